@@ -1,0 +1,105 @@
+"""The doors to the outside, as protocols only: disk and randomness. Time is an argument (`now`), the network is events and effects.
+
+Pure code may *read* through the door it was given; every change to the disk is a value (an `Operation`) that a shell performs, so that
+the simulator can crash between any two of them. Paths are relative to the data directory, with `/` as separator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+Buffer = bytes | bytearray | memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """Write `buffers` at the end of `path` (created when absent). Durable only after the path was synced."""
+
+    path: str
+    buffers: Sequence[Buffer]
+
+
+@dataclass(frozen=True, slots=True)
+class Replace:
+    """Give `path` the content `data` atomically and durably: temporary file, fsync, rename, fsync of the directory (D1)."""
+
+    path: str
+    data: Buffer
+
+
+@dataclass(frozen=True, slots=True)
+class Truncate:
+    """Cut `path` to `size` bytes."""
+
+    path: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rename:
+    """Move `path` to `target` (file or directory) and sync the parent directory."""
+
+    path: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """Delete the file or the whole directory `path`; absent is fine."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class MakeDirectory:
+    """Create the directory `path` (parents too) durably; present is fine."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Flush:
+    """Make `path` durable before any later operation is performed (segment roll, clean close)."""
+
+    path: str
+
+
+Operation = Append | Replace | Truncate | Rename | Remove | MakeDirectory | Flush
+
+
+class Storage(Protocol):
+    """The disk. Reads may be called by pure code; `perform` and `sync` belong to the driver."""
+
+    def read(self, path: str, position: int, length: int) -> memoryview:
+        """Up to `length` bytes of `path` from `position`; shorter at the end of the file. Raises StorageError."""
+        ...
+
+    def size(self, path: str) -> int | None:
+        """Size of the file in bytes, None when it does not exist."""
+        ...
+
+    def names(self, directory: str) -> list[str]:
+        """Sorted names of the entries of `directory` (not recursive); empty when it does not exist."""
+        ...
+
+    def perform(self, operations: Sequence[Operation]) -> set[str]:
+        """Perform in order. Returns the paths that now hold unsynced bytes. Raises StorageError naming the path."""
+        ...
+
+    def sync(self, paths: Collection[str]) -> None:
+        """Make the content of `paths` durable (fdatasync). Called off the loop. Raises StorageError; never retried (D2)."""
+        ...
+
+
+class Random(Protocol):
+    """Randomness: `random.Random` fits."""
+
+    def randbytes(self, n: int, /) -> bytes:
+        """`n` random bytes."""
+        ...
+
+    def randrange(self, start: int, stop: int, /) -> int:
+        """A number in [start, stop)."""
+        ...

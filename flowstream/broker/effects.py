@@ -1,0 +1,68 @@
+"""What a node wants done, as values, in order. The driver performs them; nothing here has behaviour.
+
+Within one turn: operations are performed in the order of the list; `Advance` and `WhenDurable` take effect once everything emitted
+before them (this turn's operations included) is durable; `Reply` and `Close` at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from flowstream.broker.doors import Operation
+from flowstream.broker.types import ConnectionId, Instant, ReplyTo, TopicPartition
+
+
+class Log(Protocol):
+    """What an `Advance` needs to know of a partition's log."""
+
+    @property
+    def name(self) -> TopicPartition:
+        """Which partition this is the log of."""
+        ...
+
+    def advance(self, offset: int) -> None:
+        """Everything below `offset` is durable: the high watermark moves there. Never backwards (L6)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Operations on the disk, performed in order."""
+
+    operations: list[Operation]
+
+
+@dataclass(frozen=True, slots=True)
+class Advance:
+    """When durable, `log`'s high watermark moves to `offset` and the fetches that wait for it are looked at."""
+
+    log: Log
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class WhenDurable:
+    """When durable, call `then(now)` and carry out the effects it returns."""
+
+    then: Callable[[Instant], list[Effect]]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Send `body` (a response message of `wire.messages`) to where the request came from."""
+
+    to: ReplyTo
+    body: object
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Close the connection: its peer broke the protocol. `reason` goes to the log."""
+
+    connection: ConnectionId
+    reason: str
+
+
+Effect = Write | Advance | WhenDurable | Reply | Close

@@ -1,0 +1,42 @@
+"""What can happen to a node, as values. The shells make events; `Node.handle` is the only reader."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from flowstream.broker.types import ConnectionId, ReplyTo
+
+M = TypeVar("M", covariant=True)
+
+
+@dataclass(slots=True)
+class Request(Generic[M]):
+    """A decoded request. `body` may hold memoryviews of the receive buffer: valid only during the turn it is handled in."""
+
+    to: ReplyTo
+    client_id: str | None
+    client_host: str
+    body: M
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnected:
+    """The connection is gone; replies to it are dropped."""
+
+    connection: ConnectionId
+
+
+@dataclass(frozen=True, slots=True)
+class Durable:
+    """Every operation of write group `group` and all earlier ones is on stable storage (or written, under durability `os`)."""
+
+    group: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """The deadline that the node asked for has come."""
+
+
+Event = Request[object] | Disconnected | Durable | Tick
