@@ -1,4 +1,4 @@
-"""The tree stays readable: size budgets, purity of the deciding code, no bare excepts, a docstring on every public name."""
+"""The tree stays readable: size budgets, pure deciding code, no bare excepts, docstrings."""
 
 from __future__ import annotations
 
@@ -54,7 +54,8 @@ PURE = (
     "tests/checkers/",
 )
 IMPURE_MODULES = {
-    "asyncio", "socket", "os", "time", "random", "threading", "pathlib", "uuid", "secrets", "subprocess",
+    "asyncio", "socket", "os", "time", "random", "threading", "pathlib", "uuid", "secrets",
+    "subprocess",
 }  # fmt: skip
 IMPURE_CALLS = {"open", "now"}
 
@@ -89,9 +90,8 @@ def oversized(path: Path) -> list[str]:
     for function in functions(parse(path)):
         length = (function.end_lineno or function.lineno) - function.lineno + 1
         if length > FUNCTION_LINES:
-            found.append(
-                f"{relative(path)}:{function.lineno}: {function.name} has {length} lines, at most {FUNCTION_LINES}"
-            )
+            where = f"{relative(path)}:{function.lineno}: {function.name}"
+            found.append(f"{where} has {length} lines, at most {FUNCTION_LINES}")
     return found
 
 

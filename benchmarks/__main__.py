@@ -1,0 +1,28 @@
+"""`python -m benchmarks [ROW...] [--rounds N]`: measure rows (all by default)."""
+
+from __future__ import annotations
+
+import argparse
+
+from benchmarks.measure import HEADER
+from benchmarks.rows import ROWS
+
+
+def main() -> None:
+    """Run the rows one after the other."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument(
+        "rows", nargs="*", choices=[*ROWS, []], help="rows to measure (default: all)"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="alternating rounds a row (default 5)"
+    )
+    arguments = parser.parse_args()
+    rows = [ROWS[name](arguments.rounds) for name in arguments.rows or ROWS]
+    print(HEADER)
+    for row in rows:
+        print(row)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""Start and stop the brokers that are measured, each with empty data on the same kind of disk."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+PEERS = Path(__file__).parent / "peers"
+MEMORY_DISK = Path("/dev/shm")
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A broker that answers at `address` (HOST:PORT)."""
+
+    name: str
+    address: str
+    pid: int
+    seconds_to_ready: float
+
+    def resident_mb(self) -> float:
+        """Resident memory of the broker process in MB."""
+        for line in Path(f"/proc/{self.pid}/status").read_text(encoding="utf-8").splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) / 1024
+        raise RuntimeError(f"no VmRSS for pid {self.pid}")
+
+    def cpu_seconds(self) -> float:
+        """User and system time the broker process has used."""
+        fields = (
+            Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()
+        )
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def fresh_directory(on_disk: bool) -> Path:
+    """An empty directory: in memory unless the row measures the disk."""
+    parent = None if on_disk or not MEMORY_DISK.is_dir() else MEMORY_DISK
+    return Path(tempfile.mkdtemp(prefix="flowstream-bench-", dir=parent))
+
+
+def free_port() -> int:
+    """A port nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def flowstream(*settings: str, durability: str = "os", on_disk: bool = False) -> Iterator[Running]:
+    """Our broker, `settings` as KEY=VALUE."""
+    directory = fresh_directory(on_disk)
+    command = [
+        sys.executable,
+        "-m",
+        "flowstream",
+        "broker",
+        "--data",
+        str(directory),
+        "--port",
+        "0",
+    ]
+    command += ["--durability", durability]
+    command += [part for setting in settings for part in ("--set", setting)]
+    started = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        if not line.startswith("ready "):
+            raise RuntimeError(f"the broker did not start: {line!r}")
+        yield Running("flowstream", line.split()[1], process.pid, time.perf_counter() - started)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(20)
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def kafka(*settings: str, on_disk: bool = False) -> Iterator[Running]:
+    """Apache Kafka, `settings` as KEY=VALUE; needs java and mvn."""
+    directory = fresh_directory(on_disk)
+    port = free_port()
+    started = time.perf_counter()
+    subprocess.run(
+        [PEERS / "kafka", "start", directory, str(port), *settings],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    ready = time.perf_counter() - started
+    try:
+        pid = int((directory / "pid").read_text(encoding="utf-8"))
+        yield Running("kafka", f"127.0.0.1:{port}", pid, ready)
+    finally:
+        subprocess.run([PEERS / "kafka", "stop", directory], check=False)
+        shutil.rmtree(directory, ignore_errors=True)

@@ -1,0 +1,105 @@
+"""The load clients: librdkafka's generator, transactions and messages one at a time."""
+
+from __future__ import annotations
+
+import re
+import statistics
+import subprocess
+import time
+import uuid
+
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from benchmarks.brokers import PEERS
+
+LARGE_BATCHES = (
+    "-X", "linger.ms=5", "-X", "batch.size=1000000", "-X", "batch.num.messages=100000",
+    "-X", "queue.buffering.max.messages=1000000", "-X", "queue.buffering.max.kbytes=1000000",
+)  # fmt: skip
+ONE_PER_REQUEST = (
+    "-X",
+    "linger.ms=0",
+    "-X",
+    "batch.num.messages=1",
+    "-X",
+    "queue.buffering.max.messages=100000",
+)
+
+
+def topic(address: str, partitions: int = 1) -> str:
+    """A new topic with a name of its own."""
+    name = f"bench-{uuid.uuid4().hex[:12]}"
+    admin = AdminClient({"bootstrap.servers": address})
+    admin.create_topics([NewTopic(name, partitions, 1)])[name].result(30)
+    return name
+
+
+def rdkafka(*arguments: str) -> float:
+    done = subprocess.run(
+        [PEERS / "rdkafka-performance", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    rates = re.findall(r"(\d+) msgs/s", done.stdout + done.stderr)
+    if not rates:
+        raise RuntimeError(f"no rate in: {(done.stdout + done.stderr)[-2000:]}")
+    return float(rates[-1])
+
+
+def produce(address: str, size: int, count: int, options: tuple[str, ...] = LARGE_BATCHES) -> float:
+    """Records per second, acks=all, to a new topic."""
+    where = ("-P", "-t", topic(address), "-p", "0", "-b", address)
+    return rdkafka(*where, "-s", str(size), "-c", str(count), "-a", "-1", *options)
+
+
+def consume(address: str, name: str, count: int) -> float:
+    """Records per second read from the start of partition 0 of topic `name`."""
+    return rdkafka("-C", "-t", name, "-p", "0", "-o", "beginning", "-c", str(count), "-b", address)
+
+
+def transaction_ms(address: str, count: int) -> float:
+    """Median milliseconds from begin to committed of a transaction with one record."""
+    name = topic(address)
+    producer = Producer(
+        {"bootstrap.servers": address, "transactional.id": uuid.uuid4().hex, "linger.ms": 0}
+    )
+    producer.init_transactions(30)
+    took = []
+    for number in range(count + 20):
+        start = time.perf_counter()
+        producer.begin_transaction()
+        producer.produce(name, b"x" * 100, partition=0)
+        producer.commit_transaction(30)
+        if number >= 20:
+            took.append((time.perf_counter() - start) * 1000)
+    return statistics.median(took)
+
+
+def latency_p99_ms(address: str, count: int) -> float:
+    """99th percentile of produce to consume in milliseconds, one message at a time."""
+    name = topic(address)
+    producer = Producer({"bootstrap.servers": address, "linger.ms": 0, "acks": "all"})
+    consumer = Consumer(
+        {
+            "bootstrap.servers": address,
+            "group.id": name,
+            "enable.auto.commit": False,
+            "fetch.wait.max.ms": 100,
+        }
+    )
+    consumer.assign([TopicPartition(name, 0, 0)])
+    took = []
+    for number in range(count + 200):
+        start = time.perf_counter()
+        producer.produce(name, b"x" * 100, partition=0)
+        producer.poll(0)
+        message = consumer.poll(10)
+        if message is None or message.error():
+            raise RuntimeError(f"message {number} did not come back: {message and message.error()}")
+        if number >= 200:
+            took.append((time.perf_counter() - start) * 1000)
+    consumer.close()
+    return statistics.quantiles(took, n=100)[98]

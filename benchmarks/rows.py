@@ -1,0 +1,137 @@
+"""The rows of the table. Each starts its own brokers, alternates, and stops them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from benchmarks import brokers, load
+from benchmarks.measure import Row, compare
+from benchmarks.workers import worker_on_each_broker, worker_on_kafka
+
+
+def _against_kafka(
+    title: str, unit: str, measure: Callable[[str], float], *, rounds: int, target: str, name: str
+) -> Row:
+    with brokers.flowstream() as ours, brokers.kafka() as theirs:
+        contenders = {b.name: partial(measure, b.address) for b in (ours, theirs)}
+        for warm_up in contenders.values():
+            warm_up()
+        command = f"python -m benchmarks {name}"
+        return compare(title, unit, contenders, rounds=rounds, target=target, command=command)
+
+
+def produce_100(rounds: int) -> Row:
+    """100 B records, large batches."""
+    measure = partial(load.produce, size=100, count=3_000_000)
+    return _against_kafka(
+        "produce 100 B, acks=all",
+        "rec/s",
+        measure,
+        rounds=rounds,
+        target=">= 1.3x",
+        name="produce_100",
+    )
+
+
+def produce_1k(rounds: int) -> Row:
+    """1 KB records, large batches."""
+    measure = partial(load.produce, size=1000, count=500_000)
+    return _against_kafka(
+        "produce 1 KB, acks=all", "rec/s", measure, rounds=rounds, target=">= 3x", name="produce_1k"
+    )
+
+
+def produce_one(rounds: int) -> Row:
+    """One record per request."""
+    measure = partial(load.produce, size=100, count=100_000, options=load.ONE_PER_REQUEST)
+    title = "one 100 B record per request"
+    return _against_kafka(
+        title, "rec/s", measure, rounds=rounds, target=">= 4x", name="produce_one"
+    )
+
+
+def consume_100(rounds: int) -> Row:
+    """100 B records read back."""
+    with brokers.flowstream() as ours, brokers.kafka() as theirs:
+        contenders = {}
+        for broker in (ours, theirs):
+            name = load.topic(broker.address)
+            where = ("-P", "-t", name, "-p", "0", "-b", broker.address)
+            load.rdkafka(*where, "-s", "100", "-c", "3000000", "-a", "-1", *load.LARGE_BATCHES)
+            contenders[broker.name] = partial(load.consume, broker.address, name, 3_000_000)
+        command = "python -m benchmarks consume_100"
+        return compare(
+            "consume 100 B", "rec/s", contenders, rounds=rounds, target=">= 1x", command=command
+        )
+
+
+def latency(rounds: int) -> Row:
+    """Produce to consume, one at a time."""
+    measure = partial(load.latency_p99_ms, count=3000)
+    title = "produce to consume, p99"
+    return _against_kafka(title, "ms", measure, rounds=rounds, target="<= 0.33x", name="latency")
+
+
+def transaction(rounds: int) -> Row:
+    """A transaction with one record."""
+    measure = partial(load.transaction_ms, count=200)
+    title = "one-record transaction, p50"
+    return _against_kafka(
+        title, "ms", measure, rounds=rounds, target="<= 0.33x", name="transaction"
+    )
+
+
+def start(rounds: int) -> Row:
+    """Seconds from exec to ready, with an empty directory."""
+
+    def ours() -> float:
+        with brokers.flowstream() as broker:
+            return broker.seconds_to_ready
+
+    def theirs() -> float:
+        with brokers.kafka() as broker:
+            return broker.seconds_to_ready
+
+    contenders = {"flowstream": ours, "kafka": theirs}
+    return compare(
+        "start to ready",
+        "s",
+        contenders,
+        rounds=rounds,
+        target="<= 0.3 s",
+        command="python -m benchmarks start",
+    )
+
+
+def memory(rounds: int) -> Row:
+    """Resident memory of an idle broker."""
+
+    def ours() -> float:
+        with brokers.flowstream() as broker:
+            load.topic(broker.address)
+            return broker.resident_mb()
+
+    def theirs() -> float:
+        with brokers.kafka() as broker:
+            load.topic(broker.address)
+            return broker.resident_mb()
+
+    contenders = {"flowstream": ours, "kafka": theirs}
+    return compare(
+        "resident memory, idle",
+        "MB",
+        contenders,
+        rounds=rounds,
+        target="<= 60 MB",
+        command="python -m benchmarks memory",
+    )
+
+
+ROWS: dict[str, Callable[[int], Row]] = {
+    row.__name__: row
+    for row in (
+        produce_100, produce_1k, produce_one, consume_100, latency, transaction, start, memory,
+        worker_on_kafka, worker_on_each_broker,
+    )
+}  # fmt: skip
