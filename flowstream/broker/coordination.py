@@ -1,0 +1,210 @@
+"""Decide, write, apply: how a coordinator's decision becomes records in its log, state in memory and, when durable, replies.
+
+Lives here: the write path that all coordinators share, and what follows from metadata records (logs come and go). It must not know
+any request. Handlers use `commit_group`, `commit_group_offsets`, `commit_transaction`, `commit_metadata`, `append_markers`,
+`ensure_internal_topic` and `replies_when_durable`; nothing else writes coordinator records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple, TypeVar
+
+from flowstream.broker.cores import OFFSETS_TOPIC, TRANSACTIONS_TOPIC, Cores
+from flowstream.broker.decision import Decision, EventSourced
+from flowstream.broker.doors import Flush, Operation, Remove, Rename
+from flowstream.broker.effects import Effect, Reply, WhenDurable, Write
+from flowstream.broker.groups.records import Record as GroupRecord
+from flowstream.broker.log.config import LogConfig
+from flowstream.broker.log.partition import PartitionLog
+from flowstream.broker.log.partition import create_log as create_partition_log
+from flowstream.broker.metadata import controller
+from flowstream.broker.metadata.records import (
+    ConfigRecord,
+    MetadataRecord,
+    PartitionRecord,
+    RemoveTopicRecord,
+)
+from flowstream.broker.transactions.records import TransactionRecord
+from flowstream.broker.types import Instant, ReplyTo, TopicPartition
+from flowstream.wire.hashing import coordinator_partition
+
+R = TypeVar("R")
+
+
+class Marker(NamedTuple):
+    """One transaction's outcome for one partition."""
+
+    producer_id: int
+    producer_epoch: int
+    coordinator_epoch: int
+    commit: bool
+    partition: TopicPartition
+
+
+class Producer(NamedTuple):
+    """In whose transaction offsets are committed (TxnOffsetCommit)."""
+
+    producer_id: int
+    producer_epoch: int
+
+
+def replies_when_durable(replies: Iterable[tuple[ReplyTo, object]]) -> list[Effect]:
+    """Replies that leave once all that they may tell of is durable; at once when nothing is pending."""
+    ready: list[Effect] = [Reply(to, body) for to, body in replies]
+    return [WhenDurable(lambda now: ready)] if ready else []
+
+
+def group_partition(cores: Cores, group_id: str) -> TopicPartition:
+    """The partition of `__consumer_offsets` that keeps a group; the topic must exist."""
+    count = cores.logs.partitions[OFFSETS_TOPIC]
+    return TopicPartition(OFFSETS_TOPIC, coordinator_partition(group_id, count))
+
+
+def transaction_partition(cores: Cores, transactional_id: str) -> TopicPartition:
+    """The partition of `__transaction_state` that keeps a transactional id; the topic must exist."""
+    count = cores.logs.partitions[TRANSACTIONS_TOPIC]
+    return TopicPartition(TRANSACTIONS_TOPIC, coordinator_partition(transactional_id, count))
+
+
+def commit_group(
+    cores: Cores, group_id: str, decision: Decision[GroupRecord], now: Instant
+) -> list[Effect]:
+    """Carry out a decision about one group: `GroupCoordinator.apply(record)` for each record, in this turn."""
+    if not decision.records:
+        return replies_when_durable(decision.replies)
+    effects = ensure_internal_topic(cores, OFFSETS_TOPIC, now)
+    log = cores.logs.by_name[group_partition(cores, group_id)]
+    effects += _append(cores.groups, log, decision, now, None)
+    for record in decision.records:
+        cores.groups.apply(record)
+    return effects + replies_when_durable(decision.replies)
+
+
+def commit_group_offsets(
+    cores: Cores,
+    group_id: str,
+    decision: Decision[GroupRecord],
+    producer: Producer,
+    now: Instant,
+) -> list[Effect]:
+    """Carry out a TxnOffsetCommit: a transactional batch, pending until its marker (`apply_transactional`)."""
+    if not decision.records:
+        return replies_when_durable(decision.replies)
+    effects = ensure_internal_topic(cores, OFFSETS_TOPIC, now)
+    log = cores.logs.by_name[group_partition(cores, group_id)]
+    effects += _append(cores.groups, log, decision, now, producer)
+    for record in decision.records:
+        cores.groups.apply_transactional(producer.producer_id, record)
+    return effects + replies_when_durable(decision.replies)
+
+
+def commit_transaction(
+    cores: Cores, transactional_id: str, decision: Decision[TransactionRecord], now: Instant
+) -> list[Effect]:
+    """Carry out a decision about one transactional id."""
+    if not decision.records:
+        return replies_when_durable(decision.replies)
+    effects = ensure_internal_topic(cores, TRANSACTIONS_TOPIC, now)
+    log = cores.logs.by_name[transaction_partition(cores, transactional_id)]
+    effects += _append(cores.transactions, log, decision, now, None)
+    for record in decision.records:
+        cores.transactions.apply(record)
+    return effects + replies_when_durable(decision.replies)
+
+
+def commit_metadata(cores: Cores, decision: Decision[MetadataRecord], now: Instant) -> list[Effect]:
+    """Carry out a decision about topics, configs, features or producer ids, and create or delete the logs it names."""
+    effects: list[Effect] = []
+    if decision.records:
+        effects += _append(cores.image, cores.metadata_log, decision, now, None)
+        for record in decision.records:
+            effects += _follow(cores, record, now)
+    return effects + replies_when_durable(decision.replies)
+
+
+def append_markers(cores: Cores, markers: Iterable[Marker], now: Instant) -> list[Effect]:
+    """Write the control batches of decided transactions; offsets pending in a group are settled at once.
+
+    A partition that was deleted meanwhile needs no marker. The caller adds a WhenDurable for what follows (T7).
+    """
+    effects: list[Effect] = []
+    for marker in markers:
+        log = cores.logs.by_name.get(marker.partition)
+        if log is None:
+            continue
+        appended = log.append_marker(
+            marker.producer_id, marker.producer_epoch, marker.commit, marker.coordinator_epoch, now
+        )
+        effects += appended.effects
+        if marker.partition.topic == OFFSETS_TOPIC:
+            cores.groups.apply_marker(marker.producer_id, marker.producer_epoch, marker.commit)
+    return effects
+
+
+def ensure_internal_topic(cores: Cores, topic: str, now: Instant) -> list[Effect]:
+    """Create `__consumer_offsets` or `__transaction_state` when it is first needed, as Kafka does."""
+    if topic in cores.logs.partitions:
+        return []
+    records = controller.internal_topic(cores.image, cores.config, topic, cores.rng)
+    return commit_metadata(cores, Decision(records=records), now)
+
+
+def log_config(cores: Cores, topic: str) -> LogConfig:
+    """The log settings of a topic: the broker's defaults under the topic's own."""
+    return LogConfig.of(cores.config.for_topic(cores.image.topic_configs(topic)))
+
+
+def _append(
+    core: EventSourced[R],
+    log: PartitionLog,
+    decision: Decision[R],
+    now: Instant,
+    producer: Producer | None,
+) -> list[Effect]:
+    pairs = [core.encode(record) for record in decision.records]
+    return list(log.append_records(pairs, now, producer=producer).effects)
+
+
+def _follow(cores: Cores, record: MetadataRecord, now: Instant) -> list[Effect]:
+    """Apply one metadata record, then let the logs follow the image."""
+    if isinstance(record, RemoveTopicRecord):
+        effects = _delete_logs(cores, record.topic_id)
+        cores.image.apply(record)
+        return effects
+    cores.image.apply(record)
+    if isinstance(record, PartitionRecord):
+        return _create_log(cores, record, now)
+    if isinstance(record, ConfigRecord):
+        _reconfigure(cores, record.resource_name)
+    return []
+
+
+def _create_log(cores: Cores, record: PartitionRecord, now: Instant) -> list[Effect]:
+    topic = cores.image.topics_by_id[record.topic_id].name
+    name = TopicPartition(topic, record.partition_id)
+    if name in cores.logs.by_name:
+        return []
+    config = log_config(cores, topic)
+    log, operations = create_partition_log(cores.storage, name, record.topic_id, config, now)
+    cores.logs.add(log)
+    return [Write(operations)]
+
+
+def _reconfigure(cores: Cores, topic: str) -> None:
+    config = log_config(cores, topic)
+    for partition in range(cores.logs.partitions.get(topic, 0)):
+        cores.logs.by_name[TopicPartition(topic, partition)].config = config
+
+
+def _delete_logs(cores: Cores, topic_id: bytes) -> list[Effect]:
+    """Take a topic's logs out of service. The removal is on disk first: a directory that is gone while the topic
+    still exists would be taken for an empty partition."""
+    operations: list[Operation] = [Flush(path) for path in cores.metadata_log.unsynced_paths()]
+    names = [log.name for (owner, _), log in cores.logs.by_id.items() if owner == topic_id]
+    for name in names:
+        directory = cores.logs.remove(name).directory
+        gone = f"{directory}.{topic_id.hex()}-delete"
+        operations += [Rename(directory, gone), Remove(gone)]
+    moved = cores.waiting.moved
+    return [Write(operations), WhenDurable(lambda now: moved(names, now))]

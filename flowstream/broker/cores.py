@@ -1,0 +1,85 @@
+"""What a broker node consists of: its deciding cores, its logs and its doors, in one value that handlers receive.
+
+Lives here: the parts and how to find a log among them. It must not know requests, connections or how effects are carried out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from flowstream.broker.config import BrokerConfig
+from flowstream.broker.doors import Random, Storage
+from flowstream.broker.groups.coordinator import GroupCoordinator
+from flowstream.broker.log.partition import PartitionLog
+from flowstream.broker.metadata.image import Image
+from flowstream.broker.transactions.coordinator import TransactionCoordinator
+from flowstream.broker.types import TopicPartition
+from flowstream.broker.waiting import Waiting
+
+METADATA_LOG = TopicPartition("__cluster_metadata", 0)
+OFFSETS_TOPIC = "__consumer_offsets"
+TRANSACTIONS_TOPIC = "__transaction_state"
+INTERNAL_TOPICS = frozenset({OFFSETS_TOPIC, TRANSACTIONS_TOPIC})
+
+LEADER_EPOCH = 0
+"""One node leads every partition from the first day, so no election ever raises the epoch."""
+
+
+@dataclass(slots=True)
+class Address:
+    """Who this node is and where clients reach it. `port` is known once the listener is bound."""
+
+    node_id: int
+    cluster_id: str
+    host: str
+    port: int = 0
+    rack: str | None = None
+
+
+@dataclass(slots=True)
+class Logs:
+    """Every partition's log of this node, by name and by topic id. `__cluster_metadata-0` is not among them."""
+
+    by_name: dict[TopicPartition, PartitionLog] = field(default_factory=dict)
+    by_id: dict[tuple[bytes, int], PartitionLog] = field(default_factory=dict)
+    partitions: dict[str, int] = field(default_factory=dict)
+    """Number of partitions of each topic that has logs here."""
+
+    def add(self, log: PartitionLog) -> None:
+        """Serve `log` from now on."""
+        assert log.name not in self.by_name, f"two logs of {log.name}"
+        self.by_name[log.name] = log
+        self.by_id[log.topic_id, log.name.partition] = log
+        topic = log.name.topic
+        self.partitions[topic] = self.partitions.get(topic, 0) + 1
+
+    def remove(self, name: TopicPartition) -> PartitionLog:
+        """Stop serving the log of `name`."""
+        log = self.by_name.pop(name)
+        del self.by_id[log.topic_id, name.partition]
+        self.partitions[name.topic] -= 1
+        if not self.partitions[name.topic]:
+            del self.partitions[name.topic]
+        return log
+
+    def find(self, topic: str, topic_id: bytes, partition: int) -> PartitionLog | None:
+        """The log of a partition named in a request: by name, or by id where newer versions send only that."""
+        if topic:
+            return self.by_name.get(TopicPartition(topic, partition))
+        return self.by_id.get((topic_id, partition))
+
+
+@dataclass(slots=True)
+class Cores:
+    """All that a handler may decide with. Durable state changes only through `coordination`."""
+
+    config: BrokerConfig
+    storage: Storage
+    rng: Random
+    address: Address
+    image: Image
+    metadata_log: PartitionLog
+    groups: GroupCoordinator
+    transactions: TransactionCoordinator
+    logs: Logs = field(default_factory=Logs)
+    waiting: Waiting = field(default_factory=Waiting)

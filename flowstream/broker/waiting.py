@@ -1,0 +1,97 @@
+"""What a node waits with until something is durable, a partition grows or a time has come.
+
+Lives here: soft state only, gone after a restart. It must not know requests or logs: parked things are callables.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from flowstream.broker.effects import Advance, Effect, WhenDurable
+from flowstream.broker.types import ConnectionId, Instant, TopicPartition
+
+
+@dataclass(slots=True, eq=False)
+class Parked:
+    """A request that waits until one of `partitions` moves on or `deadline` comes (long-poll fetch).
+
+    `attempt(now, last)` returns the effects that answer it, or None to wait on; with `last` it must answer.
+    """
+
+    connection: ConnectionId
+    partitions: tuple[TopicPartition, ...]
+    deadline: Instant
+    attempt: Callable[[Instant, bool], list[Effect] | None]
+    done: bool = False
+
+
+@dataclass(slots=True)
+class Waiting:
+    """Effects that wait for write groups, in order, and requests that wait for partitions."""
+
+    groups: deque[tuple[int, list[Advance | WhenDurable]]] = field(default_factory=deque)
+    _by_partition: dict[TopicPartition, dict[Parked, None]] = field(default_factory=dict)
+    _by_connection: dict[ConnectionId, dict[Parked, None]] = field(default_factory=dict)
+    _deadlines: list[tuple[Instant, int, Parked]] = field(default_factory=list)
+    _parked: int = 0
+
+    def park(self, parked: Parked) -> None:
+        """Keep `parked` until a partition of it moves, its deadline comes or its connection goes."""
+        for partition in parked.partitions:
+            self._by_partition.setdefault(partition, {})[parked] = None
+        self._by_connection.setdefault(parked.connection, {})[parked] = None
+        self._parked += 1
+        heapq.heappush(self._deadlines, (parked.deadline, self._parked, parked))
+
+    def moved(self, partitions: Iterable[TopicPartition], now: Instant) -> list[Effect]:
+        """These partitions have new data or are gone: answer what can be answered."""
+        effects: list[Effect] = []
+        for partition in partitions:
+            for parked in list(self._by_partition.get(partition, ())):
+                self._attempt(parked, now, last=False, effects=effects)
+        return effects
+
+    def expire(self, now: Instant) -> list[Effect]:
+        """Answer everything whose deadline has come, with what there is."""
+        effects: list[Effect] = []
+        while self._deadlines and self._deadlines[0][0] <= now:
+            _, _, parked = heapq.heappop(self._deadlines)
+            if not parked.done:
+                self._attempt(parked, now, last=True, effects=effects)
+        return effects
+
+    def deadline(self) -> Instant | None:
+        """When `expire` is wanted next."""
+        while self._deadlines and self._deadlines[0][2].done:
+            heapq.heappop(self._deadlines)
+        return self._deadlines[0][0] if self._deadlines else None
+
+    def disconnected(self, connection: ConnectionId) -> None:
+        """Nobody is left to answer on `connection`."""
+        for parked in list(self._by_connection.get(connection, ())):
+            self._forget(parked)
+
+    def _attempt(self, parked: Parked, now: Instant, *, last: bool, effects: list[Effect]) -> None:
+        if parked.done:
+            return
+        answer = parked.attempt(now, last)
+        assert answer is not None or not last, "a parked request must answer at its deadline"
+        if answer is not None:
+            self._forget(parked)
+            effects.extend(answer)
+
+    def _forget(self, parked: Parked) -> None:
+        parked.done = True
+        for partition in parked.partitions:
+            waiters = self._by_partition.get(partition)
+            if waiters is not None:
+                waiters.pop(parked, None)
+                if not waiters:
+                    del self._by_partition[partition]
+        mine = self._by_connection[parked.connection]
+        mine.pop(parked, None)
+        if not mine:
+            del self._by_connection[parked.connection]
