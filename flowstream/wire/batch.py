@@ -1,0 +1,286 @@
+"""Record batches of format 2 (KIP-98) and the records in them, control markers included.
+
+A broker needs `batch_header` alone for most of its work; records are decoded only where a caller asks. Knows no log and no
+message.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from flowstream.errors import WireError
+from flowstream.wire.batch_header import (
+    CODEC_MASK,
+    CONTROL,
+    DELETE_HORIZON,
+    HEADER,
+    HEADER_SIZE,
+    LENGTH_OVERHEAD,
+    LOG_APPEND_TIME,
+    MAGIC,
+    TRANSACTIONAL,
+    BatchHeader,
+    check_crc,
+    iter_batches,
+    patch,
+    read_header,
+    restamp,
+    seal,
+)
+from flowstream.wire.compression import compress, decompress
+from flowstream.wire.primitives import Buffer, read_varint, read_varlong, varint, varlong
+
+__all__ = [
+    "HEADER_SIZE",
+    "BatchHeader",
+    "ControlMarker",
+    "Headers",
+    "NewRecord",
+    "Record",
+    "check_crc",
+    "decode_control",
+    "decode_records",
+    "encode_batch",
+    "encode_control_batch",
+    "iter_batches",
+    "patch",
+    "read_header",
+    "restamp",
+]
+
+DECOMPRESSED_MAX = 256 * 1024 * 1024
+"""Default bound of what one compressed batch may expand to."""
+
+_RECORD_MIN = 7
+_CONTROL_KEY = struct.Struct(">hh")
+_CONTROL_VALUE = struct.Struct(">hi")
+
+Headers = Sequence[tuple[str, bytes | None]]
+NewRecord = tuple[int, bytes | None, bytes | None, Headers]
+"""Timestamp (ms), key, value, headers."""
+
+
+class Record(NamedTuple):
+    """One record of a batch."""
+
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+    attributes: int = 0
+
+
+class ControlMarker(NamedTuple):
+    """The end of a transaction in a partition."""
+
+    commit: bool
+    coordinator_epoch: int
+
+
+def decode_records(batch: Buffer, *, max_decompressed: int = DECOMPRESSED_MAX) -> list[Record]:
+    """The records of the one batch that `batch` holds. The CRC is the caller's affair.
+
+    Raises WireError when count, lengths or offsets do not fit, and when the batch expands to more than `max_decompressed` bytes.
+    """
+    header = read_header(batch)
+    if header.magic != MAGIC or header.size != len(batch):
+        raise WireError(f"a batch of {header.size} bytes in {len(batch)}, magic {header.magic}")
+    body = memoryview(batch)[HEADER_SIZE:]
+    data = decompress(header.codec, body, max_decompressed) if header.codec else bytes(body)
+    if not 0 <= header.count <= len(data) // _RECORD_MIN:
+        raise WireError(f"{header.count} records in {len(data)} bytes")
+    stamp = header.max_timestamp if header.is_log_append_time else None
+    records = []
+    position = 0
+    for _ in range(header.count):
+        record, position = _decode_record(data, position, header, stamp)
+        records.append(record)
+    if position != len(data):
+        raise WireError(f"{len(data) - position} bytes after the last record")
+    return records
+
+
+def _decode_record(
+    data: bytes, position: int, header: BatchHeader, stamp: int | None
+) -> tuple[Record, int]:
+    length, position = read_varint(data, position)
+    end = position + length
+    if length < 0 or end > len(data) or length < _RECORD_MIN - 1:
+        raise WireError(f"record of {length} bytes at byte {position}")
+    attributes = data[position]
+    timestamp_delta, position = read_varlong(data, position + 1)
+    offset_delta, position = read_varint(data, position)
+    if not 0 <= offset_delta <= header.last_offset_delta:
+        raise WireError(f"offset delta {offset_delta} in a batch to {header.last_offset_delta}")
+    key, position = _decode_bytes(data, position)
+    value, position = _decode_bytes(data, position)
+    headers, position = _decode_headers(data, position)
+    if position != end:
+        raise WireError(f"record ends at byte {position}, not {end}")
+    timestamp = header.base_timestamp + timestamp_delta if stamp is None else stamp
+    offset = header.base_offset + offset_delta
+    return Record(offset, timestamp, key, value, headers, attributes), end
+
+
+def _decode_bytes(data: bytes, position: int) -> tuple[bytes | None, int]:
+    length, position = read_varint(data, position)
+    if length == -1:
+        return None, position
+    end = position + length
+    if length < 0 or end > len(data):
+        raise WireError(f"value of {length} bytes at byte {position}")
+    return data[position:end], end
+
+
+def _decode_headers(data: bytes, position: int) -> tuple[Headers, int]:
+    count, position = read_varint(data, position)
+    if count == 0:
+        return (), position
+    if not 0 <= count <= (len(data) - position) // 2:
+        raise WireError(f"{count} headers at byte {position}")
+    headers = []
+    for _ in range(count):
+        raw, position = _decode_bytes(data, position)
+        value, position = _decode_bytes(data, position)
+        if raw is None:
+            raise WireError(f"a header without a key before byte {position}")
+        try:
+            headers.append((raw.decode(), value))
+        except UnicodeDecodeError as error:
+            raise WireError(f"header key before byte {position} is not UTF-8") from error
+    return tuple(headers), position
+
+
+def encode_batch(
+    records: Sequence[NewRecord],
+    *,
+    base_offset: int = 0,
+    offsets: Sequence[int] | None = None,
+    last_offset: int | None = None,
+    codec: int = 0,
+    producer_id: int = -1,
+    producer_epoch: int = -1,
+    base_sequence: int = -1,
+    transactional: bool = False,
+    control: bool = False,
+    leader_epoch: int = -1,
+    log_append_time: int | None = None,
+    delete_horizon: int | None = None,
+    max_timestamp: int = -1,
+) -> bytearray:
+    """One batch of `records` with its CRC.
+
+    Offsets run from `base_offset` unless `offsets` gives them, and `last_offset` may lie beyond the last record: both as
+    compaction leaves them. Without records the batch is the bare header that keeps a producer's sequence; then `max_timestamp`
+    counts.
+    """
+    if offsets is None:
+        offsets = range(base_offset, base_offset + len(records))
+    if last_offset is None:
+        last_offset = offsets[-1] if offsets else base_offset
+    base_timestamp = records[0][0] if records else -1
+    if records:
+        max_timestamp = max(record[0] for record in records)
+    attributes = codec if records else 0
+    attributes |= (TRANSACTIONAL if transactional else 0) | (CONTROL if control else 0)
+    if log_append_time is not None:
+        attributes |= LOG_APPEND_TIME
+        max_timestamp = log_append_time
+    if delete_horizon is not None:
+        attributes |= DELETE_HORIZON
+        base_timestamp = delete_horizon
+    body = _encode_records(records, offsets, base_offset, base_timestamp)
+    if attributes & CODEC_MASK:
+        body = compress(codec, body)
+    batch = bytearray(HEADER_SIZE) + body
+    try:
+        HEADER.pack_into(
+            batch,
+            0,
+            base_offset,
+            len(batch) - LENGTH_OVERHEAD,
+            leader_epoch,
+            MAGIC,
+            0,
+            attributes,
+            last_offset - base_offset,
+            base_timestamp,
+            max_timestamp,
+            producer_id,
+            producer_epoch,
+            base_sequence,
+            len(records),
+        )
+    except struct.error as error:
+        raise WireError(f"batch header: {error}") from error
+    seal(batch, 0, len(batch))
+    return batch
+
+
+def _encode_records(
+    records: Sequence[NewRecord], offsets: Sequence[int], base_offset: int, base_timestamp: int
+) -> bytes:
+    out: list[bytes] = []
+    for (timestamp, key, value, headers), offset in zip(records, offsets, strict=True):
+        body = b"".join(
+            (
+                b"\0",
+                varlong(timestamp - base_timestamp),
+                varint(offset - base_offset),
+                _sized(key),
+                _sized(value),
+                _encode_headers(headers),
+            )
+        )
+        out += (varint(len(body)), body)
+    return b"".join(out)
+
+
+def _sized(value: bytes | None) -> bytes:
+    return b"\1" if value is None else varint(len(value)) + value
+
+
+def _encode_headers(headers: Headers) -> bytes:
+    if not headers:
+        return b"\0"
+    pairs = b"".join(_sized(key.encode()) + _sized(value) for key, value in headers)
+    return varint(len(headers)) + pairs
+
+
+def encode_control_batch(
+    commit: bool,
+    *,
+    base_offset: int,
+    producer_id: int,
+    producer_epoch: int,
+    coordinator_epoch: int,
+    timestamp: int,
+    leader_epoch: int,
+) -> bytearray:
+    """The marker that ends a producer's transaction in a partition; it takes one offset."""
+    key = _CONTROL_KEY.pack(0, int(commit))
+    value = _CONTROL_VALUE.pack(0, coordinator_epoch)
+    return encode_batch(
+        [(timestamp, key, value, ())],
+        base_offset=base_offset,
+        producer_id=producer_id,
+        producer_epoch=producer_epoch,
+        transactional=True,
+        control=True,
+        leader_epoch=leader_epoch,
+    )
+
+
+def decode_control(record: Record) -> ControlMarker:
+    """What the record of a control batch says; raises WireError for kinds other than the ends of transactions."""
+    try:
+        _, kind = _CONTROL_KEY.unpack_from(record.key or b"")
+        _, coordinator_epoch = _CONTROL_VALUE.unpack_from(record.value or b"")
+    except struct.error as error:
+        raise WireError("a control record that is too short") from error
+    if kind not in (0, 1):
+        raise WireError(f"control record of kind {kind}")
+    return ControlMarker(kind == 1, coordinator_epoch)
