@@ -1,6 +1,7 @@
 """Every error that flowstream raises on purpose, by whose fault it is.
 
-Foreign exceptions are translated into these where they enter; nothing here knows who raises or catches them.
+Foreign exceptions are translated into these where they enter; nothing here knows who raises or
+catches them.
 """
 
 from __future__ import annotations
@@ -11,4 +12,6 @@ class FlowstreamError(Exception):
 
 
 class WireError(FlowstreamError):
-    """Bytes that are not what the Kafka protocol allows, or a value that it cannot carry. Costs the peer its connection."""
+    """Bytes that are not what the Kafka protocol allows, or a value that it cannot carry. Costs the
+    peer its connection.
+    """

@@ -1,6 +1,7 @@
 """The table of APIs: numbers, names, the versions of Kafka 4.3, and where each message is declared.
 
-Message modules are imported on first use, because start-up time counts. Which of these a broker serves is its own affair.
+Message modules are imported on first use, because start-up time counts. Which of these a broker
+serves is its own affair.
 """
 
 from __future__ import annotations
@@ -77,7 +78,9 @@ _NEVER = 0x7FFF
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """One API: its versions here, the first flexible one, and the module that declares its messages."""
+    """One API: its versions here, the first flexible one, and the module that declares its
+    messages.
+    """
 
     key: ApiKey
     name: str
@@ -96,8 +99,8 @@ class Api:
 
     @property
     def advertised_min_version(self) -> int:
-        """The lower bound to tell clients: older librdkafka sends gzip, snappy and lz4 uncompressed to a broker that
-        does not claim Produce 0 (KAFKA-18659).
+        """The lower bound to tell clients: older librdkafka sends gzip, snappy and lz4 uncompressed
+        to a broker that does not claim Produce 0 (KAFKA-18659).
         """
         return 0 if self.key is ApiKey.PRODUCE else self.min_version
 

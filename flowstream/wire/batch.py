@@ -1,7 +1,7 @@
 """Record batches of format 2 (KIP-98) and the records in them, control markers included.
 
-A broker needs `batch_header` alone for most of its work; records are decoded only where a caller asks. Knows no log and no
-message.
+A broker needs `batch_header` alone for most of its work; records are decoded only where a caller
+asks. Knows no log and no message.
 """
 
 from __future__ import annotations
@@ -83,7 +83,8 @@ class ControlMarker(NamedTuple):
 def decode_records(batch: Buffer, *, max_decompressed: int = DECOMPRESSED_MAX) -> list[Record]:
     """The records of the one batch that `batch` holds. The CRC is the caller's affair.
 
-    Raises WireError when count, lengths or offsets do not fit, and when the batch expands to more than `max_decompressed` bytes.
+    Raises WireError when count, lengths or offsets do not fit, and when the batch expands to more
+    than `max_decompressed` bytes.
     """
     header = read_header(batch)
     if header.magic != MAGIC or header.size != len(batch):
@@ -173,9 +174,9 @@ def encode_batch(
 ) -> bytearray:
     """One batch of `records` with its CRC.
 
-    Offsets run from `base_offset` unless `offsets` gives them, and `last_offset` may lie beyond the last record: both as
-    compaction leaves them. Without records the batch is the bare header that keeps a producer's sequence; then `max_timestamp`
-    counts.
+    Offsets run from `base_offset` unless `offsets` gives them, and `last_offset` may lie beyond the
+    last record: both as compaction leaves them. Without records the batch is the bare header that
+    keeps a producer's sequence; then `max_timestamp` counts.
     """
     if offsets is None:
         offsets = range(base_offset, base_offset + len(records))
@@ -275,7 +276,9 @@ def encode_control_batch(
 
 
 def decode_control(record: Record) -> ControlMarker:
-    """What the record of a control batch says; raises WireError for kinds other than the ends of transactions."""
+    """What the record of a control batch says; raises WireError for kinds other than the ends of
+    transactions.
+    """
     try:
         _, kind = _CONTROL_KEY.unpack_from(record.key or b"")
         _, coordinator_epoch = _CONTROL_VALUE.unpack_from(record.value or b"")

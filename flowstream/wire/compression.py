@@ -1,7 +1,7 @@
 """The four codecs of record batches, in the framings that Kafka's clients read and write.
 
-Decompression writes into a buffer that never exceeds the caller's limit, so that a bomb costs its limit and no more (X3).
-Knows bytes only, no batches.
+Decompression writes into a buffer that never exceeds the caller's limit, so that a bomb costs its
+limit and no more (X3). Knows bytes only, no batches.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ _ZSTD_LEVEL = 3
 _XERIAL_MAGIC = b"\x82SNAPPY\x00"
 _XERIAL_HEADER = _XERIAL_MAGIC + b"\0\0\0\1\0\0\0\1"
 _XERIAL_BLOCK = 32 * 1024
-# Magic, version 1 with independent blocks and no checksums, blocks up to 64 KiB, checksum of these two bytes. Java's reader
-# refuses linked blocks, so the frame is put together here.
+# Magic, version 1 with independent blocks and no checksums, blocks up to 64 KiB, checksum of these
+# two bytes. Java's reader refuses linked blocks, so the frame is put together here.
 _LZ4_HEADER = b"\x04\x22\x4d\x18\x60\x40\x82"
 _LZ4_BLOCK = 64 * 1024
 _LZ4_PLAIN = 0x80000000
@@ -48,7 +48,9 @@ def compress(codec: int, data: Buffer) -> bytes:
 
 
 def decompress(codec: int, data: Buffer, limit: int) -> bytes:
-    """The inverse of `compress`; raises WireError for anything malformed or larger than `limit` bytes."""
+    """The inverse of `compress`; raises WireError for anything malformed or larger than `limit`
+    bytes.
+    """
     try:
         if codec == NONE:
             return _bounded(bytes(data), limit)
@@ -72,7 +74,9 @@ def _bounded(data: bytes, limit: int) -> bytes:
 
 
 def _grow(into: Callable[[Buffer, bytearray], int], data: Buffer, limit: int) -> bytes:
-    """Decompress into larger and larger buffers: the size that the input claims is not to be trusted."""
+    """Decompress into larger and larger buffers: the size that the input claims is not to be
+    trusted.
+    """
     size = min(limit, max(4096, len(data) * _FIRST_GUESS))
     while True:
         output = bytearray(size)
@@ -96,7 +100,9 @@ def _compress_xerial(data: memoryview) -> bytes:
 
 
 def _decompress_snappy(data: memoryview, limit: int) -> bytes:
-    """Java and librdkafka write xerial blocks; some clients write one plain block, and Java reads both."""
+    """Java and librdkafka write xerial blocks; some clients write one plain block, and Java reads
+    both.
+    """
     if data[: len(_XERIAL_MAGIC)] != _XERIAL_MAGIC:
         return _snappy_block(data, limit)
     out = []

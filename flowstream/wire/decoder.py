@@ -1,7 +1,9 @@
-"""Compiles the decoder of one message at one version: a function from (view, position) to (message, position).
+"""Compiles the decoder of one message at one version: a function from (view, position) to (message,
+position).
 
-Everything is inlined; adjacent fixed-size values, with the length prefix that follows them, share one struct call. Counts
-and lengths are checked against the remaining bytes before anything is allocated. Knows declarations only.
+Everything is inlined; adjacent fixed-size values, with the length prefix that follows them, share
+one struct call. Counts and lengths are checked against the remaining bytes before anything is
+allocated. Knows declarations only.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ DecodeFrom = Callable[[memoryview, int], tuple[Any, int]]
 
 
 def compile_decoder(layout: Layout, version: int) -> DecodeFrom:
-    """`decode_from(view, position)` for `version`; raises WireError for anything but a well-formed message."""
+    """`decode_from(view, position)` for `version`; raises WireError for anything but a well-formed
+    message.
+    """
     return _Decoder(layout, version).compile()
 
 
@@ -49,7 +53,8 @@ class _Decoder:
                 self.fields(self.layout, "m")
                 self.flush()
                 src.line("return m, pos")
-            # What struct, indexing and str say about bytes that are short or wrong; a caller sees one kind of error.
+            # What struct, indexing and str say about bytes that are short or wrong; a caller sees
+            # one kind of error.
             with src.block("except (error, IndexError, ValueError) as e:"):
                 src.line(f"raise WireError(f'{name} at byte {{pos}}: {{e}}') from e")
         return src.function("decode_from", f"<decode {name}>")
@@ -82,7 +87,9 @@ class _Decoder:
             self.sized(type, target, nullable)
 
     def length(self, code: str, compact: bool) -> str:
-        """Read a length or count, together with what waits; a compact one is still one too large, with 0 for null."""
+        """Read a length or count, together with what waits; a compact one is still one too large,
+        with 0 for null.
+        """
         src, number = self.source, self.source.fresh("n")
         self.pending.append(("B" if compact else code, number))
         self.flush()

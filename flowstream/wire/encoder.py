@@ -1,7 +1,7 @@
 """Compiles the encoder of one message at one version: a function that appends buffers to a list.
 
-Everything is inlined; adjacent fixed-size values, with the length prefix that follows them, share one struct call.
-Knows declarations only, never a particular message.
+Everything is inlined; adjacent fixed-size values, with the length prefix that follows them, share
+one struct call. Knows declarations only, never a particular message.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ EncodeInto = Callable[[Parts, Any], None]
 
 
 def compile_encoder(layout: Layout, version: int) -> EncodeInto:
-    """`encode_into(parts, message)` for `version`; raises WireError for values the version cannot carry."""
+    """`encode_into(parts, message)` for `version`; raises WireError for values the version cannot
+    carry.
+    """
     return _Encoder(layout, version).compile()
 
 
@@ -172,7 +174,9 @@ class _Encoder:
             self.flush()
 
     def tags(self, tagged: list[Field], obj: str) -> None:
-        """The section of tagged fields: nearly always one zero byte, which then joins the fixed values before it."""
+        """The section of tagged fields: nearly always one zero byte, which then joins the fixed
+        values before it.
+        """
         src = self.source
         plain = [f"not {obj}.unknown_tags", *(f"({self.is_default(f, obj)})" for f in tagged)]
         waiting = list(self.pending)
@@ -208,7 +212,9 @@ class _Encoder:
             self.pending = []
 
     def flush_varint(self, number: str, slow: str) -> None:
-        """Write what waits and then the varint `number`, which joins the struct call while it fits one byte."""
+        """Write what waits and then the varint `number`, which joins the struct call while it fits
+        one byte.
+        """
         src, waiting = self.source, self.pending
         self.pending = []
         if not waiting:

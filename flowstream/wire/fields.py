@@ -1,14 +1,15 @@
-"""Declares messages: the types of the protocol, a field's versions, and the decorators that make slotted value classes.
+"""Declares messages: the types of the protocol, a field's versions, and the decorators that make
+slotted value classes.
 
-Holds what a message *is*; how it becomes bytes is in `encoder` and `decoder`. Words and rules follow Kafka's message
-definitions (KIP-482 for flexible versions and tagged fields).
+Holds what a message *is*; how it becomes bytes is in `encoder` and `decoder`. Words and rules
+follow Kafka's message definitions (KIP-482 for flexible versions and tagged fields).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from operator import attrgetter
-from typing import Any, Generic, Literal, TypeVar, cast, dataclass_transform, overload
+from typing import Any, Generic, TypeVar, cast, dataclass_transform, overload
 
 from flowstream.errors import WireError
 
@@ -62,7 +63,8 @@ CLASSIC_STRING = WireType("classic string", "")
 """A string with a 16-bit length in flexible versions too: the client id of a request header."""
 BYTES = WireType("bytes", b"")
 RECORDS: WireType[Records] = WireType("records", b"")
-"""Record batches, opaque: decoding gives a view into the input, encoding does not copy large ones."""
+"""Record batches, opaque: decoding gives a view into the input, encoding does not copy large ones.
+"""
 
 
 def array(element: WireType[T] | type[T]) -> WireType[tuple[T, ...]]:
@@ -142,8 +144,9 @@ def field(
 ) -> T | None:
     """Declare a field of `type` in the versions `present`.
 
-    A field that a version lacks decodes to its default; encoding another value there is an error unless the field is `ignorable`.
-    In the versions `tagged` it travels as tagged field `tag`, and only when it differs from its default.
+    A field that a version lacks decodes to its default; encoding another value there is an error
+    unless the field is `ignorable`. In the versions `tagged` it travels as tagged field `tag`, and
+    only when it differs from its default.
     """
     declared = Field(_wire_type(type), versions(present), default)
     declared.nullable = versions(nullable)
@@ -154,7 +157,9 @@ def field(
 
 
 class Layout:
-    """What the compilers need to know of a class: its fields in wire order, and its versions when it is a whole message."""
+    """What the compilers need to know of a class: its fields in wire order, and its versions when
+    it is a whole message.
+    """
 
     __slots__ = ("cls", "fields", "flexible", "name", "versions")
 
@@ -174,9 +179,11 @@ def layout_of(cls: type) -> Layout:
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
 def message(*, versions: str, flexible: str) -> Callable[[type[M]], type[M]]:
-    """Make a whole message of a class of `field`s: slots, keyword-only init with Kafka's defaults, equality, hash and repr.
+    """Make a whole message of a class of `field`s: slots, keyword-only init with Kafka's defaults,
+    equality, hash and repr.
 
-    Instances are frozen for the type checker only: at run time a plain store is several times cheaper.
+    Instances are frozen for the type checker only: at run time a plain store is several times
+    cheaper.
     """
     served, compact = _ranges(versions, flexible)
     return lambda cls: _build(cls, served, compact)
@@ -184,7 +191,9 @@ def message(*, versions: str, flexible: str) -> Callable[[type[M]], type[M]]:
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
 def struct(cls: type[M]) -> type[M]:
-    """Make a part of messages of a class of `field`s; its versions are those of the message around it."""
+    """Make a part of messages of a class of `field`s; its versions are those of the message around
+    it.
+    """
     return _build(cls, range(0), range(0))
 
 
@@ -195,8 +204,7 @@ def _ranges(all: str, flexible: str) -> tuple[range, range]:
 def _build(cls: type[M], all: range, flexible: range) -> type[M]:
     fields = tuple(value for value in vars(cls).values() if isinstance(value, Field))
     slots = (*(each.name for each in fields), "unknown_tags")
-    # One name makes attrgetter return a bare value, but unknown_tags is never alone except in an empty struct.
-    values = attrgetter(*slots) if fields else lambda self: ()
+    values = attrgetter(*slots)
     body = {name: value for name, value in vars(cls).items() if name not in _REBUILT}
     for each in fields:
         del body[each.name]
@@ -206,7 +214,7 @@ def _build(cls: type[M], all: range, flexible: range) -> type[M]:
         made.__init__ = init  # type: ignore[method-assign]
         init(self, **given)
 
-    def __eq__(self: M, other: object) -> bool | Literal[NotImplemented]:  # type: ignore[valid-type]
+    def __eq__(self: M, other: object) -> object:
         return values(self) == values(other) if type(other) is made else NotImplemented
 
     def __hash__(self: M) -> int:
@@ -223,7 +231,9 @@ _REBUILT = ("__dict__", "__weakref__")
 
 
 def _compile_init(fields: tuple[Field, ...]) -> Callable[..., None]:
-    """An `__init__` of plain slot stores, compiled on the first call because most classes are only decoded or never used."""
+    """An `__init__` of plain slot stores, compiled on the first call because most classes are only
+    decoded or never used.
+    """
     names = [each.name for each in fields]
     head = "".join(f"{name}=d_{name}, " for name in names)
     lines = [f"def __init__(self, *, {head}unknown_tags=()):"]
@@ -242,7 +252,9 @@ def _repr(self: object) -> str:
 
 
 def unknown_tags(message: object) -> UnknownTags:
-    """The tagged fields that came with a decoded message and that its declaration does not know, kept to be sent on."""
+    """The tagged fields that came with a decoded message and that its declaration does not know,
+    kept to be sent on.
+    """
     tags: UnknownTags = message.unknown_tags  # type: ignore[attr-defined]
     return tags
 

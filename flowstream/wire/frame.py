@@ -24,7 +24,9 @@ _INT32 = struct.Struct(">i")
 
 @dataclass(slots=True)
 class UnsupportedVersion(WireError):
-    """A request with an API key or version that is not in the table. ApiVersions of a version that is too new is answered in version 0."""
+    """A request with an API key or version that is not in the table. ApiVersions of a version that
+    is too new is answered in version 0.
+    """
 
     key: int
     version: int
@@ -46,7 +48,9 @@ class Request(NamedTuple):
 
 
 def decode_request(frame: Buffer) -> Request:
-    """The request in `frame`, which excludes the length. Raises UnsupportedVersion or another WireError."""
+    """The request in `frame`, which excludes the length. Raises UnsupportedVersion or another
+    WireError.
+    """
     view = byte_view(frame)
     try:
         key, version, correlation_id = _REQUEST_HEADER.unpack_from(view, 0)
@@ -66,7 +70,8 @@ def decode_request(frame: Buffer) -> Request:
 def encode_response(key: int, version: int, correlation_id: int, body: object) -> list[Buffer]:
     """The response as buffers to send, the length included."""
     api = _known(key, version)
-    # The response header of ApiVersions has no tagged fields, ever: its reader knows nothing of the broker yet (KIP-511).
+    # The response header of ApiVersions has no tagged fields, ever: its reader knows nothing of the
+    # broker yet (KIP-511).
     tagged = version >= api.flexible_from and key != ApiKey.API_VERSIONS
     head = _INT32.pack(correlation_id) + b"\0" if tagged else _INT32.pack(correlation_id)
     return _frame(head, encoder(response_class(key), version), body)
@@ -84,7 +89,9 @@ def encode_request(
 
 
 def decode_response(key: int, version: int, frame: Buffer) -> tuple[int, Any]:
-    """Correlation id and body of the response in `frame`, which excludes the length, to a request of this key and version."""
+    """Correlation id and body of the response in `frame`, which excludes the length, to a request
+    of this key and version.
+    """
     api = _known(key, version)
     view = byte_view(frame)
     try:

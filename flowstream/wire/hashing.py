@@ -1,4 +1,6 @@
-"""The two hash functions that decide where Java clients and brokers put things: murmur2 for keys, String.hashCode for ids."""
+"""The two hash functions that decide where Java clients and brokers put things: murmur2 for keys,
+String.hashCode for ids.
+"""
 
 from __future__ import annotations
 
@@ -50,5 +52,7 @@ def partition_for_key(key: bytes, partitions: int) -> int:
 
 
 def coordinator_partition(name: str, partitions: int) -> int:
-    """The partition of `__consumer_offsets` or `__transaction_state` that holds this group or transactional id."""
+    """The partition of `__consumer_offsets` or `__transaction_state` that holds this group or
+    transactional id.
+    """
     return (java_hash(name) & 0x7FFFFFFF) % partitions

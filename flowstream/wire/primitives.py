@@ -1,4 +1,5 @@
-"""Variable-length numbers and the sized values built on them, read at a position of a buffer with every bound checked.
+"""Variable-length numbers and the sized values built on them, read at a position of a buffer with
+every bound checked.
 
 Knows no message. Readers return `(value, next position)` and raise WireError, never IndexError.
 """

@@ -1,6 +1,7 @@
 """Messages to bytes and back: the front of declarations (`fields`) and of the two compilers.
 
-A message is compiled for a version when it is first used, encoding and decoding apart: a broker never decodes a response.
+A message is compiled for a version when it is first used, encoding and decoding apart: a broker
+never decodes a response.
 """
 
 from __future__ import annotations
@@ -82,7 +83,9 @@ class Codec(NamedTuple, Generic[T]):
 
 
 def encoder(cls: type, version: int) -> EncodeInto:
-    """`encode_into(parts, message)`: appends the buffers of the message; `records` are appended as they are, not copied."""
+    """`encode_into(parts, message)`: appends the buffers of the message; `records` are appended as
+    they are, not copied.
+    """
     made = _encoders.get((cls, version))
     if made is None:
         made = _encoders[cls, version] = compile_encoder(_checked(cls, version), version)
@@ -90,7 +93,9 @@ def encoder(cls: type, version: int) -> EncodeInto:
 
 
 def decoder(cls: type[T], version: int) -> Callable[[memoryview, int], tuple[T, int]]:
-    """`decode_from(view, position)`: the message at `position` of a byte view, and the position after it."""
+    """`decode_from(view, position)`: the message at `position` of a byte view, and the position
+    after it.
+    """
     made = _decoders.get((cls, version))
     if made is None:
         made = _decoders[cls, version] = compile_decoder(_checked(cls, version), version)

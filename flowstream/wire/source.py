@@ -1,4 +1,6 @@
-"""Python source under construction, and the values it refers to: what both compilers of messages write on."""
+"""Python source under construction, and the values it refers to: what both compilers of messages
+write on.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Every frame that a real Kafka 4.3.1 exchanged with Java, librdkafka and aiokafka decodes and encodes to the same bytes."""
+"""Every frame that a real Kafka 4.3.1 exchanged with Java, librdkafka and aiokafka decodes and
+encodes to the same bytes.
+"""
 
 from __future__ import annotations
 

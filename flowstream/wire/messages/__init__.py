@@ -1,1 +1,3 @@
-"""Declared messages: one file per API, request and response, with the names and versions of Kafka. No behaviour."""
+"""Declared messages: one file per API, request and response, with the names and versions of Kafka.
+No behaviour.
+"""

@@ -1,4 +1,5 @@
-"""ConsumerGroupHeartbeat (68): the one request of a KIP-848 member: joins, reports, acknowledges, leaves.
+"""ConsumerGroupHeartbeat (68): the one request of a KIP-848 member: joins, reports, acknowledges,
+leaves.
 
 1 adds subscriptions by regular expression and ids chosen by the client (KIP-1082).
 """

@@ -1,4 +1,5 @@
-"""The consumer embedded protocol: what members of a classic group say to their leader, opaque to the broker.
+"""The consumer embedded protocol: what members of a classic group say to their leader, opaque to
+the broker.
 
 On the wire a 16-bit version precedes each of them. 1 adds owned partitions (KIP-429), 2 the
 generation, 3 the rack (KIP-881).

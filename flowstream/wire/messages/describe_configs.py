@@ -1,4 +1,5 @@
-"""DescribeConfigs (32): configuration of topics, brokers and groups, with where each value comes from.
+"""DescribeConfigs (32): configuration of topics, brokers and groups, with where each value comes
+from.
 
 1 adds sources and synonyms (KIP-226); 3 documentation and types (KIP-569); 4 is flexible.
 """

@@ -21,6 +21,8 @@ class RequestHeader:
 
 @message(versions="0-1", flexible="1+")
 class ResponseHeader:
-    """What precedes the body of every response; version 1 before flexible bodies, except of ApiVersions."""
+    """What precedes the body of every response; version 1 before flexible bodies, except of
+    ApiVersions.
+    """
 
     correlation_id: int = field(INT32, "0+")

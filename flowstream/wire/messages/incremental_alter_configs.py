@@ -1,4 +1,5 @@
-"""IncrementalAlterConfigs (44): change single configuration keys (KIP-339): 0 set, 1 delete, 2 append, 3 subtract.
+"""IncrementalAlterConfigs (44): change single configuration keys (KIP-339): 0 set, 1 delete, 2
+append, 3 subtract.
 
 1 is flexible.
 """

@@ -1,4 +1,5 @@
-"""InitProducerId (22): get a producer id and epoch; with a transactional id also fence the predecessor.
+"""InitProducerId (22): get a producer id and epoch; with a transactional id also fence the
+predecessor.
 
 2 is flexible; 3 lets a producer ask for a new epoch of its own id (KIP-360); 4 may answer
 PRODUCER_FENCED; 5 TRANSACTION_ABORTABLE (KIP-890).

@@ -1,4 +1,5 @@
-"""OffsetForLeaderEpoch (23): where a leader epoch ends: how a reader finds that its log diverged (KIP-320).
+"""OffsetForLeaderEpoch (23): where a leader epoch ends: how a reader finds that its log diverged
+(KIP-320).
 
 4 is flexible.
 """

@@ -1,4 +1,5 @@
-"""SyncGroup (14): second step of a rebalance: the leader brings the assignment, everybody gets a share.
+"""SyncGroup (14): second step of a rebalance: the leader brings the assignment, everybody gets a
+share.
 
 3 adds static members (KIP-345); 4 is flexible; 5 repeats protocol type and name.
 """
