@@ -1,0 +1,1 @@
+"""Card fraud detection on flowstream: see README.md in this folder."""
