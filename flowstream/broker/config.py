@@ -1,0 +1,296 @@
+"""The broker's settings: Kafka's names, types, defaults and bounds, declared once as the fields of `BrokerConfig`.
+
+Pure: text in, values out. Where the text comes from (command line, file) is not known here.
+"""
+
+# ruff: noqa: E501 - a table reads best with one entry on one line
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, TypeVar
+
+from flowstream.errors import FlowstreamError
+
+INT_MAX = (1 << 31) - 1
+LONG_MAX = (1 << 63) - 1
+CODECS = ("uncompressed", "zstd", "lz4", "snappy", "gzip", "producer")
+TIMESTAMP_TYPES = ("CreateTime", "LogAppendTime")
+CLEANUP_POLICIES = ("compact", "delete")
+
+T = TypeVar("T")
+
+
+class ConfigError(FlowstreamError):
+    """A setting that is unknown or has a bad value; the message names the key, the value and the way out."""
+
+
+class BadValue(ValueError):
+    """A value that its setting does not allow; the text says what would be allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What values a setting takes: Kafka's type name and number (DescribeConfigs), and how text becomes a checked value."""
+
+    type: str
+    type_id: int
+    parse: Callable[[str], Any]
+
+
+def _bounded(value: float, low: float | None, high: float | None) -> None:
+    if low is not None and value < low:
+        raise BadValue(f"Value must be at least {low}")
+    if high is not None and value > high:
+        raise BadValue(f"Value must be no more than {high}")
+
+
+def whole(type: str = "int", low: int | None = None, high: int | None = None) -> Kind:
+    """Integers of Kafka's `int`, `short` or `long` between `low` and `high`."""
+    type_id, bits = {"int": (3, 31), "short": (4, 15), "long": (5, 63)}[type]
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text.strip())
+        except ValueError:
+            raise BadValue(f"Not a number of type {type.upper()}") from None
+        if not -(1 << bits) <= value < 1 << bits:
+            raise BadValue(f"Not a number of type {type.upper()}")
+        _bounded(value, low, high)
+        return value
+
+    return Kind(type, type_id, parse)
+
+
+def fraction(low: float, high: float) -> Kind:
+    """Kafka's `double` between `low` and `high`."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            raise BadValue("Not a number of type DOUBLE") from None
+        if value != value:
+            raise BadValue("Not a number of type DOUBLE")
+        _bounded(value, low, high)
+        return value
+
+    return Kind("double", 6, parse)
+
+
+def choice(*allowed: str) -> Kind:
+    """One of `allowed`; any text when there are none."""
+
+    def parse(text: str) -> str:
+        if allowed and text not in allowed:
+            raise BadValue(f"String must be one of: {', '.join(allowed)}")
+        return text
+
+    return Kind("string", 2, parse)
+
+
+def several(*allowed: str) -> Kind:
+    """A comma-separated list of some of `allowed`; of anything when there are none."""
+
+    def parse(text: str) -> tuple[str, ...]:
+        items = tuple(item.strip() for item in text.split(",")) if text.strip() else ()
+        for item in items:
+            if allowed and item not in allowed:
+                raise BadValue(f"String must be one of: {', '.join(allowed)}")
+        return items
+
+    return Kind("list", 7, parse)
+
+
+def _parse_flag(text: str) -> bool:
+    value = {"true": True, "false": False}.get(text.strip().lower())
+    if value is None:
+        raise BadValue("Expected value to be either true or false")
+    return value
+
+
+FLAG = Kind("boolean", 1, _parse_flag)
+
+
+def setting(default: T, kind: Kind, doc: str) -> T:
+    """Declare a field of `BrokerConfig`; its name with dots for underscores is Kafka's."""
+    return field(default=default, metadata={"kind": kind, "doc": doc})
+
+
+_COUNT = whole("int", 1)
+_INTERVAL = whole("int", 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokerConfig:
+    """All settings, typed. `BrokerConfig.of` reads them from text by Kafka's names."""
+
+    # fmt: off
+    node_id: int = setting(0, whole("int", 0), "id of this node in the cluster")
+    cluster_id: str = setting("", choice(), "id of the cluster; empty: made up on the first start and kept in meta.properties")
+    broker_rack: str = setting("", choice(), "rack that this broker says it is in")
+
+    auto_create_topics_enable: bool = setting(True, FLAG, "create a topic when a client first asks for it")
+    delete_topic_enable: bool = setting(True, FLAG, "allow topics to be deleted")
+    num_partitions: int = setting(1, _COUNT, "partitions of a topic created without a number")
+    default_replication_factor: int = setting(1, _COUNT, "replicas of a topic created without a number")
+    min_insync_replicas: int = setting(1, _COUNT, "replicas that must have a write of acks=all")
+    unclean_leader_election_enable: bool = setting(False, FLAG, "let a replica lead that lacks acknowledged data")
+    compression_type: str = setting("producer", choice(*CODECS), "codec of stored batches")
+    compression_gzip_level: int = setting(-1, whole("int", -1, 9), "level of gzip")
+    compression_lz4_level: int = setting(9, whole("int", 1, 17), "level of lz4")
+    compression_zstd_level: int = setting(3, whole("int", -131072, 22), "level of zstd")
+    message_max_bytes: int = setting(1048588, whole("int", 0), "largest record batch")
+
+    log_cleanup_policy: tuple[str, ...] = setting(("delete",), several(*CLEANUP_POLICIES), "what happens to old segments")
+    log_cleaner_delete_retention_ms: int = setting(86_400_000, whole("long", 0), "how long tombstones stay in compacted topics")
+    log_cleaner_max_compaction_lag_ms: int = setting(LONG_MAX, whole("long", 1), "longest time a record stays uncompacted")
+    log_cleaner_min_cleanable_ratio: float = setting(0.5, fraction(0, 1), "dirty part of a log at which it is compacted")
+    log_cleaner_min_compaction_lag_ms: int = setting(0, whole("long", 0), "shortest time a record stays uncompacted")
+    log_flush_interval_messages: int = setting(LONG_MAX, whole("long", 1), "records after which a log is flushed; durability decides here")
+    log_flush_interval_ms: int | None = setting(None, whole("long", 0), "time after which a log is flushed; durability decides here")
+    log_index_interval_bytes: int = setting(4096, whole("int", 0), "bytes between two index entries")
+    log_index_size_max_bytes: int = setting(10_485_760, whole("int", 4), "largest offset index")
+    log_local_retention_bytes: int = setting(-2, whole("long", -2), "bytes kept locally of a tiered topic")
+    log_local_retention_ms: int = setting(-2, whole("long", -2), "time kept locally of a tiered topic")
+    log_message_timestamp_after_max_ms: int = setting(3_600_000, whole("long", 0), "how far in the future a record may be")
+    log_message_timestamp_before_max_ms: int = setting(LONG_MAX, whole("long", 0), "how far in the past a record may be")
+    log_message_timestamp_type: str = setting("CreateTime", choice(*TIMESTAMP_TYPES), "whose time a record carries")
+    log_preallocate: bool = setting(False, FLAG, "preallocate segment files")
+    log_retention_bytes: int = setting(-1, whole("long"), "bytes kept per partition; -1: no bound")
+    log_retention_hours: int = setting(168, whole("int"), "hours kept; used when minutes and ms are not set")
+    log_retention_minutes: int | None = setting(None, whole("int"), "minutes kept; used when ms is not set")
+    log_retention_ms: int | None = setting(None, whole("long", -1), "milliseconds kept; -1: no bound")
+    log_retention_check_interval_ms: int = setting(300_000, whole("long", 1), "time between two looks at retention")
+    log_roll_hours: int = setting(168, whole("int", 1), "hours after which a segment is closed; used when ms is not set")
+    log_roll_ms: int | None = setting(None, whole("long", 1), "milliseconds after which a segment is closed")
+    log_roll_jitter_ms: int | None = setting(None, whole("long", 0), "random time taken off the roll time")
+    log_roll_jitter_hours: int = setting(0, whole("int", 0), "random hours taken off the roll time")
+    log_segment_bytes: int = setting(1 << 30, whole("int", 1 << 20), "size at which a segment is closed")
+    log_segment_delete_delay_ms: int = setting(60_000, whole("long", 0), "time between taking a file out of use and deleting it")
+
+    group_initial_rebalance_delay_ms: int = setting(0, whole("int", 0), "how long an empty group waits for more members")
+    group_max_session_timeout_ms: int = setting(1_800_000, whole("int"), "longest session timeout of a member")
+    group_max_size: int = setting(INT_MAX, _COUNT, "members of one group")
+    group_min_session_timeout_ms: int = setting(6_000, whole("int"), "shortest session timeout of a member")
+    offset_metadata_max_bytes: int = setting(4096, whole("int", 0), "largest metadata text of a committed offset")
+    offsets_retention_check_interval_ms: int = setting(600_000, whole("long", 1), "time between two looks for expired offsets")
+    offsets_retention_minutes: int = setting(10_080, _INTERVAL, "how long offsets of an empty group are kept")
+    offsets_topic_num_partitions: int = setting(4, _COUNT, "partitions of __consumer_offsets")
+    offsets_topic_replication_factor: int = setting(1, whole("short", 1), "replicas of __consumer_offsets")
+    offsets_topic_segment_bytes: int = setting(104_857_600, whole("int", 1 << 20), "segment size of __consumer_offsets")
+
+    producer_id_expiration_ms: int = setting(86_400_000, _INTERVAL, "how long an idle producer is remembered")
+    producer_id_expiration_check_interval_ms: int = setting(600_000, _INTERVAL, "time between two looks for idle producers")
+    transaction_abort_timed_out_transaction_cleanup_interval_ms: int = setting(10_000, _INTERVAL, "bound on how late a timed-out transaction is aborted")
+    transaction_max_timeout_ms: int = setting(900_000, _INTERVAL, "longest timeout a transactional producer may ask for")
+    transaction_remove_expired_transaction_cleanup_interval_ms: int = setting(3_600_000, _INTERVAL, "time between two looks for expired transactional ids")
+    transaction_state_log_min_isr: int = setting(1, _COUNT, "min.insync.replicas of __transaction_state")
+    transaction_state_log_num_partitions: int = setting(4, _COUNT, "partitions of __transaction_state")
+    transaction_state_log_replication_factor: int = setting(1, whole("short", 1), "replicas of __transaction_state")
+    transaction_state_log_segment_bytes: int = setting(104_857_600, whole("int", 1 << 20), "segment size of __transaction_state")
+    transactional_id_expiration_ms: int = setting(604_800_000, _INTERVAL, "how long an idle transactional id is kept")
+
+    connections_max_idle_ms: int = setting(600_000, whole("long"), "idle time after which a connection is closed; below 0: never")
+    fetch_max_bytes: int = setting(57_671_680, whole("int", 1024), "largest answer to a fetch")
+    max_connections: int = setting(INT_MAX, whole("int", 0), "connections at one time")
+    max_connections_per_ip: int = setting(INT_MAX, whole("int", 0), "connections at one time from one address")
+    max_incremental_fetch_session_cache_slots: int = setting(1_000, whole("int", 0), "fetch sessions kept at one time")
+    socket_request_max_bytes: int = setting(104_857_600, _COUNT, "largest request")
+    # fmt: on
+
+    given: frozenset[str] = frozenset()
+    """Names of the settings that were given, even when equal to the default."""
+
+    @classmethod
+    def of(cls, texts: Mapping[str, str]) -> BrokerConfig:
+        """The settings that `texts` gives by Kafka's names; defaults for the rest. Raises ConfigError."""
+        given: dict[str, Any] = {}
+        for name, text in texts.items():
+            declared = SETTINGS.get(name)
+            if declared is None:
+                raise ConfigError(f"unknown setting {name!r}{_closest(name, SETTINGS)}")
+            try:
+                given[declared.attribute] = declared.kind.parse(text)
+            except BadValue as error:
+                raise ConfigError(f"bad value {text!r} for setting {name}: {error}") from None
+        config = cls(**given, given=frozenset(texts))
+        config._check_together()
+        return config
+
+    def _check_together(self) -> None:
+        low, high = self.group_min_session_timeout_ms, self.group_max_session_timeout_ms
+        if low > high:
+            raise ConfigError(
+                f"group.min.session.timeout.ms={low} is above group.max.session.timeout.ms={high}: "
+                "lower the one or raise the other"
+            )
+
+    @property
+    def retention_ms(self) -> int:
+        """`log.retention.ms`, or from minutes or hours as Kafka resolves them; -1: no bound."""
+        if self.log_retention_ms is not None:
+            return self.log_retention_ms
+        if self.log_retention_minutes is not None:
+            minutes = self.log_retention_minutes
+        else:
+            minutes = self.log_retention_hours * 60
+        return minutes * 60_000 if minutes >= 0 else -1
+
+    @property
+    def roll_ms(self) -> int:
+        """`log.roll.ms`, or from hours."""
+        return self.log_roll_ms if self.log_roll_ms is not None else self.log_roll_hours * 3_600_000
+
+    @property
+    def roll_jitter_ms(self) -> int:
+        """`log.roll.jitter.ms`, or from hours."""
+        jitter = self.log_roll_jitter_ms
+        return jitter if jitter is not None else self.log_roll_jitter_hours * 3_600_000
+
+    @property
+    def flush_ms(self) -> int:
+        """`log.flush.interval.ms`, unbounded when it is not set."""
+        return LONG_MAX if self.log_flush_interval_ms is None else self.log_flush_interval_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One broker setting as declared: Kafka's name, the attribute of `BrokerConfig`, kind, default and meaning."""
+
+    name: str
+    attribute: str
+    kind: Kind
+    default: object
+    doc: str
+
+
+SETTINGS: Mapping[str, Setting] = {
+    each.name.replace("_", "."): Setting(
+        each.name.replace("_", "."),
+        each.name,
+        each.metadata["kind"],
+        each.default,
+        each.metadata["doc"],
+    )
+    for each in fields(BrokerConfig)
+    if each.metadata
+}
+
+
+def text_of(value: object) -> str | None:
+    """A setting's value as Kafka writes it."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, tuple):
+        return ",".join(value)
+    return str(value)
+
+
+def _closest(name: str, known: Collection[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else "; see `flowstream broker --help`"

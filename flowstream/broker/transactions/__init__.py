@@ -1,0 +1,1 @@
+"""Transactions: one state per transactional id, folded from `__transaction_state`."""
