@@ -1,0 +1,253 @@
+"""The embedded broker: a child process of whichever worker holds the directory's owner lock.
+
+It knows processes, locks and files; nothing of Kafka and nothing of apps. Layout of the directory:
+`broker/` the broker's data, `broker.owner` the lock, `broker.address` where it listens,
+`broker.log`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import sys
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+from flowstream.errors import FlowstreamError
+
+log = logging.getLogger("flowstream.embedded")
+
+PROGRAM = (sys.executable, "-m", "flowstream", "broker")
+START_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 10.0
+SAME_PORT_TIMEOUT_S = 5.0  # how long a successor insists on the port of its predecessor
+POLL_S = 0.1
+
+
+class EmbeddedBrokerError(FlowstreamError):
+    """The broker of a directory cannot be started or found; the message says what to do."""
+
+
+class EmbeddedBroker:
+    """One process's share in the broker of `directory`: its owner, or one who would take over."""
+
+    def __init__(
+        self, directory: Path, *, program: Sequence[str] = (), options: Sequence[str] = ()
+    ) -> None:
+        self.directory = directory
+        self.address = ""
+        self.program = (*(program or PROGRAM), *options)
+        self._owner_lock: int | None = None
+        self._child: asyncio.subprocess.Process | None = None
+        self._pipe: int | None = None  # the child ends when this end closes, whatever ends us
+
+    @property
+    def owned(self) -> bool:
+        """Whether this process runs the broker."""
+        return self._owner_lock is not None
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the broker, when it is ours."""
+        return None if self._child is None else self._child.pid
+
+    async def start(self) -> str:
+        """Find the broker of the directory, or become its owner and start it; its `HOST:PORT`."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + START_TIMEOUT_S
+        while not self._take_ownership():
+            address = read_address(self.directory)
+            if address is not None and await answers(address):
+                self.address = address
+                return address
+            if clock() > deadline:
+                raise EmbeddedBrokerError(
+                    f"another process owns the broker of {self.directory} but it does not answer"
+                    f" at {address}: see {self.directory / 'broker.log'}"
+                )
+            await asyncio.sleep(POLL_S)
+        await self._launch()
+        return self.address
+
+    async def watch(self) -> None:
+        """Restart our broker when it dies; take over when its owner went. Runs until cancelled."""
+        while True:
+            if self._child is not None:
+                status = await self._child.wait()
+                log.warning("the embedded broker ended with status %s: starting it again", status)
+                self._close_pipe()
+                await self._launch()
+            elif self._take_ownership():
+                log.warning("the owner of the embedded broker is gone: taking over")
+                await self._launch()
+            else:
+                self.address = read_address(self.directory) or self.address
+                await asyncio.sleep(POLL_S)
+
+    async def stop(self) -> None:
+        """End our broker (cleanly, within ten seconds) and give up ownership."""
+        self._close_pipe()
+        if self._child is not None:
+            try:
+                await asyncio.wait_for(self._child.wait(), STOP_TIMEOUT_S)
+            except TimeoutError:
+                log.error("the embedded broker did not stop within %s s", STOP_TIMEOUT_S)
+                self._child.kill()
+                await self._child.wait()
+            self._child = None
+        if self._owner_lock is not None:
+            os.close(self._owner_lock)
+            self._owner_lock = None
+
+    def _take_ownership(self) -> bool:
+        """Whether we hold the owner lock; it goes with the process, so the dead own nothing."""
+        if self._owner_lock is not None:
+            return True
+        fd = os.open(self.directory / "broker.owner", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            return False
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, b"%d\n" % os.getpid(), 0)
+        self._owner_lock = fd
+        return True
+
+    async def _launch(self) -> None:
+        """Start the broker, on the last port when that can be had, and publish its address.
+
+        A predecessor may need a moment to let go of the directory and the port, so an early end of
+        the child is tried again until the deadline.
+        """
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        last = read_address(self.directory)
+        port = int(last.rpartition(":")[2]) if last is not None else 0
+        while True:
+            address = await self._spawn(port)
+            if address is not None:
+                break
+            elapsed = clock() - began
+            if elapsed > START_TIMEOUT_S:
+                tail = log_tail(self.directory)
+                raise EmbeddedBrokerError(f"the broker of {self.directory} does not start:\n{tail}")
+            if elapsed > SAME_PORT_TIMEOUT_S:
+                port = 0
+            await asyncio.sleep(POLL_S)
+        if last not in (None, address):
+            log.warning("the embedded broker moved from %s to %s", last, address)
+        self.address = address
+        write_address(self.directory, address)
+
+    async def _spawn(self, port: int) -> str | None:
+        """Run the child until it says `ready HOST:PORT`; None when it ends before."""
+        theirs, ours = os.pipe()
+        command = (*self.program, "--data", str(self.directory / "broker"))
+        command += ("--port", str(port), "--owner-fd", str(theirs))
+        try:
+            with (self.directory / "broker.log").open("ab") as errors:
+                child = await asyncio.create_subprocess_exec(
+                    *command,
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=asyncio.subprocess.PIPE,
+                    stderr=errors,
+                    pass_fds=(theirs,),
+                    start_new_session=True,  # Ctrl-C is for the worker, which commits first
+                )
+        except BaseException:
+            os.close(ours)
+            raise
+        finally:
+            os.close(theirs)
+        self._pipe, self._child = ours, child
+        assert child.stdout is not None
+        line = (await child.stdout.readline()).decode("utf-8", "replace").split()
+        if len(line) == 2 and line[0] == "ready":
+            return line[1]
+        self._close_pipe()
+        await child.wait()
+        return None
+
+    def _close_pipe(self) -> None:
+        if self._pipe is not None:
+            os.close(self._pipe)
+            self._pipe = None
+
+
+@contextlib.asynccontextmanager
+async def embedded_broker(
+    directory: Path, *, options: Sequence[str] = ()
+) -> AsyncIterator[EmbeddedBroker]:
+    """The broker of `directory` for the length of a block, kept alive meanwhile.
+
+    The block is cancelled, and EmbeddedBrokerError raised, when the broker cannot be kept alive.
+    """
+    broker = EmbeddedBroker(directory, options=options)
+    try:
+        await broker.start()
+        async with asyncio.TaskGroup() as tasks:
+            watch = tasks.create_task(broker.watch())
+            yield broker
+            watch.cancel()
+    except* EmbeddedBrokerError as group:
+        raise group.exceptions[0] from None
+    finally:
+        await broker.stop()
+
+
+def find_broker(directory: Path) -> str:
+    """Address of the embedded broker of `directory`, for those who only visit it."""
+    address = read_address(directory)
+    if address is None:
+        raise EmbeddedBrokerError(
+            f"no broker was ever started on {directory}: start a worker there, name the directory"
+            " with --data, or a broker with --broker HOST:PORT"
+        )
+    return address
+
+
+def read_address(directory: Path) -> str | None:
+    """What `broker.address` says, if it is there."""
+    try:
+        text = (directory / "broker.address").read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        return None
+    host, colon, port = text.rpartition(":")
+    if not (host and colon and port.isdigit()):
+        raise EmbeddedBrokerError(f"{directory / 'broker.address'} is damaged: delete it")
+    return text
+
+
+def write_address(directory: Path, address: str) -> None:
+    """Publish the address: a reader sees the old or the new, never half of it (D1)."""
+    temporary = directory / f"broker.address.{os.getpid()}"
+    with temporary.open("w", encoding="ascii") as file:
+        file.write(address + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(directory / "broker.address")
+
+
+async def answers(address: str) -> bool:
+    """Whether something accepts connections at `address`."""
+    host, _, port = address.rpartition(":")
+    try:
+        _, writer = await asyncio.open_connection(host, int(port))
+    except OSError:
+        return False
+    writer.close()
+    return True
+
+
+def log_tail(directory: Path, lines: int = 10) -> str:
+    """The last words of the broker."""
+    try:
+        text = (directory / "broker.log").read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return "(it left no log)"
+    return "\n".join(text.splitlines()[-lines:])

@@ -1,0 +1,28 @@
+"""A process that behaves like `flowstream broker` as far as its owner can see: locks its directory,
+listens, says `ready`, and ends when the owner's pipe closes."""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import os
+import socket
+import sys
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--data")
+parser.add_argument("--port", type=int)
+parser.add_argument("--owner-fd", type=int)
+parser.add_argument("--refuse", action="store_true")
+args = parser.parse_args()
+if args.refuse:
+    sys.exit("corrupt log: segment 0 of t-0")
+os.makedirs(args.data, exist_ok=True)
+lock = os.open(os.path.join(args.data, ".lock"), os.O_RDWR | os.O_CREAT)
+try:
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+except BlockingIOError:
+    sys.exit("the directory is in use")
+listener = socket.create_server(("127.0.0.1", args.port))
+print(f"ready 127.0.0.1:{listener.getsockname()[1]}", flush=True)
+os.read(args.owner_fd, 1)

@@ -1,0 +1,130 @@
+"""The embedded broker's life: started, found, restarted, taken over, stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from flowstream.cli import embedded
+from flowstream.cli.embedded import EmbeddedBroker, EmbeddedBrokerError, find_broker, read_address
+
+STAND_IN = (sys.executable, str(Path(__file__).with_name("stand_in_broker.py")))
+
+
+def share(directory: Path) -> EmbeddedBroker:
+    """A process's share in the broker of `directory` (locks are per open file, so one process may
+    hold several shares)."""
+    return EmbeddedBroker(directory, program=STAND_IN)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for `condition` of other processes; the test's own time limit bounds it."""
+    while not condition():  # noqa: ASYNC110 - another process cannot set our event
+        await asyncio.sleep(0.01)
+
+
+async def reachable(address: str, *, wanted: bool = True) -> None:
+    """Wait until something listens at `address`, or nothing does."""
+    while await embedded.answers(address) is not wanted:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+
+
+async def test_the_first_owns_it_and_the_second_finds_it(tmp_path: Path) -> None:
+    first, second = share(tmp_path), share(tmp_path)
+    address = await first.start()
+    assert first.owned
+    assert await second.start() == address
+    assert not second.owned
+    assert find_broker(tmp_path) == address
+    await second.stop()
+    assert await embedded.answers(address)
+    await first.stop()
+    assert not await embedded.answers(address)
+
+
+async def test_a_killed_broker_comes_back_at_the_same_address(tmp_path: Path) -> None:
+    broker = share(tmp_path)
+    address = await broker.start()
+    watch = asyncio.create_task(broker.watch())
+    old = broker.pid
+    assert old is not None
+    os.kill(old, signal.SIGKILL)
+    await until(lambda: broker.pid not in (None, old))
+    await reachable(address)
+    assert broker.address == address
+    watch.cancel()
+    await broker.stop()
+
+
+async def test_when_the_owner_goes_another_takes_over(tmp_path: Path) -> None:
+    first, second = share(tmp_path), share(tmp_path)
+    address = await first.start()
+    await second.start()
+    watch = asyncio.create_task(second.watch())
+    await first.stop()
+    await until(lambda: second.owned and second.pid is not None)
+    await reachable(address)
+    assert second.address == address == read_address(tmp_path)
+    watch.cancel()
+    await second.stop()
+
+
+async def test_the_broker_ends_with_a_killed_owner(tmp_path: Path) -> None:
+    code = (
+        "import asyncio, sys; from pathlib import Path\n"
+        "from flowstream.cli.embedded import EmbeddedBroker\n"
+        "async def main():\n"
+        "    broker = EmbeddedBroker(Path(sys.argv[1]), program=sys.argv[2:])\n"
+        "    print(await broker.start(), flush=True)\n"
+        "    await asyncio.sleep(3600)\n"
+        "asyncio.run(main())"
+    )
+    owner = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", code, str(tmp_path), *STAND_IN, stdout=asyncio.subprocess.PIPE
+    )
+    assert owner.stdout is not None
+    address = (await owner.stdout.readline()).decode().strip()
+    assert await embedded.answers(address)
+    owner.kill()
+    await owner.wait()
+    await reachable(address, wanted=False)
+    heir = share(tmp_path)
+    assert await heir.start() == address
+    await heir.stop()
+
+
+async def test_a_broker_that_does_not_start_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded, "START_TIMEOUT_S", 0.0)
+    broker = EmbeddedBroker(tmp_path, program=STAND_IN, options=["--refuse"])
+    with pytest.raises(EmbeddedBrokerError, match="corrupt log: segment 0 of t-0"):
+        await broker.start()
+    await broker.stop()
+
+
+async def test_a_block_is_cancelled_when_the_broker_cannot_be_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded, "PROGRAM", STAND_IN)
+    with pytest.raises(EmbeddedBrokerError, match="does not start"):  # noqa: PT012
+        async with embedded.embedded_broker(tmp_path) as broker:
+            monkeypatch.setattr(embedded, "START_TIMEOUT_S", -1.0)
+            broker.program = (*STAND_IN, "--refuse")
+            assert broker.pid is not None
+            os.kill(broker.pid, signal.SIGKILL)
+            await asyncio.Event().wait()
+
+
+def test_no_broker_and_a_damaged_address_are_told(tmp_path: Path) -> None:
+    with pytest.raises(EmbeddedBrokerError, match="start a worker there"):
+        find_broker(tmp_path)
+    (tmp_path / "broker.address").write_text("nonsense")
+    with pytest.raises(EmbeddedBrokerError, match="damaged"):
+        find_broker(tmp_path)
