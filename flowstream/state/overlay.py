@@ -1,0 +1,74 @@
+"""The layers between a table partition's committed rows and the unit that reads it now.
+
+Pure. Rows pass from `pending` (units whose offsets are not complete yet) to `open` (the epoch
+that fills) to `committing` (the epoch in its transaction) and then leave for the store. Nothing
+here knows what a row's value means: it is what the table partition put in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Final
+
+
+class Mark(Enum):
+    """Answers that are not values."""
+
+    MISSING = "missing"
+    """No layer knows the key: ask the store."""
+    DELETED = "deleted"
+    """The key is known to have no value."""
+
+
+MISSING: Final = Mark.MISSING
+DELETED: Final = Mark.DELETED
+
+
+class Overlay:
+    """Uncommitted rows of one table partition, newest layer first."""
+
+    __slots__ = ("committing", "open", "pending")
+
+    def __init__(self) -> None:
+        self.pending: dict[bytes, object] = {}
+        self.open: dict[bytes, object] = {}
+        self.committing: dict[bytes, object] = {}
+
+    def find(self, key: bytes) -> object:
+        """The newest uncommitted row, DELETED, or MISSING when only the store can tell."""
+        for layer in (self.pending, self.open, self.committing):
+            row = layer.get(key, MISSING)
+            if row is not MISSING:
+                return row
+        return MISSING
+
+    def merged(self) -> dict[bytes, object]:
+        """All layers as one, the newest row of each key."""
+        return {**self.committing, **self.open, **self.pending}
+
+    def defer(self, rows: Mapping[bytes, object]) -> None:
+        """Make rows readable that may not be committed yet."""
+        self.pending.update(rows)
+
+    def settle(self) -> None:
+        """Every deferred row has been merged: the pending layer hides nothing any more."""
+        self.pending.clear()
+
+    def merge(self, rows: Mapping[bytes, object]) -> None:
+        """Add a completed unit's rows to the open epoch."""
+        self.open.update(rows)
+
+    def close(self) -> dict[bytes, object]:
+        """Move the open epoch's rows to the transaction; at most one epoch is committing."""
+        assert not self.committing, "an epoch is committing already"
+        self.committing, self.open = self.open, {}
+        return self.committing
+
+    def committed(self) -> None:
+        """The store holds the rows of the committing epoch now."""
+        self.committing = {}
+
+    def drop(self) -> None:
+        """Forget everything uncommitted."""
+        self.pending, self.open, self.committing = {}, {}, {}

@@ -1,0 +1,268 @@
+"""One partition of a table: what a unit reads and writes, and what an epoch takes from it.
+
+Pure but for the store it was given (a door). Reads go unit -> overlay -> decoded-object cache ->
+store; immutable values are handed out as they are, mutable ones as a fresh copy per unit and key.
+Knows nothing of topics, offsets of inputs, windows or agents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol, TypeVar, cast
+
+from flowstream.state.overlay import DELETED, MISSING, Mark, Overlay
+
+V = TypeVar("V")
+
+CACHED_OBJECTS = 50_000
+"""Decoded objects kept per generation of a partition's cache; two generations live."""
+
+
+class ValueCodec(Protocol):
+    """What a table needs of a codec (see `flowstream.processing.codecs`)."""
+
+    @property
+    def encode(self) -> Callable[[Any], bytes]:
+        """Value to bytes; raises on another type."""
+
+    @property
+    def decode(self) -> Callable[[bytes], Any]:
+        """Bytes to a fresh value."""
+
+    @property
+    def immutable(self) -> bool:
+        """True when one object may be shared by all readers."""
+
+    @property
+    def check(self) -> Callable[[Any], None] | None:
+        """Not None: a value that passes always encodes, so encoding may wait for the epoch."""
+
+
+class RowStore(Protocol):
+    """The part of a state store that a table partition uses."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """The committed row."""
+
+    def scan(self, start: bytes = b"", stop: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
+        """Committed rows in key order."""
+
+    def write(
+        self,
+        rows: Mapping[bytes, bytes | None],
+        *,
+        changelog_offset: int | None,
+        source_offset: int | None,
+    ) -> None:
+        """One atomic batch (S1)."""
+
+
+class Sealed:
+    """A completed unit's writes to one partition, ready to merge: rows and cacheable objects."""
+
+    __slots__ = ("cached", "partition", "rows")
+
+    def __init__(
+        self, partition: TablePartition, rows: dict[bytes, object], cached: dict[bytes, object]
+    ) -> None:
+        self.partition = partition
+        self.rows = rows
+        self.cached = cached
+
+
+class TablePartition:
+    """The rows of one table partition, shared by every unit of its task."""
+
+    __slots__ = ("_hot", "_warm", "codec", "limit", "name", "number", "overlay", "store")
+
+    def __init__(
+        self, name: str, number: int, store: RowStore, codec: ValueCodec, *, limit: int = 0
+    ) -> None:
+        self.name = name
+        self.number = number
+        self.store = store
+        self.codec = codec
+        self.limit = limit or CACHED_OBJECTS
+        self.overlay = Overlay()
+        # Objects for immutable codecs, encoded bytes for mutable ones (decoding is the copy).
+        # Always the newest state of a key; a key that is in no generation is in a layer below.
+        self._hot: dict[bytes, object] = {}
+        self._warm: dict[bytes, object] = {}
+
+    def read(self, key: bytes) -> object:
+        """The newest completed value in cached form, or DELETED."""
+        found = self._hot.get(key, MISSING)
+        return self._load(key) if found is MISSING else found
+
+    def _load(self, key: bytes) -> object:
+        found = self._warm.get(key, MISSING)
+        if found is MISSING:
+            found = self._cached_form(self.overlay.find(key), key)
+        self._keep(key, found)
+        return found
+
+    def _cached_form(self, row: object, key: bytes) -> object:
+        if row is MISSING:
+            stored = self.store.get(key)
+            row = DELETED if stored is None else stored
+            return self.codec.decode(stored) if stored is not None and self._shares else row
+        if isinstance(row, bytes) and self._shares and self.codec.check is None:
+            return self.codec.decode(row)
+        return row
+
+    @property
+    def _shares(self) -> bool:
+        return self.codec.immutable
+
+    def _keep(self, key: bytes, value: object) -> None:
+        if len(self._hot) >= self.limit:
+            self._warm, self._hot = self._hot, {}
+        self._hot[key] = value
+
+    def _remember(self, cached: Mapping[bytes, object]) -> None:
+        if len(self._hot) + len(cached) > self.limit:
+            self._warm, self._hot = self._hot, {}
+        self._hot.update(cached)
+
+    def defer(self, sealed: Sealed) -> None:
+        """Make a unit readable whose offset is not complete yet."""
+        self.overlay.defer(sealed.rows)
+        self._remember(sealed.cached)
+
+    def merge(self, sealed: Sealed) -> None:
+        """Add a deferred unit to the open epoch (its objects are cached already)."""
+        self.overlay.open.update(sealed.rows)
+
+    def absorb(self, sealed: Sealed) -> None:
+        """Add a completed unit to the open epoch at once."""
+        self.overlay.open.update(sealed.rows)
+        self._remember(sealed.cached)
+
+    @property
+    def dirty(self) -> int:
+        """Keys in the open epoch."""
+        return len(self.overlay.open)
+
+    def close(self) -> dict[bytes, bytes | None]:
+        """Encode the open epoch's rows, once for changelog and store; None is a tombstone."""
+        encode = self.codec.encode if self.codec.check is not None else None
+        rows: dict[bytes, bytes | None] = {}
+        for key, row in self.overlay.close().items():
+            if row is DELETED:
+                rows[key] = None
+            elif encode is not None:
+                rows[key] = encode(row)
+            else:
+                rows[key] = cast("bytes", row)
+        return rows
+
+    def committed(
+        self,
+        rows: Mapping[bytes, bytes | None],
+        changelog_offset: int | None,
+        source_offset: int | None,
+    ) -> None:
+        """The epoch's transaction is decided: one write batch to the store (S1)."""
+        self.store.write(rows, changelog_offset=changelog_offset, source_offset=source_offset)
+        self.overlay.committed()
+
+    def drop(self) -> None:
+        """Forget everything uncommitted, and all objects that were read beside it."""
+        self.overlay.drop()
+        self._hot, self._warm = {}, {}
+
+    def rows(self, unit: Mapping[bytes, object]) -> Iterator[tuple[bytes, object]]:
+        """All rows in key order as a unit sees them, in cached form or a unit's own object."""
+        layers = self.overlay.merged()
+        layers.update(unit)
+        fresh = iter(sorted(layers))
+        upcoming = next(fresh, None)
+        for key, stored in self.store.scan():
+            while upcoming is not None and upcoming < key:
+                yield from self._row(upcoming, layers, unit)
+                upcoming = next(fresh, None)
+            if upcoming == key:
+                yield from self._row(key, layers, unit)
+                upcoming = next(fresh, None)
+            else:
+                yield key, self.codec.decode(stored) if self._shares else stored
+        while upcoming is not None:
+            yield from self._row(upcoming, layers, unit)
+            upcoming = next(fresh, None)
+
+    def _row(
+        self, key: bytes, layers: Mapping[bytes, object], unit: Mapping[bytes, object]
+    ) -> Iterator[tuple[bytes, object]]:
+        row = layers[key]
+        if row is not DELETED:
+            yield key, row if key in unit else self._cached_form(row, key)
+
+
+class TableView:
+    """One agent instance's view of a table partition: its open unit above everything completed."""
+
+    __slots__ = ("_copies", "_shares", "partition", "writes")
+
+    def __init__(self, partition: TablePartition) -> None:
+        self.partition = partition
+        self.writes: dict[bytes, object] = {}
+        self._copies: dict[bytes, object] = {}
+        self._shares = partition.codec.immutable
+
+    def get(self, key: bytes) -> object | Mark:
+        """The value as this unit sees it, or DELETED when there is none."""
+        value = self.writes.get(key, MISSING)
+        if value is not MISSING:
+            return value
+        if self._shares:
+            return self.partition.read(key)
+        return self._copy(key)
+
+    def _copy(self, key: bytes) -> object:
+        value = self._copies.get(key, MISSING)
+        if value is MISSING:
+            value = self.partition.read(key)
+            if value is not DELETED:
+                value = self.partition.codec.decode(cast("bytes", value))
+                self._copies[key] = value
+        return value
+
+    def set(self, key: bytes, value: object) -> None:
+        """Write in this unit; ownership of a mutable value passes to the table."""
+        if value is None:
+            raise TypeError(
+                f"table {self.partition.name!r} cannot hold None: delete the key instead"
+            )
+        check = self.partition.codec.check
+        if check is not None:
+            check(value)
+        self.writes[key] = value
+
+    def delete(self, key: bytes) -> None:
+        """Delete in this unit."""
+        self.writes[key] = DELETED
+
+    def scan(self) -> Iterator[tuple[bytes, object]]:
+        """(key, value) in key order; mutable values are fresh copies."""
+        decode = None if self._shares else self.partition.codec.decode
+        for key, value in self.partition.rows(self.writes):
+            if decode is not None and key not in self.writes:
+                value = decode(cast("bytes", value))
+            yield key, value
+
+    def seal(self) -> Sealed:
+        """Encode what must be encoded now. Raises what the codec raises; changes nothing."""
+        codec, writes = self.partition.codec, self.writes
+        if codec.check is not None:
+            return Sealed(self.partition, writes, writes)
+        encode = codec.encode
+        rows: dict[bytes, object] = {
+            key: value if value is DELETED else encode(value) for key, value in writes.items()
+        }
+        return Sealed(self.partition, rows, writes if codec.immutable else rows)
+
+    def clear(self) -> None:
+        """Begin the next unit. The sealed writes belong to whoever sealed them."""
+        self.writes = {}
+        if self._copies:
+            self._copies = {}

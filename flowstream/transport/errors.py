@@ -1,0 +1,108 @@
+"""The errors of transport, by whose fault: the address, the topic, the generation, the transaction.
+
+Errors of aiokafka and of the operating system are translated into these and never leave transport.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from flowstream.errors import FlowstreamError
+from flowstream.transport.types import TopicPartition
+from flowstream.wire.error_codes import ErrorCode
+
+
+class TransportError(FlowstreamError):
+    """The ancestor of what can go wrong between a worker and a cluster."""
+
+
+class BrokerUnreachable(TransportError):
+    """No broker answers at the address; the message names it and the remedy."""
+
+
+class ConnectionLost(TransportError):
+    """A request got no answer. The broker may have carried it out all the same."""
+
+
+class UnsupportedByBroker(TransportError):
+    """The broker serves no version of an API that is needed."""
+
+
+class RequestRefused(TransportError):
+    """The broker answered with an error that trying again does not cure."""
+
+    def __init__(self, what: str, code: int, message: str | None = None) -> None:
+        self.code = code
+        super().__init__(f"{what}: {error_name(code)}" + (f" ({message})" if message else ""))
+
+
+class UnknownTopic(TransportError):
+    """A topic or partition that the cluster does not have."""
+
+
+class TopicExists(TransportError):
+    """A topic that is to be created is there already."""
+
+
+class OffsetOutOfRange(TransportError):
+    """A position that the partition does not hold (any more). The caller decides (G3)."""
+
+    def __init__(self, tp: TopicPartition, offset: int) -> None:
+        self.tp = tp
+        self.offset = offset
+        super().__init__(
+            f"{tp.topic}-{tp.partition} has no offset {offset}: records were deleted before they "
+            "were read, or the topic was created anew. Reset the app's offsets to go on without "
+            "them."
+        )
+
+
+class OffsetsUnstable(TransportError):
+    """Offsets of an open transaction did not settle in time (KIP-447)."""
+
+
+class ConsumerFailed(TransportError):
+    """A background task of the group consumer died, stalled, or a listener raised; build a new
+    consumer.
+    """
+
+
+class ProducerFenced(TransportError):
+    """The producer's epoch is over: its transaction timed out, or another producer has the same
+    transactional id.
+
+    `outcome` tells what became of the transaction: "aborted", or "unknown" when an EndTxn went
+    unanswered before. Then read the committed offsets: they tell.
+    """
+
+    def __init__(self, reason: str, outcome: Literal["aborted", "unknown"] = "aborted") -> None:
+        self.outcome = outcome
+        super().__init__(f"{reason}; the outcome of its last transaction: {outcome}")
+
+
+class CommitRefused(TransportError):
+    """The group has moved on: member or generation of the offsets is no longer the current one
+    (G1). Abort, drop what was done, and join again.
+    """
+
+
+class TransactionFailed(TransportError):
+    """The transaction cannot be committed. When `abortable`, abort() makes the session ready for
+    the next one; else the error will come back.
+    """
+
+    def __init__(self, reason: str, *, abortable: bool = True) -> None:
+        self.abortable = abortable
+        super().__init__(reason)
+
+
+class SendFailed(TransportError):
+    """A record outside of transactions was refused, or its fate is unknown."""
+
+
+def error_name(code: int) -> str:
+    """Kafka's name of an error code."""
+    try:
+        return ErrorCode(code).name
+    except ValueError:
+        return f"error {code}"
