@@ -1,0 +1,269 @@
+"""A cluster: where its nodes, leaders and coordinators are, what it can do, and requests to them.
+
+Finding places is retried here; the meaning of answers is the caller's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from typing import Any, Literal, NamedTuple
+
+from aiokafka.client import AIOKafkaClient, ConnectionGroup
+from aiokafka.errors import KafkaError
+
+from flowstream.clock import monotonic_ms
+from flowstream.transport.connection import (
+    Security,
+    call,
+    close_lane,
+    open_connection,
+    pick_version,
+)
+from flowstream.transport.errors import (
+    BrokerUnreachable,
+    ConnectionLost,
+    RequestRefused,
+    TransportError,
+    UnknownTopic,
+)
+from flowstream.transport.types import TopicPartition
+from flowstream.wire.api import API, ApiKey
+from flowstream.wire.error_codes import ErrorCode, retriable
+from flowstream.wire.messages.api_versions import ApiVersionsRequest
+from flowstream.wire.messages.find_coordinator import FindCoordinatorRequest
+from flowstream.wire.messages.metadata import (
+    MetadataRequest,
+    MetadataRequestTopic,
+    MetadataResponse,
+)
+
+RETRY_BACKOFF_S = 0.05
+DEFAULT_LANE: Hashable = ConnectionGroup.DEFAULT
+
+
+class Coordinator(NamedTuple):
+    """The coordinator of a group or of a transactional id, wherever it is."""
+
+    kind: Literal["group", "transaction"]
+    key: str
+
+
+class Leader(NamedTuple):
+    """The leader of a partition, wherever it is."""
+
+    tp: TopicPartition
+
+
+Destination = int | Coordinator | Leader | None
+"""A node id, a role, or None for any node."""
+
+Build = Callable[[int], object]
+"""Makes the request message of a version."""
+
+
+class Cluster:
+    """One client of one cluster. All requests of a worker but the consumer's go through it."""
+
+    def __init__(
+        self,
+        bootstrap: str,
+        *,
+        client_id: str = "flowstream",
+        security: Security | None = None,
+        request_timeout_ms: int = 30_000,
+    ) -> None:
+        self.bootstrap = bootstrap
+        self.client_id = client_id
+        self.security = security or Security()
+        self.request_timeout_ms = request_timeout_ms
+        self.features: Mapping[str, int] = {}
+        """Finalized features and their levels (KIP-584)."""
+        self._client: AIOKafkaClient | None = None
+        self._coordinators: dict[Coordinator, int] = {}
+        self._leaders: dict[TopicPartition, int] = {}
+        self._partitions: dict[str, int] = {}
+
+    async def connect(self) -> None:
+        """Find the cluster and learn its features; BrokerUnreachable when nothing answers."""
+        client = AIOKafkaClient(
+            bootstrap_servers=self.bootstrap,
+            client_id=self.client_id,
+            request_timeout_ms=self.request_timeout_ms,
+            **self.security.arguments(),
+        )
+        try:
+            await client.bootstrap()
+            self._client = client
+            await self.refresh_features()
+        except (KafkaError, TransportError, OSError) as error:
+            self._client = None
+            await client.close()
+            raise BrokerUnreachable(
+                f"no Kafka broker answers at {self.bootstrap} ({error}). Start one with "
+                "`flowstream broker`, or give the right address with --broker."
+            ) from error
+
+    async def close(self) -> None:
+        """Close every connection; closing twice is allowed."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
+
+    @property
+    def transactions_v2(self) -> bool:
+        """Whether the cluster runs transactions of protocol v2 (KIP-890)."""
+        return self.features.get("transaction.version", 0) >= 2
+
+    async def refresh_features(self) -> None:
+        """Ask for the finalized features: aiokafka asks in a version that has none."""
+        answer = await self.request(
+            None,
+            ApiKey.API_VERSIONS,
+            lambda _: ApiVersionsRequest(
+                client_software_name="flowstream", client_software_version="0.1"
+            ),
+        )
+        self.features = {f.name: f.max_version_level for f in answer.finalized_features}
+
+    def nodes(self) -> list[int]:
+        """Ids of the known brokers."""
+        return sorted(b.nodeId for b in self._connected().cluster.brokers())
+
+    async def request(
+        self,
+        to: Destination,
+        key: ApiKey,
+        build: Build,
+        *,
+        min_version: int = 0,
+        max_version: int | None = None,
+        timeout_ms: int | None = None,
+        lane: Hashable = DEFAULT_LANE,
+    ) -> Any:
+        """One request, one answer. ConnectionLost when none came: the place is then looked up
+        anew by the next request. A lane has connections of its own.
+        """
+        client = self._connected()
+        node = await self._locate(to)
+        timeout_s = (timeout_ms or self.request_timeout_ms) / 1000
+        highest = API[key].max_version if max_version is None else max_version
+        try:
+            connection = await open_connection(client, node, lane)
+            version = pick_version(connection, key, min_version, highest)
+            return await call(connection, key, version, build(version), timeout_s)
+        except ConnectionLost:
+            self.forget(to)
+            raise
+
+    def forget(self, to: Destination) -> None:
+        """Look the place up again before the next request to it."""
+        if isinstance(to, Coordinator):
+            self._coordinators.pop(to, None)
+        elif isinstance(to, Leader):
+            self._leaders.pop(to.tp, None)
+
+    def drop_lane(self, lane: Hashable) -> None:
+        """Close the connections of a lane; requests that wait on them get ConnectionLost."""
+        if self._client is not None:
+            close_lane(self._client, lane)
+
+    async def partitions(self, topic: str) -> int:
+        """Number of partitions of a topic; UnknownTopic when there is none."""
+        if topic not in self._partitions:
+            await self._refresh_leaders((topic,))
+        return self._partitions[topic]
+
+    async def leader(self, tp: TopicPartition) -> int:
+        """The node that leads a partition; waits out an election."""
+        deadline = monotonic_ms() + self.request_timeout_ms
+        while (node := self._leaders.get(tp)) is None:
+            await self._refresh_leaders((tp.topic,))
+            if tp in self._leaders:
+                continue
+            if tp.partition >= self._partitions[tp.topic]:
+                raise UnknownTopic(f"topic {tp.topic} has no partition {tp.partition}")
+            if monotonic_ms() > deadline:
+                raise ConnectionLost(f"{tp.topic}-{tp.partition} has no leader")
+            await asyncio.sleep(RETRY_BACKOFF_S)
+        return node
+
+    async def metadata(self, topics: Iterable[str] | None) -> MetadataResponse:
+        """The cluster's own description, of all topics when None. Never creates a topic."""
+        wanted = None
+        if topics is not None:
+            wanted = tuple(MetadataRequestTopic(name=name) for name in topics)
+        found: MetadataResponse = await self.request(
+            None,
+            ApiKey.METADATA,
+            lambda _: MetadataRequest(topics=wanted, allow_auto_topic_creation=False),
+            min_version=4,
+            max_version=12,
+        )
+        return found
+
+    async def _refresh_leaders(self, topics: Iterable[str]) -> None:
+        for topic in (await self.metadata(topics)).topics:
+            name = topic.name or ""
+            if topic.error_code == ErrorCode.UNKNOWN_TOPIC_OR_PARTITION:
+                self._partitions.pop(name, None)
+                raise UnknownTopic(f"the cluster has no topic {name!r}")
+            if topic.error_code and not retriable(topic.error_code):
+                raise RequestRefused(f"metadata of topic {name!r}", topic.error_code)
+            self._partitions[name] = max(self._partitions.get(name, 0), len(topic.partitions))
+            for partition in topic.partitions:
+                tp = TopicPartition(name, partition.partition_index)
+                if partition.leader_id >= 0:
+                    self._leaders[tp] = partition.leader_id
+                else:
+                    self._leaders.pop(tp, None)
+
+    async def _locate(self, to: Destination) -> int:
+        if to is None:
+            return await self._any_node()
+        if isinstance(to, Coordinator):
+            node = self._coordinators.get(to)
+            if node is None:
+                node = self._coordinators[to] = await self._find_coordinator(to)
+        elif isinstance(to, Leader):
+            node = await self.leader(to.tp)
+        else:
+            node = to
+        client = self._connected()
+        if client.cluster.broker_metadata(node) is None:
+            await client.force_metadata_update()
+        return node
+
+    async def _any_node(self) -> int:
+        client = self._connected()
+        for node in self.nodes():
+            if await client.ready(node):
+                return node
+        raise ConnectionLost(f"no broker of the cluster at {self.bootstrap} can be reached")
+
+    async def _find_coordinator(self, wanted: Coordinator) -> int:
+        def build(version: int) -> FindCoordinatorRequest:
+            kind = 0 if wanted.kind == "group" else 1
+            if version >= 4:
+                return FindCoordinatorRequest(key_type=kind, coordinator_keys=(wanted.key,))
+            return FindCoordinatorRequest(key=wanted.key, key_type=kind)
+
+        deadline = monotonic_ms() + self.request_timeout_ms
+        while True:
+            answer = await self.request(
+                None, ApiKey.FIND_COORDINATOR, build, min_version=1, max_version=5
+            )
+            found = answer.coordinators[0] if answer.coordinators else answer
+            if found.error_code == ErrorCode.NONE:
+                node: int = found.node_id
+                return node
+            if not retriable(found.error_code) or monotonic_ms() > deadline:
+                raise RequestRefused(
+                    f"finding the {wanted.kind} coordinator of {wanted.key!r}", found.error_code
+                )
+            await asyncio.sleep(RETRY_BACKOFF_S)
+
+    def _connected(self) -> AIOKafkaClient:
+        if self._client is None:
+            raise ConnectionLost("the cluster client is not connected")
+        return self._client
