@@ -1,6 +1,7 @@
 """The image: what the cluster consists of, folded from metadata records.
 
-`apply` is its only mutator, live and on replay. It must not know who makes the records or where they are kept.
+`apply` is its only mutator, live and on replay. It must not know who makes the records or where
+they are kept.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import IntEnum
 
 from flowstream.broker.config import (
     CLEANUP_POLICIES,
@@ -24,6 +25,7 @@ from flowstream.broker.config import (
     text_of,
     whole,
 )
+from flowstream.wire.messages.create_topics import CreatableTopicConfigs
 
 
 class InvalidConfig(ValueError):
@@ -104,6 +106,31 @@ def default_text(config: BrokerConfig, name: str) -> str:
 def effective(config: BrokerConfig, overrides: Mapping[str, str]) -> dict[str, str]:
     """Every configuration of a topic: the broker's defaults under the topic's own."""
     return {name: overrides.get(name, default_text(config, name)) for name in TOPIC_CONFIGS}
+
+
+class Source(IntEnum):
+    """Where a configuration's value comes from; Kafka's numbers (KIP-226)."""
+
+    TOPIC = 1
+    BROKER = 4
+    DEFAULT = 5
+
+
+def source(config: BrokerConfig, name: str, overrides: Mapping[str, str]) -> Source:
+    """Who set configuration `name` of a topic that sets `overrides`."""
+    if name in overrides:
+        return Source.TOPIC
+    return Source.BROKER if TOPIC_CONFIGS[name].server_name in config.given else Source.DEFAULT
+
+
+def described(
+    config: BrokerConfig, overrides: Mapping[str, str]
+) -> tuple[CreatableTopicConfigs, ...]:
+    """Every configuration of a topic as CreateTopics answers it (KIP-525)."""
+    return tuple(
+        CreatableTopicConfigs(name=name, value=value, config_source=source(config, name, overrides))
+        for name, value in effective(config, overrides).items()
+    )
 
 
 def check(config: BrokerConfig, overrides: Mapping[str, str | None]) -> dict[str, str]:
