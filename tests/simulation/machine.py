@@ -1,0 +1,144 @@
+"""The simulated machine: drives the node as the real driver does, on a disk that forgets what was
+not synced.
+
+A crash comes between two disk operations, inside a sync or at any other moment; the next life
+starts from
+what the disk kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from flowstream.broker.doors import Operation
+from flowstream.broker.effects import Close, Effect, Reply, Write
+from flowstream.broker.events import Disconnected, Durable, Event, Request, Tick
+from flowstream.broker.node import Node
+from flowstream.broker.storage.memory import Crashed, MemoryStorage
+from flowstream.broker.types import ConnectionId, Instant, ReplyTo
+from flowstream.errors import WireError
+from flowstream.wire.frame import decode_request
+from tests.simulation.boot import boot
+from tests.simulation.world import World
+
+
+@dataclass(slots=True)
+class Machine:
+    """One broker process at a time on one disk. `lies` makes it say durable before the sync: a
+    planted bug.
+    """
+
+    world: World
+    storage: MemoryStorage
+    lies: bool = False
+    node: Node | None = None
+    life: int = 0
+    crashes: int = 0
+    _unsynced: set[str] = field(default_factory=set)
+    _written: int = 0
+    _syncing: bool = False
+    _tick_at: int | None = None
+
+    def start(self) -> None:
+        """Boot from the disk; a crash during recovery starts over later (D5)."""
+        self.life += 1
+        self._unsynced, self._written, self._syncing, self._tick_at = set(), 0, False, None
+        try:
+            self.node = boot(self.storage, self._perform, self.world.rng, self.world.now)
+            self._carry_out(self.node.start(self.world.now))
+            self._end_turn()
+        except Crashed:
+            self.crash()
+
+    def crash(self) -> None:
+        """Power is lost now; it comes back after a while."""
+        self.crashes += 1
+        self.node = None
+        self.storage.crash(self.world.rng)
+        self.world.later(self.world.rng.randrange(20, 600), self.start)
+
+    # what the network calls
+
+    def request(self, connection: ConnectionId, frame: memoryview) -> None:
+        """Decode and hand in; a broker that is down hears nothing."""
+        if self.node is None:
+            return
+        request = decode_request(frame)
+        to = ReplyTo(connection, request.correlation_id, request.key, request.version)
+        self._handle(Request(to, request.client_id, "127.0.0.1", request.body))
+
+    def disconnected(self, connection: ConnectionId) -> None:
+        """The peer is gone."""
+        self._handle(Disconnected(connection))
+
+    # the driver's part
+
+    def _handle(self, event: Event) -> None:
+        if self.node is None:
+            return
+        try:
+            self._carry_out(self.node.handle(event, self.world.now))
+            self._end_turn()
+        except WireError as error:
+            self.world.failures.append(f"a client's request was refused as malformed: {error}")
+        except Crashed:
+            self.crash()
+
+    def _perform(self, operations: Iterable[Operation]) -> None:
+        self._unsynced |= self.storage.perform(list(operations))
+
+    def _carry_out(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            if isinstance(effect, Write):
+                self._perform(effect.operations)
+            elif isinstance(effect, Reply):
+                self.world.reply(effect.to, effect.body)
+            elif isinstance(effect, Close):
+                self.world.failures.append(f"X4: a legal client was cut off: {effect.reason}")
+
+    def _end_turn(self) -> None:
+        assert self.node is not None
+        while (group := self.node.close_group()) is not None:
+            self._written = group
+            if not self.lies:
+                break
+            self._carry_out(self.node.handle(Durable(group), self.world.now))
+        if self._written and not self._syncing:
+            self._sync()
+        self._arm()
+
+    def _sync(self) -> None:
+        """One sync covers all groups written so far; the next group forms meanwhile."""
+        self._syncing = True
+        life, group, paths = self.life, self._written, self._unsynced
+        self._unsynced, self._written = set(), 0
+        self.world.later(self.world.rng.randrange(1, 8), lambda: self._synced(life, group, paths))
+
+    def _synced(self, life: int, group: int, paths: set[str]) -> None:
+        if life != self.life or self.node is None:
+            return
+        try:
+            self.storage.sync(paths)
+            self._syncing = False
+            if self.lies:
+                self._end_turn()
+        except Crashed:
+            self.crash()
+            return
+        if not self.lies:
+            self._handle(Durable(group))
+
+    def _arm(self) -> None:
+        assert self.node is not None
+        deadline = self.node.deadline()
+        if deadline is None or (self._tick_at is not None and self._tick_at <= deadline):
+            return
+        self._tick_at = deadline
+        life = self.life
+        self.world.later(max(0, deadline - self.world.now), lambda: self._tick(life, deadline))
+
+    def _tick(self, life: int, deadline: Instant) -> None:
+        if life == self.life and self.node is not None and self._tick_at == deadline:
+            self._tick_at = None
+            self._handle(Tick())
