@@ -1,0 +1,142 @@
+"""Read one partition, committed records only, without a group: for restores and for tailing.
+
+Its position moves over everything that is no record for the reader: markers, aborted
+transactions, and gaps that compaction left.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiokafka.errors import CorruptRecordException
+from aiokafka.record.control_record import ABORT_MARKER, ControlRecord
+from aiokafka.record.memory_records import MemoryRecords
+
+from flowstream.errors import WireError
+from flowstream.transport.cluster import Cluster, Leader
+from flowstream.transport.errors import ConnectionLost, OffsetOutOfRange, RequestRefused
+from flowstream.transport.types import LogRecord, TopicPartition
+from flowstream.wire.api import ApiKey
+from flowstream.wire.error_codes import ErrorCode, retriable
+from flowstream.wire.messages.fetch import (
+    FetchPartition,
+    FetchRequest,
+    FetchTopic,
+    PartitionData,
+)
+
+READ_COMMITTED = 1
+
+
+class PartitionReader:
+    """A position in one partition. Nothing to close: it borrows the cluster's connections."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        tp: TopicPartition,
+        start: int,
+        *,
+        max_bytes: int = 4 << 20,
+        committed_only: bool = True,
+    ) -> None:
+        self.position = start
+        """Offset of the next record to read: every record below it has been returned."""
+        self.high_watermark: int | None = None
+        """High watermark at the last fetch."""
+        self.log_start: int | None = None
+        """First offset of the partition at the last fetch."""
+        self._cluster = cluster
+        self._tp = tp
+        self._max_bytes = max_bytes
+        self._isolation = READ_COMMITTED if committed_only else 0
+
+    async def read(self, timeout_ms: int = 500) -> list[LogRecord]:
+        """The next records; empty when none came within `timeout_ms`, when only `position` moved
+        on, or when the leader is moving. Raises OffsetOutOfRange.
+        """
+        try:
+            answer = await self._cluster.request(
+                Leader(self._tp),
+                ApiKey.FETCH,
+                lambda _: self._request(timeout_ms),
+                min_version=4,
+                max_version=12,
+                timeout_ms=timeout_ms + self._cluster.request_timeout_ms,
+            )
+        except ConnectionLost:
+            return []
+        if answer.error_code:
+            raise RequestRefused("fetch", answer.error_code)
+        data: PartitionData = answer.responses[0].partitions[0]
+        if data.error_code == ErrorCode.OFFSET_OUT_OF_RANGE:
+            raise OffsetOutOfRange(self._tp, self.position)
+        if data.error_code:
+            return self._retry_later(data.error_code)
+        self.high_watermark = data.high_watermark
+        self.log_start = data.log_start_offset
+        if not data.records:
+            return []
+        return self._decode(bytes(data.records), data)
+
+    def _request(self, timeout_ms: int) -> FetchRequest:
+        partition = FetchPartition(
+            partition=self._tp.partition,
+            fetch_offset=self.position,
+            partition_max_bytes=self._max_bytes,
+        )
+        return FetchRequest(
+            max_wait_ms=timeout_ms,
+            min_bytes=1,
+            max_bytes=self._max_bytes,
+            isolation_level=self._isolation,
+            topics=(FetchTopic(topic=self._tp.topic, partitions=(partition,)),),
+        )
+
+    def _retry_later(self, code: int) -> list[LogRecord]:
+        if not retriable(code):
+            raise RequestRefused(f"fetch of {self._tp.topic}-{self._tp.partition}", code)
+        self._cluster.forget(Leader(self._tp))
+        return []
+
+    def _decode(self, data: bytes, fetched: PartitionData) -> list[LogRecord]:
+        """The visible records of `data`, with the position moved behind it (T6)."""
+        begins = sorted(
+            ((a.first_offset, a.producer_id) for a in fetched.aborted_transactions or ()),
+            reverse=True,
+        )
+        aborted: set[int] = set()
+        found: list[LogRecord] = []
+        batches = MemoryRecords(data)
+        while batches.has_next():
+            batch: Any = batches.next_batch()
+            if not batch.validate_crc():
+                raise WireError(
+                    f"{self._tp.topic}-{self._tp.partition}: the batch at offset "
+                    f"{batch.base_offset} does not match its CRC"
+                )
+            while begins and begins[-1][0] <= batch.base_offset:
+                aborted.add(begins.pop()[1])
+            if batch.is_control_batch:
+                if _is_abort(batch):
+                    aborted.discard(batch.producer_id)
+            elif not (batch.is_transactional and batch.producer_id in aborted):
+                self._collect(batch, found)
+            self.position = max(self.position, batch.next_offset)
+        return found
+
+    def _collect(self, batch: Any, found: list[LogRecord]) -> None:
+        try:
+            records = list(batch)
+        except CorruptRecordException as error:
+            raise WireError(f"{self._tp.topic}-{self._tp.partition}: {error}") from error
+        if batch.base_offset < self.position:
+            # The broker answers with whole batches: the first may begin before the position.
+            records = [record for record in records if record.offset >= self.position]
+        found += records
+
+
+def _is_abort(batch: Any) -> bool:
+    for record in batch:
+        return bool(ControlRecord.parse(record.key) == ABORT_MARKER)
+    return False
