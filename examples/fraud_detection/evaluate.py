@@ -1,12 +1,10 @@
 """The rules without a cluster: one pass over a file in time order, then precision and recall.
 
-python -m examples.fraud_detection.evaluate [FILE]
+Run: `python -m examples.fraud_detection.evaluate [FILE]`.
 """
 
 from __future__ import annotations
 
-import csv
-import gzip
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -14,9 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from . import rules
-from .models import COLUMNS, Habit, Profile, Recent, Scored, Transaction
-
-SAMPLE = Path(__file__).with_name("card_transactions_sample.csv.gz")
+from .lines import SAMPLE, lines_of, payments_of
+from .models import Habit, Profile, Recent, Scored, Transaction
 
 
 class Quality(NamedTuple):
@@ -40,32 +37,6 @@ class Quality(NamedTuple):
     def f1(self) -> float:
         """Harmonic mean of precision and recall."""
         return 2 * self.hits / (self.alerts + self.frauds) if self.alerts + self.frauds else 0.0
-
-
-def lines_of(path: Path) -> list[str]:
-    """The lines of a CSV file, gzipped or not, without its header."""
-    raw = path.read_bytes()
-    text = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
-    lines = text.decode("utf-8").splitlines()
-    return lines[1:] if lines and lines[0].startswith(COLUMNS[0]) else lines
-
-
-def card_of(line: str) -> str | None:
-    """The key of a line: its card, or None when the line is too broken to have one."""
-    try:
-        (cells,) = csv.reader([line])
-    except (csv.Error, ValueError):
-        return None
-    return cells[2] if len(cells) > 2 and cells[2] else None
-
-
-def payments_of(lines: Iterable[str]) -> Iterator[Transaction]:
-    """The well-formed payments of `lines`."""
-    for line in lines:
-        try:
-            yield Transaction.of_line(line)
-        except ValueError:
-            continue
 
 
 def windows_of(time: int) -> range:
