@@ -7,7 +7,7 @@ requests' versions, logs or replies: `handlers` translate, `completion` carries 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from typing import NamedTuple
 
 from flowstream.broker.config import BrokerConfig
@@ -101,7 +101,7 @@ class TransactionCoordinator:
     ) -> Verdict:
         """Give `transactional_id` its next epoch. A verdict whose record is PREPARE_ABORT means:
         abort what is open first, then ask again. `expected` is the id and epoch of a producer that
-        recovers (KIP-360). Needs a producer id at hand."""
+        recovers (KIP-360)."""
         if not transactional_id:
             return Verdict(ErrorCode.INVALID_REQUEST)
         if not 0 < timeout_ms <= self.config.transaction_max_timeout_ms:
@@ -120,6 +120,12 @@ class TransactionCoordinator:
             return Verdict(ErrorCode.PRODUCER_FENCED)
         owner = Owner(new.producer_id, new.producer_epoch)
         return Verdict(record=TransactionRecord(transactional_id, new), owner=owner)
+
+    def lacks_producer_id(self, transactional_id: str) -> bool:
+        """A decision about this id would need a new producer id, and none is at hand."""
+        transaction = self.transactions.get(transactional_id)
+        needed = transaction is None or exhausted(transaction.producer_epoch)
+        return needed and self.producer_ids.empty
 
     def add_partitions(
         self,
@@ -159,7 +165,7 @@ class TransactionCoordinator:
         now: Instant,
     ) -> Verdict:
         """Decide the owner's transaction. A verdict without error and record is the answer to a
-        repeat of an EndTxn that took effect before (T2). Needs a producer id at hand."""
+        repeat of an EndTxn that took effect before (T2)."""
         if not transactional_id:
             return Verdict(ErrorCode.INVALID_REQUEST)
         old = self.transactions.get(transactional_id)
@@ -206,7 +212,7 @@ class TransactionCoordinator:
         return TransactionRecord(transactional_id, new)
 
     def deadline(self) -> Instant | None:
-        """When `timed_out` or `expired` is wanted next."""
+        """When `overdue` or `expired` is wanted next."""
         while self._timeouts and self._is_stale(*self._timeouts[0]):
             heapq.heappop(self._timeouts)
         wanted = [self._timeouts[0][0]] if self._timeouts else []
@@ -214,15 +220,21 @@ class TransactionCoordinator:
             wanted.append(Instant(0) if self._next_sweep is None else self._next_sweep)
         return min(wanted, default=None)
 
-    def timed_out(self, now: Instant) -> Iterator[TransactionRecord]:
-        """Abort every transaction whose time is up, and bump the epoch (T4, T10). Needs producer
-        ids at hand."""
-        while self._timeouts and self._timeouts[0][0] <= now and not self.producer_ids.empty:
+    def overdue(self, now: Instant) -> list[str]:
+        """The transactional ids whose open transaction's time is up; each is named once (T10)."""
+        found = []
+        while self._timeouts and self._timeouts[0][0] <= now:
             due, transactional_id = heapq.heappop(self._timeouts)
             if not self._is_stale(due, transactional_id):
-                record = self._fence(transactional_id, self.transactions[transactional_id], now)
-                assert record.record is not None
-                yield record.record
+                found.append(transactional_id)
+        return found
+
+    def abort_overdue(self, transactional_id: str, now: Instant) -> TransactionRecord | None:
+        """Abort a transaction whose time is up, and bump the epoch (T4); None when it has ended."""
+        old = self.transactions.get(transactional_id)
+        if old is None or old.state is not ONGOING or _times_out(old) > now:
+            return None
+        return self._fence(transactional_id, old, now).record
 
     def expired(self, now: Instant) -> list[TransactionRecord]:
         """Forget the idle transactional ids that nobody has used for long."""
