@@ -1,8 +1,10 @@
-"""Decide, write, apply: how a coordinator's decision becomes records in its log, state in memory and, when durable, replies.
+"""Decide, write, apply: how a coordinator's decision becomes records in its log, state in memory
+and, when durable, replies.
 
-Lives here: the write path that all coordinators share, and what follows from metadata records (logs come and go). It must not know
-any request. Handlers use `commit_group`, `commit_group_offsets`, `commit_transaction`, `commit_metadata`, `append_markers`,
-`ensure_internal_topic` and `replies_when_durable`; nothing else writes coordinator records.
+Lives here: the write path that all coordinators share, and what follows from metadata records (logs
+come and go). It must not know any request. Handlers use `commit_group`, `commit_group_offsets`,
+`commit_transaction`, `commit_metadata`, `append_markers`, `ensure_internal_topic` and
+`replies_when_durable`; nothing else writes coordinator records.
 """
 
 from __future__ import annotations
@@ -12,9 +14,10 @@ from typing import NamedTuple, TypeVar
 
 from flowstream.broker.cores import OFFSETS_TOPIC, TRANSACTIONS_TOPIC, Cores
 from flowstream.broker.decision import Decision, EventSourced
-from flowstream.broker.doors import Flush, Operation, Remove, Rename
+from flowstream.broker.doors import Flush, Operation, Remove, Rename, Replace
 from flowstream.broker.effects import Effect, Reply, WhenDurable, Write
 from flowstream.broker.groups.records import Record as GroupRecord
+from flowstream.broker.log import checkpoints
 from flowstream.broker.log.config import LogConfig
 from flowstream.broker.log.partition import PartitionLog
 from flowstream.broker.log.partition import create_log as create_partition_log
@@ -25,21 +28,13 @@ from flowstream.broker.metadata.records import (
     PartitionRecord,
     RemoveTopicRecord,
 )
+from flowstream.broker.metadata.topic_configs import effective
+from flowstream.broker.transactions.markers import Marker
 from flowstream.broker.transactions.records import TransactionRecord
 from flowstream.broker.types import Instant, ReplyTo, TopicPartition
 from flowstream.wire.hashing import coordinator_partition
 
 R = TypeVar("R")
-
-
-class Marker(NamedTuple):
-    """One transaction's outcome for one partition."""
-
-    producer_id: int
-    producer_epoch: int
-    coordinator_epoch: int
-    commit: bool
-    partition: TopicPartition
 
 
 class Producer(NamedTuple):
@@ -50,7 +45,9 @@ class Producer(NamedTuple):
 
 
 def replies_when_durable(replies: Iterable[tuple[ReplyTo, object]]) -> list[Effect]:
-    """Replies that leave once all that they may tell of is durable; at once when nothing is pending."""
+    """Replies that leave once all that they may tell of is durable; at once when nothing is
+    pending.
+    """
     ready: list[Effect] = [Reply(to, body) for to, body in replies]
     return [WhenDurable(lambda now: ready)] if ready else []
 
@@ -70,7 +67,9 @@ def transaction_partition(cores: Cores, transactional_id: str) -> TopicPartition
 def commit_group(
     cores: Cores, group_id: str, decision: Decision[GroupRecord], now: Instant
 ) -> list[Effect]:
-    """Carry out a decision about one group: `GroupCoordinator.apply(record)` for each record, in this turn."""
+    """Carry out a decision about one group: `GroupCoordinator.apply(record)` for each record, in
+    this turn.
+    """
     if not decision.records:
         return replies_when_durable(decision.replies)
     effects = ensure_internal_topic(cores, OFFSETS_TOPIC, now)
@@ -88,14 +87,16 @@ def commit_group_offsets(
     producer: Producer,
     now: Instant,
 ) -> list[Effect]:
-    """Carry out a TxnOffsetCommit: a transactional batch, pending until its marker (`apply_transactional`)."""
+    """Carry out a TxnOffsetCommit: a transactional batch, pending until its marker
+    (`apply_transactional`).
+    """
     if not decision.records:
         return replies_when_durable(decision.replies)
     effects = ensure_internal_topic(cores, OFFSETS_TOPIC, now)
     log = cores.logs.by_name[group_partition(cores, group_id)]
     effects += _append(cores.groups, log, decision, now, producer)
     for record in decision.records:
-        cores.groups.apply_transactional(producer.producer_id, record)
+        cores.groups.apply_transactional(log.name.partition, producer.producer_id, record)
     return effects + replies_when_durable(decision.replies)
 
 
@@ -114,7 +115,9 @@ def commit_transaction(
 
 
 def commit_metadata(cores: Cores, decision: Decision[MetadataRecord], now: Instant) -> list[Effect]:
-    """Carry out a decision about topics, configs, features or producer ids, and create or delete the logs it names."""
+    """Carry out a decision about topics, configs, features or producer ids, and create or delete
+    the logs it names.
+    """
     effects: list[Effect] = []
     if decision.records:
         effects += _append(cores.image, cores.metadata_log, decision, now, None)
@@ -124,9 +127,11 @@ def commit_metadata(cores: Cores, decision: Decision[MetadataRecord], now: Insta
 
 
 def append_markers(cores: Cores, markers: Iterable[Marker], now: Instant) -> list[Effect]:
-    """Write the control batches of decided transactions; offsets pending in a group are settled at once.
+    """Write the control batches of decided transactions; offsets pending in a group are settled at
+    once.
 
-    A partition that was deleted meanwhile needs no marker. The caller adds a WhenDurable for what follows (T7).
+    A partition that was deleted meanwhile needs no marker. The caller adds a WhenDurable for what
+    follows (T7).
     """
     effects: list[Effect] = []
     for marker in markers:
@@ -138,7 +143,7 @@ def append_markers(cores: Cores, markers: Iterable[Marker], now: Instant) -> lis
         )
         effects += appended.effects
         if marker.partition.topic == OFFSETS_TOPIC:
-            cores.groups.apply_marker(marker.producer_id, marker.producer_epoch, marker.commit)
+            cores.groups.apply_marker(marker.partition.partition, marker.producer_id, marker.commit)
     return effects
 
 
@@ -152,7 +157,22 @@ def ensure_internal_topic(cores: Cores, topic: str, now: Instant) -> list[Effect
 
 def log_config(cores: Cores, topic: str) -> LogConfig:
     """The log settings of a topic: the broker's defaults under the topic's own."""
-    return LogConfig.of(cores.config.for_topic(cores.image.topic_configs(topic)))
+    return LogConfig.of(effective(cores.config, cores.image.topic_configs(topic)))
+
+
+def log_starts(cores: Cores) -> dict[TopicPartition, int]:
+    """The log starts that DeleteRecords moved: no file name tells them."""
+    return {
+        log.name: log.log_start
+        for log in cores.logs.by_name.values()
+        if log.log_start > log.segments[0].base_offset
+    }
+
+
+def checkpoint_log_starts(cores: Cores) -> list[Effect]:
+    """Put `log_starts` on disk, so that deleted records stay deleted after a crash (L8)."""
+    content = checkpoints.encode_offsets(log_starts(cores))
+    return [Write([Replace(checkpoints.LOG_START, content)])]
 
 
 def _append(
@@ -198,8 +218,9 @@ def _reconfigure(cores: Cores, topic: str) -> None:
 
 
 def _delete_logs(cores: Cores, topic_id: bytes) -> list[Effect]:
-    """Take a topic's logs out of service. The removal is on disk first: a directory that is gone while the topic
-    still exists would be taken for an empty partition."""
+    """Take a topic's logs out of service. The removal is on disk first: a directory that is gone
+    while the topic still exists would be taken for an empty partition.
+    """
     operations: list[Operation] = [Flush(path) for path in cores.metadata_log.unsynced_paths()]
     names = [log.name for (owner, _), log in cores.logs.by_id.items() if owner == topic_id]
     for name in names:

@@ -1,6 +1,8 @@
-"""What a broker node consists of: its deciding cores, its logs and its doors, in one value that handlers receive.
+"""What a broker node consists of: its deciding cores, its logs and its doors, in one value that
+handlers receive.
 
-Lives here: the parts and how to find a log among them. It must not know requests, connections or how effects are carried out.
+Lives here: the parts and how to find a log among them. It must not know requests, connections or
+how effects are carried out.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from flowstream.broker.groups.coordinator import GroupCoordinator
 from flowstream.broker.log.partition import PartitionLog
 from flowstream.broker.metadata.image import Image
 from flowstream.broker.transactions.coordinator import TransactionCoordinator
-from flowstream.broker.types import TopicPartition
+from flowstream.broker.types import Instant, TopicPartition
 from flowstream.broker.waiting import Waiting
 
 METADATA_LOG = TopicPartition("__cluster_metadata", 0)
@@ -31,6 +33,7 @@ class Address:
 
     node_id: int
     cluster_id: str
+    directory_id: bytes
     host: str
     port: int = 0
     rack: str | None = None
@@ -38,7 +41,9 @@ class Address:
 
 @dataclass(slots=True)
 class Logs:
-    """Every partition's log of this node, by name and by topic id. `__cluster_metadata-0` is not among them."""
+    """Every partition's log of this node, by name and by topic id. `__cluster_metadata-0` is not
+    among them.
+    """
 
     by_name: dict[TopicPartition, PartitionLog] = field(default_factory=dict)
     by_id: dict[tuple[bytes, int], PartitionLog] = field(default_factory=dict)
@@ -63,7 +68,9 @@ class Logs:
         return log
 
     def find(self, topic: str, topic_id: bytes, partition: int) -> PartitionLog | None:
-        """The log of a partition named in a request: by name, or by id where newer versions send only that."""
+        """The log of a partition named in a request: by name, or by id where newer versions send
+        only that.
+        """
         if topic:
             return self.by_name.get(TopicPartition(topic, partition))
         return self.by_id.get((topic_id, partition))
@@ -83,3 +90,7 @@ class Cores:
     transactions: TransactionCoordinator
     logs: Logs = field(default_factory=Logs)
     waiting: Waiting = field(default_factory=Waiting)
+    fsync: bool = True
+    """Durability: below the high watermark all is synced. False: only in the page cache (`os`)."""
+    checkpoint_at: Instant | None = None
+    """When recovery points are written next."""

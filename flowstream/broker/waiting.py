@@ -1,6 +1,7 @@
 """What a node waits with until something is durable, a partition grows or a time has come.
 
-Lives here: soft state only, gone after a restart. It must not know requests or logs: parked things are callables.
+Lives here: soft state only, gone after a restart. It must not know requests or logs: parked things
+are callables.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ from flowstream.broker.types import ConnectionId, Instant, TopicPartition
 
 @dataclass(slots=True, eq=False)
 class Parked:
-    """A request that waits until one of `partitions` moves on or `deadline` comes (long-poll fetch).
+    """A request that waits until one of `partitions` moves on or `deadline` comes (long-poll
+    fetch).
 
-    `attempt(now, last)` returns the effects that answer it, or None to wait on; with `last` it must answer.
+    `attempt(now, last)` returns the effects that answer it, or None to wait on; with `last` it must
+    answer.
     """
 
     connection: ConnectionId

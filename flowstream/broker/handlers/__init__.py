@@ -1,4 +1,5 @@
-"""Which API is served by which module, in which versions. One file per API; each has `handle(request, cores, now)`.
+"""Which API is served by which module, in which versions. One file per API; each has
+`handle(request, cores, now)`.
 
 A handler's module is imported when its first request comes, because start-up time counts.
 """
@@ -14,6 +15,8 @@ from flowstream.broker.cores import Cores
 from flowstream.broker.effects import Effect
 from flowstream.broker.events import Request
 from flowstream.broker.types import Instant
+from flowstream.wire.api import ApiKey
+from flowstream.wire.error_codes import ErrorCode
 
 Handler = Callable[[Request[Any], Cores, Instant], list[Effect]]
 
@@ -79,3 +82,16 @@ def handler_of(key: int) -> Handler:
         module = import_module(f"{__name__}.{ROUTES[key].module}")
         handler = _loaded[key] = module.handle
     return handler
+
+
+def unsupported_api_versions() -> object:
+    """The answer to an ApiVersions request of an unknown version, readable in version 0: which
+    versions there are (KIP-511).
+    """
+    from flowstream.wire.messages.api_versions import ApiVersion, ApiVersionsResponse
+
+    route = ROUTES[ApiKey.API_VERSIONS]
+    served = ApiVersion(
+        api_key=ApiKey.API_VERSIONS, min_version=route.oldest, max_version=route.newest
+    )
+    return ApiVersionsResponse(error_code=ErrorCode.UNSUPPORTED_VERSION, api_keys=(served,))

@@ -1,0 +1,159 @@
+"""Produce (0): append record batches.
+
+0-2 are advertised and refused, so that older librdkafka does not send its batches uncompressed; 7
+allows zstd; 8 reports errors per record; 10 can name another leader (one node: never needed); 12
+joins partitions to the transaction implicitly (KIP-890); 13 names topics by id. acks=0 gets no
+answer: an error closes the connection, as in Kafka, so that its client looks again.
+"""
+
+from __future__ import annotations
+
+from flowstream.broker import joining
+from flowstream.broker.cores import INTERNAL_TOPICS, Cores
+from flowstream.broker.effects import Close, Effect, Reply, WhenDurable
+from flowstream.broker.events import Request
+from flowstream.broker.log.partition import Accepted, Duplicate, PartitionLog, Refused
+from flowstream.broker.types import Instant
+from flowstream.errors import WireError
+from flowstream.wire.batch import BatchHeader, read_header
+from flowstream.wire.error_codes import ErrorCode
+from flowstream.wire.messages.produce import (
+    BatchIndexAndErrorMessage,
+    PartitionProduceData,
+    PartitionProduceResponse,
+    ProduceRequest,
+    ProduceResponse,
+    TopicProduceResponse,
+)
+
+ZSTD = 4
+ZSTD_VERSION = 7
+ADMIN_CLIENT = "__admin_client"
+"""The one client id that Kafka lets write to internal topics."""
+
+
+def handle(request: Request[ProduceRequest], cores: Cores, now: Instant) -> list[Effect]:
+    """Append each partition's batch; answer when all of them are durable."""
+    body = request.body
+    effects: list[Effect] = []
+    responses = []
+    failed = False
+    for topic in body.topic_data:
+        answers = []
+        for data in topic.partition_data:
+            log = cores.logs.find(topic.name, topic.topic_id, data.index)
+            if log is None:
+                unknown = topic.name or request.to.version < 13
+                error = (
+                    ErrorCode.UNKNOWN_TOPIC_OR_PARTITION if unknown else ErrorCode.UNKNOWN_TOPIC_ID
+                )
+                answer = PartitionProduceResponse(
+                    index=data.index, error_code=error, base_offset=-1
+                )
+            else:
+                answer = _append(request, log, data, cores, now, effects)
+            failed = failed or answer.error_code != 0
+            answers.append(answer)
+        responses.append(
+            TopicProduceResponse(
+                name=topic.name, topic_id=topic.topic_id, partition_responses=tuple(answers)
+            )
+        )
+    if body.acks == 0:
+        if failed:
+            effects.append(Close(request.to.connection, "a produce request with acks=0 failed"))
+        return effects
+    reply: list[Effect] = [Reply(request.to, ProduceResponse(responses=tuple(responses)))]
+    effects.append(WhenDurable(lambda now: reply))
+    return effects
+
+
+def _append(
+    request: Request[ProduceRequest],
+    log: PartitionLog,
+    data: PartitionProduceData,
+    cores: Cores,
+    now: Instant,
+    effects: list[Effect],
+) -> PartitionProduceResponse:
+    records = data.records
+    assert not isinstance(records, bytes), "requests hold views of the receive buffer"
+    header = _only_batch(records)
+    if header is None or records is None:
+        return _refusal(data.index, ErrorCode.INVALID_RECORD, "exactly one batch is expected")
+    error = _refused(request, log, header)
+    if error:
+        return _refusal(data.index, error)
+    if header.is_transactional:
+        error, joined = joining.join(
+            cores, request.body.transactional_id, header, log, request.to.version, now
+        )
+        effects += joined
+        if error:
+            return _refusal(data.index, error)
+    admitted = log.admit(records, now, origin="client")
+    if isinstance(admitted, Accepted):
+        appended = log.append(admitted, now)
+        effects += appended.effects
+        base, timestamp = appended.base_offset, appended.timestamp
+    elif isinstance(admitted, Duplicate):
+        base, timestamp = admitted.base_offset, admitted.timestamp
+    else:
+        return _refused_by_log(data.index, admitted, request.to.version)
+    return PartitionProduceResponse(
+        index=data.index,
+        base_offset=base,
+        log_append_time_ms=timestamp,
+        log_start_offset=log.log_start,
+    )
+
+
+def _only_batch(records: memoryview | bytearray | None) -> BatchHeader | None:
+    """The header, when `records` is one whole batch, as Kafka demands of Produce 3 and later."""
+    if records is None:
+        return None
+    try:
+        header = read_header(records)
+    except WireError:
+        return None
+    return header if header.size == len(records) else None
+
+
+def _refused(
+    request: Request[ProduceRequest], log: PartitionLog, header: BatchHeader
+) -> ErrorCode | None:
+    body = request.body
+    if body.acks not in (-1, 0, 1):
+        return ErrorCode.INVALID_REQUIRED_ACKS
+    if log.name.topic in INTERNAL_TOPICS and request.client_id != ADMIN_CLIENT:
+        return ErrorCode.INVALID_TOPIC_EXCEPTION
+    if header.is_transactional and not body.transactional_id:
+        return ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED
+    if header.codec == ZSTD and request.to.version < ZSTD_VERSION:
+        return ErrorCode.UNSUPPORTED_COMPRESSION_TYPE
+    return None
+
+
+def _refused_by_log(index: int, refused: Refused, version: int) -> PartitionProduceResponse:
+    error = refused.error
+    if error is ErrorCode.PRODUCER_FENCED:
+        # What fences a producer in Produce has always been told as INVALID_PRODUCER_EPOCH
+        # (KIP-588).
+        error = ErrorCode.INVALID_PRODUCER_EPOCH
+    errors = tuple(
+        BatchIndexAndErrorMessage(batch_index=at, batch_index_error_message=message)
+        for at, message in refused.record_errors
+    )
+    return PartitionProduceResponse(
+        index=index,
+        error_code=error,
+        base_offset=-1,
+        record_errors=errors,
+        error_message=refused.message or None,
+    )
+
+
+def _refusal(index: int, error: ErrorCode, message: str | None = None) -> PartitionProduceResponse:
+    return PartitionProduceResponse(
+        index=index, error_code=error, base_offset=-1, error_message=message
+    )

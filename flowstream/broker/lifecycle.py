@@ -1,0 +1,143 @@
+"""A node's beginning, its ticks and its end: what happens without a request.
+
+Start: load the coordinators from their logs, finish what was prepared (T7), say that this broker
+serves. Tick: timeouts of groups and transactions, retention, checkpoints. Stop: close every log so
+that the next start trusts the files.
+"""
+
+from __future__ import annotations
+
+from flowstream.broker import completion
+from flowstream.broker.coordination import commit_group, commit_metadata, log_starts
+from flowstream.broker.cores import OFFSETS_TOPIC, TRANSACTIONS_TOPIC, Cores
+from flowstream.broker.decision import Decision
+from flowstream.broker.doors import Operation, Replace
+from flowstream.broker.effects import Effect, Write
+from flowstream.broker.log import checkpoints
+from flowstream.broker.log.partition import PartitionLog
+from flowstream.broker.metadata import controller
+from flowstream.broker.types import Instant, TopicPartition
+from flowstream.wire.batch import decode_control, decode_records, read_header
+
+CHECKPOINT_MS = 60_000
+"""How often recovery points are written while the broker runs, as in Kafka."""
+
+
+def start(cores: Cores, now: Instant) -> list[Effect]:
+    """Fold the coordinators' logs, then begin to serve."""
+    load_groups(cores)
+    load_transactions(cores)
+    cores.checkpoint_at = Instant(now + CHECKPOINT_MS)
+    address = cores.address
+    effects = commit_metadata(cores, Decision(records=controller.bootstrap(cores.image)), now)
+    registration = controller.register(
+        cores.config,
+        broker_epoch=cores.metadata_log.log_end,
+        incarnation_id=controller.new_uuid(cores.rng),
+        directory_id=address.directory_id,
+        host=address.host,
+        port=address.port,
+    )
+    effects += commit_metadata(cores, Decision(records=registration), now)
+    return effects + completion.resume(cores, now)
+
+
+def load_groups(cores: Cores) -> None:
+    """Fold `__consumer_offsets`: commits, group metadata, transactions with their markers."""
+    groups = cores.groups
+    for log in _logs_of(cores, OFFSETS_TOPIC):
+        number = log.name.partition
+        for batch in log.scan():
+            header = read_header(batch)
+            records = decode_records(batch)
+            if header.is_control:
+                marker = decode_control(records[0])
+                groups.apply_marker(number, header.producer_id, marker.commit)
+                continue
+            for record in records:
+                decoded = groups.decode(record.key, record.value)
+                if decoded is None:
+                    continue
+                if header.is_transactional:
+                    groups.apply_transactional(number, header.producer_id, decoded)
+                else:
+                    groups.apply(decoded)
+
+
+def load_transactions(cores: Cores) -> None:
+    """Fold `__transaction_state`."""
+    for log in _logs_of(cores, TRANSACTIONS_TOPIC):
+        for batch in log.scan():
+            if read_header(batch).is_control:
+                continue
+            for record in decode_records(batch):
+                decoded = cores.transactions.decode(record.key, record.value)
+                if decoded is not None:
+                    cores.transactions.apply(decoded)
+
+
+def tick(cores: Cores, now: Instant) -> list[Effect]:
+    """Everything whose time has come, but for waiting fetches."""
+    effects: list[Effect] = []
+    for group_id, decision in cores.groups.tick(now):
+        effects += commit_group(cores, group_id, decision, now)
+    effects += completion.tick(cores, now)
+    for log in all_logs(cores):
+        if log.deadline() <= now:
+            effects += log.tick(now)
+    if cores.checkpoint_at is not None and cores.checkpoint_at <= now:
+        cores.checkpoint_at = Instant(now + CHECKPOINT_MS)
+        effects += _checkpoint(cores)
+    return effects
+
+
+def deadline(cores: Cores) -> Instant | None:
+    """When `tick` is wanted next."""
+    wanted = (
+        cores.waiting.deadline(),
+        cores.groups.deadline(),
+        cores.transactions.deadline(),
+        cores.checkpoint_at,  # often enough for the logs' own deadlines, which are minutes
+    )
+    return min((each for each in wanted if each is not None), default=None)
+
+
+def stop(cores: Cores, now: Instant) -> list[Effect]:
+    """Close every log; the clean-shutdown mark comes last."""
+    operations: list[Operation] = []
+    for log in all_logs(cores):
+        operations += log.close_clean(now)
+    operations += _checkpoints(cores)
+    broker = cores.image.brokers.get(cores.address.node_id)
+    epoch = broker.registration.broker_epoch if broker is not None else -1
+    mark = checkpoints.encode_clean_shutdown(epoch)
+    operations.append(Replace(checkpoints.CLEAN_SHUTDOWN, mark))
+    return [Write(operations)]
+
+
+def all_logs(cores: Cores) -> list[PartitionLog]:
+    """Every log of this node, the metadata log too."""
+    return [cores.metadata_log, *cores.logs.by_name.values()]
+
+
+def _checkpoint(cores: Cores) -> list[Effect]:
+    """Let recovery begin later. What is acknowledged is synced under durability `fsync` only."""
+    if cores.fsync:
+        for log in all_logs(cores):
+            log.flushed(log.high_watermark)
+    return [Write(_checkpoints(cores))]
+
+
+def _checkpoints(cores: Cores) -> list[Operation]:
+    logs = all_logs(cores)
+    files = {
+        checkpoints.RECOVERY_POINT: {log.name: log.recovery_point for log in logs},
+        checkpoints.LOG_START: log_starts(cores),
+        checkpoints.HIGH_WATERMARK: {log.name: log.high_watermark for log in logs},
+    }
+    return [Replace(path, checkpoints.encode_offsets(each)) for path, each in files.items()]
+
+
+def _logs_of(cores: Cores, topic: str) -> list[PartitionLog]:
+    count = cores.logs.partitions.get(topic, 0)
+    return [cores.logs.by_name[TopicPartition(topic, number)] for number in range(count)]

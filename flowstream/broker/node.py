@@ -1,0 +1,116 @@
+"""One broker node: an event in, effects out. It routes requests, holds back what must be durable
+first, and ticks.
+
+It owns no state but the write groups in flight. It must not know sockets, files, threads or the
+clock: the driver does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from flowstream.broker import lifecycle
+from flowstream.broker.cores import Cores
+from flowstream.broker.effects import Advance, Effect, Log, WhenDurable, Write
+from flowstream.broker.events import Disconnected, Durable, Event, Request
+from flowstream.broker.handlers import handler_of
+from flowstream.broker.types import Instant
+
+
+class Node:
+    """The broker as one deterministic machine; the same under a driver, a test and the simulator.
+
+    `handle` returns only what a driver must do: Write, Reply, Close. Advance and WhenDurable stay
+    inside, parked with the write group that they wait for. After a turn's operations were taken,
+    `close_group` names the group.
+    """
+
+    def __init__(self, cores: Cores) -> None:
+        self.cores = cores
+        self._written = False  # operations were emitted since the last close_group
+        self._last_group = 0
+        self._open: list[Advance | WhenDurable] = []
+
+    def start(self, now: Instant) -> list[Effect]:
+        """Load the coordinators from their logs and finish what a stop or crash interrupted (T7)."""
+        return self._carry_out(lifecycle.start(self.cores, now), now)
+
+    def stop(self, now: Instant) -> list[Effect]:
+        """Close every log cleanly. The driver performs it and ends; nothing is handled afterwards."""
+        return self._carry_out(lifecycle.stop(self.cores, now), now)
+
+    def handle(self, event: Event, now: Instant) -> list[Effect]:
+        """Decide about one event. Raises WireError when a request is malformed beyond its frame."""
+        if type(event) is Request:
+            effects = handler_of(event.to.api_key)(event, self.cores, now)
+            return self._carry_out(effects, now)
+        if isinstance(event, Durable):
+            return self._release(event.group, now)
+        if isinstance(event, Disconnected):
+            self.cores.waiting.disconnected(event.connection)
+            return []
+        effects = self.cores.waiting.expire(now)
+        effects += lifecycle.tick(self.cores, now)
+        return self._carry_out(effects, now)
+
+    def close_group(self) -> int | None:
+        """The id of the write group that this turn's operations form; None when the turn wrote
+        nothing.
+        """
+        if not self._written:
+            return None
+        self._written = False
+        self._last_group += 1
+        self.cores.waiting.groups.append((self._last_group, self._open))
+        self._open = []
+        return self._last_group
+
+    def deadline(self) -> Instant | None:
+        """When the next Tick is wanted."""
+        return lifecycle.deadline(self.cores)
+
+    def _carry_out(self, effects: Iterable[Effect], now: Instant) -> list[Effect]:
+        """Return the effects that are the driver's; park those that wait for durability."""
+        out: list[Effect] = []
+        for effect in effects:
+            kind = type(effect)
+            if kind is Write:
+                self._written = self._written or bool(effect.operations)
+                out.append(effect)
+            elif kind is WhenDurable or kind is Advance:
+                self._park(effect, now, out)
+            else:
+                out.append(effect)
+        return out
+
+    def _park(self, effect: Advance | WhenDurable, now: Instant, out: list[Effect]) -> None:
+        groups = self.cores.waiting.groups
+        if self._written:
+            self._open.append(effect)
+        elif groups:
+            groups[-1][1].append(effect)
+        elif isinstance(effect, Advance):
+            out += self._advance({effect.log: effect.offset}, now)
+        else:
+            out += self._carry_out(effect.then(now), now)
+
+    def _release(self, group: int, now: Instant) -> list[Effect]:
+        """All groups up to `group` are durable. High watermarks move first: what runs then sees
+        them.
+        """
+        groups = self.cores.waiting.groups
+        durable: list[Advance | WhenDurable] = []
+        while groups and groups[0][0] <= group:
+            durable += groups.popleft()[1]
+        out = self._advance({e.log: e.offset for e in durable if type(e) is Advance}, now)
+        for effect in durable:
+            if type(effect) is WhenDurable:
+                out += self._carry_out(effect.then(now), now)
+        return out
+
+    def _advance(self, ends: dict[Log, int], now: Instant) -> list[Effect]:
+        if not ends:
+            return []
+        for log, offset in ends.items():
+            log.advance(offset)
+        return self._carry_out(self.cores.waiting.moved([log.name for log in ends], now), now)

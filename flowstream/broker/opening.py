@@ -1,0 +1,219 @@
+"""From a data directory to the cores of a node: whose directory it is, its topics, the recovery of
+every log.
+
+Reads through the storage door and hands every change to `perform` at once, so that a crash between
+any two of them can be tried; opening again after it gives the same result (D5). It must not know
+sockets or time.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from flowstream.broker.config import BrokerConfig
+from flowstream.broker.cores import METADATA_LOG, Address, Cores, Logs
+from flowstream.broker.doors import Operation, Random, Remove, Rename, Replace, Storage
+from flowstream.broker.groups.coordinator import GroupCoordinator
+from flowstream.broker.log import checkpoints
+from flowstream.broker.log.checkpoints import MetaProperties
+from flowstream.broker.log.config import LogConfig
+from flowstream.broker.log.names import PARTITION_METADATA
+from flowstream.broker.log.partition import PartitionLog
+from flowstream.broker.log.recovery import open_log
+from flowstream.broker.metadata.controller import new_uuid
+from flowstream.broker.metadata.image import Image
+from flowstream.broker.metadata.topic_configs import effective
+from flowstream.broker.transactions.coordinator import TransactionCoordinator
+from flowstream.broker.types import Instant, TopicPartition
+from flowstream.errors import FlowstreamError
+from flowstream.wire.batch import decode_records, read_header
+
+Perform = Callable[[Sequence[Operation]], object]
+
+METADATA_TOPIC_ID = bytes(15) + b"\x01"
+"""The reserved id of `__cluster_metadata` (KIP-516)."""
+
+GONE = "-delete"
+STRAY = "-stray"
+
+
+class ForeignDirectory(FlowstreamError):
+    """The data directory belongs to another cluster or node, or to another program."""
+
+
+class Opened(NamedTuple):
+    """The node's cores, and what was noticed on the way."""
+
+    cores: Cores
+    report: list[str]
+
+
+class _Points(NamedTuple):
+    """What the last run recorded of every log."""
+
+    clean: bool
+    recovery: dict[TopicPartition, int]
+    log_start: dict[TopicPartition, int]
+
+
+def open_cores(
+    storage: Storage,
+    perform: Perform,
+    config: BrokerConfig,
+    rng: Random,
+    now: Instant,
+    *,
+    host: str,
+    fsync: bool = True,
+) -> Opened:
+    """Open the data directory, or start a new one in an empty directory. Raises FlowstreamError."""
+    meta = _identify(storage, perform, config, rng)
+    points = _points(storage)
+    # The mark goes before anything changes: from here on a stop is unclean until it is written
+    # again.
+    perform([Remove(checkpoints.CLEAN_SHUTDOWN)])
+    report: list[str] = []
+    settings = LogConfig(retention_ms=-1, retention_bytes=-1)
+    metadata_log = _open(storage, perform, METADATA_LOG, METADATA_TOPIC_ID, settings, points, now, report)  # fmt: skip # noqa: E501
+    image = replay_metadata(metadata_log)
+    logs = Logs()
+    for topic in image.topics.values():
+        log_config = LogConfig.of(effective(config, image.topic_configs(topic.name)))
+        for number in sorted(topic.partitions):
+            name = TopicPartition(topic.name, number)
+            logs.add(_open(storage, perform, name, topic.topic_id, log_config, points, now, report))
+    perform(_put_away(storage, image, report))
+    cores = Cores(
+        config=config,
+        storage=storage,
+        rng=rng,
+        address=Address(
+            meta.node_id,
+            meta.cluster_id,
+            meta.directory_id,
+            host,
+            rack=config.broker_rack or None,
+        ),
+        image=image,
+        metadata_log=metadata_log,
+        groups=GroupCoordinator(config, rng),
+        transactions=TransactionCoordinator(config),
+        logs=logs,
+        fsync=fsync,
+    )
+    return Opened(cores, report)
+
+
+def replay_metadata(log: PartitionLog) -> Image:
+    """The image that the metadata log describes."""
+    if log.log_start > 0:
+        raise ForeignDirectory(
+            f"{log.directory} starts at offset {log.log_start}: its beginning is in a snapshot, which "
+            "this broker cannot read; export the topics with the broker that wrote them"
+        )
+    image = Image()
+    for batch in log.scan():
+        if read_header(batch).is_control:
+            continue
+        for record in decode_records(batch):
+            decoded = image.decode(record.key, record.value)
+            if decoded is not None:
+                image.apply(decoded)
+    return image
+
+
+def _identify(
+    storage: Storage, perform: Perform, config: BrokerConfig, rng: Random
+) -> MetaProperties:
+    path = checkpoints.META_PROPERTIES
+    size = storage.size(path)
+    if size is None:
+        others = [name for name in storage.names("") if name != ".lock"]
+        if others:
+            raise ForeignDirectory(
+                f"the data directory holds {others[0]!r} but no {path}: it belongs to another program; "
+                "name an empty directory or one that this broker made"
+            )
+        cluster_id = config.cluster_id or base64.urlsafe_b64encode(new_uuid(rng)).decode().rstrip(
+            "="
+        )
+        meta = MetaProperties(cluster_id, config.node_id, new_uuid(rng))
+        perform([Replace(path, checkpoints.encode_meta_properties(meta))])
+        return meta
+    meta = checkpoints.decode_meta_properties(storage.read(path, 0, size), path)
+    if config.cluster_id and config.cluster_id != meta.cluster_id:
+        raise ForeignDirectory(
+            f"{path} says cluster.id={meta.cluster_id} but the settings say {config.cluster_id}: "
+            "name the right directory, or leave cluster.id out"
+        )
+    if config.node_id != meta.node_id:
+        raise ForeignDirectory(
+            f"{path} says node.id={meta.node_id} but the settings say {config.node_id}: "
+            "name the right directory, or set node.id to the directory's"
+        )
+    return meta
+
+
+def _points(storage: Storage) -> _Points:
+    def offsets(path: str) -> dict[TopicPartition, int]:
+        size = storage.size(path)
+        if size is None:
+            return {}
+        return checkpoints.decode_offsets(storage.read(path, 0, size), path)
+
+    return _Points(
+        clean=storage.size(checkpoints.CLEAN_SHUTDOWN) is not None,
+        recovery=offsets(checkpoints.RECOVERY_POINT),
+        log_start=offsets(checkpoints.LOG_START),
+    )
+
+
+def _open(
+    storage: Storage,
+    perform: Perform,
+    name: TopicPartition,
+    topic_id: bytes,
+    config: LogConfig,
+    points: _Points,
+    now: Instant,
+    report: list[str],
+) -> PartitionLog:
+    opened = open_log(
+        storage,
+        name,
+        topic_id,
+        config,
+        now,
+        clean=points.clean,
+        recovery_point=points.recovery.get(name, 0),
+        log_start=points.log_start.get(name, 0),
+    )
+    perform(opened.operations)
+    report += opened.report
+    return opened.log
+
+
+def _put_away(storage: Storage, image: Image, report: list[str]) -> Iterable[Operation]:
+    """Directories that no partition of the image owns: deleted ones go; strays are kept aside,
+    because a metadata log that lost records must not cost data (D7).
+    """
+    operations: list[Operation] = []
+    for directory in storage.names(""):
+        if storage.size(f"{directory}/{PARTITION_METADATA}") is None:
+            continue
+        if directory.endswith(GONE):
+            operations.append(Remove(directory))
+        elif not directory.endswith(STRAY) and not _owned(storage, image, directory):
+            report.append(f"{directory} belongs to no topic: kept aside as {directory}{STRAY}")
+            operations.append(Rename(directory, f"{directory}{STRAY}"))
+    return operations
+
+
+def _owned(storage: Storage, image: Image, directory: str) -> bool:
+    topic, _, number = directory.rpartition("-")
+    if TopicPartition(topic, int(number) if number.isdigit() else -1) == METADATA_LOG:
+        return True
+    known = image.topics.get(topic)
+    return known is not None and number.isdigit() and int(number) in known.partitions

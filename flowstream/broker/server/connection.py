@@ -1,0 +1,312 @@
+"""One client connection: bytes in, requests out in order; replies in, bytes out in the order of
+their requests.
+
+Lives here: framing, buffers and their bounds, back-pressure. It must not know what a request means,
+beyond that Produce may be pipelined and that ApiVersions has an answer in every version.
+
+The socket is read and written directly from loop callbacks (no streams, no transport): requests are
+parsed in place in an own buffer, and large answers go out without being copied (HOTPATH).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from flowstream.broker.doors import Buffer
+from flowstream.broker.events import Request
+from flowstream.broker.handlers import serves, unsupported_api_versions
+from flowstream.broker.types import ConnectionId, ReplyTo
+from flowstream.errors import WireError
+from flowstream.wire.api import ApiKey
+from flowstream.wire.frame import UnsupportedVersion, decode_request, encode_response
+
+BUFFER_BYTES = 64 * 1024
+"""Receive buffer of a connection at rest; it grows with the bytes that really arrive, up to one
+largest frame.
+"""
+
+PIPELINED = 256
+"""Produce requests of one connection that may wait for their answers."""
+
+UNSENT_BYTES = 1024 * 1024
+"""Answers that may wait for a slow reader before its next request is looked at."""
+
+JOIN_BYTES = 128 * 1024
+"""Answers up to this size together are joined into one send; larger ones are sent from where they
+are.
+"""
+
+IOV_MAX = 512
+
+PRODUCE = int(ApiKey.PRODUCE)
+API_VERSIONS = int(ApiKey.API_VERSIONS)
+
+
+class Turns(Protocol):
+    """What a connection needs of the driver."""
+
+    turn: int
+
+    def submit(self, request: Request[object]) -> None:
+        """Hand in a request; its body's views stay valid until `end_turn`."""
+        ...
+
+    def end_turn(self) -> None:
+        """Perform everything handed in so far."""
+        ...
+
+    def to_send(self, connection: Connection) -> None:
+        """Call `send` at the end of this turn."""
+        ...
+
+    def closed(self, connection: Connection, reason: str) -> None:
+        """The connection is gone."""
+        ...
+
+
+@dataclass(slots=True)
+class Slot:
+    """The place of one request's answer in the order of answers."""
+
+    correlation_id: int
+    api_key: int
+    answer: list[Buffer] | None = None
+
+
+class Connection:
+    """A connected client. `last_active` counts sweeps, see `sweep`."""
+
+    __slots__ = (
+        "_blocked", "_buffer", "_end", "_loop", "_max_frame", "_out", "_out_bytes", "_reading",
+        "_resuming", "_slots", "_socket", "_start", "_turn", "_turns", "_view", "_writing",
+        "closed", "host", "id", "idle_sweeps",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        id: ConnectionId,
+        sock: socket.socket,
+        host: str,
+        turns: Turns,
+        loop: asyncio.AbstractEventLoop,
+        max_frame: int,
+    ) -> None:
+        self.id = id
+        self.host = host
+        self.closed = False
+        self.idle_sweeps = 0
+        self._socket = sock
+        self._turns = turns
+        self._loop = loop
+        self._max_frame = max_frame
+        self._buffer = bytearray(BUFFER_BYTES)
+        self._view = memoryview(self._buffer)
+        self._start = 0  # first byte not yet parsed
+        self._end = 0  # first byte not yet received
+        self._turn = -1  # the turn in which views of the buffer were handed out
+        self._slots: deque[Slot] = deque()
+        self._blocked = False  # a request other than Produce waits for its answer
+        self._out: list[Buffer] = []
+        self._out_bytes = 0
+        self._reading = True
+        self._writing = False
+        self._resuming = False
+        loop.add_reader(sock.fileno(), self._readable)
+
+    # -- receiving ------------------------------------------------------------------------
+
+    def _readable(self) -> None:
+        room = self._room()
+        if not room:
+            self._pause()
+            return
+        try:
+            count = self._socket.recv_into(room)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self.close(f"receive failed: {error}")
+            return
+        if count == 0:
+            self.close("closed by its peer")
+            return
+        self._end += count
+        self.idle_sweeps = 0
+        self._parse()
+
+    def _room(self) -> memoryview:
+        """Free space to receive into; empty while the buffer is full of requests that have to wait."""
+        if self._turn == self._turns.turn:
+            self._turns.end_turn()  # views of the buffer are still in use: use them up
+        if self._start == self._end:
+            self._start = self._end = 0
+        elif self._end == len(self._buffer):
+            self._make_room()
+        return self._view[self._end :]
+
+    def _make_room(self) -> None:
+        kept = self._end - self._start
+        if self._start:
+            self._view[:kept] = self._view[self._start : self._end]
+        elif not self._must_wait():
+            # Twice what has arrived, never what a length field claims (X3).
+            grown = bytearray(min(2 * len(self._buffer), self._max_frame + 4))
+            grown[:kept] = self._view[:kept]
+            self._buffer, self._view = grown, memoryview(grown)
+        self._start, self._end = 0, kept
+
+    def _parse(self) -> None:
+        view, start = self._view, self._start
+        while self._end - start >= 4 and not self.closed and not self._must_wait():
+            length = int.from_bytes(view[start : start + 4], "big", signed=True)
+            if not 0 < length <= self._max_frame:
+                self.close(f"a frame of {length} bytes; allowed are 1 to {self._max_frame}")
+                return
+            if self._end - start - 4 < length:
+                break
+            start += 4 + length
+            self._start = start
+            self._request(view[start - length : start])
+        if self._reading and self._must_wait() and self._end == len(self._buffer):
+            self._pause()
+
+    def _request(self, frame: memoryview) -> None:
+        try:
+            key, version, correlation_id, client_id, body = decode_request(frame)
+            if not serves(key, version):
+                raise UnsupportedVersion(key, version, correlation_id, client_id)
+        except UnsupportedVersion as error:
+            if error.key != API_VERSIONS:
+                self.close(str(error))
+                return
+            # The peer learns the versions from an answer that every version can read (KIP-511).
+            self._slots.append(Slot(error.correlation_id, API_VERSIONS))
+            to = ReplyTo(self.id, error.correlation_id, API_VERSIONS, 0)
+            self.reply(to, unsupported_api_versions())
+            return
+        except WireError as error:
+            self.close(f"malformed request: {error}")
+            return
+        self._turn = self._turns.turn
+        if key != PRODUCE:
+            self._blocked = True
+            self._slots.append(Slot(correlation_id, key))
+        elif body.acks != 0:
+            self._slots.append(Slot(correlation_id, key))
+        to = ReplyTo(self.id, correlation_id, key, version)
+        self._turns.submit(Request(to, client_id, self.host, body))
+
+    def _must_wait(self) -> bool:
+        """Whether the next request has to wait. As in Kafka a request is looked at once the one
+        before it is answered; only Produce is pipelined, because its answers wait for the disk.
+        """
+        return self._blocked or self._out_bytes > UNSENT_BYTES or len(self._slots) >= PIPELINED
+
+    def _pause(self) -> None:
+        if self._reading:
+            self._reading = False
+            self._loop.remove_reader(self._socket.fileno())
+
+    def _resume(self) -> None:
+        """Look at what was received meanwhile, then receive again."""
+        self._resuming = False
+        if self.closed or self._must_wait():
+            return
+        self._parse()
+        if not self.closed and not self._reading and not self._must_wait():
+            self._reading = True
+            self._loop.add_reader(self._socket.fileno(), self._readable)
+
+    # -- sending --------------------------------------------------------------------------
+
+    def reply(self, to: ReplyTo, body: object) -> None:
+        """Answer a request; its bytes leave after all answers to earlier requests."""
+        answer = encode_response(to.api_key, to.version, to.correlation_id, body)
+        slots = self._slots
+        for slot in slots:
+            if slot.answer is None and slot.correlation_id == to.correlation_id:
+                slot.answer = answer
+                break
+        else:
+            raise AssertionError(f"an answer to no request: {to}")
+        while slots and slots[0].answer is not None:
+            slot = slots.popleft()
+            assert slot.answer is not None
+            self._out += slot.answer
+            self._out_bytes += sum(map(len, slot.answer))
+            if slot.api_key != PRODUCE:
+                self._blocked = False
+        if self._out and not self._writing:
+            self._turns.to_send(self)
+
+    def send(self) -> None:
+        """Send what is ready; the rest when the socket takes it."""
+        if self.closed or not self._out:
+            return
+        try:
+            self._send_some()
+        except (BlockingIOError, InterruptedError):
+            pass
+        except OSError as error:
+            self.close(f"send failed: {error}")
+            return
+        if bool(self._out) != self._writing:
+            self._writing = bool(self._out)
+            if self._writing:
+                self._loop.add_writer(self._socket.fileno(), self.send)
+            else:
+                self._loop.remove_writer(self._socket.fileno())
+        if not self._must_wait() and not self._resuming and self._start < self._end:
+            self._resuming = True
+            self._loop.call_soon(self._resume)
+        elif not self._reading and not self._must_wait():
+            self._resume()
+
+    def _send_some(self) -> None:
+        while self._out:
+            if self._out_bytes <= JOIN_BYTES and len(self._out) > 1:
+                self._out = [b"".join(self._out)]
+            batch: Sequence[Buffer] = self._out[:IOV_MAX]
+            sent = self._socket.sendmsg(batch)
+            self._out_bytes -= sent
+            drop_sent(self._out, sent)
+
+    # -- the end --------------------------------------------------------------------------
+
+    def sweep(self) -> None:
+        """Called at intervals: a connection at rest gives its large buffer back."""
+        self.idle_sweeps += 1
+        if len(self._buffer) > BUFFER_BYTES and self._start == self._end and self.idle_sweeps > 1:
+            self._buffer = bytearray(BUFFER_BYTES)
+            self._view = memoryview(self._buffer)
+            self._start = self._end = 0
+
+    def close(self, reason: str) -> None:
+        """Close at once; unanswered requests stay unanswered."""
+        if self.closed:
+            return
+        self.closed = True
+        self._loop.remove_reader(self._socket.fileno())
+        self._loop.remove_writer(self._socket.fileno())
+        self._socket.close()
+        self._out = []
+        self._slots.clear()
+        self._turns.closed(self, reason)
+
+
+def drop_sent(buffers: list[Buffer], sent: int) -> None:
+    """Remove the first `sent` bytes from `buffers`."""
+    done = 0
+    for buffer in buffers:
+        if sent < len(buffer):
+            break
+        sent -= len(buffer)
+        done += 1
+    del buffers[:done]
+    if sent:
+        buffers[0] = memoryview(buffers[0])[sent:]

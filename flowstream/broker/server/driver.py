@@ -1,0 +1,206 @@
+"""The driver: events to the node, effects to disk and connections, turn by turn, and the group
+commit.
+
+Lives here: turns, write groups, deadlines, fail-stop. It must not know any request. A turn is what
+happens in one round of the event loop: its writes are performed together, and under durability
+`fsync` one sync in a thread covers every group that waits; the next group forms meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from flowstream.broker.doors import Operation, Storage
+from flowstream.broker.effects import Effect, Reply, Write
+from flowstream.broker.events import Disconnected, Durable, Event, Request, Tick
+from flowstream.broker.node import Node
+from flowstream.broker.server.connection import Connection
+from flowstream.broker.server.syncing import SyncThread
+from flowstream.broker.types import ConnectionId, Instant
+from flowstream.errors import FlowstreamError, WireError
+
+log = logging.getLogger("flowstream.broker")
+
+
+class Driver:
+    """Runs one node on the current event loop. `failed` and `ended` are set when it had to stop
+    (D2).
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        storage: Storage,
+        clock: Callable[[], int],
+        *,
+        fsync: bool,
+    ) -> None:
+        self.turn = 0
+        self.connections: dict[ConnectionId, Connection] = {}
+        self.failed: BaseException | None = None
+        self._node = node
+        self._storage = storage
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self.ended: asyncio.Future[BaseException] = self._loop.create_future()
+        self._ending = False  # end_turn is scheduled
+        self._operations: list[Operation] = []
+        self._sending: dict[Connection, None] = {}
+        self._sync = SyncThread(storage, self._loop, self._synced) if fsync else None
+        self._unsynced: set[str] = set()
+        self._written_group = 0  # newest group whose operations were performed
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0
+
+    def start(self) -> None:
+        """Let the node begin: what it writes becomes durable like everything else."""
+        self.carry_out(self._node.start(Instant(self._clock())))
+        self._schedule_end()
+
+    # -- events ---------------------------------------------------------------------------
+
+    def submit(self, request: Request[object]) -> None:
+        """Hand a request to the node."""
+        self._handle(request)
+
+    def to_send(self, connection: Connection) -> None:
+        """Send the connection's answers at the end of this turn."""
+        self._sending[connection] = None
+        self._schedule_end()
+
+    def closed(self, connection: Connection, reason: str) -> None:
+        """Forget a connection that is gone."""
+        log.debug("connection %d from %s closed: %s", connection.id, connection.host, reason)
+        self.connections.pop(connection.id, None)
+        self._sending.pop(connection, None)
+        self._handle(Disconnected(connection.id))
+
+    def carry_out(self, effects: list[Effect]) -> None:
+        """Do what the node wants, in order; operations wait for the end of the turn."""
+        for effect in effects:
+            kind = type(effect)
+            if kind is Reply:
+                connection = self.connections.get(effect.to.connection)
+                if connection is not None:
+                    connection.reply(effect.to, effect.body)
+            elif kind is Write:
+                self._operations += effect.operations
+                self._schedule_end()
+            else:
+                connection = self.connections.get(effect.connection)
+                if connection is not None:
+                    connection.close(effect.reason)
+
+    def _handle(self, event: Event) -> None:
+        if self.failed is not None:
+            return
+        try:
+            self.carry_out(self._node.handle(event, Instant(self._clock())))
+        except WireError as error:
+            # A peer that breaks the protocol costs itself its connection, nothing else (X4).
+            if type(event) is Request and event.to.connection in self.connections:
+                self.connections[event.to.connection].close(f"malformed request: {error}")
+        except Exception as error:  # noqa: BLE001 - the outermost line: a broken invariant stops the node
+            self.fail(error)
+        self._schedule_end()
+
+    # -- turns ----------------------------------------------------------------------------
+
+    def _schedule_end(self) -> None:
+        if not self._ending:
+            self._ending = True
+            self._loop.call_soon(self.end_turn)
+
+    def end_turn(self) -> None:
+        """Perform the turn's operations, start a sync, send the answers that are ready."""
+        self._ending = False
+        if self.failed is None:
+            try:
+                self._write()
+            except Exception as error:  # noqa: BLE001 - the outermost line, see _handle
+                self.fail(error)
+        self.turn += 1
+        sending, self._sending = self._sending, {}
+        for connection in sending:
+            connection.send()
+        if self.failed is None:
+            self._arm()
+
+    def _write(self) -> None:
+        while (group := self._node.close_group()) is not None:
+            operations, self._operations = self._operations, []
+            self._unsynced |= self._storage.perform(operations)
+            self._written_group = group
+            if self._sync is not None:
+                break
+            # Durability `os`: what the page cache holds counts as durable, as in Kafka.
+            self._unsynced.clear()
+            now = Instant(self._clock())
+            self.carry_out(self._node.handle(Durable(group), now))
+        if (
+            self._sync is not None
+            and not self._sync.busy
+            and self._written_group > self._sync.group
+        ):
+            paths, self._unsynced = self._unsynced, set()
+            self._sync.start(paths, self._written_group)
+
+    def _synced(self, group: int, error: BaseException | None) -> None:
+        if error is not None:
+            self.fail(error)
+            return
+        self._handle(Durable(group))
+
+    # -- deadlines ------------------------------------------------------------------------
+
+    def _arm(self) -> None:
+        deadline = self._node.deadline()
+        if deadline is None or (self._timer is not None and self._timer_at <= deadline):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = deadline
+        delay = max(0, deadline - self._clock()) / 1000
+        self._timer = self._loop.call_later(delay, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self._handle(Tick())
+
+    # -- the end --------------------------------------------------------------------------
+
+    def fail(self, error: BaseException) -> None:
+        """Fail-stop: answer nothing more, whatever is in memory. Only a restart knows again what is
+        on disk (D2).
+        """
+        if self.failed is not None:
+            return
+        self.failed = error
+        if isinstance(error, FlowstreamError):
+            log.critical("the broker stops: %s", error)
+        else:
+            log.critical("the broker stops: a broken invariant", exc_info=error)
+        self._operations = []
+        for connection in list(self.connections.values()):
+            connection.close("the broker failed")
+        self.ended.set_result(error)
+
+    async def stop(self) -> None:
+        """Close the connections and the logs cleanly; everything written is on disk afterwards."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._sync is not None:
+            await self._sync.idle()
+        if self.failed is None:
+            self.end_turn()
+        for connection in list(self.connections.values()):
+            connection.close("the broker stops")
+        if self._sync is not None:
+            await self._sync.idle()
+        if self.failed is None:
+            self.carry_out(self._node.stop(Instant(self._clock())))
+            self._storage.sync(self._unsynced | self._storage.perform(self._operations))
+        if self._sync is not None:
+            self._sync.end()

@@ -1,0 +1,135 @@
+"""The listening socket: accepts clients up to the bounds, and looks after idle connections. It must
+not know requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+from collections import Counter
+
+from flowstream.broker.config import BrokerConfig
+from flowstream.broker.server.connection import Connection
+from flowstream.broker.server.driver import Driver
+from flowstream.broker.types import ConnectionId
+from flowstream.errors import FlowstreamError
+
+log = logging.getLogger("flowstream.broker")
+
+BACKLOG = 512
+ACCEPTS_PER_TURN = 64
+SWEEP_SECONDS = 5.0
+RETRY_SECONDS = 0.5
+
+
+class ListenError(FlowstreamError):
+    """The address cannot be bound; the message says which and what to do."""
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket on `host:port`; port 0 picks a free one. Raises ListenError."""
+    try:
+        infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = infos[0]
+        listening = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise ListenError(f"cannot resolve {host!r}: {error}") from error
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(BACKLOG)
+        listening.setblocking(False)
+    except OSError as error:
+        listening.close()
+        if error.errno == errno.EADDRINUSE:
+            message = f"port {port} on {host} is taken: choose another with --port, 0 picks one"
+        else:
+            message = f"cannot listen on {host}:{port}: {error}"
+        raise ListenError(message) from error
+    return listening
+
+
+class Listener:
+    """Accepts connections for a driver until it is closed."""
+
+    def __init__(self, listening: socket.socket, driver: Driver, config: BrokerConfig) -> None:
+        self._listening = listening
+        self._driver = driver
+        self._config = config
+        self._loop = asyncio.get_running_loop()
+        self._last_id = 0
+        sweep_ms = int(SWEEP_SECONDS * 1000)
+        idle_ms = config.connections_max_idle_ms
+        self._idle_sweeps = None if idle_ms < 0 else max(1, -(-idle_ms // sweep_ms))
+        self._sweep_timer = self._loop.call_later(SWEEP_SECONDS, self._sweep)
+        self._accepting = False
+        self._listen()
+
+    @property
+    def port(self) -> int:
+        """The port that clients connect to."""
+        port: int = self._listening.getsockname()[1]
+        return port
+
+    def close(self) -> None:
+        """Accept nobody any more."""
+        self._sweep_timer.cancel()
+        if self._accepting:
+            self._loop.remove_reader(self._listening.fileno())
+        self._accepting = False
+        self._listening.close()
+
+    def _listen(self) -> None:
+        if self._listening.fileno() >= 0:
+            self._accepting = True
+            self._loop.add_reader(self._listening.fileno(), self._accept)
+
+    def _accept(self) -> None:
+        for _ in range(ACCEPTS_PER_TURN):
+            try:
+                client, address = self._listening.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                # Out of file descriptors or memory: go on with the clients that are there, look
+                # again soon.
+                log.warning("cannot accept a connection: %s", error)
+                self._loop.remove_reader(self._listening.fileno())
+                self._accepting = False
+                self._loop.call_later(RETRY_SECONDS, self._listen)
+                return
+            self._connected(client, str(address[0]))
+
+    def _connected(self, client: socket.socket, host: str) -> None:
+        connections = self._driver.connections
+        config = self._config
+        if len(connections) >= config.max_connections:
+            log.warning("connection from %s refused: max.connections=%d", host, len(connections))
+            client.close()
+            return
+        if self._too_many_from(host):
+            log.warning("connection from %s refused: max.connections.per.ip", host)
+            client.close()
+            return
+        client.setblocking(False)
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._last_id += 1
+        id = ConnectionId(self._last_id)
+        connections[id] = Connection(
+            id, client, host, self._driver, self._loop, config.socket_request_max_bytes
+        )
+
+    def _too_many_from(self, host: str) -> bool:
+        allowed = self._config.max_connections_per_ip
+        if allowed >= self._config.max_connections:
+            return False
+        return Counter(c.host for c in self._driver.connections.values())[host] >= allowed
+
+    def _sweep(self) -> None:
+        self._sweep_timer = self._loop.call_later(SWEEP_SECONDS, self._sweep)
+        for connection in list(self._driver.connections.values()):
+            connection.sweep()
+            if self._idle_sweeps is not None and connection.idle_sweeps > self._idle_sweeps:
+                connection.close("idle for longer than connections.max.idle.ms")

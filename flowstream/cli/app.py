@@ -1,0 +1,43 @@
+"""The verbs of the `flowstream` command, put together from one module each.
+
+A verb's module is imported when the verb is asked for, or when all of them are listed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+
+import typer
+
+VERBS = ("worker", "broker", "topics", "groups", "send", "tail")
+"""The module `flowstream.cli.<verb>` has either `app`, verbs of its own, or `command`."""
+
+MODULE_OPTION = ("-A", "--app")
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Run the verb that the command line names; exits the process."""
+    words = list(arguments)
+    # `flowstream -A module worker`: the option may stand before its verb.
+    if words[:1] and words[0] in MODULE_OPTION and "worker" in words[2:]:
+        verb = words.index("worker", 2)
+        words = ["worker", *words[:2], *words[2:verb], *words[verb + 1 :]]
+    asked = words[0] if words and words[0] in VERBS else None
+    build((asked,) if asked else VERBS)(args=words, prog_name="flowstream")
+
+
+def build(verbs: Sequence[str]) -> typer.Typer:
+    """The command line with these verbs."""
+    app = typer.Typer(no_args_is_help=True, add_completion=False, callback=flowstream)
+    for verb in verbs:
+        module = import_module(f"flowstream.cli.{verb}")
+        if hasattr(module, "app"):
+            app.add_typer(module.app, name=verb)
+        else:
+            app.command(verb)(module.command)
+    return app
+
+
+def flowstream() -> None:
+    """Exactly-once stream processing for Python, with the broker included."""

@@ -1,0 +1,89 @@
+"""The life of a broker process: settings, signals, the owner's pipe, `ready HOST:PORT`, a clean
+end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+from flowstream.broker.config import BrokerConfig, ConfigError
+from flowstream.broker.server import bootstrap
+
+log = logging.getLogger("flowstream.broker")
+
+GC_THRESHOLDS = (50_000, 50, 100)
+"""Requests make no reference cycles: the cyclic collector is given little to do."""
+
+
+async def serve(options: argparse.Namespace) -> int:
+    """Run the broker that `options` describe until it is told to end or cannot go on."""
+    start_logging(options.loglevel)
+    config = BrokerConfig.of(settings_of(options.settings))
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    if options.owner_fd is not None:
+        watch_owner(loop, options.owner_fd, stop)
+    server = await bootstrap.start(
+        options.data,
+        options.host,
+        options.port,
+        config,
+        fsync=options.durability == "fsync",
+        insecure_open=options.insecure_open,
+    )
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+    print(f"ready {server.address}", flush=True)
+    told = asyncio.ensure_future(stop.wait())
+    await asyncio.wait({told, server.ended}, return_when=asyncio.FIRST_COMPLETED)
+    told.cancel()
+    await server.stop()
+    if server.ended.done():
+        print(f"flowstream broker: stopped: {server.ended.result()}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def settings_of(pairs: Sequence[str]) -> dict[str, str]:
+    """The KEY=VALUE pairs of --set. Raises ConfigError."""
+    settings = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"--set {pair}: KEY=VALUE is expected, e.g. --set num.partitions=4")
+        settings[key.strip()] = value.strip()
+    return settings
+
+
+def start_logging(level: str) -> None:
+    """Log to standard error. Raises ConfigError for a level that does not exist."""
+    number = logging.getLevelNamesMapping().get(level.upper())
+    if number is None:
+        raise ConfigError(f"--loglevel {level}: one of debug, info, warning, error is expected")
+    logging.basicConfig(
+        level=number, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    logging.getLogger("asyncio").setLevel(logging.WARNING)
+
+
+def watch_owner(loop: asyncio.AbstractEventLoop, fd: int, stop: asyncio.Event) -> None:
+    """End when the process that started this one ends: then its end of the pipe closes."""
+
+    def readable() -> None:
+        if not os.read(fd, 4096):
+            loop.remove_reader(fd)
+            stop.set()
+
+    os.set_blocking(fd, False)
+    os.set_inheritable(fd, False)
+    loop.add_reader(fd, readable)
