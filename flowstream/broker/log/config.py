@@ -1,0 +1,77 @@
+"""What a partition's log needs of its topic's configuration. Plain values; names, bounds and
+defaults are the metadata's affair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
+"""Kafka's names of the compression codecs; the position is the number in the batch attributes."""
+
+LONG_MAX = 2**63 - 1
+DAY_MS = 24 * 3600 * 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogConfig:
+    """Topic settings under Kafka's names, with Kafka's defaults. Times in ms, sizes in bytes, -1
+    for no bound.
+    """
+
+    segment_bytes: int = 1 << 30
+    segment_ms: int = 7 * DAY_MS
+    segment_index_bytes: int = 10 << 20
+    index_interval_bytes: int = 4096
+    max_message_bytes: int = 1048588
+    retention_ms: int = 7 * DAY_MS
+    retention_bytes: int = -1
+    compact: bool = False
+    delete: bool = True
+    log_append_time: bool = False
+    codec: int | None = None
+    """Codec of stored batches; None keeps the producer's."""
+    timestamp_before_max_ms: int = LONG_MAX
+    timestamp_after_max_ms: int = 3600 * 1000
+    """KIP-937; the default since Kafka 4.0."""
+    producer_expiration_ms: int = DAY_MS
+
+    @classmethod
+    def of(cls, settings: Mapping[str, str]) -> LogConfig:
+        """From Kafka's setting names; what is absent has Kafka's default, what a log does not need
+        is passed over.
+
+        >>> LogConfig.of({"segment.bytes": "1048576", "cleanup.policy": "compact"}).compact
+        True
+        """
+        values: dict[str, int] = {
+            attribute: int(settings[name]) for name, attribute in _WHOLE.items() if name in settings
+        }
+        policies = settings.get("cleanup.policy", "delete").replace(" ", "").split(",")
+        codec = settings.get("compression.type", "producer")
+        return cls(
+            compact="compact" in policies,
+            delete="delete" in policies,
+            log_append_time=settings.get("message.timestamp.type") == "LogAppendTime",
+            codec=None if codec == "producer" else _codec(codec),
+            **values,
+        )
+
+
+_WHOLE = {
+    "segment.bytes": "segment_bytes",
+    "segment.ms": "segment_ms",
+    "segment.index.bytes": "segment_index_bytes",
+    "index.interval.bytes": "index_interval_bytes",
+    "max.message.bytes": "max_message_bytes",
+    "retention.ms": "retention_ms",
+    "retention.bytes": "retention_bytes",
+    "message.timestamp.before.max.ms": "timestamp_before_max_ms",
+    "message.timestamp.after.max.ms": "timestamp_after_max_ms",
+    "producer.id.expiration.ms": "producer_expiration_ms",
+}
+
+
+def _codec(name: str) -> int:
+    return CODECS.index("none" if name == "uncompressed" else name)

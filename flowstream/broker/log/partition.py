@@ -1,0 +1,365 @@
+"""The log of one partition: admits batches, gives them offsets, answers reads, knows what is
+stable.
+
+Decides and remembers; every change to the disk leaves as an effect, and the state here is already
+that of the future in which it succeeded: a failed write stops the node. Reading, rolling, retention
+and recovery have files of their own beside this one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from flowstream.broker.doors import Append, MakeDirectory, Operation, Replace, Storage
+from flowstream.broker.effects import Advance, Effect, Write
+from flowstream.broker.log import names, reading, retention, rolling
+from flowstream.broker.log.aborted import Aborted
+from flowstream.broker.log.admission import Refused, check_client_batch, check_whole_batches
+from flowstream.broker.log.checkpoints import encode_partition_metadata
+from flowstream.broker.log.config import LogConfig
+from flowstream.broker.log.producers import Batch, Wrong
+from flowstream.broker.log.reading import Read, TimestampOffset
+from flowstream.broker.log.segment import Segment
+from flowstream.broker.log.state import LogState
+from flowstream.broker.types import Instant, TopicPartition
+from flowstream.wire.batch import (
+    BatchHeader,
+    decode_control,
+    decode_records,
+    encode_batch,
+    encode_control_batch,
+    patch,
+    read_header,
+    restamp,
+)
+
+__all__ = ["Accepted", "Appended", "Duplicate", "PartitionLog", "Read", "Refused", "create_log"]
+
+
+@dataclass(slots=True)
+class Accepted:
+    """Batches that may be appended in this turn; `keep_offsets`: a leader gave them theirs."""
+
+    batches: memoryview
+    headers: Sequence[tuple[int, BatchHeader]]
+    keep_offsets: bool = False
+
+
+@dataclass(slots=True)
+class Duplicate:
+    """A repetition of a remembered batch; `timestamp` is what the first answer said (P1)."""
+
+    base_offset: int
+    last_offset: int
+    timestamp: int
+
+
+@dataclass(slots=True)
+class Appended:
+    """Where the batches went. `timestamp` is the broker's under LogAppendTime, else -1."""
+
+    base_offset: int
+    last_offset: int
+    timestamp: int
+    effects: list[Effect]
+
+
+class PartitionLog(LogState):
+    """One partition's log."""
+
+    __slots__ = ()
+
+    # Appending
+
+    def admit(
+        self,
+        batches: memoryview,
+        now: Instant,
+        *,
+        origin: str = "client",
+        transaction_ok: bool = True,
+        strict_sequence: bool = False,
+    ) -> Accepted | Duplicate | Refused:
+        """Whether `batches` may be appended; changes nothing.
+
+        `origin` is "client" (exactly one batch, all checks), "coordinator" or "replica" (whole
+        batches with a CRC). `transaction_ok`: the coordinator confirms that this partition is in
+        the producer's open transaction. `strict_sequence`: the producer speaks transactions v2, so
+        that one unknown here begins with sequence 0 (KIP-890).
+        """
+        if origin != "client":
+            headers = check_whole_batches(batches)
+            if isinstance(headers, Refused):
+                return headers
+            return Accepted(batches, headers, keep_offsets=origin == "replica")
+        checked = check_client_batch(batches, self.config, now)
+        if isinstance(checked, Refused):
+            return checked
+        header, batches = checked
+        if header.producer_id >= 0:
+            found = self.producers.check(
+                header.producer_id,
+                header.producer_epoch,
+                header.base_sequence,
+                header.last_offset_delta,
+                header.is_transactional,
+                transaction_ok,
+                strict_sequence,
+            )
+            if found is not None:
+                return self._answer(found)
+        return Accepted(batches, ((0, header),))
+
+    def _answer(self, found: Batch | Wrong) -> Duplicate | Refused:
+        if isinstance(found, Wrong):
+            return Refused(found.error, found.message)
+        timestamp = found.timestamp if self.config.log_append_time else -1
+        return Duplicate(found.last_offset - found.span, found.last_offset, timestamp)
+
+    def append(self, accepted: Accepted, now: Instant) -> Appended:
+        """Give the batches their offsets, in place, and fold them in. They are written in this
+        turn.
+        """
+        batches = accepted.batches
+        if batches.readonly:
+            batches = memoryview(bytearray(batches))
+        if self.config.log_append_time:
+            accepted = _restamped(accepted, batches, now)
+        operations = self._make_room(batches, accepted.headers, now)
+        segment = self.segments[-1]
+        base = first = self.log_end
+        interval = self.config.index_interval_bytes
+        for position, header in accepted.headers:
+            if accepted.keep_offsets:
+                base = header.base_offset
+                assert base >= self.log_end, f"{self.name}: {base} is below {self.log_end}"
+                operations += self.assign_epoch(header.leader_epoch, base)
+            else:
+                patch(batches, base, self.leader_epoch, position)
+            last = base + header.last_offset_delta
+            segment.extend(last, header.max_timestamp, 12 + header.batch_length, interval)
+            if header.producer_id >= 0:
+                self._fold(segment, header, batches, position, base, now)
+            self.log_end = base = last + 1
+        operations.append(Append(segment.path, (batches,)))
+        self.appended.append((base, segment, segment.size))
+        stamp = now if self.config.log_append_time else -1
+        return Appended(first, base - 1, stamp, [Write(operations), Advance(self, base)])
+
+    def _make_room(
+        self, batches: memoryview, headers: Sequence[tuple[int, BatchHeader]], now: Instant
+    ) -> list[Operation]:
+        """Roll when the batches do not fit the active segment; all of them go into one."""
+        delta, largest = 0, -1
+        for _, header in headers:
+            delta += header.last_offset_delta + 1
+            largest = max(largest, header.max_timestamp)
+        last = self.log_end + delta - 1
+        if rolling.must_roll(self.segments[-1], self.config, len(batches), largest, last, now):
+            return rolling.roll(self, now)
+        return []
+
+    def _fold(
+        self,
+        segment: Segment,
+        header: BatchHeader,
+        batches: memoryview,
+        position: int,
+        base: int,
+        now: Instant,
+    ) -> None:
+        if header.is_control:
+            self.fold_marker(segment, batches[position : position + header.size], header, base, now)
+            return
+        self.producers.append(
+            header.producer_id,
+            header.producer_epoch,
+            header.base_sequence,
+            base,
+            header.last_offset_delta,
+            header.max_timestamp,
+            header.is_transactional,
+            now,
+        )
+
+    def fold_marker(
+        self, segment: Segment, batch: memoryview, header: BatchHeader, offset: int, now: Instant
+    ) -> None:
+        """A marker at `offset` ends its producer's transaction; an aborted one enters the index of
+        `segment`.
+        """
+        marker = decode_control(decode_records(batch)[0])
+        first = self.producers.finish(
+            header.producer_id,
+            header.producer_epoch,
+            marker.coordinator_epoch,
+            header.max_timestamp,
+            now,
+        )
+        if first is None:
+            return
+        self.completed.append((first, offset))
+        if not marker.commit:
+            oldest = self.producers.oldest_open
+            stable = offset + 1 if oldest is None else oldest
+            segment.aborted.append(Aborted(header.producer_id, first, offset, stable))
+
+    def append_records(
+        self,
+        records: Sequence[tuple[bytes | None, bytes | None]],
+        now: Instant,
+        *,
+        producer: tuple[int, int] | None = None,
+        compression: int = 0,
+    ) -> Appended:
+        """One batch of a coordinator's (key, value) pairs; in the transaction of `producer` (id,
+        epoch) when there is one.
+        """
+        producer_id, epoch = producer or (-1, -1)
+        batch = encode_batch(
+            [(now, key, value, ()) for key, value in records],
+            codec=compression,
+            producer_id=producer_id,
+            producer_epoch=epoch,
+            transactional=producer is not None,
+        )
+        return self.append(Accepted(memoryview(batch), ((0, read_header(batch)),)), now)
+
+    def append_marker(
+        self,
+        producer_id: int,
+        producer_epoch: int,
+        commit: bool,
+        coordinator_epoch: int,
+        now: Instant,
+    ) -> Appended:
+        """End the producer's transaction here (T7). Repeating it is harmless."""
+        batch = encode_control_batch(
+            commit,
+            base_offset=self.log_end,
+            producer_id=producer_id,
+            producer_epoch=producer_epoch,
+            coordinator_epoch=coordinator_epoch,
+            timestamp=now,
+            leader_epoch=self.leader_epoch,
+        )
+        return self.append(Accepted(memoryview(batch), ((0, read_header(batch)),)), now)
+
+    def advance(self, offset: int) -> None:
+        """Everything below `offset` is durable: the high watermark moves there."""
+        if offset <= self.high_watermark:
+            return
+        assert offset <= self.log_end, f"{self.name}: {offset} is beyond {self.log_end}"
+        self.high_watermark = offset
+        appended = self.appended
+        while appended and appended[0][0] <= offset:
+            end, segment, position = appended.popleft()
+            if end == offset:
+                self.remember(end, segment, position)
+        while self.sealed and self.sealed[0][0] <= offset:
+            self.sealed.popleft()[1].release()
+        while self.completed and self.completed[0][1] < offset:
+            self.completed.popleft()
+
+    # Leadership
+
+    def lead(self, epoch: int) -> list[Operation]:
+        """Batches carry leader epoch `epoch` from here on."""
+        self.leader_epoch = epoch
+        return self.assign_epoch(epoch, self.log_end)
+
+    def leader_epoch_end(self, epoch: int) -> tuple[int, int]:
+        """The largest epoch not above `epoch` and its end offset, (-1, -1) when unknown
+        (OffsetForLeaderEpoch).
+        """
+        return self.epochs.end_of(epoch, self.log_end)
+
+    # Reading, retention, closing: see `reading`, `retention`, `rolling`
+
+    def read(
+        self,
+        offset: int,
+        max_bytes: int,
+        *,
+        committed_only: bool = False,
+        upto: str = "high_watermark",
+        min_one: bool = True,
+    ) -> Read:
+        """Whole batches from the one that holds `offset`, below `upto` ("high_watermark",
+        "last_stable", "log_end"); see `reading`.
+        """
+        return reading.read(self, offset, max_bytes, committed_only, upto, min_one)
+
+    def offset_for_timestamp(self, timestamp: int) -> TimestampOffset | None:
+        """The first record that is not older than `timestamp`; negative ones are ListOffsets'
+        special places.
+        """
+        return reading.offset_for_timestamp(self, timestamp)
+
+    def scan(self) -> Iterator[memoryview]:
+        """Every batch from the log start to the log end, each as its bytes; what is pending must
+        have been written.
+        """
+        return reading.scan(self)
+
+    def delete_before(self, offset: int) -> list[Effect]:
+        """Move the log start forward to `offset` (DeleteRecords, L8), but not beyond the high
+        watermark.
+        """
+        return retention.delete_before(self, offset)
+
+    def deadline(self) -> Instant:
+        """When `tick` is due: retention and producers' expiry are looked at every five minutes, as
+        in Kafka.
+        """
+        return Instant(self.checked_at + retention.CHECK_MS)
+
+    def tick(self, now: Instant) -> list[Effect]:
+        """Delete segments that are too old or too many; forget producers long silent."""
+        return retention.tick(self, now)
+
+    def unsynced_paths(self) -> list[str]:
+        """What to sync before the recovery point may move to the log end, should the durability not
+        do that anyway.
+        """
+        return [s.path for s in rolling.segments_from(self, self.recovery_point)]
+
+    def flushed(self, offset: int) -> None:
+        """Everything below `offset` was synced: recovery need not look below it."""
+        assert offset <= self.log_end, f"{self.name}: {offset} is beyond {self.log_end}"
+        self.recovery_point = max(self.recovery_point, offset)
+
+    def close_clean(self, now: Instant) -> list[Operation]:
+        """Leave the directory so that the next start trusts it. The recovery point is the log end
+        once these are performed.
+        """
+        return rolling.close_clean(self)
+
+
+def _restamped(accepted: Accepted, batches: memoryview, now: Instant) -> Accepted:
+    """LogAppendTime: attributes, largest timestamp and CRC are the broker's; a leader has done so
+    already.
+    """
+    if accepted.keep_offsets:
+        return accepted
+    headers = []
+    for position, _ in accepted.headers:
+        restamp(batches, now, position)
+        headers.append((position, read_header(batches, position)))
+    return Accepted(batches, headers)
+
+
+def create_log(
+    storage: Storage, name: TopicPartition, topic_id: bytes, config: LogConfig, now: Instant
+) -> tuple[PartitionLog, list[Operation]]:
+    """The empty log of a new partition, and what makes its directory."""
+    directory = str(name)
+    log = PartitionLog(storage, name, topic_id, config, [Segment(storage, directory, 0, now)], now)
+    operations: list[Operation] = [
+        MakeDirectory(directory),
+        Replace(f"{directory}/{names.PARTITION_METADATA}", encode_partition_metadata(topic_id)),
+        *log.lead(0),
+        Append(log.active.path, ()),
+    ]
+    return log, operations

@@ -1,0 +1,242 @@
+"""Reading segments back after a crash: indexes, producer state, aborted transactions and leader
+epochs are folds of the batches (P3).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+
+from flowstream.broker.doors import Flush, Operation, Remove, Replace, Truncate
+from flowstream.broker.log import names
+from flowstream.broker.log.partition import PartitionLog
+from flowstream.broker.log.producers import REMEMBERED_BATCHES, Batch
+from flowstream.broker.log.reading import position_of, segment_at
+from flowstream.broker.log.scanning import headers, whole_batches
+from flowstream.broker.log.segment import SPAN, Segment
+from flowstream.broker.log.snapshots import CorruptSnapshot, decode_snapshot, encode_snapshot
+from flowstream.broker.types import Instant
+from flowstream.errors import CorruptLog, WireError
+from flowstream.wire.batch import BatchHeader, check_crc
+
+RECALL_BYTES = 4 << 20
+"""How far before a snapshot the batches are looked for that it does not keep. A retry across a
+restart comes from the last moments before the stop; beyond this it is refused as out of order,
+never appended twice.
+"""
+
+
+class Rebuilder:
+    """Folds batches into a log that is being opened, and gathers the operations that its files
+    need.
+    """
+
+    def __init__(self, log: PartitionLog, recovery_point: int, now: Instant) -> None:
+        """Batches that begin below `recovery_point` were synced: they may not be bad."""
+        self.log = log
+        self.recovery_point = recovery_point
+        self.now = now
+        self.operations: list[Operation] = []
+        self.report: list[str] = []
+
+    def restore_producers(self, upto: int) -> None:
+        """Producer state at offset `upto`: the newest whole snapshot at or below it, and the
+        batches from there on.
+        """
+        log = self.log
+        start = log.segments[0].base_offset
+        for offset in sorted(self._snapshots(upto), reverse=True):
+            path = names.file_path(log.directory, offset, names.SNAPSHOT)
+            try:
+                found = decode_snapshot(
+                    log.storage.read(path, 0, log.storage.size(path) or 0), self.now
+                )
+            except CorruptSnapshot as error:
+                self.report.append(
+                    f"{path}: {error}; removed, an older one and the log tell the same"
+                )
+                self.operations.append(Remove(path))
+                continue
+            log.producers.restore(found, offset)
+            start = offset
+            break
+        if log.producers.by_id:
+            self._recall(start)
+        for segment, header, batch in self._batches(start, upto):
+            self._fold(segment, header, batch, known=True)
+
+    def _snapshots(self, upto: int) -> list[int]:
+        first = self.log.segments[0].base_offset
+        offsets = (
+            names.offset_of(name, names.SNAPSHOT)
+            for name in self.log.storage.names(self.log.directory)
+        )
+        return [offset for offset in offsets if offset is not None and first <= offset <= upto]
+
+    def _batches(self, start: int, end: int) -> Iterator[tuple[Segment, BatchHeader, memoryview]]:
+        """The batches of trusted segments in [start, end)."""
+        log = self.log
+        for segment in log.segments[segment_at(log, start) :]:
+            if segment.base_offset >= end or start >= end:
+                return
+            position = position_of(log, segment, start)
+            path = segment.path
+            for _, header, batch in whole_batches(log.storage, path, position, segment.size):
+                if header.base_offset >= start:
+                    yield segment, header, batch
+
+    def _recall(self, offset: int) -> None:
+        """Find the last five batches of each producer of a snapshot taken at `offset`: it keeps but
+        one of them.
+        """
+        wanted = {p.producer_id: p for p in self.log.producers if p.batches}
+        found: dict[int, deque[Batch]] = {pid: deque(maxlen=REMEMBERED_BATCHES) for pid in wanted}
+        for header in self._headers_before(offset):
+            producer = wanted.get(header.producer_id)
+            if producer is None or header.is_control or header.producer_epoch != producer.epoch:
+                continue
+            found[header.producer_id].append(_remembered(header))
+        for pid, batches in found.items():
+            producer = wanted[pid]
+            if batches and batches[-1].last_offset == producer.batches[-1].last_offset:
+                producer.batches = batches
+
+    def _headers_before(self, offset: int) -> Iterator[BatchHeader]:
+        """Headers of the last batches below `offset`, in order."""
+        log = self.log
+        at = segment_at(log, offset)
+        runs: list[tuple[Segment, int, int]] = []
+        budget = RECALL_BYTES
+        end = position_of(log, log.segments[at], offset)
+        while budget > 0:
+            segment = log.segments[at]
+            start = segment.index.floor_position(max(end - budget, 0)) if end > budget else 0
+            runs.append((segment, start, end))
+            budget -= end - start
+            if at == 0:
+                break
+            at -= 1
+            end = log.segments[at].size
+        for segment, start, end in reversed(runs):
+            for _, header in headers(log.storage, segment.path, start, end):
+                yield header
+
+    def rebuild(self, at: int) -> bool:
+        """Read segment number `at` from its beginning; False when it was cut and nothing comes
+        after it.
+        """
+        log = self.log
+        segment = log.segments[at]
+        size = segment.size
+        self._reset(segment)
+        if at > 0 or segment.base_offset > log.log_end:
+            log.log_end = max(log.log_end, segment.base_offset)
+        self._check_snapshot(segment)
+        for position, header, batch in whole_batches(log.storage, segment.path, 0, size):
+            if not self._is_next(segment, header, batch):
+                break
+            segment.extend(
+                header.last_offset,
+                header.max_timestamp,
+                header.size,
+                log.config.index_interval_bytes,
+            )
+            assert segment.size == position + header.size
+            if header.leader_epoch >= 0:
+                log.epochs.assign(header.leader_epoch, header.base_offset)
+            log.log_end = header.last_offset + 1
+            self._fold(segment, header, batch, known=False)
+        whole = segment.size == size
+        if not whole:
+            self._cut(at, size)
+        self.operations.append(Flush(segment.path))
+        if at < len(log.segments) - 1:
+            segment.close()
+            self.operations += segment.write_indexes(atomically=True)
+        return whole
+
+    def _reset(self, segment: Segment) -> None:
+        fresh = Segment(segment.storage, segment.directory, segment.base_offset, self.now)
+        segment.index, segment.times = fresh.index, fresh.times
+        segment.aborted = []
+        segment.size = segment.indexed_at = segment.own_from = 0
+        segment.max_timestamp = fresh.max_timestamp
+        segment.max_timestamp_offset = fresh.max_timestamp_offset
+
+    def _is_next(self, segment: Segment, header: BatchHeader, batch: memoryview) -> bool:
+        """Whether the batch is valid and continues the log. Compaction leaves gaps, but nothing
+        goes back.
+        """
+        return (
+            header.base_offset >= self.log.log_end
+            and header.last_offset_delta >= 0
+            and header.last_offset - segment.base_offset <= SPAN
+            and check_crc(batch, header)
+        )
+
+    def _cut(self, at: int, size: int) -> None:
+        """The bytes of segment `at` from its size on are bad: an unacknowledged tail goes, anything
+        else is corruption (D3).
+        """
+        log = self.log
+        segment = log.segments[at]
+        where = f"{segment.path}: bad batch at byte {segment.size}, offset {log.log_end}"
+        if log.log_end < self.recovery_point:
+            raise CorruptLog(
+                f"{where}, but everything below offset {self.recovery_point} was synced:"
+                " the disk lost or changed it; restore the file or delete the topic"
+            )
+        lost = size - segment.size + sum(s.size for s in log.segments[at + 1 :])
+        self.report.append(f"{where}: cut {lost} bytes that were never acknowledged as durable")
+        self.operations.append(Truncate(segment.path, segment.size))
+        for later in reversed(log.segments[at + 1 :]):
+            self.operations += later.remove()
+        del log.segments[at + 1 :]
+
+    def _check_snapshot(self, segment: Segment) -> None:
+        """The snapshot at the base of a segment above the recovery point may be torn: it must say
+        what the log says.
+        """
+        producers = self.log.producers
+        if segment.base_offset <= producers.snapshot_offset or segment is self.log.segments[0]:
+            return
+        path = names.file_path(segment.directory, segment.base_offset, names.SNAPSHOT)
+        content = encode_snapshot(producers)
+        size = self.log.storage.size(path)
+        if size is None or self.log.storage.read(path, 0, size) != content:
+            self.operations.append(Replace(path, content))
+        producers.snapshot_offset = segment.base_offset
+
+    def _fold(self, segment: Segment, header: BatchHeader, batch: memoryview, known: bool) -> None:
+        if header.producer_id < 0:
+            return
+        if not header.is_control:
+            self.log.producers.append(
+                header.producer_id,
+                header.producer_epoch,
+                header.base_sequence,
+                header.base_offset,
+                header.last_offset_delta,
+                header.max_timestamp,
+                header.is_transactional,
+                self.now,
+            )
+            return
+        aborted = list(segment.aborted) if known else []
+        try:
+            self.log.fold_marker(segment, batch, header, header.base_offset, self.now)
+        except WireError as error:
+            raise CorruptLog(
+                f"{segment.path}: control record at offset {header.base_offset}: {error}"
+            ) from error
+        if known:
+            segment.aborted = aborted
+
+
+def _remembered(header: BatchHeader) -> Batch:
+    return Batch(
+        header.last_sequence,
+        header.last_offset,
+        header.last_offset_delta,
+        header.max_timestamp,
+    )

@@ -1,0 +1,299 @@
+"""Opening a partition's directory: after a clean stop its files are trusted, after a crash the log
+is read from the recovery point on.
+
+Kafka's rules, and D3: bytes above the recovery point are cut at the first bad batch, below it they
+are corruption and the log stays closed. Opening twice gives what opening once gives (D5): the
+operations may be lost in another crash at any point.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from flowstream.broker.doors import Append, Operation, Remove, Rename, Replace, Storage
+from flowstream.broker.log import names
+from flowstream.broker.log.aborted import ENTRY_SIZE
+from flowstream.broker.log.checkpoints import (
+    decode_epochs,
+    decode_partition_metadata,
+    encode_partition_metadata,
+)
+from flowstream.broker.log.config import LogConfig
+from flowstream.broker.log.epochs import LeaderEpochs
+from flowstream.broker.log.index import OffsetIndex, TimeIndex
+from flowstream.broker.log.partition import PartitionLog
+from flowstream.broker.log.rebuilding import Rebuilder
+from flowstream.broker.log.scanning import headers
+from flowstream.broker.log.segment import Segment
+from flowstream.broker.types import Instant, TopicPartition
+from flowstream.errors import CorruptLog
+
+
+@dataclass(slots=True)
+class Opened:
+    """The log, the operations that make the disk agree with it (to be performed before anything
+    else), and what there is to tell.
+    """
+
+    log: PartitionLog
+    operations: list[Operation] = field(default_factory=list)
+    report: list[str] = field(default_factory=list)
+
+
+def open_log(
+    storage: Storage,
+    name: TopicPartition,
+    topic_id: bytes,
+    config: LogConfig,
+    now: Instant,
+    *,
+    clean: bool,
+    recovery_point: int,
+    log_start: int,
+) -> Opened:
+    """Open the directory of `name`; the operations of `finish_swaps` must have been performed.
+
+    `clean`: the last process left its mark. `recovery_point`, `log_start`: from the checkpoints, 0
+    where they do not name this log. Raises CorruptLog.
+    """
+    directory = str(name)
+    operations: list[Operation] = _tidy(storage, directory)
+    operations += _identify(storage, directory, topic_id)
+    segments = _find_segments(storage, directory, log_start, now, operations)
+    log = PartitionLog(storage, name, topic_id, config, segments, now)
+    log.epochs = _read_epochs(storage, directory)
+    before = list(log.epochs.entries)
+    opened = Opened(log, operations)
+    rebuilder = Rebuilder(log, recovery_point, now)
+    first = _first_untrusted(log, clean, recovery_point)
+    for segment in segments[:first]:
+        _trust(storage, segment)
+    _find_end(log, first)
+    rebuilder.restore_producers(
+        log.log_end if first == len(segments) else segments[first].base_offset
+    )
+    for at in range(first, len(segments)):
+        if not rebuilder.rebuild(at):
+            break
+    opened.operations += rebuilder.operations
+    opened.report += rebuilder.report
+    _settle(opened, recovery_point, log_start, before, now)
+    return opened
+
+
+def finish_swaps(storage: Storage, directory: str) -> list[Operation]:
+    """Finish what a crash interrupted while segments were being exchanged (compaction): to be
+    performed before `open_log`.
+    """
+    entries = storage.names(directory)
+    swaps = [name for name in entries if name.endswith(names.SWAP)]
+    cleaned = [
+        names.offset_of(name.removesuffix(names.CLEANED), names.LOG)
+        for name in entries
+        if name.endswith(names.LOG + names.CLEANED)
+    ]
+    unfinished = min((offset for offset in cleaned if offset is not None), default=None)
+    bases = []
+    end = -1
+    for name in swaps:
+        base = names.offset_of(name.removesuffix(names.SWAP), names.LOG)
+        if base is not None and (unfinished is None or base < unfinished):
+            bases.append(base)
+            end = max(end, _end_of_file(storage, f"{directory}/{name}", base))
+    operations: list[Operation] = []
+    for name in entries:
+        base = names.offset_of(name, names.LOG)
+        if bases and base is not None and min(bases) <= base < end:
+            operations += [
+                Remove(names.file_path(directory, base, suffix))
+                for suffix in (names.INDEX, names.TIMEINDEX, names.TXNINDEX, names.LOG)
+            ]
+    for name in swaps:
+        path = f"{directory}/{name}"
+        base = int(name[:20]) if name[:20].isdigit() else -1
+        if base in bases:
+            operations.append(_rename(path))
+        else:
+            operations.append(Remove(path))
+    return operations
+
+
+def _rename(path: str) -> Operation:
+
+    return Rename(path, path.removesuffix(names.SWAP))
+
+
+def _end_of_file(storage: Storage, path: str, base: int) -> int:
+    end = base
+    for _, header in headers(storage, path, 0, storage.size(path) or 0):
+        end = header.last_offset + 1
+    return end
+
+
+def _tidy(storage: Storage, directory: str) -> list[Operation]:
+    """Remove what a crash left of segments that were being made or deleted, and index files without
+    their segment.
+    """
+    entries = storage.names(directory)
+    present = set(entries)
+    operations: list[Operation] = []
+    for name in entries:
+        path = f"{directory}/{name}"
+        if name.endswith(names.SWAP):
+            raise CorruptLog(f"{path}: an exchange of segments was not finished before opening")
+        if name.endswith((names.DELETED, names.CLEANED)):
+            operations.append(Remove(path))
+        for suffix in (names.INDEX, names.TIMEINDEX, names.TXNINDEX):
+            if name.endswith(suffix) and name.removesuffix(suffix) + names.LOG not in present:
+                operations.append(Remove(path))
+    return operations
+
+
+def _identify(storage: Storage, directory: str, topic_id: bytes) -> list[Operation]:
+    """Refuse another topic's directory; give one that has no identity its own."""
+    path = f"{directory}/{names.PARTITION_METADATA}"
+    size = storage.size(path)
+    if size is None:
+        return [Replace(path, encode_partition_metadata(topic_id))]
+    found = decode_partition_metadata(storage.read(path, 0, size), path)
+    if found != topic_id:
+        raise CorruptLog(
+            f"{path}: the directory belongs to topic {found.hex()}, expected is {topic_id.hex()}"
+        )
+    return []
+
+
+def _find_segments(
+    storage: Storage, directory: str, log_start: int, now: Instant, operations: list[Operation]
+) -> list[Segment]:
+    """The segments of the directory in order; those that end at or below the log start are on their
+    way out.
+    """
+    bases = [
+        base
+        for base in (names.offset_of(name, names.LOG) for name in storage.names(directory))
+        if base is not None
+    ]
+    bases.sort()
+    while len(bases) > 1 and bases[1] <= log_start:
+        operations += Segment(storage, directory, bases.pop(0), now).remove()
+    if not bases:
+        segment = Segment(storage, directory, log_start, now)
+        operations.append(Append(segment.path, ()))
+        return [segment]
+    segments = []
+    for base in bases:
+        segment = Segment(storage, directory, base, now)
+        segment.size = storage.size(segment.path) or 0
+        segment.on_disk = True
+        segments.append(segment)
+    return segments
+
+
+def _read_epochs(storage: Storage, directory: str) -> LeaderEpochs:
+    path = f"{directory}/{names.LEADER_EPOCHS}"
+    size = storage.size(path)
+    if size is None:
+        return LeaderEpochs()
+    return LeaderEpochs(decode_epochs(storage.read(path, 0, size), path))
+
+
+def _first_untrusted(log: PartitionLog, clean: bool, recovery_point: int) -> int:
+    """Number of the first segment that must be read: everything before it ends below the recovery
+    point, and its indexes fit.
+    """
+    for at, segment in enumerate(log.segments):
+        last = at == len(log.segments) - 1
+        if not clean and (last or log.segments[at + 1].base_offset > recovery_point):
+            return at
+        if not _indexes_fit(log.storage, segment):
+            return at
+    return len(log.segments)
+
+
+def _indexes_fit(storage: Storage, segment: Segment) -> bool:
+    """Whether the index files are there, of whole entries, and point into the segment."""
+    index_size = storage.size(segment.index.entries.path)
+    times_size = storage.size(segment.times.entries.path)
+    if index_size is None or times_size is None:
+        return False
+    if index_size % OffsetIndex.ENTRY.size or times_size % TimeIndex.ENTRY.size:
+        return False
+    if (storage.size(segment.file(names.TXNINDEX)) or 0) % ENTRY_SIZE:
+        return False
+    segment.index.entries.open_file(index_size)
+    if index_size and not 0 < segment.index.entries[-1][1] < segment.size:
+        return False
+    segment.times.entries.open_file(times_size)
+    return segment.size == 0 or times_size == 0 or segment.times.last()[0] > 0
+
+
+def _trust(storage: Storage, segment: Segment) -> None:
+    segment.load_closed(
+        storage.size(segment.index.entries.path) or 0,
+        storage.size(segment.times.entries.path) or 0,
+        storage.size(segment.file(names.TXNINDEX)) or 0,
+    )
+    segment.own_from = segment.size
+
+
+def _find_end(log: PartitionLog, trusted: int) -> None:
+    """Where the last trusted segment ends, when nothing comes after it; it is to grow again."""
+    if trusted < len(log.segments):
+        return
+    segment = log.active
+    segment.make_resident()
+    log.log_end = segment.base_offset
+    last_size = 0
+    for position, header in headers(log.storage, segment.path, segment.indexed_at, segment.size):
+        log.log_end = header.last_offset + 1
+        last_size = position + header.size
+    if last_size != segment.size:
+        raise CorruptLog(
+            f"{segment.path}: no whole batch at byte {last_size}, offset {log.log_end}"
+        )
+    for _, header in headers(log.storage, segment.path, 0, segment.size):
+        segment.first_timestamp = header.max_timestamp
+        break
+
+
+def _settle(
+    opened: Opened,
+    recovery_point: int,
+    log_start: int,
+    epochs_before: list[tuple[int, int]],
+    now: Instant,
+) -> None:
+    """Offsets, epochs and snapshots agree with what was found."""
+    log = opened.log
+    if log.log_end < recovery_point:
+        raise CorruptLog(
+            f"{log.active.path}: ends at offset {log.log_end}, was synced up to {recovery_point}"
+        )
+    if log.log_end < log_start:
+        _start_over(opened, log_start, now)
+    log.log_start = max(log.segments[0].base_offset, log_start)
+    log.high_watermark = log.recovery_point = log.log_end
+    log.completed.clear()
+    log.epochs.cut_end(log.log_end + 1)
+    log.epochs.cut_start(log.log_start)
+    if log.epochs.entries != epochs_before:
+        opened.operations += log.write_epochs()
+    bases = {segment.base_offset for segment in log.segments} | {log.producers.snapshot_offset}
+    for name in log.storage.names(log.directory):
+        offset = names.offset_of(name, names.SNAPSHOT)
+        if offset is not None and (offset not in bases or offset > log.log_end):
+            opened.operations.append(Remove(f"{log.directory}/{name}"))
+
+
+def _start_over(opened: Opened, log_start: int, now: Instant) -> None:
+    """All records were deleted and the end of the log was never synced: go on empty at the log
+    start, as Kafka does.
+    """
+    log = opened.log
+    opened.report.append(f"{log.name}: ends at {log.log_end}, begins anew at log start {log_start}")
+    for segment in log.segments:
+        opened.operations += segment.remove()
+    log.segments = [Segment(log.storage, log.directory, log_start, now)]
+    opened.operations.append(Append(log.active.path, ()))
+    log.log_end = log_start

@@ -1,0 +1,92 @@
+"""What a log may forget: whole segments by age, by size and below the log start (L8), and producers
+long silent (P2).
+"""
+
+from __future__ import annotations
+
+from flowstream.broker.doors import Operation
+from flowstream.broker.effects import Effect, Write
+from flowstream.broker.log import rolling
+from flowstream.broker.log.reading import segment_end
+from flowstream.broker.log.state import LogState
+from flowstream.broker.types import Instant
+
+CHECK_MS = 300_000
+
+
+def delete_before(log: LogState, offset: int) -> list[Effect]:
+    """Move the log start to `offset` and delete the segments that end there or earlier.
+
+    The caller writes the log-start checkpoint before it answers: the record deletion must survive a
+    crash.
+    """
+    start = min(offset, log.high_watermark)
+    if start <= log.log_start:
+        return []
+    log.log_start = start
+    count = 0
+    while count < len(log.segments) - 1 and segment_end(log, count) <= start:
+        count += 1
+    operations = _delete(log, count)
+    if log.epochs.cut_start(start):
+        operations += log.write_epochs()
+    return [Write(operations)] if operations else []
+
+
+def tick(log: LogState, now: Instant) -> list[Effect]:
+    """Apply the topic's retention and forget silent producers."""
+    log.checked_at = now
+    log.producers.expire(Instant(now - log.config.producer_expiration_ms))
+    if not log.config.delete:
+        return []
+    count = max(_too_old(log, now), _too_many(log))
+    if count == 0:
+        return []
+    operations: list[Operation] = []
+    if count == len(log.segments):
+        operations += rolling.roll(log, now)
+    effects: list[Effect] = [Write(operations)] if operations else []
+    return effects + delete_before(log, segment_end(log, count - 1))
+
+
+def _too_old(log: LogState, now: Instant) -> int:
+    """How many segments, oldest first, hold only records past their time, all of them durable."""
+    if log.config.retention_ms < 0:
+        return 0
+    count = 0
+    for at, segment in enumerate(log.segments):
+        expired = now - _age_from(segment.max_timestamp, segment.created) > log.config.retention_ms
+        if not expired or segment.size == 0 or segment_end(log, at) > log.high_watermark:
+            break
+        count += 1
+    return count
+
+
+def _age_from(max_timestamp: int, created: Instant) -> int:
+    return max_timestamp if max_timestamp >= 0 else created
+
+
+def _too_many(log: LogState) -> int:
+    """How many segments, oldest first, can go so that at least retention.bytes remain."""
+    if log.config.retention_bytes < 0:
+        return 0
+    excess = log.size - log.config.retention_bytes
+    count = 0
+    for at, segment in enumerate(log.segments[:-1]):
+        excess -= segment.size
+        if excess < 0 or segment_end(log, at) > log.high_watermark:
+            break
+        count += 1
+    return count
+
+
+def _delete(log: LogState, count: int) -> list[Operation]:
+    """Delete the `count` oldest segments; one always stays."""
+    assert count < len(log.segments), f"{log.name}: deleting all of {count} segments"
+    operations: list[Operation] = []
+    for segment in log.segments[:count]:
+        operations += segment.remove()
+    if count:
+        log.segments = log.segments[count:]
+        log.cursors.clear()
+    return operations

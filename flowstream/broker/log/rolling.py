@@ -1,0 +1,94 @@
+"""Where one segment ends and the next begins, and how a log is left behind at a clean stop.
+
+A rolled segment's indexes and the producer snapshot are written without waiting for the disk:
+recovery rebuilds what lies above the recovery point, so a torn index file costs time and nothing
+else.
+"""
+
+from __future__ import annotations
+
+from flowstream.broker.doors import Append, Operation, Replace, Truncate
+from flowstream.broker.log import names
+from flowstream.broker.log.config import LogConfig
+from flowstream.broker.log.segment import SPAN, Segment
+from flowstream.broker.log.snapshots import encode_snapshot
+from flowstream.broker.log.state import LogState
+from flowstream.broker.types import Instant
+
+
+def must_roll(
+    segment: Segment,
+    config: LogConfig,
+    size: int,
+    max_timestamp: int,
+    last_offset: int,
+    now: Instant,
+) -> bool:
+    """Whether batches of `size` bytes up to `last_offset` belong into a new segment: Kafka's
+    conditions.
+
+    The age counts in *record* time from the first batch, so that a segment of old records does not
+    swallow a new one; the clock counts only when the records have no timestamps.
+    """
+    if segment.size == 0:
+        return last_offset - segment.base_offset > SPAN
+    if segment.first_timestamp >= 0:
+        age = max_timestamp - segment.first_timestamp
+    else:
+        age = now - segment.created
+    return (
+        segment.size + size > config.segment_bytes
+        or age > config.segment_ms
+        or last_offset - segment.base_offset > SPAN
+        or segment.index.is_full(config.segment_index_bytes)
+        or segment.times.is_full(config.segment_index_bytes)
+    )
+
+
+def roll(log: LogState, now: Instant) -> list[Operation]:
+    """Close the active segment and begin one at the log end."""
+    closed = log.active
+    closed.close()
+    operations = closed.write_indexes(atomically=False)
+    operations += snapshot(log, atomically=False)
+    log.sealed.append((log.log_end, closed))
+    segment = Segment(log.storage, log.directory, log.log_end, now)
+    log.segments.append(segment)
+    operations.append(Append(segment.path, ()))
+    return operations
+
+
+def snapshot(log: LogState, *, atomically: bool) -> list[Operation]:
+    """Write the producer state at the log end, unless the newest snapshot says the same."""
+    if log.producers.snapshot_offset >= log.log_end:
+        return []
+    log.producers.snapshot_offset = log.log_end
+    path = names.file_path(log.directory, log.log_end, names.SNAPSHOT)
+    content = encode_snapshot(log.producers)
+    if atomically:
+        return [Replace(path, content)]
+    # Recovery removed every snapshot beyond the log end, but what a crash left may be unsynced
+    # still.
+    operations: list[Operation] = [Truncate(path, 0)] if log.storage.size(path) else []
+    return [*operations, Append(path, (content,))]
+
+
+def segments_from(log: LogState, offset: int) -> list[Segment]:
+    """The segments that may hold batches at or beyond `offset`."""
+    segments = log.segments
+    first = len(segments) - 1
+    while first > 0 and segments[first].base_offset > offset:
+        first -= 1
+    return segments[first:]
+
+
+def close_clean(log: LogState) -> list[Operation]:
+    """Flush the batches, then write indexes and producer state as Kafka does at a clean stop."""
+    operations: list[Operation] = []
+    for segment in segments_from(log, log.recovery_point):
+        operations += segment.flush()
+        segment.close()
+        operations += segment.write_indexes(atomically=True)
+    operations += snapshot(log, atomically=True)
+    log.recovery_point = log.log_end
+    return operations

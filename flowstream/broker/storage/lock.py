@@ -1,0 +1,61 @@
+"""The lock of a data directory: one broker at a time. Knows the `.lock` file and nothing of what
+else is in the directory.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from types import TracebackType
+
+from flowstream.errors import StorageError
+
+LOCK_FILE = ".lock"
+
+
+class DirectoryLocked(StorageError):
+    """Another process uses the directory."""
+
+
+class DirectoryLock:
+    """An exclusive lock that ends with this process: children do not inherit it, a crash releases
+    it.
+    """
+
+    def __init__(self, root: str) -> None:
+        """Take the lock of `root`, which must exist. Raises DirectoryLocked with the holder's
+        process id when it tells.
+        """
+        path = os.path.join(root, LOCK_FILE)
+        try:
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise StorageError(f"{path}: {error.strerror}") from error
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.read(self._descriptor, 32).decode(errors="replace").strip()
+            os.close(self._descriptor)
+            who = f"process {holder}" if holder.isdigit() else "another process"
+            raise DirectoryLocked(
+                f"{root} is in use by {who}: stop it, or give this one a directory of its own"
+            ) from error
+        os.ftruncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
+
+    def release(self) -> None:
+        """Give the directory free; releasing twice is fine."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def __enter__(self) -> DirectoryLock:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.release()

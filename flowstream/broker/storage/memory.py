@@ -1,0 +1,240 @@
+"""The Storage door in memory, and it misbehaves on request: forgets what was not synced, tears
+writes, refuses with EIO or ENOSPC.
+
+A twin of `files` for tests and the simulator: same promises, nothing more. What a real disk may
+keep by luck, this one keeps or loses by the random generator that `crash` is given.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+
+from flowstream.broker.doors import (
+    Append,
+    Flush,
+    MakeDirectory,
+    Operation,
+    Random,
+    Remove,
+    Rename,
+    Replace,
+    Truncate,
+)
+from flowstream.errors import FlowstreamError, StorageError
+
+
+class Crashed(FlowstreamError):
+    """The machine went down here: nothing after it was performed."""
+
+
+@dataclass(slots=True)
+class _File:
+    """A file as the page cache has it (`data`) and as the disk surely has it (`durable`)."""
+
+    data: bytearray = field(default_factory=bytearray)
+    durable: bytes = b""
+
+    def sync(self) -> None:
+        if len(self.data) != len(self.durable) or self.data != self.durable:
+            self.durable = bytes(self.data)
+
+
+class MemoryStorage:
+    """Files in dictionaries: `files` as seen now, `_entries` as the directories on disk surely name
+    them.
+    """
+
+    def __init__(self) -> None:
+        """An empty disk."""
+        self.operations = 0
+        """Operations and syncs performed so far: where a test can crash."""
+        self._files: dict[str, _File] = {}
+        self._entries: dict[str, _File] = {}
+        self._directories: set[str] = {""}
+        self._crash_at: int | None = None
+        self._faults: list[_Fault] = []
+
+    # Misbehaving
+
+    def crash_at(self, operation: int | None) -> None:
+        """Raise Crashed before operation number `operation` (counted by `operations` from 0)."""
+        self._crash_at = operation
+
+    def fail(self, pattern: str, code: int, after: int = 0) -> None:
+        """Refuse writes and syncs of paths like `pattern` with errno `code`, from the one after
+        `after` successes on.
+        """
+        self._faults.append(_Fault(pattern, code, after))
+
+    def heal(self) -> None:
+        """No faults and no crash any more."""
+        self._faults.clear()
+        self._crash_at = None
+
+    def crash(self, rng: Random) -> None:
+        """The power goes: of what was not synced, each file keeps a prefix at best, its last part
+        perhaps garbage.
+        """
+        self.heal()
+        survivors: dict[str, _File] = {}
+        for path in sorted(self._entries.keys() | self._files.keys()):
+            durable, seen = self._entries.get(path), self._files.get(path)
+            file = durable if seen is None or rng.randrange(0, 2) else seen
+            if file is not None and (durable is not None or rng.randrange(0, 2)):
+                survivors[path] = file
+        contents = {path: _torn(file, rng) for path, file in survivors.items()}
+        self._files = {path: _File(bytearray(data), data) for path, data in contents.items()}
+        self._entries = dict(self._files)
+
+    def flip(self, path: str, position: int) -> None:
+        """Change one byte on the disk."""
+        file = self._files[path]
+        file.data[position] ^= 0xFF
+        file.sync()
+
+    # The door
+
+    def read(self, path: str, position: int, length: int) -> memoryview:
+        """Up to `length` bytes of `path` from `position`; shorter at the end of the file."""
+        file = self._files.get(path)
+        if file is None:
+            raise StorageError(f"{path}: {os.strerror(errno.ENOENT)}")
+        return memoryview(bytes(file.data[position : position + length]))
+
+    def size(self, path: str) -> int | None:
+        """Size of the file in bytes, None when it does not exist."""
+        file = self._files.get(path)
+        return None if file is None else len(file.data)
+
+    def names(self, directory: str) -> list[str]:
+        """Sorted names of the entries of `directory`; empty when it does not exist."""
+        prefix = directory + "/" if directory else ""
+        inside = (path for path in (*self._files, *self._directories) if path.startswith(prefix))
+        return sorted({path[len(prefix) :].partition("/")[0] for path in inside} - {""})
+
+    def perform(self, operations: Sequence[Operation]) -> set[str]:
+        """Perform in order. The paths that now hold unsynced bytes."""
+        unsynced: set[str] = set()
+        for operation in operations:
+            self._count(operation.path)
+            self._change(operation, unsynced)
+        return {path for path in unsynced if path in self._files}
+
+    def sync(self, paths: Collection[str]) -> None:
+        """Make the content of `paths` durable, and their names."""
+        for path in sorted(paths):
+            self._count(path)
+            self._sync(path)
+
+    def _count(self, path: str) -> None:
+        if self._crash_at is not None and self.operations >= self._crash_at:
+            raise Crashed(f"before operation {self.operations} on {path}")
+        self.operations += 1
+        for fault in self._faults:
+            fault.check(path)
+
+    def _change(self, operation: Operation, unsynced: set[str]) -> None:
+        match operation:
+            case Append(path, buffers):
+                file = self._made(path)
+                for buffer in buffers:
+                    file.data += buffer
+                unsynced.add(path)
+            case Replace(path, data):
+                self._parent_must_exist(path)
+                file = _File(bytearray(data), bytes(data))
+                self._files[path] = self._entries[path] = file
+                unsynced.discard(path)
+            case Truncate(path, size):
+                file = self._made(path)
+                del file.data[size:]
+                file.data.extend(bytes(size - len(file.data)))
+                unsynced.add(path)
+            case Rename(path, target):
+                self._rename(path, target, unsynced)
+            case Remove(path):
+                self._remove(path)
+            case MakeDirectory(path):
+                while path:
+                    self._directories.add(path)
+                    path = os.path.dirname(path)
+            case Flush(path):
+                if path in self._files:
+                    self._sync(path)
+                unsynced.discard(path)
+
+    def _made(self, path: str) -> _File:
+        self._parent_must_exist(path)
+        return self._files.setdefault(path, _File())
+
+    def _parent_must_exist(self, path: str) -> None:
+        if os.path.dirname(path) not in self._directories:
+            raise StorageError(f"{path}: {os.strerror(errno.ENOENT)}")
+
+    def _sync(self, path: str) -> None:
+        file = self._files.get(path)
+        if file is not None:
+            file.sync()
+            self._entries[path] = file
+
+    def _rename(self, path: str, target: str, unsynced: set[str]) -> None:
+        moved = [name for name in self._files if name == path or name.startswith(path + "/")]
+        if not moved and path not in self._directories:
+            if target in self._files or target in self._directories:
+                return
+            raise StorageError(f"{path}: {os.strerror(errno.ENOENT)}")
+        for name in moved:
+            renamed = target + name[len(path) :]
+            file = self._files.pop(name)
+            self._files[renamed] = file
+            # The parent is synced: the new name is durable, the old one is gone.
+            self._entries.pop(name, None)
+            self._entries[renamed] = file
+            if name in unsynced:
+                unsynced.add(renamed)
+        inside = [d for d in self._directories if d == path or d.startswith(path + "/")]
+        for directory in inside:
+            self._directories.discard(directory)
+            self._directories.add(target + directory[len(path) :])
+
+    def _remove(self, path: str) -> None:
+        """Not durable: a crash may bring it back."""
+        inside = path + "/"
+        for name in [n for n in self._files if n == path or n.startswith(inside)]:
+            del self._files[name]
+        for name in [n for n in self._directories if n == path or n.startswith(inside)]:
+            self._directories.discard(name)
+
+
+@dataclass(slots=True)
+class _Fault:
+    pattern: str
+    code: int
+    left: int
+
+    def check(self, path: str) -> None:
+        if not fnmatch(path, self.pattern):
+            return
+        if self.left > 0:
+            self.left -= 1
+            return
+        raise StorageError(f"{path}: {os.strerror(self.code)}")
+
+
+def _torn(file: _File, rng: Random) -> bytes:
+    """What the disk has after a crash: the synced bytes, then a prefix of the rest that may end in
+    garbage.
+    """
+    durable, data = file.durable, bytes(file.data)
+    if data == durable or not data.startswith(durable):
+        # Truncated and written anew without a sync: either state.
+        return durable if rng.randrange(0, 2) else data
+    kept = rng.randrange(len(durable), len(data) + 1)
+    if kept > len(durable) and rng.randrange(0, 2):
+        garbage = rng.randrange(len(durable), kept)
+        return data[:garbage] + rng.randbytes(kept - garbage)
+    return data[:kept]
