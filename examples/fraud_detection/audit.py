@@ -10,7 +10,7 @@ import argparse
 import asyncio
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -64,9 +64,7 @@ async def read_all(broker: str, topic: str) -> list[ConsumerRecord]:
     )
     await consumer.start()
     try:
-        await consumer._client.force_metadata_update()
-        found = consumer.partitions_for_topic(topic)
-        partitions = [TopicPartition(topic, number) for number in sorted(found or ())]
+        partitions = await partitions_of(consumer, [topic])
         if not partitions:
             return []
         consumer.assign(partitions)
@@ -81,6 +79,16 @@ async def read_all(broker: str, topic: str) -> list[ConsumerRecord]:
         return [record for tp in partitions for record in records[tp]]
     finally:
         await consumer.stop()
+
+
+async def partitions_of(consumer: AIOKafkaConsumer, topics: Iterable[str]) -> list[TopicPartition]:
+    """The partitions of those topics that exist. (aiokafka asks only about subscribed ones.)"""
+    cluster = await consumer._client.fetch_all_metadata()
+    return [
+        TopicPartition(topic, partition)
+        for topic in topics
+        for partition in sorted(cluster.partitions_for_topic(topic) or ())
+    ]
 
 
 def parsed(lines: Sequence[ConsumerRecord]) -> tuple[list[Transaction], set[tuple[int, int]]]:

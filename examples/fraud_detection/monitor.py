@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
 from . import rules
-from .audit import APP
+from .audit import APP, partitions_of
 from .progress import Progress
 
 RESULTS = ("scored", "alerts", f"{APP}-dead-letters")
@@ -53,26 +53,17 @@ class Monitor:
             )
             try:
                 await consumer.start()
-                if self._assign(consumer, topics):
+                partitions = await partitions_of(consumer, topics)
+                if partitions:
+                    consumer.assign(partitions)
+                    for tp in partitions:
+                        consumer.seek(tp, self._positions.get(tp, 0))
                     await self._read(consumer)
             except (KafkaError, OSError, TimeoutError):
                 pass  # the broker is being killed on purpose
             finally:
                 await consumer.stop()
             await asyncio.sleep(0.3)
-
-    def _assign(self, consumer: AIOKafkaConsumer, topics: Iterable[str]) -> bool:
-        """Take every partition of the topics that exist, from where we were."""
-        found = [
-            TopicPartition(topic, partition)
-            for topic in topics
-            for partition in sorted(consumer._client.cluster.partitions_for_topic(topic) or ())
-        ]
-        if found:
-            consumer.assign(found)
-            for tp in found:
-                consumer.seek(tp, self._positions.get(tp, 0))
-        return bool(found)
 
     async def _read(self, consumer: AIOKafkaConsumer) -> None:
         """Count until nothing comes for a while."""

@@ -1,0 +1,1 @@
+"""Real processes, real signals, and the stream checker."""

@@ -1,0 +1,164 @@
+"""`make crash N=`: kill real workers and the real broker N times, and check every answer.
+
+Victims: a worker, the broker, both at once, and a worker stopped past its session timeout and woken
+again (a zombie that must not commit). After each round the input pauses, everything must drain
+within 30 s (V1), and the stream checker compares outputs, table and nonces with the model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+from flowstream.cli.embedded import EmbeddedBroker, embedded_broker
+from tests.checkers.history import Anomaly
+from tests.checkers.stream import check_nonces, check_outputs, check_table
+from tests.crash.processes import SESSION_TIMEOUT_S, Worker
+from tests.crash.topics import CHANGELOG, IN, OUT, Feeder, Results, create_input, outputs_of
+
+MODULE = "tests.crash.chain_app"
+PARTITIONS = 4
+WORKERS = 2
+RATE = 400.0
+ROUND = 10
+DRAIN_S = 30.0
+BROKER_OPTIONS = ("--set", "group.min.session.timeout.ms=500")
+VICTIMS = ("worker",) * 4 + ("broker",) * 3 + ("both",) * 2 + ("zombie",)
+
+
+class Campaign:
+    """One broker, its workers, and what was found so far."""
+
+    def __init__(self, broker: EmbeddedBroker, rng: random.Random) -> None:
+        self.kills: Counter[str] = Counter()
+        self.anomalies: list[Anomaly] = []
+        self._broker, self._rng = broker, rng
+        self.workers = [
+            Worker(f"worker-{n}", MODULE, broker.directory) for n in range(1, WORKERS + 1)
+        ]
+        self.feeder = Feeder(broker.address, RATE, rng)
+        self._answers = Results(broker.address, OUT)
+        self._changes = Results(broker.address, CHANGELOG)
+
+    async def round(self, kills: int) -> None:
+        """Feed, kill `kills` times, drain, check."""
+        feeding = asyncio.create_task(self.feeder.run())
+        await asyncio.sleep(0.5)
+        for _ in range(kills):
+            await self._strike()
+            await asyncio.sleep(self._rng.uniform(0.2, 1.5))
+        feeding.cancel()
+        await feeding
+        await self._drain()
+        self._check()
+
+    async def _strike(self) -> None:
+        victim = self._rng.choice(VICTIMS)
+        worker = self._rng.choice(self.workers)
+        self.kills[victim] += 1
+        if victim == "zombie":
+            await worker.freeze(SESSION_TIMEOUT_S + self._rng.uniform(0.5, 2.0))
+            return
+        if victim in ("worker", "both"):
+            worker.kill()
+        if victim in ("broker", "both") and self._broker.pid is not None:
+            os.kill(self._broker.pid, signal.SIGKILL)
+
+    async def _drain(self) -> None:
+        """Wait until there is an answer for every input, or the bound is over (V1)."""
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + DRAIN_S
+        wanted = len(self.feeder.inputs)
+        while True:
+            await self._answers.look()
+            if len(self._answers.records) >= wanted:
+                break
+            if clock() > deadline:
+                evidence = f"{len(self._answers.records)} of {wanted} answers after {DRAIN_S:.0f} s"
+                self.anomalies.append(Anomaly("stalled", "V1", evidence))
+                break
+        await self._changes.look()
+
+    def _check(self) -> None:
+        inputs, outputs = self.feeder.inputs, outputs_of(self._answers.records)
+        rows = {output.key: output for output in outputs_of(self._changes.records)}
+        self.anomalies += check_outputs(inputs, outputs)
+        self.anomalies += check_table(inputs, {key: row.state for key, row in rows.items()})
+        self.anomalies += check_nonces({key: row.nonce for key, row in rows.items()}, outputs)
+
+    def unexpected_ends(self) -> list[str]:
+        """Workers that ended though nobody killed them."""
+        return [f"{w.name} ended with status {status}" for w in self.workers for status in w.ends]
+
+
+async def campaign(kills: int, seed: int, directory: Path) -> Campaign:
+    """Run all rounds; stops at the first one with an anomaly."""
+    rng = random.Random(seed)
+    async with embedded_broker(directory, options=BROKER_OPTIONS) as broker:
+        await create_input(broker.address, PARTITIONS)
+        run = Campaign(broker, rng)
+        tasks = [asyncio.create_task(worker.run()) for worker in run.workers]
+        try:
+            left = kills
+            while left > 0 and not run.anomalies:
+                await within(run.round(min(ROUND, left)), tasks)
+                left -= ROUND
+                print(report(run), flush=True)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        return run
+
+
+async def within(work: Coroutine[Any, Any, None], others: list[asyncio.Task[None]]) -> None:
+    """Do `work`; an error of the tasks beside it is ours."""
+    task = asyncio.create_task(work)
+    await asyncio.wait({task, *others}, return_when=asyncio.FIRST_COMPLETED)
+    for other in others:
+        if other.done():
+            task.cancel()
+            other.result()
+    await task
+
+
+def report(run: Campaign) -> str:
+    """The campaign so far, with the number of trials beside every zero."""
+    kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(run.kills.items()))
+    return (
+        f"{len(run.anomalies)} violations in {run.kills.total()} kills ({kinds});"
+        f" {len(run.feeder.inputs)} inputs to {IN}, {len(run.unexpected_ends())} unexpected ends"
+    )
+
+
+def main() -> None:
+    """Run a campaign; exit status 1 and the directory kept when it found something."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=30)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
+    args = parser.parse_args()
+    directory = Path(tempfile.mkdtemp(prefix="flowstream-crash-"))
+    print(f"seed {args.seed}, {args.kills} kills, data in {directory}", flush=True)
+    run = asyncio.run(campaign(args.kills, args.seed, directory))
+    for end in run.unexpected_ends():
+        print(f"note: {end}")
+    for anomaly in run.anomalies[:20]:
+        print(f"{anomaly.invariant} {anomaly.name}: {anomaly.evidence}")
+    print(report(run))
+    if run.anomalies:
+        sys.exit(1)
+    shutil.rmtree(directory)
+
+
+if __name__ == "__main__":
+    main()

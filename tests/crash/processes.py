@@ -1,0 +1,96 @@
+"""Workers as real processes that are started again when they die, and what can be done to them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+SESSION_TIMEOUT_S = 2.0
+TRANSACTION_TIMEOUT_S = 4.0
+RESTART_S = 0.2
+STOP_TIMEOUT_S = 15.0
+
+
+class Worker:
+    """One `flowstream worker`, kept alive until it is stopped."""
+
+    def __init__(self, name: str, module: str, data: Path) -> None:
+        self.name = name
+        self.starts = 0
+        self.ends: list[int] = []
+        self._module, self._data = module, data
+        self._child: asyncio.subprocess.Process | None = None
+        self._expected = False
+
+    async def run(self) -> None:
+        """Start it, and again whenever it ends, until cancelled."""
+        try:
+            while True:
+                self._child = await self._spawn()
+                self.starts += 1
+                status = await self._child.wait()
+                if not self._expected:
+                    self.ends.append(status)
+                self._expected = False
+                await asyncio.sleep(RESTART_S)
+        finally:
+            await self.stop()
+
+    @property
+    def pid(self) -> int | None:
+        """Process id while it runs."""
+        child = self._child
+        return None if child is None or child.returncode is not None else child.pid
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        if self.pid is not None:
+            self._expected = True
+            os.kill(self.pid, signal.SIGKILL)
+
+    async def freeze(self, seconds: float) -> None:
+        """SIGSTOP for a while, then SIGCONT: a zombie if it was longer than the session timeout."""
+        pid = self.pid
+        if pid is None:
+            return
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            if self.pid == pid:
+                os.kill(pid, signal.SIGCONT)
+
+    async def stop(self) -> None:
+        """SIGTERM and wait; V4 bounds it."""
+        child, self._child = self._child, None
+        if child is None or child.returncode is not None:
+            return
+        child.terminate()
+        try:
+            await asyncio.wait_for(child.wait(), STOP_TIMEOUT_S)
+        except TimeoutError:
+            self.ends.append(-signal.SIGTERM)
+            child.kill()
+            await child.wait()
+
+    async def _spawn(self) -> asyncio.subprocess.Process:
+        settings = {
+            "FLOWSTREAM_SESSION_TIMEOUT": str(SESSION_TIMEOUT_S),
+            "FLOWSTREAM_TRANSACTION_TIMEOUT": str(TRANSACTION_TIMEOUT_S),
+        }
+        command = ("-m", "flowstream", "worker", "-A", self._module, "--data", str(self._data))
+        with (self._data / f"{self.name}.log").open("ab") as output:
+            return await asyncio.create_subprocess_exec(
+                sys.executable,
+                *command,
+                cwd=ROOT,
+                env={**os.environ, **settings},
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )

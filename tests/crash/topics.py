@@ -1,0 +1,124 @@
+"""The campaign's own clients: plain aiokafka, one that writes inputs and one that reads results."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import random
+from collections.abc import Sequence
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError
+
+from tests.checkers.stream import Input, Output, State
+
+KEYS = 40
+IN, OUT, CHANGELOG = "events", "answers", "chain-states-changelog"
+
+
+async def create_input(broker: str, partitions: int) -> None:
+    """Create the input topic."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=broker)
+    await admin.start()
+    try:
+        await admin.create_topics([NewTopic(IN, partitions, 1)])
+    finally:
+        await admin.close()
+
+
+class Feeder:
+    """Sends inputs at a rate while it is open, and remembers them; idempotent, so each is sent
+    once.
+    """
+
+    def __init__(self, broker: str, rate: float, rng: random.Random) -> None:
+        self.inputs: list[Input] = []
+        self._broker, self._rate, self._rng = broker, rate, rng
+        self._sequences: dict[str, int] = {}
+
+    async def run(self) -> None:
+        """Feed until cancelled; whatever was sent is acknowledged before it returns."""
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self._broker,
+            enable_idempotence=True,
+            linger_ms=2,
+            request_timeout_ms=60_000,
+        )
+        await producer.start()
+        with contextlib.suppress(asyncio.CancelledError):
+            while True:
+                await asyncio.sleep(0.02)
+                for _ in range(max(1, int(self._rate * 0.02))):
+                    await self._send(producer)
+        await producer.flush()
+        await producer.stop()
+
+    async def _send(self, producer: AIOKafkaProducer) -> None:
+        key = f"k{self._rng.randrange(KEYS)}"
+        event = Input(key, self._sequences.get(key, 0) + 1, f"i{len(self.inputs)}")
+        value = json.dumps({"sequence": event.sequence, "id": event.id}).encode()
+        sending = asyncio.ensure_future(producer.send(IN, value, key=key.encode()))
+        # A cancel must not leave us unsure whether this one is in the producer's buffer.
+        self._sequences[key] = event.sequence
+        self.inputs.append(event)
+        await asyncio.shield(sending)
+
+
+class Results:
+    """Everything committed to a topic so far, read on from where the last look ended."""
+
+    def __init__(self, broker: str, topic: str) -> None:
+        self.records: list[tuple[str, dict[str, object]]] = []
+        self._broker, self._topic = broker, topic
+        self._positions: dict[TopicPartition, int] = {}
+
+    async def look(self) -> None:
+        """Read up to the end as it is now; a dead broker is tried again."""
+        while True:
+            try:
+                await self._read()
+                return
+            except (KafkaError, OSError, TimeoutError):
+                await asyncio.sleep(0.2)
+
+    async def _read(self) -> None:
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._broker,
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            request_timeout_ms=5000,
+        )
+        await consumer.start()
+        try:
+            cluster = await consumer._client.fetch_all_metadata()
+            tps = [
+                TopicPartition(self._topic, p)
+                for p in sorted(cluster.partitions_for_topic(self._topic) or ())
+            ]
+            if not tps:
+                return
+            consumer.assign(tps)
+            for tp in tps:
+                consumer.seek(tp, self._positions.get(tp, 0))
+            for _ in range(2):  # two silent polls in a row: nothing more is committed
+                while batches := await consumer.getmany(timeout_ms=150):
+                    for tp, records in batches.items():
+                        self._positions[tp] = records[-1].offset + 1
+                        self.records += [(r.key.decode(), json.loads(r.value)) for r in records]
+        finally:
+            await consumer.stop()
+
+
+def output_of(key: str, value: dict[str, object]) -> Output:
+    """An answer, or a row of the state table, as the checker knows it."""
+    count, total, last = (int(str(value[name])) for name in ("count", "total", "last"))
+    state = State(count, total, last, str(value["chain"]))
+    return Output(key, str(value["id"]), state, str(value["nonce"]))
+
+
+def outputs_of(records: Sequence[tuple[str, dict[str, object]]]) -> list[Output]:
+    """All of them, in the order read."""
+    return [output_of(key, value) for key, value in records]
