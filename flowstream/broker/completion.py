@@ -1,5 +1,5 @@
-"""How a decided transaction is carried out: PREPARE durable -> markers durable -> COMPLETE, and only
-then the answer; the same after a timeout and after a restart (T7).
+"""How a decided transaction is carried out: PREPARE durable -> markers durable -> COMPLETE, and
+only then the answer; the same after a timeout and after a restart (T7).
 
 Lives here: the order of these steps and what happens to transactions without a request. Who may
 decide is the coordinator's business, what a request asked is the handlers'.
@@ -44,7 +44,7 @@ def finish(cores: Cores, transactional_id: str, now: Instant, then: Then) -> lis
         markers = tuple(each for each in markers if not _is_past(cores, each))
 
     def complete(now: Instant) -> list[Effect]:
-        # COMPLETE need not be durable for the answer: without it a restart writes the markers again.
+        # The answer need not wait for COMPLETE: without it a restart writes the markers again.
         record = cores.transactions.complete(transactional_id, now)
         decision = Decision(records=(record,))
         return commit_transaction(cores, transactional_id, decision, now) + then(now)
@@ -53,14 +53,14 @@ def finish(cores: Cores, transactional_id: str, now: Instant, then: Then) -> lis
 
 
 def _is_past(cores: Cores, marker: Marker) -> bool:
-    """The marker is there already and the next transaction has begun. Both carry the bumped epoch, so
-    a second marker would end that one (KIP-890, KIP-1228)."""
+    """The marker is there already and the next transaction has begun. Both carry the bumped epoch,
+    so a second marker would end that one (KIP-890, KIP-1228)."""
     log = cores.logs.by_name.get(marker.partition)
     opened = log.open_transactions.get(marker.producer_id) if log is not None else None
     return opened is not None and opened[0] >= marker.producer_epoch
 
 
-def recover(cores: Cores, now: Instant) -> list[Effect]:
+def resume(cores: Cores, now: Instant) -> list[Effect]:
     """After a start: finish what is prepared, then see to data in transactions nobody knows."""
     effects: list[Effect] = []
     for transactional_id in cores.transactions.prepared():
@@ -141,7 +141,8 @@ def _is_joined(cores: Cores, owner: Owner, partition: TopicPartition) -> bool:
 
 
 def _abort(cores: Cores, owner: Owner, partition: TopicPartition) -> Marker:
-    """An abort marker under the newest known epoch, so that late writes of the old one are fenced."""
+    """An abort marker under the newest known epoch, so that late writes of the old one are
+    fenced."""
     epoch = owner.producer_epoch
     name = cores.transactions.by_producer_id.get(owner.producer_id)
     if name is not None:

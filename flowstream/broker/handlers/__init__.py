@@ -61,7 +61,7 @@ ROUTES: Mapping[int, Route] = {
     47: Route("offset_delete", 0, 0),
     60: Route("describe_cluster", 0, 2),
     65: Route("describe_transactions", 0, 0),
-    66: Route("list_transactions", 0, 2),
+    66: Route("list_transactions", 0, 1),  # 2 has a regular expression: see list_transactions
     75: Route("describe_topic_partitions", 0, 0),
 }
 """Every served API by its key, from Kafka 4.0's floor to 4.3's top."""

@@ -1,9 +1,9 @@
 """AddPartitionsToTxn (24): partitions join a transaction; the first ones begin it.
 
-All partitions of a transaction or none: an unknown one fails the others with OPERATION_NOT_ATTEMPTED.
-4 and 5 are for brokers, carry many transactions and may only verify (KIP-890); clients on protocol
-v2 do not send this request. 0 and 1 know INVALID_PRODUCER_EPOCH instead of PRODUCER_FENCED.
-"""
+All partitions of a transaction or none: an unknown one fails the others with
+OPERATION_NOT_ATTEMPTED. 4 and 5 are for brokers, carry many transactions and may only verify
+(KIP-890); clients on protocol v2 do not send this request. 0 and 1 know INVALID_PRODUCER_EPOCH
+instead of PRODUCER_FENCED."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
 """EndTxn (26): commit or abort a transaction.
 
 The answer waits until every marker is durable: a client that goes on at once never meets
-CONCURRENT_TRANSACTIONS, and what it committed is visible. A repeat gets the same answer (T2). From 5
-on the epoch is bumped and returned (KIP-890); 0 and 1 know INVALID_PRODUCER_EPOCH only.
-"""
+CONCURRENT_TRANSACTIONS, and what it committed is visible. A repeat gets the same answer (T2). From
+5 on the epoch is bumped and returned (KIP-890); 0 and 1 know INVALID_PRODUCER_EPOCH only."""
 
 from __future__ import annotations
 

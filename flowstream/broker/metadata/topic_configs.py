@@ -1,4 +1,5 @@
-"""Topic configurations: Kafka's names, kinds and bounds, and which broker setting each takes its default from.
+"""Topic configurations: Kafka's names, kinds and bounds, and which broker setting each takes its
+default from.
 
 Pure declared data and its checks. What a log does with them is not known here.
 """
@@ -29,12 +30,14 @@ from flowstream.wire.messages.create_topics import CreatableTopicConfigs
 
 
 class InvalidConfig(ValueError):
-    """A topic configuration that Kafka refuses with INVALID_CONFIG; the text is the answer's error message."""
+    """A topic configuration that Kafka refuses with INVALID_CONFIG; the text is the answer's error
+    message."""
 
 
 @dataclass(frozen=True, slots=True)
 class TopicConfig:
-    """One topic configuration. `default` takes it from the broker's settings, of which `server_name` is the one to set."""
+    """One topic configuration. `default` takes it from the broker's settings, of which
+    `server_name` is the one to set."""
 
     name: str
     kind: Kind

@@ -13,7 +13,8 @@ def told(error: ErrorCode, version: int, fenced_since: int) -> ErrorCode:
 
 
 def told_in_produce(error: ErrorCode, version: int) -> ErrorCode:
-    """A refusal to join or be in a transaction, as Produce and TxnOffsetCommit tell it (KIP-890)."""
+    """A refusal to join or be in a transaction, as Produce and TxnOffsetCommit tell it
+    (KIP-890)."""
     if error is ErrorCode.PRODUCER_FENCED:
         return ErrorCode.INVALID_PRODUCER_EPOCH
     if error is ErrorCode.TRANSACTION_ABORTABLE and version < ABORTABLE_SINCE:
