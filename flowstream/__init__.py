@@ -1,0 +1,68 @@
+"""Exactly-once stream processing for Python, with the broker included. The public names, all of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flowstream.errors import FlowstreamError as FlowstreamError
+    from flowstream.processing.agent import Agent as Agent
+    from flowstream.processing.app import App as App
+    from flowstream.processing.errors import AgentFailed as AgentFailed
+    from flowstream.processing.errors import AppError as AppError
+    from flowstream.processing.errors import DecodeError as DecodeError
+    from flowstream.processing.errors import NotInAgent as NotInAgent
+    from flowstream.processing.errors import PartitionMismatch as PartitionMismatch
+    from flowstream.processing.errors import SettingsError as SettingsError
+    from flowstream.processing.errors import StateLost as StateLost
+    from flowstream.processing.errors import TopicMissing as TopicMissing
+    from flowstream.processing.event import Event as Event
+    from flowstream.processing.record import Record as Record
+    from flowstream.processing.stream import Stream as Stream
+    from flowstream.processing.tables import Table as Table
+    from flowstream.processing.tables import WindowedTable as WindowedTable
+    from flowstream.processing.tables import WindowSet as WindowSet
+    from flowstream.processing.topic import RecordMetadata as RecordMetadata
+    from flowstream.processing.topic import Topic as Topic
+    from flowstream.processing.worker import Worker as Worker
+
+_HOMES = {
+    "Agent": "processing.agent",
+    "AgentFailed": "processing.errors",
+    "App": "processing.app",
+    "AppError": "processing.errors",
+    "DecodeError": "processing.errors",
+    "Event": "processing.event",
+    "FlowstreamError": "errors",
+    "NotInAgent": "processing.errors",
+    "PartitionMismatch": "processing.errors",
+    "Record": "processing.record",
+    "RecordMetadata": "processing.topic",
+    "SettingsError": "processing.errors",
+    "StateLost": "processing.errors",
+    "Stream": "processing.stream",
+    "Table": "processing.tables",
+    "Topic": "processing.topic",
+    "TopicMissing": "processing.errors",
+    "WindowSet": "processing.tables",
+    "WindowedTable": "processing.tables",
+    "Worker": "processing.worker",
+}
+
+__all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    # Imported on first use: `python -m flowstream broker` must start without the worker's half.
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'flowstream' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"flowstream.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

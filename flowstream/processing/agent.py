@@ -1,0 +1,171 @@
+"""Agents as an app declares them: a function over a stream, its sinks and its error policy.
+
+Declarations, and the probe that learns whether an agent re-keys its stream. Runs nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from typing import Any, Generic, Literal, TypeVar
+
+from flowstream.processing.codecs import BYTES
+from flowstream.processing.errors import AppError
+from flowstream.processing.event import Arrival
+from flowstream.processing.stream import GroupBy, RegroupingSource, Stream
+from flowstream.processing.topic import Topic
+
+T = TypeVar("T")
+
+OnError = Literal["stop", "skip", "retry", "dead_letter"]
+POLICIES: tuple[OnError, ...] = ("stop", "skip", "retry", "dead_letter")
+
+PROBE_TIMEOUT_S = 10.0
+
+AgentFunction = Callable[[Stream[T]], AsyncIterator[Any] | Awaitable[None]]
+
+
+class Agent(Generic[T]):
+    """A function that consumes a stream; made by `App.agent`.
+
+    Sinks get every value it yields, with the key and the timestamp of the event it came from.
+    """
+
+    def __init__(
+        self,
+        function: AgentFunction[T],
+        topic: Topic[Any, T],
+        *,
+        name: str,
+        sinks: Sequence[Sink],
+        on_error: OnError,
+    ) -> None:
+        if on_error not in POLICIES:
+            raise AppError(f"agent {name!r}: on_error must be one of {', '.join(POLICIES)}")
+        self.function = function
+        self.topic = topic
+        self.name = name
+        self.sinks = tuple(sinks)
+        self.on_error = on_error
+        self.group: GroupBy | None = None
+
+    def __repr__(self) -> str:
+        return f"Agent({self.name!r})"
+
+    def __call__(self, stream: Stream[T]) -> AsyncIterator[Any] | Awaitable[None]:
+        """Run the function over a stream, as the worker does."""
+        return self.function(stream)
+
+    @property
+    def repartition_name(self) -> str:
+        """The middle part of the repartition topic's name."""
+        return (self.group.name if self.group is not None else None) or self.name
+
+    async def probe(self) -> None:
+        """Run the function up to its first wish for a value, to see whether it re-keys.
+
+        Whatever stands before the `async for` runs once more than there are partitions.
+        """
+        feed = ProbeFeed()
+        stream: ProbeSource[T] = ProbeSource(feed, BYTES, self.topic.value_codec)
+        running = asyncio.ensure_future(first_step(self.function(stream)))
+        asked = asyncio.ensure_future(feed.asked.wait())
+        try:
+            await asyncio.wait(
+                (running, asked), timeout=PROBE_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED
+            )
+            if running.done():
+                running.result()
+            if not asked.done() or running.done():
+                raise AppError(
+                    f"agent {self.name!r} does not read its stream:"
+                    " write `async for value in stream:`"
+                )
+        finally:
+            asked.cancel()
+            running.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await running
+        self.group = stream.found
+
+
+Sink = Topic[Any, Any] | Agent[Any] | Callable[[Any], Any]
+"""Where yielded values go: a topic, an agent's topic, or a function (called before the commit)."""
+
+
+async def first_step(body: AsyncIterator[Any] | Awaitable[None]) -> None:
+    """Run an agent's body until it ends or yields."""
+    if isinstance(body, AsyncGenerator):
+        try:
+            await anext(body, None)
+        finally:
+            await body.aclose()
+    elif isinstance(body, Coroutine):
+        await body
+    else:
+        raise AppError(
+            f"an agent is an `async def` function, got one that returns {type(body).__name__}"
+        )
+
+
+def sink_topic(sink: Sink) -> Topic[Any, Any] | None:
+    """The topic behind a sink, or None for a function."""
+    if isinstance(sink, Topic):
+        return sink
+    if isinstance(sink, Agent):
+        return sink.topic
+    return None
+
+
+def check_function(function: Callable[..., Any], name: str) -> None:
+    """Refuse what cannot be an agent."""
+    if not (inspect.isasyncgenfunction(function) or inspect.iscoroutinefunction(function)):
+        raise AppError(f"agent {name!r} must be an `async def` function that takes a stream")
+
+
+class ProbeFeed:
+    """A feed that only notices that it was asked."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.record: Arrival | None = None
+
+    def complete(self) -> None:
+        """No unit is ever open."""
+
+    def hold(self) -> None:
+        """No unit is ever open."""
+
+    def take_ready(self) -> Arrival | None:
+        """Nothing ever arrives."""
+        return None
+
+    async def arrival(self, deadline: float | None) -> Arrival | None:
+        """Notice, and wait for ever."""
+        del deadline
+        self.asked.set()
+        never: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        return await never
+
+    async def undecodable(self, error: Exception, *, held: bool) -> None:
+        """Never happens."""
+
+    def forward(self, key: bytes | None) -> None:
+        """Never happens."""
+
+    def loop_time(self) -> float:
+        """Any time will do."""
+        return 0.0
+
+
+class ProbeSource(RegroupingSource[T]):
+    """Remembers what `group_by` asked for."""
+
+    found: GroupBy | None = None
+
+    def grouped(self, upstream: Stream[T], group: GroupBy) -> Stream[T]:
+        """Go on probing on the same stream."""
+        self.found = group
+        return upstream

@@ -1,0 +1,228 @@
+"""Codecs: how a declared type becomes bytes and back, for keys and for values.
+
+Pure. Knows types, nothing about topics or tables. A codec says whether its values are immutable
+(handed out as they are) and whether encoding may wait until the epoch closes (it cannot fail).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import decimal
+import enum
+import types
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar, cast
+
+import msgspec
+import pydantic
+
+from flowstream.processing.errors import AppError
+
+T = TypeVar("T")
+
+DECODE_ERRORS: tuple[type[Exception], ...] = (ValueError, TypeError, KeyError, msgspec.MsgspecError)
+"""What a decoder may raise on foreign bytes; pydantic's errors are ValueErrors."""
+
+_IMMUTABLE = (
+    str, int, float, bool, bytes, type(None), datetime.datetime, datetime.date, datetime.time,
+    datetime.timedelta, decimal.Decimal,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Codec(Generic[T]):
+    """One type's two directions.
+
+    `encode` raises TypeError or ValueError on a value of another type; `decode` raises one of
+    DECODE_ERRORS. `deferred` codecs have a `check` that makes a later `encode` infallible.
+    """
+
+    name: str
+    encode: Callable[[T], bytes]
+    decode: Callable[[bytes], T]
+    immutable: bool = False
+    nullable: bool = False
+    check: Callable[[T], None] | None = None
+
+    @property
+    def deferred(self) -> bool:
+        """True when a checked value always encodes, so that encoding may wait."""
+        return self.check is not None
+
+
+def _mismatch(expected: str, value: object) -> TypeError:
+    return TypeError(f"expected {expected}, got {type(value).__name__}: {value!r:.100}")
+
+
+def _check_int(value: object) -> None:
+    if type(value) is not int:
+        raise _mismatch("int", value)
+
+
+def _check_float(value: object) -> None:
+    if type(value) is not float and type(value) is not int:
+        raise _mismatch("float", value)
+
+
+def _check_bool(value: object) -> None:
+    if type(value) is not bool:
+        raise _mismatch("bool", value)
+
+
+def _check_bytes(value: object) -> None:
+    if type(value) is not bytes:
+        raise _mismatch("bytes", value)
+
+
+def _encode_int(value: int) -> bytes:
+    _check_int(value)
+    return b"%d" % value
+
+
+def _decode_int(data: bytes) -> int:
+    # int() also takes blanks and underscores, which are no numbers anywhere else.
+    if not data.removeprefix(b"-").isdigit():
+        raise ValueError(f"not a whole number: {data!r:.100}")
+    return int(data)
+
+
+def _encode_float(value: float) -> bytes:
+    _check_float(value)
+    return repr(float(value)).encode()
+
+
+def _encode_bool(value: bool) -> bytes:
+    _check_bool(value)
+    return b"true" if value else b"false"
+
+
+def _decode_bool(data: bytes) -> bool:
+    if data == b"true":
+        return True
+    if data == b"false":
+        return False
+    raise ValueError(f"not true or false: {data!r:.100}")
+
+
+def _encode_bytes(value: bytes) -> bytes:
+    _check_bytes(value)
+    return value
+
+
+def _decode_bytes(data: bytes) -> bytes:
+    return data
+
+
+def _encode_str(value: str) -> bytes:
+    if not isinstance(value, str):
+        raise _mismatch("str", value)
+    return value.encode()
+
+
+def _decode_str(data: bytes) -> str:
+    return data.decode()
+
+
+INT: Codec[int] = Codec("int", _encode_int, _decode_int, immutable=True, check=_check_int)
+FLOAT: Codec[float] = Codec("float", _encode_float, float, immutable=True, check=_check_float)
+BOOL: Codec[bool] = Codec("bool", _encode_bool, _decode_bool, immutable=True, check=_check_bool)
+BYTES: Codec[bytes] = Codec(
+    "bytes", _encode_bytes, _decode_bytes, immutable=True, check=_check_bytes
+)
+STR: Codec[str] = Codec("str", _encode_str, _decode_str, immutable=True)
+JSON: Codec[Any] = Codec("json", msgspec.json.Encoder().encode, msgspec.json.Decoder().decode)
+
+_PLAIN: dict[object, Codec[Any]] = {int: INT, float: FLOAT, bool: BOOL, bytes: BYTES, str: STR}
+
+
+def codec_of(kind: type[T] | object) -> Codec[T]:
+    """The codec of a declared type: plain types as text, all others as JSON.
+
+    Numbers are decimal text, `str` is UTF-8, `bytes` are as they are; pydantic models validate
+    from JSON text; msgspec Structs, dataclasses, dicts, lists, tuples and unions are JSON.
+    """
+    if kind is Any or kind is None or kind is object:
+        return JSON
+    plain = _PLAIN.get(kind)
+    if plain is not None:
+        return cast("Codec[T]", plain)
+    if isinstance(kind, type) and issubclass(kind, pydantic.BaseModel):
+        return cast("Codec[T]", _pydantic(kind))
+    optional = _optional(kind)
+    if optional is not None:
+        return cast("Codec[T]", dataclasses.replace(codec_of(optional), nullable=True))
+    return cast("Codec[T]", _json(kind))
+
+
+def _optional(kind: object) -> object | None:
+    """`X` for `X | None` (a value that may be a tombstone), else None."""
+    if typing.get_origin(kind) not in (typing.Union, types.UnionType):
+        return None
+    rest = [argument for argument in typing.get_args(kind) if argument is not type(None)]
+    if len(rest) == 1 and len(typing.get_args(kind)) == 2:
+        return cast("object", rest[0])
+    return None
+
+
+def _pydantic(model: type[pydantic.BaseModel]) -> Codec[pydantic.BaseModel]:
+    # The compiled validator and serializer directly: half the cost of model_validate_json and
+    # of model_dump_json().encode().
+    to_json = model.__pydantic_serializer__.to_json
+
+    def encode(value: pydantic.BaseModel) -> bytes:
+        if value.__class__ is not model and not isinstance(value, model):
+            raise _mismatch(model.__name__, value)
+        return to_json(value)
+
+    decode = model.__pydantic_validator__.validate_json
+    frozen = bool(model.model_config.get("frozen"))
+    return Codec(model.__name__, encode, decode, immutable=frozen)
+
+
+def _json(kind: object) -> Codec[Any]:
+    name = getattr(kind, "__name__", str(kind))
+    try:
+        decoder = msgspec.json.Decoder(cast("type[Any]", kind))
+    except TypeError as error:
+        raise AppError(
+            f"{name} cannot be read from JSON ({error}): use a pydantic model, a msgspec.Struct,"
+            " a dataclass or a builtin type"
+        ) from error
+    to_json = msgspec.json.Encoder().encode
+    expected = typing.get_origin(kind) or kind
+    if not isinstance(expected, type):
+        return Codec(name, to_json, decoder.decode, immutable=_is_immutable(kind))
+
+    def encode(value: object) -> bytes:
+        if not isinstance(value, expected):
+            raise _mismatch(name, value)
+        return to_json(value)
+
+    return Codec(name, encode, decoder.decode, immutable=_is_immutable(kind))
+
+
+def _is_immutable(kind: object) -> bool:
+    if kind in _IMMUTABLE:
+        return True
+    origin = typing.get_origin(kind)
+    if origin is tuple or origin in (typing.Union, types.UnionType):
+        arguments = [a for a in typing.get_args(kind) if a is not Ellipsis]
+        return bool(arguments) and all(_is_immutable(a) for a in arguments)
+    if not isinstance(kind, type):
+        return False
+    if issubclass(kind, msgspec.Struct):
+        return kind.__struct_config__.frozen
+    if dataclasses.is_dataclass(kind):
+        return bool(kind.__dataclass_params__.frozen)  # type: ignore[attr-defined]
+    return issubclass(kind, enum.Enum)
+
+
+def encode_any_key(key: object) -> bytes | None:
+    """A key of no declared type, by what it is: text, number, tuple or model."""
+    if key is None or isinstance(key, bytes):
+        return key
+    codec: Codec[Any] = codec_of(type(key))
+    return codec.encode(key)

@@ -1,0 +1,40 @@
+"""The errors that processing raises, by whose fault: the app's, the cluster's, a record's.
+
+Every message says what is wrong and what to do about it. Nothing here knows why it is raised.
+"""
+
+from __future__ import annotations
+
+from flowstream.errors import FlowstreamError
+
+
+class AppError(FlowstreamError):
+    """The app is declared in a way that cannot run; the message says what to change."""
+
+
+class SettingsError(AppError):
+    """A setting is unknown or has a bad value; the message names it and the remedy."""
+
+
+class NotInAgent(FlowstreamError):
+    """A table was read or written where no event is being processed."""
+
+
+class PartitionMismatch(AppError):
+    """Topics and tables that are used together have different numbers of partitions."""
+
+
+class TopicMissing(AppError):
+    """An input topic does not exist and its declaration does not say how to create it."""
+
+
+class StateLost(FlowstreamError):
+    """A changelog is gone or shorter than what this worker's state was built from."""
+
+
+class DecodeError(FlowstreamError):
+    """A record's key or value does not decode to the declared type."""
+
+
+class AgentFailed(FlowstreamError):
+    """An agent raised and its policy is `stop`; the message names agent, topic and offset."""

@@ -1,0 +1,188 @@
+"""An agent instance: the agent's function running over its feed, its sinks and error policy.
+
+Runs as one asyncio task. Knows the agent and the feed; it must not know consumer or transaction.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, cast
+
+from flowstream.processing.agent import Agent, sink_topic
+from flowstream.processing.codecs import codec_of
+from flowstream.processing.current import CURRENT
+from flowstream.processing.dead_letters import dead_letter_headers
+from flowstream.processing.errors import AgentFailed, AppError, DecodeError
+from flowstream.processing.event import Arrival
+from flowstream.processing.feed import UnitFeed
+from flowstream.processing.plan import Reader, Stage
+from flowstream.processing.stream import ForwardSource, GroupedSource, SourceStream
+from flowstream.processing.surroundings import Shelf, Surroundings
+from flowstream.processing.task import Source, Task
+from flowstream.processing.unit import Output
+
+log = logging.getLogger("flowstream.agent")
+
+LONGEST_BACKOFF = 100
+
+
+class Instance(UnitFeed):
+    """One agent on one partition, running."""
+
+    def __init__(
+        self,
+        reader: Reader,
+        index: int,
+        task: Task,
+        source: Source,
+        shelf: Shelf,
+        around: Surroundings,
+    ) -> None:
+        super().__init__(reader, index, task, source, shelf, around)
+        self.agent: Agent[Any] = reader.agent
+        self._runner: asyncio.Task[None] | None = None
+        self._failures = (-1, 0)
+        # A forwarding stage yields nothing, and its sinks' topics are not its own.
+        sinks = () if reader.stage is Stage.FORWARD else self.agent.sinks
+        topics = [t for t in map(sink_topic, sinks) if t is not None]
+        self._topic_sinks = [(around.output(t.name).place, t.encode_value) for t in topics]
+        self._call_sinks = [s for s in sinks if sink_topic(s) is None]
+
+    def start(self) -> None:
+        """Begin to run."""
+        self._runner = asyncio.create_task(self._run(), name=self.label)
+        self._runner.add_done_callback(self._ended)
+
+    async def close(self) -> None:
+        """Stop at the current await; an unfinished unit leaves no trace."""
+        self.closed = True
+        self.record = None
+        if self._runner is not None:
+            self._runner.cancel()
+            await asyncio.wait((self._runner,), timeout=1.0)
+
+    def _ended(self, runner: asyncio.Task[None]) -> None:
+        if not runner.cancelled() and runner.exception() is not None and not self.closed:
+            self.around.fail(cast("BaseException", runner.exception()))
+
+    async def _run(self) -> None:
+        CURRENT.set(self)
+        while not self.closed:
+            taken = self._taken
+            try:
+                await self._body()
+                self.complete()
+            except Exception as error:  # noqa: BLE001 - the outermost line of user code
+                await self._failed(error)
+            else:
+                if taken == self._taken:
+                    await self._stop(AppError("the agent returned without reading"), "returned")
+
+    async def _body(self) -> None:
+        body = self.agent.function(self._stream())
+        if isinstance(body, Awaitable):
+            await body
+            return
+        try:
+            async for value in body:
+                await self._sink(value)
+        finally:
+            if inspect.isasyncgen(body):
+                await body.aclose()
+
+    def _stream(self) -> SourceStream[Any]:
+        topic, group = self.agent.topic, self.agent.group
+        keys: Any = topic.key_codec
+        if self.reader.stage is Stage.FORWARD:
+            return ForwardSource(self, keys, topic.value_codec)
+        if self.reader.stage is Stage.GROUPED:
+            keys = codec_of((group.key_type if group is not None else None) or str)
+            return GroupedSource(self, keys, topic.value_codec)
+        return SourceStream(self, keys, topic.value_codec)
+
+    async def _sink(self, value: object) -> None:
+        record = self.record
+        if record is None:
+            raise AppError(f"{self.label} yielded a value before it took an event")
+        for place, encode in self._topic_sinks:
+            key = record.key
+            self.outputs.append(Output(place(key), key, encode(value), record.timestamp))
+        for call in self._call_sinks:
+            done = cast("Callable[[object], object]", call)(value)
+            if inspect.isawaitable(done):
+                await done
+
+    def _where(self) -> str:
+        assert self.record is not None
+        return f"{self.label}: offset {self.record.offset}"
+
+    async def _failed(self, error: Exception) -> None:
+        """The body raised: drop the unit and do what the agent's policy says."""
+        if self.closed:
+            return
+        if self.record is None:
+            await self._stop(error, "failed outside an event")
+            return
+        records = [*self._held, self.record]
+        policy = self.agent.on_error
+        if policy == "stop":
+            await self._stop(error, f"failed at offset {self.record.offset}")
+        elif policy == "retry":
+            await self._retry(records, error)
+        else:
+            self.drop()
+            self.record, self.next_offset = records[-1], records[-1].offset + 1
+            self._pass_over(records, error, policy)
+            self.complete()
+
+    def _pass_over(self, records: Sequence[Arrival], error: Exception, policy: str) -> None:
+        where = f"{records[0].topic}-{records[0].partition} offset {records[0].offset}"
+        counts, agent = self.around.counts, self.agent.name
+        if policy == "skip":
+            counts.skipped += len(records)
+            log.warning("agent %r skipped %s: %s: %s", agent, where, type(error).__name__, error)
+            return
+        counts.dead_letters += len(records)
+        log.warning("agent %r: %s is a dead letter: %s", agent, where, type(error).__name__)
+        place = self.around.output(self.around.dead_letters).place
+        for record in records:
+            headers = dead_letter_headers(record, error, app=self.around.app_id, agent=agent)
+            self.outputs.append(
+                Output(place(record.key), record.key, record.value, record.timestamp, headers)
+            )
+
+    async def _retry(self, records: Sequence[Arrival], error: Exception) -> None:
+        first, (last_first, times) = records[0].offset, self._failures
+        times = times + 1 if first == last_first else 1
+        self._failures = (first, times)
+        self.around.counts.retried += 1
+        log.warning("%s will be retried (%d): %s", self._where(), times, error, exc_info=error)
+        self.drop()
+        self.record = None
+        self.ready.extendleft(reversed(records))
+        pause = min(2 ** min(times - 1, 10), LONGEST_BACKOFF) * self.around.retry_backoff
+        await asyncio.sleep(pause)
+
+    async def _stop(self, error: Exception, how: str) -> None:
+        """Ask the worker to stop, and never run again."""
+        self.drop()
+        self.record = None
+        failure = AgentFailed(f"{self.label} {how}: {type(error).__name__}: {error}")
+        failure.__cause__ = error
+        self.around.fail(failure)
+        await self._loop.create_future()
+
+    async def undecodable(self, error: Exception, *, held: bool) -> None:
+        """Treat the record just taken by the agent's policy."""
+        assert self.record is not None
+        policy = self.agent.on_error
+        if policy in ("stop", "retry"):
+            await self._stop(
+                DecodeError(f"{self._where()} does not decode: {error}"), "does not decode"
+            )
+        self._pass_over([self.record], error, policy)
+        if not held:
+            self.complete()

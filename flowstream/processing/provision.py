@@ -1,0 +1,62 @@
+"""Before a worker joins: topics are looked up and created, and lost state is noticed.
+
+Shell around `plan.make_plan`. Creates only what the app declares; never deletes.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from flowstream.processing.app import App
+from flowstream.processing.errors import StateLost
+from flowstream.processing.outputs import OutputTopic
+from flowstream.processing.plan import Plan, ToCreate, make_plan
+from flowstream.processing.slots import stores_on_disk
+from flowstream.transport.admin import Admin
+from flowstream.transport.errors import TopicExists
+from flowstream.transport.types import NewTopic
+
+log = logging.getLogger("flowstream.worker")
+
+
+async def provision(app: App, admin: Admin, data_dir: Path) -> tuple[Plan, dict[str, OutputTopic]]:
+    """The plan of the app, with all its topics there; and the topics it writes to."""
+    existing = await _partitions(admin)
+    plan = make_plan(app, existing)
+    for table in plan.tables:
+        if table.changelog not in existing:
+            _refuse_lost_state(app, table.table.name, table.changelog, data_dir)
+    for topic in plan.create:
+        await _create(app, admin, topic)
+    if plan.create:
+        # Another worker may have created one first, with other numbers: plan on what is there.
+        existing = await _partitions(admin)
+        plan = make_plan(app, existing)
+    return plan, {name: OutputTopic(name, existing[name]) for name in plan.outputs}
+
+
+async def _partitions(admin: Admin) -> dict[str, int]:
+    return {name: found.partitions for name, found in (await admin.topics(None)).items()}
+
+
+def _refuse_lost_state(app: App, table: str, changelog: str, data_dir: Path) -> None:
+    """A missing changelog of a table that has stores here was deleted: refuse (never guess)."""
+    found = stores_on_disk(data_dir, app.id, table)
+    if found:
+        raise StateLost(
+            f"the changelog {changelog!r} of table {table!r} is gone, but {found[0]} was built"
+            " from it: restore the topic; or, to start over with an empty table, delete"
+            f" {data_dir / 'state' / app.id} and reset the app's offsets (or choose a new app id)"
+        )
+
+
+async def _create(app: App, admin: Admin, topic: ToCreate) -> None:
+    new = NewTopic(
+        topic.name, topic.partitions, app.settings.replication_factor, dict(topic.config)
+    )
+    try:
+        await admin.create_topics([new])
+        log.info("created topic %s", topic.name)
+    except TopicExists:
+        log.debug("topic %s was created by another worker", topic.name)

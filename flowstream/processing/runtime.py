@@ -1,0 +1,150 @@
+"""A task running here: its stores, table partitions and agent instances.
+
+Shell around the pure `Task`: opens, restores, feeds, and hands an epoch what has completed. Knows
+no consumer and no transaction.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+from flowstream.processing.epoch import TableRows
+from flowstream.processing.event import Arrival
+from flowstream.processing.feed import UnitFeed
+from flowstream.processing.instance import Instance
+from flowstream.processing.plan import Plan, TablePlan
+from flowstream.processing.surroundings import Shelf, Surroundings
+from flowstream.processing.task import Source, Task, TaskId, TaskState
+from flowstream.processing.windowed import WindowedPartition
+from flowstream.state.store import StateStore
+from flowstream.state.table import TablePartition, TableView
+
+QUEUE_HIGH = 1_000
+QUEUE_LOW = 250
+
+
+class RunningTask:
+    """One task of this worker."""
+
+    def __init__(self, id: TaskId, plan: Plan, around: Surroundings) -> None:
+        self.id = id
+        self.task = Task(id)
+        self.tables: list[tuple[TablePlan, TablePartition]] = []
+        self.instances: dict[str, list[Instance]] = {}
+        self.committed: dict[tuple[str, int], int] = {}
+        self._plan = plan
+        self._around = around
+        self._windowed: dict[str, WindowedPartition] = {}
+
+    def __repr__(self) -> str:
+        return f"RunningTask({self.id}, {self.task.state.value})"
+
+    @property
+    def table_plans(self) -> list[TablePlan]:
+        """Tables that have this task's number of partitions."""
+        return [plan for plan in self._plan.tables if plan.partitions == self.id.partitions]
+
+    def open(
+        self, stores: Mapping[str, StateStore], positions: Mapping[tuple[str, int], int]
+    ) -> None:
+        """Begin to run at these positions over restored stores."""
+        for plan in self.table_plans:
+            table = plan.table
+            part = TablePartition(table.name, self.id.number, stores[table.name], table.value_codec)
+            self.tables.append((plan, part))
+            if table.window is not None and table.window.expires_ms is not None:
+                self._windowed[table.name] = WindowedPartition(part, table.window)
+        views: dict[str, Callable[[], TableView]] = {
+            part.name: partial(TableView, part) for _, part in self.tables
+        }
+        shelf = Shelf(views, self._windowed)
+        self.committed = dict(positions)
+        for (topic, number), position in sorted(positions.items()):
+            readers = self._plan.readers_of(topic)
+            source = self.task.add_source(topic, number, position, len(readers))
+            group = [
+                Instance(reader, index, self.task, source, shelf, self._around)
+                for index, reader in enumerate(readers)
+            ]
+            for instance in group:
+                instance.peers = group
+            self.instances[topic] = group
+        self.task.move(TaskState.RUNNING)
+        for instance in self.all_instances:
+            instance.start()
+
+    @property
+    def all_instances(self) -> list[Instance]:
+        """Instances of every source."""
+        return [instance for group in self.instances.values() for instance in group]
+
+    @property
+    def is_running(self) -> bool:
+        """True when events may be fed."""
+        return self.task.state is TaskState.RUNNING
+
+    def feed(self, topic: str, records: Sequence[Arrival]) -> None:
+        """Hand records to the instances of a source."""
+        group = self.instances[topic]
+        if len(group) > 1:
+            self._source(topic).fed([record.offset for record in records])
+        for instance in group:
+            instance.feed(records)
+
+    def _source(self, topic: str) -> Source:
+        return next(source for source in self.task.sources if source.topic == topic)
+
+    def queued(self, topic: str) -> int:
+        """Records that wait in the longest queue of a source."""
+        return max(len(instance.ready) for instance in self.instances[topic])
+
+    @property
+    def dirty(self) -> int:
+        """Keys that the open epoch changes."""
+        return sum(part.dirty for _, part in self.tables)
+
+    def take_offsets(self) -> dict[tuple[str, int], int]:
+        """Offsets that moved since they were last taken."""
+        moved = {
+            tp: offset for tp, offset in self.task.offsets().items() if offset != self.committed[tp]
+        }
+        self.committed.update(moved)
+        return moved
+
+    def take_rows(self) -> list[TableRows]:
+        """Close the open epoch of every table."""
+        taken = []
+        for plan, part in self.tables:
+            windowed = self._windowed.get(part.name)
+            if windowed is not None:
+                windowed.expire()
+            if not part.dirty:
+                continue
+            rows = part.close()
+            if windowed is not None:
+                windowed.record_time(rows)
+            changelog = (plan.changelog, self.id.number)
+            taken.append(TableRows(part, changelog, rows, self._source_offset()))
+        return taken
+
+    def _source_offset(self) -> int:
+        """The sum of the task's positions: it grows with every commit and orders two stores."""
+        return sum(source.position for source in self.task.sources)
+
+    async def stop(self) -> None:
+        """Take no more events; unfinished units leave no trace, completed ones may commit."""
+        if self.task.state is not TaskState.CLOSING:
+            self.task.move(TaskState.CLOSING)
+        await asyncio.gather(*(instance.close() for instance in self.all_instances))
+
+    def close(self) -> None:
+        """Forget what is uncommitted."""
+        for _, part in self.tables:
+            part.drop()
+        self.task.move(TaskState.CLOSED)
+
+    def stuck(self) -> list[UnitFeed]:
+        """Instances with an open unit."""
+        return [instance for instance in self.all_instances if instance.is_in_unit]

@@ -1,0 +1,85 @@
+"""Sending outside of agents: a plain idempotent producer, connected on the first send.
+
+Shell. Knows where the app's broker is; nothing of agents.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from flowstream.clock import wall_ms
+from flowstream.processing.errors import SettingsError
+from flowstream.processing.settings import Settings, bootstrap_of
+from flowstream.processing.topic import Outgoing, RecordMetadata
+from flowstream.transport.cluster import Cluster
+from flowstream.transport.producer import IdempotentProducer
+from flowstream.transport.types import TopicPartition
+
+EMBEDDED = "embedded://"
+
+
+class Sender:
+    """One lazily made producer of an app."""
+
+    def __init__(self, app_id: str, settings: Settings) -> None:
+        self._app_id = app_id
+        self._settings = settings
+        self._bootstrap: str | None = None
+        self._cluster: Cluster | None = None
+        self._producer: IdempotentProducer | None = None
+        self._opening: asyncio.Lock | None = None
+
+    def connect_to(self, bootstrap: str) -> None:
+        """Use this address from the next connection on."""
+        self._bootstrap = bootstrap
+
+    async def send(self, record: Outgoing) -> RecordMetadata:
+        """Send one record and wait for its acknowledgement."""
+        producer = await self._connected()
+        to = (
+            record.topic
+            if record.partition is None
+            else TopicPartition(record.topic, record.partition)
+        )
+        at = wall_ms() if record.timestamp_ms is None else record.timestamp_ms
+        sent = await producer.send(
+            to, key=record.key, value=record.value, timestamp_ms=at, headers=record.headers
+        )
+        return RecordMetadata(sent.topic, sent.partition, sent.offset)
+
+    async def close(self) -> None:
+        """Close the connection; a later send opens another."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await producer.close()
+        cluster, self._cluster = self._cluster, None
+        if cluster is not None:
+            await cluster.close()
+
+    async def _connected(self) -> IdempotentProducer:
+        if self._opening is None:
+            self._opening = asyncio.Lock()
+        async with self._opening:
+            if self._producer is None:
+                cluster = Cluster(self._address(), client_id=f"{self._app_id}-sender")
+                await cluster.connect()
+                self._cluster = cluster
+                self._producer = IdempotentProducer(cluster)
+            return self._producer
+
+    def _address(self) -> str:
+        if self._bootstrap is not None:
+            return self._bootstrap
+        broker = self._settings.broker or EMBEDDED
+        found = bootstrap_of(broker)
+        if found is not None:
+            return found
+        directory = Path(broker.removeprefix(EMBEDDED) or self._settings.data_dir)
+        try:
+            return (directory / "broker.address").read_text(encoding="ascii").strip()
+        except FileNotFoundError:
+            raise SettingsError(
+                f"no broker is running in {directory}: start a worker there first, or name one"
+                " with App(broker='kafka://HOST:PORT')"
+            ) from None

@@ -1,0 +1,131 @@
+"""Settings of an app: code, FLOWSTREAM_* variables and [tool.flowstream] of pyproject.toml.
+
+Shell: reads the environment and a file, nothing else. The command line wins over arguments in
+code, those over FLOWSTREAM_*, those over [tool.flowstream], those over the defaults.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from flowstream.processing.commit import AT_LEAST_ONCE, EXACTLY_ONCE
+from flowstream.processing.errors import SettingsError
+
+Guarantee = Literal["exactly_once", "at_least_once"]
+
+PREFIX = "FLOWSTREAM_"
+_LEGAL_ID = re.compile(r"[A-Za-z0-9._-]{1,200}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that can be set; times are in seconds."""
+
+    broker: str | None = None
+    """`kafka://host:port[,host:port]`, `embedded://DIR`, or None for the embedded broker."""
+    data_dir: str = ".flowstream"
+    """State of workers and the embedded broker's data."""
+    processing_guarantee: Guarantee = "exactly_once"
+    """`exactly_once` or `at_least_once`."""
+    commit_interval: float = 0.1
+    """An epoch commits this often at the least."""
+    session_timeout: float = 10.0
+    """A silent worker loses its partitions after this long."""
+    transaction_timeout: float = 10.0
+    """The broker aborts a transaction that stays open this long (T4)."""
+    replication_factor: int = -1
+    """Of topics that the app creates; -1 is the broker's default."""
+    retry_backoff: float = 0.1
+    """First pause of `on_error="retry"`; it doubles up to a hundred times this."""
+    stall_warning: float = 5.0
+    """An agent that neither finishes an event nor yields for this long is named in the log."""
+
+
+_FIELDS = {field.name: field for field in fields(Settings)}
+
+
+def resolve(
+    arguments: Mapping[str, Any],
+    *,
+    environment: Mapping[str, str] | None = None,
+    directory: Path | None = None,
+) -> Settings:
+    """The settings in force; arguments that are None count as not given."""
+    found: dict[str, Any] = {}
+    found.update(_from_file((directory or Path.cwd()) / "pyproject.toml"))
+    found.update(_from_environment(os.environ if environment is None else environment))
+    found.update({k: (v, "App(...)") for k, v in arguments.items() if v is not None})
+    return Settings(**{name: _checked(name, *value) for name, value in found.items()})
+
+
+def _from_file(path: Path) -> dict[str, tuple[Any, str]]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {}
+    try:
+        table = tomllib.loads(text).get("tool", {}).get("flowstream", {})
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{path} is not valid TOML: {error}") from error
+    return {str(k).replace("-", "_"): (v, f"[tool.flowstream] in {path}") for k, v in table.items()}
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, tuple[Any, str]]:
+    return {
+        name.removeprefix(PREFIX).lower(): (value, name)
+        for name, value in environment.items()
+        if name.startswith(PREFIX)
+    }
+
+
+def _checked(name: str, value: Any, origin: str) -> Any:
+    if name not in _FIELDS:
+        close = difflib.get_close_matches(name, _FIELDS, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(_FIELDS)}"
+        raise SettingsError(f"unknown setting {name!r} from {origin}: {hint}")
+    try:
+        return _converted(name, value)
+    except (ValueError, TypeError) as error:
+        raise SettingsError(f"bad value {value!r} for {name!r} from {origin}: {error}") from error
+
+
+def _converted(name: str, value: Any) -> Any:
+    if name in ("broker", "data_dir"):
+        return str(value)
+    if name == "processing_guarantee":
+        if value not in (EXACTLY_ONCE, AT_LEAST_ONCE):
+            raise ValueError(f"use {EXACTLY_ONCE!r} or {AT_LEAST_ONCE!r}")
+        return cast("Guarantee", value)
+    if name == "replication_factor":
+        return int(value)
+    seconds = float(value)
+    if not seconds > 0:
+        raise ValueError("it must be more than 0 seconds")
+    return seconds
+
+
+def check_app_id(id: str) -> str:
+    """Refuse an app id that cannot be part of topic and directory names."""
+    if not _LEGAL_ID.fullmatch(id) or id in (".", ".."):
+        raise SettingsError(
+            f"app id {id!r} is not usable: topics and directories are named after it;"
+            " use letters, digits, '.', '_' and '-'"
+        )
+    return id
+
+
+def bootstrap_of(broker: str) -> str | None:
+    """HOST:PORT[,HOST:PORT] of a broker setting, or None when it is the embedded one."""
+    if broker.startswith("embedded://"):
+        return None
+    scheme, found, rest = broker.partition("://")
+    if found and scheme != "kafka":
+        raise SettingsError(f"broker {broker!r}: use kafka://HOST:PORT or embedded://DIR")
+    return rest if found else broker

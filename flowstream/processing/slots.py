@@ -1,0 +1,94 @@
+"""Slots: a worker's own place on this machine, `<data>/state/<app>/<n>/`, locked, with a UUID.
+
+Shell: files and one lock. The lock ends with the process, so a slot of a dead worker is free
+and its state is taken over by whoever comes next.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import uuid
+from pathlib import Path
+
+from flowstream.errors import FlowstreamError
+
+MOST_SLOTS = 1_000
+
+
+class SlotError(FlowstreamError):
+    """No slot can be used; the message names the directory and the remedy."""
+
+
+class Slot:
+    """A locked slot. Its stores live in `path`; its UUID names the transactional id (T11)."""
+
+    def __init__(self, path: Path, number: int, uuid_text: str, lock: int) -> None:
+        self.path = path
+        self.number = number
+        self.uuid = uuid_text
+        self._lock: int | None = lock
+
+    def store_path(self, table: str, partition: int) -> Path:
+        """Where a table partition's store is."""
+        return self.path / f"{table}-{partition}"
+
+    def release(self) -> None:
+        """Let the next worker have it; releasing twice is allowed."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+def take_slot(data_dir: Path, app_id: str) -> Slot:
+    """Lock the first free slot of an app, making it when there is none."""
+    base = data_dir / "state" / app_id
+    try:
+        for number in range(MOST_SLOTS):
+            slot = _try(base / str(number), number)
+            if slot is not None:
+                return slot
+    except OSError as error:
+        raise SlotError(
+            f"cannot use {base} for state: {error.strerror or error}. Give another directory with"
+            " --data, or make this one writable"
+        ) from error
+    raise SlotError(f"all {MOST_SLOTS} slots below {base} are taken")
+
+
+def _try(path: Path, number: int) -> Slot | None:
+    path.mkdir(parents=True, exist_ok=True)
+    lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        return None
+    return Slot(path, number, _uuid(path), lock)
+
+
+def _uuid(path: Path) -> str:
+    file = path / "uuid"
+    try:
+        return str(uuid.UUID(file.read_text(encoding="ascii").strip()))
+    except FileNotFoundError:
+        made = str(uuid.uuid4())
+        temporary = path / "uuid.new"
+        with temporary.open("w", encoding="ascii") as handle:
+            handle.write(made + "\n")
+            handle.flush()
+            os.fsync(handle.fileno())
+        temporary.replace(file)
+        return made
+    except ValueError as error:
+        raise SlotError(f"{file} is damaged: delete the directory {path}, it is rebuilt") from error
+
+
+def stores_on_disk(data_dir: Path, app_id: str, table: str) -> list[Path]:
+    """Directories of a table's stores in any slot of the app on this machine."""
+    base = data_dir / "state" / app_id
+    return sorted(
+        path
+        for path in base.glob(f"*/{table}-*")
+        if path.is_dir() and path.name.removeprefix(f"{table}-").isdigit()
+    )

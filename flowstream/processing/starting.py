@@ -1,0 +1,92 @@
+"""What a task needs before it runs: stable positions, and stores that have caught up.
+
+Shell: asks the cluster, opens stores in the worker's slot and keeps them open over rebalances.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+
+from flowstream.processing.plan import TablePlan
+from flowstream.processing.restoring import Progress, restore
+from flowstream.processing.slots import Slot
+from flowstream.processing.task import TaskId
+from flowstream.state.rocksdb import open_store
+from flowstream.state.store import StateStore, StoreIdentity
+from flowstream.transport.admin import Admin
+from flowstream.transport.cluster import Cluster
+from flowstream.transport.types import TopicPartition
+
+log = logging.getLogger("flowstream.worker")
+
+Positions = Mapping[TopicPartition, int]
+
+
+class TaskStarter:
+    """Positions and stores for the tasks of one worker."""
+
+    def __init__(self, app_id: str, cluster: Cluster, admin: Admin, slot: Slot) -> None:
+        self._app_id = app_id
+        self._cluster = cluster
+        self._admin = admin
+        self._slot = slot
+        self._stores: dict[tuple[TaskId, str], StateStore] = {}
+        self._progress = Progress()
+
+    async def positions(self, partitions: Iterable[TopicPartition]) -> Positions:
+        """Where to go on: committed and stable (KIP-447), or the log's start for a new app."""
+        wanted = sorted(partitions)
+        committed = await self._admin.committed(self._app_id, wanted, require_stable=True)
+        new = [tp for tp in wanted if committed.get(tp) is None]
+        starts = await self._admin.beginning_offsets(new) if new else {}
+        found: dict[TopicPartition, int] = {}
+        for tp in wanted:
+            offset = committed.get(tp)
+            found[tp] = starts[tp] if offset is None else offset
+        return found
+
+    async def stores(self, id: TaskId, tables: Sequence[TablePlan]) -> dict[str, StateStore]:
+        """The stores of a task, caught up with their changelogs (S4)."""
+        ready: dict[str, StateStore] = {}
+        for plan in tables:
+            name = plan.table.name
+            store = self._stores.get((id, name))
+            if store is None:
+                store = open_store(
+                    self._slot.store_path(name, id.number),
+                    identity=StoreIdentity(self._app_id, name, id.number),
+                )
+                self._stores[id, name] = store
+            await restore(
+                store,
+                self._cluster,
+                self._admin,
+                TopicPartition(plan.changelog, id.number),
+                table=name,
+                progress=self._progress,
+            )
+            ready[name] = store
+        return ready
+
+    def restored(self) -> None:
+        """An assignment is complete: say so if there was much to read."""
+        if self._progress.rows:
+            log.info("tables are ready: %d rows restored", self._progress.rows)
+        self._progress = Progress()
+
+    def keep_only(self, tasks: set[TaskId]) -> None:
+        """Close the stores of tasks that other workers own now."""
+        for key in [key for key in self._stores if key[0] not in tasks]:
+            self._stores.pop(key).close()
+
+    def state(self) -> dict[TaskId, int]:
+        """How much state each open task holds, as the sum of changelog offsets."""
+        held: dict[TaskId, int] = {}
+        for (id, _), store in self._stores.items():
+            held[id] = held.get(id, 0) + (store.changelog_offset or 0)
+        return held
+
+    def close(self) -> None:
+        """Close every store."""
+        self.keep_only(set())

@@ -1,0 +1,370 @@
+"""Streams: what an agent iterates over, and the operators on it.
+
+A stream pulls from its agent instance; asking for the next value completes the unit of the one
+before. Knows the feed protocol only: no consumer, no epoch, no table.
+"""
+
+from __future__ import annotations
+
+import inspect
+import operator
+from abc import abstractmethod
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final, Generic, Protocol, TypeVar, cast
+
+from flowstream.processing.codecs import DECODE_ERRORS, Codec, codec_of
+from flowstream.processing.errors import AppError
+from flowstream.processing.event import Arrival, Event
+from flowstream.processing.tables import Seconds, milliseconds
+
+T = TypeVar("T")
+
+NO_VALUE = "the record has no value (a tombstone, and the type is not `... | None`)"
+
+
+class TimedOut:
+    """Nothing arrived before the deadline of a `take`."""
+
+
+TIMED_OUT: Final = TimedOut()
+
+
+class Feed(Protocol):
+    """The agent instance as a stream sees it."""
+
+    @property
+    def record(self) -> Arrival | None:
+        """The record being processed."""
+
+    def complete(self) -> None:
+        """The agent moved on: finish the open unit."""
+
+    def hold(self) -> None:
+        """Keep the open unit open over the next record (a `take`)."""
+
+    def take_ready(self) -> Arrival | None:
+        """The next record if one may begin now."""
+
+    async def arrival(self, deadline: float | None) -> Arrival | None:
+        """Wait for the next record; None at the deadline (loop time)."""
+
+    async def undecodable(self, error: Exception, *, held: bool) -> None:
+        """Treat the record just taken by the agent's policy; returns when it is dealt with."""
+
+    def forward(self, key: bytes | None) -> None:
+        """Add the record, under a new key, to the agent's repartition topic."""
+
+    def loop_time(self) -> float:
+        """The event loop's clock, for deadlines."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupBy:
+    """What an agent's `group_by` asked for."""
+
+    key: Callable[[Any], Any]
+    name: str | None
+    key_type: type[Any] | None
+    partitions: int | None
+
+
+class Stream(Generic[T]):
+    """An unbounded sequence of values, one partition's, in order."""
+
+    def __aiter__(self) -> Stream[T]:
+        return self
+
+    async def __anext__(self) -> T:
+        return cast("T", await self._pull(hold=False, deadline=None))
+
+    @property
+    @abstractmethod
+    def _feed(self) -> Feed:
+        """The instance this stream pulls from."""
+
+    @abstractmethod
+    async def _pull(self, *, hold: bool, deadline: float | None) -> T | TimedOut:
+        """The next value; with `hold` it belongs to the open unit."""
+
+    def filter(self, predicate: Callable[[T], bool | Awaitable[bool]]) -> Stream[T]:
+        """Only the values for which `predicate` (plain or async) is true."""
+        return FilterStream(self, predicate)
+
+    def take(self, max_: int, within: Seconds) -> Stream[list[T]]:
+        """Lists of up to `max_` values, or fewer once `within` has passed since the first.
+
+        A list is one unit: its values are processed, committed or retried together.
+        """
+        return TakeStream(self, max_, milliseconds(within) / 1000)
+
+    def items(self) -> Stream[tuple[Any, T]]:
+        """(key, value) pairs; the key decodes to the topic's key type."""
+        return ItemsStream(self)
+
+    def events(self) -> Stream[Event[T]]:
+        """Values with key, headers, timestamp, topic, partition and offset."""
+        return EventStream(self)
+
+    def group_by(
+        self,
+        key: Callable[[T], Any] | str,
+        *,
+        name: str | None = None,
+        key_type: type[Any] | None = None,
+        partitions: int | None = None,
+    ) -> Stream[T]:
+        """The same values under another key, through the topic `<app>-<name>-repartition`.
+
+        `key` is a function of the value or the name of its attribute. Comes before every other
+        operator except `filter`.
+        """
+        del key, name, key_type, partitions
+        raise AppError("group_by comes first: only `filter` may stand before it")
+
+    def _key(self) -> Any:
+        """The current record's key, decoded."""
+        return self._upstream()._key()
+
+    def _upstream(self) -> Stream[Any]:
+        raise AssertionError("a source stream has no upstream")
+
+
+class SourceStream(Stream[T]):
+    """Decoded values straight from the feed: the hot path."""
+
+    def __init__(self, feed: Feed, keys: Codec[Any], values: Codec[T]) -> None:
+        self._source = feed
+        self._keys = keys
+        self._decode = values.decode
+        self._nullable = values.nullable
+
+    @property
+    def _feed(self) -> Feed:
+        return self._source
+
+    async def __anext__(self) -> T:
+        feed = self._source
+        feed.complete()
+        while True:
+            record = feed.take_ready()
+            if record is None:
+                record = await feed.arrival(None)
+                assert record is not None
+            value = record.value
+            if value is None:
+                if self._nullable:
+                    return cast("T", None)
+                await feed.undecodable(
+                    ValueError("the record has no value (tombstone)"), held=False
+                )
+                continue
+            try:
+                return self._decode(value)
+            except DECODE_ERRORS as error:
+                await feed.undecodable(error, held=False)
+
+    async def _pull(self, *, hold: bool, deadline: float | None) -> T | TimedOut:
+        if not hold:
+            return await self.__anext__()
+        feed = self._source
+        while True:
+            feed.hold()
+            record = feed.take_ready() or await feed.arrival(deadline)
+            if record is None:
+                return TIMED_OUT
+            if record.value is None and self._nullable:
+                return cast("T", None)
+            try:
+                if record.value is None:
+                    raise ValueError(NO_VALUE)
+                return self._decode(record.value)
+            except DECODE_ERRORS as error:
+                await feed.undecodable(error, held=True)
+
+    def _key(self) -> Any:
+        record = self._source.record
+        if record is None or record.key is None:
+            return None
+        return self._keys.decode(record.key)
+
+
+class DerivedStream(Stream[T]):
+    """A stream over another one."""
+
+    def __init__(self, upstream: Stream[Any]) -> None:
+        self._up = upstream
+
+    @property
+    def _feed(self) -> Feed:
+        return self._up._feed
+
+    def _upstream(self) -> Stream[Any]:
+        return self._up
+
+
+class FilterStream(DerivedStream[T]):
+    """See `Stream.filter`."""
+
+    def __init__(self, up: Stream[T], predicate: Callable[[T], bool | Awaitable[bool]]) -> None:
+        super().__init__(up)
+        self._predicate = predicate
+
+    async def _pull(self, *, hold: bool, deadline: float | None) -> T | TimedOut:
+        while True:
+            value = await self._up._pull(hold=hold, deadline=deadline)
+            if isinstance(value, TimedOut):
+                return value
+            kept = self._predicate(value)
+            if inspect.isawaitable(kept):
+                kept = await kept
+            if kept:
+                return cast("T", value)
+
+    def group_by(
+        self,
+        key: Callable[[T], Any] | str,
+        *,
+        name: str | None = None,
+        key_type: type[Any] | None = None,
+        partitions: int | None = None,
+    ) -> Stream[T]:
+        """See `Stream.group_by`."""
+        return regroup(self._up, self, GroupBy(by(key), name, key_type, partitions))
+
+
+class TakeStream(DerivedStream[list[T]]):
+    """See `Stream.take`."""
+
+    def __init__(self, up: Stream[T], most: int, within_s: float) -> None:
+        super().__init__(up)
+        if most < 1:
+            raise AppError("take needs a maximum of at least 1")
+        self._most = most
+        self._within_s = within_s
+
+    async def _pull(self, *, hold: bool, deadline: float | None) -> list[T] | TimedOut:
+        first = await self._up._pull(hold=hold, deadline=deadline)
+        if isinstance(first, TimedOut):
+            return first
+        values = [first]
+        until = self._feed.loop_time() + self._within_s
+        while len(values) < self._most:
+            value = await self._up._pull(hold=True, deadline=until)
+            if isinstance(value, TimedOut):
+                break
+            values.append(value)
+        return values
+
+
+class ItemsStream(DerivedStream[tuple[Any, T]]):
+    """See `Stream.items`."""
+
+    async def _pull(self, *, hold: bool, deadline: float | None) -> tuple[Any, T] | TimedOut:
+        while True:
+            value = await self._up._pull(hold=hold, deadline=deadline)
+            if isinstance(value, TimedOut):
+                return value
+            try:
+                return self._up._key(), value
+            except DECODE_ERRORS as error:
+                await self._feed.undecodable(error, held=hold)
+
+
+class EventStream(DerivedStream[Event[T]]):
+    """See `Stream.events`."""
+
+    async def _pull(self, *, hold: bool, deadline: float | None) -> Event[T] | TimedOut:
+        while True:
+            value = await self._up._pull(hold=hold, deadline=deadline)
+            if isinstance(value, TimedOut):
+                return value
+            try:
+                key = self._up._key()
+            except DECODE_ERRORS as error:
+                await self._feed.undecodable(error, held=hold)
+                continue
+            record = self._feed.record
+            assert record is not None
+            headers = tuple(record.headers)
+            at = record.timestamp / 1000
+            return Event(key, value, headers, at, record.topic, record.partition, record.offset)
+
+
+def by(key: Callable[[T], Any] | str) -> Callable[[T], Any]:
+    """A key function from a function or an attribute's (or dict key's) name."""
+    if callable(key):
+        return key
+    attribute, item = operator.attrgetter(key), operator.itemgetter(key)
+    return lambda value: item(value) if isinstance(value, dict) else attribute(value)
+
+
+def regroup(source: Stream[Any], upstream: Stream[T], group: GroupBy) -> Stream[T]:
+    """What `group_by` gives, by the stage that the stream's source plays."""
+    while isinstance(source, FilterStream):
+        source = source._upstream()
+    if isinstance(source, RegroupingSource):
+        return source.grouped(upstream, group)
+    raise AppError("group_by stands once in an agent, before every operator except `filter`")
+
+
+class RegroupingSource(SourceStream[T]):
+    """The stream of an agent that re-keys: each stage decides what `group_by` gives."""
+
+    def group_by(
+        self,
+        key: Callable[[T], Any] | str,
+        *,
+        name: str | None = None,
+        key_type: type[Any] | None = None,
+        partitions: int | None = None,
+    ) -> Stream[T]:
+        """See `Stream.group_by`."""
+        return self.grouped(self, GroupBy(by(key), name, key_type, partitions))
+
+    @abstractmethod
+    def grouped(self, upstream: Stream[T], group: GroupBy) -> Stream[T]:
+        """What the agent gets from `group_by`."""
+
+
+class ForwardSource(RegroupingSource[T]):
+    """Stage 0: everything up to `group_by` runs here and its values leave under the new key."""
+
+    def grouped(self, upstream: Stream[T], group: GroupBy) -> Stream[T]:
+        """A stream that forwards for ever and never gives the agent's body a value."""
+        return ForwardStream(upstream, group)
+
+
+class ForwardStream(DerivedStream[T]):
+    """Sends every value on under its new key."""
+
+    def __init__(self, up: Stream[T], group: GroupBy) -> None:
+        super().__init__(up)
+        self._group = group
+
+    async def _pull(self, *, hold: bool, deadline: float | None) -> T | TimedOut:
+        while True:
+            value = await self._up._pull(hold=hold, deadline=deadline)
+            if isinstance(value, TimedOut):
+                return value
+            key = self._group.key(value)
+            codec: Codec[Any] = codec_of(self._group.key_type or type(key))
+            self._feed.forward(None if key is None else codec.encode(key))
+
+
+class GroupedSource(RegroupingSource[T]):
+    """Stage 1: records of the repartition topic; what stood before `group_by` has been done."""
+
+    def filter(self, predicate: Callable[[T], bool | Awaitable[bool]]) -> Stream[T]:
+        """Nothing to do: stage 0 has filtered."""
+        del predicate
+        return self
+
+    def grouped(self, upstream: Stream[T], group: GroupBy) -> Stream[T]:
+        """The records of the repartition topic."""
+        del upstream, group
+        return SourceStream(self._source, self._keys, self._codec)
+
+    def __init__(self, feed: Feed, keys: Codec[Any], values: Codec[T]) -> None:
+        super().__init__(feed, keys, values)
+        self._codec = values

@@ -1,0 +1,68 @@
+"""What a worker lends to its agent instances: counters, outputs, a clock, a way to stop.
+
+Protocols and plain counters; knows no implementation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from flowstream.processing.outputs import OutputTopic
+from flowstream.processing.windowed import WindowedPartition
+from flowstream.state.table import TableView
+
+
+@dataclass(slots=True)
+class Counts:
+    """What a worker counts; nothing is skipped silently (S11)."""
+
+    events: int = 0
+    skipped: int = 0
+    retried: int = 0
+    dead_letters: int = 0
+    late: int = 0
+    commits: int = 0
+    aborts: int = 0
+
+
+class Surroundings(Protocol):
+    """What the worker lends its instances."""
+
+    @property
+    def app_id(self) -> str:
+        """The app's id."""
+
+    @property
+    def counts(self) -> Counts:
+        """Shared counters."""
+
+    @property
+    def retry_backoff(self) -> float:
+        """The first pause of a retry, in seconds."""
+
+    @property
+    def append(self) -> Callable[..., None]:
+        """Add (partition, key, value, timestamp_ms, headers) to the open epoch."""
+
+    def output(self, topic: str) -> OutputTopic:
+        """A topic to write to; AppError when the app did not declare it."""
+
+    @property
+    def dead_letters(self) -> str:
+        """The topic of dead letters."""
+
+    def fail(self, error: BaseException) -> None:
+        """Stop the worker after committing what is complete."""
+
+    def wall_time_ms(self) -> int:
+        """Now, by the clock door."""
+
+
+@dataclass(slots=True)
+class Shelf:
+    """A task's tables as its instances share them."""
+
+    views: Mapping[str, Callable[[], TableView]] = field(default_factory=dict)
+    windowed: Mapping[str, WindowedPartition] = field(default_factory=dict)

@@ -1,0 +1,115 @@
+"""Topics as an app declares them: a name, types and how to create it when it is missing.
+
+Declarations. Knows codecs; must not know a cluster: sending is handed to the running agent's
+unit, or to the app's plain producer outside of agents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Generic, NamedTuple, TypeVar, cast
+
+from flowstream.processing.codecs import Codec, codec_of, encode_any_key
+from flowstream.processing.current import CURRENT, Headers
+from flowstream.processing.errors import AppError
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class RecordMetadata(NamedTuple):
+    """Where a record went; `offset` is None while it waits for its unit's commit."""
+
+    topic: str
+    partition: int
+    offset: int | None
+
+
+class Outgoing(NamedTuple):
+    """An encoded record on its way to the plain producer."""
+
+    topic: str
+    partition: int | None
+    key: bytes | None
+    value: bytes | None
+    timestamp_ms: int | None
+    headers: tuple[tuple[str, bytes | None], ...]
+
+
+Send = Callable[[Outgoing], Awaitable[RecordMetadata]]
+
+
+class Topic(Generic[K, V]):
+    """A topic of an app, made by `App.topic`."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        key_type: type[K],
+        value_type: type[V],
+        partitions: int | None,
+        config: Mapping[str, str],
+        send: Send,
+    ) -> None:
+        if partitions is not None and partitions < 1:
+            raise AppError(f"topic {name!r}: partitions must be at least 1")
+        self.name = name
+        self.key_type = key_type
+        self.value_type = value_type
+        self.partitions = partitions
+        self.config = dict(config)
+        self.key_codec: Codec[K] = codec_of(key_type)
+        self.value_codec: Codec[V] = codec_of(value_type)
+        self._send = send
+
+    def __repr__(self) -> str:
+        return f"Topic({self.name!r})"
+
+    async def send(
+        self,
+        *,
+        key: K | None = None,
+        value: V | None = None,
+        partition: int | None = None,
+        timestamp: float | None = None,
+        headers: Headers = (),
+    ) -> RecordMetadata:
+        """Send a record. Inside an agent it joins the event's unit and commits with it.
+
+        Outside an agent this is a plain idempotent send that returns once it is acknowledged.
+        `timestamp` is in seconds; inside an agent it defaults to the event's. A `value` of None
+        is a tombstone.
+        """
+        at = None if timestamp is None else round(timestamp * 1000)
+        current = CURRENT.get()
+        if current is not None and current.is_in_unit:
+            topic, placed = current.emit(self, key, value, partition, at, headers)
+            return RecordMetadata(topic, placed, None)
+        return await self._send(
+            Outgoing(
+                self.name,
+                partition,
+                self.encode_key(key),
+                self.encode_value(value),
+                at,
+                header_pairs(headers),
+            )
+        )
+
+    def encode_key(self, key: object) -> bytes | None:
+        """The key's bytes; a topic without a key type takes text, numbers and bytes."""
+        if key is None or isinstance(key, bytes):
+            return key
+        if self.key_type is bytes:
+            return encode_any_key(key)
+        return self.key_codec.encode(cast("Any", key))
+
+    def encode_value(self, value: object) -> bytes | None:
+        """The value's bytes; None is a tombstone."""
+        return None if value is None else self.value_codec.encode(cast("Any", value))
+
+
+def header_pairs(headers: Headers) -> tuple[tuple[str, bytes | None], ...]:
+    """Headers as pairs, in order."""
+    return tuple(headers.items()) if isinstance(headers, Mapping) else tuple(headers)
