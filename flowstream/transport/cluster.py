@@ -265,5 +265,5 @@ class Cluster:
 
     def _connected(self) -> AIOKafkaClient:
         if self._client is None:
-            raise ConnectionLost("the cluster client is not connected")
+            raise TransportError("the cluster client is not connected")
         return self._client

@@ -1,0 +1,211 @@
+"""The plain producer: idempotent, no transaction, every send answered with its offset.
+
+One batch per partition is under way at a time; what is sent meanwhile forms the next, so order
+needs no window and a full pipe fills its own batches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from flowstream.clock import monotonic_ms, wall_ms
+from flowstream.transport.batches import PendingBatch, RecordBuffer, SealedBatch
+from flowstream.transport.cluster import RETRY_BACKOFF_S, Cluster
+from flowstream.transport.errors import (
+    ConnectionLost,
+    RequestRefused,
+    SendFailed,
+    TransportError,
+    error_name,
+)
+from flowstream.transport.shipping import Route, ship
+from flowstream.transport.types import Headers, RecordMetadata, TopicPartition
+from flowstream.wire.api import ApiKey
+from flowstream.wire.error_codes import retriable
+from flowstream.wire.hashing import partition_for_key
+from flowstream.wire.messages.init_producer_id import InitProducerIdRequest
+
+SEQUENCE_END = 1 << 31
+
+
+class _Sending(NamedTuple):
+    """One record and who waits for it."""
+
+    key: bytes | None
+    value: bytes | None
+    timestamp_ms: int
+    headers: Headers
+    done: asyncio.Future[RecordMetadata]
+
+
+class IdempotentProducer:
+    """Sends records at least once, and once per producer session (P1)."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        *,
+        timeout_ms: int = 60_000,
+        request_timeout_ms: int = 10_000,
+        max_batch_bytes: int = 1 << 19,
+    ) -> None:
+        self._cluster = cluster
+        self._timeout_ms = timeout_ms
+        self._route = Route(timeout_ms=timeout_ms, request_timeout_ms=request_timeout_ms)
+        self._max_batch_bytes = max_batch_bytes
+        self._identity: tuple[int, int] | None = None
+        self._identity_lock = asyncio.Lock()
+        self._sequences: dict[TopicPartition, int] = {}
+        self._locks: dict[TopicPartition, asyncio.Lock] = {}
+        self._queues: dict[TopicPartition, list[_Sending]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._turn = 0
+
+    async def send(
+        self,
+        to: str | TopicPartition,
+        key: bytes | None,
+        value: bytes | None,
+        timestamp_ms: int | None = None,
+        headers: Headers = (),
+    ) -> RecordMetadata:
+        """Send one record and return where it is stored. A topic's partition is chosen by murmur2
+        of the key as Java does, in turn without a key. Raises SendFailed or UnknownTopic.
+        """
+        tp = to if isinstance(to, TopicPartition) else await self._place(to, key)
+        loop = asyncio.get_running_loop()
+        stamp = wall_ms() if timestamp_ms is None else timestamp_ms
+        sending = _Sending(key, value, stamp, headers, loop.create_future())
+        queue = self._queues.get(tp)
+        if queue is None:
+            self._queues[tp] = [sending]
+            task = loop.create_task(self._drain(tp))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        else:
+            queue.append(sending)
+        return await sending.done
+
+    async def produce(self, batches: Mapping[TopicPartition, Sequence[PendingBatch]]) -> None:
+        """Ship batches of a RecordBuffer that is not transactional; returns when every one is
+        acknowledged, else raises SendFailed: then some may be stored and some not.
+        """
+        outcomes = await asyncio.gather(
+            *(self._produce_partition(tp, found) for tp, found in batches.items()),
+            return_exceptions=True,
+        )
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+
+    async def close(self) -> None:
+        """Wait for what was sent."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def _produce_partition(self, tp: TopicPartition, found: Sequence[PendingBatch]) -> None:
+        async with self._lock(tp):
+            for batch in found:
+                await self._ship(batch)
+
+    async def _drain(self, tp: TopicPartition) -> None:
+        """Send what is queued for a partition, batch after batch, until nothing is left."""
+        # One turn of the loop lets everyone who sends now into the first batch.
+        await asyncio.sleep(0)
+        while queue := self._queues[tp]:
+            self._queues[tp] = []
+            await self._send_queue(tp, queue)
+        del self._queues[tp]
+
+    async def _send_queue(self, tp: TopicPartition, queue: list[_Sending]) -> None:
+        buffer = RecordBuffer(self._max_batch_bytes, transactional=False)
+        for sending in queue:
+            buffer.append(tp, sending.key, sending.value, sending.timestamp_ms, sending.headers)
+        first = 0
+        async with self._lock(tp):
+            for batch in buffer.take()[tp]:
+                waiting = queue[first : first + batch.records]
+                first += batch.records
+                try:
+                    offset = await self._ship(batch)
+                except TransportError as error:
+                    _fail(waiting, error)
+                else:
+                    _answer(waiting, tp, offset)
+
+    async def _ship(self, batch: PendingBatch) -> int:
+        """Ship one batch of a partition whose lock is held; returns its first offset."""
+        tp = batch.tp
+        identity = await self._identify()
+        sequence = self._sequences.get(tp, 0)
+        sealed: SealedBatch = batch.seal(*identity, sequence)
+        try:
+            shipment = await ship(self._cluster, [sealed], self._route)
+        except ConnectionLost as error:
+            # Nobody knows whether the log took it: its sequence cannot be used again.
+            self._forget_identity(identity)
+            raise SendFailed(f"{error}; the records may or may not be stored") from error
+        if shipment.refused:
+            ((_, code, message),) = shipment.refused
+            self._forget_identity(identity)
+            reason = f"{tp.topic}-{tp.partition} refused the records: {error_name(code)}"
+            raise SendFailed(f"{reason} ({message})" if message else reason)
+        if self._identity == identity:
+            self._sequences[tp] = (sequence + batch.records) % SEQUENCE_END
+        return shipment.offsets[tp]
+
+    def _forget_identity(self, identity: tuple[int, int]) -> None:
+        """Sequences have a gap now: go on as a new producer."""
+        if self._identity == identity:
+            self._identity = None
+
+    async def _identify(self) -> tuple[int, int]:
+        async with self._identity_lock:
+            if self._identity is None:
+                self._identity = await self._init_producer()
+                self._sequences.clear()
+            return self._identity
+
+    async def _init_producer(self) -> tuple[int, int]:
+        deadline = monotonic_ms() + self._timeout_ms
+        while True:
+            try:
+                answer = await self._cluster.request(
+                    None,
+                    ApiKey.INIT_PRODUCER_ID,
+                    lambda _: InitProducerIdRequest(transactional_id=None),
+                )
+            except ConnectionLost:
+                if monotonic_ms() >= deadline:
+                    raise
+            else:
+                if not answer.error_code:
+                    return answer.producer_id, answer.producer_epoch
+                if not retriable(answer.error_code) or monotonic_ms() >= deadline:
+                    raise RequestRefused("InitProducerId", answer.error_code)
+            await asyncio.sleep(RETRY_BACKOFF_S)
+
+    async def _place(self, topic: str, key: bytes | None) -> TopicPartition:
+        count = await self._cluster.partitions(topic)
+        if key is not None:
+            return TopicPartition(topic, partition_for_key(key, count))
+        self._turn += 1
+        return TopicPartition(topic, self._turn % count)
+
+    def _lock(self, tp: TopicPartition) -> asyncio.Lock:
+        return self._locks.setdefault(tp, asyncio.Lock())
+
+
+def _answer(waiting: Sequence[_Sending], tp: TopicPartition, offset: int) -> None:
+    for number, sending in enumerate(waiting):
+        if not sending.done.done():
+            place = offset + number if offset >= 0 else -1
+            sending.done.set_result(RecordMetadata(tp.topic, tp.partition, place))
+
+
+def _fail(waiting: Sequence[_Sending], error: TransportError) -> None:
+    for sending in waiting:
+        if not sending.done.done():
+            sending.done.set_exception(error)
