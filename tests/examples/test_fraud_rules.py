@@ -5,14 +5,12 @@ from __future__ import annotations
 import pytest
 
 from examples.fraud_detection import rules
-from examples.fraud_detection.evaluate import (
+from examples.fraud_detection.evaluate import quality, score_all, windows_of
+from examples.fraud_detection.lines import (
     SAMPLE,
     card_of,
     lines_of,
     payments_of,
-    quality,
-    score_all,
-    windows_of,
 )
 from examples.fraud_detection.models import Habit, Profile, Recent, Transaction
 
