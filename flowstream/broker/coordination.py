@@ -59,7 +59,7 @@ def group_partition(cores: Cores, group_id: str) -> TopicPartition:
 
 
 def transaction_partition(cores: Cores, transactional_id: str) -> TopicPartition:
-    """The partition of `__transaction_state` that keeps a transactional id; the topic must exist."""
+    """The partition of `__transaction_state` that keeps an id; the topic must exist."""
     count = cores.logs.partitions[TRANSACTIONS_TOPIC]
     return TopicPartition(TRANSACTIONS_TOPIC, coordinator_partition(transactional_id, count))
 
@@ -96,7 +96,7 @@ def commit_group_offsets(
     log = cores.logs.by_name[group_partition(cores, group_id)]
     effects += _append(cores.groups, log, decision, now, producer)
     for record in decision.records:
-        cores.groups.apply_transactional(log.name.partition, producer.producer_id, record)
+        cores.groups.apply_transactional(producer.producer_id, record, log.name.partition)
     return effects + replies_when_durable(decision.replies)
 
 
@@ -143,12 +143,17 @@ def append_markers(cores: Cores, markers: Iterable[Marker], now: Instant) -> lis
         )
         effects += appended.effects
         if marker.partition.topic == OFFSETS_TOPIC:
-            cores.groups.apply_marker(marker.partition.partition, marker.producer_id, marker.commit)
+            cores.groups.apply_marker(
+                marker.producer_id,
+                marker.producer_epoch,
+                marker.commit,
+                marker.partition.partition,
+            )
     return effects
 
 
 def ensure_internal_topic(cores: Cores, topic: str, now: Instant) -> list[Effect]:
-    """Create `__consumer_offsets` or `__transaction_state` when it is first needed, as Kafka does."""
+    """Create `__consumer_offsets` or `__transaction_state` when first needed, as Kafka does."""
     if topic in cores.logs.partitions:
         return []
     records = controller.internal_topic(cores.image, cores.config, topic, cores.rng)
@@ -189,7 +194,7 @@ def _append(
 def _follow(cores: Cores, record: MetadataRecord, now: Instant) -> list[Effect]:
     """Apply one metadata record, then let the logs follow the image."""
     if isinstance(record, RemoveTopicRecord):
-        effects = _delete_logs(cores, record.topic_id)
+        effects = _delete_logs(cores, record.topic_id, now)
         cores.image.apply(record)
         return effects
     cores.image.apply(record)
@@ -217,7 +222,7 @@ def _reconfigure(cores: Cores, topic: str) -> None:
         cores.logs.by_name[TopicPartition(topic, partition)].config = config
 
 
-def _delete_logs(cores: Cores, topic_id: bytes) -> list[Effect]:
+def _delete_logs(cores: Cores, topic_id: bytes, now: Instant) -> list[Effect]:
     """Take a topic's logs out of service. The removal is on disk first: a directory that is gone
     while the topic still exists would be taken for an empty partition.
     """
@@ -227,5 +232,8 @@ def _delete_logs(cores: Cores, topic_id: bytes) -> list[Effect]:
         directory = cores.logs.remove(name).directory
         gone = f"{directory}.{topic_id.hex()}-delete"
         operations += [Rename(directory, gone), Remove(gone)]
+    effects: list[Effect] = [Write(operations)]
+    for group_id, decision in cores.groups.partitions_deleted(names):
+        effects += commit_group(cores, group_id, decision, now)
     moved = cores.waiting.moved
-    return [Write(operations), WhenDurable(lambda now: moved(names, now))]
+    return [*effects, WhenDurable(lambda now: moved(names, now))]

@@ -27,6 +27,7 @@ def start(cores: Cores, now: Instant) -> list[Effect]:
     """Fold the coordinators' logs, then begin to serve."""
     load_groups(cores)
     load_transactions(cores)
+    cores.groups.start(now)
     cores.checkpoint_at = Instant(now + CHECKPOINT_MS)
     address = cores.address
     effects = commit_metadata(cores, Decision(records=controller.bootstrap(cores.image)), now)
@@ -52,14 +53,16 @@ def load_groups(cores: Cores) -> None:
             records = decode_records(batch)
             if header.is_control:
                 marker = decode_control(records[0])
-                groups.apply_marker(number, header.producer_id, marker.commit)
+                groups.apply_marker(
+                    header.producer_id, header.producer_epoch, marker.commit, number
+                )
                 continue
             for record in records:
                 decoded = groups.decode(record.key, record.value)
                 if decoded is None:
                     continue
                 if header.is_transactional:
-                    groups.apply_transactional(number, header.producer_id, decoded)
+                    groups.apply_transactional(header.producer_id, decoded, number)
                 else:
                     groups.apply(decoded)
 

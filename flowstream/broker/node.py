@@ -32,16 +32,16 @@ class Node:
         self._open: list[Advance | WhenDurable] = []
 
     def start(self, now: Instant) -> list[Effect]:
-        """Load the coordinators from their logs and finish what a stop or crash interrupted (T7)."""
+        """Load the coordinators from their logs and finish what was interrupted (T7)."""
         return self._carry_out(lifecycle.start(self.cores, now), now)
 
     def stop(self, now: Instant) -> list[Effect]:
-        """Close every log cleanly. The driver performs it and ends; nothing is handled afterwards."""
+        """Close every log cleanly. The driver performs it; nothing is handled afterwards."""
         return self._carry_out(lifecycle.stop(self.cores, now), now)
 
     def handle(self, event: Event, now: Instant) -> list[Effect]:
         """Decide about one event. Raises WireError when a request is malformed beyond its frame."""
-        if type(event) is Request:
+        if isinstance(event, Request):
             effects = handler_of(event.to.api_key)(event, self.cores, now)
             return self._carry_out(effects, now)
         if isinstance(event, Durable):
@@ -73,14 +73,12 @@ class Node:
         """Return the effects that are the driver's; park those that wait for durability."""
         out: list[Effect] = []
         for effect in effects:
-            kind = type(effect)
-            if kind is Write:
-                self._written = self._written or bool(effect.operations)
-                out.append(effect)
-            elif kind is WhenDurable or kind is Advance:
+            if isinstance(effect, WhenDurable | Advance):
                 self._park(effect, now, out)
-            else:
-                out.append(effect)
+                continue
+            if isinstance(effect, Write) and effect.operations:
+                self._written = True
+            out.append(effect)
         return out
 
     def _park(self, effect: Advance | WhenDurable, now: Instant, out: list[Effect]) -> None:
@@ -102,9 +100,9 @@ class Node:
         durable: list[Advance | WhenDurable] = []
         while groups and groups[0][0] <= group:
             durable += groups.popleft()[1]
-        out = self._advance({e.log: e.offset for e in durable if type(e) is Advance}, now)
+        out = self._advance({e.log: e.offset for e in durable if isinstance(e, Advance)}, now)
         for effect in durable:
-            if type(effect) is WhenDurable:
+            if isinstance(effect, WhenDurable):
                 out += self._carry_out(effect.then(now), now)
         return out
 

@@ -9,19 +9,26 @@ sockets or time.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from flowstream.broker.config import BrokerConfig
 from flowstream.broker.cores import METADATA_LOG, Address, Cores, Logs
-from flowstream.broker.doors import Operation, Random, Remove, Rename, Replace, Storage
+from flowstream.broker.doors import (
+    MakeDirectory,
+    Operation,
+    Random,
+    Remove,
+    Rename,
+    Replace,
+    Storage,
+)
 from flowstream.broker.groups.coordinator import GroupCoordinator
 from flowstream.broker.log import checkpoints
 from flowstream.broker.log.checkpoints import MetaProperties
 from flowstream.broker.log.config import LogConfig
-from flowstream.broker.log.names import PARTITION_METADATA
 from flowstream.broker.log.partition import PartitionLog
-from flowstream.broker.log.recovery import open_log
+from flowstream.broker.log.recovery import finish_swaps, open_log
 from flowstream.broker.metadata.controller import new_uuid
 from flowstream.broker.metadata.image import Image
 from flowstream.broker.metadata.topic_configs import effective
@@ -73,7 +80,10 @@ def open_cores(
     points = _points(storage)
     # The mark goes before anything changes: from here on a stop is unclean until it is written
     # again.
-    perform([Remove(checkpoints.CLEAN_SHUTDOWN)])
+    if points.clean:
+        # A removed name may come back after a power cut, a renamed one does not.
+        used = checkpoints.CLEAN_SHUTDOWN + ".used"
+        perform([Rename(checkpoints.CLEAN_SHUTDOWN, used), Remove(used)])
     report: list[str] = []
     settings = LogConfig(retention_ms=-1, retention_bytes=-1)
     metadata_log = _open(storage, perform, METADATA_LOG, METADATA_TOPIC_ID, settings, points, now, report)  # fmt: skip # noqa: E501
@@ -110,8 +120,8 @@ def replay_metadata(log: PartitionLog) -> Image:
     """The image that the metadata log describes."""
     if log.log_start > 0:
         raise ForeignDirectory(
-            f"{log.directory} starts at offset {log.log_start}: its beginning is in a snapshot, which "
-            "this broker cannot read; export the topics with the broker that wrote them"
+            f"{log.directory} starts at offset {log.log_start}: its beginning is in a snapshot, "
+            "which this broker cannot read; export the topics with the broker that wrote them"
         )
     image = Image()
     for batch in log.scan():
@@ -133,8 +143,8 @@ def _identify(
         others = [name for name in storage.names("") if name != ".lock"]
         if others:
             raise ForeignDirectory(
-                f"the data directory holds {others[0]!r} but no {path}: it belongs to another program; "
-                "name an empty directory or one that this broker made"
+                f"the data directory holds {others[0]!r} but no {path}: it belongs to another "
+                "program; name an empty directory or one that this broker made"
             )
         cluster_id = config.cluster_id or base64.urlsafe_b64encode(new_uuid(rng)).decode().rstrip(
             "="
@@ -180,6 +190,10 @@ def _open(
     now: Instant,
     report: list[str],
 ) -> PartitionLog:
+    directory = str(name)
+    if not storage.names(directory):
+        perform([MakeDirectory(directory)])
+    perform(finish_swaps(storage, directory))
     opened = open_log(
         storage,
         name,
@@ -195,25 +209,25 @@ def _open(
     return opened.log
 
 
-def _put_away(storage: Storage, image: Image, report: list[str]) -> Iterable[Operation]:
+def _put_away(storage: Storage, image: Image, report: list[str]) -> list[Operation]:
     """Directories that no partition of the image owns: deleted ones go; strays are kept aside,
     because a metadata log that lost records must not cost data (D7).
     """
     operations: list[Operation] = []
-    for directory in storage.names(""):
-        if storage.size(f"{directory}/{PARTITION_METADATA}") is None:
+    for name in storage.names(""):
+        topic, dash, number = name.rpartition("-")
+        if not dash:
             continue
-        if directory.endswith(GONE):
-            operations.append(Remove(directory))
-        elif not directory.endswith(STRAY) and not _owned(storage, image, directory):
-            report.append(f"{directory} belongs to no topic: kept aside as {directory}{STRAY}")
-            operations.append(Rename(directory, f"{directory}{STRAY}"))
+        if name.endswith(GONE):
+            operations.append(Remove(name))
+        elif number.isdigit() and not _owns(image, topic, int(number)):
+            report.append(f"{name} belongs to no topic: kept aside as {name}{STRAY}")
+            operations.append(Rename(name, f"{name}{STRAY}"))
     return operations
 
 
-def _owned(storage: Storage, image: Image, directory: str) -> bool:
-    topic, _, number = directory.rpartition("-")
-    if TopicPartition(topic, int(number) if number.isdigit() else -1) == METADATA_LOG:
+def _owns(image: Image, topic: str, number: int) -> bool:
+    if (topic, number) == METADATA_LOG:
         return True
     known = image.topics.get(topic)
-    return known is not None and number.isdigit() and int(number) in known.partitions
+    return known is not None and number in known.partitions

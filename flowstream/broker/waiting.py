@@ -42,7 +42,7 @@ class Waiting:
     _parked: int = 0
 
     def park(self, parked: Parked) -> None:
-        """Keep `parked` until a partition of it moves, its deadline comes or its connection goes."""
+        """Keep `parked` until a partition moves, its deadline comes or its connection goes."""
         for partition in parked.partitions:
             self._by_partition.setdefault(partition, {})[parked] = None
         self._by_connection.setdefault(parked.connection, {})[parked] = None

@@ -44,9 +44,8 @@ async def serve(options: argparse.Namespace) -> int:
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
     print(f"ready {server.address}", flush=True)
-    told = asyncio.ensure_future(stop.wait())
-    await asyncio.wait({told, server.ended}, return_when=asyncio.FIRST_COMPLETED)
-    told.cancel()
+    server.ended.add_done_callback(lambda _: stop.set())
+    await stop.wait()
     await server.stop()
     if server.ended.done():
         print(f"flowstream broker: stopped: {server.ended.result()}", file=sys.stderr)

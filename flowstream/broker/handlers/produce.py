@@ -8,11 +8,12 @@ answer: an error closes the connection, as in Kafka, so that its client looks ag
 
 from __future__ import annotations
 
-from flowstream.broker import joining
 from flowstream.broker.cores import INTERNAL_TOPICS, Cores
 from flowstream.broker.effects import Close, Effect, Reply, WhenDurable
 from flowstream.broker.events import Request
+from flowstream.broker.handlers.joining import join
 from flowstream.broker.log.partition import Accepted, Duplicate, PartitionLog, Refused
+from flowstream.broker.transactions.errors import IMPLICIT_SINCE
 from flowstream.broker.types import Instant
 from flowstream.errors import WireError
 from flowstream.wire.batch import BatchHeader, read_header
@@ -77,21 +78,21 @@ def _append(
     effects: list[Effect],
 ) -> PartitionProduceResponse:
     records = data.records
-    assert not isinstance(records, bytes), "requests hold views of the receive buffer"
+    assert records is None or isinstance(records, memoryview), "a view of the receive buffer"
     header = _only_batch(records)
     if header is None or records is None:
         return _refusal(data.index, ErrorCode.INVALID_RECORD, "exactly one batch is expected")
     error = _refused(request, log, header)
     if error:
         return _refusal(data.index, error)
-    if header.is_transactional:
-        error, joined = joining.join(
-            cores, request.body.transactional_id, header, log, request.to.version, now
-        )
+    transactional_id = request.body.transactional_id
+    if header.is_transactional and transactional_id:
+        error, joined = join(cores, transactional_id, header, log.name, request.to.version, now)
         effects += joined
         if error:
             return _refusal(data.index, error)
-    admitted = log.admit(records, now, origin="client")
+    strict = request.to.version >= IMPLICIT_SINCE
+    admitted = log.admit(records, now, strict_sequence=strict and header.is_transactional)
     if isinstance(admitted, Accepted):
         appended = log.append(admitted, now)
         effects += appended.effects
@@ -108,7 +109,7 @@ def _append(
     )
 
 
-def _only_batch(records: memoryview | bytearray | None) -> BatchHeader | None:
+def _only_batch(records: memoryview | None) -> BatchHeader | None:
     """The header, when `records` is one whole batch, as Kafka demands of Produce 3 and later."""
     if records is None:
         return None

@@ -1,1 +1,1 @@
-"""The broker's shell: sockets, turns, syncs and the data directory. It decides nothing about Kafka."""
+"""The broker's shell: sockets, turns, syncs, the data directory. It decides nothing about Kafka."""

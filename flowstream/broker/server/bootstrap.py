@@ -21,6 +21,7 @@ from flowstream.broker.server.listener import Listener, bind
 from flowstream.broker.storage.files import FileStorage
 from flowstream.broker.storage.lock import DirectoryLock
 from flowstream.broker.types import Instant
+from flowstream.errors import StorageError
 
 log = logging.getLogger("flowstream.broker")
 
@@ -62,12 +63,13 @@ async def start(
     out.
     """
     check_host(host, insecure_open=insecure_open)
+    make_directory(data)
     with ExitStack() as undo:
-        lock = DirectoryLock(data)
+        lock = DirectoryLock(str(data))
         undo.callback(lock.release)
         listening = bind(host, port)
         undo.callback(listening.close)
-        storage = FileStorage(data)
+        storage = FileStorage(str(data))
         undo.callback(storage.close)
         now = Instant(clock.wall_ms())
         rng = random.SystemRandom()
@@ -80,6 +82,16 @@ async def start(
         listener = Listener(listening, driver, config)
         undo.pop_all()
     return Server(lock, storage, driver, listener, f"{host}:{bound_port}")
+
+
+def make_directory(data: Path) -> None:
+    """Make the data directory when it is absent. Raises StorageError."""
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"{data}: {error.strerror}: name another directory with --data"
+        ) from error
 
 
 def check_host(host: str, *, insecure_open: bool) -> None:

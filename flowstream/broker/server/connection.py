@@ -140,7 +140,7 @@ class Connection:
         self._parse()
 
     def _room(self) -> memoryview:
-        """Free space to receive into; empty while the buffer is full of requests that have to wait."""
+        """Where to receive into; empty while the buffer is full of requests that have to wait."""
         if self._turn == self._turns.turn:
             self._turns.end_turn()  # views of the buffer are still in use: use them up
         if self._start == self._end:
@@ -236,9 +236,9 @@ class Connection:
             raise AssertionError(f"an answer to no request: {to}")
         while slots and slots[0].answer is not None:
             slot = slots.popleft()
-            assert slot.answer is not None
-            self._out += slot.answer
-            self._out_bytes += sum(map(len, slot.answer))
+            ready = slot.answer or []
+            self._out += ready
+            self._out_bytes += sum(map(len, ready))
             if slot.api_key != PRODUCE:
                 self._blocked = False
         if self._out and not self._writing:
@@ -261,18 +261,16 @@ class Connection:
                 self._loop.add_writer(self._socket.fileno(), self.send)
             else:
                 self._loop.remove_writer(self._socket.fileno())
-        if not self._must_wait() and not self._resuming and self._start < self._end:
+        waits = self._start < self._end or not self._reading
+        if waits and not self._resuming and not self._must_wait():
             self._resuming = True
             self._loop.call_soon(self._resume)
-        elif not self._reading and not self._must_wait():
-            self._resume()
 
     def _send_some(self) -> None:
         while self._out:
             if self._out_bytes <= JOIN_BYTES and len(self._out) > 1:
                 self._out = [b"".join(self._out)]
-            batch: Sequence[Buffer] = self._out[:IOV_MAX]
-            sent = self._socket.sendmsg(batch)
+            sent = self._socket.sendmsg(self._out[:IOV_MAX])
             self._out_bytes -= sent
             drop_sent(self._out, sent)
 

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable
 
 from flowstream.broker.doors import Operation, Storage
-from flowstream.broker.effects import Effect, Reply, Write
+from flowstream.broker.effects import Close, Effect, Reply, Write
 from flowstream.broker.events import Disconnected, Durable, Event, Request, Tick
 from flowstream.broker.node import Node
 from flowstream.broker.server.connection import Connection
@@ -80,15 +80,14 @@ class Driver:
     def carry_out(self, effects: list[Effect]) -> None:
         """Do what the node wants, in order; operations wait for the end of the turn."""
         for effect in effects:
-            kind = type(effect)
-            if kind is Reply:
+            if isinstance(effect, Reply):
                 connection = self.connections.get(effect.to.connection)
                 if connection is not None:
                     connection.reply(effect.to, effect.body)
-            elif kind is Write:
+            elif isinstance(effect, Write):
                 self._operations += effect.operations
                 self._schedule_end()
-            else:
+            elif isinstance(effect, Close):
                 connection = self.connections.get(effect.connection)
                 if connection is not None:
                     connection.close(effect.reason)
@@ -100,7 +99,7 @@ class Driver:
             self.carry_out(self._node.handle(event, Instant(self._clock())))
         except WireError as error:
             # A peer that breaks the protocol costs itself its connection, nothing else (X4).
-            if type(event) is Request and event.to.connection in self.connections:
+            if isinstance(event, Request) and event.to.connection in self.connections:
                 self.connections[event.to.connection].close(f"malformed request: {error}")
         except Exception as error:  # noqa: BLE001 - the outermost line: a broken invariant stops the node
             self.fail(error)
