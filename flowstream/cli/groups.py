@@ -1,0 +1,92 @@
+"""`flowstream groups`: list consumer groups, and describe one with its lag per partition."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Annotated
+
+import typer
+
+from flowstream.cli.options import Broker, Data, Json, connected, perform, show
+from flowstream.errors import FlowstreamError
+from flowstream.transport.admin import Admin
+from flowstream.transport.types import GroupDescription, TopicPartition
+
+app = typer.Typer(help="List groups, and describe one with its lag.", no_args_is_help=True)
+
+COLUMNS = ("topic", "partition", "committed", "end", "lag", "member", "host")
+LagRow = tuple[str, int, int | None, int, int | None, str | None, str | None]
+
+
+@app.command("list")
+def list_groups(broker: Broker = None, data: Data = None, json: Json = False) -> None:
+    """List the groups."""
+
+    async def work() -> None:
+        async with connected(broker, data) as cluster:
+            groups = await Admin(cluster).groups()
+        rows = sorted((g.group, g.state, g.protocol_type) for g in groups)
+        show(("group", "state", "protocol_type"), rows, as_json=json)
+
+    perform(work)
+
+
+@app.command()
+def describe(
+    group: Annotated[str, typer.Argument(help="The group: an app's id.")],
+    broker: Broker = None,
+    data: Data = None,
+    json: Json = False,
+) -> None:
+    """Show who owns which partition, what is committed, and how far behind it is."""
+
+    async def work() -> None:
+        async with connected(broker, data) as cluster:
+            admin = Admin(cluster)
+            found = await admin.group(group)
+            committed = await admin.group_offsets(group)
+            owned = {tp for member in found.members for tp in member.partitions}
+            if found.state == "Dead" and not committed:
+                raise FlowstreamError(f"there is no group {group!r}: see `flowstream groups list`")
+            tps = sorted({*committed, *owned})
+            ends = await admin.end_offsets(tps, committed=True)
+        print_description(found, lag(found, tps, committed, ends), as_json=json)
+
+    perform(work)
+
+
+def lag(
+    group: GroupDescription,
+    tps: Iterable[TopicPartition],
+    committed: Mapping[TopicPartition, int | None],
+    ends: Mapping[TopicPartition, int],
+) -> list[LagRow]:
+    """One row per partition. Without a committed offset there is no lag to tell."""
+    owners = {tp: member for member in group.members for tp in member.partitions}
+    rows: list[LagRow] = []
+    for tp in tps:
+        offset, owner = committed.get(tp), owners.get(tp)
+        behind = None if offset is None else max(0, ends[tp] - offset)
+        name = None if owner is None else owner.instance_id or owner.member_id
+        host = None if owner is None else owner.client_host
+        rows.append((tp.topic, tp.partition, offset, ends[tp], behind, name, host))
+    return rows
+
+
+def print_description(group: GroupDescription, rows: list[LagRow], *, as_json: bool) -> None:
+    """A group: its state, members and lag."""
+    total = sum(row[4] or 0 for row in rows)
+    if as_json:
+        found = {
+            "group": group.group,
+            "state": group.state,
+            "protocol": group.protocol,
+            "members": len(group.members),
+            "lag": total,
+            "partitions": [dict(zip(COLUMNS, row, strict=True)) for row in rows],
+        }
+        typer.echo(json.dumps(found, indent=2))
+        return
+    typer.echo(f"{group.group}  {group.state}  {len(group.members)} members  lag {total}")
+    show(COLUMNS, rows)

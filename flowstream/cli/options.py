@@ -1,0 +1,95 @@
+"""What the verbs that visit a cluster share: their options, finding the broker, printing.
+
+Knows addresses and terminals; the verbs know what to ask.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from flowstream.cli.embedded import find_broker
+from flowstream.errors import FlowstreamError
+from flowstream.processing.settings import bootstrap_of, resolve
+from flowstream.transport.cluster import Cluster
+
+Broker = Annotated[
+    str | None,
+    typer.Option("--broker", help="kafka://HOST:PORT; without it, the embedded broker's."),
+]
+Data = Annotated[
+    Path | None,
+    typer.Option("--data", help="Directory of the embedded broker: the app's data_dir."),
+]
+Json = Annotated[bool, typer.Option("--json", help="JSON for programs instead of a table.")]
+
+EMBEDDED = "embedded://"
+
+
+def bootstrap(broker: str | None, data: Path | None) -> str:
+    """HOST:PORT of the broker that the options, or else the settings, mean."""
+    settings = resolve({})
+    named = broker or (None if data is not None else settings.broker)
+    if named is not None:
+        found = bootstrap_of(named)
+        if found is not None:
+            return found
+        return find_broker(Path(named.removeprefix(EMBEDDED) or settings.data_dir))
+    return find_broker(data if data is not None else Path(settings.data_dir))
+
+
+@asynccontextmanager
+async def connected(broker: str | None, data: Path | None) -> AsyncIterator[Cluster]:
+    """A connection to the cluster for the length of a block."""
+    # What goes wrong is told by our own error: without this, aiokafka's log goes to the terminal.
+    logging.getLogger("aiokafka").addHandler(logging.NullHandler())
+    cluster = Cluster(bootstrap(broker, data), client_id="flowstream-cli")
+    await cluster.connect()
+    try:
+        yield cluster
+    finally:
+        await cluster.close()
+
+
+def perform(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run a verb; what went wrong on purpose is told in one line, with exit status 1."""
+    wrong: BaseException | None = None
+    interrupted = False
+    try:
+        asyncio.run(work())
+    except* FlowstreamError as group:
+        wrong = group.exceptions[0]
+    except* KeyboardInterrupt:
+        interrupted = True
+    if interrupted:
+        raise typer.Exit(130)
+    while isinstance(wrong, BaseExceptionGroup):
+        wrong = wrong.exceptions[0]
+    if wrong is not None:
+        typer.echo(f"error: {wrong}", err=True)
+        raise typer.Exit(1)
+
+
+def show(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], *, as_json: bool = False
+) -> None:
+    """Print rows as a table, or as a JSON array of objects."""
+    if as_json:
+        found = [dict(zip(columns, row, strict=True)) for row in rows]
+        typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        return
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in columns:
+        table.add_column(column.replace("_", " "), overflow="fold")
+    for row in rows:
+        table.add_row(*("-" if cell is None else str(cell) for cell in row))
+    Console().print(table)

@@ -1,0 +1,156 @@
+"""`flowstream tail`: the records of a topic as they come, one JSON object per line."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from typing import Annotated
+
+import typer
+
+from flowstream.cli.options import Broker, Data, connected, perform
+from flowstream.transport.admin import Admin
+from flowstream.transport.cluster import Cluster
+from flowstream.transport.errors import UnknownTopic
+from flowstream.transport.reader import PartitionReader
+from flowstream.transport.types import LogRecord, TopicPartition
+
+READ_TIMEOUT_MS = 100  # partitions share a connection, and each waits its turn
+
+
+def command(
+    topic: Annotated[str, typer.Argument(help="The topic.")],
+    broker: Broker = None,
+    data: Data = None,
+    start: Annotated[
+        str, typer.Option("--from", help="earliest, latest, or an offset.")
+    ] = "earliest",
+    partition: Annotated[
+        list[int] | None, typer.Option("--partition", "-p", help="Only this one; repeatable.")
+    ] = None,
+    count: Annotated[
+        int | None, typer.Option("--count", "-n", min=1, help="Stop after so many records.")
+    ] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow/--no-follow", help="Wait for more, or stop at the end.")
+    ] = True,
+    uncommitted: Annotated[
+        bool, typer.Option("--uncommitted", help="Show open and aborted transactions too.")
+    ] = False,
+) -> None:
+    """Print the committed records of a topic, and those to come, until Ctrl-C."""
+    if start not in ("earliest", "latest") and not start.isdigit():
+        raise typer.BadParameter(f"--from {start!r}: use earliest, latest or an offset")
+
+    async def work() -> None:
+        async with connected(broker, data) as cluster:
+            tps = await partitions(cluster, topic, partition)
+            admin = Admin(cluster)
+            ends = await admin.end_offsets(tps, committed=not uncommitted)
+            if start == "latest":
+                starts: Mapping[TopicPartition, int] = ends
+            elif start == "earliest":
+                starts = await admin.beginning_offsets(tps)
+            else:
+                starts = dict.fromkeys(tps, int(start))
+            readers = {
+                tp: PartitionReader(cluster, tp, starts[tp], committed_only=not uncommitted)
+                for tp in tps
+            }
+            stops = None if follow else ends
+            await read(readers, Printer(count), stops)
+
+    perform(work)
+
+
+async def partitions(
+    cluster: Cluster, topic: str, wanted: Sequence[int] | None
+) -> list[TopicPartition]:
+    """The partitions to read; UnknownTopic when there is no such thing."""
+    found = (await Admin(cluster).topics([topic])).get(topic)
+    if found is None:
+        raise UnknownTopic(f"there is no topic {topic!r}: `flowstream topics list` has all")
+    numbers = range(found.partitions) if wanted is None else wanted
+    for number in numbers:
+        if number >= found.partitions:
+            raise UnknownTopic(f"{topic} has no partition {number}, only {found.partitions}")
+    return [TopicPartition(topic, number) for number in numbers]
+
+
+class Printer:
+    """Prints records until `count` of them are printed."""
+
+    def __init__(self, count: int | None) -> None:
+        self._left = count
+        self.done = asyncio.Event()
+
+    def print(self, tp: TopicPartition, records: Sequence[LogRecord]) -> None:
+        """Print one batch."""
+        for record in records:
+            if self.done.is_set():
+                return
+            typer.echo(json.dumps(described(tp, record), ensure_ascii=False))
+            if self._left is not None:
+                self._left -= 1
+                if self._left == 0:
+                    self.done.set()
+
+
+async def read(
+    readers: Mapping[TopicPartition, PartitionReader],
+    printer: Printer,
+    stops: Mapping[TopicPartition, int] | None,
+) -> None:
+    """Read all partitions side by side until they end or the printer has enough."""
+
+    async def one(tp: TopicPartition, reader: PartitionReader) -> None:
+        while stops is None or reader.position < stops[tp]:
+            printer.print(tp, await reader.read(READ_TIMEOUT_MS))
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(one(tp, reader)) for tp, reader in readers.items()]
+        stopper = group.create_task(stop_at(printer.done, tasks))
+        await asyncio.wait(tasks)
+        stopper.cancel()
+
+
+async def stop_at(done: asyncio.Event, tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Cancel the tasks when the event is set."""
+    await done.wait()
+    for task in tasks:
+        task.cancel()
+
+
+def described(tp: TopicPartition, record: LogRecord) -> dict[str, object]:
+    """A record as a JSON object. A value that is a JSON object or array is shown as one."""
+    return {
+        "topic": tp.topic,
+        "partition": tp.partition,
+        "offset": record.offset,
+        "timestamp": record.timestamp,
+        "key": text_of(record.key),
+        "value": value_of(record.value),
+        "headers": [[name, text_of(value)] for name, value in record.headers],
+    }
+
+
+def value_of(value: bytes | None) -> object:
+    """JSON objects and arrays as such, everything else as text."""
+    if value is not None and value[:1] in (b"{", b"["):
+        try:
+            return json.loads(value)
+        except ValueError:
+            return text_of(value)
+    return text_of(value)
+
+
+def text_of(raw: bytes | None) -> object:
+    """Text, or an object with base64 for bytes that are no text."""
+    if raw is None:
+        return None
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(raw).decode("ascii")}

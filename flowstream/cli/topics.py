@@ -1,0 +1,124 @@
+"""`flowstream topics`: list, create, delete and describe the topics of a cluster."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Annotated
+
+import typer
+
+from flowstream.cli.options import Broker, Data, Json, connected, perform, show
+from flowstream.transport.admin import Admin
+from flowstream.transport.errors import UnknownTopic
+from flowstream.transport.types import NewTopic, TopicDescription, TopicPartition
+
+app = typer.Typer(help="List, create, delete and describe topics.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(help="The topic.")]
+Names = Annotated[list[str], typer.Argument(help="The topics.")]
+
+
+@app.command("list")
+def list_topics(
+    broker: Broker = None,
+    data: Data = None,
+    json: Json = False,
+    internal: Annotated[bool, typer.Option("--internal", help="Kafka's own topics too.")] = False,
+) -> None:
+    """List the topics."""
+
+    async def work() -> None:
+        async with connected(broker, data) as cluster:
+            found = await Admin(cluster).topics(None)
+        topics = [t for _, t in sorted(found.items()) if internal or not t.internal]
+        show(("topic", "partitions"), [(t.name, t.partitions) for t in topics], as_json=json)
+
+    perform(work)
+
+
+@app.command()
+def create(
+    name: Name,
+    broker: Broker = None,
+    data: Data = None,
+    partitions: Annotated[int, typer.Option("--partitions", "-p", min=1)] = 1,
+    replication: Annotated[int, typer.Option(help="-1 is the broker's default.")] = -1,
+    config: Annotated[
+        list[str] | None, typer.Option("--config", "-c", help="key=value, Kafka's names.")
+    ] = None,
+) -> None:
+    """Create a topic."""
+    configs = dict(pair(text) for text in config or ())
+
+    async def work() -> None:
+        async with connected(broker, data) as cluster:
+            await Admin(cluster).create_topics([NewTopic(name, partitions, replication, configs)])
+        typer.echo(f"created {name} with {partitions} partition{'s' * (partitions != 1)}")
+
+    perform(work)
+
+
+@app.command()
+def delete(names: Names, broker: Broker = None, data: Data = None) -> None:
+    """Delete topics with all their records."""
+
+    async def work() -> None:
+        async with connected(broker, data) as cluster:
+            await Admin(cluster).delete_topics(names)
+        typer.echo(f"deleted {', '.join(names)}")
+
+    perform(work)
+
+
+@app.command()
+def describe(name: Name, broker: Broker = None, data: Data = None, json: Json = False) -> None:
+    """Show a topic's partitions with their offsets, and its settings."""
+
+    async def work() -> None:
+        async with connected(broker, data) as cluster:
+            admin = Admin(cluster)
+            found = (await admin.topics([name], configs=True)).get(name)
+            if found is None:
+                raise UnknownTopic(f"there is no topic {name!r}: `flowstream topics list` has all")
+            tps = [TopicPartition(name, number) for number in range(found.partitions)]
+            starts = await admin.beginning_offsets(tps)
+            ends = await admin.end_offsets(tps)
+        rows = [(tp.partition, starts[tp], ends[tp]) for tp in tps]
+        print_description(found, rows, as_json=json)
+
+    perform(work)
+
+
+def print_description(
+    topic: TopicDescription, rows: list[tuple[int, int, int]], *, as_json: bool
+) -> None:
+    """One topic with the (partition, start, end) of its partitions."""
+    configs = dict(topic.configs or {})
+    if as_json:
+        columns = ("partition", "start", "end")
+        found = {
+            "topic": topic.name,
+            "topic_id": uuid_text(topic.topic_id),
+            "partitions": [dict(zip(columns, row, strict=True)) for row in rows],
+            "configs": configs,
+        }
+        typer.echo(json.dumps(found, indent=2))
+        return
+    typer.echo(f"{topic.name}  id {uuid_text(topic.topic_id)}")
+    show(("partition", "start", "end"), rows)
+    if configs:
+        show(("setting", "value"), sorted(configs.items()))
+
+
+def uuid_text(topic_id: bytes) -> str:
+    """A topic id as Kafka's tools print it."""
+    return base64.urlsafe_b64encode(topic_id).decode("ascii").rstrip("=")
+
+
+def pair(text: str) -> tuple[str, str]:
+    """`key=value` in two."""
+    key, equals, value = text.partition("=")
+    if not (key and equals):
+        raise typer.BadParameter(f"{text!r} is not key=value")
+    return key, value
