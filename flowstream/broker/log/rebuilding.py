@@ -129,8 +129,8 @@ class Rebuilder:
         segment = log.segments[at]
         size = segment.size
         self._reset(segment)
-        if at > 0 or segment.base_offset > log.log_end:
-            log.log_end = max(log.log_end, segment.base_offset)
+        # The one before may end earlier: compaction took its last batches.
+        log.log_end = max(log.log_end, segment.base_offset)
         self._check_snapshot(segment)
         for position, header, batch in whole_batches(log.storage, segment.path, 0, size):
             if not self._is_next(segment, header, batch):

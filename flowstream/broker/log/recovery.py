@@ -69,9 +69,7 @@ def open_log(
     for segment in segments[:first]:
         _trust(storage, segment)
     _find_end(log, first)
-    rebuilder.restore_producers(
-        log.log_end if first == len(segments) else segments[first].base_offset
-    )
+    rebuilder.restore_producers(log.log_end)
     for at in range(first, len(segments)):
         if not rebuilder.rebuild(at):
             break
@@ -238,8 +236,9 @@ def _trust(storage: Storage, segment: Segment) -> None:
 
 
 def _find_end(log: PartitionLog, trusted: int) -> None:
-    """Where the last trusted segment ends, when nothing comes after it; it is to grow again."""
+    """The log end as far as it is known without reading; a last segment that is trusted grows."""
     if trusted < len(log.segments):
+        log.log_end = log.segments[trusted].base_offset
         return
     segment = log.active
     segment.make_resident()
@@ -275,6 +274,7 @@ def _settle(
     log.log_start = max(log.segments[0].base_offset, log_start)
     log.high_watermark = log.recovery_point = log.log_end
     log.completed.clear()
+    log.leader_epoch = max(log.epochs.latest, 0)
     log.epochs.cut_end(log.log_end + 1)
     log.epochs.cut_start(log.log_start)
     if log.epochs.entries != epochs_before:

@@ -42,7 +42,7 @@ _IOV_MAX = 1024
 class FileStorage:
     """Files below one root directory."""
 
-    def __init__(self, root: str, *, open_files: int = OPEN_FILES) -> None:
+    def __init__(self, root: str | os.PathLike[str], *, open_files: int = OPEN_FILES) -> None:
         """`root` must exist."""
         self.root = root
         self._limit = open_files

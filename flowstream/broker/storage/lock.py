@@ -22,7 +22,7 @@ class DirectoryLock:
     it.
     """
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str | os.PathLike[str]) -> None:
         """Take the lock of `root`, which must exist. Raises DirectoryLocked with the holder's
         process id when it tells.
         """
@@ -33,6 +33,9 @@ class DirectoryLock:
             raise StorageError(f"{path}: {error.strerror}") from error
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Apache Kafka takes the other kind of lock on the same file: neither opens the
+            # directory of the other.
+            fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             holder = os.read(self._descriptor, 32).decode(errors="replace").strip()
             os.close(self._descriptor)

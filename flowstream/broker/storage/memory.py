@@ -89,6 +89,8 @@ class MemoryStorage:
         contents = {path: _torn(file, rng) for path, file in survivors.items()}
         self._files = {path: _File(bytearray(data), data) for path, data in contents.items()}
         self._entries = dict(self._files)
+        for path in self._files:
+            self._add_directories(os.path.dirname(path))
 
     def flip(self, path: str, position: int) -> None:
         """Change one byte on the disk."""
@@ -159,13 +161,16 @@ class MemoryStorage:
             case Remove(path):
                 self._remove(path)
             case MakeDirectory(path):
-                while path:
-                    self._directories.add(path)
-                    path = os.path.dirname(path)
+                self._add_directories(path)
             case Flush(path):
                 if path in self._files:
                     self._sync(path)
                 unsynced.discard(path)
+
+    def _add_directories(self, path: str) -> None:
+        while path:
+            self._directories.add(path)
+            path = os.path.dirname(path)
 
     def _made(self, path: str) -> _File:
         self._parent_must_exist(path)
