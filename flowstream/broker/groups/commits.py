@@ -1,0 +1,127 @@
+"""Who may commit and who may delete offsets, and when offsets expire: rules over one group,
+nothing stored here.
+
+Facts: KIP-447 (a transactional commit names member and generation), KIP-211 (expiry counts from
+when a group became empty).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flowstream.broker.groups.group import CONSUMER_PROTOCOL, ClassicGroup
+from flowstream.broker.groups.records import OffsetCommitValue
+from flowstream.broker.groups.states import State
+from flowstream.broker.types import Instant, TopicPartition
+from flowstream.wire.error_codes import ErrorCode
+from flowstream.wire.schema import ZERO_UUID
+
+GROUP_NOT_FOUND_VERSION = 9
+"""OffsetCommit tells from this version on that a group is unknown (KIP-848)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """As whom a commit is made. Nobody: no member id, no instance id, generation -1
+    (administrators, manual assignment)."""
+
+    member_id: str = ""
+    instance_id: str | None = None
+    generation: int = -1
+
+    @property
+    def is_member(self) -> bool:
+        """Whether it is made in the name of a member."""
+        return self.generation >= 0 or bool(self.member_id) or self.instance_id is not None
+
+
+@dataclass(frozen=True, slots=True)
+class NewOffset:
+    """An offset as a request gives it."""
+
+    partition: TopicPartition
+    offset: int
+    leader_epoch: int = -1
+    metadata: str | None = None
+    topic_id: bytes = ZERO_UUID
+
+    def value(self, now: Instant, retention_ms: int = -1) -> OffsetCommitValue:
+        """The offset as its record keeps it. With a retention time of its own it has neither epoch
+        nor topic id."""
+        expires = retention_ms >= 0
+        return OffsetCommitValue(
+            offset=self.offset,
+            leader_epoch=-1 if expires else self.leader_epoch,
+            metadata=self.metadata or "",
+            commit_timestamp=now,
+            expire_timestamp=now + retention_ms if expires else -1,
+            topic_id=ZERO_UUID if expires else self.topic_id,
+        )
+
+
+def check_commit(group: ClassicGroup | None, claim: Claim, version: int) -> ErrorCode:
+    """Whether an OffsetCommit is accepted (G1). Without a group only nobody may commit: a group
+    without members begins."""
+    if group is None:
+        if claim.generation < 0:
+            return ErrorCode.NONE
+        if version >= GROUP_NOT_FOUND_VERSION:
+            return ErrorCode.GROUP_ID_NOT_FOUND
+        return ErrorCode.ILLEGAL_GENERATION
+    if claim.generation < 0 and group.state is State.EMPTY:
+        return ErrorCode.NONE
+    if not claim.is_member:
+        if group.state is not State.EMPTY:
+            return ErrorCode.UNKNOWN_MEMBER_ID
+    else:
+        error = group.check_generation(claim.member_id, claim.instance_id, claim.generation)
+        if error:
+            return error
+    if group.state is State.COMPLETING_REBALANCE:
+        # The partitions may be another's already; the member learns it from its sync.
+        return ErrorCode.REBALANCE_IN_PROGRESS
+    return ErrorCode.NONE
+
+
+def check_transactional_commit(group: ClassicGroup | None, claim: Claim) -> ErrorCode:
+    """Whether a TxnOffsetCommit is accepted: member and generation only, whatever the rebalance
+    does (KIP-447)."""
+    if group is None:
+        return ErrorCode.NONE if claim.generation < 0 else ErrorCode.ILLEGAL_GENERATION
+    if claim.generation < 0 and group.state is State.EMPTY:
+        return ErrorCode.NONE
+    if not claim.is_member:
+        return ErrorCode.NONE  # producers before KIP-447 are fenced by their transactional id only
+    return group.check_generation(claim.member_id, claim.instance_id, claim.generation)
+
+
+def check_offset_delete(group: ClassicGroup | None) -> ErrorCode:
+    """Whether offsets of this group may be deleted one by one (KIP-496)."""
+    if group is None:
+        return ErrorCode.GROUP_ID_NOT_FOUND
+    if group.state is State.EMPTY or group.protocol_type == CONSUMER_PROTOCOL:
+        return ErrorCode.NONE
+    return ErrorCode.NON_EMPTY_GROUP
+
+
+def is_expired(
+    group: ClassicGroup,
+    partition: TopicPartition,
+    value: OffsetCommitValue,
+    retention_ms: int,
+    now: Instant,
+) -> bool:
+    """Whether nobody has needed an offset for so long that it is forgotten (KIP-211)."""
+    if group.protocol_type is None:
+        base = value.commit_timestamp
+    elif group.state is State.EMPTY:
+        base = group.state_since if group.state_since >= 0 else value.commit_timestamp
+    elif group.state is State.STABLE and group.subscribed is not None:
+        if group.is_subscribed(partition.topic):
+            return False
+        base = value.commit_timestamp
+    else:
+        return False
+    if value.expire_timestamp != -1:
+        return now >= value.expire_timestamp
+    return now - base >= retention_ms

@@ -1,0 +1,154 @@
+"""OffsetFetch (9): a group's positions. An unknown group or partition has offset -1 and no error.
+
+From 2 on null topics mean all; 7 can demand that no transaction is undecided (KIP-447); from 8 on
+many groups at once (KIP-709); 9 names a member, which only consumer groups check (KIP-848); 10
+names topics by id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from flowstream.broker.coordination import replies_when_durable
+from flowstream.broker.cores import Cores
+from flowstream.broker.effects import Effect
+from flowstream.broker.events import Request
+from flowstream.broker.types import Instant, TopicPartition
+from flowstream.wire.error_codes import ErrorCode
+from flowstream.wire.messages.offset_fetch import (
+    OffsetFetchRequest,
+    OffsetFetchRequestGroup,
+    OffsetFetchResponse,
+    OffsetFetchResponseGroup,
+    OffsetFetchResponsePartition,
+    OffsetFetchResponsePartitions,
+    OffsetFetchResponseTopic,
+    OffsetFetchResponseTopics,
+)
+from flowstream.wire.schema import ZERO_UUID
+
+MANY_GROUPS = 8
+TOPIC_IDS = 10
+
+
+class Found(NamedTuple):
+    """A partition's committed position, or why it cannot be told."""
+
+    partition: int
+    offset: int = -1
+    leader_epoch: int = -1
+    metadata: str = ""
+    error: ErrorCode = ErrorCode.NONE
+
+
+def handle(request: Request[OffsetFetchRequest], cores: Cores, now: Instant) -> list[Effect]:
+    """Answer what is durable."""
+    body = request.body
+    stable = body.require_stable
+    if request.to.version >= MANY_GROUPS:
+        by_id = request.to.version >= TOPIC_IDS
+        groups = tuple(_group(cores, each, stable, by_id) for each in body.groups)
+        answer = OffsetFetchResponse(groups=groups)
+    else:
+        if body.topics is None:
+            asked = _all(cores, body.group_id)
+        else:
+            asked = {each.name: each.partition_indexes for each in body.topics}
+        topics = tuple(
+            OffsetFetchResponseTopic(
+                name=topic,
+                partitions=tuple(
+                    OffsetFetchResponsePartition(
+                        partition_index=found.partition,
+                        committed_offset=found.offset,
+                        committed_leader_epoch=found.leader_epoch,
+                        metadata=found.metadata,
+                        error_code=found.error,
+                    )
+                    for found in _find(cores, body.group_id, topic, partitions, stable)
+                ),
+            )
+            for topic, partitions in asked.items()
+        )
+        answer = OffsetFetchResponse(topics=topics)
+    return replies_when_durable([(request.to, answer)])
+
+
+def _group(
+    cores: Cores, asked: OffsetFetchRequestGroup, stable: bool, by_id: bool
+) -> OffsetFetchResponseGroup:
+    group = asked.group_id
+    topics = []
+    if asked.topics is None:
+        for name, partitions in _all(cores, group).items():
+            topic_id = _id_of(cores, name)
+            if not by_id or topic_id != ZERO_UUID:
+                found = _find(cores, group, name, partitions, stable)
+                topics.append(_answer(name, topic_id, found))
+    else:
+        for each in asked.topics:
+            topic = cores.image.topics_by_id.get(each.topic_id) if by_id else None
+            if by_id and topic is None:
+                unknown = (
+                    Found(p, error=ErrorCode.UNKNOWN_TOPIC_ID) for p in each.partition_indexes
+                )
+                topics.append(_answer("", each.topic_id, unknown))
+                continue
+            name = each.name if topic is None else topic.name
+            found = _find(cores, group, name, each.partition_indexes, stable)
+            topics.append(_answer(name, each.topic_id, found))
+    return OffsetFetchResponseGroup(group_id=group, topics=tuple(topics))
+
+
+def _answer(name: str, topic_id: bytes, partitions: Iterable[Found]) -> OffsetFetchResponseTopics:
+    return OffsetFetchResponseTopics(
+        name=name,
+        topic_id=topic_id,
+        partitions=tuple(
+            OffsetFetchResponsePartitions(
+                partition_index=found.partition,
+                committed_offset=found.offset,
+                committed_leader_epoch=found.leader_epoch,
+                metadata=found.metadata,
+                error_code=found.error,
+            )
+            for found in partitions
+        ),
+    )
+
+
+def _all(cores: Cores, group: str) -> dict[str, tuple[int, ...]]:
+    """Every partition that the group has an offset in, by topic."""
+    asked: dict[str, tuple[int, ...]] = {}
+    for topic, partition in cores.groups.offsets.of(group):
+        asked[topic] = (*asked.get(topic, ()), partition)
+    return asked
+
+
+def _find(
+    cores: Cores, group: str, topic: str, partitions: Iterable[int], stable: bool
+) -> list[Found]:
+    offsets = cores.groups.offsets
+    topic_id = _id_of(cores, topic)
+    found = []
+    for partition in partitions:
+        name = TopicPartition(topic, partition)
+        value = offsets.find(group, name)
+        if stable and offsets.is_unstable(group, name):
+            found.append(Found(partition, error=ErrorCode.UNSTABLE_OFFSET_COMMIT))
+        elif value is None or _is_of_another(value.topic_id, topic_id):
+            found.append(Found(partition))
+        else:
+            found.append(Found(partition, value.offset, value.leader_epoch, value.metadata))
+    return found
+
+
+def _is_of_another(committed: bytes, present: bytes) -> bool:
+    """The offset was committed for a topic of the same name that has been deleted since."""
+    return ZERO_UUID not in (committed, present) and committed != present
+
+
+def _id_of(cores: Cores, topic: str) -> bytes:
+    known = cores.image.topics.get(topic)
+    return ZERO_UUID if known is None else known.topic_id
