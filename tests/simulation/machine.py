@@ -20,6 +20,7 @@ from flowstream.broker.types import ConnectionId, Instant, ReplyTo
 from flowstream.errors import WireError
 from flowstream.wire.frame import decode_request
 from tests.simulation.boot import boot
+from tests.simulation.readers import stated
 from tests.simulation.world import World
 
 
@@ -93,6 +94,7 @@ class Machine:
             if isinstance(effect, Write):
                 self._perform(effect.operations)
             elif isinstance(effect, Reply):
+                self.world.history.extend(stated(effect.to, effect.body))
                 self.world.reply(effect.to, effect.body)
             elif isinstance(effect, Close):
                 self.world.failures.append(f"X4: a legal client was cut off: {effect.reason}")

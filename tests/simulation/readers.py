@@ -4,10 +4,11 @@ everything.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from flowstream.broker.types import ReplyTo
 from flowstream.wire.batch import decode_records, iter_batches
 from flowstream.wire.error_codes import ErrorCode
 from flowstream.wire.messages.fetch import FetchPartition, FetchRequest, FetchTopic
@@ -39,6 +40,20 @@ from tests.simulation.world import Actor, Call, World
 
 FETCH, OFFSET_COMMIT, OFFSET_FETCH, JOIN, HEARTBEAT, LEAVE, SYNC = 1, 8, 9, 11, 12, 13, 14
 Steps = Generator[Call | int, Any, Any]
+
+
+def stated(to: ReplyTo, body: Any) -> Iterator[Watermarks]:
+    """The watermarks that a fetch answer states, in the order of answering: answers overtake each
+    other later.
+    """
+    if to.api_key != FETCH:
+        return
+    for topic in body.responses:
+        for data in topic.partitions:
+            if data.error_code == 0:
+                where = Partition(topic.topic, data.partition_index)
+                high = data.high_watermark
+                yield Watermarks(where, data.log_start_offset, data.last_stable_offset, high, high)
 
 
 @dataclass(slots=True)
@@ -104,14 +119,6 @@ class Reader:
 
     def _take(self, data: Any) -> None:
         self.end = (data.last_stable_offset, data.high_watermark)
-        mark = Watermarks(
-            self.where,
-            data.log_start_offset,
-            data.last_stable_offset,
-            data.high_watermark,
-            data.high_watermark,
-        )
-        self.world.history.append(mark)
         aborted = sorted((a.first_offset, a.producer_id) for a in data.aborted_transactions or ())
         taken: list[tuple[int, str]] = []
         view = memoryview(data.records or b"")
