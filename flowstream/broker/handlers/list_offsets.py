@@ -78,7 +78,7 @@ def _look_up(
         partition_index=asked.partition_index,
         timestamp=timestamp,
         offset=offset,
-        leader_epoch=log.leader_epoch if offset >= 0 else -1,
+        leader_epoch=log.leader_epoch if offset >= 0 and request.to.version >= 4 else -1,
     )
 
 
