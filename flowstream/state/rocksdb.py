@@ -58,7 +58,8 @@ class RocksStore:
         self.identity = identity
         self._options = _options()
         self._write_options = WriteOptions()
-        self._write_options.disable_wal(True)
+        # A property, whatever rocksdict's stub says.
+        self._write_options.disable_wal = True  # type: ignore[method-assign,assignment]
         self._changelog_offset = self._source_offset = self._written_ms = _NONE
         self._db: Rdict | None = None
         self._open()

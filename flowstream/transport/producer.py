@@ -88,27 +88,39 @@ class IdempotentProducer:
             queue.append(sending)
         return await sending.done
 
-    async def produce(self, batches: Mapping[TopicPartition, Sequence[PendingBatch]]) -> None:
+    async def produce(
+        self, batches: Mapping[TopicPartition, Sequence[PendingBatch]]
+    ) -> dict[TopicPartition, int]:
         """Ship batches of a RecordBuffer that is not transactional; returns when every one is
-        acknowledged, else raises SendFailed: then some may be stored and some not.
+        acknowledged, with the offset behind the last record of each partition (where it is
+        known), else raises SendFailed: then some may be stored and some not.
         """
         outcomes = await asyncio.gather(
             *(self._produce_partition(tp, found) for tp, found in batches.items()),
             return_exceptions=True,
         )
-        for outcome in outcomes:
+        ends: dict[TopicPartition, int] = {}
+        for tp, outcome in zip(batches, outcomes, strict=True):
             if isinstance(outcome, BaseException):
                 raise outcome
+            if outcome is not None:
+                ends[tp] = outcome
+        return ends
 
     async def close(self) -> None:
         """Wait for what was sent."""
         while self._tasks:
             await asyncio.wait(self._tasks)
 
-    async def _produce_partition(self, tp: TopicPartition, found: Sequence[PendingBatch]) -> None:
+    async def _produce_partition(
+        self, tp: TopicPartition, found: Sequence[PendingBatch]
+    ) -> int | None:
+        end: int | None = None
         async with self._lock(tp):
             for batch in found:
-                await self._ship(batch)
+                offset = await self._ship(batch)
+                end = offset + batch.records if offset >= 0 else None
+        return end
 
     async def _drain(self, tp: TopicPartition) -> None:
         """Send what is queued for a partition, batch after batch, until nothing is left."""
