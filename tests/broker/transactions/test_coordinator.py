@@ -1,0 +1,411 @@
+"""The transaction coordinator's decisions, told as stories; ids of INVARIANTS in the names."""
+
+from __future__ import annotations
+
+import pytest
+
+from flowstream.broker.config import BrokerConfig
+from flowstream.broker.transactions.coordinator import Owner, TransactionCoordinator, Verdict
+from flowstream.broker.transactions.markers import Marker, markers_of
+from flowstream.broker.transactions.producer_ids import ProducerIds
+from flowstream.broker.transactions.records import Transaction, TransactionRecord
+from flowstream.broker.transactions.states import (
+    COMPLETE_ABORT,
+    COMPLETE_COMMIT,
+    EMPTY,
+    ONGOING,
+    PREPARE_ABORT,
+    PREPARE_COMMIT,
+    TransactionState,
+)
+from flowstream.broker.transactions.transitions import MAX_EPOCH, V2
+from flowstream.broker.types import Instant, TopicPartition
+from flowstream.wire.error_codes import ErrorCode
+
+A, B = TopicPartition("a", 0), TopicPartition("b", 1)
+OFFSETS = TopicPartition("__consumer_offsets", 2)
+V1 = 0
+
+
+class Story:
+    """One transactional id, `t`, whose decisions are applied at once."""
+
+    def __init__(self, epoch: int | None = None, **settings: str) -> None:
+        self.now = Instant(1_000)
+        names = {key.replace("_", "."): value for key, value in settings.items()}
+        self.core = TransactionCoordinator(BrokerConfig.of(names))
+        self.core.producer_ids.add(range(500, 600))
+        if epoch is not None:
+            state = Transaction(499, epoch, 60_000, EMPTY, self.now)
+            self.core.apply(TransactionRecord("t", state))
+
+    @property
+    def transaction(self) -> Transaction:
+        return self.core.transactions["t"]
+
+    @property
+    def owner(self) -> Owner:
+        return Owner(self.transaction.producer_id, self.transaction.producer_epoch)
+
+    def take(self, verdict: Verdict) -> Verdict:
+        if verdict.record is not None:
+            self.core.apply(verdict.record)
+        return verdict
+
+    def init(self, expected: Owner | None = None, timeout_ms: int = 60_000) -> Verdict:
+        return self.take(self.core.init_producer_id("t", timeout_ms, expected, self.now))
+
+    def add(self, owner: Owner, *partitions: TopicPartition, version: int = V2) -> ErrorCode:
+        verdict = self.core.add_partitions("t", owner, partitions, version, self.now)
+        return self.take(verdict).error
+
+    def end(self, owner: Owner, *, commit: bool = True, version: int = V2) -> Verdict:
+        verdict = self.core.end("t", owner, commit=commit, client_version=version, now=self.now)
+        return self.take(verdict)
+
+    def complete(self) -> None:
+        self.core.apply(self.core.complete("t", self.now))
+
+    def begun(self, version: int = V2) -> Owner:
+        owner = self.init().owner
+        assert self.add(owner, A, version=version) is ErrorCode.NONE
+        return owner
+
+
+def test_a_new_transactional_id_gets_a_new_producer_id_and_epoch_0() -> None:
+    story = Story()
+    assert story.init().owner == Owner(500, 0)
+    assert story.transaction.state is EMPTY
+    assert story.init().owner == Owner(500, 1)
+
+
+@pytest.mark.parametrize("timeout_ms", [0, -1, 900_001])
+def test_timeouts_out_of_bounds_are_refused(timeout_ms: int) -> None:
+    assert Story().init(timeout_ms=timeout_ms).error is ErrorCode.INVALID_TRANSACTION_TIMEOUT
+
+
+def test_an_empty_transactional_id_is_refused_everywhere() -> None:
+    core, now = Story().core, Instant(0)
+    owner = Owner(1, 1)
+    assert core.init_producer_id("", 1, None, now).error is ErrorCode.INVALID_REQUEST
+    assert core.add_partitions("", owner, (A,), V2, now).error is ErrorCode.INVALID_REQUEST
+    verdict = core.end("", owner, commit=True, client_version=V2, now=now)
+    assert verdict.error is ErrorCode.INVALID_REQUEST
+
+
+@pytest.mark.parametrize("version", [V1, V2])
+def test_T9_a_commit_names_every_partition_and_the_offsets_of_the_group(version: int) -> None:
+    story = Story()
+    owner = story.begun(version)
+    story.add(owner, B, OFFSETS, version=version)
+    story.end(owner, version=version)
+    assert story.transaction.state is PREPARE_COMMIT
+    epoch = owner.producer_epoch + (version == V2)
+    assert markers_of(story.transaction) == (
+        Marker(500, epoch, 0, True, A),
+        Marker(500, epoch, 0, True, B),
+        Marker(500, epoch, 0, True, OFFSETS),
+    )
+    story.complete()
+    assert story.transaction.state is COMPLETE_COMMIT
+    assert story.transaction.partitions == {}
+
+
+def test_an_abort_writes_abort_markers() -> None:
+    story = Story()
+    story.end(story.begun(), commit=False)
+    assert [marker.commit for marker in markers_of(story.transaction)] == [False]
+    story.complete()
+    assert story.transaction.state is COMPLETE_ABORT
+
+
+def test_adding_known_partitions_again_writes_nothing() -> None:
+    story = Story()
+    owner = story.begun()
+    assert story.core.add_partitions("t", owner, (A,), V2, story.now) == Verdict()
+
+
+def test_T1_only_the_owner_of_an_open_transaction_writes_and_only_where_it_joined() -> None:
+    story = Story()
+    verify = story.core.verify
+    assert verify("t", Owner(500, 0), A) is ErrorCode.INVALID_PRODUCER_ID_MAPPING
+    owner = story.init().owner
+    assert verify("t", owner, A) is ErrorCode.TRANSACTION_ABORTABLE
+    story.add(owner, A)
+    assert verify("t", owner, A) is ErrorCode.NONE
+    assert verify("t", owner, B) is ErrorCode.TRANSACTION_ABORTABLE
+    assert verify("t", Owner(501, 0), A) is ErrorCode.INVALID_PRODUCER_ID_MAPPING
+    assert verify("t", Owner(500, 1), A) is ErrorCode.PRODUCER_FENCED
+    story.end(owner)
+    assert verify("t", story.owner, A) is ErrorCode.CONCURRENT_TRANSACTIONS
+    story.complete()
+    assert verify("t", owner, A) is ErrorCode.PRODUCER_FENCED
+    assert verify("t", story.owner, A) is ErrorCode.TRANSACTION_ABORTABLE
+
+
+def test_T1_a_late_write_of_an_ended_v1_transaction_is_refused_too() -> None:
+    story = Story()
+    owner = story.begun(V1)
+    story.end(owner, version=V1)
+    story.complete()
+    assert story.core.verify("t", owner, A) is ErrorCode.TRANSACTION_ABORTABLE
+
+
+def test_T2_v2_a_repeated_end_gets_the_same_answer() -> None:
+    story = Story()
+    owner = story.begun()
+    first = story.end(owner)
+    assert first.owner == Owner(500, 1)
+    assert story.end(owner).error is ErrorCode.CONCURRENT_TRANSACTIONS
+    story.complete()
+    again = story.end(owner)
+    assert (again.error, again.record, again.owner) == (ErrorCode.NONE, None, first.owner)
+
+
+def test_T2_v2_a_delayed_end_cannot_touch_the_next_transaction() -> None:
+    story = Story()
+    old = story.begun()
+    new = story.end(old).owner
+    story.complete()
+    story.add(new, B)
+    for commit in (True, False):
+        assert story.end(old, commit=commit).error is ErrorCode.PRODUCER_FENCED
+    assert story.transaction.state is ONGOING
+
+
+def test_T2_v2_a_repeat_with_the_other_outcome_is_refused() -> None:
+    story = Story()
+    owner = story.begun()
+    story.end(owner)
+    assert story.end(owner, commit=False).error is ErrorCode.INVALID_TXN_STATE
+    story.complete()
+    assert story.end(owner, commit=False).error is ErrorCode.INVALID_TXN_STATE
+    assert story.transaction.state is COMPLETE_COMMIT
+
+
+def test_T2_v1_a_repeated_end_gets_the_same_answer() -> None:
+    story = Story()
+    owner = story.begun(V1)
+    story.end(owner, version=V1)
+    assert story.end(owner, version=V1).error is ErrorCode.CONCURRENT_TRANSACTIONS
+    story.complete()
+    again = story.end(owner, version=V1)
+    assert (again.error, again.record) == (ErrorCode.NONE, None)
+    refused = story.end(owner, commit=False, version=V1)
+    assert refused.error is ErrorCode.INVALID_TXN_STATE
+
+
+def test_v1_keeps_the_epoch_and_cannot_end_nothing() -> None:
+    story = Story()
+    owner = story.init().owner
+    for commit in (True, False):
+        verdict = story.end(owner, commit=commit, version=V1)
+        assert verdict.error is ErrorCode.INVALID_TXN_STATE
+    story.add(owner, A, version=V1)
+    story.end(owner, version=V1)
+    story.complete()
+    assert story.owner == owner
+
+
+@pytest.mark.parametrize("before", [EMPTY, COMPLETE_COMMIT, COMPLETE_ABORT])
+def test_v2_may_abort_nothing_but_not_commit_nothing(before: TransactionState) -> None:
+    story = Story()
+    owner = story.init().owner
+    if before is not EMPTY:
+        story.add(owner, A)
+        story.end(owner, commit=before is COMPLETE_COMMIT)
+        story.complete()
+    owner = story.owner
+    assert story.end(owner).error is ErrorCode.INVALID_TXN_STATE
+    aborted = story.end(owner, commit=False)
+    assert story.transaction.state is PREPARE_ABORT
+    assert markers_of(story.transaction) == ()
+    assert story.transaction.start == story.now
+    story.complete()
+    assert story.owner == aborted.owner == Owner(500, owner.producer_epoch + 1)
+
+
+def test_ending_what_nobody_knows() -> None:
+    story = Story()
+    assert story.end(Owner(1, 0)).error is ErrorCode.INVALID_PRODUCER_ID_MAPPING
+    owner = story.begun()
+    assert story.end(Owner(77, 0)).error is ErrorCode.INVALID_PRODUCER_ID_MAPPING
+    higher = Owner(owner.producer_id, owner.producer_epoch + 1)
+    assert story.end(higher).error is ErrorCode.PRODUCER_FENCED
+
+
+def test_T7_while_the_outcome_is_carried_out_nothing_else_happens() -> None:
+    story = Story()
+    owner = story.begun()
+    story.end(owner)
+    assert story.core.prepared() == ["t"]
+    assert story.init().error is ErrorCode.CONCURRENT_TRANSACTIONS
+    assert story.add(story.owner, B) is ErrorCode.CONCURRENT_TRANSACTIONS
+    story.now = Instant(story.now + 10**9)
+    assert story.core.overdue(story.now) == []
+    assert story.core.expired(story.now) == []
+
+
+def test_T11_a_new_owner_fences_the_old_one_and_aborts_its_transaction() -> None:
+    story = Story()
+    old = story.begun()
+    verdict = story.init()
+    assert verdict.record is not None
+    assert story.transaction.state is PREPARE_ABORT
+    assert story.add(old, B) is ErrorCode.PRODUCER_FENCED
+    story.complete()
+    new = story.init().owner
+    assert new == Owner(500, 2)
+    assert story.end(old).error is ErrorCode.PRODUCER_FENCED
+    assert story.add(new, B) is ErrorCode.NONE
+
+
+def test_T4_T10_a_transaction_that_takes_too_long_is_aborted_with_a_new_epoch() -> None:
+    story = Story(transaction_remove_expired_transaction_cleanup_interval_ms="900000000")
+    owner = story.begun(V1)
+    story.core.expired(story.now)
+    assert story.core.deadline() == story.now + 60_000
+    story.now = Instant(story.now + 59_999)
+    assert story.core.overdue(story.now) == []
+    story.now = Instant(story.now + 1)
+    assert story.core.overdue(story.now) == ["t"]
+    assert story.core.overdue(story.now) == []
+    record = story.core.abort_overdue("t", story.now)
+    assert record is not None
+    story.core.apply(record)
+    assert story.transaction.state is PREPARE_ABORT
+    assert story.end(owner, version=V1).error is ErrorCode.PRODUCER_FENCED
+    story.complete()
+    for version in (V1, V2):
+        assert story.end(owner, version=version).error is not ErrorCode.NONE or version == V2
+    assert story.add(owner, B, version=V1) is ErrorCode.PRODUCER_FENCED
+    assert story.owner == Owner(500, 1)
+    assert story.core.abort_overdue("t", story.now) is None
+
+
+def test_T10_each_transaction_has_its_own_time() -> None:
+    story = Story()
+    owner = story.begun()
+    story.now = Instant(story.now + 50_000)
+    owner = story.end(owner).owner
+    story.complete()
+    story.add(owner, A)
+    story.now = Instant(story.now + 20_000)
+    assert story.core.overdue(story.now) == []
+    story.now = Instant(story.now + 40_000)
+    assert story.core.overdue(story.now) == ["t"]
+
+
+def test_KIP360_a_producer_that_recovers_keeps_its_id() -> None:
+    story = Story()
+    owner = story.init().owner
+    recovered = story.init(expected=owner)
+    assert recovered.owner == Owner(500, 1)
+    # The answer was lost: the same call again gives the same answer.
+    assert story.init(expected=owner).owner == Owner(500, 1)
+    # Somebody else took over: fenced.
+    story.init()
+    assert story.init(expected=owner).error is ErrorCode.PRODUCER_FENCED
+    assert story.init(expected=Owner(77, 0)).error is ErrorCode.PRODUCER_FENCED
+
+
+def test_KIP360_a_forgotten_producer_may_recover() -> None:
+    assert Story().init(expected=Owner(77, 5)).owner == Owner(500, 0)
+
+
+def test_v1_epochs_used_up_give_a_new_producer_id() -> None:
+    story = Story(epoch=MAX_EPOCH - 1)
+    old = story.owner
+    assert story.init().owner == Owner(500, 0)
+    assert story.init(expected=old).error is ErrorCode.PRODUCER_FENCED
+    assert "t" not in [story.core.by_producer_id.get(499)]
+
+
+def test_KIP360_a_retry_across_the_id_change_is_recognised() -> None:
+    story = Story(epoch=MAX_EPOCH - 1)
+    old = story.owner
+    assert story.init(expected=old).owner == Owner(500, 0)
+    assert story.init(expected=old).owner == Owner(500, 0)
+
+
+def test_v2_epochs_used_up_at_the_end_of_a_transaction_give_a_new_producer_id() -> None:
+    story = Story(epoch=MAX_EPOCH - 1)
+    old = story.owner
+    story.add(old, A)
+    ended = story.end(old)
+    assert ended.owner == Owner(500, 0)
+    (marker,) = markers_of(story.transaction)
+    assert (marker.producer_id, marker.producer_epoch) == (499, MAX_EPOCH)
+    assert story.end(old).error is ErrorCode.CONCURRENT_TRANSACTIONS
+    story.complete()
+    assert story.owner == Owner(500, 0)
+    # T2 across the change: a repeat gets the same answer, the other outcome none.
+    again = story.end(old)
+    assert (again.error, again.record, again.owner) == (ErrorCode.NONE, None, Owner(500, 0))
+    assert story.end(old, commit=False).error is ErrorCode.INVALID_TXN_STATE
+    assert story.add(old, A) is ErrorCode.INVALID_PRODUCER_ID_MAPPING
+
+
+def test_a_fence_at_the_last_epoch_gives_a_new_producer_id() -> None:
+    story = Story(epoch=MAX_EPOCH - 1)
+    story.add(story.owner, A, version=V1)
+    story.init()
+    assert story.transaction.producer_epoch == MAX_EPOCH
+    story.complete()
+    assert story.owner == Owner(500, 0)
+    assert story.init().owner == Owner(500, 1)
+
+
+def test_idle_transactional_ids_are_forgotten_after_a_week() -> None:
+    story = Story()
+    story.init()
+    assert story.core.expired(story.now) == []
+    story.now = Instant(story.now + 7 * 86_400_000 - 1)
+    assert story.core.expired(story.now) == []
+    story.now = Instant(story.now + 3_600_000)
+    (record,) = story.core.expired(story.now)
+    story.core.apply(record)
+    assert story.core.transactions == {}
+    assert story.core.by_producer_id == {}
+    assert story.core.deadline() is None
+
+
+def test_an_open_transaction_never_expires() -> None:
+    story = Story(transaction_max_timeout_ms=str(2**31 - 1))
+    owner = story.init(timeout_ms=2**31 - 1).owner
+    story.add(owner, A)
+    story.now = Instant(story.now + 8 * 86_400_000)
+    assert story.core.expired(story.now) == []
+
+
+def test_T12_ids_come_from_durable_blocks_and_none_comes_twice() -> None:
+    ids = ProducerIds()
+    assert ids.empty
+    ids.add(range(3, 5))
+    ids.add(range(7, 8))
+    assert [ids.take(), ids.take(), ids.take()] == [3, 4, 7]
+    assert ids.empty
+    with pytest.raises(AssertionError):
+        ids.add(range(7, 9))
+
+
+def test_T12_a_decision_that_needs_an_id_says_so() -> None:
+    story = Story(epoch=3)
+    assert not story.core.lacks_producer_id("new")
+    while not story.core.producer_ids.empty:
+        story.core.producer_ids.take()
+    assert story.core.lacks_producer_id("new")
+    assert not story.core.lacks_producer_id("t")
+
+
+def test_unknown_data_joins_the_transaction_it_can_still_belong_to() -> None:
+    story = Story()
+    owner = story.init().owner
+    record = story.core.adopt(owner, A, story.now)
+    assert record is not None
+    story.core.apply(record)
+    assert story.core.verify("t", owner, A) is ErrorCode.NONE
+    assert story.core.adopt(Owner(77, 0), A, story.now) is None
+    assert story.core.adopt(Owner(500, 9), A, story.now) is None
+    story.end(owner)
+    assert story.core.adopt(story.owner, B, story.now) is None
