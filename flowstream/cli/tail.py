@@ -49,12 +49,11 @@ def command(
             tps = await partitions(cluster, topic, partition)
             admin = Admin(cluster)
             ends = await admin.end_offsets(tps, committed=not uncommitted)
+            starts = await admin.beginning_offsets(tps)
             if start == "latest":
-                starts: Mapping[TopicPartition, int] = ends
-            elif start == "earliest":
-                starts = await admin.beginning_offsets(tps)
-            else:
-                starts = dict.fromkeys(tps, int(start))
+                starts = ends
+            elif start != "earliest":
+                starts = {tp: min(max(int(start), starts[tp]), ends[tp]) for tp in tps}
             readers = {
                 tp: PartitionReader(cluster, tp, starts[tp], committed_only=not uncommitted)
                 for tp in tps
