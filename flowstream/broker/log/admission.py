@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from crc32c import crc32c
+
 from flowstream.broker.log.config import LogConfig
 from flowstream.broker.types import Instant
 from flowstream.errors import WireError
@@ -21,9 +23,18 @@ from flowstream.wire.batch import (
     encode_batch,
     read_header,
 )
-from flowstream.wire.batch_header import CODEC_MASK, CONTROL, DELETE_HORIZON, LOG_APPEND_TIME, MAGIC
+from flowstream.wire.batch_header import (
+    CODEC_MASK,
+    CONTROL,
+    DELETE_HORIZON,
+    LOG_APPEND_TIME,
+    MAGIC,
+    TRANSACTIONAL,
+)
 from flowstream.wire.error_codes import ErrorCode
 
+CRC_FROM = 21
+"""The CRC covers a batch from its attributes on."""
 _ZSTD = 4
 _NOT_FROM_CLIENTS = CONTROL | LOG_APPEND_TIME | DELETE_HORIZON
 
@@ -53,9 +64,11 @@ def check_client_batch(
         return _wrong_shape(header, size)
     if size > config.max_message_bytes or size > config.segment_bytes:
         return _too_large(size, config)
-    if not check_crc(batch, header):
+    if crc32c(batch[CRC_FROM:]) != header.crc:
         return Refused(ErrorCode.CORRUPT_MESSAGE, "the CRC does not match the batch")
-    refused = _check_header(header) or _check_timestamps(header, config, now)
+    refused = _check_header(header)
+    if refused is None and not config.log_append_time:
+        refused = _check_timestamps(header, config, now)
     if refused is not None:
         return refused
     if config.compact or config.codec is not None:
@@ -119,14 +132,12 @@ def _check_header(header: BatchHeader) -> Refused | None:
     if header.producer_id >= 0:
         if header.base_sequence < 0 or header.producer_epoch < 0:
             return Refused(ErrorCode.INVALID_RECORD, "a producer id without epoch and sequence")
-    elif header.is_transactional:
+    elif attributes & TRANSACTIONAL:
         return Refused(ErrorCode.INVALID_RECORD, "a transactional batch without a producer id")
     return None
 
 
 def _check_timestamps(header: BatchHeader, config: LogConfig, now: Instant) -> Refused | None:
-    if config.log_append_time:
-        return None
     if header.max_timestamp - now > config.timestamp_after_max_ms:
         return Refused(
             ErrorCode.INVALID_TIMESTAMP, f"timestamp {header.max_timestamp} is too far ahead"

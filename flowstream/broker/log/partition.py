@@ -8,18 +8,20 @@ and recovery have files of their own beside this one.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from flowstream.broker.doors import Append, MakeDirectory, Operation, Replace, Storage
 from flowstream.broker.effects import Advance, Effect, Write
-from flowstream.broker.log import names, reading, retention, rolling
+from flowstream.broker.log import names, reading, retention
 from flowstream.broker.log.aborted import Aborted
 from flowstream.broker.log.admission import Refused, check_client_batch, check_whole_batches
 from flowstream.broker.log.checkpoints import encode_partition_metadata
 from flowstream.broker.log.config import LogConfig
 from flowstream.broker.log.producers import Batch, Wrong
 from flowstream.broker.log.reading import Read, TimestampOffset
+from flowstream.broker.log.rolling import close_clean, must_roll, roll, segments_from
 from flowstream.broker.log.segment import Segment
 from flowstream.broker.log.state import LogState
 from flowstream.broker.types import Instant, TopicPartition
@@ -29,20 +31,29 @@ from flowstream.wire.batch import (
     decode_records,
     encode_batch,
     encode_control_batch,
-    patch,
     read_header,
     restamp,
 )
+from flowstream.wire.batch_header import CONTROL, LENGTH_OVERHEAD
 
 __all__ = ["Accepted", "Appended", "Duplicate", "PartitionLog", "Read", "Refused", "create_log"]
 
 
+_PLACE = struct.Struct(">qii")
+"""Base offset, length, leader epoch: the first and the last are the broker's, outside the CRC."""
+
+
 @dataclass(slots=True)
 class Accepted:
-    """Batches that may be appended in this turn; `keep_offsets`: a leader gave them theirs."""
+    """Batches that may be appended in this turn; `keep_offsets`: a leader gave them theirs.
+
+    `span` is their number of offsets less one, `max_timestamp` the largest of all.
+    """
 
     batches: memoryview
     headers: Sequence[tuple[int, BatchHeader]]
+    span: int
+    max_timestamp: int
     keep_offsets: bool = False
 
 
@@ -92,30 +103,23 @@ class PartitionLog(LogState):
             headers = check_whole_batches(batches)
             if isinstance(headers, Refused):
                 return headers
-            return Accepted(batches, headers, keep_offsets=origin == "replica")
+            return _accepted(batches, headers, keep_offsets=origin == "replica")
         checked = check_client_batch(batches, self.config, now)
         if isinstance(checked, Refused):
             return checked
         header, batches = checked
         if header.producer_id >= 0:
-            found = self.producers.check(
-                header.producer_id,
-                header.producer_epoch,
-                header.base_sequence,
-                header.last_offset_delta,
-                header.is_transactional,
-                transaction_ok,
-                strict_sequence,
-            )
+            found = self.producers.check(header, transaction_ok, strict_sequence)
             if found is not None:
                 return self._answer(found)
-        return Accepted(batches, ((0, header),))
+        return Accepted(batches, ((0, header),), header.last_offset_delta, header.max_timestamp)
 
     def _answer(self, found: Batch | Wrong) -> Duplicate | Refused:
         if isinstance(found, Wrong):
             return Refused(found.error, found.message)
-        timestamp = found.timestamp if self.config.log_append_time else -1
-        return Duplicate(found.last_offset - found.span, found.last_offset, timestamp)
+        _, last_offset, span, timestamp = found
+        stamp = timestamp if self.config.log_append_time else -1
+        return Duplicate(last_offset - span, last_offset, stamp)
 
     def append(self, accepted: Accepted, now: Instant) -> Appended:
         """Give the batches their offsets, in place, and fold them in. They are written in this
@@ -126,62 +130,34 @@ class PartitionLog(LogState):
             batches = memoryview(bytearray(batches))
         if self.config.log_append_time:
             accepted = _restamped(accepted, batches, now)
-        operations = self._make_room(batches, accepted.headers, now)
+        size = len(batches)
         segment = self.segments[-1]
+        end = self.log_end + accepted.span
+        operations: list[Operation] = []
+        if must_roll(segment, self.config, size, accepted.max_timestamp, end, now):
+            operations = roll(self, now)
+            segment = self.segments[-1]
         base = first = self.log_end
-        interval = self.config.index_interval_bytes
         for position, header in accepted.headers:
             if accepted.keep_offsets:
                 base = header.base_offset
                 assert base >= self.log_end, f"{self.name}: {base} is below {self.log_end}"
                 operations += self.assign_epoch(header.leader_epoch, base)
             else:
-                patch(batches, base, self.leader_epoch, position)
+                _PLACE.pack_into(batches, position, base, header.batch_length, self.leader_epoch)
             last = base + header.last_offset_delta
-            segment.extend(last, header.max_timestamp, 12 + header.batch_length, interval)
+            segment.extend(last, header.max_timestamp, LENGTH_OVERHEAD + header.batch_length)
             if header.producer_id >= 0:
-                self._fold(segment, header, batches, position, base, now)
+                if header.attributes & CONTROL:
+                    batch = batches[position : position + header.size]
+                    self.fold_marker(segment, batch, header, base, now)
+                else:
+                    self.producers.append(header, base, now)
             self.log_end = base = last + 1
         operations.append(Append(segment.path, (batches,)))
         self.appended.append((base, segment, segment.size))
         stamp = now if self.config.log_append_time else -1
         return Appended(first, base - 1, stamp, [Write(operations), Advance(self, base)])
-
-    def _make_room(
-        self, batches: memoryview, headers: Sequence[tuple[int, BatchHeader]], now: Instant
-    ) -> list[Operation]:
-        """Roll when the batches do not fit the active segment; all of them go into one."""
-        delta, largest = 0, -1
-        for _, header in headers:
-            delta += header.last_offset_delta + 1
-            largest = max(largest, header.max_timestamp)
-        last = self.log_end + delta - 1
-        if rolling.must_roll(self.segments[-1], self.config, len(batches), largest, last, now):
-            return rolling.roll(self, now)
-        return []
-
-    def _fold(
-        self,
-        segment: Segment,
-        header: BatchHeader,
-        batches: memoryview,
-        position: int,
-        base: int,
-        now: Instant,
-    ) -> None:
-        if header.is_control:
-            self.fold_marker(segment, batches[position : position + header.size], header, base, now)
-            return
-        self.producers.append(
-            header.producer_id,
-            header.producer_epoch,
-            header.base_sequence,
-            base,
-            header.last_offset_delta,
-            header.max_timestamp,
-            header.is_transactional,
-            now,
-        )
 
     def fold_marker(
         self, segment: Segment, batch: memoryview, header: BatchHeader, offset: int, now: Instant
@@ -224,7 +200,7 @@ class PartitionLog(LogState):
             producer_epoch=epoch,
             transactional=producer is not None,
         )
-        return self.append(Accepted(memoryview(batch), ((0, read_header(batch)),)), now)
+        return self.append(_accepted(memoryview(batch), [(0, read_header(batch))]), now)
 
     def append_marker(
         self,
@@ -244,7 +220,7 @@ class PartitionLog(LogState):
             timestamp=now,
             leader_epoch=self.leader_epoch,
         )
-        return self.append(Accepted(memoryview(batch), ((0, read_header(batch)),)), now)
+        return self.append(_accepted(memoryview(batch), [(0, read_header(batch))]), now)
 
     def advance(self, offset: int) -> None:
         """Everything below `offset` is durable: the high watermark moves there."""
@@ -323,7 +299,7 @@ class PartitionLog(LogState):
         """What to sync before the recovery point may move to the log end, should the durability not
         do that anyway.
         """
-        return [s.path for s in rolling.segments_from(self, self.recovery_point)]
+        return [s.path for s in segments_from(self, self.recovery_point)]
 
     def flushed(self, offset: int) -> None:
         """Everything below `offset` was synced: recovery need not look below it."""
@@ -334,7 +310,7 @@ class PartitionLog(LogState):
         """Leave the directory so that the next start trusts it. The recovery point is the log end
         once these are performed.
         """
-        return rolling.close_clean(self)
+        return close_clean(self)
 
 
 def _restamped(accepted: Accepted, batches: memoryview, now: Instant) -> Accepted:
@@ -347,7 +323,15 @@ def _restamped(accepted: Accepted, batches: memoryview, now: Instant) -> Accepte
     for position, _ in accepted.headers:
         restamp(batches, now, position)
         headers.append((position, read_header(batches, position)))
-    return Accepted(batches, headers)
+    return _accepted(batches, headers)
+
+
+def _accepted(
+    batches: memoryview, headers: Sequence[tuple[int, BatchHeader]], *, keep_offsets: bool = False
+) -> Accepted:
+    span = sum(header.last_offset_delta + 1 for _, header in headers) - 1
+    largest = max(header.max_timestamp for _, header in headers)
+    return Accepted(batches, headers, span, largest, keep_offsets)
 
 
 def create_log(
@@ -355,7 +339,9 @@ def create_log(
 ) -> tuple[PartitionLog, list[Operation]]:
     """The empty log of a new partition, and what makes its directory."""
     directory = str(name)
-    log = PartitionLog(storage, name, topic_id, config, [Segment(storage, directory, 0, now)], now)
+    log = PartitionLog(
+        storage, name, topic_id, config, [Segment(storage, directory, 0, now, config)], now
+    )
     operations: list[Operation] = [
         MakeDirectory(directory),
         Replace(f"{directory}/{names.PARTITION_METADATA}", encode_partition_metadata(topic_id)),

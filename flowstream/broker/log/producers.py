@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from flowstream.broker.types import Instant
+from flowstream.wire.batch_header import TRANSACTIONAL, BatchHeader
 from flowstream.wire.error_codes import ErrorCode
 
 REMEMBERED_BATCHES = 5
@@ -25,18 +26,10 @@ NO_TRANSACTION = -1
 _SEQUENCES = 1 << 31
 
 
-class Batch(NamedTuple):
-    """One remembered batch of a producer. `span` is its number of offsets less one."""
-
-    last_sequence: int
-    last_offset: int
-    span: int
-    timestamp: int
-
-    @property
-    def first_sequence(self) -> int:
-        """Sequence of its first record."""
-        return (self.last_sequence - self.span) % _SEQUENCES
+Batch = tuple[int, int, int, int]
+"""A remembered batch: last sequence, last offset, number of offsets less one, largest timestamp. A
+plain tuple, because one is made per append.
+"""
 
 
 class Wrong(NamedTuple):
@@ -83,7 +76,7 @@ class Producer:
     def remember(self, batch: Batch) -> None:
         """`batch` is the newest one of the current epoch."""
         self.batches.append(batch)
-        last = batch.last_sequence
+        last = batch[0]
         self.next_sequence = NO_SEQUENCE if last < 0 else (last + 1) % _SEQUENCES
 
 
@@ -115,16 +108,7 @@ class Producers:
         producer = self.by_id.get(producer_id)
         return producer is not None and producer.epoch == epoch and producer_id in self.open
 
-    def check(
-        self,
-        producer_id: int,
-        epoch: int,
-        sequence: int,
-        span: int,
-        transactional: bool,
-        confirmed: bool,
-        strict: bool,
-    ) -> Batch | Wrong | None:
+    def check(self, header: BatchHeader, confirmed: bool, strict: bool) -> Batch | Wrong | None:
         """None to append; the remembered batch when this is a repetition of it (P1); otherwise why
         not.
 
@@ -132,6 +116,11 @@ class Producers:
         `strict`: the producer speaks protocol v2, whose first batch in a partition always has
         sequence 0 (KIP-890).
         """
+        producer_id, epoch, sequence = (
+            header.producer_id,
+            header.producer_epoch,
+            header.base_sequence,
+        )
         producer = self.by_id.get(producer_id)
         if producer is None:
             if strict and sequence != 0:
@@ -140,67 +129,50 @@ class Producers:
                     f"producer {producer_id} begins with sequence {sequence}",
                 )
         elif epoch == producer.epoch:
-            # An empty list: only markers are known, of this very epoch, or all its data was
-            # deleted.
+            # No batches: only markers of this very epoch are known, so that it begins with 0.
             if sequence != producer.next_sequence and (producer.batches or sequence != 0):
-                return self._repeated(producer, sequence, span)
+                return _repeated(producer, header)
         else:
             wrong = _check_new_epoch(producer, epoch, sequence)
             if wrong is not None:
                 return wrong
+        transactional = header.attributes & TRANSACTIONAL != 0
+        if not transactional and producer_id not in self.open:
+            return None
         return self._check_transaction(producer_id, epoch, transactional, confirmed)
-
-    def _repeated(self, producer: Producer, sequence: int, span: int) -> Batch | Wrong:
-        """The batch among the remembered ones that equals (sequence, span)."""
-        for batch in producer.batches:
-            if batch.span == span and batch.first_sequence == sequence:
-                return batch
-        expected = producer.next_sequence
-        return Wrong(
-            ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER,
-            f"producer {producer.producer_id} sent sequence {sequence}, not {max(expected, 0)}",
-        )
 
     def _check_transaction(
         self, producer_id: int, epoch: int, transactional: bool, confirmed: bool
     ) -> Wrong | None:
-        if transactional:
-            if confirmed or self.in_transaction(producer_id, epoch):
-                return None
-            return Wrong(
-                ErrorCode.INVALID_TXN_STATE,
-                f"the partition is in no open transaction of producer {producer_id}",
-            )
-        if producer_id in self.open:
+        if not transactional:
             return Wrong(
                 ErrorCode.INVALID_TXN_STATE,
                 f"producer {producer_id} has a transaction open and sent a batch outside it",
             )
-        return None
+        if confirmed or self.in_transaction(producer_id, epoch):
+            return None
+        return Wrong(
+            ErrorCode.INVALID_TXN_STATE,
+            f"the partition is in no open transaction of producer {producer_id}",
+        )
 
-    def append(
-        self,
-        producer_id: int,
-        epoch: int,
-        sequence: int,
-        base_offset: int,
-        span: int,
-        timestamp: int,
-        transactional: bool,
-        now: Instant,
-    ) -> None:
-        """Fold in an appended data batch. `timestamp` is the batch's largest."""
+    def append(self, header: BatchHeader, base_offset: int, now: Instant) -> None:
+        """Fold in a data batch that was appended at `base_offset`."""
+        producer_id, epoch = header.producer_id, header.producer_epoch
         producer = self.by_id.get(producer_id)
         if producer is None:
             producer = self.by_id[producer_id] = Producer(producer_id, epoch, now)
         elif producer.epoch != epoch:
             producer.take_epoch(epoch)
-        last = NO_SEQUENCE if sequence < 0 else (sequence + span) % _SEQUENCES
-        producer.batches.append(Batch(last, base_offset + span, span, timestamp))
-        producer.next_sequence = NO_SEQUENCE if last < 0 else (last + 1) % _SEQUENCES
+        span, timestamp = header.last_offset_delta, header.max_timestamp
+        last = header.base_sequence
+        if last >= 0:
+            last = (last + span) % _SEQUENCES
+            producer.next_sequence = (last + 1) % _SEQUENCES
+        producer.batches.append((last, base_offset + span, span, timestamp))
         producer.timestamp = timestamp
         producer.seen = now
-        if transactional and producer.first_offset < 0:
+        if header.attributes & TRANSACTIONAL and producer.first_offset < 0:
             producer.first_offset = base_offset
             self.open[producer_id] = base_offset
 
@@ -232,6 +204,20 @@ class Producers:
         gone = [p.producer_id for p in self if p.seen < before and p.first_offset < 0]
         for producer_id in gone:
             del self.by_id[producer_id]
+
+
+def _repeated(producer: Producer, header: BatchHeader) -> Batch | Wrong:
+    """The remembered batch that `header` repeats."""
+    for batch in producer.batches:
+        last_sequence, _, span, _ = batch
+        first = (last_sequence - span) % _SEQUENCES
+        if span == header.last_offset_delta and first == header.base_sequence:
+            return batch
+    return Wrong(
+        ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER,
+        f"producer {producer.producer_id} sent sequence {header.base_sequence},"
+        f" not {max(producer.next_sequence, 0)}",
+    )
 
 
 def _check_new_epoch(producer: Producer, epoch: int, sequence: int) -> Wrong | None:

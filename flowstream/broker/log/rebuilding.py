@@ -98,7 +98,7 @@ class Rebuilder:
             found[header.producer_id].append(_remembered(header))
         for pid, batches in found.items():
             producer = wanted[pid]
-            if batches and batches[-1].last_offset == producer.batches[-1].last_offset:
+            if batches and batches[-1][1] == producer.batches[-1][1]:
                 producer.batches = batches
 
     def _headers_before(self, offset: int) -> Iterator[BatchHeader]:
@@ -139,7 +139,6 @@ class Rebuilder:
                 header.last_offset,
                 header.max_timestamp,
                 header.size,
-                log.config.index_interval_bytes,
             )
             assert segment.size == position + header.size
             if header.leader_epoch >= 0:
@@ -156,7 +155,9 @@ class Rebuilder:
         return whole
 
     def _reset(self, segment: Segment) -> None:
-        fresh = Segment(segment.storage, segment.directory, segment.base_offset, self.now)
+        fresh = Segment(
+            segment.storage, segment.directory, segment.base_offset, self.now, self.log.config
+        )
         segment.index, segment.times = fresh.index, fresh.times
         segment.aborted = []
         segment.size = segment.indexed_at = segment.own_from = 0
@@ -211,16 +212,7 @@ class Rebuilder:
         if header.producer_id < 0:
             return
         if not header.is_control:
-            self.log.producers.append(
-                header.producer_id,
-                header.producer_epoch,
-                header.base_sequence,
-                header.base_offset,
-                header.last_offset_delta,
-                header.max_timestamp,
-                header.is_transactional,
-                self.now,
-            )
+            self.log.producers.append(header, header.base_offset, self.now)
             return
         aborted = list(segment.aborted) if known else []
         try:
@@ -234,7 +226,7 @@ class Rebuilder:
 
 
 def _remembered(header: BatchHeader) -> Batch:
-    return Batch(
+    return (
         header.last_sequence,
         header.last_offset,
         header.last_offset_delta,

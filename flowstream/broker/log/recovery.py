@@ -59,7 +59,7 @@ def open_log(
     directory = str(name)
     operations: list[Operation] = _tidy(storage, directory)
     operations += _identify(storage, directory, topic_id)
-    segments = _find_segments(storage, directory, log_start, now, operations)
+    segments = _find_segments(storage, directory, log_start, now, config, operations)
     log = PartitionLog(storage, name, topic_id, config, segments, now)
     log.epochs = _read_epochs(storage, directory)
     before = list(log.epochs.entries)
@@ -162,7 +162,12 @@ def _identify(storage: Storage, directory: str, topic_id: bytes) -> list[Operati
 
 
 def _find_segments(
-    storage: Storage, directory: str, log_start: int, now: Instant, operations: list[Operation]
+    storage: Storage,
+    directory: str,
+    log_start: int,
+    now: Instant,
+    config: LogConfig,
+    operations: list[Operation],
 ) -> list[Segment]:
     """The segments of the directory in order; those that end at or below the log start are on their
     way out.
@@ -174,14 +179,14 @@ def _find_segments(
     ]
     bases.sort()
     while len(bases) > 1 and bases[1] <= log_start:
-        operations += Segment(storage, directory, bases.pop(0), now).remove()
+        operations += Segment(storage, directory, bases.pop(0), now, config).remove()
     if not bases:
-        segment = Segment(storage, directory, log_start, now)
+        segment = Segment(storage, directory, log_start, now, config)
         operations.append(Append(segment.path, ()))
         return [segment]
     segments = []
     for base in bases:
-        segment = Segment(storage, directory, base, now)
+        segment = Segment(storage, directory, base, now, config)
         segment.size = storage.size(segment.path) or 0
         segment.on_disk = True
         segments.append(segment)
@@ -294,6 +299,6 @@ def _start_over(opened: Opened, log_start: int, now: Instant) -> None:
     opened.report.append(f"{log.name}: ends at {log.log_end}, begins anew at log start {log_start}")
     for segment in log.segments:
         opened.operations += segment.remove()
-    log.segments = [Segment(log.storage, log.directory, log_start, now)]
+    log.segments = [Segment(log.storage, log.directory, log_start, now, log.config)]
     opened.operations.append(Append(log.active.path, ()))
     log.log_end = log_start

@@ -40,8 +40,7 @@ def must_roll(
         segment.size + size > config.segment_bytes
         or age > config.segment_ms
         or last_offset - segment.base_offset > SPAN
-        or segment.index.is_full(config.segment_index_bytes)
-        or segment.times.is_full(config.segment_index_bytes)
+        or segment.full
     )
 
 
@@ -52,7 +51,7 @@ def roll(log: LogState, now: Instant) -> list[Operation]:
     operations = closed.write_indexes(atomically=False)
     operations += snapshot(log, atomically=False)
     log.sealed.append((log.log_end, closed))
-    segment = Segment(log.storage, log.directory, log.log_end, now)
+    segment = Segment(log.storage, log.directory, log.log_end, now, log.config)
     log.segments.append(segment)
     operations.append(Append(segment.path, ()))
     return operations

@@ -18,6 +18,7 @@ from flowstream.broker.doors import (
 )
 from flowstream.broker.log import names
 from flowstream.broker.log.aborted import Aborted, decode_aborted, encode_aborted
+from flowstream.broker.log.config import LogConfig
 from flowstream.broker.log.index import NO_TIMESTAMP, OffsetIndex, TimeIndex
 from flowstream.broker.types import Instant
 
@@ -38,8 +39,11 @@ class Segment:
         "created",
         "directory",
         "first_timestamp",
+        "full",
         "index",
+        "index_limit",
         "indexed_at",
+        "interval",
         "max_timestamp",
         "max_timestamp_offset",
         "on_disk",
@@ -51,9 +55,14 @@ class Segment:
     )
 
     def __init__(
-        self, storage: Storage, directory: str, base_offset: int, created: Instant
+        self,
+        storage: Storage,
+        directory: str,
+        base_offset: int,
+        created: Instant,
+        config: LogConfig,
     ) -> None:
-        """A new, empty segment."""
+        """A new, empty segment; later changes of `config` apply to the next one, as in Kafka."""
         self.storage = storage
         self.directory = directory
         self.base_offset = base_offset
@@ -66,6 +75,10 @@ class Segment:
         self.max_timestamp_offset = base_offset
         self.first_timestamp = NO_TIMESTAMP
         """Largest timestamp of the first batch: the age of the segment counts from it."""
+        self.interval = config.index_interval_bytes
+        self.index_limit = config.segment_index_bytes
+        self.full = False
+        """No index entry fits any more."""
         self.indexed_at = 0
         """Position of the batch that the last index entry points to."""
         self._aborted: list[Aborted] | None = []
@@ -81,20 +94,21 @@ class Segment:
         """Path of one of the segment's files."""
         return names.file_path(self.directory, self.base_offset, suffix)
 
-    def extend(self, last_offset: int, max_timestamp: int, size: int, interval: int) -> None:
-        """A batch of `size` bytes follows; every `interval` bytes one gets an index entry, as in
+    def extend(self, last_offset: int, max_timestamp: int, size: int) -> None:
+        """A batch of `size` bytes follows; every so many bytes one gets an index entry, as in
         Kafka.
         """
         position = self.size
         if max_timestamp > self.max_timestamp:
             self.max_timestamp = max_timestamp
             self.max_timestamp_offset = last_offset
-        if position == 0:
-            self.first_timestamp = max_timestamp
-        elif position - self.indexed_at > interval:
+        if position - self.indexed_at > self.interval:
             self.index.append(last_offset, position)
             self.times.maybe_append(self.max_timestamp, self.max_timestamp_offset)
             self.indexed_at = position
+            self.full = self.index.is_full(self.index_limit) or self.times.is_full(self.index_limit)
+        elif position == 0:
+            self.first_timestamp = max_timestamp
         self.size = position + size
 
     @property

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from crc32c import crc32c
 
-from flowstream.broker.log.producers import NO_SEQUENCE, Batch, Producer
+from flowstream.broker.log.producers import NO_SEQUENCE, Producer
 from flowstream.broker.types import Instant
 
 _HEAD = struct.Struct(">hI")
@@ -77,7 +77,7 @@ def _decode(fields: tuple[int, ...], now: Instant) -> Producer:
     producer.coordinator_epoch = coordinator_epoch
     producer.first_offset = first
     if offset >= 0:
-        producer.remember(Batch(sequence, offset, span, timestamp))
+        producer.remember((sequence, offset, span, timestamp))
     return producer
 
 
