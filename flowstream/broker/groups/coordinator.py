@@ -95,14 +95,16 @@ class GroupCoordinator:
         else:
             self._records[record.key.group] = record.value
 
-    def apply_transactional(self, offsets_partition: int, producer_id: int, record: Record) -> None:
+    def apply_transactional(self, producer_id: int, record: Record, offsets_partition: int) -> None:
         """Take a record of a transactional batch in a partition of `__consumer_offsets`: it counts
         once a marker says so.
         """
         assert isinstance(record, OffsetRecord), "only offsets are committed in transactions"
         self.offsets.apply_transactional(Transaction(offsets_partition, producer_id), record)
 
-    def apply_marker(self, offsets_partition: int, producer_id: int, commit: bool) -> None:
+    def apply_marker(
+        self, producer_id: int, producer_epoch: int, commit: bool, offsets_partition: int
+    ) -> None:
         """Take the end marker of a producer's transaction in one partition of
         `__consumer_offsets`.
         """
