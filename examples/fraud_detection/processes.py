@@ -16,7 +16,7 @@ from .progress import Progress
 ROOT = Path(__file__).resolve().parents[2]
 APP_MODULE = "examples.fraud_detection.pipeline"
 STOP_TIMEOUT_S = 15.0
-SESSION_TIMEOUT_S = 6.0  # how long the others wait for a killed worker
+SESSION_TIMEOUT_S = 3.0  # how long the others wait for a killed worker
 FIRST, LAST = 0.15, 0.85  # kills fall into this part of the feed
 
 

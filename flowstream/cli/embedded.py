@@ -20,7 +20,9 @@ from flowstream.errors import FlowstreamError
 
 log = logging.getLogger("flowstream.embedded")
 
-PROGRAM = (sys.executable, "-m", "flowstream", "broker")
+# Members of its groups live on this machine and want each other's death noticed soon.
+SETTINGS = ("--set", "group.min.session.timeout.ms=1000")
+PROGRAM = (sys.executable, "-m", "flowstream", "broker", *SETTINGS)
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 10.0
 SAME_PORT_TIMEOUT_S = 5.0  # how long a successor insists on the port of its predecessor

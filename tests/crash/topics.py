@@ -19,7 +19,7 @@ IN, OUT, CHANGELOG = "events", "answers", "chain-states-changelog"
 
 
 async def create_input(broker: str, partitions: int) -> None:
-    """Create the input topic."""
+    """Create the input topic, unless a worker was faster."""
     admin = AIOKafkaAdminClient(bootstrap_servers=broker)
     await admin.start()
     try:
