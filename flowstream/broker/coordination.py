@@ -96,7 +96,7 @@ def commit_group_offsets(
     log = cores.logs.by_name[group_partition(cores, group_id)]
     effects += _append(cores.groups, log, decision, now, producer)
     for record in decision.records:
-        cores.groups.apply_transactional(log.name.partition, producer.producer_id, record)
+        cores.groups.apply_transactional(producer.producer_id, record, log.name.partition)
     return effects + replies_when_durable(decision.replies)
 
 
@@ -144,7 +144,10 @@ def append_markers(cores: Cores, markers: Iterable[Marker], now: Instant) -> lis
         effects += appended.effects
         if marker.partition.topic == OFFSETS_TOPIC:
             cores.groups.apply_marker(
-                marker.partition.partition, marker.producer_id, marker.commit
+                marker.producer_id,
+                marker.producer_epoch,
+                marker.commit,
+                marker.partition.partition,
             )
     return effects
 

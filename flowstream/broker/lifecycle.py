@@ -53,14 +53,16 @@ def load_groups(cores: Cores) -> None:
             records = decode_records(batch)
             if header.is_control:
                 marker = decode_control(records[0])
-                groups.apply_marker(number, header.producer_id, marker.commit)
+                groups.apply_marker(
+                    header.producer_id, header.producer_epoch, marker.commit, number
+                )
                 continue
             for record in records:
                 decoded = groups.decode(record.key, record.value)
                 if decoded is None:
                     continue
                 if header.is_transactional:
-                    groups.apply_transactional(number, header.producer_id, decoded)
+                    groups.apply_transactional(header.producer_id, decoded, number)
                 else:
                     groups.apply(decoded)
 
