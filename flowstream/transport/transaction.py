@@ -62,11 +62,13 @@ class TransactionSession:
         timeout_ms: int = 10_000,
         request_timeout_ms: int = 5_000,
         init_timeout_ms: int = 60_000,
+        allow_v2: bool = True,
     ) -> None:
         self.transactional_id = transactional_id
         self.state = State.CREATED
         self.v2 = False
         """Whether the transaction protocol is v2: a new epoch for every transaction (KIP-890)."""
+        self._allow_v2 = allow_v2
         self._cluster = cluster
         self._producer = Producer(transactional_id, -1, -1)
         self._wire = requests.Requests(
@@ -92,7 +94,7 @@ class TransactionSession:
         """
         self._wire.drop_connections()
         await self._cluster.refresh_features()
-        self.v2 = self._cluster.transactions_v2
+        self.v2 = self._allow_v2 and self._cluster.transactions_v2
         self._adopt(await self._wire.init_producer(Producer(self.transactional_id, -1, -1)))
         self._ready()
 
