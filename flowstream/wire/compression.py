@@ -7,6 +7,7 @@ limit and no more (X3). Knows bytes only, no batches.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import cramjam
 
@@ -48,23 +49,24 @@ def compress(codec: int, data: Buffer) -> bytes:
 
 
 def decompress(codec: int, data: Buffer, limit: int) -> bytes:
-    """The inverse of `compress`; raises WireError for anything malformed or larger than `limit`
-    bytes.
-    """
+    """The inverse of `compress`. Raises WireError for anything malformed or above `limit` bytes."""
     try:
         if codec == NONE:
             return _bounded(bytes(data), limit)
-        if codec == GZIP:
-            return _grow(cramjam.gzip.decompress_into, data, limit)
         if codec == SNAPPY:
             return _decompress_snappy(memoryview(data), limit)
-        if codec == LZ4:
-            return _grow(cramjam.lz4.decompress_into, data, limit)
-        if codec == ZSTD:
-            return _grow(cramjam.zstd.decompress_into, data, limit)
+        if codec in _INTO:
+            return _grow(codec, data, limit)
     except cramjam.DecompressionError as error:
         raise WireError(f"codec {codec}: {error}, or more than {limit} bytes") from error
     raise WireError(f"unknown compression codec {codec}")
+
+
+_INTO: dict[int, Callable[[Buffer, bytearray], int]] = {
+    GZIP: cramjam.gzip.decompress_into,
+    LZ4: cramjam.lz4.decompress_into,
+    ZSTD: cramjam.zstd.decompress_into,
+}
 
 
 def _bounded(data: bytes, limit: int) -> bytes:
@@ -73,22 +75,31 @@ def _bounded(data: bytes, limit: int) -> bytes:
     return data
 
 
-def _grow(into: Callable[[Buffer, bytearray], int], data: Buffer, limit: int) -> bytes:
-    """Decompress into larger and larger buffers: the size that the input claims is not to be
-    trusted.
-    """
+def _grow(codec: int, data: Buffer, limit: int) -> bytes:
+    """Decompress into larger and larger buffers: the size that the input claims may be a lie."""
     size = min(limit, max(4096, len(data) * _FIRST_GUESS))
     while True:
         output = bytearray(size)
         try:
-            written = into(data, output)
-        except cramjam.DecompressionError:
-            # Malformed or too large for this buffer: the library's words tell, but words change.
-            if size >= limit:
+            written = _INTO[codec](data, output)
+        except cramjam.DecompressionError as error:
+            if size >= limit or str(error) != _overflow_words(codec):
                 raise
             size = min(limit, size * 4)
             continue
         return bytes(memoryview(output)[:written])
+
+
+@cache
+def _overflow_words(codec: int) -> str:
+    """How the library says that the output does not fit: it has one exception for everything, and
+    malformed input must not be tried again in a larger buffer.
+    """
+    try:
+        _INTO[codec](compress(codec, bytes(64)), bytearray(1))
+    except cramjam.DecompressionError as error:
+        return str(error)
+    raise AssertionError("64 bytes fit into one")
 
 
 def _compress_xerial(data: memoryview) -> bytes:
