@@ -1,0 +1,240 @@
+"""A broker node on a disk in memory, asked in plain method calls: one turn per request, no network,
+no threads."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+from flowstream.broker.config import BrokerConfig
+from flowstream.broker.cores import Cores
+from flowstream.broker.doors import Operation
+from flowstream.broker.effects import Close, Effect, Reply, Write
+from flowstream.broker.events import Durable, Request, Tick
+from flowstream.broker.handlers import ROUTES
+from flowstream.broker.node import Node
+from flowstream.broker.opening import open_cores
+from flowstream.broker.storage.memory import MemoryStorage
+from flowstream.broker.types import ConnectionId, Instant, ReplyTo, TopicPartition
+from flowstream.wire.api import request_class, response_class
+from flowstream.wire.batch import decode_control, decode_records, encode_batch, iter_batches
+from flowstream.wire.messages.end_txn import EndTxnRequest
+from flowstream.wire.messages.fetch import FetchPartition, FetchRequest, FetchTopic
+from flowstream.wire.messages.init_producer_id import InitProducerIdRequest
+from flowstream.wire.messages.produce import (
+    PartitionProduceData,
+    ProduceRequest,
+    TopicProduceData,
+)
+from flowstream.wire.schema import decode, encode
+
+TIME = 1_700_000_000_000
+
+
+@cache
+def key_of(request: type) -> int:
+    """The API key whose requests are of class `request`."""
+    return next(key for key in ROUTES if request_class(key) is request)
+
+
+class Machine:
+    """One node and its disk. `ask` waits for the answer; `post` and `settle` apart let a crash come
+    between."""
+
+    def __init__(self, seed: int = 1, **settings: str) -> None:
+        names = {key.replace("_", "."): value for key, value in settings.items()}
+        self.config = BrokerConfig.of(names)
+        self.rng = random.Random(seed)
+        self.storage = MemoryStorage()
+        self.now = Instant(TIME)
+        self.replies: dict[int, Any] = {}
+        self.closed: list[str] = []
+        self._asked = 0
+        self._unsynced: set[str] = set()
+        self.open()
+
+    @property
+    def cores(self) -> Cores:
+        return self.node.cores
+
+    def open(self) -> None:
+        """Start on what the disk holds."""
+
+        def perform(operations: Sequence[Operation]) -> None:
+            self.storage.sync(self.storage.perform(operations))
+
+        opened = open_cores(
+            self.storage, perform, self.config, self.rng, self.now, host="127.0.0.1"
+        )
+        opened.cores.address.port = 9092
+        self.node = Node(opened.cores)
+        self._unsynced = set()
+        self.carry_out(self.node.start(self.now))
+        self.settle()
+
+    def crash(self) -> None:
+        """Lose what was not synced, and start again."""
+        self.storage.crash(self.rng)
+        self.open()
+
+    def post(self, body: object, version: int) -> int:
+        """Hand in a request and perform its writes, but sync nothing."""
+        self._asked += 1
+        to = ReplyTo(ConnectionId(1), self._asked, key_of(type(body)), version)
+        view = memoryview(bytearray(encode(body, version)))
+        request = Request(to, "client", "127.0.0.1", decode(type(body), view, version))
+        self.carry_out(self.node.handle(request, self.now))
+        return self._asked
+
+    def settle(self) -> None:
+        """Sync turn by turn until nothing waits."""
+        while self.settle_once():
+            pass
+
+    def settle_once(self) -> bool:
+        """Sync what was written and tell the node. False when nothing waited."""
+        group = self.node.close_group()
+        if group is None:
+            return False
+        self.storage.sync(self._unsynced)
+        self._unsynced = set()
+        self.carry_out(self.node.handle(Durable(group), self.now))
+        return True
+
+    def ask(self, body: object, version: int) -> Any:
+        """The answer to a request, through its bytes."""
+        asked = self.post(body, version)
+        self.settle()
+        return self.answer(asked)
+
+    def answer(self, asked: int) -> Any:
+        """The answer to what was posted."""
+        to, body = self.replies.pop(asked)
+        return decode(response_class(to.api_key), encode(body, to.version), to.version)
+
+    def wait(self, milliseconds: int) -> None:
+        """Let time pass, tick by tick."""
+        until = self.now + milliseconds
+        while True:
+            due = self.node.deadline()
+            if due is None or due > until:
+                break
+            self.now = Instant(max(self.now, due))
+            self.carry_out(self.node.handle(Tick(), self.now))
+            self.settle()
+        self.now = Instant(until)
+
+    def carry_out(self, effects: list[Effect]) -> None:
+        """Do what a driver does with effects, but for syncing."""
+        for effect in effects:
+            if isinstance(effect, Write):
+                self._unsynced |= self.storage.perform(effect.operations)
+            elif isinstance(effect, Reply):
+                assert effect.to.correlation_id not in self.replies
+                self.replies[effect.to.correlation_id] = (effect.to, effect.body)
+            elif isinstance(effect, Close):
+                self.closed.append(effect.reason)
+
+    # ---- what transactional clients do
+
+    def init(self, name: str | None = "t", *, version: int = 4, **more: int) -> Any:
+        return self.ask(
+            InitProducerIdRequest(
+                transactional_id=name, **{"transaction_timeout_ms": 60_000, **more}
+            ),
+            version,
+        )
+
+    def end(
+        self, pid: int, epoch: int, *, commit: bool = True, version: int = 5, name: str = "t"
+    ) -> Any:
+        return self.ask(end_txn(pid, epoch, commit=commit, name=name), version)
+
+    def produce(
+        self, topic: str, number: int, *batches: bytes, version: int = 12, **more: Any
+    ) -> Any:
+        """The answer for one partition."""
+        response = self.ask(produce(topic, number, *batches, **more), version)
+        return response.responses[0].partition_responses[0]
+
+    def read(self, topic: str, number: int = 0, *, committed: bool = True) -> list[bytes | None]:
+        """The values that a consumer sees from the start of a partition."""
+        log = self.cores.logs.by_name[TopicPartition(topic, number)]
+        offset, fetched, aborted = log.log_start, b"", set[tuple[int, int]]()
+        while offset < (log.last_stable if committed else log.high_watermark):
+            answer = self.ask(fetch(topic, number, offset, committed=committed), 11)
+            partition = answer.responses[0].partitions[0]
+            assert partition.error_code == 0
+            assert partition.records, f"nothing at {offset}"
+            fetched += bytes(partition.records)
+            for each in partition.aborted_transactions or ():
+                aborted.add((each.first_offset, each.producer_id))
+            offset = next(
+                header.last_offset + 1
+                for position, header in iter_batches(partition.records)
+                if position + header.size == len(partition.records)
+            )
+        return visible(fetched, sorted(aborted))
+
+
+def visible(records: bytes, aborted: list[tuple[int, int]]) -> list[bytes | None]:
+    """What a consumer makes of fetched batches: aborted ranges and markers are left out."""
+    view = memoryview(records)
+    ended: set[int] = set()
+    values: list[bytes | None] = []
+    for position, header in iter_batches(view):
+        found = decode_records(view[position : position + header.size])
+        while aborted and aborted[0][0] <= header.last_offset:
+            ended.add(aborted.pop(0)[1])
+        if header.is_control:
+            if not decode_control(found[0]).commit:
+                ended.discard(header.producer_id)
+        elif not (header.is_transactional and header.producer_id in ended):
+            values += [record.value for record in found]
+    return values
+
+
+def fetch(topic: str, number: int, offset: int, *, committed: bool = True) -> FetchRequest:
+    """A Fetch of one partition that does not wait."""
+    partition = FetchPartition(partition=number, fetch_offset=offset, partition_max_bytes=1 << 30)
+    return FetchRequest(
+        max_wait_ms=0,
+        min_bytes=0,
+        isolation_level=int(committed),
+        topics=(FetchTopic(topic=topic, partitions=(partition,)),),
+    )
+
+
+def end_txn(pid: int, epoch: int, *, commit: bool = True, name: str = "t") -> EndTxnRequest:
+    """An EndTxn of transactional id `name`."""
+    return EndTxnRequest(
+        transactional_id=name, producer_id=pid, producer_epoch=epoch, committed=commit
+    )
+
+
+def batch(*values: bytes, pid: int = -1, epoch: int = -1, sequence: int = -1) -> bytes:
+    """A record batch; transactional when it has a producer id."""
+    return bytes(
+        encode_batch(
+            [(TIME, b"k", value, ()) for value in values],
+            producer_id=pid,
+            producer_epoch=epoch,
+            base_sequence=sequence,
+            transactional=pid >= 0,
+        )
+    )
+
+
+def produce(
+    topic: str, number: int, *batches: bytes, name: str | None = None, acks: int = -1
+) -> ProduceRequest:
+    """A Produce request for one partition."""
+    data = PartitionProduceData(index=number, records=b"".join(batches))
+    return ProduceRequest(
+        transactional_id=name,
+        acks=acks,
+        timeout_ms=1000,
+        topic_data=(TopicProduceData(name=topic, partition_data=(data,)),),
+    )
