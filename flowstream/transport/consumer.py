@@ -150,7 +150,7 @@ class GroupConsumer:
             if tp in self._parked:
                 self._parked.discard(tp)
                 if tp not in self._paused:
-                    self._consumer.resume(foreign)
+                    self._restart(foreign)
         except IllegalStateError:
             self._parked.discard(tp)
 
@@ -169,7 +169,7 @@ class GroupConsumer:
             self._paused.discard(tp)
             try:
                 if tp not in self._parked:
-                    self._consumer.resume(ForeignPartition(*tp))
+                    self._restart(ForeignPartition(*tp))
             except IllegalStateError:
                 continue
 
@@ -180,6 +180,11 @@ class GroupConsumer:
         except (IllegalStateError, AssertionError):
             return None
         return mark
+
+    def _restart(self, tp: ForeignPartition) -> None:
+        self._consumer.resume(tp)
+        # Its last fetch was long ago, and that is no stall.
+        self._progress_ms = monotonic_ms()
 
     def _park(self, partitions: frozenset[TopicPartition]) -> None:
         """In the moment of the assignment: fetch nothing before `seek`, and above all do not ask

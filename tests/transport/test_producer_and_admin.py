@@ -1,0 +1,169 @@
+"""Plain sends, topics, offsets and readers against brokers."""
+
+from __future__ import annotations
+
+import asyncio
+from uuid import uuid4
+
+import pytest
+
+from flowstream.transport.admin import Admin
+from flowstream.transport.cluster import Cluster
+from flowstream.transport.errors import (
+    BrokerUnreachable,
+    OffsetOutOfRange,
+    RequestRefused,
+    SendFailed,
+    TopicExists,
+    UnknownTopic,
+)
+from flowstream.transport.producer import IdempotentProducer
+from flowstream.transport.reader import PartitionReader
+from flowstream.transport.types import LogRecord, NewTopic, TopicPartition
+from flowstream.wire.api import ApiKey
+from flowstream.wire.hashing import partition_for_key
+from tests.transport.fake_broker import DROP, FakeBroker
+from tests.transport.proxy import Fault, Proxy
+
+
+async def new_topic(cluster: Cluster, partitions: int = 1, **configs: str) -> str:
+    name = f"p-{uuid4().hex[:12]}"
+    settings = {key.replace("_", "."): value for key, value in configs.items()}
+    await Admin(cluster).create_topics([NewTopic(name, partitions, configs=settings)])
+    return name
+
+
+async def everything(cluster: Cluster, tp: TopicPartition) -> list[LogRecord]:
+    end = (await Admin(cluster).end_offsets([tp]))[tp]
+    reader = PartitionReader(cluster, tp, 0)
+    found: list[LogRecord] = []
+    while reader.position < end:
+        found += await reader.read(1_000)
+    return found
+
+
+async def test_sends_return_offsets_in_order(cluster: Cluster) -> None:
+    topic = await new_topic(cluster, 3)
+    producer = IdempotentProducer(cluster)
+    keys = [b"key-%d" % n for n in range(60)]
+    sent = await asyncio.gather(
+        *(producer.send(topic, key, key, 1_000, [("h", b"1")]) for key in keys)
+    )
+    assert [place.partition for place in sent] == [partition_for_key(key, 3) for key in keys]
+    for partition in range(3):
+        offsets = [place.offset for place in sent if place.partition == partition]
+        assert offsets == list(range(len(offsets)))
+        records = await everything(cluster, TopicPartition(topic, partition))
+        assert [r.value for r in records] == [
+            k for k in keys if partition_for_key(k, 3) == partition
+        ]
+        assert all(r.headers == [("h", b"1")] and r.timestamp == 1_000 for r in records)
+    await producer.close()
+
+
+@pytest.mark.parametrize("fault", [Fault.LOSE_REQUEST, Fault.LOSE_REPLY, Fault.REPEAT])
+async def test_P1_a_lost_or_repeated_produce_is_stored_once(address: str, fault: Fault) -> None:
+    async with Proxy(address) as proxy:
+        cluster = Cluster(proxy.address)
+        await cluster.connect()
+        try:
+            topic = await new_topic(cluster)
+            producer = IdempotentProducer(cluster)
+            offsets = []
+            for n in range(6):
+                if n % 2:
+                    proxy.inject(ApiKey.PRODUCE, fault)
+                offsets.append((await producer.send(topic, None, b"%d" % n)).offset)
+            assert offsets == list(range(6))
+            records = await everything(cluster, TopicPartition(topic, 0))
+            assert [record.value for record in records] == [b"%d" % n for n in range(6)]
+        finally:
+            await cluster.close()
+
+
+async def test_a_refused_send_raises_and_the_next_one_works(cluster: Cluster) -> None:
+    topic = await new_topic(cluster, max_message_bytes="400")
+    producer = IdempotentProducer(cluster)
+    with pytest.raises(SendFailed, match="MESSAGE_TOO_LARGE"):
+        await producer.send(topic, None, b"x" * 1_000)
+    assert (await producer.send(topic, None, b"small")).offset == 0
+    with pytest.raises(UnknownTopic):
+        await producer.send(f"{topic}-missing", None, b"x")
+
+
+async def test_topics_are_described_created_once_and_deleted(cluster: Cluster) -> None:
+    admin = Admin(cluster)
+    topic = await new_topic(cluster, 4, cleanup_policy="compact")
+    with pytest.raises(TopicExists, match=topic):
+        await admin.create_topics([NewTopic(topic, 1)])
+    with pytest.raises(RequestRefused, match="INVALID"):
+        await admin.create_topics([NewTopic(f"{topic}-bad", 1, configs={"no.such": "1"})])
+    found = (await admin.topics([topic, f"{topic}-missing"], configs=True))[topic]
+    assert (found.partitions, found.internal) == (4, False)
+    assert found.topic_id != bytes(16)
+    assert found.configs is not None
+    assert found.configs["cleanup.policy"] == "compact"
+    assert f"{topic}-missing" not in await admin.topics()
+    tps = [TopicPartition(topic, n) for n in range(4)]
+    assert await admin.end_offsets(tps) == dict.fromkeys(tps, 0)
+    assert await admin.beginning_offsets(tps) == dict.fromkeys(tps, 0)
+    await admin.delete_topics([topic])
+    async with asyncio.timeout(10):
+        while topic in await admin.topics():
+            pass  # Kafka's metadata follows a little later
+    with pytest.raises(UnknownTopic):
+        await admin.delete_topics([topic])
+
+
+async def test_offsets_of_a_group_without_members(cluster: Cluster) -> None:
+    admin = Admin(cluster)
+    topic = await new_topic(cluster)
+    tp = TopicPartition(topic, 0)
+    assert await admin.committed(f"none-{topic}", [tp]) == {tp: None}
+    assert await admin.group_offsets(f"none-{topic}") == {}
+    assert (await admin.group(f"none-{topic}")).state == "Dead"
+
+
+async def test_a_reader_moves_and_refuses_what_is_gone(cluster: Cluster) -> None:
+    topic = await new_topic(cluster)
+    tp = TopicPartition(topic, 0)
+    reader = PartitionReader(cluster, tp, 0)
+    assert await reader.read(50) == []
+    assert reader.position == 0
+    producer = IdempotentProducer(cluster)
+    await asyncio.gather(*(producer.send(tp, b"k", b"%d" % n, n) for n in range(10)))
+    middle = PartitionReader(cluster, tp, 7)
+    assert [record.offset for record in await middle.read(500)] == [7, 8, 9]
+    assert (middle.position, middle.high_watermark, middle.log_start) == (10, 10, 0)
+    with pytest.raises(OffsetOutOfRange, match="no offset 11"):
+        await PartitionReader(cluster, tp, 11).read(50)
+
+
+async def test_an_address_without_broker_is_named_with_the_remedy() -> None:
+    with pytest.raises(BrokerUnreachable, match=r"127\.0\.0\.1:1 .*flowstream broker"):
+        await Cluster("127.0.0.1:1").connect()
+
+
+async def test_a_dropped_connection_is_opened_again() -> None:
+    async with FakeBroker({"t": 1}) as broker:
+        cluster = Cluster(broker.address)
+        await cluster.connect()
+        broker.script(ApiKey.PRODUCE, DROP, DROP)
+        producer = IdempotentProducer(cluster)
+        assert (await producer.send("t", b"k", b"v")).offset == 0
+        assert len(broker.seen(ApiKey.PRODUCE)) == 3
+        await cluster.close()
+
+
+async def test_after_an_unknown_outcome_the_producer_takes_a_new_id() -> None:
+    async with FakeBroker({"t": 1}) as broker:
+        cluster = Cluster(broker.address)
+        await cluster.connect()
+        producer = IdempotentProducer(cluster, timeout_ms=50, request_timeout_ms=100)
+        broker.script(ApiKey.PRODUCE, *[DROP] * 50)
+        with pytest.raises(SendFailed, match="may or may not"):
+            await producer.send("t", b"k", b"v")
+        broker._scripts.clear()
+        await producer.send("t", b"k", b"v")
+        assert len(broker.seen(ApiKey.INIT_PRODUCER_ID)) == 2
+        await cluster.close()
