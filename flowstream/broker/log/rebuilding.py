@@ -145,7 +145,7 @@ class Rebuilder:
                 log.epochs.assign(header.leader_epoch, header.base_offset)
             log.log_end = header.last_offset + 1
             self._fold(segment, header, batch, known=False)
-        whole = segment.size == size
+        whole = segment.size == size and not self._lacks_its_end(at)
         if not whole:
             self._cut(at, size)
         self.operations.append(Flush(segment.path))
@@ -175,13 +175,24 @@ class Rebuilder:
             and check_crc(batch, header)
         )
 
+    def _lacks_its_end(self, at: int) -> bool:
+        """Whether the crash took whole batches from the end of segment `at`, and left the next one.
+
+        The next one was appended later and cannot have been acknowledged. Compaction leaves such
+        holes too; a compacted log therefore flushes a segment before it begins another.
+        """
+        log = self.log
+        if log.config.compact or at + 1 >= len(log.segments):
+            return False
+        return log.segments[at + 1].base_offset > max(log.log_end, self.recovery_point)
+
     def _cut(self, at: int, size: int) -> None:
         """The bytes of segment `at` from its size on are bad: an unacknowledged tail goes, anything
         else is corruption (D3).
         """
         log = self.log
         segment = log.segments[at]
-        where = f"{segment.path}: bad batch at byte {segment.size}, offset {log.log_end}"
+        where = f"{segment.path}: no valid batch at byte {segment.size}, offset {log.log_end}"
         if log.log_end < self.recovery_point:
             raise CorruptLog(
                 f"{where}, but everything below offset {self.recovery_point} was synced:"
@@ -189,9 +200,10 @@ class Rebuilder:
             )
         lost = size - segment.size + sum(s.size for s in log.segments[at + 1 :])
         self.report.append(f"{where}: cut {lost} bytes that were never acknowledged as durable")
-        self.operations.append(Truncate(segment.path, segment.size))
+        # The later ones first: a crash in between must not leave them behind a hole.
         for later in reversed(log.segments[at + 1 :]):
             self.operations += later.remove()
+        self.operations.append(Truncate(segment.path, segment.size))
         del log.segments[at + 1 :]
 
     def _check_snapshot(self, segment: Segment) -> None:

@@ -49,6 +49,9 @@ def roll(log: LogState, now: Instant) -> list[Operation]:
     closed = log.active
     closed.close()
     operations = closed.write_indexes(atomically=False)
+    if log.config.compact:
+        # Recovery cannot tell a lost end from what compaction left (see `rebuilding`).
+        operations += closed.flush()
     operations += snapshot(log, atomically=False)
     log.sealed.append((log.log_end, closed))
     segment = Segment(log.storage, log.directory, log.log_end, now, log.config)
