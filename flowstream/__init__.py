@@ -1,4 +1,4 @@
-"""Exactly-once stream processing for Python, with the broker included. The public names, all of them."""
+"""Exactly-once stream processing for Python, with the broker included: the public names."""
 
 from __future__ import annotations
 
@@ -49,7 +49,28 @@ _HOMES = {
     "Worker": "processing.worker",
 }
 
-__all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = [
+    "Agent",
+    "AgentFailed",
+    "App",
+    "AppError",
+    "DecodeError",
+    "Event",
+    "FlowstreamError",
+    "NotInAgent",
+    "PartitionMismatch",
+    "Record",
+    "RecordMetadata",
+    "SettingsError",
+    "StateLost",
+    "Stream",
+    "Table",
+    "Topic",
+    "TopicMissing",
+    "WindowSet",
+    "WindowedTable",
+    "Worker",
+]
 
 
 def __getattr__(name: str) -> Any:

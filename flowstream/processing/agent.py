@@ -146,7 +146,7 @@ class ProbeFeed:
         """Notice, and wait for ever."""
         del deadline
         self.asked.set()
-        never: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        never: asyncio.Future[Arrival] = asyncio.get_running_loop().create_future()
         return await never
 
     async def undecodable(self, error: Exception, *, held: bool) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from flowstream.processing.committer import Commit, Committer
@@ -70,6 +70,11 @@ class Membership:
         """The group consumer."""
         assert self._consumer is not None
         return self._consumer
+
+    @property
+    def held(self) -> list[TaskId]:
+        """Tasks of the current or, during a rebalance, of the last assignment."""
+        return sorted({self._task_of(tp) for tp in self._partitions})
 
     # -- polling --------------------------------------------------------------------------------
 
@@ -206,10 +211,14 @@ class Membership:
             log.info("assigned: %s", names or "nothing")
             self._starting = self._loop.create_task(self._start(partitions))
 
-    async def rewind(self) -> None:
-        """Drop everything uncommitted and begin again at the committed offsets."""
+    async def rewind(self, renew: Callable[[], Awaitable[None]]) -> None:
+        """Drop everything uncommitted and begin again at the committed offsets.
+
+        `renew` makes the transaction session usable again, after the drop.
+        """
         async with self._changing:
             await self._release(commit=False)
+            await renew()
             self._around.counts.aborts += 1
             self._starting = self._loop.create_task(self._start(self._partitions))
 
@@ -257,16 +266,28 @@ class Membership:
         by_task: dict[TaskId, dict[TopicPartition, int]] = {}
         for tp, position in positions.items():
             by_task.setdefault(self._task_of(tp), {})[tp] = position
-        async with asyncio.TaskGroup() as group:
-            for id, part in sorted(by_task.items()):
-                group.create_task(self._start_task(id, part))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for id, part in sorted(by_task.items()):
+                    group.create_task(self._start_task(id, part))
+        except* Exception as errors:  # noqa: BLE001 - one of them is raised again
+            raise first_of(errors) from None
         self._starter.restored()
 
     async def _start_task(self, id: TaskId, positions: Positions) -> None:
         task = RunningTask(id, self._plan, self._around)
         task.task.move(TaskState.RESTORING)
         stores = await self._starter.stores(id, task.table_plans)
-        task.open(stores, positions)
+        task.open(stores, dict(positions))
         self.tasks[id] = task
         for tp, position in positions.items():
             self.consumer.seek(tp, position)
+
+
+def first_of(errors: BaseExceptionGroup[Exception]) -> Exception:
+    """One exception of a group, the first that is none itself."""
+    error: BaseException = errors
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, Exception)
+    return error

@@ -6,6 +6,7 @@ Pure. A key's partition is cached, because murmur2 in Python costs more than all
 from __future__ import annotations
 
 from flowstream.processing.errors import AppError
+from flowstream.transport.types import TopicPartition
 from flowstream.wire.hashing import partition_for_key
 
 CACHED_KEYS = 100_000
@@ -19,11 +20,11 @@ class OutputTopic:
     def __init__(self, name: str, partitions: int) -> None:
         self.name = name
         self.partitions = partitions
-        self.targets = [(name, partition) for partition in range(partitions)]
-        self._placed: dict[bytes, tuple[str, int]] = {}
+        self.targets = [TopicPartition(name, partition) for partition in range(partitions)]
+        self._placed: dict[bytes, TopicPartition] = {}
         self._next = 0
 
-    def place(self, key: bytes | None) -> tuple[str, int]:
+    def place(self, key: bytes | None) -> TopicPartition:
         """The (topic, partition) of a key; records without one take turns."""
         if key is None:
             self._next = (self._next + 1) % self.partitions
@@ -36,7 +37,7 @@ class OutputTopic:
             self._placed[key] = found
         return found
 
-    def at(self, partition: int) -> tuple[str, int]:
+    def at(self, partition: int) -> TopicPartition:
         """A partition that the agent chose itself."""
         if not 0 <= partition < self.partitions:
             raise AppError(

@@ -6,10 +6,18 @@ Shell: reads the changelog and writes the store. What to do is decided in `state
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from flowstream.clock import monotonic_ms
+from flowstream.clock import monotonic_ms, wall_ms
+from flowstream.processing.errors import StateLost
+from flowstream.state import restore as rules
+from flowstream.state.changelog import DELETE_RETENTION_MS
+from flowstream.state.store import StateStore
+from flowstream.transport.admin import Admin
+from flowstream.transport.cluster import Cluster
+from flowstream.transport.errors import UnknownTopic
+from flowstream.transport.reader import PartitionReader
+from flowstream.transport.types import TopicPartition
 
 log = logging.getLogger("flowstream.restore")
 
@@ -53,4 +61,62 @@ class Progress:
         )  # fmt: skip
 
 
-Told = Callable[[Progress], None]
+async def restore(
+    store: StateStore,
+    cluster: Cluster,
+    admin: Admin,
+    changelog: TopicPartition,
+    *,
+    table: str,
+    progress: Progress,
+) -> None:
+    """Bring a store up to the changelog's high watermark of now (S4); StateLost when it cannot be.
+
+    Call it after the stable committed offsets are known: what they cover is below the watermark.
+    """
+    plan = await _plan(store, admin, changelog, table)
+    progress.expect(plan.end - plan.start)
+    reader = PartitionReader(cluster, changelog, plan.start)
+    chunk = rules.Chunk()
+    written = reader.position
+    while not plan.done(reader.position):
+        before = reader.position
+        records = await reader.read()
+        chunk.add(records)
+        progress.advance(reader.position - before, len(records))
+        if chunk.full:
+            store.write(chunk.take(), changelog_offset=reader.position)
+            written = reader.position
+    rows = chunk.take()
+    if rows or reader.position > written or store.changelog_offset is None:
+        store.write(rows, changelog_offset=reader.position)
+
+
+async def _plan(
+    store: StateStore, admin: Admin, changelog: TopicPartition, table: str
+) -> rules.RestorePlan:
+    try:
+        start = (await admin.beginning_offsets([changelog]))[changelog]
+        end = (await admin.end_offsets([changelog]))[changelog]
+    except UnknownTopic as error:
+        raise StateLost(
+            f"the changelog {changelog.topic!r} of table {table!r} is gone: restore the topic, or"
+            " delete the app's state directory and reset its offsets to start over"
+        ) from error
+    written = store.written_ms
+    decided = rules.plan(
+        store.changelog_offset,
+        start,
+        end,
+        missed_ms=None if written is None else wall_ms() - written,
+        delete_retention_ms=DELETE_RETENTION_MS,
+    )
+    if isinstance(decided, rules.Refuse):
+        raise StateLost(f"table {table!r}, partition {changelog.partition}: {decided.reason}")
+    if isinstance(decided, rules.Rebuild):
+        log.warning(
+            "table %r, partition %d is rebuilt: %s", table, changelog.partition, decided.reason
+        )
+        store.clear()
+        return decided.plan
+    return decided

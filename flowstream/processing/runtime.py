@@ -20,6 +20,7 @@ from flowstream.processing.task import Source, Task, TaskId, TaskState
 from flowstream.processing.windowed import WindowedPartition
 from flowstream.state.store import StateStore
 from flowstream.state.table import TablePartition, TableView
+from flowstream.transport.types import TopicPartition
 
 QUEUE_HIGH = 1_000
 QUEUE_LOW = 250
@@ -47,7 +48,7 @@ class RunningTask:
         return [plan for plan in self._plan.tables if plan.partitions == self.id.partitions]
 
     def open(
-        self, stores: Mapping[str, StateStore], positions: Mapping[tuple[str, int], int]
+        self, stores: Mapping[str, StateStore], positions: Mapping[TopicPartition, int]
     ) -> None:
         """Begin to run at these positions over restored stores."""
         for plan in self.table_plans:
@@ -60,7 +61,7 @@ class RunningTask:
             part.name: partial(TableView, part) for _, part in self.tables
         }
         shelf = Shelf(views, self._windowed)
-        self.committed = dict(positions)
+        self.committed.update((tp, offset) for tp, offset in positions.items())
         for (topic, number), position in sorted(positions.items()):
             readers = self._plan.readers_of(topic)
             source = self.task.add_source(topic, number, position, len(readers))

@@ -34,6 +34,21 @@ class TaskStarter:
         self._stores: dict[tuple[TaskId, str], StateStore] = {}
         self._progress = Progress()
 
+    def adopt(self, tables: Sequence[TablePlan]) -> None:
+        """Open the stores that the slot holds already, so that they can be claimed."""
+        for plan in tables:
+            for number in range(plan.partitions):
+                if self._slot.store_path(plan.table.name, number).exists():
+                    self._store(TaskId(plan.partitions, number), plan.table.name)
+
+    def _store(self, id: TaskId, table: str) -> StateStore:
+        store = self._stores.get((id, table))
+        if store is None:
+            identity = StoreIdentity(self._app_id, table, id.number)
+            store = open_store(self._slot.store_path(table, id.number), identity=identity)
+            self._stores[id, table] = store
+        return store
+
     async def positions(self, partitions: Iterable[TopicPartition]) -> Positions:
         """Where to go on: committed and stable (KIP-447), or the log's start for a new app."""
         wanted = sorted(partitions)
@@ -51,13 +66,7 @@ class TaskStarter:
         ready: dict[str, StateStore] = {}
         for plan in tables:
             name = plan.table.name
-            store = self._stores.get((id, name))
-            if store is None:
-                store = open_store(
-                    self._slot.store_path(name, id.number),
-                    identity=StoreIdentity(self._app_id, name, id.number),
-                )
-                self._stores[id, name] = store
+            store = self._store(id, name)
             await restore(
                 store,
                 self._cluster,

@@ -7,16 +7,16 @@ a rewind, a new membership, or the worker.
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from flowstream.clock import wall_ms
 from flowstream.processing import assignor
 from flowstream.processing.app import App
-from flowstream.processing.committer import Checkpoint, Committer, no_checkpoint
 from flowstream.processing.commit import EXACTLY_ONCE
+from flowstream.processing.committer import Checkpoint, Committer, no_checkpoint
 from flowstream.processing.errors import AppError
 from flowstream.processing.membership import Membership
 from flowstream.processing.outputs import OutputTopic
@@ -27,21 +27,292 @@ from flowstream.processing.starting import TaskStarter
 from flowstream.processing.surroundings import Counts
 from flowstream.processing.watchdog import Watchdog
 from flowstream.transport.admin import Admin
-from flowstream.transport.assignor import Member, group_assignor
+from flowstream.transport.assignor import GroupAssignor, Member, group_assignor
 from flowstream.transport.batches import RecordBuffer
 from flowstream.transport.cluster import Cluster
 from flowstream.transport.consumer import GroupConsumer
 from flowstream.transport.errors import (
-    BrokerUnreachable,
     CommitRefused,
     ConsumerFailed,
     OffsetOutOfRange,
     TransportError,
 )
+from flowstream.transport.producer import IdempotentProducer
 from flowstream.transport.transaction import TransactionSession
 
 log = logging.getLogger("flowstream.worker")
 
 RECOVERY_PAUSE_S = 0.2
-LONGEST_PAUSE_S = 5.0
 STOP_TIMEOUT_S = 8.0
+
+REJOIN = (CommitRefused, ConsumerFailed)
+"""After these the worker joins its group anew; after other transport errors it rewinds."""
+
+
+class Worker:
+    """Runs one app against one cluster (HOST:PORT). Use `run`, and `stop` from anywhere."""
+
+    def __init__(
+        self,
+        app: App,
+        bootstrap: str,
+        *,
+        data_dir: str | Path | None = None,
+        checkpoint: Checkpoint = no_checkpoint,
+        clock: Callable[[], int] = wall_ms,
+    ) -> None:
+        self.app = app
+        self.counts = Counts()
+        self.plan: Plan | None = None
+        self.retry_backoff = app.settings.retry_backoff
+        self._bootstrap = bootstrap
+        self._data_dir = Path(data_dir or app.settings.data_dir)
+        self._checkpoint = checkpoint
+        self._clock = clock
+        self._exactly_once = app.settings.processing_guarantee == EXACTLY_ONCE
+        self._buffer = RecordBuffer(transactional=self._exactly_once)
+        self._outputs: dict[str, OutputTopic] = {}
+        self._stopping = asyncio.Event()
+        self._failure: BaseException | None = None
+        self._membership: Membership | None = None
+        self._watchdog: Watchdog | None = None
+        self._cluster = Cluster(bootstrap, client_id=app.id)
+        self._admin = Admin(self._cluster)
+        self._session: TransactionSession | None = None
+        self._slot: Slot | None = None
+        self._starter: TaskStarter | None = None
+
+    # -- what instances ask (see surroundings.Surroundings) -------------------------------------
+
+    @property
+    def app_id(self) -> str:
+        """The app's id."""
+        return self.app.id
+
+    @property
+    def append(self) -> Callable[..., None]:
+        """Add a record to the open epoch."""
+        return self._buffer.append
+
+    @property
+    def dead_letters(self) -> str:
+        """The topic of dead letters."""
+        return self.app.dead_letters
+
+    def output(self, topic: str) -> OutputTopic:
+        """A topic to write to."""
+        try:
+            return self._outputs[topic]
+        except KeyError:
+            raise AppError(
+                f"topic {topic!r} was declared after the worker started: call app.topic at import"
+            ) from None
+
+    def wall_time_ms(self) -> int:
+        """Now, by the clock door."""
+        return self._clock()
+
+    def fail(self, error: BaseException) -> None:
+        """Stop after committing what is complete; `run` raises the first error it was told."""
+        if self._failure is None:
+            self._failure = error
+        self._stopping.set()
+
+    # -- the life of a worker -------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """Ask for a graceful stop: a last commit, then `run` returns (V4)."""
+        self._stopping.set()
+
+    @property
+    def wants_stop(self) -> bool:
+        """True once `stop` was called or something failed."""
+        return self._stopping.is_set()
+
+    def warnings(self) -> list[str]:
+        """What is wrong with this worker's health now."""
+        return [] if self._watchdog is None else self._watchdog.warnings()
+
+    @property
+    def tasks(self) -> list[str]:
+        """The tasks that run here now, for people."""
+        return [] if self._membership is None else [str(id) for id in self._membership.tasks]
+
+    async def run(self) -> None:
+        """Run until `stop`, or raise what made it impossible."""
+        self.app.connect_to(self._bootstrap)
+        for agent in self.app.agents.values():
+            await agent.probe()
+        if not self.app.agents:
+            raise AppError(f"app {self.app.id!r} has no agents: nothing to run")
+        await self._cluster.connect()
+        try:
+            self._slot = take_slot(self._data_dir, self.app.id)
+            self.plan, self._outputs = await provision(self.app, self._admin, self._data_dir)
+            self._starter = TaskStarter(self.app.id, self._cluster, self._admin, self._slot)
+            self._starter.adopt(self.plan.tables)
+            await self._open_session()
+            self._watch()
+            while not self.wants_stop:
+                await self._be_member(self.plan, self._starter)
+        finally:
+            await self._close()
+        if self._failure is not None:
+            raise self._failure
+
+    async def _open_session(self) -> None:
+        assert self._slot is not None
+        if self._exactly_once:
+            self._session = TransactionSession(
+                self._cluster,
+                f"{self.app.id}-{self._slot.uuid}",
+                timeout_ms=round(self.app.settings.transaction_timeout * 1000),
+            )
+            await self._session.init()
+
+    def _watch(self) -> None:
+        codes = {
+            getattr(agent.function, "__code__", None): agent.name
+            for agent in self.app.agents.values()
+        }
+        known = {code: name for code, name in codes.items() if code is not None}
+        self._watchdog = Watchdog(known, self._open_units, self.app.settings.stall_warning)
+        self._watchdog.start()
+
+    def _open_units(self) -> list[tuple[str, int]]:
+        if self._membership is None:
+            return []
+        return [
+            (instance.label, instance.next_offset)
+            for task in self._membership.tasks.values()
+            for instance in task.stuck()
+        ]
+
+    async def _close(self) -> None:
+        if self._watchdog is not None:
+            self._watchdog.stop()
+        if self._starter is not None:
+            self._starter.close()
+        if self._slot is not None:
+            self._slot.release()
+        await self.app.close()
+        await self._cluster.close()
+
+    # -- memberships ----------------------------------------------------------------------------
+
+    async def _be_member(self, plan: Plan, starter: TaskStarter) -> None:
+        """Join, run, and leave when stopped or when the membership is of no more use."""
+        committer = Committer(
+            self.app.settings.processing_guarantee,
+            session=self._session,
+            plain=None if self._session is not None else IdempotentProducer(self._cluster),
+            admin=self._admin,
+            checkpoint=self._checkpoint,
+        )
+        membership = Membership(
+            plan, self, self._buffer, committer, starter,
+            commit_interval=self.app.settings.commit_interval,
+        )  # fmt: skip
+        consumer = GroupConsumer(
+            self._cluster,
+            self.app.id,
+            self._assignor(membership, starter),
+            membership,
+            session_timeout_ms=round(self.app.settings.session_timeout * 1000),
+            heartbeat_interval_ms=max(100, round(self.app.settings.session_timeout * 1000 / 10)),
+        )
+        membership.attach(consumer)
+        self._membership = membership
+        try:
+            await consumer.start(plan.sources)
+            await self._run_member(membership)
+        except TransportError as error:
+            await self._lost(error)
+            await membership.abandon()
+            await self._renew_session()
+        finally:
+            self._membership = None
+            await membership.abandon()
+            await consumer.stop()
+
+    async def _run_member(self, membership: Membership) -> None:
+        while True:
+            try:
+                await membership.run(lambda: self.wants_stop)
+                await self._finish(membership)
+                return
+            except (OffsetOutOfRange, *REJOIN):
+                raise
+            except TransportError as error:
+                await self._lost(error)
+                await membership.rewind(self._renew_session)
+
+    async def _finish(self, membership: Membership) -> None:
+        """The last commit; what it cannot commit in time is done again by whoever is next."""
+        try:
+            async with asyncio.timeout(STOP_TIMEOUT_S):
+                await membership.finish()
+        except TimeoutError:
+            log.warning("the last commit did not succeed in time")
+        except TransportError as error:
+            log.warning("the last commit did not succeed: %s", error)
+
+    async def _lost(self, error: TransportError) -> None:
+        if isinstance(error, OffsetOutOfRange):
+            # Going on elsewhere would skip or repeat records behind the app's back (G3).
+            raise error
+        log.warning("%s: going back to the last commit", error)
+        await self._pause(RECOVERY_PAUSE_S)
+
+    async def _renew_session(self) -> None:
+        """A fresh producer epoch: what was open is aborted, what was decided is complete."""
+        while self._session is not None and not self.wants_stop:
+            try:
+                await self._unless_stopped(self._session.init())
+                return
+            except TransportError as error:
+                log.warning("%s: trying again", error)
+                await self._pause(RECOVERY_PAUSE_S)
+
+    async def _unless_stopped(self, work: Awaitable[None]) -> None:
+        working = asyncio.ensure_future(work)
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if working.done():
+                working.result()
+        finally:
+            stopping.cancel()
+            working.cancel()
+            await asyncio.wait((working, stopping))
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+        except TimeoutError:
+            return
+
+    def _assignor(self, membership: Membership, starter: TaskStarter) -> GroupAssignor:
+        def claim() -> bytes:
+            state = {
+                assignor.task_name(id.partitions, id.number): held
+                for id, held in starter.state().items()
+            }
+            owned = tuple(
+                sorted(assignor.task_name(id.partitions, id.number) for id in membership.held)
+            )
+            return assignor.encode_claim(assignor.Claim(owned, state))
+
+        return group_assignor(assignor.NAME, claim, decide)
+
+
+def decide(
+    members: Mapping[str, Member], partitions: Mapping[str, int]
+) -> dict[str, list[tuple[str, int]]]:
+    """The assignor's answer for the members as transport names them."""
+    candidates: dict[str, Any] = {
+        name: assignor.Candidate(member.topics, assignor.decode_claim(member.user_data))
+        for name, member in members.items()
+    }
+    return assignor.assign(candidates, partitions)
