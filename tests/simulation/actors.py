@@ -10,6 +10,7 @@ from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import Any
 
+from flowstream.broker.types import Instant
 from flowstream.wire.batch import encode_batch
 from flowstream.wire.error_codes import ErrorCode
 from flowstream.wire.messages.add_offsets_to_txn import AddOffsetsToTxnRequest
@@ -157,17 +158,17 @@ def write_down(
         world.history.append(Send(session.name, where, value, outcome, offset, transaction))
 
 
-def idempotent_producer(world: World, names: Names, label: str, rounds: int) -> Actor:
+def idempotent_producer(world: World, names: Names, label: str, until: Instant) -> Actor:
     """Batches of one to four values; after an unknown outcome a new session."""
     session = yield from initialise(world, None, label)
-    for _ in range(rounds):
+    while world.now < until:
         partition = world.rng.randrange(PARTITIONS)
         values = [names.value() for _ in range(world.rng.randrange(1, 5))]
         outcome, base = yield from produce(world, session, partition, values, None, v2=True)
         write_down(world, session, partition, values, outcome, base, None)
         if outcome is not Outcome.OK:
             session = yield from initialise(world, None, label)
-        yield world.rng.randrange(1, 80)
+        yield world.rng.randrange(1, 40)
 
 
 @dataclass(slots=True)
@@ -181,14 +182,14 @@ class Transactional:
     offset: int = 0
     count: int = 0
 
-    def live(self, rounds: int) -> Actor:
+    def live(self, until: Instant) -> Actor:
         """Transactions in turn, some aborted on purpose, some abandoned."""
         session = yield from initialise(self.world, self.label, self.label)
-        for _ in range(rounds):
+        while self.world.now < until:
             usable = yield from self.transaction(session)
             if not usable:
                 session = yield from initialise(self.world, self.label, self.label)
-            yield self.world.rng.randrange(1, 120)
+            yield self.world.rng.randrange(1, 60)
 
     def transaction(self, session: Session) -> Steps:
         """One transaction; False when the session must be initialised anew."""

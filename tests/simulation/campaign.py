@@ -24,7 +24,7 @@ from tests.simulation.readers import Member, Reader, look_at_offsets
 from tests.simulation.setting_up import create_topic
 from tests.simulation.world import Faults, Instant, World
 
-TROUBLE_MS = 12_000
+TROUBLE_MS = 10_000
 LATEST_END_MS = 120_000
 MEMBERS_GROUP = "members"
 
@@ -45,7 +45,7 @@ def simulate(seed: int, *, lies: bool = False) -> Result:
     """Run one seed to its end."""
     plan = random.Random(seed ^ 0x5EED)
     faults = Faults(
-        drop=plan.choice([0.0, 0.01, 0.05]), duplicate=plan.choice([0.0, 0.03]), slow=0.03
+        drop=plan.choice([0.0, 0.005, 0.02]), duplicate=plan.choice([0.0, 0.03]), slow=0.03
     )
     world = World(seed, faults)
     machine = Machine(world, MemoryStorage(), lies=lies)
@@ -54,7 +54,7 @@ def simulate(seed: int, *, lies: bool = False) -> Result:
     world.start(create_topic(world))
     world.run(while_running=True)
     actors(world, plan)
-    for _ in range(plan.randrange(0, 5)):
+    for _ in range(plan.randrange(0, 7)):
         world.later(plan.randrange(50, TROUBLE_MS), lambda: trip(machine))
     world.run(until=Instant(world.now + TROUBLE_MS))
     calm(world, machine)
@@ -72,20 +72,21 @@ def actors(world: World, plan: random.Random) -> None:
     transactional
     clients use v1 only where the network duplicates and delays nothing."""
     names = Names(world)
+    until = Instant(world.now + TROUBLE_MS)
     tame = world.faults.duplicate == 0
     for index in range(2):
-        world.start(idempotent_producer(world, names, f"p{index}", plan.randrange(10, 40)))
+        world.start(idempotent_producer(world, names, f"p{index}", until))
     for index in range(3):
         v2 = not tame or plan.random() < 0.6
         client = Transactional(world, names, f"tx{index}", v2=v2)
-        world.start(client.live(plan.randrange(10, 40)))
+        world.start(client.live(until))
     for partition in range(PARTITIONS):
         for committed_only in (True, False):
             name = f"reader/{partition}/{committed_only}"
-            world.start(Reader(world, name, partition, committed_only).live(60))
+            world.start(Reader(world, name, partition, committed_only).live(until))
     commits: dict[int, tuple[int, int]] = {}
     for _ in range(3):
-        world.start(Member(world, MEMBERS_GROUP, 4, commits).live(plan.randrange(10, 40)))
+        world.start(Member(world, MEMBERS_GROUP, 4, commits).live(until))
 
 
 def trip(machine: Machine) -> None:
@@ -95,7 +96,8 @@ def trip(machine: Machine) -> None:
     if machine.world.rng.random() < 0.3:
         machine.crash()
     else:
-        machine.storage.crash_at(machine.world.rng.randrange(1, 40))
+        storage = machine.storage
+        storage.crash_at(storage.operations + machine.world.rng.randrange(0, 60))
 
 
 def calm(world: World, machine: Machine) -> None:

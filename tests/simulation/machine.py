@@ -57,17 +57,19 @@ class Machine:
         self.crashes += 1
         self.node = None
         self.storage.crash(self.world.rng)
+        self.world.reset_connections()
         self.world.later(self.world.rng.randrange(20, 600), self.start)
 
     # what the network calls
 
-    def request(self, connection: ConnectionId, frame: memoryview) -> None:
+    def request(self, connection: ConnectionId, frame: memoryview) -> bool:
         """Decode and hand in; a broker that is down hears nothing."""
         if self.node is None:
-            return
+            return False
         request = decode_request(frame)
         to = ReplyTo(connection, request.correlation_id, request.key, request.version)
         self._handle(Request(to, request.client_id, "127.0.0.1", request.body))
+        return True
 
     def disconnected(self, connection: ConnectionId) -> None:
         """The peer is gone."""

@@ -8,7 +8,7 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from flowstream.broker.types import ReplyTo
+from flowstream.broker.types import Instant, ReplyTo
 from flowstream.wire.batch import decode_records, iter_batches
 from flowstream.wire.error_codes import ErrorCode
 from flowstream.wire.messages.fetch import FetchPartition, FetchRequest, FetchTopic
@@ -74,10 +74,10 @@ class Reader:
         """The partition in the history's words."""
         return Partition(TOPIC, self.partition)
 
-    def live(self, rounds: int) -> Actor:
+    def live(self, until: Instant) -> Actor:
         """Poll now and then."""
         self.world.history.append(Seek(self.name, self.where, 0))
-        for _ in range(rounds):
+        while self.world.now < until:
             yield from self.poll(max_wait_ms=200)
             yield self.world.rng.randrange(5, 150)
 
@@ -153,10 +153,10 @@ class Member:
     member_id: str = ""
     generation: int = -1
 
-    def live(self, rounds: int) -> Actor:
+    def live(self, until: Instant) -> Actor:
         """Join, commit, now and then leave or fall silent past the session timeout."""
         owned: list[int] = []
-        for _ in range(rounds):
+        while self.world.now < until:
             if self.generation < 0:
                 owned = yield from self.join()
             elif not (yield from self.heartbeat()):

@@ -12,6 +12,7 @@ import itertools
 import random
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 from flowstream.broker.types import ConnectionId, Instant, ReplyTo
@@ -48,8 +49,8 @@ class Faults:
 class Broker(Protocol):
     """What the network needs of the broker."""
 
-    def request(self, connection: ConnectionId, frame: memoryview) -> None:
-        """A frame (without its length) arrived on a connection."""
+    def request(self, connection: ConnectionId, frame: memoryview) -> bool:
+        """A frame (without its length) arrived on a connection; False when nobody listens."""
         ...
 
     def disconnected(self, connection: ConnectionId) -> None:
@@ -140,17 +141,23 @@ class World:
         frame = b"".join(parts)[4:]
         for _ in range(1 + (self.rng.random() < self.faults.duplicate)):
             if self.rng.random() >= self.faults.drop:
-                self.later(self._delay(), lambda: self._deliver(connection, frame))
+                self.later(self._delay(), lambda: self._deliver(connection, correlation, frame))
         self.later(call.timeout_ms, lambda: self._give_up(connection, correlation))
 
     def _delay(self) -> int:
         slow = self.rng.random() < self.faults.slow
         return self.rng.randrange(1, self.faults.slow_ms) if slow else self.rng.randrange(0, 4)
 
-    def _deliver(self, connection: ConnectionId, frame: bytes) -> None:
+    def _deliver(self, connection: ConnectionId, correlation: int, frame: bytes) -> None:
         assert self.broker is not None
         # A fresh copy: the broker patches offsets into its receive buffer.
-        self.broker.request(connection, memoryview(bytearray(frame)))
+        if not self.broker.request(connection, memoryview(bytearray(frame))):
+            self.later(self._delay() + 1, lambda: self._give_up(connection, correlation))
+
+    def reset_connections(self) -> None:
+        """The machine went down: every client that waits notices soon."""
+        for connection, correlation in list(self._pending):
+            self.later(self._delay() + 1, partial(self._give_up, connection, correlation))
 
     def reply(self, to: ReplyTo, body: object) -> None:
         """The broker answers; the answer may get lost or late on its way."""
@@ -166,12 +173,12 @@ class World:
             assert correlation_id == to.correlation_id
             self._step(pending.actor, body)
 
-    def _give_up(self, connection: ConnectionId, correlation: int) -> None:
+    def _give_up(self, connection: int, correlation: int) -> None:
         """No answer in time: the client drops the connection and goes on with a new one."""
         pending = self._pending.pop((connection, correlation), None)
         if pending is not None and not pending.done:
             pending.done = True
             self._connections.pop(id(pending.actor), None)
             if self.broker is not None:
-                self.broker.disconnected(connection)
+                self.broker.disconnected(ConnectionId(connection))
             self._step(pending.actor, None)
