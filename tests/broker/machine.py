@@ -52,7 +52,7 @@ class Machine:
         self.replies: dict[int, Any] = {}
         self.closed: list[str] = []
         self._asked = 0
-        self._unsynced: set[str] = set()
+        self.unsynced: set[str] = set()
         self.open()
 
     @property
@@ -70,7 +70,7 @@ class Machine:
         )
         opened.cores.address.port = 9092
         self.node = Node(opened.cores)
-        self._unsynced = set()
+        self.unsynced = set()
         self.carry_out(self.node.start(self.now))
         self.settle()
 
@@ -98,8 +98,8 @@ class Machine:
         group = self.node.close_group()
         if group is None:
             return False
-        self.storage.sync(self._unsynced)
-        self._unsynced = set()
+        self.storage.sync(self.unsynced)
+        self.unsynced = set()
         self.carry_out(self.node.handle(Durable(group), self.now))
         return True
 
@@ -130,7 +130,7 @@ class Machine:
         """Do what a driver does with effects, but for syncing."""
         for effect in effects:
             if isinstance(effect, Write):
-                self._unsynced |= self.storage.perform(effect.operations)
+                self.unsynced |= self.storage.perform(effect.operations)
             elif isinstance(effect, Reply):
                 assert effect.to.correlation_id not in self.replies
                 self.replies[effect.to.correlation_id] = (effect.to, effect.body)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain, combinations
 from typing import Any
 
 import pytest
@@ -237,6 +238,40 @@ def test_T7_T9_a_crash_at_any_disk_operation_leaves_the_transaction_whole(commit
                 log = made.cores.logs.by_name[TopicPartition(name, 1)]
                 assert log.open_transactions == {}
     assert outcomes == ({((), ()), ((b"1",), (b"1",))} if commit else {((), ())})
+
+
+@pytest.mark.parametrize("commit", [True, False])
+def test_T7_T9_whichever_files_a_crash_keeps_the_transaction_is_whole(commit: bool) -> None:
+    """At every moment of an EndTxn: any of the files written since the last sync may have reached
+    the disk in full, the others not at all."""
+
+    def reached(steps: int) -> tuple[Machine, int]:
+        made = machine()
+        begun = made.init()
+        pid, epoch = begun.producer_id, begun.producer_epoch
+        for topic in ("a", "b"):
+            made.produce(topic, 1, batch(b"1", pid=pid, epoch=epoch, sequence=0), name="t")
+        asked = made.post(end_txn(pid, epoch, commit=commit), 5)
+        for _ in range(steps):
+            made.settle_once()
+        return made, asked
+
+    tried = 0
+    for steps in range(4):
+        written = sorted(reached(steps)[0].unsynced)
+        for kept in chain.from_iterable(
+            combinations(written, count) for count in range(len(written) + 1)
+        ):
+            made, asked = reached(steps)
+            acknowledged = asked in made.replies
+            made.storage.sync(kept)
+            lose_the_rest(made)
+            made.wait(60_000)
+            seen = (made.read("a", 1), made.read("b", 1))
+            assert seen in (([], []), ([b"1"], [b"1"])), (steps, kept)
+            assert not acknowledged or bool(seen[0]) == commit
+            tried += 1
+    assert tried >= 8
 
 
 def test_a_crash_that_loses_the_joining_but_not_the_data_keeps_a_retry_true() -> None:
