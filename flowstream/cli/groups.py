@@ -11,11 +11,15 @@ import typer
 from flowstream.cli.options import Broker, Data, Json, connected, perform, show
 from flowstream.errors import FlowstreamError
 from flowstream.transport.admin import Admin
+from flowstream.transport.cluster import Cluster
+from flowstream.transport.errors import OffsetOutOfRange
+from flowstream.transport.reader import PartitionReader
 from flowstream.transport.types import GroupDescription, TopicPartition
 
 app = typer.Typer(help="List groups, and describe one with its lag.", no_args_is_help=True)
 
 COLUMNS = ("topic", "partition", "committed", "end", "lag", "member", "host")
+NEAR = 100
 LagRow = tuple[str, int, int | None, int, int | None, str | None, str | None]
 
 
@@ -51,9 +55,27 @@ def describe(
                 raise FlowstreamError(f"there is no group {group!r}: see `flowstream groups list`")
             tps = sorted({*committed, *owned})
             ends = await admin.end_offsets(tps, committed=True)
-        print_description(found, lag(found, tps, committed, ends), as_json=json)
+            reached = {
+                tp: await skip_markers(cluster, tp, offset, ends[tp])
+                for tp, offset in committed.items()
+            }
+        print_description(found, lag(found, tps, committed, ends, reached), as_json=json)
 
     perform(work)
+
+
+async def skip_markers(cluster: Cluster, tp: TopicPartition, offset: int, end: int) -> int:
+    """The first offset from `offset` on that holds a record, else `end`: transaction markers are no
+    lag. Far behind, a marker more or less does not matter.
+    """
+    if not 0 < end - offset <= NEAR:
+        return offset
+    reader = PartitionReader(cluster, tp, offset)
+    try:
+        records = await reader.read(0)
+    except OffsetOutOfRange:
+        return offset
+    return records[0].offset if records else min(reader.position, end)
 
 
 def lag(
@@ -61,13 +83,14 @@ def lag(
     tps: Iterable[TopicPartition],
     committed: Mapping[TopicPartition, int | None],
     ends: Mapping[TopicPartition, int],
+    reached: Mapping[TopicPartition, int],
 ) -> list[LagRow]:
     """One row per partition. Without a committed offset there is no lag to tell."""
     owners = {tp: member for member in group.members for tp in member.partitions}
     rows: list[LagRow] = []
     for tp in tps:
         offset, owner = committed.get(tp), owners.get(tp)
-        behind = None if offset is None else max(0, ends[tp] - offset)
+        behind = None if offset is None else max(0, ends[tp] - reached[tp])
         name = None if owner is None else owner.instance_id or owner.member_id
         host = None if owner is None else owner.client_host
         rows.append((tp.topic, tp.partition, offset, ends[tp], behind, name, host))

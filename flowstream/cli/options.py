@@ -33,6 +33,7 @@ Data = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="JSON for programs instead of a table.")]
 
 EMBEDDED = "embedded://"
+PIPE_WIDTH = 300  # a file or a pipe has no edge to wrap at
 
 
 def bootstrap(broker: str | None, data: Path | None) -> str:
@@ -89,7 +90,10 @@ def show(
         return
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in columns:
-        table.add_column(column.replace("_", " "), overflow="fold")
+        table.add_column(column.replace("_", " "), no_wrap=True)
     for row in rows:
         table.add_row(*("-" if cell is None else str(cell) for cell in row))
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=PIPE_WIDTH)
+    console.print(table)

@@ -16,7 +16,8 @@ T0, T1, T2 = (TopicPartition("t", n) for n in range(3))
 def test_lag_knows_owners_and_partitions_without_offsets() -> None:
     member = GroupMember("m-1", None, "c", "/127.0.0.1", (T0, T1))
     group = GroupDescription("g", "Stable", "flowstream", (member,))
-    rows = groups.lag(group, [T0, T1, T2], {T0: 0, T2: 9}, {T0: 5, T1: 3, T2: 7})
+    committed = {T0: 0, T2: 9}
+    rows = groups.lag(group, [T0, T1, T2], committed, {T0: 5, T1: 3, T2: 7}, committed)
     assert rows == [
         ("t", 0, 0, 5, 5, "m-1", "/127.0.0.1"),
         ("t", 1, None, 3, None, "m-1", "/127.0.0.1"),
