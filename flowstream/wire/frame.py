@@ -62,8 +62,8 @@ def decode_request(frame: Buffer) -> Request:
         raise UnsupportedVersion(key, version, correlation_id, client_id)
     if version >= api.flexible_from:
         position = _skip_tags(view, position)
-    body, position = decoder(request_class(key), version)(view, position)
-    _check_end(api, version, position, view)
+    # Bytes after the body are ignored, as in Kafka: librdkafka 2.15 leaves some after Metadata v13.
+    body, _ = decoder(request_class(key), version)(view, position)
     return Request(key, version, correlation_id, client_id, body)
 
 

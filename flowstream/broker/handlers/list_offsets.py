@@ -24,6 +24,7 @@ from flowstream.wire.messages.list_offsets import (
 )
 
 READ_COMMITTED = 1
+LEADER_EPOCH_VERSION = 4
 LATEST = -1
 EARLIEST = -2
 LARGEST_TIMESTAMP = -3
@@ -74,11 +75,12 @@ def _look_up(
     committed = request.body.isolation_level == READ_COMMITTED
     end = log.last_stable if committed else log.high_watermark
     offset, timestamp = _offset_of(log, asked.timestamp, end)
+    tells_epoch = offset >= 0 and request.to.version >= LEADER_EPOCH_VERSION
     return ListOffsetsPartitionResponse(
         partition_index=asked.partition_index,
         timestamp=timestamp,
         offset=offset,
-        leader_epoch=log.leader_epoch if offset >= 0 and request.to.version >= 4 else -1,
+        leader_epoch=log.leader_epoch if tells_epoch else -1,
     )
 
 

@@ -11,9 +11,9 @@ parsed in place in an own buffer, and large answers go out without being copied 
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,6 +24,8 @@ from flowstream.broker.types import ConnectionId, ReplyTo
 from flowstream.errors import WireError
 from flowstream.wire.api import ApiKey
 from flowstream.wire.frame import UnsupportedVersion, decode_request, encode_response
+
+log = logging.getLogger("flowstream.broker")
 
 BUFFER_BYTES = 64 * 1024
 """Receive buffer of a connection at rest; it grows with the bytes that really arrive, up to one
@@ -215,10 +217,8 @@ class Connection:
     def _resume(self) -> None:
         """Look at what was received meanwhile, then receive again."""
         self._resuming = False
-        if self.closed or self._must_wait():
-            return
         self._parse()
-        if not self.closed and not self._reading and not self._must_wait():
+        if not (self.closed or self._reading or self._must_wait()):
             self._reading = True
             self._loop.add_reader(self._socket.fileno(), self._readable)
 
@@ -226,7 +226,18 @@ class Connection:
 
     def reply(self, to: ReplyTo, body: object) -> None:
         """Answer a request; its bytes leave after all answers to earlier requests."""
-        answer = encode_response(to.api_key, to.version, to.correlation_id, body)
+        try:
+            answer = encode_response(to.api_key, to.version, to.correlation_id, body)
+        except WireError as error:
+            # Our fault, but of one answer: what was decided stands, the peer asks again.
+            log.error(
+                "an answer that version %d of API %d cannot carry: %s",
+                to.version,
+                to.api_key,
+                error,
+            )
+            self.close(f"no answer: {error}")
+            return
         slots = self._slots
         for slot in slots:
             if slot.answer is None and slot.correlation_id == to.correlation_id:
@@ -289,6 +300,7 @@ class Connection:
         if self.closed:
             return
         self.closed = True
+        self._reading = False
         self._loop.remove_reader(self._socket.fileno())
         self._loop.remove_writer(self._socket.fileno())
         self._socket.close()

@@ -96,14 +96,23 @@ class Driver:
         if self.failed is not None:
             return
         try:
-            self.carry_out(self._node.handle(event, Instant(self._clock())))
-        except WireError as error:
-            # A peer that breaks the protocol costs itself its connection, nothing else (X4).
-            if isinstance(event, Request) and event.to.connection in self.connections:
-                self.connections[event.to.connection].close(f"malformed request: {error}")
+            self.carry_out(self._decide(event))
         except Exception as error:  # noqa: BLE001 - the outermost line: a broken invariant stops the node
             self.fail(error)
         self._schedule_end()
+
+    def _decide(self, event: Event) -> list[Effect]:
+        try:
+            return self._node.handle(event, Instant(self._clock()))
+        except WireError as error:
+            # A peer that breaks the protocol costs itself its connection, nothing else (X4).
+            connection = None
+            if isinstance(event, Request):
+                connection = self.connections.get(event.to.connection)
+            if connection is None:
+                raise
+            connection.close(f"malformed request: {error}")
+            return []
 
     # -- turns ----------------------------------------------------------------------------
 
