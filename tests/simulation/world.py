@@ -84,6 +84,7 @@ class World:
     _pending: dict[tuple[int, int], Pending] = field(default_factory=dict)
     _connections: dict[int, int] = field(default_factory=dict)
     _next_connection: int = 1
+    _reset: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.rng = random.Random(self.seed)
@@ -150,6 +151,8 @@ class World:
 
     def _deliver(self, connection: ConnectionId, correlation: int, frame: bytes) -> None:
         assert self.broker is not None
+        if connection in self._reset and not self.faults.duplicate:
+            return  # TCP delivers nothing on a connection that was reset; a hostile network does
         # A fresh copy: the broker patches offsets into its receive buffer.
         if not self.broker.request(connection, memoryview(bytearray(frame))):
             self.later(self._delay() + 1, lambda: self._give_up(connection, correlation))
@@ -157,6 +160,7 @@ class World:
     def reset_connections(self) -> None:
         """The machine went down: every client that waits notices soon."""
         for connection, correlation in list(self._pending):
+            self._reset.add(connection)
             self.later(self._delay() + 1, partial(self._give_up, connection, correlation))
 
     def reply(self, to: ReplyTo, body: object) -> None:
