@@ -138,8 +138,11 @@ class Worker:
         """The tasks that run here now, for people."""
         return [] if self._membership is None else [str(id) for id in self._membership.tasks]
 
-    async def run(self) -> None:
-        """Run until `stop`, or raise what made it impossible."""
+    async def run(self, *, ready: Callable[[], None] | None = None) -> None:
+        """Run until `stop`, or raise what made it impossible.
+
+        `ready` is called when everything is checked and before the worker joins its group.
+        """
         self.app.connect_to(self._bootstrap)
         for agent in self.app.agents.values():
             await agent.probe()
@@ -153,6 +156,8 @@ class Worker:
             self._starter.adopt(self.plan.tables)
             await self._open_session()
             self._watch()
+            if ready is not None:
+                ready()
             while not self.wants_stop:
                 await self._be_member(self.plan, self._starter)
         finally:

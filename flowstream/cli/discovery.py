@@ -1,0 +1,64 @@
+"""Finding the app that a command line means: `module`, `module:name`, or a file's path.
+
+Imports user code; knows nothing of workers.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from flowstream.errors import FlowstreamError
+from flowstream.processing.app import App
+
+
+class NoApp(FlowstreamError):
+    """The module cannot be imported or holds no app; the message says what to write."""
+
+
+def find_app(target: str) -> App:
+    """The app of `module[:name]`. Without a name: `app`, or the only App in the module."""
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    module_name, _, name = target.partition(":")
+    module = _import(module_name)
+    if name:
+        return _named(module, name)
+    if isinstance(getattr(module, "app", None), App):
+        return _named(module, "app")
+    found = {id(value): key for key, value in vars(module).items() if isinstance(value, App)}
+    if len(found) == 1:
+        return _named(module, next(iter(found.values())))
+    if not found:
+        raise NoApp(
+            f"no app found in module {module_name!r}: it needs a line like"
+            " `app = flowstream.App('my-app')`"
+        )
+    names = ", ".join(sorted(found.values()))
+    raise NoApp(f"module {module_name!r} has several apps ({names}): say {module_name}:NAME")
+
+
+def _named(module: ModuleType, name: str) -> App:
+    value = getattr(module, name, None)
+    if not isinstance(value, App):
+        raise NoApp(f"{module.__name__}:{name} is not a flowstream App")
+    return value
+
+
+def _import(name: str) -> ModuleType:
+    if name.endswith(".py"):
+        name = ".".join(Path(name).with_suffix("").parts)
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        # Only the module that was asked for: a missing import inside it is the user's to see.
+        if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
+            raise NoApp(
+                f"there is no module {name!r} (looked in {Path.cwd()} and the Python path):"
+                " give it as `flowstream worker -A package.module`"
+            ) from None
+        raise

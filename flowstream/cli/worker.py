@@ -1,0 +1,140 @@
+"""`flowstream worker`: run an app's agents until SIGTERM or Ctrl-C, with a last commit.
+
+Wires app, broker and worker; what a worker does is in `flowstream.processing`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import gc
+import logging
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flowstream.cli.discovery import find_app
+from flowstream.cli.embedded import embedded_broker
+from flowstream.errors import FlowstreamError
+from flowstream.processing.app import App
+from flowstream.processing.plan import Stage
+from flowstream.processing.settings import bootstrap_of
+from flowstream.processing.worker import Worker
+
+log = logging.getLogger("flowstream.worker")
+
+EMBEDDED = "embedded://"
+GC_THRESHOLDS = (100_000, 50, 50)
+
+
+def command(
+    target: Annotated[
+        str | None, typer.Argument(metavar="[MODULE[:APP]]", help="The module with the app.")
+    ] = None,
+    module: Annotated[
+        str | None, typer.Option("--app", "-A", metavar="MODULE[:APP]", help="The same.")
+    ] = None,
+    broker: Annotated[
+        str | None,
+        typer.Option(help="kafka://HOST:PORT or embedded://DIR; without it, the app's setting."),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Directory for state and the embedded broker.")
+    ] = None,
+    loglevel: Annotated[
+        str, typer.Option("--loglevel", "-l", help="debug, info, warning or error.")
+    ] = "info",
+) -> None:
+    """Run an app's agents."""
+    level = logging.getLevelNamesMapping().get(loglevel.upper())
+    if level is None:
+        raise typer.BadParameter(f"{loglevel!r} is not debug, info, warning or error")
+    named = module or target
+    if named is None:
+        raise typer.BadParameter("name the app: flowstream worker -A module[:app]")
+    configure_logging(level)
+    try:
+        app = find_app(named)
+        if data is not None:
+            app.settings = dataclasses.replace(app.settings, data_dir=str(data))
+        if broker is not None:
+            app.settings = dataclasses.replace(app.settings, broker=broker)
+        asyncio.run(work(app))
+    except FlowstreamError as error:
+        log.debug("stopped by", exc_info=error)
+        if error.__cause__ is not None and not isinstance(error.__cause__, FlowstreamError):
+            log.error("because of", exc_info=error.__cause__)
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
+def configure_logging(level: int) -> None:
+    """Log lines on standard error; the client library speaks up from warnings on."""
+    logging.basicConfig(
+        level=level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", force=True
+    )
+    for noisy in ("aiokafka", "asyncio"):
+        logging.getLogger(noisy).setLevel(max(level, logging.WARNING))
+    # It logs every listener error and reconnect that the worker handles and reports itself.
+    logging.getLogger("aiokafka").setLevel(max(level, logging.ERROR))
+
+
+async def work(app: App) -> None:
+    """Run a worker on the app's broker, starting the embedded one where that is meant."""
+    async with broker_of(app) as bootstrap:
+        worker = Worker(app, bootstrap)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, worker.stop)
+        # What the start has built lives as long as the process: keep the collector off it.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*GC_THRESHOLDS)
+        try:
+            await worker.run(ready=lambda: banner(worker, bootstrap))
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
+        log.info("stopped: %s", worker.counts)
+
+
+@contextlib.asynccontextmanager
+async def broker_of(app: App) -> AsyncIterator[str]:
+    """HOST:PORT of the app's broker for the length of a block."""
+    named = app.settings.broker or EMBEDDED
+    address = bootstrap_of(named)
+    if address is not None:
+        yield address
+        return
+    directory = Path(named.removeprefix(EMBEDDED) or app.settings.data_dir)
+    async with embedded_broker(directory) as broker:
+        yield broker.address
+
+
+def banner(worker: Worker, bootstrap: str) -> None:
+    """What runs here, in a few lines."""
+    app, plan = worker.app, worker.plan
+    assert plan is not None
+    kind = "" if bootstrap_of(app.settings.broker or EMBEDDED) else " (embedded)"
+    lines = [
+        ("app", app.id),
+        ("broker", f"kafka://{bootstrap}{kind}"),
+        ("guarantee", app.settings.processing_guarantee),
+        ("data", str(Path(app.settings.data_dir).resolve())),
+        ("topics", ", ".join(f"{name} ({n})" for name, n in sorted(plan.sources.items()))),
+        ("tables", ", ".join(f"{t.table.name} ({t.partitions})" for t in plan.tables) or "none"),
+        ("agents", ", ".join(agent_line(r.agent.name, r.topic, r.stage) for r in plan.readers)),
+    ]
+    typer.echo("flowstream worker", err=True)
+    for name, value in lines:
+        typer.echo(f"  {name:<10} {value}", err=True)
+
+
+def agent_line(name: str, topic: str, stage: Stage) -> str:
+    """An agent, its topic, and which half of a re-keyed one."""
+    part = "" if stage is Stage.WHOLE else f" [{stage.value}]"
+    return f"{name}{part} <- {topic}"
