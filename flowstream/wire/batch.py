@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 from flowstream.errors import WireError
 from flowstream.wire.batch_header import (
-    CODEC_MASK,
     CONTROL,
     DELETE_HORIZON,
     HEADER,
@@ -30,7 +29,14 @@ from flowstream.wire.batch_header import (
     seal,
 )
 from flowstream.wire.compression import compress, decompress
-from flowstream.wire.primitives import Buffer, read_varint, read_varlong, varint, varlong
+from flowstream.wire.primitives import (
+    Buffer,
+    read_base128,
+    read_uvarint,
+    read_varint,
+    varint,
+    varlong,
+)
 
 __all__ = [
     "HEADER_SIZE",
@@ -73,6 +79,9 @@ class Record(NamedTuple):
     attributes: int = 0
 
 
+_record = Record._make
+
+
 class ControlMarker(NamedTuple):
     """The end of a transaction in a partition."""
 
@@ -93,46 +102,63 @@ def decode_records(batch: Buffer, *, max_decompressed: int = DECOMPRESSED_MAX) -
     data = decompress(header.codec, body, max_decompressed) if header.codec else bytes(body)
     if not 0 <= header.count <= len(data) // _RECORD_MIN:
         raise WireError(f"{header.count} records in {len(data)} bytes")
+    try:
+        return _decode_body(data, header)
+    except IndexError as error:
+        raise WireError("a record reaches beyond the end of its batch") from error
+
+
+def _decode_body(data: bytes, header: BatchHeader) -> list[Record]:
+    """The inner loop: numbers of one byte, nearly all of them, are read in place."""
+    base_offset, base_timestamp = header.base_offset, header.base_timestamp
     stamp = header.max_timestamp if header.is_log_append_time else None
     records = []
     position = 0
     for _ in range(header.count):
-        record, position = _decode_record(data, position, header, stamp)
-        records.append(record)
+        number, position = data[position], position + 1
+        if number > 127:
+            number, position = read_uvarint(data, position - 1)
+        end = -1 if number & 1 else position + (number >> 1)
+        attributes = data[position]
+        number, position = data[position + 1], position + 2
+        if number > 127:
+            number, position = read_base128(data, position - 1, 64)
+        timestamp = base_timestamp + ((number >> 1) ^ -(number & 1))
+        number, position = data[position], position + 1
+        if number > 127:
+            number, position = read_uvarint(data, position - 1)
+        offset = number >> 1
+        if number & 1 or offset > header.last_offset_delta:
+            raise WireError(f"an offset outside the batch at byte {position}")
+        key, position = _decode_bytes(data, position)
+        value, position = _decode_bytes(data, position)
+        headers: Headers = ()
+        if data[position]:
+            headers, position = _decode_headers(data, position)
+        else:
+            position += 1
+        if position != end:
+            raise WireError(f"a record ends at byte {position}, not {end}")
+        if stamp is not None:
+            timestamp = stamp
+        record = (base_offset + offset, timestamp, key, value, headers, attributes)
+        records.append(_record(record))
     if position != len(data):
         raise WireError(f"{len(data) - position} bytes after the last record")
     return records
 
 
-def _decode_record(
-    data: bytes, position: int, header: BatchHeader, stamp: int | None
-) -> tuple[Record, int]:
-    length, position = read_varint(data, position)
-    end = position + length
-    if length < 0 or end > len(data) or length < _RECORD_MIN - 1:
-        raise WireError(f"record of {length} bytes at byte {position}")
-    attributes = data[position]
-    timestamp_delta, position = read_varlong(data, position + 1)
-    offset_delta, position = read_varint(data, position)
-    if not 0 <= offset_delta <= header.last_offset_delta:
-        raise WireError(f"offset delta {offset_delta} in a batch to {header.last_offset_delta}")
-    key, position = _decode_bytes(data, position)
-    value, position = _decode_bytes(data, position)
-    headers, position = _decode_headers(data, position)
-    if position != end:
-        raise WireError(f"record ends at byte {position}, not {end}")
-    timestamp = header.base_timestamp + timestamp_delta if stamp is None else stamp
-    offset = header.base_offset + offset_delta
-    return Record(offset, timestamp, key, value, headers, attributes), end
-
-
 def _decode_bytes(data: bytes, position: int) -> tuple[bytes | None, int]:
-    length, position = read_varint(data, position)
-    if length == -1:
-        return None, position
-    end = position + length
-    if length < 0 or end > len(data):
-        raise WireError(f"value of {length} bytes at byte {position}")
+    number, position = data[position], position + 1
+    if number > 127:
+        number, position = read_uvarint(data, position - 1)
+    if number & 1:
+        if number == 1:
+            return None, position
+        raise WireError(f"a negative length at byte {position}")
+    end = position + (number >> 1)
+    if end > len(data):
+        raise WireError(f"a value of {number >> 1} bytes at byte {position}")
     return data[position:end], end
 
 
@@ -185,8 +211,7 @@ def encode_batch(
     base_timestamp = records[0][0] if records else -1
     if records:
         max_timestamp = max(record[0] for record in records)
-    attributes = codec if records else 0
-    attributes |= (TRANSACTIONAL if transactional else 0) | (CONTROL if control else 0)
+    attributes = (TRANSACTIONAL if transactional else 0) | (CONTROL if control else 0)
     if log_append_time is not None:
         attributes |= LOG_APPEND_TIME
         max_timestamp = log_append_time
@@ -194,26 +219,16 @@ def encode_batch(
         attributes |= DELETE_HORIZON
         base_timestamp = delete_horizon
     body = _encode_records(records, offsets, base_offset, base_timestamp)
-    if attributes & CODEC_MASK:
+    if codec and records:
+        attributes |= codec
         body = compress(codec, body)
     batch = bytearray(HEADER_SIZE) + body
+    span, length = last_offset - base_offset, len(batch) - LENGTH_OVERHEAD
+    times, producer = (base_timestamp, max_timestamp), (producer_id, producer_epoch, base_sequence)
+    marks = (leader_epoch, MAGIC, 0, attributes)
     try:
         HEADER.pack_into(
-            batch,
-            0,
-            base_offset,
-            len(batch) - LENGTH_OVERHEAD,
-            leader_epoch,
-            MAGIC,
-            0,
-            attributes,
-            last_offset - base_offset,
-            base_timestamp,
-            max_timestamp,
-            producer_id,
-            producer_epoch,
-            base_sequence,
-            len(records),
+            batch, 0, base_offset, length, *marks, span, *times, *producer, len(records)
         )
     except struct.error as error:
         raise WireError(f"batch header: {error}") from error
@@ -226,16 +241,8 @@ def _encode_records(
 ) -> bytes:
     out: list[bytes] = []
     for (timestamp, key, value, headers), offset in zip(records, offsets, strict=True):
-        body = b"".join(
-            (
-                b"\0",
-                varlong(timestamp - base_timestamp),
-                varint(offset - base_offset),
-                _sized(key),
-                _sized(value),
-                _encode_headers(headers),
-            )
-        )
+        times = varlong(timestamp - base_timestamp) + varint(offset - base_offset)
+        body = b"\0" + times + _sized(key) + _sized(value) + _encode_headers(headers)
         out += (varint(len(body)), body)
     return b"".join(out)
 

@@ -35,6 +35,8 @@ def uvarint(value: int) -> bytes:
 
 
 def _base128(value: int) -> bytes:
+    if value < 0x4000:
+        return bytes((value & 127 | 128, value >> 7)) if value > 127 else _ONE_BYTE[value]
     out = bytearray()
     while value > 127:
         out.append(value & 127 | 128)
@@ -45,6 +47,8 @@ def _base128(value: int) -> bytes:
 
 def varint(value: int) -> bytes:
     """A signed 32-bit number, zigzag encoded."""
+    if -64 <= value < 64:
+        return _ONE_BYTE[(value << 1) ^ (value >> 31)]
     if not -0x80000000 <= value <= 0x7FFFFFFF:
         raise WireError(f"varint out of range: {value}")
     return _base128((value << 1) ^ (value >> 31))
@@ -52,12 +56,15 @@ def varint(value: int) -> bytes:
 
 def varlong(value: int) -> bytes:
     """A signed 64-bit number, zigzag encoded."""
+    if -64 <= value < 64:
+        return _ONE_BYTE[(value << 1) ^ (value >> 63)]
     if not -0x8000000000000000 <= value <= 0x7FFFFFFFFFFFFFFF:
         raise WireError(f"varlong out of range: {value}")
     return _base128((value << 1) ^ (value >> 63))
 
 
-def _read_base128(buffer: Buffer, position: int, bits: int) -> tuple[int, int]:
+def read_base128(buffer: Buffer, position: int, bits: int) -> tuple[int, int]:
+    """An unsigned varint of at most `bits` bits."""
     value = shift = 0
     start = position
     try:
@@ -79,18 +86,27 @@ def _read_base128(buffer: Buffer, position: int, bits: int) -> tuple[int, int]:
 
 def read_uvarint(buffer: Buffer, position: int) -> tuple[int, int]:
     """An unsigned varint of at most 32 bits in at most 5 bytes."""
-    return _read_base128(buffer, position, 32)
+    try:
+        first = buffer[position]
+        if first < 128:
+            return first, position + 1
+        second = buffer[position + 1]
+    except IndexError:
+        _short("varint", position)
+    if second < 128:
+        return first & 127 | second << 7, position + 2
+    return read_base128(buffer, position, 32)
 
 
 def read_varint(buffer: Buffer, position: int) -> tuple[int, int]:
     """A zigzag varint of at most 32 bits in at most 5 bytes."""
-    value, position = _read_base128(buffer, position, 32)
+    value, position = read_uvarint(buffer, position)
     return (value >> 1) ^ -(value & 1), position
 
 
 def read_varlong(buffer: Buffer, position: int) -> tuple[int, int]:
     """A zigzag varint of at most 64 bits in at most 10 bytes."""
-    value, position = _read_base128(buffer, position, 64)
+    value, position = read_base128(buffer, position, 64)
     return (value >> 1) ^ -(value & 1), position
 
 

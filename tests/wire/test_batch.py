@@ -195,6 +195,10 @@ def test_D6_any_changed_byte_under_the_crc_is_seen() -> None:
     assert batch.check_crc(raw, read_header(raw))
 
 
+def sample_length() -> int:
+    return sample()[61]
+
+
 @pytest.mark.parametrize(
     ("at", "value"),
     [
@@ -208,6 +212,7 @@ def test_D6_any_changed_byte_under_the_crc_is_seen() -> None:
         (22, b"\5"),  # no such codec
         (22, b"\4"),  # not zstd
         (61, b"\x7f"),  # record length
+        (61, bytes([sample_length() | 1])),  # the right one, but negative
         (61, b"\xff\xff\xff\xff\xff\xff"),
         (65, b"\xff\xff\xff\xff\x0f"),  # key length
     ],
