@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import logging
 import random
 import shutil
 import sys
@@ -93,12 +94,13 @@ async def demo(args: argparse.Namespace, directory: Path) -> bool:
         f"{expected} payments and {len(lines) - expected} malformed lines, {WORKERS} workers,"
         f" {args.kills} kills, seed {args.seed}, data in {directory}",
         highlight=False,
+        soft_wrap=True,
     )
     async with embedded_broker(directory) as broker:
         async with background(display.show(progress, console)):
             await stream(args, broker, progress)
         for event in progress.events:
-            console.print(event, highlight=False, style="dim")
+            console.print(event, highlight=False, style="dim", soft_wrap=True)
         audit = await auditing.run(broker.address, expected=expected)
     display.report(audit, progress, console)
     console.print(audit.line(), highlight=False, soft_wrap=True)
@@ -123,6 +125,8 @@ def main() -> None:
     """Run the demo in a directory of its own, which stays when the audit fails."""
     args = arguments()
     directory = args.data or Path(tempfile.mkdtemp(prefix="flowstream-demo-"))
+    directory.mkdir(parents=True, exist_ok=True)
+    logging.basicConfig(filename=directory / "demo.log", level=logging.WARNING)
     passed = asyncio.run(demo(args, directory))
     if args.data is None and passed:
         shutil.rmtree(directory)

@@ -83,6 +83,7 @@ def report(audit: Audit, progress: Progress, console: Console) -> None:
         f"\n{q.alerts} alerts, {q.frauds} frauds: precision {q.precision:.2f}, recall"
         f" {q.recall:.2f}, F1 {q.f1:.2f} (best single amount threshold: 0.55)",
         highlight=False,
+        soft_wrap=True,
     )
     console.print(
         f"What limits it: of {q.frauds - q.hits} missed frauds {audit.missed_small} are payments"
@@ -90,12 +91,14 @@ def report(audit: Audit, progress: Progress, console: Console) -> None:
         f"of {q.alerts - q.hits} false alerts {audit.false_spree} are honest payments of a card"
         " in the two days after an alert.",
         highlight=False,
+        soft_wrap=True,
     )
     console.print(
         f"{audit.scored} payments in {seconds:.1f} s, {audit.scored / max(seconds, 0.001):.0f}/s at"
         f" the feeder's pace; {progress.commits} transactions, {progress.aborts} aborted;"
         f" killed: {', '.join(progress.kills) or 'nothing'}",
         highlight=False,
+        soft_wrap=True,
     )
     for fault in audit.faults:
-        console.print(f"fault: {fault}", style="bold red", highlight=False)
+        console.print(f"fault: {fault}", style="bold red", highlight=False, soft_wrap=True)

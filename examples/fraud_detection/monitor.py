@@ -54,7 +54,7 @@ class Monitor:
             try:
                 await consumer.start()
                 partitions = await partitions_of(consumer, topics)
-                if partitions:
+                if {tp.topic for tp in partitions} == set(topics):
                     consumer.assign(partitions)
                     for tp in partitions:
                         consumer.seek(tp, self._positions.get(tp, 0))

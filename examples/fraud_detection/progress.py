@@ -44,7 +44,7 @@ class Progress:
     def rate(self, now: float) -> float:
         """Payments scored a second, over the last seconds."""
         self._samples.append((now, self.scored))
-        while now - self._samples[0][0] > RATE_SPAN_S:
+        while len(self._samples) > 2 and now - self._samples[1][0] > RATE_SPAN_S:
             self._samples.popleft()
         time, scored = self._samples[0]
         return (self.scored - scored) / (now - time) if now > time else 0.0
