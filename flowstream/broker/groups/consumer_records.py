@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from flowstream.wire.schema import (
-    BYTES,
     INT8,
     INT32,
     INT64,
@@ -77,25 +76,11 @@ class ConsumerGroupMemberMetadataKey:
     member_id: str = field(STRING, "0+")
 
 
-@struct
-class ClassicProtocol:
-    """One of the `supported_protocols` of `ClassicMemberMetadata`."""
-
-    name: str = field(STRING, "0+")
-    metadata: bytes = field(BYTES, "0+")
-
-
-@struct
-class ClassicMemberMetadata:
-    """What a member has that speaks the classic protocol in a consumer group."""
-
-    session_timeout_ms: int = field(INT32, "0+")
-    supported_protocols: tuple[ClassicProtocol, ...] = field(array(ClassicProtocol), "0+")
-
-
 @message(versions="0", flexible="0+")
 class ConsumerGroupMemberMetadataValue:
-    """What a member subscribes to."""
+    """What a member subscribes to. What a classic member of such a group says travels in tag 0 and
+    is kept as it is.
+    """
 
     instance_id: str | None = field(STRING, "0+", nullable="0+")
     rack_id: str | None = field(STRING, "0+", nullable="0+")
@@ -105,9 +90,6 @@ class ConsumerGroupMemberMetadataValue:
     subscribed_topic_regex: str | None = field(STRING, "0+", nullable="0+")
     rebalance_timeout_ms: int = field(INT32, "0+", default=-1)
     server_assignor: str | None = field(STRING, "0+", nullable="0+")
-    classic_member_metadata: ClassicMemberMetadata | None = field(
-        ClassicMemberMetadata, "0+", nullable="0+", default=None, tag=0, tagged="0+"
-    )
 
 
 @message(versions="0", flexible="none")
