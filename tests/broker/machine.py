@@ -4,7 +4,7 @@ no threads."""
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from functools import cache
 from typing import Any
 
@@ -79,7 +79,7 @@ class Machine:
         self.storage.crash(self.rng)
         self.open()
 
-    def post(self, body: object, version: int) -> int:
+    def post(self, body: Hashable, version: int) -> int:
         """Hand in a request and perform its writes, but sync nothing."""
         self._asked += 1
         to = ReplyTo(ConnectionId(1), self._asked, key_of(type(body)), version)
@@ -103,7 +103,7 @@ class Machine:
         self.carry_out(self.node.handle(Durable(group), self.now))
         return True
 
-    def ask(self, body: object, version: int) -> Any:
+    def ask(self, body: Hashable, version: int) -> Any:
         """The answer to a request, through its bytes."""
         asked = self.post(body, version)
         self.settle()

@@ -88,7 +88,7 @@ def _topic_configs(
         if keys is not None and name not in keys:
             continue
         inherited = default_text(config, name)
-        synonyms: Synonyms = _synonyms(config, declared.server_name, inherited)
+        synonyms = _synonyms(config, declared.server_names)
         if name in overrides:
             own = DescribeConfigsSynonym(name=name, value=overrides[name], source=Source.TOPIC)
             synonyms = (own, *synonyms)
@@ -119,7 +119,7 @@ def _broker_configs(
                 value=value,
                 read_only=True,
                 config_source=Source.BROKER if name in config.given else Source.DEFAULT,
-                synonyms=_synonyms(config, name, value) if body.include_synonyms else (),
+                synonyms=_synonyms(config, (name,)) if body.include_synonyms else (),
                 config_type=declared.kind.type_id,
                 documentation=declared.doc if body.include_documentation else None,
             )
@@ -127,16 +127,14 @@ def _broker_configs(
     return tuple(results)
 
 
-def _synonyms(config: BrokerConfig, name: str | None, value: str | None) -> Synonyms:
-    """The broker setting `name` as given, and its default."""
-    if name is None:
-        return ()
-    default = text_of(SETTINGS[name].default)
+def _synonyms(config: BrokerConfig, names: tuple[str, ...]) -> Synonyms:
+    """Those of the broker's settings `names` that were given, and the default of the first."""
     found = []
-    if name in config.given:
-        found.append(DescribeConfigsSynonym(name=name, value=value, source=Source.BROKER))
-    elif default is None and value is not None:
-        default = value  # resolved from a coarser unit, as log.retention.ms is from hours
+    for name in names:
+        if name in config.given:
+            value = text_of(getattr(config, SETTINGS[name].attribute))
+            found.append(DescribeConfigsSynonym(name=name, value=value, source=Source.BROKER))
+    default = text_of(SETTINGS[names[0]].default) if names else None
     if default is not None:
-        found.append(DescribeConfigsSynonym(name=name, value=default, source=Source.DEFAULT))
+        found.append(DescribeConfigsSynonym(name=names[0], value=default, source=Source.DEFAULT))
     return tuple(found)

@@ -36,27 +36,28 @@ class InvalidConfig(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class TopicConfig:
-    """One topic configuration. `default` takes it from the broker's settings, of which
-    `server_name` is the one to set."""
+    """One topic configuration, and how its default follows from the broker's settings."""
 
     name: str
     kind: Kind
     default: Callable[[BrokerConfig], object]
-    server_name: str | None
+    server_names: tuple[str, ...]
+    """The one with the same unit first, then coarser ones (hours) that stand in for it."""
     doc: str
 
 
-def _from(attribute: str) -> tuple[Callable[[BrokerConfig], object], str]:
-    return lambda config: getattr(config, attribute), attribute.replace("_", ".")
+_Source = tuple[Callable[[BrokerConfig], object], tuple[str, ...]]
 
 
-def _fixed(value: object) -> tuple[Callable[[BrokerConfig], object], None]:
-    return lambda config: value, None
+def _from(attribute: str, *names: str) -> _Source:
+    return lambda config: getattr(config, attribute), names or (attribute.replace("_", "."),)
 
 
-def _declare(
-    name: str, kind: Kind, source: tuple[Callable[[BrokerConfig], object], str | None], doc: str
-) -> TopicConfig:
+def _fixed(value: object) -> _Source:
+    return lambda config: value, ()
+
+
+def _declare(name: str, kind: Kind, source: _Source, doc: str) -> TopicConfig:
     return TopicConfig(name, kind, source[0], source[1], doc)
 
 
@@ -70,7 +71,7 @@ _DECLARED = (
     _declare("delete.retention.ms", whole("long", 0), _from("log_cleaner_delete_retention_ms"), "how long tombstones stay"),
     _declare("file.delete.delay.ms", whole("long", 0), _from("log_segment_delete_delay_ms"), "time before a removed file is deleted"),
     _declare("flush.messages", whole("long", 1), _from("log_flush_interval_messages"), "records after which the log is flushed"),
-    _declare("flush.ms", whole("long", 0), (lambda config: config.flush_ms, "log.flush.interval.ms"), "time after which the log is flushed"),
+    _declare("flush.ms", whole("long", 0), _from("flush_ms", "log.flush.interval.ms"), "time after which the log is flushed"),
     _declare("follower.replication.throttled.replicas", several(), _fixed(""), "throttled followers"),
     _declare("index.interval.bytes", whole("int", 0), _from("log_index_interval_bytes"), "bytes between two index entries"),
     _declare("leader.replication.throttled.replicas", several(), _fixed(""), "throttled leaders"),
@@ -89,11 +90,11 @@ _DECLARED = (
     _declare("remote.log.delete.on.disable", FLAG, _fixed(False), "delete tiered data when tiering ends"),
     _declare("remote.storage.enable", FLAG, _fixed(False), "tiered storage"),
     _declare("retention.bytes", whole("long"), _from("log_retention_bytes"), "bytes kept per partition"),
-    _declare("retention.ms", whole("long", -1), (lambda config: config.retention_ms, "log.retention.ms"), "time kept"),
+    _declare("retention.ms", whole("long", -1), _from("retention_ms", "log.retention.ms", "log.retention.minutes", "log.retention.hours"), "time kept"),
     _declare("segment.bytes", whole("int", 1 << 20), _from("log_segment_bytes"), "size at which a segment is closed"),
     _declare("segment.index.bytes", whole("int", 4), _from("log_index_size_max_bytes"), "largest offset index"),
-    _declare("segment.jitter.ms", whole("long", 0), (lambda config: config.roll_jitter_ms, "log.roll.jitter.ms"), "random time taken off segment.ms"),
-    _declare("segment.ms", whole("long", 1), (lambda config: config.roll_ms, "log.roll.ms"), "time after which a segment is closed"),
+    _declare("segment.jitter.ms", whole("long", 0), _from("roll_jitter_ms", "log.roll.jitter.ms", "log.roll.jitter.hours"), "random time taken off segment.ms"),
+    _declare("segment.ms", whole("long", 1), _from("roll_ms", "log.roll.ms", "log.roll.hours"), "time after which a segment is closed"),
     _declare("unclean.leader.election.enable", FLAG, _from("unclean_leader_election_enable"), "let a replica lead that lacks data"),
 )
 # fmt: on
@@ -123,7 +124,8 @@ def source(config: BrokerConfig, name: str, overrides: Mapping[str, str]) -> Sou
     """Who set configuration `name` of a topic that sets `overrides`."""
     if name in overrides:
         return Source.TOPIC
-    return Source.BROKER if TOPIC_CONFIGS[name].server_name in config.given else Source.DEFAULT
+    given = config.given.intersection(TOPIC_CONFIGS[name].server_names)
+    return Source.BROKER if given else Source.DEFAULT
 
 
 def described(

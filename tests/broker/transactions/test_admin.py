@@ -1,0 +1,180 @@
+"""What tools may ask about transactions, and the marker they may write."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flowstream.broker.log.partition import Accepted
+from flowstream.broker.types import TopicPartition
+from flowstream.wire.error_codes import ErrorCode
+from flowstream.wire.messages.add_offsets_to_txn import AddOffsetsToTxnRequest
+from flowstream.wire.messages.add_partitions_to_txn import (
+    AddPartitionsToTxnRequest,
+    AddPartitionsToTxnTopic,
+    AddPartitionsToTxnTransaction,
+)
+from flowstream.wire.messages.create_topics import CreatableTopic, CreateTopicsRequest
+from flowstream.wire.messages.describe_transactions import DescribeTransactionsRequest
+from flowstream.wire.messages.list_transactions import ListTransactionsRequest
+from flowstream.wire.messages.write_txn_markers import (
+    WritableTxnMarker,
+    WritableTxnMarkerTopic,
+    WriteTxnMarkersRequest,
+)
+from tests.broker.machine import Machine, batch
+
+
+def machine() -> Machine:
+    made = Machine()
+    topic = CreatableTopic(name="a", num_partitions=2, replication_factor=1)
+    made.ask(CreateTopicsRequest(topics=(topic,)), 7)
+    return made
+
+
+def begun(made: Machine, name: str = "t") -> Any:
+    got = made.init(name)
+    sent = batch(b"x", pid=got.producer_id, epoch=got.producer_epoch, sequence=0)
+    assert made.produce("a", 0, sent, name=name).error_code == 0
+    return got
+
+
+def test_transactions_are_described() -> None:
+    made = machine()
+    got = begun(made)
+    states = made.ask(DescribeTransactionsRequest(transactional_ids=("t", "x", "")), 0)
+    known, unknown, empty = states.transaction_states
+    assert known.transaction_state == "Ongoing"
+    assert known.producer_id == got.producer_id
+    assert known.transaction_start_time_ms == made.now
+    assert [(each.topic, each.partitions) for each in known.topics] == [("a", (0,))]
+    assert unknown.error_code == ErrorCode.TRANSACTIONAL_ID_NOT_FOUND
+    assert empty.error_code == ErrorCode.INVALID_REQUEST
+
+
+def test_transactions_are_listed_by_state_producer_and_duration() -> None:
+    made = machine()
+    got = begun(made)
+    made.init("idle")
+
+    def names(**filters: Any) -> list[str]:
+        response = made.ask(ListTransactionsRequest(**filters), 1)
+        return [each.transactional_id for each in response.transaction_states]
+
+    assert names() == ["t", "idle"]
+    assert names(state_filters=("Ongoing",)) == ["t"]
+    assert names(producer_id_filters=(got.producer_id,)) == ["t"]
+    made.wait(5_000)
+    assert "t" in names(duration_filter=4_999)
+    assert "t" not in names(duration_filter=5_000)
+    response = made.ask(ListTransactionsRequest(state_filters=("Nonsense",)), 1)
+    assert response.unknown_state_filters == ("Nonsense",)
+
+
+def marker(epoch: int, *, version: int = 0, coordinator_epoch: int = 0) -> WriteTxnMarkersRequest:
+    topic = WritableTxnMarkerTopic(name="a", partition_indexes=(0, 9))
+    return WriteTxnMarkersRequest(
+        markers=(
+            WritableTxnMarker(
+                producer_id=77,
+                producer_epoch=epoch,
+                transaction_result=False,
+                topics=(topic,),
+                coordinator_epoch=coordinator_epoch,
+                transaction_version=version,
+            ),
+        )
+    )
+
+
+def hanging(made: Machine) -> None:
+    """Data of a producer that no coordinator knows."""
+    log = made.cores.logs.by_name[TopicPartition("a", 0)]
+    sent = batch(b"1", pid=77, epoch=3, sequence=0)
+    admitted = log.admit(memoryview(bytearray(sent)), made.now)
+    assert isinstance(admitted, Accepted)
+    made.carry_out(log.append(admitted, made.now).effects)
+    made.settle()
+
+
+def written(made: Machine, request: WriteTxnMarkersRequest, version: int = 1) -> list[int]:
+    (result,) = made.ask(request, version).markers
+    return [each.error_code for each in result.topics[0].partitions]
+
+
+def test_a_tool_aborts_a_hanging_transaction() -> None:
+    made = machine()
+    hanging(made)
+    made.produce("a", 0, batch(b"plain"))
+    assert made.read("a") == []
+    unknown = ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+    assert written(made, marker(2)) == [ErrorCode.INVALID_PRODUCER_EPOCH, unknown]
+    assert written(made, marker(3)) == [0, unknown]
+    assert made.read("a") == [b"plain"]
+
+
+def test_a_v2_marker_needs_a_higher_epoch_than_the_data() -> None:
+    made = machine()
+    hanging(made)
+    assert written(made, marker(3, version=2), 2)[0] == ErrorCode.INVALID_PRODUCER_EPOCH
+    assert written(made, marker(4, version=2), 2)[0] == 0
+
+
+def test_a_marker_of_an_older_coordinator_is_refused() -> None:
+    made = machine()
+    hanging(made)
+    assert written(made, marker(3, coordinator_epoch=5))[0] == 0
+    fenced = ErrorCode.TRANSACTION_COORDINATOR_FENCED
+    assert written(made, marker(3, coordinator_epoch=4))[0] == fenced
+
+
+def test_brokers_add_and_verify_partitions_of_many_transactions() -> None:
+    made = machine()
+    got = begun(made)
+
+    def asked(number: int, *, verify_only: bool) -> int:
+        topic = AddPartitionsToTxnTopic(name="a", partitions=(number,))
+        transaction = AddPartitionsToTxnTransaction(
+            transactional_id="t",
+            producer_id=got.producer_id,
+            producer_epoch=got.producer_epoch,
+            verify_only=verify_only,
+            topics=(topic,),
+        )
+        response = made.ask(AddPartitionsToTxnRequest(transactions=(transaction,)), 5)
+        (result,) = response.results_by_transaction
+        code = result.topic_results[0].results_by_partition[0].partition_error_code
+        return int(code)
+
+    assert asked(0, verify_only=True) == 0
+    assert asked(1, verify_only=True) == ErrorCode.TRANSACTION_ABORTABLE
+    assert asked(1, verify_only=False) == 0
+    assert asked(1, verify_only=True) == 0
+
+
+def test_the_offsets_partition_of_a_group_joins() -> None:
+    made = machine()
+    got = made.init("t")
+    request = AddOffsetsToTxnRequest(
+        transactional_id="t",
+        producer_id=got.producer_id,
+        producer_epoch=got.producer_epoch,
+        group_id="g",
+    )
+    assert made.ask(request, 3).error_code == 0
+    (joined,) = made.cores.transactions.transactions["t"].partitions
+    assert joined.topic == "__consumer_offsets"
+    assert made.ask(request, 3).error_code == 0
+    wrong = AddOffsetsToTxnRequest(
+        transactional_id="t", producer_id=got.producer_id, producer_epoch=9, group_id="g"
+    )
+    assert made.ask(wrong, 1).error_code == ErrorCode.INVALID_PRODUCER_EPOCH
+    assert made.ask(wrong, 2).error_code == ErrorCode.PRODUCER_FENCED
+
+
+def test_an_idempotent_producer_gets_an_id_of_its_own_each_time() -> None:
+    made = Machine()
+    first, second = made.init(None), made.init(None)
+    assert first.producer_id != second.producer_id
+    assert (first.producer_epoch, first.error_code) == (0, 0)
+    assert made.init("").error_code == ErrorCode.INVALID_REQUEST
+    assert made.init("", version=0).error_code == ErrorCode.INVALID_REQUEST
