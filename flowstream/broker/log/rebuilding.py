@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 
-from flowstream.broker.doors import Flush, Operation, Remove, Replace, Truncate
+from flowstream.broker.doors import Flush, Operation, Replace, Truncate
 from flowstream.broker.log import names
 from flowstream.broker.log.partition import PartitionLog
 from flowstream.broker.log.producers import REMEMBERED_BATCHES, Batch
@@ -38,6 +38,7 @@ class Rebuilder:
         self.now = now
         self.operations: list[Operation] = []
         self.report: list[str] = []
+        self.torn_snapshots: set[int] = set()
 
     def restore_producers(self, upto: int) -> None:
         """Producer state at offset `upto`: the newest whole snapshot at or below it, and the
@@ -55,7 +56,7 @@ class Rebuilder:
                 self.report.append(
                     f"{path}: {error}; removed, an older one and the log tell the same"
                 )
-                self.operations.append(Remove(path))
+                self.torn_snapshots.add(offset)
                 continue
             log.producers.restore(found, offset)
             start = offset
@@ -218,6 +219,7 @@ class Rebuilder:
         size = self.log.storage.size(path)
         if size is None or self.log.storage.read(path, 0, size) != content:
             self.operations.append(Replace(path, content))
+            self.torn_snapshots.discard(segment.base_offset)
         producers.snapshot_offset = segment.base_offset
 
     def _fold(self, segment: Segment, header: BatchHeader, batch: memoryview, known: bool) -> None:

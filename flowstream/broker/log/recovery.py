@@ -22,7 +22,9 @@ from flowstream.broker.log.config import LogConfig
 from flowstream.broker.log.epochs import LeaderEpochs
 from flowstream.broker.log.index import OffsetIndex, TimeIndex
 from flowstream.broker.log.partition import PartitionLog
+from flowstream.broker.log.producers import Producers
 from flowstream.broker.log.rebuilding import Rebuilder
+from flowstream.broker.log.removal import remove_durably
 from flowstream.broker.log.scanning import headers
 from flowstream.broker.log.segment import Segment
 from flowstream.broker.types import Instant, TopicPartition
@@ -64,19 +66,32 @@ def open_log(
     log.epochs = _read_epochs(storage, directory)
     before = list(log.epochs.entries)
     opened = Opened(log, operations)
+    if not clean and _lost_beginning(log, max(recovery_point, log_start)):
+        _start_over(opened, max(log_start, log.epochs.entries[0][1]), now)
     rebuilder = Rebuilder(log, recovery_point, now)
     first = _first_untrusted(log, clean, recovery_point)
-    for segment in segments[:first]:
+    for segment in log.segments[:first]:
         _trust(storage, segment)
     _find_end(log, first)
     rebuilder.restore_producers(log.log_end)
-    for at in range(first, len(segments)):
+    for at in range(first, len(log.segments)):
         if not rebuilder.rebuild(at):
             break
     opened.operations += rebuilder.operations
     opened.report += rebuilder.report
     _settle(opened, recovery_point, log_start, before, now)
+    opened.operations += _remove_stray_snapshots(opened, rebuilder.torn_snapshots)
     return opened
+
+
+def _lost_beginning(log: PartitionLog, known: int) -> bool:
+    """Whether the crash took the first segments, none of which was ever synced, and left later
+    ones.
+
+    Where the records were deleted instead, the first leader epoch begins at the log start.
+    """
+    entries = log.epochs.entries
+    return bool(entries) and log.segments[0].base_offset > max(known, entries[0][1])
 
 
 def finish_swaps(storage: Storage, directory: str) -> list[Operation]:
@@ -284,21 +299,31 @@ def _settle(
     log.epochs.cut_start(log.log_start)
     if log.epochs.entries != epochs_before:
         opened.operations += log.write_epochs()
-    bases = {segment.base_offset for segment in log.segments} | {log.producers.snapshot_offset}
-    for name in log.storage.names(log.directory):
-        offset = names.offset_of(name, names.SNAPSHOT)
-        if offset is not None and (offset not in bases or offset > log.log_end):
-            opened.operations.append(Remove(f"{log.directory}/{name}"))
+
+
+def _remove_stray_snapshots(opened: Opened, torn: set[int]) -> list[Operation]:
+    """Whole snapshots are true at the bases of segments, and where the state was taken from."""
+    log = opened.log
+    true = {segment.base_offset for segment in log.segments} | {log.producers.snapshot_offset}
+    true -= torn
+    removed = {operation.path for operation in opened.operations if isinstance(operation, Remove)}
+    strays = [
+        f"{log.directory}/{name}"
+        for name in log.storage.names(log.directory)
+        if names.offset_of(name, names.SNAPSHOT) not in (None, *true)
+    ]
+    return remove_durably([path for path in strays if path not in removed])
 
 
 def _start_over(opened: Opened, log_start: int, now: Instant) -> None:
-    """All records were deleted and the end of the log was never synced: go on empty at the log
-    start, as Kafka does.
+    """Nothing of the log was ever synced, or all of that was deleted: go on empty at the log start,
+    as Kafka does.
     """
     log = opened.log
     opened.report.append(f"{log.name}: ends at {log.log_end}, begins anew at log start {log_start}")
-    for segment in log.segments:
+    for segment in reversed(log.segments):
         opened.operations += segment.remove()
     log.segments = [Segment(log.storage, log.directory, log_start, now, log.config)]
     opened.operations.append(Append(log.active.path, ()))
     log.log_end = log_start
+    log.producers = Producers()

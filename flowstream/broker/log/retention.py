@@ -27,9 +27,9 @@ def delete_before(log: LogState, offset: int) -> list[Effect]:
     count = 0
     while count < len(log.segments) - 1 and segment_end(log, count) <= start:
         count += 1
-    operations = _delete(log, count)
-    if log.epochs.cut_start(start):
-        operations += log.write_epochs()
+    # Recovery takes segments that are missing below the first epoch's start for deleted, not lost.
+    operations = log.write_epochs() if log.epochs.cut_start(start) else []
+    operations += _delete(log, count)
     return [Write(operations)] if operations else []
 
 

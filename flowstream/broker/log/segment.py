@@ -10,8 +10,6 @@ from flowstream.broker.doors import (
     Append,
     Flush,
     Operation,
-    Remove,
-    Rename,
     Replace,
     Storage,
     Truncate,
@@ -20,6 +18,7 @@ from flowstream.broker.log import names
 from flowstream.broker.log.aborted import Aborted, decode_aborted, encode_aborted
 from flowstream.broker.log.config import LogConfig
 from flowstream.broker.log.index import NO_TIMESTAMP, OffsetIndex, TimeIndex
+from flowstream.broker.log.removal import remove_durably
 from flowstream.broker.types import Instant
 
 SPAN = 2**31 - 1
@@ -170,22 +169,20 @@ class Segment:
                 operations.append(Truncate(path, 0))
             operations.append(Append(path, (content,)))
         if not self.aborted and self.on_disk:
-            operations.append(Remove(self.file(names.TXNINDEX)))
+            operations += self._remove_aborted()
         self.on_disk = True
         return operations
+
+    def _remove_aborted(self) -> list[Operation]:
+        """An aborted transaction that was cut off must not come back with its old index."""
+        path = self.file(names.TXNINDEX)
+        return remove_durably([path]) if self.storage.size(path) is not None else []
 
     def flush(self) -> list[Operation]:
         """Make the batches durable before anything that follows."""
         return [Flush(self.path)]
 
     def remove(self) -> list[Operation]:
-        """Delete the files. The `.log` is renamed first, durably and in order, so that a crash
-        leaves no gap of segments.
-        """
-        deleted = self.path + names.DELETED
-        rest = [s for s in names.SEGMENT_SUFFIXES if s != names.LOG]
-        return [
-            Rename(self.path, deleted),
-            Remove(deleted),
-            *(Remove(self.file(suffix)) for suffix in rest),
-        ]
+        """Delete the files, the `.log` last and durably: segments go one by one, in order."""
+        rest = [self.file(suffix) for suffix in names.SEGMENT_SUFFIXES if suffix != names.LOG]
+        return remove_durably([*rest, self.path])

@@ -145,7 +145,9 @@ class FileStorage:
                 self._make_directory(path)
             case Flush(path):
                 if self.size(path) is not None:
+                    # The name too: an earlier process may have made the file.
                     self.sync((path,))
+                    self._sync_directory(os.path.dirname(path))
                     unsynced.discard(path)
             case Append():
                 raise AssertionError("appends are gathered by perform")

@@ -149,7 +149,8 @@ class MemoryStorage:
             case Replace(path, data):
                 self._parent_must_exist(path)
                 file = _File(bytearray(data), bytes(data))
-                self._files[path] = self._entries[path] = file
+                self._files[path] = file
+                self._sync_directory(os.path.dirname(path))
                 unsynced.discard(path)
             case Truncate(path, size):
                 file = self._made(path)
@@ -184,7 +185,17 @@ class MemoryStorage:
         file = self._files.get(path)
         if file is not None:
             file.sync()
-            self._entries[path] = file
+            if self._entries.get(path) is not file:
+                self._sync_directory(os.path.dirname(path))
+
+    def _sync_directory(self, directory: str) -> None:
+        """Names that came and went before are durable now; contents are not."""
+        for entries in (self._entries, self._files):
+            for path in [p for p in entries if p.rpartition("/")[0] == directory]:
+                if path in self._files:
+                    self._entries[path] = self._files[path]
+                else:
+                    del self._entries[path]
 
     def _rename(self, path: str, target: str, unsynced: set[str]) -> None:
         moved = [name for name in self._files if name == path or name.startswith(path + "/")]
@@ -196,15 +207,16 @@ class MemoryStorage:
             renamed = target + name[len(path) :]
             file = self._files.pop(name)
             self._files[renamed] = file
-            # The parent is synced: the new name is durable, the old one is gone.
-            self._entries.pop(name, None)
-            self._entries[renamed] = file
             if name in unsynced:
                 unsynced.add(renamed)
+            if name != path and self._entries.pop(name, None) is not None:
+                self._entries[renamed] = file
         inside = [d for d in self._directories if d == path or d.startswith(path + "/")]
         for directory in inside:
             self._directories.discard(directory)
             self._directories.add(target + directory[len(path) :])
+        for parent in {os.path.dirname(path), os.path.dirname(target)}:
+            self._sync_directory(parent)
 
     def _remove(self, path: str) -> None:
         """Not durable: a crash may bring it back."""

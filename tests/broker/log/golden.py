@@ -7,6 +7,7 @@ from __future__ import annotations
 import gzip
 import re
 import tarfile
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -26,6 +27,7 @@ NOW = Instant(1795453700000)
 METADATA = TopicPartition("__cluster_metadata", 0)
 CONFIG = LogConfig(segment_bytes=1 << 20, segment_index_bytes=65536)
 """As Kafka was configured."""
+COMPACTED = ("compacted", "__consumer_offsets", "__transaction_state")
 
 
 @cache
@@ -78,7 +80,7 @@ def open_golden(
         storage,
         name,
         topic_id,
-        CONFIG,
+        replace(CONFIG, compact=name.topic in COMPACTED),
         NOW,
         clean=clean,
         recovery_point=recovery_point,
