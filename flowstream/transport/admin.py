@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from flowstream.clock import monotonic_ms
-from flowstream.transport.cluster import RETRY_BACKOFF_S, Cluster, Leader
+from flowstream.transport.cluster import Cluster, Leader, backoffs
 from flowstream.transport.errors import (
     ConnectionLost,
     RequestRefused,
@@ -137,6 +137,7 @@ class Admin(Groups):
         waiting = set(partitions)
         found: dict[TopicPartition, int] = {}
         deadline = monotonic_ms() + self._timeout_ms
+        pauses = backoffs()
         while True:
             by_node: dict[int, list[TopicPartition]] = {}
             for tp in sorted(waiting):
@@ -148,7 +149,7 @@ class Admin(Groups):
                 return found
             if monotonic_ms() >= deadline:
                 raise ConnectionLost(f"no offsets of {sorted(waiting)}")
-            await asyncio.sleep(RETRY_BACKOFF_S)
+            await asyncio.sleep(next(pauses))
 
     async def _offsets_at(
         self, node: int, partitions: Sequence[TopicPartition], timestamp: int, isolation: int
@@ -210,6 +211,7 @@ class Admin(Groups):
     async def _await_leaders(self, names: Sequence[str]) -> None:
         """Until metadata shows the topics: Kafka answers CreateTopics a little earlier."""
         deadline = monotonic_ms() + self._timeout_ms
+        pauses = backoffs()
         while names:
             shown = (await self._cluster.metadata(names)).topics
             ready = {
@@ -221,7 +223,7 @@ class Admin(Groups):
             if names and monotonic_ms() >= deadline:
                 raise ConnectionLost(f"topics without leaders: {', '.join(names)}")
             if names:
-                await asyncio.sleep(RETRY_BACKOFF_S)
+                await asyncio.sleep(next(pauses))
 
     async def _any(
         self, key: ApiKey, build: Callable[[int], object], *, min_version: int = 0

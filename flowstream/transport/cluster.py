@@ -6,7 +6,7 @@ Finding places is retried here; the meaning of answers is the caller's.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 from aiokafka.client import AIOKafkaClient, ConnectionGroup
@@ -38,7 +38,8 @@ from flowstream.wire.messages.metadata import (
     MetadataResponse,
 )
 
-RETRY_BACKOFF_S = 0.05
+FIRST_BACKOFF_S = 0.005
+LONGEST_BACKOFF_S = 0.5
 DEFAULT_LANE: Hashable = ConnectionGroup.DEFAULT
 
 
@@ -57,6 +58,17 @@ class Leader(NamedTuple):
 
 Destination = int | Coordinator | Leader | None
 """A node id, a role, or None for any node."""
+
+
+def backoffs() -> Iterator[float]:
+    """Seconds to wait before the next try: short at first, as a transaction that ends or a leader
+    that moves takes milliseconds, then doubling.
+    """
+    pause = FIRST_BACKOFF_S
+    while True:
+        yield pause
+        pause = min(2 * pause, LONGEST_BACKOFF_S)
+
 
 Build = Callable[[int], object]
 """Makes the request message of a version."""
@@ -177,6 +189,7 @@ class Cluster:
     async def leader(self, tp: TopicPartition) -> int:
         """The node that leads a partition; waits out an election."""
         deadline = monotonic_ms() + self.request_timeout_ms
+        pauses = backoffs()
         while (node := self._leaders.get(tp)) is None:
             await self._refresh_leaders((tp.topic,))
             if tp in self._leaders:
@@ -185,7 +198,7 @@ class Cluster:
                 raise UnknownTopic(f"topic {tp.topic} has no partition {tp.partition}")
             if monotonic_ms() > deadline:
                 raise ConnectionLost(f"{tp.topic}-{tp.partition} has no leader")
-            await asyncio.sleep(RETRY_BACKOFF_S)
+            await asyncio.sleep(next(pauses))
         return node
 
     async def metadata(self, topics: Iterable[str] | None) -> MetadataResponse:
@@ -249,6 +262,7 @@ class Cluster:
             return FindCoordinatorRequest(key=wanted.key, key_type=kind)
 
         deadline = monotonic_ms() + self.request_timeout_ms
+        pauses = backoffs()
         while True:
             answer = await self.request(
                 None, ApiKey.FIND_COORDINATOR, build, min_version=1, max_version=5
@@ -261,7 +275,7 @@ class Cluster:
                 raise RequestRefused(
                     f"finding the {wanted.kind} coordinator of {wanted.key!r}", found.error_code
                 )
-            await asyncio.sleep(RETRY_BACKOFF_S)
+            await asyncio.sleep(next(pauses))
 
     def _connected(self) -> AIOKafkaClient:
         if self._client is None:

@@ -22,6 +22,8 @@ from flowstream.transport.cluster import Cluster
 from flowstream.transport.errors import BrokerUnreachable, ConsumerFailed, OffsetOutOfRange
 from flowstream.transport.types import ConsumerRecord, Generation, TopicPartition
 
+_REBALANCE_GRACE_S = 0.1
+
 Batches = Mapping[TopicPartition, list[ConsumerRecord]]
 """Fetched records by partition."""
 
@@ -117,9 +119,14 @@ class GroupConsumer:
             await self._settle(timeout_ms)
             return {}
         try:
-            found: dict[Any, list[Any]] = await self._consumer.getmany(
-                timeout_ms=timeout_ms, max_records=max_records
-            )
+            # A rebalance that begins while aiokafka waits makes it wait for the end. Nothing is
+            # lost by the timeout: records are taken without an await.
+            async with asyncio.timeout(timeout_ms / 1000 + _REBALANCE_GRACE_S):
+                found: dict[Any, list[Any]] = await self._consumer.getmany(
+                    timeout_ms=timeout_ms, max_records=max_records
+                )
+        except TimeoutError:
+            return {}
         except ForeignOutOfRange as error:
             ((tp, offset),) = error.args[0].items()
             raise OffsetOutOfRange(TopicPartition(*tp), offset) from error
@@ -206,7 +213,7 @@ class GroupConsumer:
         waiter = self._consumer._subscription.wait_for_assignment()
         try:
             async with asyncio.timeout(timeout_ms / 1000):
-                await asyncio.shield(waiter)
+                await waiter
         except TimeoutError:
             return
         except KafkaError as error:

@@ -8,7 +8,7 @@ from typing import Any
 
 from flowstream.clock import monotonic_ms
 from flowstream.errors import WireError
-from flowstream.transport.cluster import RETRY_BACKOFF_S, Cluster, Coordinator
+from flowstream.transport.cluster import Cluster, Coordinator, backoffs
 from flowstream.transport.errors import (
     CommitRefused,
     ConnectionLost,
@@ -203,6 +203,7 @@ class Groups:
         """Ask the coordinator again until its answer holds no retriable error."""
         to = Coordinator("group", group)
         deadline = monotonic_ms() + timeout_ms
+        pauses = backoffs()
         while True:
             try:
                 answer = await self._cluster.request(
@@ -219,7 +220,7 @@ class Groups:
                     _give_up(group, key, code)
                 if code != ErrorCode.UNSTABLE_OFFSET_COMMIT:
                     self._cluster.forget(to)
-            await asyncio.sleep(RETRY_BACKOFF_S)
+            await asyncio.sleep(next(pauses))
 
 
 def _give_up(group: str, key: ApiKey, code: int) -> None:

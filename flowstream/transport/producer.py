@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from flowstream.clock import monotonic_ms, wall_ms
 from flowstream.transport.batches import PendingBatch, RecordBuffer, SealedBatch
-from flowstream.transport.cluster import RETRY_BACKOFF_S, Cluster
+from flowstream.transport.cluster import Cluster, backoffs
 from flowstream.transport.errors import (
     ConnectionLost,
     RequestRefused,
@@ -182,6 +182,7 @@ class IdempotentProducer:
 
     async def _init_producer(self) -> tuple[int, int]:
         deadline = monotonic_ms() + self._timeout_ms
+        pauses = backoffs()
         while True:
             try:
                 answer = await self._cluster.request(
@@ -197,7 +198,7 @@ class IdempotentProducer:
                     return answer.producer_id, answer.producer_epoch
                 if not retriable(answer.error_code) or monotonic_ms() >= deadline:
                     raise RequestRefused("InitProducerId", answer.error_code)
-            await asyncio.sleep(RETRY_BACKOFF_S)
+            await asyncio.sleep(next(pauses))
 
     async def _place(self, topic: str, key: bytes | None) -> TopicPartition:
         count = await self._cluster.partitions(topic)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from flowstream.clock import monotonic_ms
 from flowstream.transport.batches import SealedBatch
-from flowstream.transport.cluster import DEFAULT_LANE, RETRY_BACKOFF_S, Cluster, Leader
+from flowstream.transport.cluster import DEFAULT_LANE, Cluster, Leader, backoffs
 from flowstream.transport.errors import ConnectionLost, UnknownTopic
 from flowstream.transport.types import TopicPartition
 from flowstream.wire.api import ApiKey
@@ -72,6 +72,7 @@ async def ship(cluster: Cluster, batches: Sequence[SealedBatch], route: Route) -
     waiting = {batch.tp: batch for batch in batches}
     assert len(waiting) == len(batches), "one batch per partition and request"
     deadline = monotonic_ms() + route.timeout_ms
+    pauses = backoffs()
     while waiting:
         by_node = await _by_leader(cluster, waiting, shipment)
         answers = await asyncio.gather(
@@ -83,7 +84,7 @@ async def ship(cluster: Cluster, batches: Sequence[SealedBatch], route: Route) -
             if monotonic_ms() >= deadline:
                 names = ", ".join(f"{tp.topic}-{tp.partition}" for tp in sorted(waiting))
                 raise ConnectionLost(f"no answer for batches of {names}")
-            await asyncio.sleep(RETRY_BACKOFF_S)
+            await asyncio.sleep(next(pauses))
     return shipment
 
 

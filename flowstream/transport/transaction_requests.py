@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from flowstream.clock import monotonic_ms
-from flowstream.transport.cluster import RETRY_BACKOFF_S, Cluster, Coordinator
+from flowstream.transport.cluster import Cluster, Coordinator, backoffs
 from flowstream.transport.errors import (
     CommitRefused,
     ConnectionLost,
@@ -51,7 +51,6 @@ ZOMBIE = frozenset(
         ErrorCode.STALE_MEMBER_EPOCH,
     )
 )
-_LONGEST_BACKOFF_S = 1.0
 
 
 class Producer(NamedTuple):
@@ -211,7 +210,7 @@ class Requests:
         )
         to = self._coordinator(producer)
         unanswered = False
-        backoff_s = RETRY_BACKOFF_S
+        pauses = backoffs()
         while True:
             try:
                 answer = await self._send(
@@ -230,8 +229,7 @@ class Requests:
                 # The coordinator may have written the decision and failed after it.
                 unanswered |= code != ErrorCode.CONCURRENT_TRANSACTIONS
                 self._cluster.forget(to)
-            await asyncio.sleep(backoff_s)
-            backoff_s = min(2 * backoff_s, _LONGEST_BACKOFF_S)
+            await asyncio.sleep(next(pauses))
 
     async def _until_settled(
         self,
@@ -246,6 +244,7 @@ class Requests:
     ) -> Any:
         """Repeat an idempotent request until its answer holds no retriable error."""
         deadline = monotonic_ms() + (timeout_ms or self.timeout_ms)
+        pauses = backoffs()
         while True:
             try:
                 answer = await self._send(to, key, request, min_version, max_version)
@@ -260,7 +259,7 @@ class Requests:
                 reason = str(error)
             if monotonic_ms() >= deadline:
                 raise TransactionFailed(f"{key.name}: {reason} for too long")
-            await asyncio.sleep(RETRY_BACKOFF_S)
+            await asyncio.sleep(next(pauses))
 
     async def _send(
         self, to: Coordinator, key: ApiKey, request: object, lowest: int, highest: int | None
