@@ -138,6 +138,10 @@ class ProbeFeed:
     def hold(self) -> None:
         """No unit is ever open."""
 
+    def advance(self) -> Arrival | None:
+        """Nothing ever arrives."""
+        return None
+
     def take_ready(self) -> Arrival | None:
         """Nothing ever arrives."""
         return None

@@ -116,23 +116,13 @@ def _decode_bytes(data: bytes) -> bytes:
     return data
 
 
-def _encode_str(value: str) -> bytes:
-    if not isinstance(value, str):
-        raise _mismatch("str", value)
-    return value.encode()
-
-
-def _decode_str(data: bytes) -> str:
-    return data.decode()
-
-
 INT: Codec[int] = Codec("int", _encode_int, _decode_int, immutable=True, check=_check_int)
 FLOAT: Codec[float] = Codec("float", _encode_float, float, immutable=True, check=_check_float)
 BOOL: Codec[bool] = Codec("bool", _encode_bool, _decode_bool, immutable=True, check=_check_bool)
 BYTES: Codec[bytes] = Codec(
     "bytes", _encode_bytes, _decode_bytes, immutable=True, check=_check_bytes
 )
-STR: Codec[str] = Codec("str", _encode_str, _decode_str, immutable=True)
+STR: Codec[str] = Codec("str", str.encode, bytes.decode, immutable=True)
 JSON: Codec[Any] = Codec("json", msgspec.json.Encoder().encode, msgspec.json.Decoder().decode)
 
 _PLAIN: dict[object, Codec[Any]] = {int: INT, float: FLOAT, bool: BOOL, bytes: BYTES, str: STR}

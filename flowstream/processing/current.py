@@ -11,6 +11,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
 
 from flowstream.processing.errors import NotInAgent
+from flowstream.processing.event import Arrival
 from flowstream.state.table import TableView
 
 if TYPE_CHECKING:
@@ -23,8 +24,12 @@ class Current(Protocol):
     """What a table or topic may ask of the agent instance that runs."""
 
     @property
-    def is_in_unit(self) -> bool:
-        """True while an event is being processed."""
+    def record(self) -> Arrival | None:
+        """The record being processed, None between events."""
+
+    @property
+    def views(self) -> Mapping[str, TableView]:
+        """The unit's view of each table of the task."""
 
     @property
     def timestamp_ms(self) -> int:
@@ -66,7 +71,7 @@ def in_unit(what: str) -> Current:
     current = CURRENT.get()
     if current is None:
         raise NotInAgent(f"{what} is only possible inside an agent, while it processes an event")
-    if not current.is_in_unit:
+    if current.record is None:
         raise NotInAgent(
             f"{what} needs an event: {current.label} has not taken one yet"
             " (use the table inside `async for`)"

@@ -51,9 +51,13 @@ class UnitFeed:
         self._held: list[Arrival] = []
         self._holding = False
         self._shared = source.is_shared
-        self._views = {name: view() for name, view in shelf.views.items()}
-        self._view_list = list(self._views.items())
+        self.views = {name: view() for name, view in shelf.views.items()}
+        self._view_list = list(self.views.items())
         self._windowed = shelf.windowed
+        # With one plain table there is nothing to gather before it is published.
+        single = self._view_list[0] if len(self._view_list) == 1 else None
+        alone = single is not None and single[0] not in shelf.windowed
+        self._single = single[1] if single is not None and alone else None
         self._append = around.append
         self._waiter: asyncio.Future[None] | None = None
         self._taken = 0
@@ -70,11 +74,6 @@ class UnitFeed:
         return f"agent {self.reader.agent.name!r} on {self.source.topic}-{self.source.partition}"
 
     @property
-    def is_in_unit(self) -> bool:
-        """True while an event is being processed."""
-        return self.record is not None
-
-    @property
     def timestamp_ms(self) -> int:
         """Event time of the unit."""
         assert self.record is not None
@@ -83,7 +82,7 @@ class UnitFeed:
     def view(self, table: str) -> TableView:
         """The unit's view of a table."""
         try:
-            return self._views[table]
+            return self.views[table]
         except KeyError:
             raise PartitionMismatch(
                 f"{self.label} reads a topic with {self.task.id.partitions} partitions but table"
@@ -121,7 +120,7 @@ class UnitFeed:
         target = output.place(raw) if partition is None else output.at(partition)
         at = self.timestamp_ms if timestamp_ms is None else timestamp_ms
         encoded = topic.encode_value(value)
-        self.outputs.append(Output(target, raw, encoded, at, header_pairs(headers)))
+        self.outputs.append((target, raw, encoded, at, header_pairs(headers)))
         return target
 
     # -- what streams ask (see stream.Feed) -----------------------------------------------------
@@ -131,36 +130,38 @@ class UnitFeed:
         record = self.record
         if record is None:
             return
-        sealed: list[Sealed] | None = None
-        for name, view in self._view_list:
-            if view.writes:
-                if sealed is None:
-                    sealed = []
-                sealed.append(view.seal())
-                if name in self._windowed:
-                    self._windowed[name].observe(view.writes, record.timestamp)
-        if self._shared or self.task.has_pending:
-            self._defer(sealed or ())
-        else:
-            if sealed is not None:
-                for part in sealed:
-                    part.partition.absorb(part)
-            if self.outputs:
-                append = self._append
-                for output in self.outputs:
-                    append(*output)
-            self.source.position = self.next_offset
-        self._begin()
-
-    def _begin(self) -> None:
-        self.record = None
-        if self.outputs:
+        if self._shared or self.task.pending:
+            self._defer(self._seal(record))
             self.outputs = []
+        else:
+            single = self._single
+            if single is None:
+                for part in self._seal(record):
+                    part.partition.absorb(part)
+            elif single.writes:
+                single.publish()
+            outputs = self.outputs
+            if outputs:
+                append = self._append
+                for tp, key, value, timestamp_ms, headers in outputs:
+                    append(tp, key, value, timestamp_ms, headers)
+                outputs.clear()
+            self.source.position = self.next_offset
+        self.record = None
         if self._held:
             self._held = []
-        self._holding = False
+            self._holding = False
+
+    def _seal(self, record: Arrival) -> list[Sealed]:
+        """The unit's writes, encoded; every table or, when one does not encode, none."""
+        dirty = [(name, view) for name, view in self._view_list if view.writes]
+        sealed = [view.seal() for _, view in dirty]
+        for name, view in dirty:
+            if name in self._windowed:
+                self._windowed[name].observe(view.writes, record.timestamp)
         for _, view in self._view_list:
             view.clear()
+        return sealed
 
     def _defer(self, sealed: Sequence[Sealed]) -> None:
         for part in sealed:
@@ -173,7 +174,7 @@ class UnitFeed:
                 part.partition.merge(part)
             for output in unit.outputs:
                 self._append(*output)
-        if not self.task.has_pending:
+        if not self.task.pending:
             for _, view in self._view_list:
                 view.partition.overlay.settle()
         if self._shared and self.source.is_step_over:
@@ -189,6 +190,19 @@ class UnitFeed:
         if self.record is not None:
             self._held.append(self.record)
             self._holding = True
+
+    def advance(self) -> Arrival | None:
+        """Complete the open unit and begin the next record if one may begin now."""
+        if self.record is not None:
+            self.complete()
+        ready = self.ready
+        if self._shared or not ready:
+            return self.take_ready()
+        record = ready.popleft()
+        self.record = record
+        self.next_offset = record.offset + 1
+        self._taken += 1
+        return record
 
     def take_ready(self) -> Arrival | None:
         """The next record if one may begin now."""
@@ -256,4 +270,4 @@ class UnitFeed:
         assert record is not None
         target = self.around.output(self.reader.forwards_to).place(key)
         headers = tuple(record.headers)
-        self.outputs.append(Output(target, key, record.value, record.timestamp, headers))
+        self.outputs.append((target, key, record.value, record.timestamp, headers))

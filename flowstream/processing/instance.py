@@ -22,7 +22,6 @@ from flowstream.processing.plan import Reader, Stage
 from flowstream.processing.stream import ForwardSource, GroupedSource, SourceStream
 from flowstream.processing.surroundings import Shelf, Surroundings
 from flowstream.processing.task import Source, Task
-from flowstream.processing.unit import Output
 
 log = logging.getLogger("flowstream.agent")
 
@@ -48,7 +47,7 @@ class Instance(UnitFeed):
         # A forwarding stage yields nothing, and its sinks' topics are not its own.
         sinks = () if reader.stage is Stage.FORWARD else self.agent.sinks
         topics = [t for t in map(sink_topic, sinks) if t is not None]
-        self._topic_sinks = [(around.output(t.name).place, t.encode_value) for t in topics]
+        self._topic_sinks = [(around.output(t.name).place, t.value_codec.encode) for t in topics]
         self._call_sinks = [s for s in sinks if sink_topic(s) is None]
 
     def start(self) -> None:
@@ -88,7 +87,15 @@ class Instance(UnitFeed):
             return
         try:
             async for value in body:
-                await self._sink(value)
+                record = self.record
+                if record is None:
+                    raise AppError(f"{self.label} yielded a value before it took an event")
+                key, timestamp_ms = record.key, record.timestamp
+                for place, encode in self._topic_sinks:
+                    data = None if value is None else encode(value)
+                    self.outputs.append((place(key), key, data, timestamp_ms, ()))
+                if self._call_sinks:
+                    await self._call(value)
         finally:
             if inspect.isasyncgen(body):
                 await body.aclose()
@@ -103,13 +110,7 @@ class Instance(UnitFeed):
             return GroupedSource(self, keys, topic.value_codec)
         return SourceStream(self, keys, topic.value_codec)
 
-    async def _sink(self, value: object) -> None:
-        record = self.record
-        if record is None:
-            raise AppError(f"{self.label} yielded a value before it took an event")
-        for place, encode in self._topic_sinks:
-            key = record.key
-            self.outputs.append(Output(place(key), key, encode(value), record.timestamp))
+    async def _call(self, value: object) -> None:
         for call in self._call_sinks:
             done = cast("Callable[[object], object]", call)(value)
             if inspect.isawaitable(done):
@@ -151,7 +152,7 @@ class Instance(UnitFeed):
         for record in records:
             headers = dead_letter_headers(record, error, app=self.around.app_id, agent=agent)
             self.outputs.append(
-                Output(place(record.key), record.key, record.value, record.timestamp, headers)
+                (place(record.key), record.key, record.value, record.timestamp, headers)
             )
 
     async def _retry(self, records: Sequence[Arrival], error: Exception) -> None:

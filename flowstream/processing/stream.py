@@ -43,8 +43,11 @@ class Feed(Protocol):
     def hold(self) -> None:
         """Keep the open unit open over the next record (a `take`)."""
 
+    def advance(self) -> Arrival | None:
+        """Finish the open unit and give the next record if one may begin now."""
+
     def take_ready(self) -> Arrival | None:
-        """The next record if one may begin now."""
+        """The next record if one may begin now, in the open unit."""
 
     async def arrival(self, deadline: float | None) -> Arrival | None:
         """Wait for the next record; None at the deadline (loop time)."""
@@ -133,11 +136,19 @@ class Stream(Generic[T]):
 class SourceStream(Stream[T]):
     """Decoded values straight from the feed: the hot path."""
 
-    def __init__(self, feed: Feed, keys: Codec[Any], values: Codec[T]) -> None:
+    def __init__(
+        self,
+        feed: Feed,
+        keys: Codec[Any],
+        values: Codec[Any],
+        shape: Callable[[Arrival, Any], T] | None = None,
+    ) -> None:
         self._source = feed
         self._keys = keys
+        self._values = values
         self._decode = values.decode
         self._nullable = values.nullable
+        self._shape = shape
 
     @property
     def _feed(self) -> Feed:
@@ -145,24 +156,21 @@ class SourceStream(Stream[T]):
 
     async def __anext__(self) -> T:
         feed = self._source
-        feed.complete()
         while True:
-            record = feed.take_ready()
+            record = feed.advance()
             if record is None:
                 record = await feed.arrival(None)
                 assert record is not None
-            value = record.value
-            if value is None:
-                if self._nullable:
-                    return cast("T", None)
-                await feed.undecodable(
-                    ValueError("the record has no value (tombstone)"), held=False
-                )
-                continue
             try:
-                return self._decode(value)
+                value = self._null() if record.value is None else self._decode(record.value)
+                return value if self._shape is None else self._shape(record, value)
             except DECODE_ERRORS as error:
                 await feed.undecodable(error, held=False)
+
+    def _null(self) -> Any:
+        if self._nullable:
+            return None
+        raise ValueError(NO_VALUE)
 
     async def _pull(self, *, hold: bool, deadline: float | None) -> T | TimedOut:
         if not hold:
@@ -173,14 +181,20 @@ class SourceStream(Stream[T]):
             record = feed.take_ready() or await feed.arrival(deadline)
             if record is None:
                 return TIMED_OUT
-            if record.value is None and self._nullable:
-                return cast("T", None)
             try:
-                if record.value is None:
-                    raise ValueError(NO_VALUE)
-                return self._decode(record.value)
+                value = self._null() if record.value is None else self._decode(record.value)
+                return value if self._shape is None else self._shape(record, value)
             except DECODE_ERRORS as error:
                 await feed.undecodable(error, held=True)
+
+    def items(self) -> Stream[tuple[Any, T]]:
+        """See `Stream.items`."""
+        if self._shape is not None:
+            return super().items()
+        return SourceStream(self._source, self._keys, self._values, self._item)
+
+    def _item(self, record: Arrival, value: T) -> tuple[Any, T]:
+        return (None if record.key is None else self._keys.decode(record.key)), value
 
     def _key(self) -> Any:
         record = self._source.record
@@ -363,8 +377,4 @@ class GroupedSource(RegroupingSource[T]):
     def grouped(self, upstream: Stream[T], group: GroupBy) -> Stream[T]:
         """The records of the repartition topic."""
         del upstream, group
-        return SourceStream(self._source, self._keys, self._codec)
-
-    def __init__(self, feed: Feed, keys: Codec[Any], values: Codec[T]) -> None:
-        super().__init__(feed, keys, values)
-        self._codec = values
+        return SourceStream(self._source, self._keys, self._values)

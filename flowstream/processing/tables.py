@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, MutableMapping
 from typing import Any, Generic, TypeVar, cast, overload
 
 from flowstream.processing.codecs import Codec, codec_of
-from flowstream.processing.current import in_unit
+from flowstream.processing.current import CURRENT, in_unit
 from flowstream.processing.errors import AppError
 from flowstream.processing.windows import (
     STREAM_TIME_KEY,
@@ -20,6 +20,7 @@ from flowstream.processing.windows import (
     window_key,
 )
 from flowstream.state.overlay import DELETED
+from flowstream.state.table import TableView
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -70,8 +71,15 @@ class Table(MutableMapping[K, V], Generic[K, V]):
     def __eq__(self, other: object) -> bool:
         return self is other
 
+    def _view(self) -> TableView:
+        current = CURRENT.get()
+        if current is None or current.record is None:
+            current = in_unit(self._what)
+        view = current.views.get(self.name)
+        return current.view(self.name) if view is None else view
+
     def __getitem__(self, key: K) -> V:
-        value = in_unit(self._what).view(self.name).get(self._key(key))
+        value = self._view().get(self._key(key))
         if value is DELETED:
             if self.default is None:
                 raise KeyError(key)
@@ -79,16 +87,16 @@ class Table(MutableMapping[K, V], Generic[K, V]):
         return cast("V", value)
 
     def __setitem__(self, key: K, value: V) -> None:
-        in_unit(self._what).view(self.name).set(self._key(key), value)
+        self._view().set(self._key(key), value)
 
     def __delitem__(self, key: K) -> None:
-        view, row = in_unit(self._what).view(self.name), self._key(key)
+        view, row = self._view(), self._key(key)
         if view.get(row) is DELETED:
             raise KeyError(key)
         view.delete(row)
 
     def __contains__(self, key: object) -> bool:
-        view = in_unit(self._what).view(self.name)
+        view = self._view()
         try:
             row = self._key(cast("K", key))
         except (TypeError, ValueError):
@@ -97,11 +105,11 @@ class Table(MutableMapping[K, V], Generic[K, V]):
 
     def __iter__(self) -> Iterator[K]:
         decode = self.key_codec.decode
-        for row, _ in in_unit(self._what).view(self.name).scan():
+        for row, _ in self._view().scan():
             yield decode(row)
 
     def __len__(self) -> int:
-        return sum(1 for _ in in_unit(self._what).view(self.name).scan())
+        return sum(1 for _ in self._view().scan())
 
     @overload
     def get(self, key: K, default: None = None, /) -> V | None: ...
@@ -111,12 +119,12 @@ class Table(MutableMapping[K, V], Generic[K, V]):
     def get(self, key: K, default: D, /) -> V | D: ...
     def get(self, key: K, default: Any = None, /) -> Any:
         """The stored value or the argument; the table's own default is not used, as in a dict."""
-        value = in_unit(self._what).view(self.name).get(self._key(key))
+        value = self._view().get(self._key(key))
         return default if value is DELETED else value
 
     def setdefault(self, key: K, default: V = None, /) -> V:  # type: ignore[assignment]
         """The stored value, or `default` after storing it."""
-        value = in_unit(self._what).view(self.name).get(self._key(key))
+        value = self._view().get(self._key(key))
         if value is not DELETED:
             return cast("V", value)
         self[key] = default
@@ -124,7 +132,7 @@ class Table(MutableMapping[K, V], Generic[K, V]):
 
     def pop(self, key: K, *default: Any) -> Any:
         """Remove a key and give its value, or the argument when there is none."""
-        view, row = in_unit(self._what).view(self.name), self._key(key)
+        view, row = self._view(), self._key(key)
         value = view.get(row)
         if value is not DELETED:
             view.delete(row)
@@ -135,7 +143,7 @@ class Table(MutableMapping[K, V], Generic[K, V]):
 
     def clear(self) -> None:
         """Delete every row of this partition."""
-        view = in_unit(self._what).view(self.name)
+        view = self._view()
         for row, _ in list(view.scan()):
             view.delete(row)
 

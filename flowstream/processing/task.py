@@ -140,13 +140,14 @@ class Source:
 class Task:
     """One task's units in the order of their completion, and what of them may be merged."""
 
-    __slots__ = ("_pending", "id", "sources", "state")
+    __slots__ = ("id", "pending", "sources", "state")
 
     def __init__(self, id: TaskId) -> None:
         self.id = id
         self.state = TaskState.CREATED
         self.sources: list[Source] = []
-        self._pending: deque[Unit] = deque()
+        self.pending: deque[Unit] = deque()
+        """Completed units that wait for an offset before them, in the order of completion."""
 
     def move(self, state: TaskState) -> None:
         """Enter a state; an illegal move is a broken invariant."""
@@ -159,22 +160,17 @@ class Task:
         self.sources.append(source)
         return source
 
-    @property
-    def has_pending(self) -> bool:
-        """True while completed units wait for an offset before them."""
-        return bool(self._pending)
-
     def defer(self, unit: Unit) -> None:
         """A unit completed that may not merge at once: keep the order of completion."""
-        self._pending.append(unit)
+        self.pending.append(unit)
 
     def mergeable(self) -> Iterator[Unit]:
         """Take the units that may join the open epoch now, in the order of completion.
 
         A unit waits for every unit that completed before it in this task: it may have read it.
         """
-        while self._pending and self._may_merge(self._pending[0]):
-            unit = self._pending.popleft()
+        while self.pending and self._may_merge(self.pending[0]):
+            unit = self.pending.popleft()
             source = self.sources[unit.source]
             source.position = max(source.position, unit.next_offset)
             yield unit

@@ -83,7 +83,7 @@ class Topic(Generic[K, V]):
         """
         at = None if timestamp is None else round(timestamp * 1000)
         current = CURRENT.get()
-        if current is not None and current.is_in_unit:
+        if current is not None and current.record is not None:
             topic, placed = current.emit(self, key, value, partition, at, headers)
             return RecordMetadata(topic, placed, None)
         return await self._send(

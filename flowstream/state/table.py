@@ -73,7 +73,7 @@ class Sealed:
 class TablePartition:
     """The rows of one table partition, shared by every unit of its task."""
 
-    __slots__ = ("_hot", "_warm", "codec", "limit", "name", "number", "overlay", "store")
+    __slots__ = ("_warm", "codec", "hot", "limit", "name", "number", "overlay", "store")
 
     def __init__(
         self, name: str, number: int, store: RowStore, codec: ValueCodec, *, limit: int = 0
@@ -86,12 +86,12 @@ class TablePartition:
         self.overlay = Overlay()
         # Objects for immutable codecs, encoded bytes for mutable ones (decoding is the copy).
         # Always the newest state of a key; a key that is in no generation is in a layer below.
-        self._hot: dict[bytes, object] = {}
+        self.hot: dict[bytes, object] = {}
         self._warm: dict[bytes, object] = {}
 
     def read(self, key: bytes) -> object:
         """The newest completed value in cached form, or DELETED."""
-        found = self._hot.get(key, MISSING)
+        found = self.hot.get(key, MISSING)
         return self._load(key) if found is MISSING else found
 
     def _load(self, key: bytes) -> object:
@@ -115,19 +115,20 @@ class TablePartition:
         return self.codec.immutable
 
     def _keep(self, key: bytes, value: object) -> None:
-        if len(self._hot) >= self.limit:
-            self._warm, self._hot = self._hot, {}
-        self._hot[key] = value
+        if len(self.hot) >= self.limit:
+            self._warm, self.hot = self.hot, {}
+        self.hot[key] = value
 
-    def _remember(self, cached: Mapping[bytes, object]) -> None:
-        if len(self._hot) + len(cached) > self.limit:
-            self._warm, self._hot = self._hot, {}
-        self._hot.update(cached)
+    def remember(self, cached: Mapping[bytes, object]) -> None:
+        """Keep the newest objects at hand."""
+        if len(self.hot) + len(cached) > self.limit:
+            self._warm, self.hot = self.hot, {}
+        self.hot.update(cached)
 
     def defer(self, sealed: Sealed) -> None:
         """Make a unit readable whose offset is not complete yet."""
         self.overlay.defer(sealed.rows)
-        self._remember(sealed.cached)
+        self.remember(sealed.cached)
 
     def merge(self, sealed: Sealed) -> None:
         """Add a deferred unit to the open epoch (its objects are cached already)."""
@@ -136,7 +137,7 @@ class TablePartition:
     def absorb(self, sealed: Sealed) -> None:
         """Add a completed unit to the open epoch at once."""
         self.overlay.open.update(sealed.rows)
-        self._remember(sealed.cached)
+        self.remember(sealed.cached)
 
     @property
     def dirty(self) -> int:
@@ -169,7 +170,7 @@ class TablePartition:
     def drop(self) -> None:
         """Forget everything uncommitted, and all objects that were read beside it."""
         self.overlay.drop()
-        self._hot, self._warm = {}, {}
+        self.hot, self._warm = {}, {}
 
     def rows(self, unit: Mapping[bytes, object]) -> Iterator[tuple[bytes, object]]:
         """All rows in key order as a unit sees them, in cached form or a unit's own object."""
@@ -215,7 +216,8 @@ class TableView:
         if value is not MISSING:
             return value
         if self._shares:
-            return self.partition.read(key)
+            value = self.partition.hot.get(key, MISSING)
+            return self.partition.read(key) if value is MISSING else value
         return self._copy(key)
 
     def _copy(self, key: bytes) -> object:
@@ -260,6 +262,22 @@ class TableView:
             key: value if value is DELETED else encode(value) for key, value in writes.items()
         }
         return Sealed(self.partition, rows, writes if codec.immutable else rows)
+
+    def publish(self) -> None:
+        """Seal and absorb in one go, for a unit that wrote to this table only."""
+        writes, partition = self.writes, self.partition
+        cached = rows = writes
+        if partition.codec.check is None:
+            encode = partition.codec.encode
+            rows = {
+                key: value if value is DELETED else encode(value) for key, value in writes.items()
+            }
+            cached = writes if self._shares else rows
+        partition.overlay.open.update(rows)
+        partition.remember(cached)
+        writes.clear()
+        if self._copies:
+            self._copies.clear()
 
     def clear(self) -> None:
         """Begin the next unit. The sealed writes belong to whoever sealed them."""
