@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import os
 import random
 import shutil
@@ -157,6 +158,16 @@ def report(run: Campaign) -> str:
     )
 
 
+def reasons(directory: Path) -> list[str]:
+    """What the workers gave as reasons for ending."""
+    return [
+        f"{log.stem}: {line}"
+        for log in sorted(directory.glob("worker-*.log"))
+        for line in log.read_text(encoding="utf-8", errors="replace").splitlines()
+        if line.startswith("error:")
+    ]
+
+
 def main() -> None:
     """Run a campaign; exit status 1 and the directory kept when it found something."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -164,10 +175,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     args = parser.parse_args()
     directory = Path(tempfile.mkdtemp(prefix="flowstream-crash-"))
+    logging.basicConfig(filename=directory / "campaign.log", level=logging.WARNING)
     print(f"seed {args.seed}, {args.kills} kills, data in {directory}", flush=True)
     run = asyncio.run(campaign(args.kills, args.seed, directory))
     for end in run.unexpected_ends():
         print(f"note: {end}")
+    for reason in reasons(directory):
+        print(f"note: {reason}")
     for anomaly in run.anomalies[:20]:
         print(f"{anomaly.invariant} {anomaly.name}: {anomaly.evidence}")
     print(report(run))
