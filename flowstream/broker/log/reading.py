@@ -74,9 +74,11 @@ def read(
         start = position_of(log, segment, offset)
         end = segment.size if bound >= end_offset else position_of(log, segment, bound)
         if start < end:
-            _read_segment(
-                log, segment, start, end, max_bytes, min_one, min(bound, end_offset), found
-            )
+            limit = min(bound, end_offset)
+            try:
+                _read_segment(log, segment, start, end, max_bytes, min_one, limit, found)
+            except WireError:
+                found.error = ErrorCode.KAFKA_STORAGE_ERROR
             break
         if bound <= end_offset:
             break

@@ -107,7 +107,7 @@ class Rebuilder:
         log = self.log
         at = segment_at(log, offset)
         runs: list[tuple[Segment, int, int]] = []
-        budget = RECALL_BYTES
+        budget = max(RECALL_BYTES, (REMEMBERED_BATCHES + 1) * log.config.max_message_bytes)
         end = position_of(log, log.segments[at], offset)
         while budget > 0:
             segment = log.segments[at]

@@ -252,7 +252,7 @@ def _trust(storage: Storage, segment: Segment) -> None:
         storage.size(segment.times.entries.path) or 0,
         storage.size(segment.file(names.TXNINDEX)) or 0,
     )
-    segment.own_from = segment.size
+    segment.own_from = segment.closed_size = segment.size
 
 
 def _find_end(log: PartitionLog, trusted: int) -> None:

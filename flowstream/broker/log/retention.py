@@ -4,9 +4,10 @@ long silent (P2).
 
 from __future__ import annotations
 
-from flowstream.broker.doors import Operation
+from flowstream.broker.doors import Flush, Operation
 from flowstream.broker.effects import Effect, Write
 from flowstream.broker.log import rolling
+from flowstream.broker.log.names import SNAPSHOT, file_path
 from flowstream.broker.log.reading import segment_end
 from flowstream.broker.log.state import LogState
 from flowstream.broker.types import Instant
@@ -45,6 +46,8 @@ def tick(log: LogState, now: Instant) -> list[Effect]:
     operations: list[Operation] = []
     if count == len(log.segments):
         operations += rolling.roll(log, now)
+        # From here on only the snapshot tells what the producers have sent.
+        operations.append(Flush(file_path(log.directory, log.log_end, SNAPSHOT)))
     effects: list[Effect] = [Write(operations)] if operations else []
     return effects + delete_before(log, segment_end(log, count - 1))
 

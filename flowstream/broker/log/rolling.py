@@ -88,6 +88,8 @@ def close_clean(log: LogState) -> list[Operation]:
     """Flush the batches, then write indexes and producer state as Kafka does at a clean stop."""
     operations: list[Operation] = []
     for segment in segments_from(log, log.recovery_point):
+        if segment.is_unchanged:
+            continue
         operations += segment.flush()
         segment.close()
         operations += segment.write_indexes(atomically=True)

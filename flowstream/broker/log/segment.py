@@ -35,6 +35,7 @@ class Segment:
         "aborted_on_disk",
         "base_offset",
         "checked",
+        "closed_size",
         "created",
         "directory",
         "first_timestamp",
@@ -88,6 +89,8 @@ class Segment:
         self.on_disk = False
         """Whether index files of an earlier life may exist: they are replaced, not extended."""
         self.aborted_on_disk = 0
+        self.closed_size = -1
+        """Size at which an earlier process closed it, -1 when it did not."""
 
     def file(self, suffix: str) -> str:
         """Path of one of the segment's files."""
@@ -178,9 +181,14 @@ class Segment:
         path = self.file(names.TXNINDEX)
         return remove_durably([path]) if self.storage.size(path) is not None else []
 
+    @property
+    def is_unchanged(self) -> bool:
+        """Whether a clean stop left the files as they are."""
+        return self.size == self.closed_size
+
     def flush(self) -> list[Operation]:
-        """Make the batches durable before anything that follows."""
-        return [Flush(self.path)]
+        """Make the files durable before anything that follows."""
+        return [Flush(self.file(suffix)) for suffix in names.SEGMENT_SUFFIXES]
 
     def remove(self) -> list[Operation]:
         """Delete the files, the `.log` last and durably: segments go one by one, in order."""

@@ -36,7 +36,7 @@ CONFIG = LogConfig(
     segment_bytes=1500,
     index_interval_bytes=150,
     segment_index_bytes=1000,
-    retention_ms=-1,
+    retention_ms=2000,
     timestamp_after_max_ms=1 << 60,
 )
 MARK = checkpoints.CLEAN_SHUTDOWN
@@ -216,6 +216,13 @@ class Harness:
         self.carry_out(self.log.delete_before(offset))
         self.write_checkpoints()
 
+    def tick(self) -> None:
+        """Retention: what is old goes, once it is durable."""
+        if self.config.delete:
+            self.model.asked_start = max(self.model.asked_start, self.log.high_watermark)
+        self.carry_out(self.log.tick(self.now))
+        self.write_checkpoints()
+
     def restart(self) -> None:
         """A clean stop and a new start."""
         self.sync()
@@ -314,9 +321,9 @@ class Harness:
             found = [] if producer is None else [batch[1] for batch in producer.batches]
             assert found == offsets[len(offsets) - len(found) :], producer_id
             assert set(found) >= {offset for offset in offsets if offset >= first}, producer_id
-            if found:
-                assert producer is not None
-                assert producer.epoch == epoch
+            if offsets:
+                assert producer is not None, producer_id
+                assert (producer.epoch, found[-1:]) == (epoch, offsets[-1:]), producer_id
         opened, _ = self.model.transactions()
         real = {pid: offset for pid, (_, offset) in self.log.open_transactions.items()}
         assert real == opened
@@ -355,5 +362,5 @@ STEPS = (
     + [Harness.repeat] * 3
     + [Harness.end_transaction] * 3
     + [Harness.sync] * 5
-    + [Harness.checkpoint, Harness.delete_records, Harness.restart]
+    + [Harness.checkpoint, Harness.delete_records, Harness.restart, Harness.tick]
 )
