@@ -98,23 +98,38 @@ class Cluster:
 
     async def connect(self) -> None:
         """Find the cluster and learn its features; BrokerUnreachable when nothing answers."""
+        self._client = await self._bootstrap(self.bootstrap)
+        try:
+            await self.refresh_features()
+        except TransportError as error:
+            await self.close()
+            raise _unreachable(self.bootstrap, error) from error
+
+    async def move(self, bootstrap: str) -> None:
+        """The cluster is at another address now: go on there, with every request that is being
+        repeated. BrokerUnreachable when nothing answers; then all stays as it was.
+        """
+        client = await self._bootstrap(bootstrap)
+        old, self._client = self._client, client
+        self.bootstrap = bootstrap
+        self._coordinators.clear()
+        self._leaders.clear()
+        if old is not None:
+            await old.close()
+
+    async def _bootstrap(self, bootstrap: str) -> AIOKafkaClient:
         client = AIOKafkaClient(
-            bootstrap_servers=self.bootstrap,
+            bootstrap_servers=bootstrap,
             client_id=self.client_id,
             request_timeout_ms=self.request_timeout_ms,
             **self.security.arguments(),
         )
         try:
             await client.bootstrap()
-            self._client = client
-            await self.refresh_features()
-        except (KafkaError, TransportError, OSError) as error:
-            self._client = None
+        except (KafkaError, OSError) as error:
             await client.close()
-            raise BrokerUnreachable(
-                f"no Kafka broker answers at {self.bootstrap} ({error}). Start one with "
-                "`flowstream broker`, or give the right address with --broker."
-            ) from error
+            raise _unreachable(bootstrap, error) from error
+        return client
 
     async def close(self) -> None:
         """Close every connection; closing twice is allowed."""
@@ -281,3 +296,10 @@ class Cluster:
         if self._client is None:
             raise TransportError("the cluster client is not connected")
         return self._client
+
+
+def _unreachable(bootstrap: str, error: Exception) -> BrokerUnreachable:
+    return BrokerUnreachable(
+        f"no Kafka broker answers at {bootstrap} ({error}). Start one with `flowstream broker`, or "
+        "give the right address with --broker."
+    )

@@ -6,6 +6,7 @@ transactions, and gaps that compaction left.
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from aiokafka.errors import CorruptRecordException
@@ -13,7 +14,7 @@ from aiokafka.record.control_record import ABORT_MARKER, ControlRecord
 from aiokafka.record.memory_records import MemoryRecords
 
 from flowstream.errors import WireError
-from flowstream.transport.cluster import Cluster, Leader
+from flowstream.transport.cluster import Cluster, Leader, backoffs
 from flowstream.transport.errors import ConnectionLost, OffsetOutOfRange, RequestRefused
 from flowstream.transport.types import LogRecord, TopicPartition
 from flowstream.wire.api import ApiKey
@@ -47,6 +48,7 @@ class PartitionReader:
         self.log_start: int | None = None
         """First offset of the partition at the last fetch."""
         self._cluster = cluster
+        self._pauses = backoffs()
         self._tp = tp
         self._max_bytes = max_bytes
         self._isolation = READ_COMMITTED if committed_only else 0
@@ -65,6 +67,7 @@ class PartitionReader:
                 timeout_ms=timeout_ms + self._cluster.request_timeout_ms,
             )
         except ConnectionLost:
+            await asyncio.sleep(next(self._pauses))
             return []
         if answer.error_code:
             raise RequestRefused("fetch", answer.error_code)
@@ -72,7 +75,9 @@ class PartitionReader:
         if data.error_code == ErrorCode.OFFSET_OUT_OF_RANGE:
             raise OffsetOutOfRange(self._tp, self.position)
         if data.error_code:
-            return self._retry_later(data.error_code)
+            await self._retry_later(data.error_code)
+            return []
+        self._pauses = backoffs()
         self.high_watermark = data.high_watermark
         self.log_start = data.log_start_offset
         if not data.records:
@@ -93,11 +98,11 @@ class PartitionReader:
             topics=(FetchTopic(topic=self._tp.topic, partitions=(partition,)),),
         )
 
-    def _retry_later(self, code: int) -> list[LogRecord]:
+    async def _retry_later(self, code: int) -> None:
         if not retriable(code):
             raise RequestRefused(f"fetch of {self._tp.topic}-{self._tp.partition}", code)
         self._cluster.forget(Leader(self._tp))
-        return []
+        await asyncio.sleep(next(self._pauses))
 
     def _decode(self, data: bytes, fetched: PartitionData) -> list[LogRecord]:
         """The visible records of `data`, with the position moved behind it (T6)."""

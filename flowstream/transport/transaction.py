@@ -101,7 +101,7 @@ class TransactionSession:
     def begin(self) -> None:
         """Open a transaction. Nothing is sent yet."""
         if self.state is State.FENCED:
-            raise ProducerFenced("the producer was fenced; init() it first")
+            raise ProducerFenced("the producer was fenced; init() it first", "unknown")
         self._require(State.READY)
         self._move(State.OPEN)
 

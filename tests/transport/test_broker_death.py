@@ -109,6 +109,25 @@ async def test_T7_a_commit_outlives_the_broker(tmp_path: Path, allow_v2: bool) -
         await cluster.close()
 
 
+async def test_a_commit_under_way_follows_the_broker_to_another_port(tmp_path: Path) -> None:
+    async with KillableBroker(tmp_path) as broker:
+        cluster = Cluster(broker.address)
+        await cluster.connect()
+        await Admin(cluster).create_topics([NewTopic("t", 1)])
+        session = TransactionSession(cluster, "id", request_timeout_ms=1_000)
+        await session.init()
+        session.begin()
+        assert await session.produce(one(b"moved").take()) == {TP: 1}
+        broker.kill()
+        committing = asyncio.create_task(session.commit())
+        broker.address = "127.0.0.1:0"
+        await broker.start()
+        await cluster.move(broker.address)
+        await committing
+        assert await values(cluster) == [b"moved"]
+        await cluster.close()
+
+
 async def test_consumer_reader_and_producer_go_on(tmp_path: Path) -> None:
     async with KillableBroker(tmp_path) as broker:
         cluster = Cluster(broker.address)

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import pytest
 
+from flowstream.clock import wall_ms
 from flowstream.transport.admin import Admin
 from flowstream.transport.assignor import Member, group_assignor
 from flowstream.transport.batches import RecordBuffer
@@ -23,6 +24,9 @@ from flowstream.transport.errors import (
 from flowstream.transport.producer import IdempotentProducer
 from flowstream.transport.transaction import TransactionSession
 from flowstream.transport.types import ConsumerRecord, NewTopic, TopicPartition
+
+NOW = wall_ms()
+"""Kafka's retention deletes records of 1970 while a test runs."""
 
 
 def spread(
@@ -79,7 +83,7 @@ async def filled_topic(cluster: Cluster, partitions: int, records: int) -> str:
     await Admin(cluster).create_topics([NewTopic(topic, partitions)])
     buffer = RecordBuffer(transactional=False)
     for n in range(records):
-        buffer.append(TopicPartition(topic, n % partitions), b"k%d" % n, b"v%d" % n, 1_000 + n)
+        buffer.append(TopicPartition(topic, n % partitions), b"k%d" % n, b"v%d" % n, NOW + n)
     await IdempotentProducer(cluster).produce(buffer.take())
     return topic
 

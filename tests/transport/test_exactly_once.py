@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 
+from flowstream.clock import wall_ms
 from flowstream.transport.admin import Admin
 from flowstream.transport.batches import RecordBuffer
 from flowstream.transport.cluster import Cluster
@@ -24,6 +25,9 @@ from flowstream.transport.transaction import TransactionSession
 from flowstream.transport.types import Generation, NewTopic, TopicPartition
 from flowstream.wire.api import ApiKey
 from tests.transport.proxy import Fault, Proxy
+
+NOW = wall_ms()
+"""Kafka's retention deletes records of 1970 while a test runs."""
 
 BOTH = pytest.mark.parametrize("v2", [False, True], ids=["v1", "v2"])
 
@@ -50,7 +54,7 @@ async def session_of(
 async def write(session: TransactionSession, *records: tuple[TopicPartition, bytes]) -> None:
     buffer = RecordBuffer()
     for tp, value in records:
-        buffer.append(tp, None, value, 1)
+        buffer.append(tp, None, value, NOW)
     await session.produce(buffer.take())
 
 
@@ -272,6 +276,12 @@ async def test_G1_an_unknown_member_cannot_commit(cluster: Cluster, v2: bool) ->
         assert await Admin(cluster).committed(f"g-{tp.topic}", [tp]) == {tp: None}
 
 
+async def ends_of(cluster: Cluster, topic: str) -> dict[TopicPartition, int]:
+    """Ends of the three partitions before the 30 records that were just written."""
+    tps = [TopicPartition(topic, n) for n in range(3)]
+    return {tp: end - 30 for tp, end in (await Admin(cluster).end_offsets(tps)).items()}
+
+
 @BOTH
 async def test_many_batches_and_partitions_keep_their_order(cluster: Cluster, v2: bool) -> None:
     topic = await new_topic(cluster, 3)
@@ -283,10 +293,11 @@ async def test_many_batches_and_partitions_keep_their_order(cluster: Cluster, v2
             buffer = RecordBuffer(max_batch_bytes=500)
             for number in itertools.islice(numbers, 90):
                 tp = partitions[number % 3]
-                buffer.append(tp, b"%d" % number, b"%d" % number, number)
+                buffer.append(tp, b"%d" % number, b"%d" % number, NOW + number)
                 expected[tp].append(b"%d" % number)
             session.begin()
-            await session.produce(buffer.take())
+            ends = await session.produce(buffer.take())
+            assert ends == {tp: end + 30 for tp, end in (await ends_of(cluster, topic)).items()}
             await session.commit()
         for tp in partitions:
             assert await read(cluster, tp) == expected[tp]
