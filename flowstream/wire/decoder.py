@@ -33,6 +33,7 @@ class _Decoder:
         self.version = version
         self.flexible = version in layout.flexible
         self.pending: list[tuple[str, str]] = []
+        self.where = layout.name
         self.source = Source(
             {
                 "WireError": WireError,
@@ -64,6 +65,7 @@ class _Decoder:
         src.line(f"{obj} = new({src.constant(layout.cls)})")
         for each in layout.fields:
             target = f"{obj}.{each.name}"
+            self.where = f"{layout.name}.{each.name}"
             if self.version in each.tagged:
                 src.line(f"{target} = {src.constant(each.default)}")
                 tagged.append(each)
@@ -72,6 +74,7 @@ class _Decoder:
             else:
                 src.line(f"{target} = {src.constant(each.default)}")
         if self.flexible:
+            self.where = layout.name
             self.tags(tagged, obj)
         else:
             src.line(f"{obj}.unknown_tags = ()")
@@ -117,7 +120,7 @@ class _Decoder:
         src.line(f"end = pos + {number}")
         limit = f" or {number} > {primitives.STRING_LENGTH_MAX}" if "string" in type.name else ""
         with src.block(f"if {number} < 0 or end > size{limit}:"):
-            src.line(f"raise WireError(f'{target}: length {{{number}}} at byte {{pos}}')")
+            src.line(f"raise WireError(f'{self.where}: length {{{number}}} at byte {{pos}}')")
         taken = "view[pos:end]"
         if "string" in type.name:
             taken = f"str({taken}, 'utf-8')"
@@ -142,7 +145,7 @@ class _Decoder:
         src = self.source
         least = max(1, self.smallest(element, False))
         with src.block(f"if {number} < 0 or {number} * {least} > size - pos:"):
-            src.line(f"raise WireError(f'{target}: count {{{number}}} at byte {{pos}}')")
+            src.line(f"raise WireError(f'{self.where}: count {{{number}}} at byte {{pos}}')")
         if element.format and element.name != "uuid":
             src.line(f"{target} = unpack_from(f'>{{{number}}}{element.format}', view, pos)")
             src.line(f"pos += {number} * {element.size}")
@@ -188,6 +191,7 @@ class _Decoder:
 
     def known_tags(self, tagged: list[Field], obj: str, count: str) -> None:
         src = self.source
+        whose = self.where
         others, last, tag, stop = (src.fresh(name) for name in ("u", "l", "t", "z"))
         src.line(f"{others} = []")
         src.line(f"{last} = -1")
@@ -196,10 +200,11 @@ class _Decoder:
             src.line(f"{stop}, pos = read_uvarint(view, pos)")
             src.line(f"{stop} += pos")
             with src.block(f"if {tag} <= {last} or {stop} > size:"):
-                src.line(f"raise WireError(f'{obj}: bad tag {{{tag}}} at byte {{pos}}')")
+                src.line(f"raise WireError(f'{self.where}: bad tag {{{tag}}} at byte {{pos}}')")
             src.line(f"{last} = {tag}")
             head = "if"
             for each in tagged:
+                self.where = f"{whose}.{each.name}"
                 with src.block(f"{head} {tag} == {each.tag}:"):
                     self.value(each.type, f"{obj}.{each.name}", self.version in each.nullable)
                     self.flush()
@@ -208,7 +213,7 @@ class _Decoder:
                 src.line(f"{others}.append(({tag}, bytes(view[pos:{stop}])))")
                 src.line(f"pos = {stop}")
             with src.block(f"if pos != {stop}:"):
-                src.line(f"raise WireError(f'{obj}: tag {{{tag}}} has another length')")
+                src.line(f"raise WireError(f'{whose}: tag {{{tag}}} has another length')")
         src.line(f"{obj}.unknown_tags = tuple({others})")
 
     def smallest(self, type: WireType[Any], nullable: bool) -> int:

@@ -34,6 +34,7 @@ class _Encoder:
         self.flexible = version in layout.flexible
         self.pending: list[tuple[str, str]] = []
         self.append = "append"
+        self.where = layout.name
         self.source = Source(
             {
                 "WireError": WireError,
@@ -63,20 +64,20 @@ class _Encoder:
     def fields(self, layout: Layout, obj: str) -> None:
         tagged = []
         for each in layout.fields:
+            self.where = f"{layout.name}.{each.name}"
             if self.version in each.tagged:
                 tagged.append(each)
             elif self.version in each.versions:
                 nullable = self.version in each.nullable
                 self.value(each.type, f"{obj}.{each.name}", nullable)
             elif not each.ignorable:
-                self.refuse(layout, each, obj)
+                self.refuse(each, obj)
         if self.flexible:
             self.tags(tagged, obj)
 
-    def refuse(self, layout: Layout, each: Field, obj: str) -> None:
+    def refuse(self, each: Field, obj: str) -> None:
         with self.source.block(f"if not ({self.is_default(each, obj)}):"):
-            where = f"{layout.name}.{each.name}"
-            self.source.line(f"raise WireError('{where} does not exist in v{self.version}')")
+            self.source.line(f"raise WireError('{self.where} does not exist in v{self.version}')")
 
     def is_default(self, each: Field, obj: str) -> str:
         value, default = f"{obj}.{each.name}", self.source.constant(each.default)
@@ -99,7 +100,7 @@ class _Encoder:
     def fixed(self, type: WireType[Any], expr: str) -> None:
         if type.name == "uuid":  # struct pads and cuts silently
             with self.source.block(f"if len({expr}) != 16:"):
-                self.source.line(f"raise WireError('{expr}: a uuid has 16 bytes')")
+                self.source.line(f"raise WireError('{self.where}: a uuid has 16 bytes')")
         self.pending.append((type.format, expr))
 
     def sized(self, type: WireType[Any], expr: str, nullable: bool) -> None:

@@ -120,9 +120,11 @@ def read_bytes(buffer: Buffer, position: int, length: int) -> tuple[bytes, int]:
 
 def read_text(buffer: Buffer, position: int, length: int) -> tuple[str, int]:
     """`length` bytes as UTF-8."""
-    raw, end = read_bytes(buffer, position, length)
+    end = position + length
+    if length < 0 or end > len(buffer):
+        _short(f"text of {length} bytes", position)
     try:
-        return raw.decode(), end
+        return str(buffer[position:end], "utf-8"), end
     except UnicodeDecodeError as error:
         raise WireError(f"text at byte {position} is not UTF-8") from error
 
