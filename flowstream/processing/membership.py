@@ -50,6 +50,7 @@ class Membership:
         self._interval = commit_interval
         self._consumer: GroupConsumer | None = None
         self._partitions: frozenset[TopicPartition] = frozenset()
+        self._held: frozenset[TaskId] = frozenset()
         self._generation: Generation | None = None
         self._epoch = 0
         self._opened_at = 0.0
@@ -74,7 +75,7 @@ class Membership:
     @property
     def held(self) -> list[TaskId]:
         """Tasks of the current or, during a rebalance, of the last assignment."""
-        return sorted({self._task_of(tp) for tp in self._partitions})
+        return sorted(self._held)
 
     # -- polling --------------------------------------------------------------------------------
 
@@ -196,6 +197,7 @@ class Membership:
     async def revoked(self, partitions: frozenset[TopicPartition]) -> None:
         """Commit the completed prefix under the old generation and let the tasks go."""
         async with self._changing:
+            self._partitions = frozenset()
             try:
                 await self._release(commit=True)
             except Exception as error:  # noqa: BLE001 - raised again by the polling loop
@@ -205,8 +207,10 @@ class Membership:
     async def assigned(self, partitions: frozenset[TopicPartition]) -> None:
         """Begin to restore and start the tasks of these partitions, in the background."""
         async with self._changing:
+            await self._release(commit=False)
             self._generation = self.consumer.generation()
             self._partitions = partitions
+            self._held = frozenset(self._task_of(tp) for tp in partitions)
             names = ", ".join(f"{t}-{p}" for t, p in sorted(partitions))
             log.info("assigned: %s", names or "nothing")
             self._starting = self._loop.create_task(self._start(partitions))

@@ -14,8 +14,9 @@ from flowstream.processing.agent import Agent, sink_topic
 from flowstream.processing.app import App
 from flowstream.processing.errors import PartitionMismatch, TopicMissing
 from flowstream.processing.tables import Table
+from flowstream.state.changelog import changelog_configs
 
-COMPACTED = {"cleanup.policy": "compact"}
+COMPACTED = changelog_configs()
 
 
 class Stage(Enum):
