@@ -13,7 +13,7 @@ from typing import Protocol
 Buffer = bytes | bytearray | memoryview
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Append:
     """Write `buffers` at the end of `path` (created when absent). Durable only after the path was synced."""
 

@@ -1,7 +1,8 @@
 """What a node wants done, as values, in order. The driver performs them; nothing here has behaviour.
 
 Within one turn: operations are performed in the order of the list; `Advance` and `WhenDurable` take effect once everything emitted
-before them (this turn's operations included) is durable; `Reply` and `Close` at once.
+before them (this turn's operations included) is durable; `Reply` and `Close` at once. Made and dropped per request, so not frozen: that
+would double their cost.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ class Log(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Write:
     """Operations on the disk, performed in order."""
 
     operations: list[Operation]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Advance:
     """When durable, `log`'s high watermark moves to `offset` and the fetches that wait for it are looked at."""
 
@@ -42,14 +43,14 @@ class Advance:
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class WhenDurable:
     """When durable, call `then(now)` and carry out the effects it returns."""
 
     then: Callable[[Instant], list[Effect]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reply:
     """Send `body` (a response message of `wire.messages`) to where the request came from."""
 
@@ -57,7 +58,7 @@ class Reply:
     body: object
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Close:
     """Close the connection: its peer broke the protocol. `reason` goes to the log."""
 

@@ -73,12 +73,13 @@ class Node:
         """Return the effects that are the driver's; park those that wait for durability."""
         out: list[Effect] = []
         for effect in effects:
-            if isinstance(effect, WhenDurable | Advance):
+            if isinstance(effect, Write):
+                self._written = self._written or bool(effect.operations)
+                out.append(effect)
+            elif isinstance(effect, (Advance, WhenDurable)):
                 self._park(effect, now, out)
-                continue
-            if isinstance(effect, Write) and effect.operations:
-                self._written = True
-            out.append(effect)
+            else:
+                out.append(effect)
         return out
 
     def _park(self, effect: Advance | WhenDurable, now: Instant, out: list[Effect]) -> None:

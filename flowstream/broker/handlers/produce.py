@@ -15,8 +15,7 @@ from flowstream.broker.handlers.joining import join
 from flowstream.broker.log.partition import Accepted, Duplicate, PartitionLog, Refused
 from flowstream.broker.transactions.errors import IMPLICIT_SINCE
 from flowstream.broker.types import Instant
-from flowstream.errors import WireError
-from flowstream.wire.batch import BatchHeader, read_header
+from flowstream.wire.batch_header import CODEC_MASK, HEADER_SIZE, TRANSACTIONAL, read_header
 from flowstream.wire.error_codes import ErrorCode
 from flowstream.wire.messages.produce import (
     BatchIndexAndErrorMessage,
@@ -26,6 +25,9 @@ from flowstream.wire.messages.produce import (
     ProduceResponse,
     TopicProduceResponse,
 )
+
+ATTRIBUTES_AT = 22
+"""Where the low byte of a batch's attributes stands."""
 
 ZSTD = 4
 ZSTD_VERSION = 7
@@ -78,21 +80,22 @@ def _append(
     effects: list[Effect],
 ) -> PartitionProduceResponse:
     records = data.records
-    assert records is None or isinstance(records, memoryview), "a view of the receive buffer"
-    header = _only_batch(records)
-    if header is None or records is None:
+    if not isinstance(records, memoryview) or len(records) < HEADER_SIZE:
         return _refusal(data.index, ErrorCode.INVALID_RECORD, "exactly one batch is expected")
-    error = _refused(request, log, header)
+    attributes = records[ATTRIBUTES_AT]
+    error = _refused(request, log, attributes)
     if error:
         return _refusal(data.index, error)
+    strict = False
     transactional_id = request.body.transactional_id
-    if header.is_transactional and transactional_id:
-        error, joined = join(cores, transactional_id, header, log.name, request.to.version, now)
+    if attributes & TRANSACTIONAL and transactional_id:
+        version = request.to.version
+        strict = version >= IMPLICIT_SINCE
+        error, joined = join(cores, transactional_id, read_header(records), log.name, version, now)
         effects += joined
         if error:
             return _refusal(data.index, error)
-    strict = request.to.version >= IMPLICIT_SINCE
-    admitted = log.admit(records, now, strict_sequence=strict and header.is_transactional)
+    admitted = log.admit(records, now, strict_sequence=strict)
     if isinstance(admitted, Accepted):
         appended = log.append(admitted, now)
         effects += appended.effects
@@ -109,28 +112,17 @@ def _append(
     )
 
 
-def _only_batch(records: memoryview | None) -> BatchHeader | None:
-    """The header, when `records` is one whole batch, as Kafka demands of Produce 3 and later."""
-    if records is None:
-        return None
-    try:
-        header = read_header(records)
-    except WireError:
-        return None
-    return header if header.size == len(records) else None
-
-
 def _refused(
-    request: Request[ProduceRequest], log: PartitionLog, header: BatchHeader
+    request: Request[ProduceRequest], log: PartitionLog, attributes: int
 ) -> ErrorCode | None:
     body = request.body
     if body.acks not in (-1, 0, 1):
         return ErrorCode.INVALID_REQUIRED_ACKS
     if log.name.topic in INTERNAL_TOPICS and request.client_id != ADMIN_CLIENT:
         return ErrorCode.INVALID_TOPIC_EXCEPTION
-    if header.is_transactional and not body.transactional_id:
+    if attributes & TRANSACTIONAL and not body.transactional_id:
         return ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED
-    if header.codec == ZSTD and request.to.version < ZSTD_VERSION:
+    if attributes & CODEC_MASK == ZSTD and request.to.version < ZSTD_VERSION:
         return ErrorCode.UNSUPPORTED_COMPRESSION_TYPE
     return None
 
