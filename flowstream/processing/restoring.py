@@ -78,18 +78,15 @@ async def restore(
     progress.expect(plan.end - plan.start)
     reader = PartitionReader(cluster, changelog, plan.start)
     chunk = rules.Chunk()
-    written = reader.position
     while not plan.done(reader.position):
         before = reader.position
         records = await reader.read()
         chunk.add(records)
         progress.advance(reader.position - before, len(records))
         if chunk.full:
-            store.write(chunk.take(), changelog_offset=reader.position)
-            written = reader.position
-    rows = chunk.take()
-    if rows or reader.position > written or store.changelog_offset is None:
-        store.write(rows, changelog_offset=reader.position)
+            store.write(chunk.take(), changelog_offset=reader.position, caught_up=False)
+    # Without rows too: from now on the store is current, and misses no deletion from before.
+    store.write(chunk.take(), changelog_offset=reader.position)
 
 
 async def _plan(

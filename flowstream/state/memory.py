@@ -43,7 +43,7 @@ class MemoryStore:
 
     @property
     def written_ms(self) -> int | None:
-        """Time of the last write, if a clock was given."""
+        """Time at which the store was last current, if a clock was given."""
         return self._written_ms
 
     def get(self, key: bytes) -> bytes | None:
@@ -51,7 +51,12 @@ class MemoryStore:
         return self._rows.get(key)
 
     def write(
-        self, rows: Rows, *, changelog_offset: int | None = None, source_offset: int | None = None
+        self,
+        rows: Rows,
+        *,
+        changelog_offset: int | None = None,
+        source_offset: int | None = None,
+        caught_up: bool = True,
     ) -> None:
         """Write rows and offsets together."""
         self._check_open()
@@ -64,7 +69,7 @@ class MemoryStore:
             self._changelog_offset = changelog_offset
         if source_offset is not None:
             self._source_offset = source_offset
-        if self._now_ms is not None:
+        if self._now_ms is not None and (caught_up or self._written_ms is None):
             self._written_ms = self._now_ms()
         self._unflushed += 1
         if self._flush_every is not None and self._unflushed >= self._flush_every:

@@ -63,7 +63,7 @@ def plan(
 
     `stored` is the store's changelog offset (None: never written), `log_start` and `end` are the
     changelog's first offset and its high watermark, `missed_ms` the time since the store was last
-    written, `delete_retention_ms` the topic's setting of that name.
+    current, `delete_retention_ms` the topic's setting of that name.
     """
     assert 0 <= log_start <= end, (log_start, end)
     if stored is None:
@@ -87,7 +87,7 @@ def plan(
     )
     if late and stored < end:
         return Rebuild(
-            f"the store was last written {missed_ms} ms ago, longer than the {delete_retention_ms} "
+            f"the store was last current {missed_ms} ms ago, longer than the {delete_retention_ms} "
             "ms for which the changelog keeps deletions: it may have missed some",
             RestorePlan(log_start, end),
         )

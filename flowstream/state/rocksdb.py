@@ -76,7 +76,7 @@ class RocksStore:
 
     @property
     def written_ms(self) -> int | None:
-        """Wall time of the last write."""
+        """Wall time at which the store was last current."""
         return _known(self._written_ms)
 
     def get(self, key: bytes) -> bytes | None:
@@ -88,7 +88,12 @@ class RocksStore:
         return found
 
     def write(
-        self, rows: Rows, *, changelog_offset: int | None = None, source_offset: int | None = None
+        self,
+        rows: Rows,
+        *,
+        changelog_offset: int | None = None,
+        source_offset: int | None = None,
+        caught_up: bool = True,
     ) -> None:
         """Write rows and offsets in one atomic batch (S1)."""
         db = self._opened()
@@ -101,13 +106,13 @@ class RocksStore:
                 put(_ROW + key, value)
         changelog = self._changelog_offset if changelog_offset is None else changelog_offset
         source = self._source_offset if source_offset is None else source_offset
-        now = wall_ms()
-        put(_OFFSETS, _PACKED.pack(changelog, source, now))
+        current = wall_ms() if caught_up or self._written_ms == _NONE else self._written_ms
+        put(_OFFSETS, _PACKED.pack(changelog, source, current))
         try:
             db.write(batch, self._write_options)
         except Exception as error:
             raise self._failed("written", error) from error
-        self._changelog_offset, self._source_offset, self._written_ms = changelog, source, now
+        self._changelog_offset, self._source_offset, self._written_ms = changelog, source, current
 
     def scan(
         self, start: bytes = b"", stop: bytes | None = None, *, reverse: bool = False

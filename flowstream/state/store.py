@@ -54,18 +54,25 @@ class StateStore(Protocol):
 
     @property
     def written_ms(self) -> int | None:
-        """Wall time of the last write; a store that missed more than the changelog's
-        `delete.retention.ms` is rebuilt.
+        """Wall time at which the store was last known to hold all of the changelog, or at which
+        its first build began. One that missed more than `delete.retention.ms` is rebuilt.
         """
 
     def get(self, key: bytes) -> bytes | None:
         """The row of `key`."""
 
     def write(
-        self, rows: Rows, *, changelog_offset: int | None = None, source_offset: int | None = None
+        self,
+        rows: Rows,
+        *,
+        changelog_offset: int | None = None,
+        source_offset: int | None = None,
+        caught_up: bool = True,
     ) -> None:
-        """Write rows and offsets in one atomic batch. An offset that is None keeps its value;
-        without rows and offsets the store is marked as up to date now.
+        """Write rows and offsets in one atomic batch. An offset that is None keeps its value.
+
+        `caught_up` marks the store as current now: false in the middle of a restore, where
+        deletions that come later may be about to go; without rows it is a mark alone.
         """
 
     def scan(

@@ -11,7 +11,7 @@ from flowstream.state.rocksdb import open_store
 from tests.state.crash_writer import IDENTITY, batch
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-KILLS = 8
+KILLS = 6
 
 
 def write_until_killed(path: Path, batches: int) -> int:

@@ -64,6 +64,30 @@ def test_offset_zero_is_an_offset(make: Make) -> None:
     store.close()
 
 
+def test_S4_a_store_in_the_middle_of_a_restore_is_not_current(tmp_path: Path) -> None:
+    clock = iter(range(10, 100, 10))
+    twin = MemoryStore(now_ms=lambda: next(clock))
+    twin.write({b"a": b"1"}, changelog_offset=1, caught_up=False)
+    assert twin.written_ms == 10, "its first build began now"
+    twin.write({b"b": b"1"}, changelog_offset=2, caught_up=False)
+    assert twin.written_ms == 10
+    twin.write({})
+    assert twin.written_ms == 20
+    store = open_store(tmp_path, ME)
+    store.write({b"a": b"1"}, changelog_offset=1, caught_up=False)
+    began = store.written_ms
+    assert began is not None
+    store._written_ms = began - 1_000
+    store.write({b"b": b"1"}, changelog_offset=2, caught_up=False)
+    store.close()
+    store = open_store(tmp_path, ME)
+    assert (store.written_ms, store.changelog_offset) == (began - 1_000, 2)
+    store.write({})
+    assert store.written_ms is not None
+    assert store.written_ms >= began
+    store.close()
+
+
 def test_clear_forgets_everything(make: Make) -> None:
     store = make()
     store.write({b"a": b"1"}, changelog_offset=7, source_offset=8)
@@ -93,7 +117,7 @@ def test_a_closed_store_says_so(make: Make) -> None:
 
 
 @given(writes=WRITES, start=KEYS, stop=st.none() | KEYS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_S1_both_stores_do_what_a_dict_does(
     tmp_path_factory: pytest.TempPathFactory,
     writes: list[tuple[dict[bytes, bytes | None], int | None, int | None]],
