@@ -9,9 +9,8 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from crc32c import crc32c
-
 from flowstream.errors import WireError
+from flowstream.wire.checksum import crc32c
 from flowstream.wire.primitives import Buffer
 
 HEADER_SIZE = 61

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from crc32c import crc32c
-
 from flowstream.broker.log.config import LogConfig
 from flowstream.broker.types import Instant
 from flowstream.errors import WireError
@@ -31,6 +29,7 @@ from flowstream.wire.batch_header import (
     MAGIC,
     TRANSACTIONAL,
 )
+from flowstream.wire.checksum import crc32c
 from flowstream.wire.error_codes import ErrorCode
 
 CRC_FROM = 21

@@ -9,10 +9,9 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 
-from crc32c import crc32c
-
 from flowstream.broker.log.producers import NO_SEQUENCE, Producer
 from flowstream.broker.types import Instant
+from flowstream.wire.checksum import crc32c
 
 _HEAD = struct.Struct(">hI")
 _COUNT = struct.Struct(">i")
