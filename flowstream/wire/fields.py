@@ -91,7 +91,17 @@ def versions(text: str) -> range:
 class Field:
     """One declared field of a message or struct."""
 
-    __slots__ = ("default", "ignorable", "name", "nullable", "tag", "tagged", "type", "versions")
+    __slots__ = (
+        "default",
+        "ignorable",
+        "name",
+        "nullable",
+        "secret",
+        "tag",
+        "tagged",
+        "type",
+        "versions",
+    )
 
     def __init__(self, type: WireType[Any], present: range, default: Any) -> None:
         self.name = ""
@@ -100,6 +110,7 @@ class Field:
         self.default = type.default if default is _UNSET else default
         self.nullable = range(0)
         self.ignorable = False
+        self.secret = False
         self.tag = -1
         self.tagged = range(0)
 
@@ -114,6 +125,7 @@ def field(
     *,
     default: T = ...,
     ignorable: bool = ...,
+    secret: bool = ...,
     tag: int = ...,
     tagged: str = ...,
 ) -> T: ...
@@ -127,6 +139,7 @@ def field(
     nullable: str,
     default: T | None = ...,
     ignorable: bool = ...,
+    secret: bool = ...,
     tag: int = ...,
     tagged: str = ...,
 ) -> T | None: ...
@@ -139,6 +152,7 @@ def field(
     nullable: str = "none",
     default: T | None = _UNSET,
     ignorable: bool = False,
+    secret: bool = False,
     tag: int = -1,
     tagged: str = "none",
 ) -> T | None:
@@ -146,11 +160,12 @@ def field(
 
     A field that a version lacks decodes to its default; encoding another value there is an error
     unless the field is `ignorable`. In the versions `tagged` it travels as tagged field `tag`, and
-    only when it differs from its default.
+    only when it differs from its default. A `secret` field is left out of the repr (X5).
     """
     declared = Field(_wire_type(type), versions(present), default)
     declared.nullable = versions(nullable)
     declared.ignorable = ignorable
+    declared.secret = secret
     declared.tag = tag
     declared.tagged = versions(tagged)
     return cast(T, declared)
@@ -245,7 +260,10 @@ def _compile_init(fields: tuple[Field, ...]) -> Callable[..., None]:
 
 
 def _repr(self: object) -> str:
-    shown = [f"{f.name}={getattr(self, f.name)!r}" for f in layout_of(type(self)).fields]
+    shown = [
+        f"{f.name}=..." if f.secret else f"{f.name}={getattr(self, f.name)!r}"
+        for f in layout_of(type(self)).fields
+    ]
     if tags := unknown_tags(self):
         shown.append(f"unknown_tags={tags!r}")
     return f"{type(self).__name__}({', '.join(shown)})"

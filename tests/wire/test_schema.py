@@ -8,6 +8,8 @@ import pytest
 
 from flowstream.errors import WireError
 from flowstream.wire.encoder import Parts
+from flowstream.wire.messages.alter_user_scram_credentials import ScramCredentialUpsertion
+from flowstream.wire.messages.sasl_authenticate import SaslAuthenticateRequest
 from flowstream.wire.schema import (
     BOOLEAN,
     BYTES,
@@ -118,6 +120,11 @@ def test_messages_are_values() -> None:
         Inner(nummer=1)  # type: ignore[call-arg]
     with pytest.raises(AttributeError):
         one.nummer = 1  # type: ignore[attr-defined]
+
+
+def test_X5_secrets_are_not_in_the_repr() -> None:
+    assert "hunter2" not in repr(SaslAuthenticateRequest(auth_bytes=b"hunter2"))
+    assert "hunter2" not in repr(ScramCredentialUpsertion(salted_password=b"hunter2"))
 
 
 def test_replace_makes_a_changed_copy() -> None:

@@ -20,8 +20,8 @@ class ScramCredentialUpsertion:
     name: str = field(STRING, "0+")
     mechanism: int = field(INT8, "0+")
     iterations: int = field(INT32, "0+")
-    salt: bytes = field(BYTES, "0+")
-    salted_password: bytes = field(BYTES, "0+")
+    salt: bytes = field(BYTES, "0+", secret=True)
+    salted_password: bytes = field(BYTES, "0+", secret=True)
 
 
 @message(versions="0", flexible="0+")

@@ -12,7 +12,7 @@ from flowstream.wire.fields import BYTES, INT16, INT64, STRING, field, message
 class SaslAuthenticateRequest:
     """The client's bytes."""
 
-    auth_bytes: bytes = field(BYTES, "0+")
+    auth_bytes: bytes = field(BYTES, "0+", secret=True)
 
 
 @message(versions="0-2", flexible="2+")
@@ -21,5 +21,5 @@ class SaslAuthenticateResponse:
 
     error_code: int = field(INT16, "0+")
     error_message: str | None = field(STRING, "0+", nullable="0+")
-    auth_bytes: bytes = field(BYTES, "0+")
+    auth_bytes: bytes = field(BYTES, "0+", secret=True)
     session_lifetime_ms: int = field(INT64, "1+", ignorable=True)
