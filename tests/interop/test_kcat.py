@@ -18,7 +18,9 @@ pytestmark = [
 
 def kcat(broker: BrokerProcess, *arguments: str, text: str = "") -> str:
     command = ["kcat", "-b", broker.address, *arguments]
-    done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(
+        command, input=text, capture_output=True, text=True, timeout=30, check=False
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 

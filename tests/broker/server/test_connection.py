@@ -1,0 +1,158 @@
+"""One connection: order of answers, pipelining, long polls, slow readers, frames in any pieces."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+from flowstream.broker.server.connection import BUFFER_BYTES, drop_sent
+from flowstream.wire.frame import encode_request
+from tests.broker.server.serving import (
+    VERSIONS,
+    RawClient,
+    create_topic,
+    fetch_request,
+    produce_request,
+    served,
+    until,
+)
+
+
+async def test_pipelined_produce_requests_are_answered_in_order() -> None:
+    async with served() as broker:
+        client = await broker.client()
+        await create_topic(client)
+        for n in range(600):
+            client.send(0, 8, produce_request(b"%d" % n))
+        client.send(1, 11, fetch_request(0))
+        answers = [await client.receive() for _ in range(600)]
+        assert [correlation_id for correlation_id, _ in answers] == list(range(2, 602))
+        offsets = [body.responses[0].partition_responses[0].base_offset for _, body in answers]
+        assert offsets == list(range(600))
+        assert (await client.receive())[0] == 602
+        await client.close()
+
+
+async def test_acks_0_gets_no_answer_and_keeps_the_order() -> None:
+    async with served() as broker:
+        client = await broker.client()
+        await create_topic(client)
+        client.send(0, 8, produce_request(acks=0))
+        answer = await client.ask(0, 8, produce_request())
+        assert answer.responses[0].partition_responses[0].base_offset == 1
+        await client.close()
+
+
+async def test_acks_0_with_an_error_closes_the_connection() -> None:
+    async with served() as broker:
+        client = await broker.client()
+        client.send(0, 8, produce_request(acks=0, topic="nowhere"))
+        assert await client.is_closed()
+        await client.close()
+
+
+async def test_a_long_poll_is_answered_when_data_comes() -> None:
+    async with served() as broker:
+        reader, writer = await broker.client(), await broker.client()
+        await create_topic(writer)
+        reader.send(1, 11, fetch_request(0, wait_ms=60_000))
+        await writer.ask(0, 8, produce_request(b"hello"))
+        _, answer = await reader.receive()
+        assert b"hello" in bytes(answer.responses[0].partitions[0].records)
+        await reader.close()
+        await writer.close()
+
+
+async def test_a_long_poll_ends_at_its_deadline() -> None:
+    async with served() as broker:
+        client = await broker.client()
+        await create_topic(client)
+        answer = await client.ask(1, 11, fetch_request(0, wait_ms=30))
+        assert bytes(answer.responses[0].partitions[0].records) == b""
+        await client.close()
+
+
+async def test_a_frame_split_at_every_byte() -> None:
+    raw = b"".join(encode_request(18, 3, 1, "test", VERSIONS))
+    async with served() as broker:
+        client = await broker.client()
+        for byte in raw:
+            client.writer.write(bytes((byte,)))
+            await client.writer.drain()
+            await asyncio.sleep(0)
+        client.sent.append((18, 3))
+        assert (await client.receive())[1].error_code == 0
+        await client.close()
+
+
+async def test_a_request_larger_than_the_buffer_and_the_memory_afterwards() -> None:
+    async with served() as broker:
+        client = await broker.client()
+        await create_topic(client)
+        answer = await client.ask(0, 8, produce_request(b"x" * 900_000))
+        assert answer.responses[0].partition_responses[0].error_code == 0
+        (connection,) = broker.driver.connections.values()
+        connection.sweep()
+        connection.sweep()
+        assert len(connection._buffer) == BUFFER_BYTES
+        assert (await client.ask(18, 3, VERSIONS)).error_code == 0
+        await client.close()
+
+
+async def test_X3_a_slow_reader_is_not_read_from() -> None:
+    async with served() as broker:
+        writer = await broker.client()
+        await create_topic(writer)
+        await writer.ask(0, 8, produce_request(b"x" * 500_000))
+        sock = socket.create_connection(("127.0.0.1", broker.listener.port))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.setblocking(False)
+        frame = b"".join(encode_request(1, 11, 1, "slow", fetch_request(0)))
+        loop = asyncio.get_running_loop()
+        flood = asyncio.ensure_future(loop.sock_sendall(sock, frame * 20_000))
+        slow = max(broker.driver.connections, default=0)
+        for _ in range(50):
+            await asyncio.sleep(0.01)
+            assert (await writer.ask(18, 3, VERSIONS)).error_code == 0
+        slow = max(broker.driver.connections)
+        unsent = broker.driver.connections[slow]._out_bytes
+        assert 0 < unsent < 4_000_000, "a bounded number of answers waits"
+        flood.cancel()
+        sock.close()
+        await writer.close()
+
+
+async def test_disconnected_long_polls_are_forgotten() -> None:
+    async with served() as broker:
+        client = await broker.client()
+        await create_topic(client)
+        client.send(1, 11, fetch_request(0, wait_ms=60_000))
+        await client.writer.drain()
+        waiting = broker.driver._node.cores.waiting
+        await until(lambda: bool(waiting._by_connection))
+        await client.close()
+        await until(lambda: not broker.driver.connections)
+        assert not waiting._by_connection
+        assert not waiting._by_partition
+
+
+async def test_many_connections_at_a_time() -> None:
+    async with served() as broker:
+        clients: list[RawClient] = [await broker.client() for _ in range(200)]
+        await create_topic(clients[0])
+        for client in clients:
+            client.send(0, 8, produce_request())
+        offsets = [
+            (await client.receive())[1].responses[0].partition_responses[0].base_offset
+            for client in clients
+        ]
+        assert sorted(offsets) == list(range(200))
+        for client in clients:
+            await client.close()
+
+
+def test_drop_sent_counts_over_buffers() -> None:
+    for sent in range(7):
+        buffers: list[bytes | bytearray | memoryview] = [b"ab", b"cd", b"ef"]
+        drop_sent(buffers, sent)
+        assert b"".join(buffers) == b"abcdef"[sent:]

@@ -1,0 +1,76 @@
+"""Turns, group commit and fail-stop."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+
+import pytest
+
+from flowstream.broker.storage.memory import MemoryStorage
+from tests.broker.server.serving import create_topic, fetch_request, produce_request, served
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
+async def test_D2_a_failed_write_or_sync_stops_the_node_without_an_answer(code: int) -> None:
+    storage = MemoryStorage()
+    async with served(storage=storage) as broker:
+        client = await broker.client()
+        await create_topic(client)
+        storage.fail("t-0/*", code)
+        client.send(0, 8, produce_request())
+        assert await client.is_closed()
+        assert broker.driver.failed is not None
+        assert "t-0" in str(await asyncio.wait_for(broker.driver.ended, 5))
+        await client.close()
+
+
+async def test_D2_a_restart_after_the_failure_knows_only_what_was_acknowledged() -> None:
+    storage = MemoryStorage()
+    async with served(storage=storage) as broker:
+        client = await broker.client()
+        await create_topic(client)
+        for n in range(5):
+            await client.ask(0, 8, produce_request(b"%d" % n))
+        storage.fail("t-0/*", errno.EIO)
+        client.send(0, 8, produce_request(b"lost"))
+        assert await client.is_closed()
+        await client.close()
+    storage.heal()
+    async with served(storage=storage) as broker:
+        client = await broker.client()
+        answer = await client.ask(1, 11, fetch_request(0))
+        assert answer.responses[0].partitions[0].high_watermark >= 5
+        await client.close()
+
+
+async def test_a_clean_stop_is_believed_by_the_next_start() -> None:
+    storage = MemoryStorage()
+    async with served(storage=storage) as broker:
+        client = await broker.client()
+        await create_topic(client)
+        await client.ask(0, 8, produce_request())
+        await client.close()
+    assert storage.size(".kafka_cleanshutdown") is not None
+    async with served(storage=storage) as broker:
+        assert storage.size(".kafka_cleanshutdown") is None
+        client = await broker.client()
+        answer = await client.ask(0, 8, produce_request())
+        assert answer.responses[0].partition_responses[0].base_offset == 1
+        await client.close()
+
+
+@pytest.mark.parametrize("fsync", [True, False])
+async def test_what_many_write_at_once_is_synced_together(fsync: bool) -> None:
+    async with served(fsync=fsync) as broker:
+        clients = [await broker.client() for _ in range(8)]
+        await create_topic(clients[0])
+        for client in clients:
+            for _ in range(20):
+                client.send(0, 8, produce_request())
+        for client in clients:
+            for _ in range(20):
+                assert (await client.receive())[1].responses[0].partition_responses[
+                    0
+                ].error_code == 0
+            await client.close()

@@ -1,0 +1,121 @@
+"""`flowstream broker` as a process: one line when ready, clean ends, clear refusals."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+COMMAND = (sys.executable, "-m", "flowstream", "broker")
+
+
+class Started:
+    """A broker process and the address that it said."""
+
+    def __init__(self, *arguments: str, pass_fds: tuple[int, ...] = ()) -> None:
+        self.process = subprocess.Popen(
+            (*COMMAND, *arguments),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            pass_fds=pass_fds,
+        )
+        assert self.process.stdout is not None
+        word, self.address = self.process.stdout.readline().split()
+        assert word == "ready"
+
+    def end(self) -> tuple[int, str, str]:
+        """SIGTERM; status, rest of stdout, stderr."""
+        self.process.terminate()
+        out, err = self.process.communicate(timeout=10)
+        return self.process.returncode, out, err
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Started]:
+    started = Started("--data", str(tmp_path / "data"), "--port", "0")
+    yield started
+    if started.process.poll() is None:
+        started.end()
+
+
+def refused(*arguments: str) -> str:
+    """What a broker that does not start says."""
+    command = (*COMMAND, *arguments)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    assert done.returncode != 0
+    assert done.stdout == ""
+    return done.stderr
+
+
+def test_V4_sigterm_leaves_a_clean_shutdown_mark(running: Started, tmp_path: Path) -> None:
+    mark = tmp_path / "data" / ".kafka_cleanshutdown"
+    assert not mark.exists()
+    assert running.end() == (0, "", "")
+    assert mark.exists()
+
+
+def test_D7_a_second_broker_on_the_directory_is_refused(running: Started, tmp_path: Path) -> None:
+    said = refused("--data", str(tmp_path / "data"), "--port", "0")
+    assert f"in use by process {running.process.pid}" in said
+
+
+def test_a_taken_port_is_named(running: Started, tmp_path: Path) -> None:
+    port = running.address.rpartition(":")[2]
+    said = refused("--data", str(tmp_path / "other"), "--port", port)
+    assert f"port {port} on 127.0.0.1 is taken" in said
+    assert "--port" in said
+
+
+def test_X7_other_hosts_need_a_word(tmp_path: Path) -> None:
+    said = refused("--data", str(tmp_path), "--host", "0.0.0.0", "--port", "0")
+    assert "--insecure-open" in said
+    open_ = Started("--data", str(tmp_path), "--host", "0.0.0.0", "--port", "0", "--insecure-open")
+    assert open_.end()[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("num.partition=3", "did you mean 'num.partitions'?"),
+        ("num.partitions=0", "bad value '0' for setting num.partitions"),
+        ("num.partitions", "KEY=VALUE"),
+    ],
+)
+def test_bad_settings_are_named(tmp_path: Path, setting: str, said: str) -> None:
+    assert said in refused("--data", str(tmp_path / "d"), "--port", "0", "--set", setting)
+
+
+def test_D7_a_directory_of_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "precious.txt").write_text("mine")
+    assert "precious.txt" in refused("--data", str(tmp_path), "--port", "0")
+    assert (tmp_path / "precious.txt").read_text() == "mine"
+
+
+def test_D7_another_cluster_is_refused(running: Started, tmp_path: Path) -> None:
+    running.end()
+    said = refused("--data", str(tmp_path / "data"), "--port", "0", "--set", "cluster.id=other")
+    assert "cluster.id" in said
+
+
+def test_it_ends_with_its_owner(tmp_path: Path) -> None:
+    theirs, ours = os.pipe()
+    arguments = ("--data", str(tmp_path / "d"), "--port", "0", "--owner-fd", str(theirs))
+    started = Started(*arguments, pass_fds=(theirs,))
+    os.close(theirs)
+    os.close(ours)
+    assert started.process.wait(10) == 0
+    started.process.communicate()
+    assert (tmp_path / "d" / ".kafka_cleanshutdown").exists()
+
+
+def test_sigterm_with_a_client_that_waits(running: Started) -> None:
+    host, _, port = running.address.rpartition(":")
+    with socket.create_connection((host, int(port))) as client:
+        client.sendall(b"\0\0\0\x10half")
+        assert running.end()[0] == 0
