@@ -30,6 +30,8 @@ _SIGN = 1 << 63
 _ALL = (1 << 64) - 1
 _LENGTH = struct.Struct(">I")
 
+WINDOW_START_MAX = (1 << 63) - (1 << 56) - 1
+"""Window starts end here, so that their first byte is never FF: 00 FF is a 00 inside a key."""
 WINDOW_START_BYTES = 8
 """What a window adds to the end of its key."""
 
@@ -60,6 +62,8 @@ def decode_key(data: bytes) -> Any:
 
 def window_key(key: bytes, start_ms: int) -> bytes:
     """Key and window start; windows of one key are adjacent and sort by start."""
+    if not -_SIGN <= start_ms <= WINDOW_START_MAX:
+        raise KeyEncodingError(f"a window cannot start at {start_ms} ms")
     return _terminated(key) + _INT64.pack(start_ms + _SIGN)
 
 
@@ -78,7 +82,7 @@ def split_window_key(data: bytes) -> tuple[bytes, int]:
 def window_range(key: bytes) -> tuple[bytes, bytes]:
     """Start and stop of a scan over all windows of `key`."""
     first = _terminated(key)
-    return first, first + b"\xff" * (WINDOW_START_BYTES + 1)
+    return first, first + b"\xff"
 
 
 def prefix_stop(prefix: bytes) -> bytes | None:

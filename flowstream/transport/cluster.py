@@ -38,6 +38,8 @@ from flowstream.wire.messages.metadata import (
     MetadataResponse,
 )
 
+PARTITIONS_MAX_AGE_MS = 60_000
+"""After this a topic is asked again how many partitions it has: it may have grown."""
 FIRST_BACKOFF_S = 0.005
 LONGEST_BACKOFF_S = 0.5
 DEFAULT_LANE: Hashable = ConnectionGroup.DEFAULT
@@ -95,6 +97,7 @@ class Cluster:
         self._coordinators: dict[Coordinator, int] = {}
         self._leaders: dict[TopicPartition, int] = {}
         self._partitions: dict[str, int] = {}
+        self._asked_ms: dict[str, int] = {}
 
     async def connect(self) -> None:
         """Find the cluster and learn its features; BrokerUnreachable when nothing answers."""
@@ -196,9 +199,19 @@ class Cluster:
             close_lane(self._client, lane)
 
     async def partitions(self, topic: str) -> int:
-        """Number of partitions of a topic; UnknownTopic when there is none."""
-        if topic not in self._partitions:
+        """Number of partitions of a topic, at most a minute old; UnknownTopic when there is no
+        such topic.
+        """
+        now = monotonic_ms()
+        deadline = now + self.request_timeout_ms
+        pauses = backoffs()
+        while self._asked_ms.get(topic, -PARTITIONS_MAX_AGE_MS) <= now - PARTITIONS_MAX_AGE_MS:
             await self._refresh_leaders((topic,))
+            if topic in self._asked_ms:
+                break
+            if monotonic_ms() > deadline:
+                raise ConnectionLost(f"topic {topic} has no leaders")
+            await asyncio.sleep(next(pauses))
         return self._partitions[topic]
 
     async def leader(self, tp: TopicPartition) -> int:
@@ -209,7 +222,7 @@ class Cluster:
             await self._refresh_leaders((tp.topic,))
             if tp in self._leaders:
                 continue
-            if tp.partition >= self._partitions[tp.topic]:
+            if tp.partition >= self._partitions.get(tp.topic, tp.partition + 1):
                 raise UnknownTopic(f"topic {tp.topic} has no partition {tp.partition}")
             if monotonic_ms() > deadline:
                 raise ConnectionLost(f"{tp.topic}-{tp.partition} has no leader")
@@ -235,10 +248,13 @@ class Cluster:
             name = topic.name or ""
             if topic.error_code == ErrorCode.UNKNOWN_TOPIC_OR_PARTITION:
                 self._partitions.pop(name, None)
+                self._asked_ms.pop(name, None)
                 raise UnknownTopic(f"the cluster has no topic {name!r}")
             if topic.error_code and not retriable(topic.error_code):
                 raise RequestRefused(f"metadata of topic {name!r}", topic.error_code)
-            self._partitions[name] = max(self._partitions.get(name, 0), len(topic.partitions))
+            if topic.partitions:  # none while the topic is being made
+                self._partitions[name] = len(topic.partitions)
+                self._asked_ms[name] = monotonic_ms()
             for partition in topic.partitions:
                 tp = TopicPartition(name, partition.partition_index)
                 if partition.leader_id >= 0:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowstream.state.keys import (
+    WINDOW_START_MAX,
     KeyEncodingError,
     decode_key,
     encode_key,
@@ -26,7 +27,7 @@ TEXTS = st.text() | st.text(alphabet="\x00\x01ab")
 BYTES = st.binary() | st.binary().map(lambda b: b.replace(b"a", b"\x00").replace(b"b", b"\xff"))
 SCALARS = st.none() | st.booleans() | INTS | FLOATS | TEXTS | BYTES
 KEYS = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=4).map(tuple), max_leaves=8)
-MS = st.integers(-(2**62), 2**62)
+MS = st.integers(-(2**63), WINDOW_START_MAX)
 
 
 @given(KEYS)
@@ -82,9 +83,16 @@ def test_windows_of_a_key_are_adjacent_and_sorted(
     assert split_window_key(first) == (key, one)
     assert (first < second) == (one < two)
     start, stop = window_range(key)
+    for edge in (-(2**63), WINDOW_START_MAX):
+        assert start <= window_key(key, edge) < stop
     assert start <= first < stop
     if other != key:
         assert not start <= window_key(other, one) < stop
+
+
+def test_a_window_start_out_of_range_is_refused() -> None:
+    with pytest.raises(KeyEncodingError, match="cannot start"):
+        window_key(b"", WINDOW_START_MAX + 1)
 
 
 @given(st.binary(max_size=4), st.binary(max_size=4))

@@ -237,10 +237,12 @@ async def test_a_held_produce_of_an_aborted_transaction_is_refused(address: str,
                 proxy.inject(ApiKey.PRODUCE, Fault.HOLD, when=lambda body: True)
                 await write(session, (tp, b"aborted too"))
                 await session.abort()
+                session.begin()
+                # This waits until the abort marker is in the partition: before it the late batch
+                # would be taken, and aborted with the others.
+                await write(session, (tp, b"next"))
                 (answer,) = await proxy.release()
                 assert answer.responses[0].partition_responses[0].error_code != 0
-                session.begin()
-                await write(session, (tp, b"next"))
                 await session.commit()
                 assert await read(cluster, tp) == [b"kept", b"next"], "nothing hangs"
         finally:

@@ -9,7 +9,7 @@ import pytest
 
 from flowstream.clock import wall_ms
 from flowstream.transport.admin import Admin
-from flowstream.transport.cluster import Cluster
+from flowstream.transport.cluster import PARTITIONS_MAX_AGE_MS, Cluster
 from flowstream.transport.errors import (
     BrokerUnreachable,
     OffsetOutOfRange,
@@ -22,6 +22,7 @@ from flowstream.transport.producer import IdempotentProducer
 from flowstream.transport.reader import PartitionReader
 from flowstream.transport.types import LogRecord, NewTopic, TopicPartition
 from flowstream.wire.api import ApiKey
+from flowstream.wire.error_codes import ErrorCode
 from flowstream.wire.hashing import partition_for_key
 from tests.transport.fake_broker import DROP, FakeBroker
 from tests.transport.proxy import Fault, Proxy
@@ -156,6 +157,25 @@ async def test_a_dropped_connection_is_opened_again() -> None:
         producer = IdempotentProducer(cluster)
         assert (await producer.send("t", b"k", b"v")).offset == 0
         assert len(broker.seen(ApiKey.PRODUCE)) == 3
+        await cluster.close()
+
+
+async def test_a_topic_that_grew_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [10**9]
+    monkeypatch.setattr("flowstream.transport.cluster.monotonic_ms", lambda: now[0])
+    async with FakeBroker({"t": 2}) as broker:
+        cluster = Cluster(broker.address)
+        await cluster.connect()
+        assert await cluster.partitions("t") == 2
+        broker.topics["t"] = 3
+        assert await cluster.partitions("t") == 2
+        now[0] += PARTITIONS_MAX_AGE_MS
+        assert await cluster.partitions("t") == 3
+        with pytest.raises(UnknownTopic):
+            await cluster.leader(TopicPartition("t", 3))
+        broker.script(ApiKey.METADATA, int(ErrorCode.LEADER_NOT_AVAILABLE))
+        broker.topics["young"] = 1
+        assert await cluster.partitions("young") == 1
         await cluster.close()
 
 
