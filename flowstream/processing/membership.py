@@ -57,6 +57,7 @@ class Membership:
         self._committing: asyncio.Task[Commit | None] | None = None
         self._starting: asyncio.Task[None] | None = None
         self._failure: Exception | None = None
+        self._is_over = False
         self._paused: set[TopicPartition] = set()
         # Held by whoever takes tasks away or brings them; polling goes on meanwhile.
         self._changing = asyncio.Lock()
@@ -208,6 +209,8 @@ class Membership:
         """Begin to restore and start the tasks of these partitions, in the background."""
         async with self._changing:
             await self._release(commit=False)
+            if self._is_over:
+                return
             self._generation = self.consumer.generation()
             self._partitions = partitions
             self._held = frozenset(self._task_of(tp) for tp in partitions)
@@ -229,11 +232,13 @@ class Membership:
     async def finish(self) -> None:
         """The last commit of a worker that stops."""
         async with self._changing:
+            self._is_over = True
             await self._release(commit=True)
 
     async def abandon(self) -> None:
-        """Let the tasks go without a commit."""
+        """Let the tasks go without a commit, and take no more."""
         async with self._changing:
+            self._is_over = True
             await self._release(commit=False)
 
     async def _release(self, *, commit: bool) -> None:
@@ -281,7 +286,7 @@ class Membership:
     async def _start_task(self, id: TaskId, positions: Positions) -> None:
         task = RunningTask(id, self._plan, self._around)
         task.task.move(TaskState.RESTORING)
-        stores = await self._starter.stores(id, task.table_plans)
+        stores = await self._starter.stores(id, task.table_plans, positions)
         task.open(stores, dict(positions))
         self.tasks[id] = task
         for tp, position in positions.items():

@@ -81,7 +81,7 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, tuple[Any, st
     return {
         name.removeprefix(PREFIX).lower(): (value, name)
         for name, value in environment.items()
-        if name.startswith(PREFIX)
+        if name.startswith(PREFIX) and not name.startswith(PREFIX + "TEST_")
     }
 
 

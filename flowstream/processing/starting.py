@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 
+from flowstream.processing.errors import StateLost
 from flowstream.processing.plan import TablePlan
 from flowstream.processing.restoring import Progress, restore
 from flowstream.processing.slots import Slot
@@ -32,6 +33,7 @@ class TaskStarter:
         self._admin = admin
         self._slot = slot
         self._stores: dict[tuple[TaskId, str], StateStore] = {}
+        self._new: set[TopicPartition] = set()
         self._progress = Progress()
 
     def adopt(self, tables: Sequence[TablePlan]) -> None:
@@ -54,6 +56,7 @@ class TaskStarter:
         wanted = sorted(partitions)
         committed = await self._admin.committed(self._app_id, wanted, require_stable=True)
         new = [tp for tp in wanted if committed.get(tp) is None]
+        self._new = set(new)
         starts = await self._admin.beginning_offsets(new) if new else {}
         found: dict[TopicPartition, int] = {}
         for tp in wanted:
@@ -61,12 +64,23 @@ class TaskStarter:
             found[tp] = starts[tp] if offset is None else offset
         return found
 
-    async def stores(self, id: TaskId, tables: Sequence[TablePlan]) -> dict[str, StateStore]:
+    async def stores(
+        self, id: TaskId, tables: Sequence[TablePlan], positions: Positions
+    ) -> dict[str, StateStore]:
         """The stores of a task, caught up with their changelogs (S4)."""
         ready: dict[str, StateStore] = {}
+        is_new = all(tp in self._new for tp in positions)
         for plan in tables:
             name = plan.table.name
             store = self._store(id, name)
+            if is_new and (store.source_offset or 0) > 0:
+                # Going on from the start would count every event again (G3).
+                raise StateLost(
+                    f"the app's committed offsets of {', '.join(sorted(t for t, _ in positions))}"
+                    f" are gone, but table {name!r} was built from that input: reset the app's"
+                    " state with its offsets, by deleting its changelogs and"
+                    f" {self._slot.path.parent}, or choose a new app id"
+                )
             await restore(
                 store,
                 self._cluster,

@@ -1,0 +1,28 @@
+"""The public names: this list, nothing more and nothing less."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import flowstream
+
+PUBLIC = [
+    "Agent", "AgentFailed", "App", "AppError", "DecodeError", "Event", "FlowstreamError",
+    "NotInAgent", "PartitionMismatch", "Record", "RecordMetadata", "SettingsError", "StateLost",
+    "Stream", "Table", "Topic", "TopicMissing", "WindowSet", "WindowedTable", "Worker",
+]  # fmt: skip
+
+
+def test_exports() -> None:
+    assert flowstream.__all__ == PUBLIC
+    for name in PUBLIC:
+        assert getattr(flowstream, name).__name__ == name
+    assert set(PUBLIC) <= set(dir(flowstream))
+    assert not hasattr(flowstream, "nothing_of_this_name")
+
+
+def test_the_package_alone_imports_nothing_heavy() -> None:
+    code = "import sys, flowstream; print([m for m in sys.modules if m.startswith('flowstream.')])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"

@@ -1,0 +1,85 @@
+"""Checked by mypy --strict and basedpyright: what the public names' types say."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+from typing_extensions import assert_type
+
+import flowstream as fs
+
+
+class Order(fs.Record):
+    """A value."""
+
+    account: str
+    amount: int
+
+
+@dataclass
+class Plain:
+    """Another value."""
+
+    name: str
+
+
+app = fs.App("typed", broker="kafka://127.0.0.1:9092", processing_guarantee="exactly_once")
+orders = app.topic("orders", key_type=str, value_type=Order, partitions=4)
+anything = app.topic("anything")
+plain = app.topic("plain", value_type=Plain)
+
+assert_type(orders, fs.Topic[str, Order])
+assert_type(anything, fs.Topic[Any, Any])
+assert_type(plain, fs.Topic[Any, Plain])
+
+totals = app.Table("totals", default=int)
+by_number = app.Table("by-number", key_type=int, value_type=Order)
+velocity = app.Table("velocity", key_type=str, value_type=int, default=int).hopping(10, 5)
+
+assert_type(totals, fs.Table[str, int])
+assert_type(by_number, fs.Table[int, Order])
+assert_type(velocity, fs.WindowedTable[str, int])
+
+
+@app.agent(orders, sink=[plain, print], on_error="dead_letter")
+async def add(stream: fs.Stream[Order]) -> AsyncIterator[Plain]:
+    """Values, tables and windows."""
+    async for order in stream:
+        assert_type(order, Order)
+        totals[order.account] += order.amount
+        assert_type(totals[order.account], int)
+        assert_type(totals.get("x"), int | None)
+        velocity[order.account] += 1
+        assert_type(velocity[order.account].current(), int)
+        by_number[1] = order
+        sent = await orders.send(key="k", value=order)
+        assert_type(sent.offset, int | None)
+        yield Plain(order.account)
+
+
+@app.agent(orders)
+async def more(stream: fs.Stream[Order]) -> None:
+    """Operators."""
+    async for batch in stream.filter(lambda order: order.amount > 0).take(10, within=1.0):
+        assert_type(batch, list[Order])
+
+
+@app.agent(orders)
+async def events(stream: fs.Stream[Order]) -> None:
+    """Events."""
+    async for event in stream.group_by(lambda order: order.account).events():
+        assert_type(event.value, Order)
+        assert_type(event.timestamp, float)
+
+
+@app.agent(orders)
+async def items(stream: fs.Stream[Order]) -> None:
+    """Pairs."""
+    async for key, order in stream.items():
+        assert_type(order, Order)
+        await anything.send(key=key, value=order)
+
+
+assert_type(add, fs.Agent[Order])
