@@ -18,8 +18,12 @@ class WireError(FlowstreamError):
 
 
 class StorageError(FlowstreamError):
-    """The disk refused: the message names the path, the cause and the remedy. A node that writes stops (D2)."""
+    """The disk refused: the message names the path, the cause and the remedy. A node that writes
+    stops (D2).
+    """
 
 
 class CorruptLog(FlowstreamError):
-    """Bytes that were durable once are not what was written: the message names file and offset (D3). Never repaired silently."""
+    """Bytes that were durable once are not what was written: the message names file and offset
+    (D3). Never repaired silently.
+    """

@@ -1,4 +1,6 @@
-"""Decide, write, apply: what a coordinator's request method returns, and what the write path needs of a coordinator."""
+"""Decide, write, apply: what a coordinator's request method returns, and what the write path needs
+of a coordinator.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +14,18 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class Decision(Generic[R]):
-    """Nothing has changed yet: `records` go to the coordinator's log as one batch, are applied in that turn, and `replies` leave when
-    the records are durable (at once when there are none)."""
+    """Nothing has changed yet: `records` go to the coordinator's log as one batch, are applied in
+    that turn, and `replies` leave when the records are durable (at once when there are none).
+    """
 
     records: tuple[R, ...] = ()
     replies: tuple[tuple[ReplyTo, object], ...] = ()
 
 
 class EventSourced(Protocol[R]):
-    """A core whose durable state is the fold of its records: `replay(records) == durable(live state)`."""
+    """A core whose durable state is the fold of its records: `replay(records) == durable(live
+    state)`.
+    """
 
     def encode(self, record: R) -> tuple[bytes | None, bytes | None]:
         """The record's key and value as they stand in the log; a None value is a tombstone."""

@@ -1,7 +1,9 @@
-"""The doors to the outside, as protocols only: disk and randomness. Time is an argument (`now`), the network is events and effects.
+"""The doors to the outside, as protocols only: disk and randomness. Time is an argument (`now`),
+the network is events and effects.
 
-Pure code may *read* through the door it was given; every change to the disk is a value (an `Operation`) that a shell performs, so that
-the simulator can crash between any two of them. Paths are relative to the data directory, with `/` as separator.
+Pure code may *read* through the door it was given; every change to the disk is a value (an
+`Operation`) that a shell performs, so that the simulator can crash between any two of them. Paths
+are relative to the data directory, with `/` as separator.
 """
 
 from __future__ import annotations
@@ -15,7 +17,9 @@ Buffer = bytes | bytearray | memoryview
 
 @dataclass(slots=True)
 class Append:
-    """Write `buffers` at the end of `path` (created when absent). Durable only after the path was synced."""
+    """Write `buffers` at the end of `path` (created when absent). Durable only after the path was
+    synced.
+    """
 
     path: str
     buffers: Sequence[Buffer]
@@ -23,7 +27,9 @@ class Append:
 
 @dataclass(frozen=True, slots=True)
 class Replace:
-    """Give `path` the content `data` atomically and durably: temporary file, fsync, rename, fsync of the directory (D1)."""
+    """Give `path` the content `data` atomically and durably: temporary file, fsync, rename, fsync
+    of the directory (D1).
+    """
 
     path: str
     data: Buffer
@@ -73,7 +79,9 @@ class Storage(Protocol):
     """The disk. Reads may be called by pure code; `perform` and `sync` belong to the driver."""
 
     def read(self, path: str, position: int, length: int) -> memoryview:
-        """Up to `length` bytes of `path` from `position`; shorter at the end of the file. Raises StorageError."""
+        """Up to `length` bytes of `path` from `position`; shorter at the end of the file. Raises
+        StorageError.
+        """
         ...
 
     def size(self, path: str) -> int | None:
@@ -85,11 +93,15 @@ class Storage(Protocol):
         ...
 
     def perform(self, operations: Sequence[Operation]) -> set[str]:
-        """Perform in order. Returns the paths that now hold unsynced bytes. Raises StorageError naming the path."""
+        """Perform in order. Returns the paths that now hold unsynced bytes. Raises StorageError
+        naming the path.
+        """
         ...
 
     def sync(self, paths: Collection[str]) -> None:
-        """Make the content of `paths` durable (fdatasync). Called off the loop. Raises StorageError; never retried (D2)."""
+        """Make the content of `paths` durable (fdatasync). Called off the loop. Raises
+        StorageError; never retried (D2).
+        """
         ...
 
 

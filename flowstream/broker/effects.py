@@ -1,8 +1,9 @@
-"""What a node wants done, as values, in order. The driver performs them; nothing here has behaviour.
+"""What a node wants done, as values, in order. The driver performs them; nothing here has
+behaviour.
 
-Within one turn: operations are performed in the order of the list; `Advance` and `WhenDurable` take effect once everything emitted
-before them (this turn's operations included) is durable; `Reply` and `Close` at once. Made and dropped per request, so not frozen: that
-would double their cost.
+Within one turn: operations are performed in the order of the list; `Advance` and `WhenDurable` take
+effect once everything emitted before them (this turn's operations included) is durable; `Reply` and
+`Close` at once. Made and dropped per request, so not frozen: that would double their cost.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ class Log(Protocol):
         ...
 
     def advance(self, offset: int) -> None:
-        """Everything below `offset` is durable: the high watermark moves there. Never backwards (L6)."""
+        """Everything below `offset` is durable: the high watermark moves there. Never backwards
+        (L6).
+        """
         ...
 
 
@@ -37,7 +40,9 @@ class Write:
 
 @dataclass(slots=True)
 class Advance:
-    """When durable, `log`'s high watermark moves to `offset` and the fetches that wait for it are looked at."""
+    """When durable, `log`'s high watermark moves to `offset` and the fetches that wait for it are
+    looked at.
+    """
 
     log: Log
     offset: int

@@ -12,7 +12,9 @@ M = TypeVar("M", covariant=True)
 
 @dataclass(slots=True)
 class Request(Generic[M]):
-    """A decoded request. `body` may hold memoryviews of the receive buffer: valid only during the turn it is handled in."""
+    """A decoded request. `body` may hold memoryviews of the receive buffer: valid only during the
+    turn it is handled in.
+    """
 
     to: ReplyTo
     client_id: str | None
@@ -29,7 +31,9 @@ class Disconnected:
 
 @dataclass(frozen=True, slots=True)
 class Durable:
-    """Every operation of write group `group` and all earlier ones is on stable storage (or written, under durability `os`)."""
+    """Every operation of write group `group` and all earlier ones is on stable storage (or written,
+    under durability `os`).
+    """
 
     group: int
 

@@ -1,11 +1,14 @@
-"""The small words every part of the broker shares: instants, offsets, partition names. Nothing here decides anything."""
+"""The small words every part of the broker shares: instants, offsets, partition names. Nothing here
+decides anything.
+"""
 
 from __future__ import annotations
 
 from typing import NamedTuple, NewType
 
 Instant = NewType("Instant", int)
-"""Milliseconds since the Unix epoch; the clock is read once per event and handed on as an argument."""
+"""Milliseconds since the Unix epoch; the clock is read once per event and handed on as an argument.
+"""
 
 ConnectionId = NewType("ConnectionId", int)
 
