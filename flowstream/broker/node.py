@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from flowstream.broker import lifecycle
 from flowstream.broker.cores import Cores
-from flowstream.broker.effects import Advance, Effect, Log, WhenDurable, Write
+from flowstream.broker.effects import Advance, Effect, Log, Reply, WhenDurable, Write
 from flowstream.broker.events import Disconnected, Durable, Event, Request
 from flowstream.broker.handlers import handler_of
 from flowstream.broker.types import Instant
@@ -104,7 +104,11 @@ class Node:
         out = self._advance({e.log: e.offset for e in durable if isinstance(e, Advance)}, now)
         for effect in durable:
             if isinstance(effect, WhenDurable):
-                out += self._carry_out(effect.then(now), now)
+                effects = effect.then(now)
+                if len(effects) == 1 and isinstance(effects[0], Reply):
+                    out.append(effects[0])
+                else:
+                    out += self._carry_out(effects, now)
         return out
 
     def _advance(self, ends: dict[Log, int], now: Instant) -> list[Effect]:

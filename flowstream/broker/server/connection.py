@@ -84,7 +84,7 @@ class Connection:
     """A connected client. `last_active` counts sweeps, see `sweep`."""
 
     __slots__ = (
-        "_blocked", "_buffer", "_end", "_loop", "_max_frame", "_out", "_out_bytes", "_reading",
+        "_announced", "_blocked", "_buffer", "_end", "_loop", "_max_frame", "_out", "_out_bytes", "_reading",
         "_resuming", "_slots", "_socket", "_start", "_turn", "_turns", "_view", "_writing",
         "closed", "host", "id", "idle_sweeps",
     )  # fmt: skip
@@ -118,6 +118,7 @@ class Connection:
         self._reading = True
         self._writing = False
         self._resuming = False
+        self._announced = False  # `send` will be called at the end of this turn
         loop.add_reader(sock.fileno(), self._readable)
 
     # -- receiving ------------------------------------------------------------------------
@@ -245,18 +246,19 @@ class Connection:
                 break
         else:
             raise AssertionError(f"an answer to no request: {to}")
-        while slots and slots[0].answer is not None:
-            slot = slots.popleft()
-            ready = slot.answer or []
-            self._out += ready
-            self._out_bytes += sum(map(len, ready))
-            if slot.api_key != PRODUCE:
+        while slots and (ready := slots[0].answer) is not None:
+            for part in ready:
+                self._out.append(part)
+                self._out_bytes += len(part)
+            if slots.popleft().api_key != PRODUCE:
                 self._blocked = False
-        if self._out and not self._writing:
+        if self._out and not self._writing and not self._announced:
+            self._announced = True
             self._turns.to_send(self)
 
     def send(self) -> None:
         """Send what is ready; the rest when the socket takes it."""
+        self._announced = False
         if self.closed or not self._out:
             return
         try:

@@ -61,9 +61,26 @@ class Driver:
 
     # -- events ---------------------------------------------------------------------------
 
-    def submit(self, request: Request[object]) -> None:
-        """Hand a request to the node."""
-        self._handle(request)
+    def submit(self, event: Event) -> None:
+        """Hand an event to the node and do what it wants. A request's views of the receive buffer
+        stay valid until `end_turn`.
+        """
+        if self.failed is not None:
+            return
+        try:
+            self.carry_out(self._node.handle(event, Instant(self._clock())))
+        except WireError as error:
+            self._blame(event, error)
+        except Exception as error:  # noqa: BLE001 - the outermost line: a broken invariant stops it
+            self.fail(error)
+        self._schedule_end()
+
+    def _blame(self, event: Event, error: WireError) -> None:
+        """A peer that breaks the protocol costs itself its connection, nothing else (X4)."""
+        if isinstance(event, Request):
+            self.carry_out([Close(event.to.connection, f"malformed request: {error}")])
+        else:
+            self.fail(error)
 
     def to_send(self, connection: Connection) -> None:
         """Send the connection's answers at the end of this turn."""
@@ -75,7 +92,7 @@ class Driver:
         log.debug("connection %d from %s closed: %s", connection.id, connection.host, reason)
         self.connections.pop(connection.id, None)
         self._sending.pop(connection, None)
-        self._handle(Disconnected(connection.id))
+        self.submit(Disconnected(connection.id))
 
     def carry_out(self, effects: list[Effect]) -> None:
         """Do what the node wants, in order; operations wait for the end of the turn."""
@@ -92,28 +109,6 @@ class Driver:
                 if connection is not None:
                     connection.close(effect.reason)
 
-    def _handle(self, event: Event) -> None:
-        if self.failed is not None:
-            return
-        try:
-            self.carry_out(self._decide(event))
-        except Exception as error:  # noqa: BLE001 - the outermost line: a broken invariant stops the node
-            self.fail(error)
-        self._schedule_end()
-
-    def _decide(self, event: Event) -> list[Effect]:
-        try:
-            return self._node.handle(event, Instant(self._clock()))
-        except WireError as error:
-            # A peer that breaks the protocol costs itself its connection, nothing else (X4).
-            connection = None
-            if isinstance(event, Request):
-                connection = self.connections.get(event.to.connection)
-            if connection is None:
-                raise
-            connection.close(f"malformed request: {error}")
-            return []
-
     # -- turns ----------------------------------------------------------------------------
 
     def _schedule_end(self) -> None:
@@ -127,7 +122,7 @@ class Driver:
         if self.failed is None:
             try:
                 self._write()
-            except Exception as error:  # noqa: BLE001 - the outermost line, see _handle
+            except Exception as error:  # noqa: BLE001 - the outermost line, see `submit`
                 self.fail(error)
         self.turn += 1
         sending, self._sending = self._sending, {}
@@ -159,7 +154,7 @@ class Driver:
         if error is not None:
             self.fail(error)
             return
-        self._handle(Durable(group))
+        self.submit(Durable(group))
 
     # -- deadlines ------------------------------------------------------------------------
 
@@ -175,7 +170,7 @@ class Driver:
 
     def _tick(self) -> None:
         self._timer = None
-        self._handle(Tick())
+        self.submit(Tick())
 
     # -- the end --------------------------------------------------------------------------
 
