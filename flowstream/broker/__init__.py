@@ -1,1 +1,1 @@
-"""The integrated broker: pure cores that decide, thin shells that do. See README.md in this folder."""
+"""The integrated broker: pure cores that decide, thin shells that do. See README.md here."""

@@ -89,7 +89,7 @@ class Storage(Protocol):
         ...
 
     def names(self, directory: str) -> list[str]:
-        """Sorted names of the entries of `directory` (not recursive); empty when it does not exist."""
+        """Up to `length` bytes from `position`; shorter at the file's end. Raises StorageError."""
         ...
 
     def perform(self, operations: Sequence[Operation]) -> set[str]:

@@ -1,4 +1,4 @@
-"""What can happen to a node, as values. The shells make events; `Node.handle` is the only reader."""
+"""What can happen to a node, as values. The shells make events, `Node.handle` reads them."""
 
 from __future__ import annotations
 
