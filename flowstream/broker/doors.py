@@ -89,7 +89,7 @@ class Storage(Protocol):
         ...
 
     def names(self, directory: str) -> list[str]:
-        """Up to `length` bytes from `position`; shorter at the file's end. Raises StorageError."""
+        """Sorted names of the entries of `directory`, not recursive; empty when it is absent."""
         ...
 
     def perform(self, operations: Sequence[Operation]) -> set[str]:
