@@ -55,12 +55,14 @@ class Kit:
         self.directory = directory
         self.cluster = cluster
         self.admin = Admin(cluster)
+        self.apps: list[fs.App] = []
 
     def app(self, name: str, **settings: Any) -> fs.App:
         """An app on this broker with its own data directory."""
         settings.setdefault("commit_interval", 0.02)
         settings.setdefault("data_dir", self.directory / name)
-        return fs.App(name, broker=f"kafka://{self.address}", **settings)
+        self.apps.append(fs.App(name, broker=f"kafka://{self.address}", **settings))
+        return self.apps[-1]
 
     @asynccontextmanager
     async def running(self, app: fs.App, **options: Any) -> AsyncIterator[fs.Worker]:
@@ -132,5 +134,8 @@ async def kit(address: str, tmp_path: Path) -> AsyncIterator[Kit]:
     """See Kit."""
     cluster = Cluster(address, client_id="test")
     await cluster.connect()
-    yield Kit(address, tmp_path, cluster)
+    kit = Kit(address, tmp_path, cluster)
+    yield kit
+    for app in kit.apps:
+        await app.close()
     await cluster.close()

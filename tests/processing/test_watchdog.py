@@ -10,6 +10,7 @@ import pytest
 
 import flowstream as fs
 from flowstream.processing.watchdog import Watchdog
+from flowstream.transport.types import NewTopic
 from tests.processing.conftest import Kit
 
 
@@ -31,6 +32,7 @@ async def test_V2_an_agent_that_never_yields_is_named(
             # Holds the event loop, but not for ever: until the thread outside has noticed.
             assert noticed.wait(20)
 
+    await kit.admin.create_topics([NewTopic(f"{name}-in", 1)])
     listener = Listener()
     logging.getLogger("flowstream.health").addHandler(listener)
     try:
