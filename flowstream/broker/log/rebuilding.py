@@ -133,8 +133,9 @@ class Rebuilder:
         # The one before may end earlier: compaction took its last batches.
         log.log_end = max(log.log_end, segment.base_offset)
         self._check_snapshot(segment)
+        gaps = log.config.compact and at + 1 < len(log.segments)
         for position, header, batch in whole_batches(log.storage, segment.path, 0, size):
-            if not self._is_next(segment, header, batch):
+            if not self._is_next(segment, header, batch, gaps):
                 break
             segment.extend(
                 header.last_offset,
@@ -165,12 +166,15 @@ class Rebuilder:
         segment.max_timestamp = fresh.max_timestamp
         segment.max_timestamp_offset = fresh.max_timestamp_offset
 
-    def _is_next(self, segment: Segment, header: BatchHeader, batch: memoryview) -> bool:
-        """Whether the batch is valid and continues the log. Compaction leaves gaps, but nothing
-        goes back.
+    def _is_next(
+        self, segment: Segment, header: BatchHeader, batch: memoryview, gaps: bool
+    ) -> bool:
+        """Whether the batch is valid and continues the log. Only compaction leaves gaps; the CRC
+        does not cover the offset.
         """
+        base, expected = header.base_offset, self.log.log_end
         return (
-            header.base_offset >= self.log.log_end
+            (base == expected or (gaps and base > expected))
             and header.last_offset_delta >= 0
             and header.last_offset - segment.base_offset <= SPAN
             and check_crc(batch, header)

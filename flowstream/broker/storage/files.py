@@ -270,7 +270,6 @@ class FileStorage:
         """
         with _named(path):
             try:
-                self._descriptor(path, create=False)
                 with self._lock:
                     shared = self._open.get(path)
                     descriptor = -1 if shared is None else os.dup(shared)
@@ -286,7 +285,13 @@ class FileStorage:
 
     def _sync_directory(self, directory: str) -> None:
         with _named(directory or "."):
-            descriptor = os.open(self._full(directory), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                descriptor = os.open(
+                    self._full(directory), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+                )
+            except FileNotFoundError:
+                # Deleted meanwhile, with everything in it.
+                return
             try:
                 os.fsync(descriptor)
             finally:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from flowstream.broker.doors import Append, Remove, Replace, Truncate
@@ -71,14 +73,18 @@ def test_D3_a_log_that_ends_before_its_recovery_point_is_refused() -> None:
 
 
 def test_every_flipped_byte_of_the_active_segment_is_noticed_or_harmless() -> None:
-    """D6, as far as Kafka's CRC reaches: base offset and leader epoch are outside of it."""
+    """D6: the CRC covers neither the offset, which must continue the log, nor the leader epoch."""
     _, log = filled(4, LogConfig())
     before = values(log)
     for position in range(log.active.size):
         storage, log = filled(4, LogConfig())
         storage.flip(log.active.path, position)
-        found = values(reopen(log, clean=False).log)
+        log = reopen(log, clean=False).log
+        found = values(log)
         assert found == before[: len(found)]
+        assert [header.base_offset for header in map(read_header, log.scan())] == [0, 1, 2, 3][
+            : len(found)
+        ]
 
 
 @pytest.mark.parametrize("suffix", [names.INDEX, names.TIMEINDEX])
@@ -120,7 +126,7 @@ def test_leftovers_of_deleted_and_unfinished_segments_go() -> None:
 
 def test_an_interrupted_exchange_of_segments_is_finished() -> None:
     """The `.swap` file holds what compaction left of the first two segments."""
-    storage, log = filled()
+    storage, log = filled(config=replace(SMALL, compact=True))
     directory = log.directory
     end = log.segments[2].base_offset
     kept = [bytes(b) for b in log.scan() if read_header(b).base_offset in (3, end - 1)]
