@@ -15,7 +15,7 @@ from flowstream.broker.groups.states import State
 from flowstream.broker.groups.turn import NEW_MEMBER_JOIN_TIMEOUT_MS, Turn
 from flowstream.wire.error_codes import ErrorCode
 from flowstream.wire.messages.heartbeat import HeartbeatRequest
-from flowstream.wire.messages.join_group import JoinGroupRequest, JoinGroupResponse
+from flowstream.wire.messages.join_group import JoinGroupRequest
 from flowstream.wire.messages.leave_group import MemberIdentity
 from flowstream.wire.messages.sync_group import SyncGroupRequest, SyncGroupResponse
 
@@ -27,8 +27,7 @@ PROTOCOL_NAMED_VERSION = 5
 
 def join_refused(request: Request[JoinGroupRequest], error: ErrorCode, turn: Turn) -> None:
     """Answer a join with an error."""
-    body = JoinGroupResponse(error_code=error, protocol_name="", member_id=request.body.member_id)
-    turn.reply(request.to, body)
+    turn.reply(request.to, rebalance.join_error(request.to, error, request.body.member_id))
 
 
 def join(group: ClassicGroup, request: Request[JoinGroupRequest], new_id: str, turn: Turn) -> None:
@@ -37,10 +36,8 @@ def join(group: ClassicGroup, request: Request[JoinGroupRequest], new_id: str, t
     protocols = _protocols(body)
     if not _has_room(group, body.member_id, turn.limits.size_max):
         group.remove(body.member_id)
-        turn.reply(
-            request.to,
-            JoinGroupResponse(error_code=ErrorCode.GROUP_MAX_SIZE_REACHED, protocol_name=""),
-        )
+        full = ErrorCode.GROUP_MAX_SIZE_REACHED
+        turn.reply(request.to, rebalance.join_error(request.to, full, ""))
     elif not group.supports(body.protocol_type, protocols):
         join_refused(request, ErrorCode.INCONSISTENT_GROUP_PROTOCOL, turn)
     elif not body.member_id:
@@ -64,10 +61,8 @@ def _join_new(
         # A join that times out and is retried must not leave a member behind each time (KIP-394).
         group.pending_joins.add(new_id)
         group.timers.set(session(new_id), turn.after(body.session_timeout_ms))
-        error = ErrorCode.MEMBER_ID_REQUIRED
-        turn.reply(
-            request.to, JoinGroupResponse(error_code=error, protocol_name="", member_id=new_id)
-        )
+        required = ErrorCode.MEMBER_ID_REQUIRED
+        turn.reply(request.to, rebalance.join_error(request.to, required, new_id))
     else:
         _add(group, request, new_id, turn)
 

@@ -15,6 +15,7 @@ from flowstream.wire.error_codes import ErrorCode
 from flowstream.wire.messages.join_group import JoinGroupResponse, JoinGroupResponseMember
 from flowstream.wire.messages.sync_group import SyncGroupResponse
 
+NULL_PROTOCOL_VERSION = 7
 REBALANCING = (State.STABLE, State.COMPLETING_REBALANCE, State.EMPTY)
 """The states in which a change of membership starts a rebalance instead of joining one."""
 
@@ -108,7 +109,13 @@ def refuse_join(group: ClassicGroup, member: Member, error: ErrorCode, turn: Tur
     if to is not None:
         group.answered_join(member)
         known = "" if error is ErrorCode.UNKNOWN_MEMBER_ID else member.member_id
-        turn.reply(to, JoinGroupResponse(error_code=error, protocol_name="", member_id=known))
+        turn.reply(to, join_error(to, error, known))
+
+
+def join_error(to: ReplyTo, error: ErrorCode, member_id: str) -> JoinGroupResponse:
+    """The answer to a join that fails; older versions cannot say that there is no protocol."""
+    name = None if to.version >= NULL_PROTOCOL_VERSION else ""
+    return JoinGroupResponse(error_code=error, protocol_name=name, member_id=member_id)
 
 
 def park_join(group: ClassicGroup, member: Member, to: ReplyTo, turn: Turn) -> None:

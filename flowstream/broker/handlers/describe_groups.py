@@ -48,7 +48,7 @@ def _describe(
             error_message=f"Group {group_id} not found." if told else None,
             group_id=group_id,
             group_state=State.DEAD.value,
-            authorized_operations=operations,
+            authorized_operations=NOT_ASKED if told else operations,
         )
     stable = group.state is State.STABLE
     return DescribedGroup(

@@ -36,7 +36,7 @@ def handle(request: Request[FindCoordinatorRequest], cores: Cores, now: Instant)
         one = _find(body.key, body.key_type, cores)
         answer = FindCoordinatorResponse(
             error_code=one.error_code,
-            error_message=one.error_message,
+            error_message=one.error_message or ErrorCode.NONE.name,
             node_id=one.node_id,
             host=one.host,
             port=one.port,
@@ -52,5 +52,5 @@ def _find(key: str, kind: int, cores: Cores) -> Coordinator:
         )
     address = cores.address
     return Coordinator(
-        key=key, node_id=address.node_id, host=address.host, port=address.port, error_message=None
+        key=key, node_id=address.node_id, host=address.host, port=address.port, error_message=""
     )
