@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flowstream.state.changelog import changelog_configs, changelog_topic, fold
@@ -97,7 +97,7 @@ TRANSACTIONS = st.lists(st.tuples(ROWS, st.booleans()), max_size=8)
 
 
 @given(TRANSACTIONS, TRANSACTIONS, st.integers(0, 2**32), st.booleans())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_S4_S10_restored_equals_rebuilt_equals_the_fold(
     before: list[tuple[list[tuple[bytes, bytes | None]], bool]],
     after: list[tuple[list[tuple[bytes, bytes | None]], bool]],

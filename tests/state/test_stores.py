@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rocksdict import Options, Rdict
 
@@ -117,7 +117,7 @@ def test_a_closed_store_says_so(make: Make) -> None:
 
 
 @given(writes=WRITES, start=KEYS, stop=st.none() | KEYS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_S1_both_stores_do_what_a_dict_does(
     tmp_path_factory: pytest.TempPathFactory,
     writes: list[tuple[dict[bytes, bytes | None], int | None, int | None]],
