@@ -14,6 +14,9 @@ from dataclasses import dataclass, field
 from flowstream.broker.effects import Advance, Effect, WhenDurable
 from flowstream.broker.types import ConnectionId, Instant, TopicPartition
 
+SLACK = 64
+"""Deadlines of answered requests that may lie around."""
+
 
 @dataclass(slots=True, eq=False)
 class Parked:
@@ -40,14 +43,20 @@ class Waiting:
     _by_connection: dict[ConnectionId, dict[Parked, None]] = field(default_factory=dict)
     _deadlines: list[tuple[Instant, int, Parked]] = field(default_factory=list)
     _parked: int = 0
+    _alive: int = 0
 
     def park(self, parked: Parked) -> None:
         """Keep `parked` until a partition moves, its deadline comes or its connection goes."""
         for partition in parked.partitions:
             self._by_partition.setdefault(partition, {})[parked] = None
         self._by_connection.setdefault(parked.connection, {})[parked] = None
+        self._alive += 1
         self._parked += 1
         heapq.heappush(self._deadlines, (parked.deadline, self._parked, parked))
+        if len(self._deadlines) > 2 * self._alive + SLACK:
+            # Answered ones leave their deadline behind: a busy reader must not fill the heap.
+            self._deadlines = [each for each in self._deadlines if not each[2].done]
+            heapq.heapify(self._deadlines)
 
     def moved(self, partitions: Iterable[TopicPartition], now: Instant) -> list[Effect]:
         """These partitions have new data or are gone: answer what can be answered."""
@@ -88,6 +97,7 @@ class Waiting:
 
     def _forget(self, parked: Parked) -> None:
         parked.done = True
+        self._alive -= 1
         for partition in parked.partitions:
             waiters = self._by_partition.get(partition)
             if waiters is not None:

@@ -18,9 +18,6 @@ from flowstream.broker.server import bootstrap
 
 log = logging.getLogger("flowstream.broker")
 
-GC_THRESHOLDS = (50_000, 50, 100)
-"""Requests make no reference cycles: the cyclic collector is given little to do."""
-
 
 async def serve(options: argparse.Namespace) -> int:
     """Run the broker that `options` describe until it is told to end or cannot go on."""
@@ -40,9 +37,7 @@ async def serve(options: argparse.Namespace) -> int:
         fsync=options.durability == "fsync",
         insecure_open=options.insecure_open,
     )
-    gc.collect()
     gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
     print(f"ready {server.address}", flush=True)
     server.ended.add_done_callback(lambda _: stop.set())
     await stop.wait()

@@ -117,10 +117,16 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 def produce_request(
-    value: bytes = b"x", *, acks: int = -1, topic: str = TOPIC, batch: bytes | None = None
+    value: bytes = b"x",
+    *,
+    acks: int = -1,
+    topic: str = TOPIC,
+    batch: bytes | None = None,
+    timestamp: int | None = None,
 ) -> ProduceRequest:
     """One record for partition 0."""
-    records = encode_batch([(clock.wall_ms(), None, value, ())]) if batch is None else batch
+    stamp = clock.wall_ms() if timestamp is None else timestamp
+    records = encode_batch([(stamp, None, value, ())]) if batch is None else batch
     data = PartitionProduceData(index=0, records=records)
     return ProduceRequest(
         acks=acks,
