@@ -21,6 +21,7 @@ from flowstream.cli.discovery import find_app
 from flowstream.cli.embedded import embedded_broker
 from flowstream.errors import FlowstreamError
 from flowstream.processing.app import App
+from flowstream.processing.errors import AgentFailed
 from flowstream.processing.plan import Stage
 from flowstream.processing.settings import bootstrap_of
 from flowstream.processing.worker import Worker
@@ -66,8 +67,8 @@ def command(
         asyncio.run(work(app))
     except FlowstreamError as error:
         log.debug("stopped by", exc_info=error)
-        if error.__cause__ is not None and not isinstance(error.__cause__, FlowstreamError):
-            log.error("because of", exc_info=error.__cause__)
+        if isinstance(error, AgentFailed):
+            log.error("the agent raised", exc_info=error.__cause__)
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from None
 

@@ -79,6 +79,11 @@ class UnitFeed:
         assert self.record is not None
         return self.record.timestamp
 
+    @property
+    def is_busy(self) -> bool:
+        """True while the agent works on its unit and does not wait for more of it."""
+        return self.record is not None and self._waiter is None
+
     def view(self, table: str) -> TableView:
         """The unit's view of a table."""
         try:

@@ -148,4 +148,4 @@ class RunningTask:
 
     def stuck(self) -> list[UnitFeed]:
         """Instances with an open unit."""
-        return [instance for instance in self.all_instances if instance.record is not None]
+        return [instance for instance in self.all_instances if instance.is_busy]

@@ -221,7 +221,7 @@ class Worker:
         consumer = GroupConsumer(
             self._cluster,
             self.app.id,
-            self._assignor(membership, starter),
+            self._assignor(membership, starter, plan.sources),
             membership,
             session_timeout_ms=round(self.app.settings.session_timeout * 1000),
             heartbeat_interval_ms=max(100, round(self.app.settings.session_timeout * 1000 / 10)),
@@ -298,7 +298,9 @@ class Worker:
         except TimeoutError:
             return
 
-    def _assignor(self, membership: Membership, starter: TaskStarter) -> GroupAssignor:
+    def _assignor(
+        self, membership: Membership, starter: TaskStarter, sources: Mapping[str, int]
+    ) -> GroupAssignor:
         def claim() -> bytes:
             state = {
                 assignor.task_name(id.partitions, id.number): held
@@ -309,7 +311,14 @@ class Worker:
             )
             return assignor.encode_claim(assignor.Claim(owned, state))
 
-        return group_assignor(assignor.NAME, claim, decide)
+        def assign(
+            members: Mapping[str, Member], partitions: Mapping[str, int]
+        ) -> dict[str, list[tuple[str, int]]]:
+            # A leader whose metadata update met a dying broker knows no partitions for minutes:
+            # it must not leave them without an owner (G7).
+            return decide(members, {**sources, **partitions})
+
+        return group_assignor(assignor.NAME, claim, assign)
 
 
 def decide(

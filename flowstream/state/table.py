@@ -274,7 +274,10 @@ class TableView:
             }
             cached = writes if self._shares else rows
         partition.overlay.open.update(rows)
-        partition.remember(cached)
+        if len(partition.hot) < partition.limit:
+            partition.hot.update(cached)
+        else:
+            partition.remember(cached)
         writes.clear()
         if self._copies:
             self._copies.clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 import uuid
@@ -26,7 +27,14 @@ DEADLINE_S = 30.0
 
 @pytest.fixture(scope="session")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """HOST:PORT of the integrated broker, in a process of its own."""
+    """HOST:PORT of the integrated broker, in a process of its own.
+
+    FLOWSTREAM_TEST_KAFKA=host:port runs the same tests on a Kafka that runs already.
+    """
+    running = os.environ.get("FLOWSTREAM_TEST_KAFKA")
+    if running:
+        yield running
+        return
     directory = tmp_path_factory.mktemp("broker")
     command = [sys.executable, "-m", "flowstream", "broker", "--data", str(directory)]
     with subprocess.Popen(
@@ -90,7 +98,7 @@ class Kit:
     async def until(self, condition: Callable[[], Awaitable[bool]]) -> None:
         """Wait for something that other tasks bring about."""
         async with asyncio.timeout(DEADLINE_S):
-            while not await condition():
+            while not await condition():  # noqa: ASYNC110 - it is outside of this process
                 await asyncio.sleep(0.02)
 
     async def records(self, topic: str) -> list[LogRecord]:

@@ -18,7 +18,7 @@ class Model(fs.Record):
     """A pydantic value."""
 
     name: str
-    tags: list[str] = []
+    tags: list[str]
 
 
 class Frozen(fs.Record, frozen=True):

@@ -231,7 +231,7 @@ async def test_a_deleted_changelog_is_refused(kit: Kit, name: str) -> None:
     await kit.run_until(app, kit.committed(app, f"{name}-in", 20))
     await kit.admin.delete_topics([app.changelog("chains")])
     again, _ = chain_app(kit, name)
-    with pytest.raises(fs.StateLost, match="is gone.*restore the topic"):
+    with pytest.raises(fs.StateLost, match=r"is gone.*restore the topic"):
         await fs.Worker(again, kit.address).run()
     await kit.admin.create_topics([NewTopic(app.changelog("chains"), 3)])
     again, _ = chain_app(kit, name)
@@ -246,7 +246,7 @@ async def test_G3_offsets_that_are_gone_never_mean_the_start(kit: Kit, name: str
     await kit.admin.delete_topics([f"{name}-in"])
     await kit.admin.create_topics([NewTopic(f"{name}-in", 3)])
     again, _ = chain_app(kit, name)
-    with pytest.raises(fs.FlowstreamError, match="offsets of .* are gone|has no offset"):
+    with pytest.raises(fs.FlowstreamError, match=r"offsets of .* are gone|has no offset"):
         await fs.Worker(again, kit.address).run()
 
 
@@ -269,7 +269,7 @@ async def test_a_missing_input_and_a_missing_broker_are_told(kit: Kit, name: str
 
     with pytest.raises(fs.TopicMissing, match="topics create"):
         await fs.Worker(app, kit.address).run()
-    with pytest.raises(fs.FlowstreamError, match="no Kafka broker answers at 127.0.0.1:1"):
+    with pytest.raises(fs.FlowstreamError, match=r"no Kafka broker answers at 127\.0\.0\.1:1"):
         await fs.Worker(app, "127.0.0.1:1").run()
 
 

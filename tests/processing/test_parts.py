@@ -58,9 +58,7 @@ def test_the_commit_order() -> None:
     [(0.0, 0, 0, False), (0.1, 0, 0, True), (0.0, DIRTY_KEYS, 0, True), (0, 0, OUTPUT_BYTES, True)],
 )
 def test_an_epoch_closes_on_age_or_size(age: float, dirty: int, size: int, closes: bool) -> None:
-    assert (
-        should_close(age_s=age, interval_s=0.1, dirty_keys=dirty, output_bytes=size) is closes
-    )
+    assert should_close(age_s=age, interval_s=0.1, dirty_keys=dirty, output_bytes=size) is closes
 
 
 def test_an_empty_epoch_says_so() -> None:

@@ -37,5 +37,5 @@ def test_a_damaged_slot_is_named(tmp_path: Path) -> None:
 
 def test_an_unusable_directory_is_named(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("a file")
-    with pytest.raises(SlotError, match="cannot use .*state"):
+    with pytest.raises(SlotError, match=r"cannot use .*state"):
         take_slot(tmp_path, "app")

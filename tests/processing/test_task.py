@@ -84,7 +84,8 @@ def test_S9_shared_offsets_are_complete_for_every_agent(seed: int) -> None:
     while any(n < run.records for n in run.next):
         order = list(range(agents))
         rng.shuffle(order)
-        assert any([run.step(agent) for agent in order]), f"stuck: seed {seed} takes {takes}"
+        moved = [run.step(agent) for agent in order]
+        assert any(moved), f"stuck: seed {seed} takes {takes}"
     assert run.source.position == run.records
     assert not run.task.pending
     assert len(run.merged) == sum(-(-run.records // take) for take in takes)

@@ -63,7 +63,7 @@ class Tables(RuleBasedStateMachine):
 
     @rule()
     def complete(self) -> None:
-        self.settle(lambda: self.view.publish())
+        self.settle(self.view.publish)
 
     @rule()
     def complete_behind_others(self) -> None:

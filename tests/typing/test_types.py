@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 def test_mypy_strict() -> None:
     target = "tests/typing/check_public.py"
     done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--no-incremental", "--follow-imports=silent", target],
+        [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", target],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,0 +1,86 @@
+"""`flowstream worker` as a process: banner, a last commit on SIGTERM, clear errors."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+SHOUT = """
+import flowstream as fs
+app = fs.App("shout", commit_interval=60)
+words = app.topic("words", key_type=str, value_type=str, partitions=1)
+loud = app.topic("loud", value_type=str, partitions=1)
+@app.agent(words, sink=[loud])
+async def shout(stream):
+    async for word in stream:
+        print("seen", word, flush=True)
+        yield word.upper()
+"""
+
+
+def environment() -> dict[str, str]:
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("FLOWSTREAM_")}
+    return {**clean, "PYTHONPATH": str(ROOT)}
+
+
+def flowstream(directory: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "flowstream", *words],
+        cwd=directory, env=environment(), capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+
+async def test_V4_an_embedded_worker_runs_and_commits_on_sigterm(tmp_path: Path) -> None:
+    (tmp_path / "shout_app.py").write_text(SHOUT)
+    worker = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "flowstream", "-A", "shout_app", "worker",
+        cwd=tmp_path, env=environment(),
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert worker.stdout is not None
+    assert worker.stderr is not None
+    banner = ""
+    async with asyncio.timeout(60):
+        while "agents" not in banner:
+            banner += (await worker.stderr.readline()).decode()
+        assert "exactly_once" in banner
+        assert "(embedded)" in banner
+        assert "shout <- words" in banner
+        sent = await asyncio.to_thread(flowstream, tmp_path, "send", "words", "hello", "world")
+        assert sent.returncode == 0, sent.stderr
+        for word in ("hello", "world"):
+            assert (await worker.stdout.readline()).decode().split() == ["seen", word]
+        worker.send_signal(signal.SIGTERM)
+        _, errors = await worker.communicate()
+    assert worker.returncode == 0, errors.decode()
+    assert b"stopped" in errors
+    assert b"commits=1" in errors
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("worker",), "name the app"),
+        (("worker", "-A", "nowhere"), "there is no module 'nowhere'"),
+        (("worker", "shout_app", "--broker", "kafka://127.0.0.1:1"), "no Kafka broker answers"),
+        (("worker", "shout_app", "--broker", "redis://x"), "use kafka://HOST:PORT"),
+        (("worker", "shout_app", "-l", "loud"), "is not debug, info"),
+    ],
+)
+def test_errors_are_one_line_with_the_remedy(
+    tmp_path: Path, words: tuple[str, ...], message: str
+) -> None:
+    (tmp_path / "shout_app.py").write_text(SHOUT)
+    done = flowstream(tmp_path, *words)
+    assert done.returncode in (1, 2)
+    flat = " ".join(done.stderr.replace("│", " ").split())
+    assert message in flat, done.stderr
+    assert "Traceback" not in done.stderr
