@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from flowstream.broker.config import BrokerConfig
-from flowstream.broker.transactions.coordinator import Owner, TransactionCoordinator, Verdict
+from flowstream.broker.transactions.coordinator import Owner, Verdict
 from flowstream.broker.transactions.markers import Marker, markers_of
 from flowstream.broker.transactions.producer_ids import ProducerIds
-from flowstream.broker.transactions.records import Transaction, TransactionRecord
 from flowstream.broker.transactions.states import (
     COMPLETE_ABORT,
     COMPLETE_COMMIT,
@@ -18,58 +16,10 @@ from flowstream.broker.transactions.states import (
     PREPARE_COMMIT,
     TransactionState,
 )
-from flowstream.broker.transactions.transitions import MAX_EPOCH, V2
-from flowstream.broker.types import Instant, TopicPartition
+from flowstream.broker.transactions.transitions import V2
+from flowstream.broker.types import Instant
 from flowstream.wire.error_codes import ErrorCode
-
-A, B = TopicPartition("a", 0), TopicPartition("b", 1)
-OFFSETS = TopicPartition("__consumer_offsets", 2)
-V1 = 0
-
-
-class Story:
-    """One transactional id, `t`, whose decisions are applied at once."""
-
-    def __init__(self, epoch: int | None = None, **settings: str) -> None:
-        self.now = Instant(1_000)
-        names = {key.replace("_", "."): value for key, value in settings.items()}
-        self.core = TransactionCoordinator(BrokerConfig.of(names))
-        self.core.producer_ids.add(range(500, 600))
-        if epoch is not None:
-            state = Transaction(499, epoch, 60_000, EMPTY, self.now)
-            self.core.apply(TransactionRecord("t", state))
-
-    @property
-    def transaction(self) -> Transaction:
-        return self.core.transactions["t"]
-
-    @property
-    def owner(self) -> Owner:
-        return Owner(self.transaction.producer_id, self.transaction.producer_epoch)
-
-    def take(self, verdict: Verdict) -> Verdict:
-        if verdict.record is not None:
-            self.core.apply(verdict.record)
-        return verdict
-
-    def init(self, expected: Owner | None = None, timeout_ms: int = 60_000) -> Verdict:
-        return self.take(self.core.init_producer_id("t", timeout_ms, expected, self.now))
-
-    def add(self, owner: Owner, *partitions: TopicPartition, version: int = V2) -> ErrorCode:
-        verdict = self.core.add_partitions("t", owner, partitions, version, self.now)
-        return self.take(verdict).error
-
-    def end(self, owner: Owner, *, commit: bool = True, version: int = V2) -> Verdict:
-        verdict = self.core.end("t", owner, commit=commit, client_version=version, now=self.now)
-        return self.take(verdict)
-
-    def complete(self) -> None:
-        self.core.apply(self.core.complete("t", self.now))
-
-    def begun(self, version: int = V2) -> Owner:
-        owner = self.init().owner
-        assert self.add(owner, A, version=version) is ErrorCode.NONE
-        return owner
+from tests.broker.transactions.story import OFFSETS, V1, A, B, Story
 
 
 def test_a_new_transactional_id_gets_a_new_producer_id_and_epoch_0() -> None:
@@ -294,66 +244,6 @@ def test_T10_each_transaction_has_its_own_time() -> None:
     assert story.core.overdue(story.now) == []
     story.now = Instant(story.now + 40_000)
     assert story.core.overdue(story.now) == ["t"]
-
-
-def test_KIP360_a_producer_that_recovers_keeps_its_id() -> None:
-    story = Story()
-    owner = story.init().owner
-    recovered = story.init(expected=owner)
-    assert recovered.owner == Owner(500, 1)
-    # The answer was lost: the same call again gives the same answer.
-    assert story.init(expected=owner).owner == Owner(500, 1)
-    # Somebody else took over: fenced.
-    story.init()
-    assert story.init(expected=owner).error is ErrorCode.PRODUCER_FENCED
-    assert story.init(expected=Owner(77, 0)).error is ErrorCode.PRODUCER_FENCED
-
-
-def test_KIP360_a_forgotten_producer_may_recover() -> None:
-    assert Story().init(expected=Owner(77, 5)).owner == Owner(500, 0)
-
-
-def test_v1_epochs_used_up_give_a_new_producer_id() -> None:
-    story = Story(epoch=MAX_EPOCH - 1)
-    old = story.owner
-    assert story.init().owner == Owner(500, 0)
-    assert story.init(expected=old).error is ErrorCode.PRODUCER_FENCED
-    assert "t" not in [story.core.by_producer_id.get(499)]
-
-
-def test_KIP360_a_retry_across_the_id_change_is_recognised() -> None:
-    story = Story(epoch=MAX_EPOCH - 1)
-    old = story.owner
-    assert story.init(expected=old).owner == Owner(500, 0)
-    assert story.init(expected=old).owner == Owner(500, 0)
-
-
-def test_v2_epochs_used_up_at_the_end_of_a_transaction_give_a_new_producer_id() -> None:
-    story = Story(epoch=MAX_EPOCH - 1)
-    old = story.owner
-    story.add(old, A)
-    ended = story.end(old)
-    assert ended.owner == Owner(500, 0)
-    (marker,) = markers_of(story.transaction)
-    assert (marker.producer_id, marker.producer_epoch) == (499, MAX_EPOCH)
-    assert story.end(old).error is ErrorCode.CONCURRENT_TRANSACTIONS
-    story.complete()
-    assert story.owner == Owner(500, 0)
-    # T2 across the change: a repeat gets the same answer, the other outcome none.
-    again = story.end(old)
-    assert (again.error, again.record, again.owner) == (ErrorCode.NONE, None, Owner(500, 0))
-    assert story.end(old, commit=False).error is ErrorCode.INVALID_TXN_STATE
-    assert story.add(old, A) is ErrorCode.INVALID_PRODUCER_ID_MAPPING
-
-
-def test_a_fence_at_the_last_epoch_gives_a_new_producer_id() -> None:
-    story = Story(epoch=MAX_EPOCH - 1)
-    story.add(story.owner, A, version=V1)
-    story.init()
-    assert story.transaction.producer_epoch == MAX_EPOCH
-    story.complete()
-    assert story.owner == Owner(500, 0)
-    assert story.init().owner == Owner(500, 1)
 
 
 def test_idle_transactional_ids_are_forgotten_after_a_week() -> None:
