@@ -26,7 +26,8 @@ from flowstream.cli.embedded import answers, read_address
 from tests.checkers.history import Anomaly
 from tests.checkers.stream import check_nonces, check_outputs, check_table
 from tests.crash.processes import SESSION_TIMEOUT_S, Worker
-from tests.crash.topics import CHANGELOG, IN, OUT, Feeder, Results, create_input, outputs_of
+from tests.crash.stores import check_stores
+from tests.crash.topics import CHANGELOG, IN, OUT, Feeder, Results, create_input, output_of
 
 MODULE = "tests.crash.chain_app"
 PARTITIONS = 4
@@ -43,6 +44,7 @@ class Campaign:
     def __init__(self, directory: Path, rng: random.Random) -> None:
         self.kills: Counter[str] = Counter()
         self.anomalies: list[Anomaly] = []
+        self.stores = 0
         self.workers = [Worker(f"worker-{n}", MODULE, directory) for n in range(1, WORKERS + 1)]
         self._directory, self._rng = directory, rng
 
@@ -97,11 +99,18 @@ class Campaign:
         await self._changes.look()
 
     def _check(self) -> None:
-        inputs, outputs = self.feeder.inputs, outputs_of(self._answers.records)
-        rows = {output.key: output for output in outputs_of(self._changes.records)}
+        inputs, outputs = self.feeder.inputs, [output_of(r) for r in self._answers.records]
+        rows = {row.key: row for row in map(output_of, self._changes.records)}
         self.anomalies += check_outputs(inputs, outputs)
         self.anomalies += check_table(inputs, {key: row.state for key, row in rows.items()})
         self.anomalies += check_nonces({key: row.nonce for key, row in rows.items()}, outputs)
+
+    def check_stores(self) -> None:
+        """S1, S10: after the last round, what the workers left on disk."""
+        found, self.stores = check_stores(
+            self._directory / "state", "chain", "states", self._changes.records
+        )
+        self.anomalies += found
 
     def unexpected_ends(self) -> list[str]:
         """Workers that ended though nobody killed them."""
@@ -135,6 +144,7 @@ async def campaign(kills: int, seed: int, directory: Path) -> Campaign:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+    run.check_stores()
     return run
 
 
@@ -154,7 +164,8 @@ def report(run: Campaign) -> str:
     kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(run.kills.items()))
     return (
         f"{len(run.anomalies)} violations in {run.kills.total()} kills ({kinds});"
-        f" {len(run.feeder.inputs)} inputs to {IN}, {len(run.unexpected_ends())} unexpected ends"
+        f" {len(run.feeder.inputs)} inputs to {IN}, {run.stores} stores checked,"
+        f" {len(run.unexpected_ends())} unexpected ends"
     )
 
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import random
-from collections.abc import Sequence
+from typing import NamedTuple
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -66,11 +66,20 @@ class Feeder:
         await asyncio.shield(sending)
 
 
+class Found(NamedTuple):
+    """A committed record."""
+
+    partition: int
+    offset: int
+    key: bytes
+    value: bytes | None
+
+
 class Results:
     """Everything committed to a topic so far, read on from where the last look ended."""
 
     def __init__(self, broker: str, topic: str) -> None:
-        self.records: list[tuple[str, dict[str, object]]] = []
+        self.records: list[Found] = []
         self._broker, self._topic = broker, topic
         self._positions: dict[TopicPartition, int] = {}
 
@@ -107,18 +116,15 @@ class Results:
                 while batches := await consumer.getmany(timeout_ms=150):
                     for tp, records in batches.items():
                         self._positions[tp] = records[-1].offset + 1
-                        self.records += [(r.key.decode(), json.loads(r.value)) for r in records]
+                        self.records += [
+                            Found(r.partition, r.offset, r.key, r.value) for r in records
+                        ]
         finally:
             await consumer.stop()
 
 
-def output_of(key: str, value: dict[str, object]) -> Output:
+def output_of(found: Found) -> Output:
     """An answer, or a row of the state table, as the checker knows it."""
-    count, total, last = (int(str(value[name])) for name in ("count", "total", "last"))
-    state = State(count, total, last, str(value["chain"]))
-    return Output(key, str(value["id"]), state, str(value["nonce"]))
-
-
-def outputs_of(records: Sequence[tuple[str, dict[str, object]]]) -> list[Output]:
-    """All of them, in the order read."""
-    return [output_of(key, value) for key, value in records]
+    value = json.loads(found.value or b"{}")
+    state = State(value["count"], value["total"], value["last"], value["chain"])
+    return Output(found.key.decode(), value["id"], state, value["nonce"])
