@@ -81,12 +81,12 @@ class Slot:
 
 
 class Connection:
-    """A connected client. `last_active` counts sweeps, see `sweep`."""
+    """A connected client. `idle_sweeps` counts the sweeps since it was last heard of."""
 
     __slots__ = (
-        "_announced", "_blocked", "_buffer", "_end", "_loop", "_max_frame", "_out", "_out_bytes", "_reading",
-        "_resuming", "_slots", "_socket", "_start", "_turn", "_turns", "_view", "_writing",
-        "closed", "host", "id", "idle_sweeps",
+        "_announced", "_blocked", "_buffer", "_end", "_loop", "_max_frame", "_out", "_out_bytes",
+        "_reading", "_resuming", "_slots", "_socket", "_start", "_turn", "_turns", "_view",
+        "_writing", "closed", "host", "id", "idle_sweeps",
     )  # fmt: skip
 
     def __init__(
@@ -290,8 +290,10 @@ class Connection:
     # -- the end --------------------------------------------------------------------------
 
     def sweep(self) -> None:
-        """Called at intervals: a connection at rest gives its large buffer back."""
-        self.idle_sweeps += 1
+        """Called at intervals: a connection at rest gives its large buffer back. One that waits
+        for an answer is not idle.
+        """
+        self.idle_sweeps = 0 if self._slots else self.idle_sweeps + 1
         if len(self._buffer) > BUFFER_BYTES and self._start == self._end and self.idle_sweeps > 1:
             self._buffer = bytearray(BUFFER_BYTES)
             self._view = memoryview(self._buffer)

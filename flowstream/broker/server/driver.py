@@ -46,6 +46,7 @@ class Driver:
         self._loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[BaseException] = self._loop.create_future()
         self._ending = False  # end_turn is scheduled
+        self._stopping = False  # no request is taken any more
         self._operations: list[Operation] = []
         self._sending: dict[Connection, None] = {}
         self._sync = SyncThread(storage, self._loop, self._synced) if fsync else None
@@ -65,7 +66,7 @@ class Driver:
         """Hand an event to the node and do what it wants. A request's views of the receive buffer
         stay valid until `end_turn`.
         """
-        if self.failed is not None:
+        if self.failed is not None or (self._stopping and isinstance(event, Request)):
             return
         try:
             self.carry_out(self._node.handle(event, Instant(self._clock())))
@@ -191,17 +192,20 @@ class Driver:
         self.ended.set_result(error)
 
     async def stop(self) -> None:
-        """Close the connections and the logs cleanly; everything written is on disk afterwards."""
+        """Close the connections and the logs cleanly; everything written is on disk afterwards.
+        After a failure nothing is written or waited for: the disk may never answer.
+        """
+        if self._stopping:
+            return
+        self._stopping = True
         if self._timer is not None:
             self._timer.cancel()
-        if self._sync is not None:
+        self.end_turn()
+        while self.failed is None and self._sync is not None and self._sync.busy:
             await self._sync.idle()
-        if self.failed is None:
-            self.end_turn()
+            self.end_turn()  # what was taken in is answered
         for connection in list(self.connections.values()):
             connection.close("the broker stops")
-        if self._sync is not None:
-            await self._sync.idle()
         if self.failed is None:
             self.carry_out(self._node.stop(Instant(self._clock())))
             self._storage.sync(self._unsynced | self._storage.perform(self._operations))

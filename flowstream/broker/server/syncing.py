@@ -47,9 +47,10 @@ class SyncThread:
         await self._idle.wait()
 
     def end(self) -> None:
-        """End the thread."""
+        """End the thread. One that hangs in the disk ends with the process."""
         self._work.put(None)
-        self._thread.join()
+        if not self.busy:
+            self._thread.join()
 
     def _run(self) -> None:
         while (work := self._work.get()) is not None:

@@ -8,7 +8,8 @@ import errno
 import pytest
 
 from flowstream.broker.storage.memory import MemoryStorage
-from tests.broker.server.serving import create_topic, fetch_request, produce_request, served
+from flowstream.broker.types import TopicPartition
+from tests.broker.server.serving import create_topic, fetch_request, produce_request, served, until
 
 
 @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
@@ -57,6 +58,20 @@ async def test_a_clean_stop_is_believed_by_the_next_start() -> None:
         client = await broker.client()
         answer = await client.ask(0, 8, produce_request())
         assert answer.responses[0].partition_responses[0].base_offset == 1
+        await client.close()
+
+
+async def test_a_stop_answers_what_was_taken_in() -> None:
+    async with served() as broker:
+        client = await broker.client()
+        await create_topic(client)
+        client.send(0, 8, produce_request())
+        log = broker.driver._node.cores.logs.by_name[TopicPartition("t", 0)]
+        await until(lambda: log.log_end == 1)
+        await broker.driver.stop()
+        answer = (await client.receive())[1]
+        assert answer.responses[0].partition_responses[0].error_code == 0
+        assert await client.is_closed()
         await client.close()
 
 
