@@ -16,6 +16,8 @@ G = TypeVar("G")
 DIRTY_KEYS = 5_000
 """A store write batch of this size holds the interpreter for 10-15 ms; more would be felt."""
 OUTPUT_BYTES = 8 * 1024 * 1024
+MOST_WAITING = 4
+"""So many times the size that closes an epoch may gather while the one before it commits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +48,10 @@ class Epoch(Generic[G]):
 
 def should_close(*, age_s: float, interval_s: float, dirty_keys: int, output_bytes: int) -> bool:
     """An epoch closes on its interval or on a size bound, whichever comes first."""
-    return age_s >= interval_s or is_full(dirty_keys=dirty_keys, output_bytes=output_bytes)
+    return age_s >= interval_s or dirty_keys >= DIRTY_KEYS or output_bytes >= OUTPUT_BYTES
 
 
 def is_full(*, dirty_keys: int, output_bytes: int) -> bool:
     """True when the open epoch may not grow further until the one before it is committed."""
-    return dirty_keys >= DIRTY_KEYS or output_bytes >= OUTPUT_BYTES
+    full = dirty_keys >= MOST_WAITING * DIRTY_KEYS
+    return full or output_bytes >= MOST_WAITING * OUTPUT_BYTES

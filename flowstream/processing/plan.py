@@ -96,6 +96,16 @@ def make_plan(app: App, existing: Mapping[str, int]) -> Plan:
     return Plan(tuple(readers), sources, tables, tuple(create.values()), outputs)
 
 
+def undeclared_inputs(app: App, existing: Mapping[str, int]) -> list[str]:
+    """Missing input topics whose number of partitions the app leaves to the cluster."""
+    names = dict.fromkeys(agent.topic.name for agent in app.agents.values())
+    return [
+        name
+        for name in names
+        if name not in existing and (name not in app.topics or app.topics[name].partitions is None)
+    ]
+
+
 def _source(
     app: App, agent: Agent[Any], existing: Mapping[str, int], create: dict[str, ToCreate]
 ) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 from flowstream.processing.app import App
 from flowstream.processing.errors import StateLost
 from flowstream.processing.outputs import OutputTopic
-from flowstream.processing.plan import Plan, ToCreate, make_plan
+from flowstream.processing.plan import Plan, ToCreate, make_plan, undeclared_inputs
 from flowstream.processing.slots import stores_on_disk
 from flowstream.transport.admin import Admin
 from flowstream.transport.errors import TopicExists
@@ -23,6 +23,12 @@ log = logging.getLogger("flowstream.worker")
 async def provision(app: App, admin: Admin, data_dir: Path) -> tuple[Plan, dict[str, OutputTopic]]:
     """The plan of the app, with all its topics there; and the topics it writes to."""
     existing = await _partitions(admin)
+    if wanted := undeclared_inputs(app, existing):
+        await admin.auto_create(wanted)
+        existing = await _partitions(admin)
+        for name in wanted:
+            if name in existing:
+                log.info("the broker created topic %s (%d)", name, existing[name])
     plan = make_plan(app, existing)
     for table in plan.tables:
         if table.changelog not in existing:
