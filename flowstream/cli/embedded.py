@@ -190,16 +190,27 @@ async def embedded_broker(
     The block is cancelled, and EmbeddedBrokerError raised, when the broker cannot be kept alive.
     """
     broker = EmbeddedBroker(directory, options=options)
+    failed: BaseException | None = None
     try:
         await broker.start()
         async with asyncio.TaskGroup() as tasks:
             watch = tasks.create_task(broker.watch())
             yield broker
             watch.cancel()
-    except* EmbeddedBrokerError as group:
-        raise group.exceptions[0] from None
+    except BaseExceptionGroup as group:
+        failed = first_error(group)
     finally:
         await broker.stop()
+    if failed is not None:
+        raise failed
+
+
+def first_error(group: BaseExceptionGroup) -> BaseException:
+    """The error that came first in a group: what is told to the user, with its own cause."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def find_broker(directory: Path) -> str:
@@ -211,6 +222,15 @@ def find_broker(directory: Path) -> str:
             " with --data, or a broker with --broker HOST:PORT"
         )
     return address
+
+
+def not_running(directory: Path, address: str) -> EmbeddedBrokerError:
+    """The error for those who visit a broker whose workers are gone."""
+    return EmbeddedBrokerError(
+        f"the broker of {directory} is not running (it was at {address}): start a worker there, or"
+        f" run it alone with `flowstream broker --data {directory / 'broker'}` and visit it with"
+        " --broker HOST:PORT"
+    )
 
 
 def read_address(directory: Path) -> str | None:

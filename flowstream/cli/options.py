@@ -17,10 +17,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from flowstream.cli.embedded import find_broker
+from flowstream.cli.embedded import find_broker, not_running
 from flowstream.errors import FlowstreamError
 from flowstream.processing.settings import bootstrap_of, resolve
 from flowstream.transport.cluster import Cluster
+from flowstream.transport.errors import BrokerUnreachable
 
 Broker = Annotated[
     str | None,
@@ -36,16 +37,19 @@ EMBEDDED = "embedded://"
 PIPE_WIDTH = 300  # a file or a pipe has no edge to wrap at
 
 
-def bootstrap(broker: str | None, data: Path | None) -> str:
-    """HOST:PORT of the broker that the options, or else the settings, mean."""
+def bootstrap(broker: str | None, data: Path | None) -> tuple[str, Path | None]:
+    """HOST:PORT of the broker that the options, or else the settings, mean; and its directory when
+    it is an embedded one.
+    """
     settings = resolve({})
     named = broker or (None if data is not None else settings.broker)
     if named is not None:
         found = bootstrap_of(named)
         if found is not None:
-            return found
-        return find_broker(Path(named.removeprefix(EMBEDDED) or settings.data_dir))
-    return find_broker(data if data is not None else Path(settings.data_dir))
+            return found, None
+        data = Path(named.removeprefix(EMBEDDED) or settings.data_dir)
+    directory = data if data is not None else Path(settings.data_dir)
+    return find_broker(directory), directory
 
 
 @asynccontextmanager
@@ -53,8 +57,14 @@ async def connected(broker: str | None, data: Path | None) -> AsyncIterator[Clus
     """A connection to the cluster for the length of a block."""
     # What goes wrong is told by our own error: without this, aiokafka's log goes to the terminal.
     logging.getLogger("aiokafka").addHandler(logging.NullHandler())
-    cluster = Cluster(bootstrap(broker, data), client_id="flowstream-cli")
-    await cluster.connect()
+    address, directory = bootstrap(broker, data)
+    cluster = Cluster(address, client_id="flowstream-cli")
+    try:
+        await cluster.connect()
+    except BrokerUnreachable:
+        if directory is None:
+            raise
+        raise not_running(directory, address) from None
     try:
         yield cluster
     finally:

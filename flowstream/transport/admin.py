@@ -40,6 +40,7 @@ from flowstream.wire.messages.list_offsets import (
 
 LATEST = -1
 EARLIEST = -2
+AUTO_CREATE_TIMEOUT_MS = 2_000
 _TOPIC = 2
 _DEFAULTS = (4, 5)  # config sources: static broker setting, default
 
@@ -99,6 +100,20 @@ class Admin(Groups):
         await self._await_leaders(created)
         if existing:
             raise TopicExists(f"topics exist already: {', '.join(existing)}")
+
+    async def auto_create(self, names: Sequence[str]) -> None:
+        """Have the cluster create missing topics with its own defaults, if it does such a thing:
+        whether it did shows in `topics`. Kafka creates a moment after it answered.
+        """
+        deadline = monotonic_ms() + AUTO_CREATE_TIMEOUT_MS
+        pauses = backoffs()
+        missing = set(names)
+        while missing and monotonic_ms() < deadline:
+            await self._cluster.metadata(sorted(missing), create=True)
+            missing -= (await self.topics(missing)).keys()
+            if missing:
+                await asyncio.sleep(next(pauses))
+        await self._await_leaders([name for name in names if name not in missing])
 
     async def delete_topics(self, names: Sequence[str]) -> None:
         """Delete topics with their records; UnknownTopic when one does not exist."""

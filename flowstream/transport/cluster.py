@@ -229,15 +229,19 @@ class Cluster:
             await asyncio.sleep(next(pauses))
         return node
 
-    async def metadata(self, topics: Iterable[str] | None) -> MetadataResponse:
-        """The cluster's own description, of all topics when None. Never creates a topic."""
+    async def metadata(
+        self, topics: Iterable[str] | None, *, create: bool = False
+    ) -> MetadataResponse:
+        """The cluster's own description, of all topics when None. With `create`, missing topics are
+        made if the cluster does that (auto.create.topics.enable).
+        """
         wanted = None
         if topics is not None:
             wanted = tuple(MetadataRequestTopic(name=name) for name in topics)
         found: MetadataResponse = await self.request(
             None,
             ApiKey.METADATA,
-            lambda _: MetadataRequest(topics=wanted, allow_auto_topic_creation=False),
+            lambda _: MetadataRequest(topics=wanted, allow_auto_topic_creation=create),
             min_version=4,
             max_version=12,
         )

@@ -122,6 +122,17 @@ async def test_a_block_is_cancelled_when_the_broker_cannot_be_kept(
             await asyncio.Event().wait()
 
 
+async def test_an_error_of_the_block_comes_out_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded, "PROGRAM", STAND_IN)
+    cause = ValueError("bad amount")
+    with pytest.raises(KeyError) as raised:
+        async with embedded.embedded_broker(tmp_path):
+            raise KeyError("agent") from cause
+    assert raised.value.__cause__ is cause
+
+
 def test_no_broker_and_a_damaged_address_are_told(tmp_path: Path) -> None:
     with pytest.raises(EmbeddedBrokerError, match="start a worker there"):
         find_broker(tmp_path)

@@ -115,6 +115,14 @@ def test_what_does_not_exist_is_told_with_the_remedy(
     assert (result.exit_code, remedy in result.stderr) == (1, True)
 
 
+def test_a_broker_that_ended_is_told_with_its_directory(tmp_path: Path) -> None:
+    write_address(tmp_path, "127.0.0.1:1")
+    result = call(tmp_path, "topics", "list")
+    assert result.exit_code == 1
+    assert f"the broker of {tmp_path} is not running" in result.stderr
+    assert "start a worker there" in result.stderr
+
+
 def test_no_broker_is_told_with_the_remedy(tmp_path: Path) -> None:
     result = call(tmp_path, "topics", "list")
     assert (result.exit_code, "start a worker" in result.stderr) == (1, True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -63,6 +65,49 @@ async def test_V4_an_embedded_worker_runs_and_commits_on_sigterm(tmp_path: Path)
     assert worker.returncode == 0, errors.decode()
     assert b"stopped" in errors
     assert b"commits=1" in errors
+
+
+def test_the_readme_example_runs_as_the_readme_says(tmp_path: Path) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (tmp_path / "shop.py").write_text(readme.split("```python\n")[1].split("```")[0])
+    commands = [
+        shlex.split(line.removeprefix("    $ flowstream "))
+        for line in readme.splitlines()
+        if line.startswith("    $ flowstream ")
+    ]
+    assert [words[0] for words in commands] == ["worker", "send", "tail"]
+    run, send, tail = commands
+    with subprocess.Popen(
+        [sys.executable, "-m", "flowstream", *run], cwd=tmp_path, env=environment(),
+        stderr=subprocess.PIPE, text=True,
+    ) as worker:  # fmt: skip
+        try:
+            assert worker.stderr is not None
+            assert any("agents" in line for line in worker.stderr)
+            assert flowstream(tmp_path, *send).returncode == 0
+            told = flowstream(tmp_path, *tail, "-n", "1")
+        finally:
+            worker.terminate()
+            worker.communicate(timeout=20)
+    assert json.loads(told.stdout)["value"] == {"customer": "ada", "orders": 1, "amount": 9.5}
+
+
+def test_an_agent_that_raises_is_told_without_our_own_frames(tmp_path: Path) -> None:
+    body = SHOUT.replace("yield word.upper()", "raise RuntimeError('boom ' + word)")
+    (tmp_path / "shout_app.py").write_text(body)
+    with subprocess.Popen(
+        [sys.executable, "-m", "flowstream", "worker", "shout_app"],
+        cwd=tmp_path, env=environment(), stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE, text=True,
+    ) as worker:  # fmt: skip
+        assert worker.stderr is not None
+        assert any("agents" in line for line in worker.stderr)
+        assert flowstream(tmp_path, "send", "words", "hello").returncode == 0
+        _, errors = worker.communicate(timeout=30)
+    assert worker.returncode == 1
+    assert "RuntimeError: boom hello" in errors
+    assert "error: agent 'shout' on words-0 failed at offset 0: RuntimeError" in errors
+    assert "ExceptionGroup" not in errors
 
 
 @pytest.mark.parametrize(

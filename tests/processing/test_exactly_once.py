@@ -13,6 +13,8 @@ import pytest
 import flowstream as fs
 from flowstream.processing.commit import AT_LEAST_ONCE, EXACTLY_ONCE, ORDER, Step
 from flowstream.processing.starting import TaskStarter
+from flowstream.testing import Broker
+from flowstream.transport import admin
 from flowstream.transport.types import Generation, NewTopic, TopicPartition
 from tests.processing.conftest import Kit
 
@@ -259,7 +261,7 @@ async def test_G3_an_offset_out_of_range_stops_the_app(kit: Kit, name: str) -> N
         await fs.Worker(app, kit.address).run()
 
 
-async def test_a_missing_input_and_a_missing_broker_are_told(kit: Kit, name: str) -> None:
+def reading_app(kit: Kit, name: str) -> fs.App:
     app = kit.app(name)
 
     @app.agent(app.topic(f"{name}-in"))
@@ -267,8 +269,28 @@ async def test_a_missing_input_and_a_missing_broker_are_told(kit: Kit, name: str
         async for _ in stream:
             pass
 
-    with pytest.raises(fs.TopicMissing, match="topics create"):
-        await fs.Worker(app, kit.address).run()
+    return app
+
+
+async def test_a_missing_input_is_made_by_a_broker_that_does_so(kit: Kit, name: str) -> None:
+    app = reading_app(kit, name)
+    async with kit.running(app) as worker:
+
+        async def assigned() -> bool:
+            return bool(worker.tasks)
+
+        await kit.until(assigned)
+        assert f"{name}-in" in await kit.admin.topics([f"{name}-in"])
+
+
+async def test_a_missing_input_and_a_missing_broker_are_told(
+    kit: Kit, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admin, "AUTO_CREATE_TIMEOUT_MS", 50)
+    app = reading_app(kit, name)
+    async with Broker({"auto.create.topics.enable": "false"}) as broker:
+        with pytest.raises(fs.TopicMissing, match="topics create"):
+            await fs.Worker(app, broker.address).run()
     with pytest.raises(fs.FlowstreamError, match=r"no Kafka broker answers at 127\.0\.0\.1:1"):
         await fs.Worker(app, "127.0.0.1:1").run()
 
