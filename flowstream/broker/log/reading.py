@@ -139,12 +139,14 @@ def _whole(
         if len(data) < first.size:
             return data[:0], 0
         return data[: first.size], first.last_offset + 1
-    # The index spares walking over every header of a large read.
-    position = max(segment.index.floor_position(start + len(data)) - start, 0)
-    header, cut = first, first.size
-    if position + HEADER_SIZE <= len(data):
+    # The index spares walking over every header of a large read. The last entry inside it may point
+    # to a batch that is not whole; then the batches of the entry before end there.
+    header, cut, limit = first, first.size, len(data)
+    while cut < limit:
+        position = max(segment.index.floor_position(start + limit) - start, 0)
         for at, next_header in iter_batches(data[position:]):
             header, cut = next_header, position + at + next_header.size
+        limit = position - 1
     return data[:cut], header.last_offset + 1
 
 

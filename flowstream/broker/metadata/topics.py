@@ -99,6 +99,7 @@ def create_topics(
         results[topic.name] = CreatableTopicResult(
             name=topic.name,
             topic_id=ZERO_UUID if request.validate_only else new.topic_id,
+            error_message=None,
             num_partitions=new.partitions,
             replication_factor=1,
             configs=topic_configs.described(config, new.configs),
