@@ -96,16 +96,60 @@ def decode_records(batch: Buffer, *, max_decompressed: int = DECOMPRESSED_MAX) -
     than `max_decompressed` bytes.
     """
     header = read_header(batch)
+    data = _body(batch, header, max_decompressed)
+    try:
+        return _decode_body(data, header)
+    except IndexError as error:
+        raise WireError("a record reaches beyond the end of its batch") from error
+
+
+def keyless_records(batch: Buffer, *, max_decompressed: int = DECOMPRESSED_MAX) -> list[int]:
+    """The places in the batch of the records without a key; nothing else is decoded.
+
+    Raises WireError when the records' lengths do not fill the batch.
+    """
+    header = read_header(batch)
+    data = _body(batch, header, max_decompressed)
+    try:
+        return _keyless(data, header.count)
+    except IndexError as error:
+        raise WireError("a record reaches beyond the end of its batch") from error
+
+
+def _body(batch: Buffer, header: BatchHeader, max_decompressed: int) -> bytes:
+    """The uncompressed records of a batch."""
     if header.magic != MAGIC or header.size != len(batch):
         raise WireError(f"a batch of {header.size} bytes in {len(batch)}, magic {header.magic}")
     body = memoryview(batch)[HEADER_SIZE:]
     data = decompress(header.codec, body, max_decompressed) if header.codec else bytes(body)
     if not 0 <= header.count <= len(data) // _RECORD_MIN:
         raise WireError(f"{header.count} records in {len(data)} bytes")
-    try:
-        return _decode_body(data, header)
-    except IndexError as error:
-        raise WireError("a record reaches beyond the end of its batch") from error
+    return data
+
+
+def _keyless(data: bytes, count: int) -> list[int]:
+    """Walk from record to record: each begins with length, attributes, two deltas, key length."""
+    found = []
+    position = 0
+    for place in range(count):
+        number = data[position]
+        position += 1
+        if number > 127:
+            number, position = read_uvarint(data, position - 1)
+        at = position + 1
+        while data[at] > 127:  # the timestamp delta
+            at += 1
+        at += 1
+        while data[at] > 127:  # the offset delta
+            at += 1
+        if data[at + 1] == 1:  # zigzag -1
+            found.append(place)
+        position += number >> 1
+        if number & 1 or at >= position:
+            raise WireError(f"a record ends before its key, at byte {position}")
+    if position != len(data):
+        raise WireError(f"the records end at byte {position} of {len(data)}")
+    return found
 
 
 def _decode_body(data: bytes, header: BatchHeader) -> list[Record]:

@@ -186,6 +186,28 @@ def test_an_incomplete_tail_is_left_out() -> None:
         assert found == [0, half][: cut // half]
 
 
+@exact
+@given(records, st.integers(0, 4))
+def test_keyless_records_are_found_without_decoding(values: list[Any], codec: int) -> None:
+    raw = bytes(batch.encode_batch(values, codec=codec))
+    expected = [place for place, value in enumerate(values) if value[1] is None]
+    assert batch.keyless_records(raw) == expected
+
+
+@exact
+@given(records, st.data())
+def test_X4_a_damaged_body_has_keyless_records_or_wire_error(
+    values: list[Any], data: st.DataObject
+) -> None:
+    raw = batch.encode_batch(values)
+    raw[data.draw(st.integers(61, len(raw) - 1))] ^= data.draw(st.integers(1, 255))
+    try:
+        found = batch.keyless_records(raw)
+    except WireError:
+        return
+    assert set(found) <= set(range(len(values)))
+
+
 def test_D6_any_changed_byte_under_the_crc_is_seen() -> None:
     raw = sample()
     for at in range(17, len(raw)):

@@ -19,6 +19,7 @@ from flowstream.wire.batch import (
     check_crc,
     decode_records,
     encode_batch,
+    keyless_records,
     read_header,
 )
 from flowstream.wire.batch_header import (
@@ -156,18 +157,16 @@ def _check_records(
     if not config.compact and config.codec == header.codec:
         return header, batch
     try:
-        records = decode_records(batch)
-    except WireError as error:
-        return Refused(ErrorCode.INVALID_RECORD, str(error))
-    if config.compact:
-        keyless = [at for at, record in enumerate(records) if record.key is None]
-        if keyless:
+        if config.compact and (keyless := keyless_records(batch)):
             message = "a record without a key in a compacted topic"
             return Refused(
                 ErrorCode.INVALID_RECORD, message, tuple((at, message) for at in keyless)
             )
-    if config.codec is None or config.codec == header.codec:
-        return header, batch
+        if config.codec is None or config.codec == header.codec:
+            return header, batch
+        records = decode_records(batch)
+    except WireError as error:
+        return Refused(ErrorCode.INVALID_RECORD, str(error))
     stored = encode_batch(
         [(r.timestamp, r.key, r.value, r.headers) for r in records],
         codec=config.codec,
