@@ -176,6 +176,28 @@ def test_no_bare_except() -> None:
     assert not found, f"bare except: {found}"
 
 
+def raises_in_except_star(tree: ast.Module) -> Iterator[int]:
+    """Lines where an `except*` block raises: until Python 3.11.4 that comes out as a group."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.TryStar):
+            for handler in node.handlers:
+                for inner in ast.walk(handler):
+                    if isinstance(inner, ast.Raise):
+                        yield inner.lineno
+
+
+def test_nothing_is_raised_in_except_star() -> None:
+    found = [
+        f"{relative(path)}:{line}" for path in CODE for line in raises_in_except_star(parse(path))
+    ]
+    assert not found, f"raise after the except* block, not in it: {found}"
+
+
+def test_the_except_star_check_can_fail() -> None:
+    tree = ast.parse("try:\n  f()\nexcept* OSError as g:\n  raise E from None\n")
+    assert list(raises_in_except_star(tree)) == [4]
+
+
 def test_docstrings() -> None:
     found = [
         f"{relative(path)}:{line}: {name}"

@@ -29,7 +29,13 @@ def run(arguments: Sequence[str]) -> None:
 
 def build(verbs: Sequence[str]) -> typer.Typer:
     """The command line with these verbs."""
-    app = typer.Typer(no_args_is_help=True, add_completion=False, callback=flowstream)
+    # Plain tracebacks: what is told to people is printed by the verbs, the rest is for a log.
+    app = typer.Typer(
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        callback=flowstream,
+    )
     for verb in verbs:
         module = import_module(f"flowstream.cli.{verb}")
         if hasattr(module, "app"):

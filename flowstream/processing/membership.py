@@ -275,12 +275,15 @@ class Membership:
         by_task: dict[TaskId, dict[TopicPartition, int]] = {}
         for tp, position in positions.items():
             by_task.setdefault(self._task_of(tp), {})[tp] = position
+        failed: Exception | None = None
         try:
             async with asyncio.TaskGroup() as group:
                 for id, part in sorted(by_task.items()):
                     group.create_task(self._start_task(id, part))
-        except* Exception as errors:  # noqa: BLE001 - one of them is raised again
-            raise first_of(errors) from None
+        except ExceptionGroup as errors:
+            failed = first_of(errors)
+        if failed is not None:
+            raise failed
         self._starter.restored()
 
     async def _start_task(self, id: TaskId, positions: Positions) -> None:

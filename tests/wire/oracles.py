@@ -17,6 +17,7 @@ from flowstream.wire.fields import ZERO_UUID, layout_of
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # kafka-python's way to read its files
+    from kafka.protocol.api_header import ResponseClassRegistry
     from kafka.protocol.api_message import ApiMessage
 
 
@@ -25,9 +26,16 @@ def kafka_python_class(name: str) -> type[Any] | None:
     """kafka-python's class for the message, None when it has no definition."""
     if not files("kafka.protocol.schemas.resources").joinpath(f"{name}.json").is_file():
         return None
+    # A response's class registers itself in place of the one that kafka-python's own clients use,
+    # which tests/interop runs in this process.
+    registry = ResponseClassRegistry._response_class_registry
+    before = dict(registry)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        return type(ApiMessage)(name, (ApiMessage,), {"__module__": __name__})
+        made = type(ApiMessage)(name, (ApiMessage,), {"__module__": __name__})
+    registry.clear()
+    registry.update(before)
+    return made
 
 
 def kafka_python_writes(message: Any, version: int) -> bytes:

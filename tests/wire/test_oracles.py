@@ -33,6 +33,14 @@ def message_class(key: int, kind: str) -> type[Any]:
     return request_class(key) if kind == "request" else response_class(key)
 
 
+def test_the_oracle_leaves_kafka_pythons_own_clients_alone() -> None:
+    registry = oracles.ResponseClassRegistry._response_class_registry
+    before = dict(registry)
+    oracles.kafka_python_class.cache_clear()
+    assert oracles.kafka_python_class("ApiVersionsResponse") is not None
+    assert registry == before
+
+
 @pytest.mark.parametrize(("key", "kind", "version"), CASES)
 def test_values_survive_and_the_oracles_agree(key: int, kind: str, version: int) -> None:
     cls = message_class(key, kind)
