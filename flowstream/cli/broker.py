@@ -15,7 +15,16 @@ from pathlib import Path
 GC_THRESHOLDS = (50_000, 50, 100)
 """Requests make no reference cycles: the cyclic collector is given little to do."""
 
+MOST_PORT = 65_535
 DESCRIPTION = "Run the integrated broker. Prints `ready HOST:PORT` when clients may come."
+
+
+def port(text: str) -> int:
+    """A port number; ValueError for what is none (the system would take it modulo 65536)."""
+    number = int(text)
+    if not 0 <= number <= MOST_PORT:
+        raise ValueError(text)
+    return number
 
 
 def parser() -> argparse.ArgumentParser:
@@ -30,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument("--host", default="127.0.0.1", help="address to serve (%(default)s)")
     options.add_argument(
-        "--port", type=int, default=9092, help="port to serve, 0 picks a free one (%(default)s)"
+        "--port", type=port, default=9092, help="port to serve, 0 picks a free one (%(default)s)"
     )
     options.add_argument(
         "--durability",

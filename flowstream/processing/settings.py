@@ -7,6 +7,7 @@ code, those over FLOWSTREAM_*, those over [tool.flowstream], those over the defa
 from __future__ import annotations
 
 import difflib
+import math
 import os
 import re
 import tomllib
@@ -21,6 +22,7 @@ from flowstream.processing.errors import SettingsError
 Guarantee = Literal["exactly_once", "at_least_once"]
 
 PREFIX = "FLOWSTREAM_"
+MOST_PORT = 65_535
 _LEGAL_ID = re.compile(r"[A-Za-z0-9._-]{1,200}")
 
 
@@ -67,13 +69,17 @@ def resolve(
 
 def _from_file(path: Path) -> dict[str, tuple[Any, str]]:
     try:
-        text = path.read_text(encoding="utf-8")
+        table: Any = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    try:
-        table = tomllib.loads(text).get("tool", {}).get("flowstream", {})
-    except tomllib.TOMLDecodeError as error:
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} is not valid TOML: {error}") from error
+    for name in ("tool", "flowstream"):
+        table = table.get(name, {})
+        if not isinstance(table, dict):
+            raise SettingsError(f"{path}: [tool.flowstream] must be a table of settings")
     return {str(k).replace("-", "_"): (v, f"[tool.flowstream] in {path}") for k, v in table.items()}
 
 
@@ -98,16 +104,22 @@ def _checked(name: str, value: Any, origin: str) -> Any:
 
 def _converted(name: str, value: Any) -> Any:
     if name in ("broker", "data_dir"):
+        if not (isinstance(value, str | os.PathLike) and str(value)):
+            raise ValueError("a text is expected")
         return str(value)
     if name == "processing_guarantee":
         if value not in (EXACTLY_ONCE, AT_LEAST_ONCE):
             raise ValueError(f"use {EXACTLY_ONCE!r} or {AT_LEAST_ONCE!r}")
         return cast("Guarantee", value)
+    if isinstance(value, bool):
+        raise ValueError("a number is expected")
     if name == "replication_factor":
+        if int(value) != float(value):
+            raise ValueError("a whole number is expected")
         return int(value)
     seconds = float(value)
-    if not seconds > 0:
-        raise ValueError("it must be more than 0 seconds")
+    if not 0 < seconds < math.inf:
+        raise ValueError("it must be a number of seconds, more than 0")
     return seconds
 
 
@@ -128,4 +140,9 @@ def bootstrap_of(broker: str) -> str | None:
     scheme, found, rest = broker.partition("://")
     if found and scheme != "kafka":
         raise SettingsError(f"broker {broker!r}: use kafka://HOST:PORT or embedded://DIR")
-    return rest if found else broker
+    addresses = rest if found else broker
+    for address in addresses.split(","):
+        host, colon, port = address.strip().rpartition(":")
+        if not (host and colon and port.isascii() and port.isdigit() and int(port) <= MOST_PORT):
+            raise SettingsError(f"broker {broker!r}: {address!r} is not HOST:PORT")
+    return addresses

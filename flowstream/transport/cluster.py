@@ -106,7 +106,7 @@ class Cluster:
             await self.refresh_features()
         except TransportError as error:
             await self.close()
-            raise _unreachable(self.bootstrap, error) from error
+            raise _unreachable(self.bootstrap, f" ({error})") from error
 
     async def move(self, bootstrap: str) -> None:
         """The cluster is at another address now: go on there, with every request that is being
@@ -131,7 +131,7 @@ class Cluster:
             await client.bootstrap()
         except (KafkaError, OSError) as error:
             await client.close()
-            raise _unreachable(bootstrap, error) from error
+            raise _unreachable(bootstrap) from error
         return client
 
     async def close(self) -> None:
@@ -318,8 +318,8 @@ class Cluster:
         return self._client
 
 
-def _unreachable(bootstrap: str, error: Exception) -> BrokerUnreachable:
+def _unreachable(bootstrap: str, cause: str = "") -> BrokerUnreachable:
     return BrokerUnreachable(
-        f"no Kafka broker answers at {bootstrap} ({error}). Start one with `flowstream broker`, or "
-        "give the right address with --broker."
+        f"no Kafka broker answers at {bootstrap}{cause}. Start one with `flowstream broker`, or"
+        " give the right address with --broker."
     )

@@ -91,6 +91,11 @@ def test_bad_settings_are_named(tmp_path: Path, setting: str, said: str) -> None
     assert said in refused("--data", str(tmp_path / "d"), "--port", "0", "--set", setting)
 
 
+@pytest.mark.parametrize("port", ["65536", "-1", "x"])
+def test_a_port_that_is_none_is_refused(tmp_path: Path, port: str) -> None:
+    assert f"invalid port value: '{port}'" in refused("--data", str(tmp_path / "d"), "--port", port)
+
+
 def test_D7_a_directory_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "precious.txt").write_text("mine")
     assert "precious.txt" in refused("--data", str(tmp_path), "--port", "0")

@@ -29,6 +29,9 @@ def test_code_wins_over_the_environment_and_that_over_the_file(tmp_path: Path) -
         ("FLOWSTREAM_COMMIT_INTERVALL", "1", "did you mean 'commit_interval'"),
         ("FLOWSTREAM_COMMIT_INTERVAL", "soon", "bad value 'soon' for 'commit_interval'"),
         ("FLOWSTREAM_COMMIT_INTERVAL", "0", "more than 0"),
+        ("FLOWSTREAM_COMMIT_INTERVAL", "inf", "number of seconds"),
+        ("FLOWSTREAM_REPLICATION_FACTOR", "1.5", "bad value '1.5'"),
+        ("FLOWSTREAM_DATA_DIR", "", "a text is expected"),
         ("FLOWSTREAM_PROCESSING_GUARANTEE", "maybe", "at_least_once"),
     ],
 )
@@ -40,9 +43,29 @@ def test_bad_settings_name_their_origin_and_the_remedy(
     assert variable in str(caught.value)
 
 
-def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
-    (tmp_path / "pyproject.toml").write_text("[tool")
-    with pytest.raises(fs.SettingsError, match=r"pyproject\.toml is not valid TOML"):
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"[tool", r"pyproject\.toml is not valid TOML"),
+        (b"\xff\xfe", r"pyproject\.toml is not valid TOML"),
+        (b"tool = 3", "must be a table"),
+        (b"[tool]\nflowstream = 3", "must be a table"),
+        (b"[tool.flowstream]\nbroker = 5", "bad value 5 for 'broker'"),
+        (b"[tool.flowstream]\ncommit_interval = true", "a number is expected"),
+        (b"[tool.flowstream]\nreplication_factor = 1.5", "a whole number"),
+        (b"[tool.flowstream]\ncommit_intervall = 1", "did you mean 'commit_interval'"),
+    ],
+)
+def test_an_unreadable_file_is_named(tmp_path: Path, text: bytes, message: str) -> None:
+    (tmp_path / "pyproject.toml").write_bytes(text)
+    with pytest.raises(fs.SettingsError, match=message) as caught:
+        resolve({}, environment={}, directory=tmp_path)
+    assert "pyproject.toml" in str(caught.value)
+
+
+def test_a_directory_in_the_place_of_the_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").mkdir()
+    with pytest.raises(fs.SettingsError, match=r"pyproject\.toml cannot be read: Is a directory"):
         resolve({}, environment={}, directory=tmp_path)
 
 
@@ -56,5 +79,12 @@ def test_broker_addresses() -> None:
     assert bootstrap_of("kafka://a:1,b:2") == "a:1,b:2"
     assert bootstrap_of("a:1") == "a:1"
     assert bootstrap_of("embedded://x") is None
+    assert bootstrap_of("[::1]:9092") == "[::1]:9092"
     with pytest.raises(fs.SettingsError, match="kafka://HOST:PORT"):
         bootstrap_of("redis://a:1")
+
+
+@pytest.mark.parametrize("broker", ["kafka://", "kafka://a", "a:x", "kafka://a:1,b", "a:70000", ""])
+def test_a_broker_without_a_port_is_told(broker: str) -> None:
+    with pytest.raises(fs.SettingsError, match="is not HOST:PORT"):
+        bootstrap_of(broker)
