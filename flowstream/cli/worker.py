@@ -18,7 +18,7 @@ from typing import Annotated
 import typer
 
 from flowstream.cli.discovery import find_app
-from flowstream.cli.embedded import embedded_broker
+from flowstream.cli.embedded import EmbeddedBroker, embedded_broker
 from flowstream.errors import FlowstreamError
 from flowstream.processing.app import App
 from flowstream.processing.errors import AgentFailed
@@ -74,20 +74,22 @@ def command(
 
 
 def configure_logging(level: int) -> None:
-    """Log lines on standard error; the client library speaks up from warnings on."""
+    """Log lines on standard error; the client library speaks up from errors on."""
     logging.basicConfig(
         level=level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", force=True
     )
-    for noisy in ("aiokafka", "asyncio"):
-        logging.getLogger(noisy).setLevel(max(level, logging.WARNING))
+    logging.getLogger("asyncio").setLevel(max(level, logging.WARNING))
     # It logs every listener error and reconnect that the worker handles and reports itself.
     logging.getLogger("aiokafka").setLevel(max(level, logging.ERROR))
 
 
 async def work(app: App) -> None:
     """Run a worker on the app's broker, starting the embedded one where that is meant."""
-    async with broker_of(app) as bootstrap:
-        worker = Worker(app, bootstrap)
+    async with broker_of(app) as broker:
+        if isinstance(broker, EmbeddedBroker):
+            worker = Worker(app, broker.address, address=lambda: broker.address)
+        else:
+            worker = Worker(app, broker)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, worker.stop)
@@ -96,7 +98,7 @@ async def work(app: App) -> None:
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
         try:
-            await worker.run(ready=lambda: banner(worker, bootstrap))
+            await worker.run(ready=lambda: banner(worker, broker))
         finally:
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.remove_signal_handler(number)
@@ -104,8 +106,8 @@ async def work(app: App) -> None:
 
 
 @contextlib.asynccontextmanager
-async def broker_of(app: App) -> AsyncIterator[str]:
-    """HOST:PORT of the app's broker for the length of a block."""
+async def broker_of(app: App) -> AsyncIterator[str | EmbeddedBroker]:
+    """HOST:PORT of the app's broker, or the embedded one, for the length of a block."""
     named = app.settings.broker or EMBEDDED
     address = bootstrap_of(named)
     if address is not None:
@@ -113,17 +115,17 @@ async def broker_of(app: App) -> AsyncIterator[str]:
         return
     directory = Path(named.removeprefix(EMBEDDED) or app.settings.data_dir)
     async with embedded_broker(directory) as broker:
-        yield broker.address
+        yield broker
 
 
-def banner(worker: Worker, bootstrap: str) -> None:
+def banner(worker: Worker, broker: str | EmbeddedBroker) -> None:
     """What runs here, in a few lines."""
     app, plan = worker.app, worker.plan
     assert plan is not None
-    kind = "" if bootstrap_of(app.settings.broker or EMBEDDED) else " (embedded)"
+    where = f"{broker.address} (embedded)" if isinstance(broker, EmbeddedBroker) else broker
     lines = [
         ("app", app.id),
-        ("broker", f"kafka://{bootstrap}{kind}"),
+        ("broker", f"kafka://{where}"),
         ("guarantee", app.settings.processing_guarantee),
         ("data", str(Path(app.settings.data_dir).resolve())),
         ("topics", ", ".join(f"{name} ({n})" for name, n in sorted(plan.sources.items()))),
