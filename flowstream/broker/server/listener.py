@@ -7,12 +7,14 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import random
 import socket
 from collections import Counter
 
 from flowstream.broker.config import BrokerConfig
 from flowstream.broker.server.connection import Connection
 from flowstream.broker.server.driver import Driver
+from flowstream.broker.server.ports import candidates, ephemeral_from
 from flowstream.broker.types import ConnectionId
 from flowstream.errors import FlowstreamError
 
@@ -28,8 +30,23 @@ class ListenError(FlowstreamError):
     """The address cannot be bound; the message says which and what to do."""
 
 
+class PortTaken(ListenError):
+    """Somebody else listens there, or holds the port for an outgoing connection."""
+
+
 def bind(host: str, port: int) -> socket.socket:
     """A listening socket on `host:port`; port 0 picks a free one. Raises ListenError."""
+    if port:
+        return _bind(host, port)
+    for candidate in candidates(random.SystemRandom(), ephemeral_from()):
+        try:
+            return _bind(host, candidate)
+        except PortTaken:
+            continue
+    raise ListenError(f"no free port on {host}")
+
+
+def _bind(host: str, port: int) -> socket.socket:
     try:
         infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, protocol, _, address = infos[0]
@@ -45,9 +62,8 @@ def bind(host: str, port: int) -> socket.socket:
         listening.close()
         if error.errno == errno.EADDRINUSE:
             message = f"port {port} on {host} is taken: choose another with --port, 0 picks one"
-        else:
-            message = f"cannot listen on {host}:{port}: {error}"
-        raise ListenError(message) from error
+            raise PortTaken(message) from error
+        raise ListenError(f"cannot listen on {host}:{port}: {error}") from error
     return listening
 
 
