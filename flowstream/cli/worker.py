@@ -21,7 +21,7 @@ from flowstream.cli.discovery import find_app
 from flowstream.cli.embedded import EmbeddedBroker, embedded_broker
 from flowstream.errors import FlowstreamError
 from flowstream.processing.app import App
-from flowstream.processing.errors import AgentFailed
+from flowstream.processing.errors import AgentFailed, DecodeError
 from flowstream.processing.plan import Stage
 from flowstream.processing.settings import bootstrap_of
 from flowstream.processing.worker import Worker
@@ -67,7 +67,7 @@ def command(
         asyncio.run(work(app))
     except FlowstreamError as error:
         log.debug("stopped by", exc_info=error)
-        if isinstance(error, AgentFailed):
+        if isinstance(error, AgentFailed) and not isinstance(error.__cause__, DecodeError):
             log.error("the agent raised", exc_info=error.__cause__)
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from None
@@ -81,6 +81,28 @@ def configure_logging(level: int) -> None:
     logging.getLogger("asyncio").setLevel(max(level, logging.WARNING))
     # It logs every listener error and reconnect that the worker handles and reports itself.
     logging.getLogger("aiokafka").setLevel(max(level, logging.ERROR))
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(Sparingly("aiokafka"))
+
+
+class Sparingly(logging.Filter):
+    """Lets a library speak once in a while: a broker that is away for a moment is good for dozens
+    of lines, and the first one says it.
+    """
+
+    def __init__(self, name: str, *, seconds: float = 10.0) -> None:
+        super().__init__(name)
+        self._seconds = seconds
+        self._last: float | None = None
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether to show it: everything of others, and the first for a while of this library."""
+        if not super().filter(record):
+            return True
+        if self._last is not None and record.created - self._last < self._seconds:
+            return False
+        self._last = record.created
+        return True
 
 
 async def work(app: App) -> None:

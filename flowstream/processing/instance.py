@@ -181,9 +181,9 @@ class Instance(UnitFeed):
         assert self.record is not None
         policy = self.agent.on_error
         if policy in ("stop", "retry"):
-            await self._stop(
-                DecodeError(f"{self._where()} does not decode: {error}"), "does not decode"
-            )
+            what = f"stopped: offset {self.record.offset} does not decode"
+            remedy = "on_error='skip' or 'dead_letter' passes over such records"
+            await self._stop(DecodeError(str(error)), f"{what} ({remedy})")
         self._pass_over([self.record], error, policy)
         if not held:
             self.complete()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import shlex
 import signal
@@ -12,6 +13,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from flowstream.cli.worker import Sparingly
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -108,6 +111,21 @@ def test_an_agent_that_raises_is_told_without_our_own_frames(tmp_path: Path) -> 
     assert "RuntimeError: boom hello" in errors
     assert "error: agent 'shout' on words-0 failed at offset 0: RuntimeError" in errors
     assert "ExceptionGroup" not in errors
+
+
+def test_a_library_that_repeats_itself_is_heard_once_in_a_while() -> None:
+    sparingly = Sparingly("aiokafka", seconds=10)
+
+    def shown(name: str, at: float) -> bool:
+        record = logging.makeLogRecord({"name": name})
+        record.created = at
+        return bool(sparingly.filter(record))
+
+    assert [shown("aiokafka.consumer.fetcher", at) for at in (100, 101, 109, 111)] == [
+        True, False, False, True,
+    ]  # fmt: skip
+    assert not shown("aiokafka", 112)
+    assert shown("flowstream.worker", 112)
 
 
 @pytest.mark.parametrize(
