@@ -219,6 +219,10 @@ class App:
         """Send to this cluster (HOST:PORT), whatever the settings say."""
         self._sender.connect_to(bootstrap)
 
+    async def move_to(self, bootstrap: str) -> None:
+        """The cluster that `connect_to` named is at another address now."""
+        await self._sender.move(bootstrap)
+
     async def _send(self, record: Outgoing) -> RecordMetadata:
         return await self._sender.send(record)
 

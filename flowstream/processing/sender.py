@@ -34,6 +34,12 @@ class Sender:
         """Use this address from the next connection on."""
         self._bootstrap = bootstrap
 
+    async def move(self, bootstrap: str) -> None:
+        """The cluster is at another address now; BrokerUnreachable when nothing answers there."""
+        self._bootstrap = bootstrap
+        if self._cluster is not None:
+            await self._cluster.move(bootstrap)
+
     async def send(self, record: Outgoing) -> RecordMetadata:
         """Send one record and wait for its acknowledgement."""
         producer = await self._connected()

@@ -18,6 +18,7 @@ from flowstream.processing.app import App
 from flowstream.processing.commit import EXACTLY_ONCE
 from flowstream.processing.committer import Checkpoint, Committer, no_checkpoint
 from flowstream.processing.errors import AppError
+from flowstream.processing.following import Address, connect, follow, patiently
 from flowstream.processing.membership import Membership
 from flowstream.processing.outputs import OutputTopic
 from flowstream.processing.plan import Plan
@@ -50,7 +51,11 @@ REJOIN = (CommitRefused, ConsumerFailed)
 
 
 class Worker:
-    """Runs one app against one cluster (HOST:PORT). Use `run`, and `stop` from anywhere."""
+    """Runs one app against one cluster (HOST:PORT). Use `run`, and `stop` from anywhere.
+
+    `address` tells where the cluster is now, when it may end and come back elsewhere as the
+    embedded broker does: the worker then waits for it and follows.
+    """
 
     def __init__(
         self,
@@ -60,6 +65,7 @@ class Worker:
         data_dir: str | Path | None = None,
         checkpoint: Checkpoint = no_checkpoint,
         clock: Callable[[], int] = wall_ms,
+        address: Address | None = None,
     ) -> None:
         self.app = app
         self.counts = Counts()
@@ -69,6 +75,8 @@ class Worker:
         self._data_dir = Path(data_dir or app.settings.data_dir)
         self._checkpoint = checkpoint
         self._clock = clock
+        self._address = address
+        self._following: asyncio.Task[None] | None = None
         self._exactly_once = app.settings.processing_guarantee == EXACTLY_ONCE
         self._buffer = RecordBuffer(transactional=self._exactly_once)
         self._outputs: dict[str, OutputTopic] = {}
@@ -148,32 +156,45 @@ class Worker:
             await agent.probe()
         if not self.app.agents:
             raise AppError(f"app {self.app.id!r} has no agents: nothing to run")
-        await self._cluster.connect()
         try:
-            self._slot = take_slot(self._data_dir, self.app.id)
-            self.plan, self._outputs = await provision(self.app, self._admin, self._data_dir)
-            self._starter = TaskStarter(self.app.id, self._cluster, self._admin, self._slot)
-            self._starter.adopt(self.plan.tables)
-            await self._open_session()
-            self._watch()
-            if ready is not None:
-                ready()
-            while not self.wants_stop:
-                await self._be_member(self.plan, self._starter)
+            await self._unless_stopped(self._start())
+            if self.plan is not None and self._starter is not None and not self.wants_stop:
+                self._watch()
+                if ready is not None:
+                    ready()
+                while not self.wants_stop:
+                    await self._be_member(self.plan, self._starter)
         finally:
             await self._close()
         if self._failure is not None:
             raise self._failure
 
-    async def _open_session(self) -> None:
-        assert self._slot is not None
+    async def _start(self) -> None:
+        """Everything that is needed before the worker joins its group."""
+        address = self._address
+        await connect(self._cluster, self.app, address)
+        if address is not None:
+            self._following = asyncio.create_task(follow(self._cluster, self.app, address))
+            self._following.add_done_callback(self._followed)
+        self._slot = take_slot(self._data_dir, self.app.id)
+        plan, self._outputs = await patiently(
+            lambda: provision(self.app, self._admin, self._data_dir), address
+        )
+        starter = TaskStarter(self.app.id, self._cluster, self._admin, self._slot)
+        self._starter = starter
+        starter.adopt(plan.tables)
         if self._exactly_once:
             self._session = TransactionSession(
                 self._cluster,
                 f"{self.app.id}-{self._slot.uuid}",
                 timeout_ms=round(self.app.settings.transaction_timeout * 1000),
             )
-            await self._session.init()
+            await patiently(self._session.init, address)
+        self.plan = plan
+
+    def _followed(self, following: asyncio.Task[None]) -> None:
+        if not following.cancelled() and (error := following.exception()) is not None:
+            self.fail(error)
 
     def _watch(self) -> None:
         codes = {
@@ -194,6 +215,9 @@ class Worker:
         ]
 
     async def _close(self) -> None:
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.wait((self._following,))
         if self._watchdog is not None:
             self._watchdog.stop()
         if self._starter is not None:

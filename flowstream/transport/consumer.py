@@ -23,6 +23,8 @@ from flowstream.transport.errors import BrokerUnreachable, ConsumerFailed, Offse
 from flowstream.transport.types import ConsumerRecord, Generation, TopicPartition
 
 _REBALANCE_GRACE_S = 0.1
+LEAVE_TIMEOUT_S = 1.0
+"""So long a broker may take to let a member go; then its session times out (V4)."""
 
 Batches = Mapping[TopicPartition, list[ConsumerRecord]]
 """Fetched records by partition."""
@@ -63,6 +65,7 @@ class GroupConsumer:
         self._group = group
         self._instance_id = instance_id
         self._listener = listener
+        self._cluster = cluster
         self._bootstrap = cluster.bootstrap
         self._stalled_after_ms = stalled_after_ms
         self._progress_ms = monotonic_ms()
@@ -94,7 +97,7 @@ class GroupConsumer:
         try:
             await self._consumer.start()
         except (KafkaError, OSError) as error:
-            await self._consumer.stop()
+            await self.stop()
             raise BrokerUnreachable(
                 f"no Kafka broker answers at {self._bootstrap} ({error})"
             ) from error
@@ -106,7 +109,20 @@ class GroupConsumer:
 
     async def stop(self) -> None:
         """Leave the group and close; `revoked` is not called."""
-        await self._consumer.stop()
+        stopping = asyncio.ensure_future(self._consumer.stop())
+        await asyncio.wait((stopping,), timeout=LEAVE_TIMEOUT_S)
+        if stopping.done() and not stopping.cancelled() and stopping.exception() is None:
+            return
+        # aiokafka's stop waits for a silent broker, and ends in the CancelledError of a fetch that
+        # it cancelled itself, with the connections still open. That must not end the caller.
+        fetcher: Any = self._consumer._fetcher
+        left = {stopping}
+        if fetcher is not None:
+            left |= {fetcher._fetch_task, *fetcher._pending_tasks}
+        for task in left:
+            task.cancel()
+        await asyncio.wait(left)
+        await self._consumer._client.close()
 
     async def getmany(self, max_records: int = 500, timeout_ms: int = 200) -> Batches:
         """Records that are ready, at most `max_records`; waits up to `timeout_ms` for the first.
@@ -227,6 +243,10 @@ class GroupConsumer:
             raise ConsumerFailed(
                 f"a rebalance listener raised {self._failure!r}"
             ) from self._failure
+        if self._cluster.bootstrap != self._bootstrap:
+            raise ConsumerFailed(
+                f"the broker moved from {self._bootstrap} to {self._cluster.bootstrap}"
+            )
         fetcher: Any = self._consumer._fetcher
         if fetcher is not None and fetcher._fetch_task.done():
             raise ConsumerFailed(f"the fetch task of group {self._group!r} ended")
