@@ -112,9 +112,12 @@ class Campaign:
         )
         self.anomalies += found
 
-    def unexpected_ends(self) -> list[str]:
-        """Workers that ended though nobody killed them."""
-        return [f"{w.name} ended with status {status}" for w in self.workers for status in w.ends]
+    def check_ends(self) -> None:
+        """V1: a worker that nobody killed goes on, whatever died around it."""
+        for worker in self.workers:
+            for status in worker.take_ends():
+                evidence = f"{worker.name} ended by itself with status {status}"
+                self.anomalies.append(Anomaly("unexpected end", "V1", evidence))
 
 
 def kill_broker(directory: Path) -> None:
@@ -138,12 +141,14 @@ async def campaign(kills: int, seed: int, directory: Path) -> Campaign:
         left = kills
         while left > 0 and not run.anomalies:
             await within(run.round(min(ROUND, left)), tasks)
+            run.check_ends()
             left -= ROUND
             print(report(run), flush=True)
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+    run.check_ends()
     run.check_stores()
     return run
 
@@ -164,8 +169,7 @@ def report(run: Campaign) -> str:
     kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(run.kills.items()))
     return (
         f"{len(run.anomalies)} violations in {run.kills.total()} kills ({kinds});"
-        f" {len(run.feeder.inputs)} inputs to {IN}, {run.stores} stores checked,"
-        f" {len(run.unexpected_ends())} unexpected ends"
+        f" {len(run.feeder.inputs)} inputs to {IN}, {run.stores} stores checked"
     )
 
 
@@ -189,8 +193,6 @@ def main() -> None:
     logging.basicConfig(filename=directory / "campaign.log", level=logging.WARNING)
     print(f"seed {args.seed}, {args.kills} kills, data in {directory}", flush=True)
     run = asyncio.run(campaign(args.kills, args.seed, directory))
-    for end in run.unexpected_ends():
-        print(f"note: {end}")
     for reason in reasons(directory):
         print(f"note: {reason}")
     for anomaly in run.anomalies[:20]:

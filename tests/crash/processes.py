@@ -52,6 +52,11 @@ class Worker:
             self._expected = True
             os.kill(self.pid, signal.SIGKILL)
 
+    def take_ends(self) -> list[int]:
+        """Exit statuses nobody asked for, since this was last called."""
+        ends, self.ends = self.ends, []
+        return ends
+
     async def freeze(self, seconds: float) -> None:
         """SIGSTOP for a while, then SIGCONT: a zombie if it was longer than the session timeout."""
         pid = self.pid
@@ -71,11 +76,12 @@ class Worker:
             return
         child.terminate()
         try:
-            await asyncio.wait_for(child.wait(), STOP_TIMEOUT_S)
+            status = await asyncio.wait_for(child.wait(), STOP_TIMEOUT_S)
         except TimeoutError:
-            self.ends.append(-signal.SIGTERM)
             child.kill()
-            await child.wait()
+            status = await child.wait()
+        if status:
+            self.ends.append(status)
 
     async def _spawn(self) -> asyncio.subprocess.Process:
         settings = {
