@@ -13,7 +13,16 @@ from flowstream.broker.effects import Effect, Reply
 from flowstream.broker.events import Request
 from flowstream.broker.handlers.leader_epoch import epoch_error
 from flowstream.broker.log.partition import PartitionLog
+from flowstream.broker.log.reading import (
+    EARLIEST_LOCAL,
+    EARLIEST_PENDING_UPLOAD,
+    LATEST,
+    LATEST_TIERED,
+    MAX_TIMESTAMP,
+    TimestampOffset,
+)
 from flowstream.broker.types import Instant, TopicPartition
+from flowstream.errors import CorruptLog
 from flowstream.wire.error_codes import ErrorCode
 from flowstream.wire.messages.list_offsets import (
     ListOffsetsPartition,
@@ -25,14 +34,8 @@ from flowstream.wire.messages.list_offsets import (
 
 READ_COMMITTED = 1
 LEADER_EPOCH_VERSION = 4
-LATEST = -1
-EARLIEST = -2
-LARGEST_TIMESTAMP = -3
-EARLIEST_LOCAL = -4
-LATEST_TIERED = -5
-EARLIEST_PENDING_UPLOAD = -6
 OLDEST_VERSION = {
-    LARGEST_TIMESTAMP: 7,
+    MAX_TIMESTAMP: 7,
     EARLIEST_LOCAL: 8,
     LATEST_TIERED: 9,
     EARLIEST_PENDING_UPLOAD: 11,
@@ -74,28 +77,27 @@ def _look_up(
         return _failure(asked, error)
     committed = request.body.isolation_level == READ_COMMITTED
     end = log.last_stable if committed else log.high_watermark
-    offset, timestamp = _offset_of(log, asked.timestamp, end)
-    tells_epoch = offset >= 0 and request.to.version >= LEADER_EPOCH_VERSION
+    try:
+        found = _find(log, asked.timestamp, end)
+    except CorruptLog:
+        return _failure(asked, ErrorCode.KAFKA_STORAGE_ERROR)
     return ListOffsetsPartitionResponse(
         partition_index=asked.partition_index,
-        timestamp=timestamp,
-        offset=offset,
-        leader_epoch=log.leader_epoch if tells_epoch else -1,
+        timestamp=found.timestamp,
+        offset=found.offset,
+        leader_epoch=found.leader_epoch if request.to.version >= LEADER_EPOCH_VERSION else -1,
     )
 
 
-def _offset_of(log: PartitionLog, timestamp: int, end: int) -> tuple[int, int]:
-    """Offset and timestamp of what was asked for; (-1, -1) when there is none below `end`."""
-    if timestamp == LATEST:
-        return end, -1
-    if timestamp in (EARLIEST, EARLIEST_LOCAL):
-        return log.log_start, -1
-    if timestamp in (LATEST_TIERED, EARLIEST_PENDING_UPLOAD):
-        return -1, -1  # nothing is ever tiered
+def _find(log: PartitionLog, timestamp: int, end: int) -> TimestampOffset:
+    """What was asked for; nothing but -1 when there is no such record below `end`."""
     found = log.offset_for_timestamp(timestamp)
-    if found is None or found.offset >= end:
-        return -1, -1
-    return found.offset, found.timestamp
+    if timestamp == LATEST and found is not None:
+        return found._replace(offset=end)
+    is_record = timestamp >= 0 or timestamp == MAX_TIMESTAMP
+    if found is None or (is_record and found.offset >= end):
+        return TimestampOffset(-1, -1, -1)
+    return found
 
 
 def _failure(asked: ListOffsetsPartition, error: ErrorCode) -> ListOffsetsPartitionResponse:

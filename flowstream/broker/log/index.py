@@ -91,15 +91,21 @@ class OffsetIndex:
         """The batch at `position` ends with `offset`; both grow."""
         self.entries.add(offset - self.base_offset, position)
 
-    def floor(self, offset: int) -> int:
-        """A batch position at or before the batch that holds `offset`."""
+    def floor(self, offset: int) -> tuple[int, int] | None:
+        """The last entry, as (last offset of a batch, its position), not beyond `offset`."""
         at = bisect_right(self.entries, offset - self.base_offset, key=_first)
-        return self.entries[at - 1][1] if at else 0
+        if not at:
+            return None
+        relative, position = self.entries[at - 1]
+        return self.base_offset + relative, position
 
-    def floor_position(self, position: int) -> int:
-        """The largest indexed batch position that is not beyond `position`."""
+    def floor_position(self, position: int) -> tuple[int, int] | None:
+        """The last entry, as `floor` gives it, whose position is not beyond `position`."""
         at = bisect_right(self.entries, position, key=_second)
-        return self.entries[at - 1][1] if at else 0
+        if not at:
+            return None
+        relative, found = self.entries[at - 1]
+        return self.base_offset + relative, found
 
     def is_full(self, limit: int) -> bool:
         """Whether a file of at most `limit` bytes has no room for another entry."""
@@ -132,10 +138,13 @@ class TimeIndex:
         timestamp, relative = self.entries[-1]
         return timestamp, self.base_offset + relative
 
-    def floor(self, timestamp: int) -> int:
-        """An offset such that no batch before it reaches `timestamp`."""
+    def floor(self, timestamp: int) -> tuple[int, int] | None:
+        """The last entry, as (timestamp, offset), before which no batch reaches `timestamp`."""
         at = bisect_right(self.entries, timestamp - 1, key=_first)
-        return self.base_offset + (self.entries[at - 1][1] if at else 0)
+        if not at:
+            return None
+        reached, relative = self.entries[at - 1]
+        return reached, self.base_offset + relative
 
     def is_full(self, limit: int) -> bool:
         """Whether only the slot kept for the closing entry is left."""

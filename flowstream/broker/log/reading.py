@@ -7,12 +7,19 @@ CRC before they are first served.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from flowstream.broker.log.scanning import headers, whole_batches
+from flowstream.broker.log.places import (
+    Place,
+    checked_batches,
+    continues,
+    place_of,
+    place_of_time,
+    segment_at,
+    segment_end,
+)
 from flowstream.broker.log.segment import Segment
 from flowstream.broker.log.state import LogState
 from flowstream.errors import CorruptLog, WireError
@@ -71,14 +78,15 @@ def read(
     while at < len(log.segments):
         segment = log.segments[at]
         end_offset = segment_end(log, at)
-        start = position_of(log, segment, offset)
-        end = segment.size if bound >= end_offset else position_of(log, segment, bound)
-        if start < end:
-            limit = min(bound, end_offset)
-            try:
+        try:
+            start = place_of(log, segment, offset)
+            end = segment.size if bound >= end_offset else place_of(log, segment, bound).position
+            if start.position < end:
+                limit = min(bound, end_offset)
                 _read_segment(log, segment, start, end, max_bytes, min_one, limit, found)
-            except WireError:
-                found.error = ErrorCode.KAFKA_STORAGE_ERROR
+                break
+        except (CorruptLog, WireError):
+            found.error = ErrorCode.KAFKA_STORAGE_ERROR
             break
         if bound <= end_offset:
             break
@@ -92,7 +100,7 @@ def read(
 def _read_segment(
     log: LogState,
     segment: Segment,
-    start: int,
+    place: Place,
     end: int,
     max_bytes: int,
     min_one: bool,
@@ -102,12 +110,13 @@ def _read_segment(
     """Fill `found` from `segment` between two positions; `end` is where the batch of offset `bound`
     begins.
     """
+    start = place.position
     data = log.storage.read(segment.path, start, min(end - start, max(max_bytes, HEADER_SIZE)))
     if len(data) < end - start:
         data, bound = _whole(log, segment, start, end, data, max_bytes, min_one)
         if not data:
             return
-    if start < segment.own_from and not _trusted(segment, start, data):
+    if start < segment.own_from and not _trusted(log, segment, place, data, bound):
         found.error = ErrorCode.KAFKA_STORAGE_ERROR
         return
     found.buffers.append(data)
@@ -128,41 +137,60 @@ def _whole(
     """Cut `data` behind its last whole batch, or read the first one whole when it alone is larger;
     and the offset after it.
     """
-    if len(data) < HEADER_SIZE:
-        return data[:0], 0
     first = read_header(data)
     if first.size > max_bytes or first.size > len(data):
-        if not min_one or start + first.size > end:
+        if start + first.size > end:
+            raise CorruptLog(f"{segment.path}: the batch at byte {start} reaches beyond {end}")
+        if not min_one:
             return data[:0], 0
         if first.size > len(data):
             data = log.storage.read(segment.path, start, first.size)
         if len(data) < first.size:
-            return data[:0], 0
+            raise CorruptLog(f"{segment.path}: ends inside the batch at byte {start}")
         return data[: first.size], first.last_offset + 1
     # The index spares walking over every header of a large read. The last entry inside it may point
     # to a batch that is not whole; then the batches of the entry before end there.
     header, cut, limit = first, first.size, len(data)
     while cut < limit:
-        position = max(segment.index.floor_position(start + limit) - start, 0)
+        position = _indexed(segment, start, data, limit)
         for at, next_header in iter_batches(data[position:]):
             header, cut = next_header, position + at + next_header.size
         limit = position - 1
     return data[:cut], header.last_offset + 1
 
 
-def _trusted(segment: Segment, start: int, data: memoryview) -> bool:
-    """Whether bytes that an earlier process wrote match their CRCs. What was checked once is not
-    checked again.
+def _indexed(segment: Segment, start: int, data: memoryview, limit: int) -> int:
+    """Where the last indexed batch begins in the first `limit` bytes of `data`, which are those of
+    the segment from `start` on; 0 when the index does not tell or is wrong.
     """
+    entry = segment.index.floor_position(start + limit)
+    if entry is None or entry[1] <= start:
+        return 0
+    position = entry[1] - start
+    if position + HEADER_SIZE > len(data) or read_header(data, position).last_offset == entry[0]:
+        return position
+    return 0
+
+
+def _trusted(log: LogState, segment: Segment, place: Place, data: memoryview, bound: int) -> bool:
+    """Whether bytes that an earlier process wrote match their CRCs and continue the log up to
+    `bound`. What was checked once is not checked again.
+    """
+    start, expected = place
     end = min(start + len(data), segment.own_from)
     if end <= segment.checked:
         return True
     position = 0
     while start + position < end:
         header = read_header(data, position)
-        if not check_crc(data, header, position):
+        if not (continues(log, header, expected) and check_crc(data, header, position)):
             return False
         position += header.size
+        expected = header.last_offset + 1
+    if position == len(data) and not (
+        expected == bound or (expected < bound and log.config.compact)
+    ):
+        return False
     if start <= segment.checked:
         segment.checked = end
     return True
@@ -189,53 +217,14 @@ def _aborted(log: LogState, at: int, start: int, end: int) -> list[tuple[int, in
     return found
 
 
-def segment_at(log: LogState, offset: int) -> int:
-    """Number of the segment that `offset` is in."""
-    segments = log.segments
-    if offset >= segments[-1].base_offset:
-        return len(segments) - 1
-    return max(bisect_right(segments, offset, key=_base_offset) - 1, 0)
-
-
-def _base_offset(segment: Segment) -> int:
-    return segment.base_offset
-
-
-def segment_end(log: LogState, at: int) -> int:
-    """The offset at which the segment after number `at` begins, or the log end."""
-    return log.segments[at + 1].base_offset if at + 1 < len(log.segments) else log.log_end
-
-
-def position_of(log: LogState, segment: Segment, offset: int) -> int:
-    """Position of the first batch of `segment` that ends at or after `offset`; its size when there
-    is none.
-    """
-    cursor = log.cursors.get(offset)
-    if cursor is not None and cursor[0] is segment:
-        return cursor[1]
-    if offset <= segment.base_offset:
-        return 0
-    start = segment.index.floor(offset)
-    for position, header in headers(log.storage, segment.path, start, segment.size):
-        if header.last_offset >= offset:
-            return position
-    return segment.size
-
-
 def scan(log: LogState) -> Iterator[memoryview]:
-    """Every batch from the log start on; raises CorruptLog where one of an earlier life does not
-    match its CRC.
+    """Every batch from the log start on; raises CorruptLog where one of an earlier life is not what
+    was written.
     """
     for segment in list(log.segments):
-        expected = 0
-        for position, header, batch in whole_batches(log.storage, segment.path, 0, segment.size):
-            if position < segment.own_from and not check_crc(batch, header):
-                raise CorruptLog(f"{segment.path}: bad CRC at offset {header.base_offset}")
-            expected = position + header.size
+        for header, batch in checked_batches(log, segment, Place(0, segment.base_offset)):
             if header.last_offset >= log.log_start:
                 yield batch
-        if expected != segment.size:
-            raise CorruptLog(f"{segment.path}: no whole batch at byte {expected}")
 
 
 def offset_for_timestamp(log: LogState, timestamp: int) -> TimestampOffset | None:
@@ -270,8 +259,7 @@ def _largest(log: LogState) -> TimestampOffset | None:
 
 
 def _first_not_older(log: LogState, segment: Segment, timestamp: int) -> TimestampOffset | None:
-    start = position_of(log, segment, max(segment.times.floor(timestamp), log.log_start))
-    for _, header, batch in whole_batches(log.storage, segment.path, start, segment.size):
+    for header, batch in checked_batches(log, segment, place_of_time(log, segment, timestamp)):
         if header.max_timestamp >= timestamp:
             found = _first_in_batch(log, header, batch, timestamp)
             if found is not None:

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from flowstream.broker.doors import Flush, Operation, Replace, Truncate
 from flowstream.broker.log import names
 from flowstream.broker.log.partition import PartitionLog
+from flowstream.broker.log.places import checked_batches, place_of, segment_at
 from flowstream.broker.log.producers import REMEMBERED_BATCHES, Batch
-from flowstream.broker.log.reading import position_of, segment_at
 from flowstream.broker.log.scanning import headers, whole_batches
 from flowstream.broker.log.segment import SPAN, Segment
 from flowstream.broker.log.snapshots import CorruptSnapshot, decode_snapshot, encode_snapshot
@@ -80,9 +80,7 @@ class Rebuilder:
         for segment in log.segments[segment_at(log, start) :]:
             if segment.base_offset >= end or start >= end:
                 return
-            position = position_of(log, segment, start)
-            path = segment.path
-            for _, header, batch in whole_batches(log.storage, path, position, segment.size):
+            for header, batch in checked_batches(log, segment, place_of(log, segment, start)):
                 if header.base_offset >= start:
                     yield segment, header, batch
 
@@ -108,10 +106,11 @@ class Rebuilder:
         at = segment_at(log, offset)
         runs: list[tuple[Segment, int, int]] = []
         budget = max(RECALL_BYTES, (REMEMBERED_BATCHES + 1) * log.config.max_message_bytes)
-        end = position_of(log, log.segments[at], offset)
+        end = place_of(log, log.segments[at], offset).position
         while budget > 0:
             segment = log.segments[at]
-            start = segment.index.floor_position(max(end - budget, 0)) if end > budget else 0
+            entry = segment.index.floor_position(end - budget) if end > budget else None
+            start = 0 if entry is None else entry[1]
             runs.append((segment, start, end))
             budget -= end - start
             if at == 0:

@@ -22,6 +22,7 @@ from flowstream.broker.log.config import LogConfig
 from flowstream.broker.log.epochs import LeaderEpochs
 from flowstream.broker.log.index import OffsetIndex, TimeIndex
 from flowstream.broker.log.partition import PartitionLog
+from flowstream.broker.log.places import Place, checked_batches, header_at, is_time_entry
 from flowstream.broker.log.producers import Producers
 from flowstream.broker.log.rebuilding import Rebuilder
 from flowstream.broker.log.removal import remove_durably
@@ -240,10 +241,32 @@ def _indexes_fit(storage: Storage, segment: Segment) -> bool:
     if (storage.size(segment.file(names.TXNINDEX)) or 0) % ENTRY_SIZE:
         return False
     segment.index.entries.open_file(index_size)
-    if index_size and not 0 < segment.index.entries[-1][1] < segment.size:
-        return False
     segment.times.entries.open_file(times_size)
-    return segment.size == 0 or times_size == 0 or segment.times.last()[0] > 0
+    return _last_entries_fit(storage, segment)
+
+
+def _last_entries_fit(storage: Storage, segment: Segment) -> bool:
+    """Whether the last entry of each index tells of a batch that is there (D6): the log end and the
+    segment's largest timestamp are taken from them.
+    """
+    index, times = segment.index.entries, segment.times.entries
+    if index:
+        position = index[-1][1]
+        header = header_at(storage, segment, position)
+        if header is None or position == 0:
+            return False
+        if header.last_offset != segment.base_offset + index[-1][0]:
+            return False
+    if not times or segment.size == 0:
+        return True
+    entry = segment.times.last()
+    before = segment.index.floor(entry[1])
+    start = before[1] if before is not None else 0
+    return any(
+        is_time_entry(storage, segment, at, entry)
+        for at, header in headers(storage, segment.path, start, segment.size)
+        if header.last_offset >= entry[1]
+    )
 
 
 def _trust(storage: Storage, segment: Segment) -> None:
@@ -263,14 +286,10 @@ def _find_end(log: PartitionLog, trusted: int) -> None:
     segment = log.active
     segment.make_resident()
     log.log_end = segment.base_offset
-    last_size = 0
-    for position, header in headers(log.storage, segment.path, segment.indexed_at, segment.size):
+    last = header_at(log.storage, segment, segment.indexed_at)
+    base = segment.base_offset if last is None or segment.indexed_at == 0 else last.base_offset
+    for header, _ in checked_batches(log, segment, Place(segment.indexed_at, base)):
         log.log_end = header.last_offset + 1
-        last_size = position + header.size
-    if last_size != segment.size:
-        raise CorruptLog(
-            f"{segment.path}: no whole batch at byte {last_size}, offset {log.log_end}"
-        )
     for _, header in headers(log.storage, segment.path, 0, segment.size):
         segment.first_timestamp = header.max_timestamp
         break

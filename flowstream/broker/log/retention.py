@@ -8,7 +8,7 @@ from flowstream.broker.doors import Flush, Operation
 from flowstream.broker.effects import Effect, Write
 from flowstream.broker.log import rolling
 from flowstream.broker.log.names import SNAPSHOT, file_path
-from flowstream.broker.log.reading import segment_end
+from flowstream.broker.log.places import segment_end
 from flowstream.broker.log.state import LogState
 from flowstream.broker.types import Instant
 

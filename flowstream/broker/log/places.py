@@ -1,0 +1,140 @@
+"""Where an offset is in a log's files, and whether what is found there continues the log.
+
+Index entries and base offsets have no CRC (D6): an entry counts only when the batch that it points
+to agrees, and base offsets must continue one another. What an index tells wrong is looked up in the
+segment itself; a segment that contradicts itself raises CorruptLog.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from flowstream.broker.doors import Storage
+from flowstream.broker.log.scanning import headers, whole_batches
+from flowstream.broker.log.segment import Segment
+from flowstream.broker.log.state import LogState
+from flowstream.errors import CorruptLog
+from flowstream.wire.batch_header import HEADER_SIZE, MAGIC, BatchHeader, check_crc, read_header
+
+
+class Place(NamedTuple):
+    """The first batch of a segment that ends at or after an offset: its position, and the base
+    offset that it must have. The end of the segment when there is no such batch.
+    """
+
+    position: int
+    base_offset: int
+
+
+def segment_at(log: LogState, offset: int) -> int:
+    """Number of the segment that `offset` is in."""
+    segments = log.segments
+    if offset >= segments[-1].base_offset:
+        return len(segments) - 1
+    return max(bisect_right(segments, offset, key=_base_offset) - 1, 0)
+
+
+def _base_offset(segment: Segment) -> int:
+    return segment.base_offset
+
+
+def segment_end(log: LogState, at: int) -> int:
+    """The offset at which the segment after number `at` begins, or the log end."""
+    return log.segments[at + 1].base_offset if at + 1 < len(log.segments) else log.log_end
+
+
+def place_of(log: LogState, segment: Segment, offset: int) -> Place:
+    """Where the batch of `offset` begins in `segment`."""
+    cursor = log.cursors.get(offset)
+    if cursor is not None and cursor[0] is segment:
+        return Place(cursor[1], offset)
+    if offset <= segment.base_offset:
+        return Place(0, segment.base_offset)
+    entry = segment.index.floor(offset)
+    if entry is not None:
+        header = header_at(log.storage, segment, entry[1])
+        if header is not None and header.last_offset == entry[0]:
+            found = _walk(log, segment, Place(entry[1], header.base_offset), offset)
+            if found is not None:
+                return found
+    found = _walk(log, segment, Place(0, segment.base_offset), offset)
+    if found is None:
+        raise CorruptLog(f"{segment.path}: no batch continues the log before offset {offset}")
+    return found
+
+
+def place_of_time(log: LogState, segment: Segment, timestamp: int) -> Place:
+    """Where to begin to look for `timestamp` in `segment`: no batch before reaches it."""
+    entry = segment.times.floor(timestamp)
+    if entry is not None and entry[1] > log.log_start:
+        place = place_of(log, segment, entry[1])
+        if is_time_entry(log.storage, segment, place.position, entry):
+            return place
+    return place_of(log, segment, log.log_start)
+
+
+def is_time_entry(
+    storage: Storage, segment: Segment, position: int, entry: tuple[int, int]
+) -> bool:
+    """Whether the batch at `position` is the one that a (timestamp, offset) entry tells of."""
+    header = header_at(storage, segment, position)
+    return (
+        header is not None
+        and header.max_timestamp == entry[0]
+        and header.base_offset <= entry[1] <= header.last_offset
+    )
+
+
+def header_at(storage: Storage, segment: Segment, position: int) -> BatchHeader | None:
+    """The header of the whole batch at `position`; None where none can begin."""
+    if not 0 <= position <= segment.size - HEADER_SIZE:
+        return None
+    data = storage.read(segment.path, position, HEADER_SIZE)
+    if len(data) < HEADER_SIZE:
+        return None
+    header = read_header(data)
+    whole = header.magic == MAGIC and HEADER_SIZE <= header.size <= segment.size - position
+    return header if whole else None
+
+
+def _walk(log: LogState, segment: Segment, start: Place, offset: int) -> Place | None:
+    """From batch to batch until `offset`; None where one does not continue the log."""
+    position, expected = start
+    for at, header in headers(log.storage, segment.path, position, segment.size):
+        if not continues(log, header, expected):
+            return None
+        if header.last_offset >= offset:
+            return Place(at, expected)
+        position, expected = at + header.size, header.last_offset + 1
+    # What this process appended may not be on the disk yet.
+    return Place(position, expected) if position >= segment.own_from else None
+
+
+def continues(log: LogState, header: BatchHeader, expected: int) -> bool:
+    """Whether a batch may begin where offset `expected` is next: only compaction leaves gaps. The
+    CRC covers neither the offset nor the magic.
+    """
+    base = header.base_offset
+    return header.magic == MAGIC and (base == expected or (base > expected and log.config.compact))
+
+
+def checked_batches(
+    log: LogState, segment: Segment, start: Place
+) -> Iterator[tuple[BatchHeader, memoryview]]:
+    """Header and bytes of each batch of `segment` from `start` on. Raises CorruptLog where one of
+    an earlier life is not what was written.
+    """
+    position, expected = start
+    for at, header, batch in whole_batches(log.storage, segment.path, position, segment.size):
+        if at < segment.own_from and not (
+            continues(log, header, expected) and check_crc(batch, header)
+        ):
+            raise CorruptLog(
+                f"{segment.path}: bad CRC or offset at byte {at}, where offset {expected} is due"
+            )
+        position, expected = at + header.size, header.last_offset + 1
+        yield header, batch
+    if position < segment.own_from:
+        raise CorruptLog(f"{segment.path}: no whole batch at byte {position}, offset {expected}")
