@@ -44,7 +44,6 @@ PURE = (
     "flowstream/state/table.py",
     "flowstream/state/changelog.py",
     "flowstream/state/restore.py",
-    "flowstream/state/keys.py",
     "flowstream/processing/codecs.py",
     "flowstream/processing/windows.py",
     "flowstream/processing/unit.py",
