@@ -16,6 +16,8 @@ GC_THRESHOLDS = (50_000, 50, 100)
 """Requests make no reference cycles: the cyclic collector is given little to do."""
 
 MOST_PORT = 65_535
+BUSY = 75
+"""Exit status when directory or port are in use: EX_TEMPFAIL of sysexits.h, worth another try."""
 DESCRIPTION = "Run the integrated broker. Prints `ready HOST:PORT` when clients may come."
 
 
@@ -72,6 +74,8 @@ def run(arguments: Sequence[str]) -> int:
     import asyncio
 
     from flowstream.broker.config import ConfigError
+    from flowstream.broker.server.listener import PortTaken
+    from flowstream.broker.storage.lock import DirectoryLocked
     from flowstream.cli.broker_process import serve
     from flowstream.errors import FlowstreamError
 
@@ -80,6 +84,9 @@ def run(arguments: Sequence[str]) -> int:
     except ConfigError as error:
         print(f"flowstream broker: {error}", file=sys.stderr)
         return 2
+    except (DirectoryLocked, PortTaken) as error:
+        print(f"flowstream broker: {error}", file=sys.stderr)
+        return BUSY
     except FlowstreamError as error:
         print(f"flowstream broker: {error}", file=sys.stderr)
         return 1

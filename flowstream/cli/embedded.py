@@ -13,9 +13,10 @@ import fcntl
 import logging
 import os
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
+from flowstream.cli.broker import BUSY
 from flowstream.errors import FlowstreamError
 
 log = logging.getLogger("flowstream.embedded")
@@ -44,6 +45,7 @@ class EmbeddedBroker:
         self.program = (*(program or PROGRAM), *options)
         self._owner_lock: int | None = None
         self._child: asyncio.subprocess.Process | None = None
+        self._log_start = 0
         self._pipe: int | None = None  # the child ends when this end closes, whatever ends us
 
     @property
@@ -58,7 +60,9 @@ class EmbeddedBroker:
 
     async def start(self) -> str:
         """Find the broker of the directory, or become its owner and start it; its `HOST:PORT`."""
-        self.directory.mkdir(parents=True, exist_ok=True)
+        with using(self.directory):
+            self.directory.mkdir(parents=True, exist_ok=True)
+            self._take_ownership()
         clock = asyncio.get_running_loop().time
         deadline = clock() + START_TIMEOUT_S
         while not self._take_ownership():
@@ -123,9 +127,13 @@ class EmbeddedBroker:
     async def _launch(self) -> None:
         """Start the broker, on the last port when that can be had, and publish its address.
 
-        A predecessor may need a moment to let go of the directory and the port, so an early end of
-        the child is tried again until the deadline.
+        A predecessor may need a moment to let go of the directory and the port, and a child may be
+        killed: both are tried again until the deadline. What a child refuses, it will refuse again.
         """
+        with using(self.directory):
+            await self._start_child()
+
+    async def _start_child(self) -> None:
         clock = asyncio.get_running_loop().time
         began = clock()
         last = read_address(self.directory)
@@ -136,8 +144,7 @@ class EmbeddedBroker:
                 break
             elapsed = clock() - began
             if elapsed > START_TIMEOUT_S:
-                tail = log_tail(self.directory)
-                raise EmbeddedBrokerError(f"the broker of {self.directory} does not start:\n{tail}")
+                raise self._does_not_start()
             if elapsed > SAME_PORT_TIMEOUT_S:
                 port = 0
             await asyncio.sleep(POLL_S)
@@ -153,6 +160,7 @@ class EmbeddedBroker:
         command += ("--port", str(port), "--owner-fd", str(theirs))
         try:
             with (self.directory / "broker.log").open("ab") as errors:
+                self._log_start = errors.tell()
                 child = await asyncio.create_subprocess_exec(
                     *command,
                     stdin=asyncio.subprocess.DEVNULL,
@@ -172,13 +180,31 @@ class EmbeddedBroker:
         if len(line) == 2 and line[0] == "ready":
             return line[1]
         self._close_pipe()
-        await child.wait()
+        status = await child.wait()
+        if status >= 0 and status != BUSY:
+            raise self._does_not_start()
         return None
+
+    def _does_not_start(self) -> EmbeddedBrokerError:
+        told = log_tail(self.directory, self._log_start)
+        return EmbeddedBrokerError(f"the broker of {self.directory} does not start:\n{told}")
 
     def _close_pipe(self) -> None:
         if self._pipe is not None:
             os.close(self._pipe)
             self._pipe = None
+
+
+@contextlib.contextmanager
+def using(directory: Path) -> Iterator[None]:
+    """Tells what the system refuses in a block as an error about the directory."""
+    try:
+        yield
+    except OSError as error:
+        raise EmbeddedBrokerError(
+            f"cannot keep a broker in {directory}: {error.strerror or error}. Give another"
+            " directory with --data, or a running broker with --broker HOST:PORT"
+        ) from error
 
 
 @contextlib.asynccontextmanager
@@ -266,10 +292,9 @@ async def answers(address: str) -> bool:
     return True
 
 
-def log_tail(directory: Path, lines: int = 10) -> str:
-    """The last words of the broker."""
-    try:
-        text = (directory / "broker.log").read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return "(it left no log)"
-    return "\n".join(text.splitlines()[-lines:])
+def log_tail(directory: Path, start: int, lines: int = 10) -> str:
+    """The last words of the broker that wrote from byte `start` of the log on."""
+    with (directory / "broker.log").open("rb") as file:
+        file.seek(start)
+        text = file.read().decode("utf-8", "replace")
+    return "\n".join(text.splitlines()[-lines:]) or "(it left no word)"

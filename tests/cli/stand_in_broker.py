@@ -21,8 +21,9 @@ os.makedirs(args.data, exist_ok=True)
 lock = os.open(os.path.join(args.data, ".lock"), os.O_RDWR | os.O_CREAT)
 try:
     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-except BlockingIOError:
-    sys.exit("the directory is in use")
-listener = socket.create_server(("127.0.0.1", args.port))
+    listener = socket.create_server(("127.0.0.1", args.port))
+except OSError:
+    print("the directory or the port is in use", file=sys.stderr)
+    sys.exit(75)
 print(f"ready 127.0.0.1:{listener.getsockname()[1]}", flush=True)
 os.read(args.owner_fd, 1)

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from flowstream.cli.broker import BUSY
+
 COMMAND = (sys.executable, "-m", "flowstream", "broker")
 
 
@@ -44,11 +46,11 @@ def running(tmp_path: Path) -> Iterator[Started]:
         started.end()
 
 
-def refused(*arguments: str) -> str:
+def refused(*arguments: str, status: int | None = None) -> str:
     """What a broker that does not start says."""
     command = (*COMMAND, *arguments)
     done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
-    assert done.returncode != 0
+    assert done.returncode == (status or done.returncode) != 0
     assert done.stdout == ""
     return done.stderr
 
@@ -61,13 +63,13 @@ def test_V4_sigterm_leaves_a_clean_shutdown_mark(running: Started, tmp_path: Pat
 
 
 def test_D7_a_second_broker_on_the_directory_is_refused(running: Started, tmp_path: Path) -> None:
-    said = refused("--data", str(tmp_path / "data"), "--port", "0")
+    said = refused("--data", str(tmp_path / "data"), "--port", "0", status=BUSY)
     assert f"in use by process {running.process.pid}" in said
 
 
 def test_a_taken_port_is_named(running: Started, tmp_path: Path) -> None:
     port = running.address.rpartition(":")[2]
-    said = refused("--data", str(tmp_path / "other"), "--port", port)
+    said = refused("--data", str(tmp_path / "other"), "--port", port, status=BUSY)
     assert f"port {port} on 127.0.0.1 is taken" in said
     assert "--port" in said
 

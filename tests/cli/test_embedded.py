@@ -102,11 +102,20 @@ async def test_the_broker_ends_with_a_killed_owner(tmp_path: Path) -> None:
 async def test_a_broker_that_does_not_start_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedded, "START_TIMEOUT_S", 0.0)
+    monkeypatch.setattr(embedded, "START_TIMEOUT_S", 3600.0)  # it refuses for good: not tried again
+    (tmp_path / "broker.log").write_text("words of another time\n")
     broker = EmbeddedBroker(tmp_path, program=STAND_IN, options=["--refuse"])
-    with pytest.raises(EmbeddedBrokerError, match="corrupt log: segment 0 of t-0"):
+    with pytest.raises(EmbeddedBrokerError, match="corrupt log: segment 0 of t-0") as told:
         await broker.start()
+    assert "another time" not in str(told.value)
     await broker.stop()
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+async def test_a_directory_that_cannot_be_used_is_told(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(EmbeddedBrokerError, match=r"cannot keep a broker in .*"):
+        await share(tmp_path / place).start()
 
 
 async def test_a_block_is_cancelled_when_the_broker_cannot_be_kept(
