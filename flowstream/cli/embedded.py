@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import shutil
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
@@ -28,6 +29,7 @@ START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 10.0
 SAME_PORT_TIMEOUT_S = 5.0  # how long a successor insists on the port of its predecessor
 POLL_S = 0.1
+LITTLE_SPACE = 1 << 20  # a broker that ended without a word on such a disk had no room for one
 
 
 class EmbeddedBrokerError(FlowstreamError):
@@ -297,4 +299,11 @@ def log_tail(directory: Path, start: int, lines: int = 10) -> str:
     with (directory / "broker.log").open("rb") as file:
         file.seek(start)
         text = file.read().decode("utf-8", "replace")
-    return "\n".join(text.splitlines()[-lines:]) or "(it left no word)"
+    if text:
+        return "\n".join(text.splitlines()[-lines:])
+    free = shutil.disk_usage(directory).free
+    if free < LITTLE_SPACE:
+        return (
+            f"the disk of {directory} is full ({free} bytes are free): free space, then start again"
+        )
+    return f"it left no word in {directory / 'broker.log'}"

@@ -111,6 +111,16 @@ async def test_a_broker_that_does_not_start_says_why(
     await broker.stop()
 
 
+async def test_a_broker_without_room_for_a_word_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded, "LITTLE_SPACE", 1 << 62)
+    broker = EmbeddedBroker(tmp_path, program=(sys.executable, "-c", "raise SystemExit(1)"))
+    with pytest.raises(EmbeddedBrokerError, match=r"the disk of .* is full"):
+        await broker.start()
+    await broker.stop()
+
+
 @pytest.mark.parametrize("place", ["file", "file/below"])
 async def test_a_directory_that_cannot_be_used_is_told(tmp_path: Path, place: str) -> None:
     (tmp_path / "file").write_text("")
