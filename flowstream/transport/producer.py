@@ -124,21 +124,25 @@ class IdempotentProducer:
 
     async def _drain(self, tp: TopicPartition) -> None:
         """Send what is queued for a partition, batch after batch, until nothing is left."""
-        # One turn of the loop lets everyone who sends now into the first batch.
-        await asyncio.sleep(0)
-        while queue := self._queues[tp]:
-            self._queues[tp] = []
-            await self._send_queue(tp, queue)
-        del self._queues[tp]
+        queue: list[_Sending] = []
+        try:
+            # One turn of the loop lets everyone who sends now into the first batch.
+            await asyncio.sleep(0)
+            while queue := self._queues[tp]:
+                self._queues[tp] = []
+                await self._send_queue(tp, queue)
+        finally:
+            # Whatever ended this task, nobody may wait for it.
+            ended = SendFailed(f"sending to {tp.topic}-{tp.partition} was cut short")
+            _fail([*queue, *self._queues.pop(tp)], ended)
 
     async def _send_queue(self, tp: TopicPartition, queue: list[_Sending]) -> None:
         buffer = RecordBuffer(self._max_batch_bytes, transactional=False)
-        for sending in queue:
-            buffer.append(tp, sending.key, sending.value, sending.timestamp_ms, sending.headers)
+        taken = [sending for sending in queue if _append(buffer, tp, sending)]
         first = 0
         async with self._lock(tp):
-            for batch in buffer.take()[tp]:
-                waiting = queue[first : first + batch.records]
+            for batch in buffer.take().get(tp, ()):
+                waiting = taken[first : first + batch.records]
                 first += batch.records
                 try:
                     offset = await self._ship(batch)
@@ -209,6 +213,17 @@ class IdempotentProducer:
 
     def _lock(self, tp: TopicPartition) -> asyncio.Lock:
         return self._locks.setdefault(tp, asyncio.Lock())
+
+
+def _append(buffer: RecordBuffer, tp: TopicPartition, sending: _Sending) -> bool:
+    """Whether the record could be encoded; if not, its sender is told why, and no one else."""
+    try:
+        buffer.append(tp, sending.key, sending.value, sending.timestamp_ms, sending.headers)
+    except (TypeError, ValueError, OverflowError) as error:
+        if not sending.done.done():
+            sending.done.set_exception(error)
+        return False
+    return True
 
 
 def _answer(waiting: Sequence[_Sending], tp: TopicPartition, offset: int) -> None:

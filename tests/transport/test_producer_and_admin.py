@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -20,7 +21,7 @@ from flowstream.transport.errors import (
 )
 from flowstream.transport.producer import IdempotentProducer
 from flowstream.transport.reader import PartitionReader
-from flowstream.transport.types import LogRecord, NewTopic, TopicPartition
+from flowstream.transport.types import LogRecord, NewTopic, RecordMetadata, TopicPartition
 from flowstream.wire.api import ApiKey
 from flowstream.wire.error_codes import ErrorCode
 from flowstream.wire.hashing import partition_for_key
@@ -45,6 +46,24 @@ async def everything(cluster: Cluster, tp: TopicPartition) -> list[LogRecord]:
     while reader.position < end:
         found += await reader.read(1_000)
     return found
+
+
+async def test_V2_a_record_that_cannot_be_encoded_fails_alone_and_at_once(cluster: Cluster) -> None:
+    topic = await new_topic(cluster)
+    producer = IdempotentProducer(cluster)
+    tp = TopicPartition(topic, 0)
+    bad: Any = [("header", "text where bytes belong")]
+    outcomes = await asyncio.gather(
+        producer.send(tp, b"k", b"first", NOW),
+        producer.send(tp, b"k", b"bad", NOW, bad),
+        producer.send(tp, b"k", b"second", NOW),
+        return_exceptions=True,
+    )
+    assert [type(each) for each in outcomes] == [RecordMetadata, TypeError, RecordMetadata]
+    with pytest.raises(TypeError):
+        await producer.send(tp, b"k", b"bad", NOW, bad)
+    assert (await producer.send(tp, b"k", b"third", NOW)).offset == 2
+    assert [r.value for r in await everything(cluster, tp)] == [b"first", b"second", b"third"]
 
 
 async def test_sends_return_offsets_in_order(cluster: Cluster) -> None:
@@ -145,7 +164,7 @@ async def test_a_reader_moves_and_refuses_what_is_gone(cluster: Cluster) -> None
 
 
 async def test_an_address_without_broker_is_named_with_the_remedy() -> None:
-    with pytest.raises(BrokerUnreachable, match=r"127\.0\.0\.1:1 .*flowstream broker"):
+    with pytest.raises(BrokerUnreachable, match=r"127\.0\.0\.1:1\b.*flowstream broker"):
         await Cluster("127.0.0.1:1").connect()
 
 
