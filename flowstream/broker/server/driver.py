@@ -47,6 +47,7 @@ class Driver:
         self.ended: asyncio.Future[BaseException] = self._loop.create_future()
         self._ending = False  # end_turn is scheduled
         self._stopping = False  # no request is taken any more
+        self._closed = False  # nothing is written any more: the directory may be a successor's
         self._operations: list[Operation] = []
         self._sending: dict[Connection, None] = {}
         self._sync = SyncThread(storage, self._loop, self._synced) if fsync else None
@@ -66,7 +67,9 @@ class Driver:
         """Hand an event to the node and do what it wants. A request's views of the receive buffer
         stay valid until `end_turn`.
         """
-        if self.failed is not None or (self._stopping and isinstance(event, Request)):
+        if self.failed is not None or self._closed:
+            return
+        if self._stopping and isinstance(event, Request):
             return
         try:
             self.carry_out(self._node.handle(event, Instant(self._clock())))
@@ -120,6 +123,8 @@ class Driver:
     def end_turn(self) -> None:
         """Perform the turn's operations, start a sync, send the answers that are ready."""
         self._ending = False
+        if self._closed:
+            return
         if self.failed is None:
             try:
                 self._write()
@@ -208,6 +213,10 @@ class Driver:
             connection.close("the broker stops")
         if self.failed is None:
             self.carry_out(self._node.stop(Instant(self._clock())))
-            self._storage.sync(self._unsynced | self._storage.perform(self._operations))
+            operations, self._operations = self._operations, []
+            self._storage.sync(self._unsynced | self._storage.perform(operations))
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
         if self._sync is not None:
             self._sync.end()

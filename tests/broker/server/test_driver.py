@@ -7,6 +7,7 @@ import errno
 
 import pytest
 
+from flowstream.broker.doors import Remove
 from flowstream.broker.storage.memory import MemoryStorage
 from flowstream.broker.types import TopicPartition
 from tests.broker.server.serving import create_topic, fetch_request, produce_request, served, until
@@ -58,6 +59,24 @@ async def test_a_clean_stop_is_believed_by_the_next_start() -> None:
         client = await broker.client()
         answer = await client.ask(0, 8, produce_request())
         assert answer.responses[0].partition_responses[0].base_offset == 1
+        await client.close()
+
+
+async def test_D7_nothing_is_written_after_a_stop() -> None:
+    """The operations of the stop once ran a second time on the next turn of the loop, when the lock
+    was free: they put back the clean-shutdown mark that the next broker had just taken away. When
+    that one was killed, its successor trusted old indexes and showed aborted data (T8).
+    """
+    storage = MemoryStorage()
+    async with served(storage=storage) as broker:
+        client = await broker.client()
+        await create_topic(client)
+        await client.ask(0, 8, produce_request())
+        await broker.driver.stop()
+        storage.perform([Remove(".kafka_cleanshutdown")])
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert storage.size(".kafka_cleanshutdown") is None
         await client.close()
 
 
