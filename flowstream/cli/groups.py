@@ -111,5 +111,6 @@ def print_description(group: GroupDescription, rows: list[LagRow], *, as_json: b
         }
         typer.echo(json.dumps(found, indent=2))
         return
-    typer.echo(f"{group.group}  {group.state}  {len(group.members)} members  lag {total}")
+    members = f"{len(group.members)} member{'s' * (len(group.members) != 1)}"
+    typer.echo(f"{group.group}  {group.state}  {members}  lag {total}")
     show(COLUMNS, rows)

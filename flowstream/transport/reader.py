@@ -27,6 +27,7 @@ from flowstream.wire.messages.fetch import (
 )
 
 READ_COMMITTED = 1
+STORAGE_RETRIES = 10
 
 
 class PartitionReader:
@@ -49,6 +50,7 @@ class PartitionReader:
         """First offset of the partition at the last fetch."""
         self._cluster = cluster
         self._pauses = backoffs()
+        self._storage_errors = 0
         self._tp = tp
         self._max_bytes = max_bytes
         self._isolation = READ_COMMITTED if committed_only else 0
@@ -78,6 +80,7 @@ class PartitionReader:
             await self._retry_later(data.error_code)
             return []
         self._pauses = backoffs()
+        self._storage_errors = 0
         self.high_watermark = data.high_watermark
         self.log_start = data.log_start_offset
         if not data.records:
@@ -99,8 +102,15 @@ class PartitionReader:
         )
 
     async def _retry_later(self, code: int) -> None:
+        what = f"fetch of {self._tp.topic}-{self._tp.partition}"
         if not retriable(code):
-            raise RequestRefused(f"fetch of {self._tp.topic}-{self._tp.partition}", code)
+            raise RequestRefused(what, code)
+        if code == ErrorCode.KAFKA_STORAGE_ERROR:
+            # Another replica may take over soon; a damaged segment is damaged for good.
+            self._storage_errors += 1
+            if self._storage_errors > STORAGE_RETRIES:
+                where = f"{what} at offset {self.position}"
+                raise RequestRefused(where, code, "the broker cannot read its segment there")
         self._cluster.forget(Leader(self._tp))
         await asyncio.sleep(next(self._pauses))
 
