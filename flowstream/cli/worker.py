@@ -81,6 +81,8 @@ def configure_logging(level: int) -> None:
     logging.getLogger("asyncio").setLevel(max(level, logging.WARNING))
     # It logs every listener error and reconnect that the worker handles and reports itself.
     logging.getLogger("aiokafka").setLevel(max(level, logging.ERROR))
+    # What keeps a partition from being read is only a warning there, tried again for ever (V2).
+    logging.getLogger("aiokafka.consumer.fetcher").setLevel(max(level, logging.WARNING))
     for handler in logging.getLogger().handlers:
         handler.addFilter(Sparingly("aiokafka"))
 

@@ -113,6 +113,21 @@ def test_an_agent_that_raises_is_told_without_our_own_frames(tmp_path: Path) -> 
     assert "ExceptionGroup" not in errors
 
 
+def test_V2_a_partition_that_cannot_be_read_is_in_the_log(tmp_path: Path) -> None:
+    code = (
+        "import logging; from flowstream.cli.worker import configure_logging\n"
+        "configure_logging(logging.INFO)\n"
+        "for name in ('aiokafka.consumer.fetcher', 'aiokafka.conn'):\n"
+        "    logging.getLogger(name).warning('%s speaks', name)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment(), capture_output=True,
+        text=True, timeout=30, check=True,
+    )  # fmt: skip
+    assert "aiokafka.consumer.fetcher speaks" in done.stderr
+    assert "aiokafka.conn speaks" not in done.stderr
+
+
 def test_a_library_that_repeats_itself_is_heard_once_in_a_while() -> None:
     sparingly = Sparingly("aiokafka", seconds=10)
 
