@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from flowstream.broker.log.config import LogConfig
+from flowstream.broker.log.index import NO_TIMESTAMP
 from flowstream.broker.types import Instant
 from flowstream.errors import WireError
 from flowstream.wire.batch import (
@@ -144,7 +145,8 @@ def _check_timestamps(header: BatchHeader, config: LogConfig, now: Instant) -> R
         )
     # The first record's; the smallest one would need the records, and only a clock far behind
     # matters here.
-    if now - header.base_timestamp > config.timestamp_before_max_ms:
+    stamped = header.base_timestamp != NO_TIMESTAMP
+    if stamped and now - header.base_timestamp > config.timestamp_before_max_ms:
         return Refused(
             ErrorCode.INVALID_TIMESTAMP, f"timestamp {header.base_timestamp} is too far back"
         )

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from flowstream.broker.doors import Storage
+from flowstream.broker.log.aborted import Aborted
+from flowstream.broker.log.names import INDEX, TXNINDEX
 from flowstream.broker.log.scanning import headers, whole_batches
 from flowstream.broker.log.segment import Segment
 from flowstream.broker.log.state import LogState
@@ -138,3 +140,45 @@ def checked_batches(
         yield header, batch
     if position < segment.own_from:
         raise CorruptLog(f"{segment.path}: no whole batch at byte {position}, offset {expected}")
+
+
+def check_aborted(log: LogState, segment: Segment) -> None:
+    """Compare what an earlier process wrote into the `.txnindex` with the log: a wrong entry would
+    show aborted records (T8). Raises CorruptLog.
+    """
+    if segment.aborted_checked:
+        return
+    stable = 0
+    for entry in segment.aborted:
+        marker = _batch_of(log, entry.last_offset)
+        first = _batch_of(log, entry.first_offset)
+        fits = (
+            stable <= entry.first_offset <= entry.last_offset
+            and entry.last_stable_offset <= entry.last_offset + 1
+            and marker is not None
+            and marker.is_control
+            and marker.producer_id == entry.producer_id
+            # The beginning may be deleted or compacted away, its marker not.
+            and (first is None or _begins(log, entry, first))
+        )
+        if not fits:
+            raise CorruptLog(
+                f"{segment.file(TXNINDEX)}: {entry} is not what the log holds; delete it together"
+                f" with {segment.file(INDEX)} and start again: both are rebuilt from the log"
+            )
+        stable = max(stable, entry.last_stable_offset)
+    segment.aborted_checked = True
+
+
+def _begins(log: LogState, entry: Aborted, first: BatchHeader) -> bool:
+    if log.config.compact:
+        return True
+    return first.base_offset == entry.first_offset and first.producer_id == entry.producer_id
+
+
+def _batch_of(log: LogState, offset: int) -> BatchHeader | None:
+    """The header of the batch that holds `offset`; None where the log has none."""
+    if not log.segments[0].base_offset <= offset < log.log_end:
+        return None
+    segment = log.segments[segment_at(log, offset)]
+    return header_at(log.storage, segment, place_of(log, segment, offset).position)

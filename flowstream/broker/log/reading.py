@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from flowstream.broker.log.places import (
     Place,
+    check_aborted,
     checked_batches,
     continues,
     place_of,
@@ -93,7 +94,10 @@ def read(
         # Compaction took all that was left of this segment.
         at, offset = at + 1, end_offset
     if committed_only and found.size:
-        found.aborted = _aborted(log, at, offset, found.next_offset)
+        try:
+            found.aborted = _aborted(log, at, offset, found.next_offset)
+        except CorruptLog:
+            return Read(offset, error=ErrorCode.KAFKA_STORAGE_ERROR)
     return found
 
 
@@ -209,6 +213,8 @@ def _aborted(log: LogState, at: int, start: int, end: int) -> list[tuple[int, in
     """(producer id, first offset) of the aborted transactions that reach into [start, end) (T6)."""
     found: list[tuple[int, int]] = []
     for segment in log.segments[at:]:
+        if segment.own_from:
+            check_aborted(log, segment)
         for transaction in segment.aborted:
             if transaction.last_offset >= start and transaction.first_offset < end:
                 found.append((transaction.producer_id, transaction.first_offset))

@@ -32,6 +32,7 @@ class Segment:
 
     __slots__ = (
         "_aborted",
+        "aborted_checked",
         "aborted_on_disk",
         "base_offset",
         "checked",
@@ -89,6 +90,8 @@ class Segment:
         self.on_disk = False
         """Whether index files of an earlier life may exist: they are replaced, not extended."""
         self.aborted_on_disk = 0
+        self.aborted_checked = False
+        """Whether the entries of an earlier life were compared with the log."""
         self.closed_size = -1
         """Size at which an earlier process closed it, -1 when it did not."""
 

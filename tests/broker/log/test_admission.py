@@ -125,6 +125,12 @@ def test_timestamps_are_bounded_as_the_topic_says() -> None:
     appended(log, batch_of(timestamp=NOW + 1000))
 
 
+def test_records_without_a_timestamp_are_not_too_old() -> None:
+    """Kafka's LogValidator passes over NO_TIMESTAMP."""
+    _, log = new_log(LogConfig(timestamp_before_max_ms=1000))
+    appended(log, batch_of(timestamp=-1))
+
+
 def test_a_compacted_topic_wants_keys_and_names_the_records_without() -> None:
     _, log = new_log(LogConfig(compact=True))
     mixed = encode_batch(

@@ -16,7 +16,7 @@ from flowstream.broker.log.recovery import open_log
 from flowstream.broker.storage.memory import MemoryStorage
 from flowstream.errors import CorruptLog
 from flowstream.wire.batch_header import iter_batches
-from tests.broker.log.stories import NAME, NOW, TOPIC_ID, appended, batch_of, new_log
+from tests.broker.log.stories import NAME, NOW, TOPIC_ID, appended, batch_of, carry_out, new_log
 
 RECORDS = 40
 CONFIG = LogConfig(segment_bytes=1500, index_interval_bytes=100)
@@ -102,3 +102,38 @@ def test_D6_a_flipped_byte_of_a_batch_is_noticed(at: int) -> None:
         size = stopped_cleanly().size(f"{NAME}/{name}") or 0
         for position in range(at, size, 3 * BATCH):
             assert not judge(name, position), f"{name} byte {position}"
+
+
+def with_aborted_transactions() -> tuple[MemoryStorage, PartitionLog]:
+    """Two producers; the first aborts twice, the second once, their transactions interleaved."""
+    storage, log = new_log(CONFIG)
+    for sequence in range(2):
+        for producer_id in (7, 8):
+            if sequence == 0 or producer_id == 7:
+                producer = (producer_id, 0, sequence)
+                appended(log, batch_of(producer=producer, transactional=True))
+        appended(log, batch_of())
+        carry_out(log, log.append_marker(7, 0, False, 0, NOW).effects)
+    carry_out(log, log.append_marker(8, 0, False, 0, NOW).effects)
+    appended(log, batch_of())
+    storage.perform(log.close_clean(NOW))
+    return storage, log
+
+
+def test_T8_D6_a_flipped_byte_of_the_aborted_index_never_shows_aborted_records() -> None:
+    storage, log = with_aborted_transactions()
+    end = log.log_end
+    truth = set(log.read(0, 1 << 20, committed_only=True).aborted or ())
+    assert len(truth) == 3
+    path = log.active.file(".txnindex")
+    noticed = 0
+    for position in range(storage.size(path) or 0):
+        changed = deepcopy(storage)
+        changed.flip(path, position)
+        opened = open_log(
+            changed, NAME, TOPIC_ID, CONFIG, NOW, clean=True, recovery_point=end, log_start=0
+        )
+        read = opened.log.read(0, 1 << 20, committed_only=True)
+        noticed += read.error != 0
+        assert read.error or set(read.aborted or ()) == truth, f"byte {position}"
+    assert noticed > 50
