@@ -42,6 +42,7 @@ PARTITIONS_MAX_AGE_MS = 60_000
 """After this a topic is asked again how many partitions it has: it may have grown."""
 FIRST_BACKOFF_S = 0.005
 LONGEST_BACKOFF_S = 0.5
+CANCEL_GRACE_S = 1.0
 DEFAULT_LANE: Hashable = ConnectionGroup.DEFAULT
 
 
@@ -127,11 +128,18 @@ class Cluster:
             request_timeout_ms=self.request_timeout_ms,
             **self.security.arguments(),
         )
+        finding = asyncio.ensure_future(client.bootstrap())
         try:
-            await client.bootstrap()
+            await asyncio.shield(finding)
         except (KafkaError, OSError) as error:
             await client.close()
             raise _unreachable(bootstrap) from error
+        except asyncio.CancelledError:
+            # aiokafka forgets to close its first connection when it is cancelled in the middle.
+            await asyncio.wait((finding,), timeout=CANCEL_GRACE_S)
+            finding.cancel()
+            await client.close()
+            raise
         return client
 
     async def close(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from flowstream.wire.api import API, ApiKey
@@ -57,6 +57,16 @@ class FakeBroker:
     def versions(self, key: ApiKey) -> set[int]:
         """Versions in which an API was asked."""
         return {request.version for request in self.requests if request.key == key}
+
+    def is_left(self) -> bool:
+        """Whether no client is connected."""
+        return not self._writers
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Wait for what requests and connections will bring about."""
+        async with asyncio.timeout(10):
+            while not condition():  # noqa: ASYNC110
+                await asyncio.sleep(0)
 
     async def __aenter__(self) -> FakeBroker:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)

@@ -48,6 +48,16 @@ async def everything(cluster: Cluster, tp: TopicPartition) -> list[LogRecord]:
     return found
 
 
+async def test_X3_a_cancelled_connect_leaves_no_connection_open() -> None:
+    async with FakeBroker({}) as broker:
+        connecting = asyncio.create_task(Cluster(broker.address).connect())
+        await broker.until(lambda: broker.seen(ApiKey.METADATA))
+        connecting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await connecting
+        await broker.until(broker.is_left)
+
+
 async def test_V2_a_record_that_cannot_be_encoded_fails_alone_and_at_once(cluster: Cluster) -> None:
     topic = await new_topic(cluster)
     producer = IdempotentProducer(cluster)
