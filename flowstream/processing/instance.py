@@ -59,6 +59,8 @@ class Instance(UnitFeed):
         """Stop at the current await; an unfinished unit leaves no trace."""
         self.closed = True
         self.record = None
+        # An agent that swallows its cancellation must find nothing more to do (S9).
+        self.ready.clear()
         if self._runner is not None:
             self._runner.cancel()
             await asyncio.wait((self._runner,), timeout=1.0)
@@ -74,11 +76,20 @@ class Instance(UnitFeed):
             try:
                 await self._body()
                 self.complete()
+            except asyncio.CancelledError as error:
+                if self._was_cancelled():
+                    raise
+                # The agent awaited something that was cancelled: its error as any other. Taken for
+                # our own end it would leave the partition without anyone (V2).
+                await self._failed(RuntimeError(f"it awaited what was cancelled ({error!r})"))
             except Exception as error:  # noqa: BLE001 - the outermost line of user code
                 await self._failed(error)
             else:
                 if taken == self._taken:
                     await self._stop(AppError("the agent returned without reading"), "returned")
+
+    def _was_cancelled(self) -> bool:
+        return self.closed or cast("asyncio.Task[None]", asyncio.current_task()).cancelling() > 0
 
     async def _body(self) -> None:
         body = self.agent.function(self._stream())

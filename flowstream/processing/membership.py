@@ -58,6 +58,8 @@ class Membership:
         self._starting: asyncio.Task[None] | None = None
         self._failure: Exception | None = None
         self._is_over = False
+        # A commit failed: what was closed with it must be done again before anything else commits.
+        self._is_torn = False
         self._paused: set[TopicPartition] = set()
         # Held by whoever takes tasks away or brings them; polling goes on meanwhile.
         self._changing = asyncio.Lock()
@@ -129,13 +131,15 @@ class Membership:
     async def _tick(self) -> None:
         if self._paused:
             self._resume()
+        if self._changing.locked():
+            return  # the commit on its way is the affair of whoever takes the tasks away
         if self._committing is not None:
             if not self._committing.done():
                 if self._is_full():
                     await asyncio.wait((self._committing,))
                 return
             self._committed()
-        if self.tasks and not self._changing.locked():
+        if self.tasks:
             age = self._loop.time() - self._opened_at
             dirty, size = self._sizes()
             if should_close(
@@ -158,8 +162,10 @@ class Membership:
 
     def _committed(self) -> None:
         done, self._committing = self._committing, None
+        self._is_torn = True
         if done is not None and done.result() is not None:
             self._around.counts.commits += 1
+        self._is_torn = False
 
     def _close(self) -> Commit | None:
         """The open epoch, ready for its transaction; None when nothing has completed."""
@@ -177,6 +183,10 @@ class Membership:
                 append(target, key, value, now)
         if not offsets and not tables and not self._buffer:
             return None
+        if not offsets:
+            # Positions that did not move still make the group check who commits here (G4).
+            for task in self.tasks.values():
+                offsets.update(task.task.offsets())
         self._epoch += 1
         batches = self._buffer.take()
         records = sum(batch.records for group in batches.values() for batch in group)
@@ -250,7 +260,7 @@ class Membership:
             if not starting.cancelled() and starting.exception() is not None:
                 log.info("start was interrupted: %s", starting.exception())
         await asyncio.gather(*(task.stop() for task in self.tasks.values()))
-        if commit:
+        if commit and not self._is_torn:
             await self._finish_commits()
         await self._drop_commit()
         for task in self.tasks.values():
@@ -258,6 +268,7 @@ class Membership:
         self.tasks.clear()
         self._buffer.take()
         self._paused.clear()
+        self._is_torn = False
 
     async def _drop_commit(self) -> None:
         """A commit that is still on its way is cut off: its outcome is asked for afterwards."""

@@ -1,23 +1,27 @@
 """Before a worker joins: topics are looked up and created, and lost state is noticed.
 
-Shell around `plan.make_plan`. Creates only what the app declares; never deletes.
+Shell around `plan.make_plan`. Creates only what the app declares; never deletes. Also asked, when
+something failed later, whether a topic of the plan was deleted meanwhile.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from pathlib import Path
 
 from flowstream.processing.app import App
-from flowstream.processing.errors import StateLost
+from flowstream.processing.errors import StateLost, TopicMissing
 from flowstream.processing.outputs import OutputTopic
 from flowstream.processing.plan import Plan, ToCreate, make_plan, undeclared_inputs
 from flowstream.processing.slots import stores_on_disk
 from flowstream.transport.admin import Admin
-from flowstream.transport.errors import TopicExists
+from flowstream.transport.errors import TopicExists, TransportError
 from flowstream.transport.types import NewTopic
 
 log = logging.getLogger("flowstream.worker")
+
+LOOK_EVERY_S = 3.0
 
 
 async def provision(app: App, admin: Admin, data_dir: Path) -> tuple[Plan, dict[str, OutputTopic]]:
@@ -40,6 +44,50 @@ async def provision(app: App, admin: Admin, data_dir: Path) -> tuple[Plan, dict[
         existing = await _partitions(admin)
         plan = make_plan(app, existing)
     return plan, {name: OutputTopic(name, existing[name]) for name in plan.outputs}
+
+
+async def notice_deleted(plan: Plan, admin: Admin) -> None:
+    """Raise once a topic of the plan is gone: an idle worker would not notice, and a busy one would
+    go back to its last commit for ever (V2).
+    """
+    ids: dict[str, bytes] = {}
+    before: set[str] = set()
+    while True:
+        try:
+            found = await _ids(plan, admin)
+        except TransportError as error:
+            log.debug("cannot ask for the topics: %s", error)
+        else:
+            ids = ids or found
+            # A topic made anew in its place (brokers do that by themselves) is another topic.
+            gone = {name for name, id in ids.items() if found.get(name) != id}
+            # A broker that has just started may not know all its topics yet: look twice.
+            _refuse_deleted(plan, gone & before)
+            before = gone
+        await asyncio.sleep(LOOK_EVERY_S)
+
+
+def _refuse_deleted(plan: Plan, missing: set[str]) -> None:
+    for table in plan.tables:
+        if table.changelog in missing:
+            raise StateLost(
+                f"the changelog {table.changelog!r} of table {table.table.name!r} was deleted while"
+                " the worker ran: restore the topic, or delete the app's state directory and reset"
+                " its offsets to start over"
+            )
+    for name in sorted(missing):
+        role = "input" if name in plan.sources else "output"
+        raise TopicMissing(
+            f"{role} topic {name!r} was deleted while the worker ran (and perhaps made anew, by"
+            " hand or by the broker): what it held is gone. Create it with the partitions you want"
+            " and start again, or remove it from the app"
+        )
+
+
+async def _ids(plan: Plan, admin: Admin) -> dict[str, bytes]:
+    names = {*plan.sources, *plan.outputs, *(table.changelog for table in plan.tables)}
+    topics = await admin.topics(sorted(names))
+    return {name: topic.topic_id for name, topic in topics.items()}
 
 
 async def _partitions(admin: Admin) -> dict[str, int]:

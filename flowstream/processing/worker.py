@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from flowstream.processing.following import Address, connect, follow, patiently
 from flowstream.processing.membership import Membership
 from flowstream.processing.outputs import OutputTopic
 from flowstream.processing.plan import Plan
-from flowstream.processing.provision import provision
+from flowstream.processing.provision import notice_deleted, provision
 from flowstream.processing.slots import Slot, take_slot
 from flowstream.processing.starting import TaskStarter
 from flowstream.processing.surroundings import Counts
@@ -76,7 +76,7 @@ class Worker:
         self._checkpoint = checkpoint
         self._clock = clock
         self._address = address
-        self._following: asyncio.Task[None] | None = None
+        self._background: set[asyncio.Task[None]] = set()
         self._exactly_once = app.settings.processing_guarantee == EXACTLY_ONCE
         self._buffer = RecordBuffer(transactional=self._exactly_once)
         self._outputs: dict[str, OutputTopic] = {}
@@ -160,6 +160,7 @@ class Worker:
             await self._unless_stopped(self._start())
             if self.plan is not None and self._starter is not None and not self.wants_stop:
                 self._watch()
+                self._beside(notice_deleted(self.plan, self._admin))
                 if ready is not None:
                     ready()
                 while not self.wants_stop:
@@ -174,8 +175,7 @@ class Worker:
         address = self._address
         await connect(self._cluster, self.app, address)
         if address is not None:
-            self._following = asyncio.create_task(follow(self._cluster, self.app, address))
-            self._following.add_done_callback(self._followed)
+            self._beside(follow(self._cluster, self.app, address))
         self._slot = take_slot(self._data_dir, self.app.id)
         plan, self._outputs = await patiently(
             lambda: provision(self.app, self._admin, self._data_dir), address
@@ -192,8 +192,14 @@ class Worker:
             await patiently(self._session.init, address)
         self.plan = plan
 
-    def _followed(self, following: asyncio.Task[None]) -> None:
-        if not following.cancelled() and (error := following.exception()) is not None:
+    def _beside(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do this until the worker ends; its failure is the worker's."""
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
             self.fail(error)
 
     def _watch(self) -> None:
@@ -215,9 +221,9 @@ class Worker:
         ]
 
     async def _close(self) -> None:
-        if self._following is not None:
-            self._following.cancel()
-            await asyncio.wait((self._following,))
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
         if self._watchdog is not None:
             self._watchdog.stop()
         if self._starter is not None:
