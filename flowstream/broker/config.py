@@ -8,6 +8,7 @@ Pure: text in, values out. Where the text comes from (command line, file) is not
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
@@ -21,6 +22,9 @@ TIMESTAMP_TYPES = ("CreateTime", "LogAppendTime")
 CLEANUP_POLICIES = ("compact", "delete")
 
 T = TypeVar("T")
+
+_WHOLE = re.compile(r"\s*[+-]?[0-9]{1,19}\s*", re.ASCII)
+"""What Java reads as a number: Python would also take `1_000` and other scripts' digits."""
 
 
 class ConfigError(FlowstreamError):
@@ -53,7 +57,7 @@ def whole(type: str = "int", low: int | None = None, high: int | None = None) ->
 
     def parse(text: str) -> int:
         try:
-            value = int(text.strip())
+            value = int(text.strip() if _WHOLE.fullmatch(text) else "")
         except ValueError:
             raise BadValue(f"Not a number of type {type.upper()}") from None
         if not -(1 << bits) <= value < 1 << bits:

@@ -227,10 +227,12 @@ def _delete_logs(cores: Cores, topic_id: bytes, now: Instant) -> list[Effect]:
     while the topic still exists would be taken for an empty partition.
     """
     operations: list[Operation] = [Flush(path) for path in cores.metadata_log.unsynced_paths()]
-    names = [log.name for (owner, _), log in cores.logs.by_id.items() if owner == topic_id]
+    topic = cores.image.topics_by_id[topic_id]
+    names = [TopicPartition(topic.name, number) for number in topic.partitions]
     for name in names:
         directory = cores.logs.remove(name).directory
-        gone = f"{directory}.{topic_id.hex()}-delete"
+        # Without the name, which alone may fill what a file system allows.
+        gone = f"{topic_id.hex()}-{name.partition}-delete"
         operations += [Rename(directory, gone), Remove(gone)]
     effects: list[Effect] = [Write(operations)]
     for group_id, decision in cores.groups.partitions_deleted(names):

@@ -44,6 +44,8 @@ METADATA_TOPIC_ID = bytes(15) + b"\x01"
 
 GONE = "-delete"
 STRAY = "-stray"
+NAME_MAX = 255
+"""The longest name that file systems allow."""
 
 
 class ForeignDirectory(FlowstreamError):
@@ -140,7 +142,9 @@ def _identify(
     path = checkpoints.META_PROPERTIES
     size = storage.size(path)
     if size is None:
-        others = [name for name in storage.names("") if name != ".lock"]
+        # A first start that was cut short leaves a temporary file behind (D5).
+        harmless = (".lock", path + ".tmp", "lost+found")
+        others = [name for name in storage.names("") if name not in harmless]
         if others:
             raise ForeignDirectory(
                 f"the data directory holds {others[0]!r} but no {path}: it belongs to another "
@@ -220,9 +224,10 @@ def _put_away(storage: Storage, image: Image, report: list[str]) -> list[Operati
             continue
         if name.endswith(GONE):
             operations.append(Remove(name))
-        elif number.isdigit() and not _owns(image, topic, int(number)):
-            report.append(f"{name} belongs to no topic: kept aside as {name}{STRAY}")
-            operations.append(Rename(name, f"{name}{STRAY}"))
+        elif number.isdecimal() and not _owns(image, topic, int(number)):
+            aside = name[: NAME_MAX - len(STRAY)] + STRAY
+            report.append(f"{name} belongs to no topic: kept aside as {aside}")
+            operations.append(Rename(name, aside))
     return operations
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from flowstream.broker.config import LONG_MAX
 from flowstream.broker.groups.group import CONSUMER_PROTOCOL, ClassicGroup
 from flowstream.broker.groups.records import OffsetCommitValue
 from flowstream.broker.groups.states import State
@@ -54,7 +55,7 @@ class NewOffset:
             leader_epoch=-1 if expires else self.leader_epoch,
             metadata=self.metadata or "",
             commit_timestamp=now,
-            expire_timestamp=now + retention_ms if expires else -1,
+            expire_timestamp=min(now + retention_ms, LONG_MAX) if expires else -1,
             topic_id=ZERO_UUID if expires else self.topic_id,
         )
 

@@ -37,7 +37,8 @@ Synonyms = tuple[DescribeConfigsSynonym, ...]
 def handle(request: Request[DescribeConfigsRequest], cores: Cores, now: Instant) -> list[Effect]:
     """Answer at once."""
     body = request.body
-    results = tuple(_describe(each, body, cores) for each in body.resources)
+    once = dict.fromkeys(body.resources)  # repetitions would only multiply the answer (X3)
+    results = tuple(_describe(each, body, cores) for each in once)
     return [Reply(request.to, DescribeConfigsResponse(results=results))]
 
 

@@ -33,7 +33,7 @@ def handle(request: Request[DescribeGroupsRequest], cores: Cores, now: Instant) 
     operations = ALL_OPERATIONS if body.include_authorized_operations else NOT_ASKED
     described = tuple(
         _describe(cores.groups.groups.get(each), each, request.to.version, operations)
-        for each in body.groups
+        for each in dict.fromkeys(body.groups)  # repetitions only multiply the answer (X3)
     )
     return replies_when_durable([(request.to, DescribeGroupsResponse(groups=described))])
 

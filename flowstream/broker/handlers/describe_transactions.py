@@ -20,7 +20,8 @@ def handle(
     request: Request[DescribeTransactionsRequest], cores: Cores, now: Instant
 ) -> list[Effect]:
     """Answer at once."""
-    states = tuple(_describe(each, cores) for each in request.body.transactional_ids)
+    once = dict.fromkeys(request.body.transactional_ids)  # repetitions multiply the answer (X3)
+    states = tuple(_describe(each, cores) for each in once)
     return [Reply(request.to, DescribeTransactionsResponse(transaction_states=states))]
 
 

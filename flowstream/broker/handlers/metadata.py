@@ -41,7 +41,7 @@ def handle(request: Request[MetadataRequest], cores: Cores, now: Instant) -> lis
         topics = [_described(topic, body) for topic in cores.image.topics.values()]
         return [Reply(request.to, _response(topics, body, cores))]
     refused, effects = _create_missing(body, cores, now)
-    topics = [_answer(asked, body, cores, refused) for asked in body.topics]
+    topics = [_answer(asked, body, cores, refused) for asked in dict.fromkeys(body.topics)]
     response = _response(topics, body, cores)
     if effects:
         return effects + replies_when_durable([(request.to, response)])

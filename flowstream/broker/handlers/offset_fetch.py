@@ -48,7 +48,8 @@ def handle(request: Request[OffsetFetchRequest], cores: Cores, now: Instant) -> 
     stable = body.require_stable
     if request.to.version >= MANY_GROUPS:
         by_id = request.to.version >= TOPIC_IDS
-        groups = tuple(_group(cores, each, stable, by_id) for each in body.groups)
+        once = dict.fromkeys(body.groups)  # repetitions would only multiply the answer (X3)
+        groups = tuple(_group(cores, each, stable, by_id) for each in once)
         answer = OffsetFetchResponse(groups=groups)
     else:
         if body.topics is None:
@@ -120,10 +121,10 @@ def _answer(name: str, topic_id: bytes, partitions: Iterable[Found]) -> OffsetFe
 
 def _all(cores: Cores, group: str) -> dict[str, tuple[int, ...]]:
     """Every partition that the group has an offset in, by topic."""
-    asked: dict[str, tuple[int, ...]] = {}
+    asked: dict[str, list[int]] = {}
     for topic, partition in cores.groups.offsets.of(group):
-        asked[topic] = (*asked.get(topic, ()), partition)
-    return asked
+        asked.setdefault(topic, []).append(partition)
+    return {topic: tuple(partitions) for topic, partitions in asked.items()}
 
 
 def _find(

@@ -37,6 +37,8 @@ FEATURES = {
 OFFSETS_TOPIC = "__consumer_offsets"
 TRANSACTIONS_TOPIC = "__transaction_state"
 INTERNAL_TOPICS = frozenset({OFFSETS_TOPIC, TRANSACTIONS_TOPIC})
+METADATA_TOPIC = "__cluster_metadata"
+"""The controller's own log: no topic may have its name, for it would share its directory."""
 
 
 class Placement(NamedTuple):

@@ -6,7 +6,7 @@ Pure, all in Kafka's words, error messages too. One topic's refusal does not sto
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Generic, NamedTuple, TypeVar
 
 from flowstream.broker.config import BrokerConfig
@@ -14,13 +14,14 @@ from flowstream.broker.doors import Random
 from flowstream.broker.metadata import topic_configs
 from flowstream.broker.metadata.controller import (
     INTERNAL_TOPICS,
+    METADATA_TOPIC,
     new_uuid,
     partition_records,
     placement,
     topic_records,
 )
 from flowstream.broker.metadata.image import Image, Topic
-from flowstream.broker.metadata.names import collision, problem_with
+from flowstream.broker.metadata.names import folded, problem_with
 from flowstream.broker.metadata.records import MetadataRecord, RemoveTopicRecord
 from flowstream.wire.error_codes import ErrorCode
 from flowstream.wire.fields import ZERO_UUID
@@ -74,18 +75,19 @@ def create_topics(
     """Create topics; `validate_only` answers the same without records."""
     where = placement(image, config)
     repeated = _repeated(topic.name for topic in request.topics)
+    taken = {folded(name): name for name in image.topics}
     created: dict[str, _New] = {}
+    used = 0
     results: dict[str, CreatableTopicResult] = {}
     for topic in request.topics:
         try:
             if topic.name in repeated:
                 raise Refusal(ErrorCode.INVALID_REQUEST, "Duplicate topic name.")
-            _check_name(topic.name, [*image.topics, *created])
+            _check_name(topic.name, taken)
             if topic.name in image.topics:
                 raise Refusal(
                     ErrorCode.TOPIC_ALREADY_EXISTS, f"Topic '{topic.name}' already exists."
                 )
-            used = sum(each.partitions for each in created.values())
             new = _new_topic(topic, config, where.node_id, used, new_uuid(rng))
         except Refusal as refusal:
             results[topic.name] = CreatableTopicResult(
@@ -96,6 +98,8 @@ def create_topics(
             )
             continue
         created[topic.name] = new
+        taken[folded(topic.name)] = topic.name
+        used += new.partitions
         results[topic.name] = CreatableTopicResult(
             name=topic.name,
             topic_id=ZERO_UUID if request.validate_only else new.topic_id,
@@ -194,12 +198,14 @@ def _repeated(items: Iterable[T]) -> set[T]:
     return {item for item, count in Counter(items).items() if count > 1}
 
 
-def _check_name(name: str, others: Sequence[str]) -> None:
+def _check_name(name: str, taken: Mapping[str, str]) -> None:
     problem = problem_with(name)
     if problem is not None:
         raise Refusal(ErrorCode.INVALID_TOPIC_EXCEPTION, f"Topic name is invalid: {problem}")
-    clash = collision(name, others)
-    if clash is not None and clash != name:
+    if name == METADATA_TOPIC:
+        raise Refusal(ErrorCode.TOPIC_AUTHORIZATION_FAILED, "Authorization failed.")
+    clash = taken.get(folded(name), name)
+    if clash != name:
         raise Refusal(
             ErrorCode.INVALID_TOPIC_EXCEPTION,
             f"Topic '{name}' collides with existing topic: {clash}",

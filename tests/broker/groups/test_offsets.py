@@ -251,6 +251,13 @@ def test_an_offset_with_a_retention_of_its_own_expires_by_it() -> None:
     assert groups.offset(partition=T1) == 1
 
 
+def test_a_retention_of_almost_for_ever_does_not_overflow() -> None:
+    groups = Groups()
+    groups.commit(1, retention_ms=(1 << 63) - 1, version=4)
+    groups.wait(2 * WEEK_MS)
+    assert groups.offset() == 1
+
+
 def test_tombstones_have_no_value() -> None:
     groups = Groups()
     groups.commit(1)

@@ -154,6 +154,37 @@ def test_a_created_topic_survives_a_crash_and_a_deleted_one_does_not_return() ->
         }
 
 
+def test_D5_a_topic_with_the_longest_name_can_be_deleted() -> None:
+    made = Machine()
+    name = "n" * 249
+    assert create(made, name, 2).error_code == 0
+    made.ask(DeleteTopicsRequest(topics=(DeleteTopicState(name=name),)), 6)
+    made.crash()
+    assert not [each for each in made.storage.names("") if each.endswith("-delete")]
+    assert all(len(each) <= 255 for each in made.storage.names(""))
+    assert not made.cores.logs.by_name
+
+
+def test_D7_no_topic_takes_the_directory_of_the_controllers_log() -> None:
+    made = Machine()
+    assert create(made, "__cluster_metadata").error_code == ErrorCode.TOPIC_AUTHORIZATION_FAILED
+    (refused,) = metadata(made, "__cluster_metadata").topics
+    assert refused.error_code == ErrorCode.TOPIC_AUTHORIZATION_FAILED
+
+
+def test_D7_nobody_but_the_coordinators_writes_to_internal_topics() -> None:
+    made = Machine()
+    metadata(made, "__consumer_offsets")
+    answer = made.produce("__consumer_offsets", 0, batch(b"v"))
+    assert answer.error_code == ErrorCode.INVALID_TOPIC_EXCEPTION
+
+
+def test_X3_a_topic_asked_for_twice_is_described_once() -> None:
+    made = Machine()
+    create(made, "t")
+    assert [each.name for each in metadata(made, "t", "u", "t").topics] == ["t", "u"]
+
+
 def test_deletion_switched_off_is_an_invalid_request_to_old_versions() -> None:
     made = Machine(delete_topic_enable="false")
     create(made, "t")
