@@ -33,33 +33,47 @@ def _against_kafka(
         return compare(title, unit, contenders, rounds=rounds, target=target, command=command)
 
 
+def _produce(
+    title: str,
+    rounds: int,
+    *,
+    size: int,
+    count: int,
+    target: str,
+    name: str,
+    options: tuple[str, ...] = load.LARGE_BATCHES,
+) -> Row:
+    load_of = partial(load.produce, size=size, count=count, options=options)
+    limit = partial(load.produce_limit, size=size, count=count, options=options)
+    return _against_kafka(
+        title, "rec/s", load_of, rounds=rounds, target=target, name=name, limit=limit
+    )
+
+
 def produce_100(rounds: int) -> Row:
     """100 B records, large batches."""
-    measure = partial(load.produce, size=100, count=3_000_000)
-    return _against_kafka(
-        "produce 100 B, acks=all",
-        "rec/s",
-        measure,
-        rounds=rounds,
-        target=">= 1.3x",
-        name="produce_100",
-    )
+    title = "produce 100 B, acks=all"
+    return _produce(title, rounds, size=100, count=3_000_000, target=">= 1.3x", name="produce_100")
 
 
 def produce_1k(rounds: int) -> Row:
     """1 KB records, large batches."""
-    measure = partial(load.produce, size=1000, count=500_000)
-    return _against_kafka(
-        "produce 1 KB, acks=all", "rec/s", measure, rounds=rounds, target=">= 3x", name="produce_1k"
-    )
+    title = "produce 1 KB, acks=all"
+    return _produce(title, rounds, size=1000, count=500_000, target=">= 3x", name="produce_1k")
 
 
 def produce_one(rounds: int) -> Row:
     """One record per request."""
-    measure = partial(load.produce, size=100, count=100_000, options=load.ONE_PER_REQUEST)
     title = "one 100 B record per request"
-    return _against_kafka(
-        title, "rec/s", measure, rounds=rounds, target=">= 4x", name="produce_one"
+    options = load.ONE_PER_REQUEST
+    return _produce(
+        title,
+        rounds,
+        size=100,
+        count=100_000,
+        target=">= 4x",
+        name="produce_one",
+        options=options,
     )
 
 
