@@ -71,13 +71,14 @@ async def start(
         undo.callback(listening.close)
         storage = FileStorage(str(data))
         undo.callback(storage.close)
-        now = Instant(clock.wall_ms())
+        now_ms = clock.SteadyClock().now_ms
+        now = Instant(now_ms())
         rng = random.SystemRandom()
         opened = open_cores(storage, storage.perform, config, rng, now, host=host, fsync=fsync)
         for line in opened.report:
             log.warning("%s", line)
         bound_port = opened.cores.address.port = listening.getsockname()[1]
-        driver = Driver(Node(opened.cores), storage, clock.wall_ms, fsync=fsync)
+        driver = Driver(Node(opened.cores), storage, now_ms, fsync=fsync)
         driver.start()
         listener = Listener(listening, driver, config)
         undo.pop_all()
