@@ -25,6 +25,7 @@ from flowstream.broker.metadata import controller
 from flowstream.broker.metadata.records import (
     ConfigRecord,
     MetadataRecord,
+    PartitionChangeRecord,
     PartitionRecord,
     RemoveTopicRecord,
 )
@@ -200,6 +201,8 @@ def _follow(cores: Cores, record: MetadataRecord, now: Instant) -> list[Effect]:
     cores.image.apply(record)
     if isinstance(record, PartitionRecord):
         return _create_log(cores, record, now)
+    if isinstance(record, PartitionChangeRecord):
+        return lead(cores, record.topic_id, record.partition_id)
     if isinstance(record, ConfigRecord):
         _reconfigure(cores, record.resource_name)
     return []
@@ -214,6 +217,14 @@ def _create_log(cores: Cores, record: PartitionRecord, now: Instant) -> list[Eff
     log, operations = create_partition_log(cores.storage, name, record.topic_id, config, now)
     cores.logs.add(log)
     return [Write(operations)]
+
+
+def lead(cores: Cores, topic_id: bytes, partition: int) -> list[Effect]:
+    """Let a log write under the leader epoch that the image says."""
+    log = cores.logs.by_id[topic_id, partition]
+    epoch = cores.image.topics_by_id[topic_id].partitions[partition].leader_epoch
+    operations = log.lead(epoch) if epoch > log.leader_epoch else []
+    return [Write(operations)] if operations else []
 
 
 def _reconfigure(cores: Cores, topic: str) -> None:

@@ -23,9 +23,6 @@ OFFSETS_TOPIC = "__consumer_offsets"
 TRANSACTIONS_TOPIC = "__transaction_state"
 INTERNAL_TOPICS = frozenset({OFFSETS_TOPIC, TRANSACTIONS_TOPIC})
 
-LEADER_EPOCH = 0
-"""One node leads every partition from the first day, so no election ever raises the epoch."""
-
 
 @dataclass(slots=True)
 class Address:
