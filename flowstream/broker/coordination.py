@@ -9,9 +9,10 @@ come and go). It must not know any request. Handlers use `commit_group`, `commit
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, TypeVar
 
+from flowstream.broker.config import BrokerConfig
 from flowstream.broker.cores import OFFSETS_TOPIC, TRANSACTIONS_TOPIC, Cores
 from flowstream.broker.decision import Decision, EventSourced
 from flowstream.broker.doors import Flush, Operation, Remove, Rename, Replace
@@ -21,8 +22,10 @@ from flowstream.broker.log import checkpoints
 from flowstream.broker.log.config import LogConfig
 from flowstream.broker.log.partition import PartitionLog
 from flowstream.broker.log.partition import create_log as create_partition_log
-from flowstream.broker.metadata import controller
+from flowstream.broker.metadata import broker_configs, controller
+from flowstream.broker.metadata.image import Image, ResourceType
 from flowstream.broker.metadata.records import (
+    ClientQuotaRecord,
     ConfigRecord,
     MetadataRecord,
     PartitionRecord,
@@ -123,6 +126,7 @@ def commit_metadata(cores: Cores, decision: Decision[MetadataRecord], now: Insta
         effects += _append(cores.image, cores.metadata_log, decision, now, None)
         for record in decision.records:
             effects += _follow(cores, record, now)
+        _reconfigure(cores, decision.records)
     return effects + replies_when_durable(decision.replies)
 
 
@@ -160,9 +164,11 @@ def ensure_internal_topic(cores: Cores, topic: str, now: Instant) -> list[Effect
     return commit_metadata(cores, Decision(records=records), now)
 
 
-def log_config(cores: Cores, topic: str) -> LogConfig:
-    """The log settings of a topic: the broker's defaults under the topic's own."""
-    return LogConfig.of(effective(cores.config, cores.image.topic_configs(topic)))
+def log_config(config: BrokerConfig, image: Image, topic: str) -> LogConfig:
+    """The log settings of a topic: the broker's under the topic's own."""
+    settings = effective(config, image.topic_configs(topic))
+    settings["producer.id.expiration.ms"] = str(config.producer_id_expiration_ms)
+    return LogConfig.of(settings)
 
 
 def log_starts(cores: Cores) -> dict[TopicPartition, int]:
@@ -200,8 +206,6 @@ def _follow(cores: Cores, record: MetadataRecord, now: Instant) -> list[Effect]:
     cores.image.apply(record)
     if isinstance(record, PartitionRecord):
         return _create_log(cores, record, now)
-    if isinstance(record, ConfigRecord):
-        _reconfigure(cores, record.resource_name)
     return []
 
 
@@ -210,16 +214,29 @@ def _create_log(cores: Cores, record: PartitionRecord, now: Instant) -> list[Eff
     name = TopicPartition(topic, record.partition_id)
     if name in cores.logs.by_name:
         return []
-    config = log_config(cores, topic)
+    config = log_config(cores.config, cores.image, topic)
     log, operations = create_partition_log(cores.storage, name, record.topic_id, config, now)
     cores.logs.add(log)
     return [Write(operations)]
 
 
-def _reconfigure(cores: Cores, topic: str) -> None:
-    config = log_config(cores, topic)
-    for partition in range(cores.logs.partitions.get(topic, 0)):
-        cores.logs.by_name[TopicPartition(topic, partition)].config = config
+def _reconfigure(cores: Cores, records: Sequence[MetadataRecord]) -> None:
+    """Let the configurations and quotas that `records` changed take effect."""
+    if any(isinstance(record, ClientQuotaRecord) for record in records):
+        cores.quotas.follow(cores.image.quotas)
+    changed = {
+        (record.resource_type, record.resource_name)
+        for record in records
+        if isinstance(record, ConfigRecord)
+    }
+    topics: Iterable[str] = [name for type, name in changed if type == ResourceType.TOPIC]
+    if any(type == ResourceType.BROKER for type, _ in changed):
+        cores.config = broker_configs.effective(cores.given, cores.image)
+        topics = cores.image.topics
+    for topic in topics:
+        config = log_config(cores.config, cores.image, topic)
+        for partition in range(cores.logs.partitions.get(topic, 0)):
+            cores.logs.by_name[TopicPartition(topic, partition)].config = config
 
 
 def _delete_logs(cores: Cores, topic_id: bytes, now: Instant) -> list[Effect]:

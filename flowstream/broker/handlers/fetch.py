@@ -11,6 +11,7 @@ from flowstream.broker.cores import Cores
 from flowstream.broker.effects import Effect, Reply
 from flowstream.broker.events import Request
 from flowstream.broker.handlers.leader_epoch import epoch_error
+from flowstream.broker.handlers.throttling import fetched
 from flowstream.broker.log.partition import PartitionLog
 from flowstream.broker.types import Instant
 from flowstream.broker.waiting import Parked
@@ -36,11 +37,11 @@ def handle(request: Request[FetchRequest], cores: Cores, now: Instant) -> list[E
         return [Reply(request.to, missing)]
     response = _attempt(request, cores, last=body.max_wait_ms <= 0)
     if response is not None:
-        return [Reply(request.to, response)]
+        return fetched(request, response, cores, now)
 
     def attempt(now: Instant, last: bool) -> list[Effect] | None:
         found = _attempt(request, cores, last=last)
-        return None if found is None else [Reply(request.to, found)]
+        return None if found is None else fetched(request, found, cores, now)
 
     names = tuple(
         log.name

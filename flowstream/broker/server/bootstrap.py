@@ -79,7 +79,7 @@ async def start(
         bound_port = opened.cores.address.port = listening.getsockname()[1]
         driver = Driver(Node(opened.cores), storage, clock.wall_ms, fsync=fsync)
         driver.start()
-        listener = Listener(listening, driver, config)
+        listener = Listener(listening, driver, opened.cores)
         undo.pop_all()
     return Server(lock, storage, driver, listener, f"{host}:{bound_port}")
 
