@@ -6,8 +6,6 @@ What counts are the bytes of records: almost all of what Kafka counts.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from flowstream.broker.cores import Cores
 from flowstream.broker.effects import Effect, Mute, Reply
 from flowstream.broker.events import Request
@@ -44,7 +42,12 @@ def fetched(
     throttle_ms = _throttle_ms(FETCH, request, size, cores, now)
     if throttle_ms == 0:
         return [Reply(request.to, response)]
-    told = replace(response, throttle_time_ms=throttle_ms)
+    told = FetchResponse(
+        throttle_time_ms=throttle_ms,
+        error_code=response.error_code,
+        session_id=response.session_id,
+        responses=response.responses,
+    )
     return [Reply(request.to, told), Mute(request.to.connection, throttle_ms)]
 
 

@@ -17,6 +17,7 @@ from flowstream.broker.metadata.records import QuotaEntity as EntityPart
 from flowstream.broker.metadata.topics import Plan, Refusal
 from flowstream.wire.error_codes import ErrorCode
 from flowstream.wire.messages.alter_client_quotas import (
+    EntityData,
     EntryData,
     EntryDataResponse,
     OpData,
@@ -50,9 +51,8 @@ def alter_quotas(
             records += _alter(image, entity, entry.ops)
         except Refusal as refusal:
             error, message = refusal.error, refusal.message
-        results.append(
-            EntryDataResponse(error_code=error, error_message=message, entity=entry.entity)
-        )
+        told = tuple(EntityData(entity_type=type, entity_name=name) for type, name in entity)
+        results.append(EntryDataResponse(error_code=error, error_message=message, entity=told))
     return Plan(() if validate_only else tuple(records), tuple(results))
 
 

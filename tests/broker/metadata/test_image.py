@@ -16,6 +16,7 @@ from flowstream.broker.metadata.records import (
     BeginTransactionRecord,
     BrokerRegistrationChangeRecord,
     ClearElrRecord,
+    ClientQuotaRecord,
     ConfigRecord,
     EndTransactionRecord,
     FeatureLevelRecord,
@@ -25,6 +26,7 @@ from flowstream.broker.metadata.records import (
     NoOpRecord,
     PartitionChangeRecord,
     ProducerIdsRecord,
+    QuotaEntity,
     RemoveTopicRecord,
     TopicRecord,
     UnfenceBrokerRecord,
@@ -106,12 +108,32 @@ class Cluster:
                 self.commit(
                     (ConfigRecord(resource_type=topic, resource_name=name, name="x", value=None),)
                 )
+            case "configure":
+                kind, value = ResourceType(1 << max(1, number + 1)), str(max(number, 0))
+                config_record = ConfigRecord(
+                    resource_type=kind, resource_name=name, name="x", value=value
+                )
+                self.commit((config_record,))
+            case "limit":
+                entity = (QuotaEntity(entity_type="user", entity_name=name or None),)
+                self.commit(
+                    (
+                        ClientQuotaRecord(
+                            entity=entity, key="k", value=float(number), remove=number < 1
+                        ),
+                    )
+                )
             case "features":
                 self.commit(controller.bootstrap(image))
 
 
 STEPS = st.tuples(
-    st.sampled_from(["create", "create", "delete", "grow", "ids", "register", "unset", "features"]),
+    st.sampled_from(
+        [
+            *("create", "create", "delete", "grow", "ids", "register", "unset", "features"),
+            *("configure", "limit"),
+        ]
+    ),
     st.sampled_from(NAMES),
     st.integers(-1, 4),
 )
