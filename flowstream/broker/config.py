@@ -185,9 +185,12 @@ class BrokerConfig:
     log_segment_bytes: int = setting(1 << 30, whole("int", 1 << 20), "size at which a segment is closed")
     log_segment_delete_delay_ms: int = setting(60_000, whole("long", 0), "time between taking a file out of use and deleting it")
 
+    group_consumer_assignment_interval_ms: int = setting(1_000, whole("int", 0), "shortest time between two target assignments of a consumer group")
     group_consumer_heartbeat_interval_ms: int = setting(5_000, _INTERVAL, "how often a member of a consumer group sends a heartbeat")
+    group_consumer_max_assignment_interval_ms: int = setting(15_000, whole("int", 0), "largest assignment interval that a group may set")
     group_consumer_max_heartbeat_interval_ms: int = setting(15_000, _INTERVAL, "longest heartbeat interval that a group may set")
     group_consumer_max_session_timeout_ms: int = setting(60_000, _INTERVAL, "longest session timeout that a consumer group may set")
+    group_consumer_min_assignment_interval_ms: int = setting(0, whole("int", 0), "smallest assignment interval that a group may set")
     group_consumer_min_heartbeat_interval_ms: int = setting(5_000, _INTERVAL, "shortest heartbeat interval that a group may set")
     group_consumer_min_session_timeout_ms: int = setting(45_000, _INTERVAL, "shortest session timeout that a consumer group may set")
     group_consumer_session_timeout_ms: int = setting(45_000, _INTERVAL, "silence after which a member of a consumer group is out")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from flowstream.broker.config import SETTINGS, BadValue, BrokerConfig, Kind, whole
 from flowstream.broker.metadata.synonyms import Source, Synonym, synonyms
 
+ASSIGNMENT_INTERVAL = "consumer.assignment.interval.ms"
 SESSION_TIMEOUT = "consumer.session.timeout.ms"
 HEARTBEAT_INTERVAL = "consumer.heartbeat.interval.ms"
 
@@ -37,6 +38,14 @@ class GroupConfig:
 GROUP_CONFIGS: Mapping[str, GroupConfig] = {
     each.name: each
     for each in (
+        GroupConfig(
+            ASSIGNMENT_INTERVAL,
+            whole("int", 0),
+            "group.consumer.assignment.interval.ms",
+            "group.consumer.min.assignment.interval.ms",
+            "group.consumer.max.assignment.interval.ms",
+            "shortest time between two target assignments",
+        ),
         GroupConfig(
             HEARTBEAT_INTERVAL,
             whole("int", 1),

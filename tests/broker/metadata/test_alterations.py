@@ -183,6 +183,12 @@ def test_a_groups_configuration_is_told_with_the_brokers_behind_it() -> None:
     assert alter(made, GROUP, "g", ("consumer.session.timeout.ms", SET, "50000")) == OK
     made.crash()
     assert described(made, GROUP, "g") == {
+        "consumer.assignment.interval.ms": (
+            "1000",
+            5,
+            True,
+            [("group.consumer.assignment.interval.ms", "1000", 5)],
+        ),
         "consumer.heartbeat.interval.ms": (
             "6000",
             4,
