@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, TypeVar
 
-from flowstream.broker.config import BrokerConfig
 from flowstream.broker.cores import OFFSETS_TOPIC, TRANSACTIONS_TOPIC, Cores
 from flowstream.broker.decision import Decision, EventSourced
 from flowstream.broker.doors import Flush, Operation, Remove, Rename, Replace
@@ -23,7 +22,7 @@ from flowstream.broker.log.config import LogConfig
 from flowstream.broker.log.partition import PartitionLog
 from flowstream.broker.log.partition import create_log as create_partition_log
 from flowstream.broker.metadata import broker_configs, controller
-from flowstream.broker.metadata.image import Image, ResourceType
+from flowstream.broker.metadata.image import ResourceType
 from flowstream.broker.metadata.records import (
     ClientQuotaRecord,
     ConfigRecord,
@@ -31,7 +30,7 @@ from flowstream.broker.metadata.records import (
     PartitionRecord,
     RemoveTopicRecord,
 )
-from flowstream.broker.metadata.topic_configs import effective
+from flowstream.broker.metadata.topic_configs import log_settings
 from flowstream.broker.transactions.markers import Marker
 from flowstream.broker.transactions.records import TransactionRecord
 from flowstream.broker.types import Instant, ReplyTo, TopicPartition
@@ -164,11 +163,9 @@ def ensure_internal_topic(cores: Cores, topic: str, now: Instant) -> list[Effect
     return commit_metadata(cores, Decision(records=records), now)
 
 
-def log_config(config: BrokerConfig, image: Image, topic: str) -> LogConfig:
-    """The log settings of a topic: the broker's under the topic's own."""
-    settings = effective(config, image.topic_configs(topic))
-    settings["producer.id.expiration.ms"] = str(config.producer_id_expiration_ms)
-    return LogConfig.of(settings)
+def log_config(cores: Cores, topic: str) -> LogConfig:
+    """The log settings of a topic: the broker's defaults under the topic's own."""
+    return LogConfig.of(log_settings(cores.config, cores.image.topic_configs(topic)))
 
 
 def log_starts(cores: Cores) -> dict[TopicPartition, int]:
@@ -214,7 +211,7 @@ def _create_log(cores: Cores, record: PartitionRecord, now: Instant) -> list[Eff
     name = TopicPartition(topic, record.partition_id)
     if name in cores.logs.by_name:
         return []
-    config = log_config(cores.config, cores.image, topic)
+    config = log_config(cores, topic)
     log, operations = create_partition_log(cores.storage, name, record.topic_id, config, now)
     cores.logs.add(log)
     return [Write(operations)]
@@ -234,9 +231,13 @@ def _reconfigure(cores: Cores, records: Sequence[MetadataRecord]) -> None:
         cores.config = broker_configs.effective(cores.given, cores.image)
         topics = cores.image.topics
     for topic in topics:
-        config = log_config(cores.config, cores.image, topic)
-        for partition in range(cores.logs.partitions.get(topic, 0)):
-            cores.logs.by_name[TopicPartition(topic, partition)].config = config
+        _configure_logs(cores, topic)
+
+
+def _configure_logs(cores: Cores, topic: str) -> None:
+    config = log_config(cores, topic)
+    for partition in range(cores.logs.partitions.get(topic, 0)):
+        cores.logs.by_name[TopicPartition(topic, partition)].config = config
 
 
 def _delete_logs(cores: Cores, topic_id: bytes, now: Instant) -> list[Effect]:

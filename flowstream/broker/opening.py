@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from flowstream.broker.config import BrokerConfig
-from flowstream.broker.coordination import log_config
 from flowstream.broker.cores import METADATA_LOG, Address, Cores, Logs
 from flowstream.broker.doors import (
     MakeDirectory,
@@ -33,6 +32,7 @@ from flowstream.broker.log.recovery import finish_swaps, open_log
 from flowstream.broker.metadata import broker_configs
 from flowstream.broker.metadata.controller import new_uuid
 from flowstream.broker.metadata.image import Image
+from flowstream.broker.metadata.topic_configs import log_settings
 from flowstream.broker.transactions.coordinator import TransactionCoordinator
 from flowstream.broker.types import Instant, TopicPartition
 from flowstream.errors import FlowstreamError
@@ -94,12 +94,10 @@ def open_cores(
     given, config = config, broker_configs.effective(config, image)
     logs = Logs()
     for topic in image.topics.values():
-        topic_config = log_config(config, image, topic.name)
+        log_config = LogConfig.of(log_settings(config, image.topic_configs(topic.name)))
         for number in sorted(topic.partitions):
             name = TopicPartition(topic.name, number)
-            logs.add(
-                _open(storage, perform, name, topic.topic_id, topic_config, points, now, report)
-            )
+            logs.add(_open(storage, perform, name, topic.topic_id, log_config, points, now, report))
     perform(_put_away(storage, image, report))
     cores = Cores(
         config=config,

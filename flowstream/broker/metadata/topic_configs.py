@@ -112,6 +112,13 @@ def effective(config: BrokerConfig, overrides: Mapping[str, str]) -> dict[str, s
     return {name: overrides.get(name, default_text(config, name)) for name in TOPIC_CONFIGS}
 
 
+def log_settings(config: BrokerConfig, overrides: Mapping[str, str]) -> dict[str, str]:
+    """What the logs of a topic need: its configurations, and what is set for all topics alike."""
+    return effective(config, overrides) | {
+        "producer.id.expiration.ms": str(config.producer_id_expiration_ms),
+    }
+
+
 def source(config: BrokerConfig, name: str, overrides: Mapping[str, str]) -> Source:
     """Who set configuration `name` of a topic that sets `overrides`."""
     if name in overrides:
