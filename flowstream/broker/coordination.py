@@ -221,11 +221,11 @@ def _reconfigure(cores: Cores, records: Sequence[MetadataRecord]) -> None:
     """Let the configurations and quotas that `records` changed take effect."""
     if any(isinstance(record, ClientQuotaRecord) for record in records):
         cores.quotas.follow(cores.image.quotas)
-    changed = {
+    changed = dict.fromkeys(
         (record.resource_type, record.resource_name)
         for record in records
         if isinstance(record, ConfigRecord)
-    }
+    )
     topics: Iterable[str] = [name for type, name in changed if type == ResourceType.TOPIC]
     if any(type == ResourceType.BROKER for type, _ in changed):
         cores.config = broker_configs.effective(cores.given, cores.image)

@@ -87,13 +87,19 @@ class Quotas:
         self, key: str, user: str, client_id: str, amount: int, now: Instant
     ) -> int:
         """Count `amount` for a client, and how long it is to be muted."""
-        for entity, tags in _candidates(user, client_id):
-            limit = self._limits.get(entity, {}).get(key)
-            if limit is not None:
-                rate = self._rate(key, tags, now)
-                rate.record(amount, now)
-                return rate.excess_ms(limit, now)
-        return 0
+        limit, tags = self._limit(key, user, client_id)
+        if limit is None:
+            return 0
+        rate = self._rate(key, tags, now)
+        rate.record(amount, now)
+        return rate.excess_ms(limit, now)
+
+    def most_at_once(self, key: str, user: str, client_id: str) -> int | None:
+        """What the quota of a client allows in all windows but one: more at a time would have it
+        wait for longer than that. None without a quota.
+        """
+        limit, _ = self._limit(key, user, client_id)
+        return None if limit is None else int(limit * (SAMPLES - 1) * WINDOW_MS / 1000)
 
     def admits(self, host: str, now: Instant) -> bool:
         """Whether `host` may make one more connection now; it counts when it may."""
@@ -107,6 +113,13 @@ class Quotas:
                 rate.record(-1, now)
                 return False
         return True
+
+    def _limit(self, key: str, user: str, client_id: str) -> tuple[float | None, _Tags]:
+        for entity, tags in _candidates(user, client_id):
+            limit = self._limits.get(entity, {}).get(key)
+            if limit is not None:
+                return limit, tags
+        return None, (None, None)
 
     def _rate(self, key: str, tags: _Tags, now: Instant) -> Rate:
         """Clients may call themselves what they like: when there are many, those at rest are

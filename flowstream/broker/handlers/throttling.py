@@ -30,6 +30,15 @@ def produce_throttle_ms(request: Request[ProduceRequest], cores: Cores, now: Ins
     return _throttle_ms(PRODUCE, request, size, cores, now)
 
 
+def fetch_max_bytes(request: Request[FetchRequest], cores: Cores) -> int:
+    """How much an answer may carry: what was asked for, bounded by the broker and by the quota."""
+    most = min(request.body.max_bytes, cores.config.fetch_max_bytes)
+    if FETCH not in cores.quotas.limited:
+        return most
+    allowed = cores.quotas.most_at_once(FETCH, ANONYMOUS, request.client_id or "")
+    return most if allowed is None else min(most, allowed)
+
+
 def fetched(
     request: Request[FetchRequest], response: FetchResponse, cores: Cores, now: Instant
 ) -> list[Effect]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from flowstream.broker.config import SETTINGS
@@ -12,7 +14,7 @@ from flowstream.wire.messages import incremental_alter_configs
 from flowstream.wire.messages.create_topics import CreatableTopic, CreateTopicsRequest
 from flowstream.wire.messages.delete_topics import DeleteTopicsRequest
 from flowstream.wire.messages.list_config_resources import ListConfigResourcesRequest
-from tests.broker.machine import batch
+from tests.broker.machine import Machine, batch
 from tests.broker.metadata.asking import (
     APPEND,
     BROKER,
@@ -127,6 +129,31 @@ def test_a_brokers_settings_take_effect_without_a_restart_and_hold_after_one() -
     assert replace(made, BROKER, "") == OK
     assert kept_ms() == 7 * 24 * 3_600_000
     assert made.cores.config == made.cores.given
+
+
+def test_what_is_in_effect_after_a_crash_is_what_was_before() -> None:
+    keys = {
+        TOPIC: ("retention.ms", "segment.bytes", "max.message.bytes"),
+        BROKER: ("log.retention.ms", "log.segment.bytes", "message.max.bytes"),
+        GROUP: ("consumer.session.timeout.ms",),
+    }
+    names = {TOPIC: ("t", "__consumer_offsets"), BROKER: ("", "0"), GROUP: ("g", "h")}
+    for seed in range(12):
+        made, rng = cluster(), random.Random(seed)
+        for _ in range(rng.randrange(1, 25)):
+            kind = rng.choice((TOPIC, BROKER, GROUP))
+            key, op = rng.choice(keys[kind]), rng.choice((SET, SET, DELETE))
+            value = str(rng.randrange(1, 4_000_000)) if kind != GROUP else "50000"
+            alter(made, kind, rng.choice(names[kind]), (key, op, value))
+
+        def in_effect(made: Machine = made) -> object:
+            cores = made.cores
+            logs = {name: log.config for name, log in cores.logs.by_name.items()}
+            return cores.image.configs, cores.config, logs
+
+        before = in_effect()
+        made.crash()
+        assert in_effect() == before
 
 
 def test_a_producers_memory_ends_when_the_setting_says_so() -> None:

@@ -253,6 +253,17 @@ def test_a_reader_over_its_quota_is_told_and_muted() -> None:
     assert answer.responses[0].partitions[0].records, "what was read is answered at once"
 
 
+def test_no_answer_is_larger_than_the_windows_of_a_quota_allow() -> None:
+    made = Muting()
+    for _ in range(5):
+        made.produce("t", 0, batch(b"x" * 1000))
+    alter(made, {USER: None}, **{FETCH: 250})
+    answer = made.ask(fetch("t", 0, 0), 11)
+    size = len(answer.responses[0].partitions[0].records)
+    assert 1000 < size <= 2500, "some of the batches, as much as ten seconds may carry"
+    assert answer.throttle_time_ms == 0
+
+
 def test_a_quota_of_somebody_else_costs_nobody() -> None:
     made = Muting()
     alter(made, {CLIENT: "another"}, **{PRODUCE: 1, FETCH: 1})

@@ -9,14 +9,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flowstream.broker.config import BrokerConfig
-from flowstream.broker.metadata import controller, topics
+from flowstream.broker.metadata import alterations, client_quotas, controller, topics
 from flowstream.broker.metadata.image import Image, ResourceType
 from flowstream.broker.metadata.records import (
     AbortTransactionRecord,
     BeginTransactionRecord,
     BrokerRegistrationChangeRecord,
     ClearElrRecord,
-    ClientQuotaRecord,
     ConfigRecord,
     EndTransactionRecord,
     FeatureLevelRecord,
@@ -26,12 +25,12 @@ from flowstream.broker.metadata.records import (
     NoOpRecord,
     PartitionChangeRecord,
     ProducerIdsRecord,
-    QuotaEntity,
     RemoveTopicRecord,
     TopicRecord,
     UnfenceBrokerRecord,
     UnregisterBrokerRecord,
 )
+from flowstream.wire.messages.alter_client_quotas import EntityData, EntryData, OpData
 from flowstream.wire.messages.create_partitions import (
     CreatePartitionsRequest,
     CreatePartitionsTopic,
@@ -109,20 +108,19 @@ class Cluster:
                     (ConfigRecord(resource_type=topic, resource_name=name, name="x", value=None),)
                 )
             case "configure":
-                kind, value = ResourceType(1 << max(1, number + 1)), str(max(number, 0))
-                config_record = ConfigRecord(
-                    resource_type=kind, resource_name=name, name="x", value=value
-                )
-                self.commit((config_record,))
+                kind = (ResourceType.TOPIC, ResourceType.BROKER, ResourceType.GROUP)[number % 3]
+                key = ("retention.ms", "log.retention.ms", "consumer.session.timeout.ms")[
+                    number % 3
+                ]
+                change = alterations.Change(key, number % 2, str(45_000 + number))
+                asked_for = alterations.Wanted(kind, name, (change,))
+                plan = alterations.alter_configs(image, config, [asked_for], validate_only=False)
+                self.commit(plan.records)
             case "limit":
-                entity = (QuotaEntity(entity_type="user", entity_name=name or None),)
-                self.commit(
-                    (
-                        ClientQuotaRecord(
-                            entity=entity, key="k", value=float(number), remove=number < 1
-                        ),
-                    )
-                )
+                part = EntityData(entity_type="user", entity_name=name or None)
+                op = OpData(key="producer_byte_rate", value=float(number), remove=number < 1)
+                entry = EntryData(entity=(part,), ops=(op,))
+                self.commit(client_quotas.alter_quotas(image, [entry], validate_only=False).records)
             case "features":
                 self.commit(controller.bootstrap(image))
 
