@@ -54,6 +54,9 @@ class Outcome(NamedTuple):
     message: str | None
 
 
+MAX_RECORDS = 10_000
+"""Records that one request may cause, as Kafka's controller bounds one batch of them (X3)."""
+
 _OK = Outcome(ErrorCode.NONE, None)
 
 
@@ -68,12 +71,21 @@ def alter_configs(
         try:
             if seen[each.type, each.name] > 1:
                 raise Refusal(ErrorCode.INVALID_REQUEST, "Each resource must appear at most once.")
-            records += _alter(image, config, each)
+            records += _bounded(_alter(image, config, each), len(records))
         except Refusal as refusal:
             outcomes.append(Outcome(refusal.error, refusal.message))
         else:
             outcomes.append(_OK)
     return Plan(() if validate_only else tuple(records), tuple(outcomes))
+
+
+def _bounded(records: list[ConfigRecord], already: int) -> list[ConfigRecord]:
+    if already + len(records) > MAX_RECORDS:
+        raise Refusal(
+            ErrorCode.POLICY_VIOLATION,
+            f"Excessively large number of changes per request: at most {MAX_RECORDS}.",
+        )
+    return records
 
 
 def _alter(image: Image, config: BrokerConfig, wanted: Wanted) -> list[ConfigRecord]:

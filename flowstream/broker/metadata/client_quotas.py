@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from flowstream.broker.metadata.alterations import MAX_RECORDS
 from flowstream.broker.metadata.image import Image, QuotaEntity
 from flowstream.broker.metadata.records import ClientQuotaRecord
 from flowstream.broker.metadata.records import QuotaEntity as EntityPart
@@ -48,7 +49,11 @@ def alter_quotas(
             if seen[entity] > 1:
                 raise _refusal(f"Duplicate entity {_told(entity)}")
             _check_entity(entity)
-            records += _alter(image, entity, entry.ops)
+            made = _alter(image, entity, entry.ops)
+            if len(records) + len(made) > MAX_RECORDS:
+                message = f"Excessively large number of quotas per request: at most {MAX_RECORDS}."
+                raise Refusal(ErrorCode.POLICY_VIOLATION, message)
+            records += made
         except Refusal as refusal:
             error, message = refusal.error, refusal.message
         told = tuple(EntityData(entity_type=type, entity_name=name) for type, name in entity)

@@ -264,5 +264,17 @@ def test_a_topic_that_is_gone_leaves_no_configuration_to_its_successor() -> None
     assert made.cores.image.topic_configs("t") == {}
 
 
+def test_X3_one_request_changes_a_bounded_number_of_things() -> None:
+    made = cluster()
+    many = tuple(
+        resource(GROUP, f"g{n}", ("consumer.session.timeout.ms", SET, "50000"))
+        for n in range(10_003)
+    )
+    answer = made.ask(incremental_alter_configs.IncrementalAlterConfigsRequest(resources=many), 1)
+    errors = [each.error_code for each in answer.responses]
+    assert errors == [0] * 10_000 + [ErrorCode.POLICY_VIOLATION] * 3
+    assert len(made.cores.image.configs) == 10_000
+
+
 def test_every_dynamic_setting_exists() -> None:
     assert set(SETTINGS) >= DYNAMIC
