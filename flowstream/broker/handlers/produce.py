@@ -61,14 +61,17 @@ def handle(request: Request[ProduceRequest], cores: Cores, now: Instant) -> list
                 name=topic.name, topic_id=topic.topic_id, partition_responses=tuple(answers)
             )
         )
-    throttle_ms = produce_throttle_ms(request, cores, now)
-    mute: list[Effect] = [Mute(request.to.connection, throttle_ms)] if throttle_ms else []
+    throttle_ms = produce_throttle_ms(request, cores, now) if cores.quotas.limited else 0
     if body.acks == 0:
         if failed:
             effects.append(Close(request.to.connection, "a produce request with acks=0 failed"))
-        return effects + mute
+        if throttle_ms:
+            effects.append(Mute(request.to.connection, throttle_ms))
+        return effects
     response = ProduceResponse(responses=tuple(responses), throttle_time_ms=throttle_ms)
-    reply: list[Effect] = [Reply(request.to, response), *mute]
+    reply: list[Effect] = [Reply(request.to, response)]
+    if throttle_ms:
+        reply.append(Mute(request.to.connection, throttle_ms))
     effects.append(WhenDurable(lambda now: reply))
     return effects
 
