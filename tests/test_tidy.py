@@ -26,6 +26,7 @@ PURE = (
     "flowstream/broker/completion.py",
     "flowstream/broker/lifecycle.py",
     "flowstream/broker/opening.py",
+    "flowstream/broker/quotas.py",
     "flowstream/broker/waiting.py",
     "flowstream/broker/events.py",
     "flowstream/broker/effects.py",

@@ -14,6 +14,7 @@ from flowstream.broker.doors import Random, Storage
 from flowstream.broker.groups.coordinator import GroupCoordinator
 from flowstream.broker.log.partition import PartitionLog
 from flowstream.broker.metadata.image import Image
+from flowstream.broker.quotas import Quotas
 from flowstream.broker.transactions.coordinator import TransactionCoordinator
 from flowstream.broker.types import Instant, TopicPartition
 from flowstream.broker.waiting import Waiting
@@ -78,6 +79,9 @@ class Cores:
     """All that a handler may decide with. Durable state changes only through `coordination`."""
 
     config: BrokerConfig
+    """As changed while the broker ran; replaced as a whole by every change, so read it here."""
+    given: BrokerConfig
+    """As given at the start."""
     storage: Storage
     rng: Random
     address: Address
@@ -87,6 +91,7 @@ class Cores:
     transactions: TransactionCoordinator
     logs: Logs = field(default_factory=Logs)
     waiting: Waiting = field(default_factory=Waiting)
+    quotas: Quotas = field(default_factory=Quotas)
     fsync: bool = True
     """Durability: below the high watermark all is synced. False: only in the page cache (`os`)."""
     checkpoint_at: Instant | None = None

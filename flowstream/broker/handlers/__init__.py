@@ -56,12 +56,17 @@ ROUTES: Mapping[int, Route] = {
     27: Route("write_txn_markers", 1, 2),
     28: Route("txn_offset_commit", 0, 5),
     32: Route("describe_configs", 1, 4),
+    33: Route("alter_configs", 0, 2),
     37: Route("create_partitions", 0, 3),
     42: Route("delete_groups", 0, 2),
+    44: Route("incremental_alter_configs", 0, 1),
     47: Route("offset_delete", 0, 0),
+    48: Route("describe_client_quotas", 0, 1),
+    49: Route("alter_client_quotas", 0, 1),
     60: Route("describe_cluster", 0, 2),
     65: Route("describe_transactions", 0, 0),
     66: Route("list_transactions", 0, 1),  # 2 has a regular expression: see list_transactions
+    74: Route("list_config_resources", 0, 1),
     75: Route("describe_topic_partitions", 0, 0),
 }
 """Every served API by its key, from Kafka 4.0's floor to 4.3's top."""

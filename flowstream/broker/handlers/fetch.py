@@ -11,6 +11,7 @@ from flowstream.broker.cores import Cores
 from flowstream.broker.effects import Effect, Reply
 from flowstream.broker.events import Request
 from flowstream.broker.handlers.leader_epoch import epoch_error
+from flowstream.broker.handlers.throttling import fetch_max_bytes, fetched
 from flowstream.broker.log.partition import PartitionLog
 from flowstream.broker.types import Instant
 from flowstream.broker.waiting import Parked
@@ -36,11 +37,11 @@ def handle(request: Request[FetchRequest], cores: Cores, now: Instant) -> list[E
         return [Reply(request.to, missing)]
     response = _attempt(request, cores, last=body.max_wait_ms <= 0)
     if response is not None:
-        return [Reply(request.to, response)]
+        return fetched(request, response, cores, now)
 
     def attempt(now: Instant, last: bool) -> list[Effect] | None:
         found = _attempt(request, cores, last=last)
-        return None if found is None else [Reply(request.to, found)]
+        return None if found is None else fetched(request, found, cores, now)
 
     names = tuple(
         log.name
@@ -56,7 +57,7 @@ def handle(request: Request[FetchRequest], cores: Cores, now: Instant) -> list[E
 def _attempt(request: Request[FetchRequest], cores: Cores, *, last: bool) -> FetchResponse | None:
     """The answer as of now; None when it is worth waiting for more."""
     body = request.body
-    left = min(body.max_bytes, cores.config.fetch_max_bytes)
+    left = fetch_max_bytes(request, cores)
     found = 0
     failed = False
     responses = []
@@ -76,7 +77,7 @@ def _attempt(request: Request[FetchRequest], cores: Cores, *, last: bool) -> Fet
                 topic=topic.topic, topic_id=topic.topic_id, partitions=tuple(partitions)
             )
         )
-    if failed or last or found >= body.min_bytes or not responses:
+    if failed or last or found >= min(body.min_bytes, left) or not responses:
         return FetchResponse(responses=tuple(responses))
     return None
 

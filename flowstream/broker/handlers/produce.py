@@ -9,9 +9,10 @@ answer: an error closes the connection, as in Kafka, so that its client looks ag
 from __future__ import annotations
 
 from flowstream.broker.cores import INTERNAL_TOPICS, Cores
-from flowstream.broker.effects import Close, Effect, Reply, WhenDurable
+from flowstream.broker.effects import Close, Effect, Mute, Reply, WhenDurable
 from flowstream.broker.events import Request
 from flowstream.broker.handlers.joining import join
+from flowstream.broker.handlers.throttling import produce_throttle_ms
 from flowstream.broker.log.partition import Accepted, Duplicate, PartitionLog, Refused
 from flowstream.broker.transactions.errors import IMPLICIT_SINCE
 from flowstream.broker.types import Instant
@@ -60,11 +61,17 @@ def handle(request: Request[ProduceRequest], cores: Cores, now: Instant) -> list
                 name=topic.name, topic_id=topic.topic_id, partition_responses=tuple(answers)
             )
         )
+    throttle_ms = produce_throttle_ms(request, cores, now) if cores.quotas.limited else 0
     if body.acks == 0:
         if failed:
             effects.append(Close(request.to.connection, "a produce request with acks=0 failed"))
+        if throttle_ms:
+            effects.append(Mute(request.to.connection, throttle_ms))
         return effects
-    reply: list[Effect] = [Reply(request.to, ProduceResponse(responses=tuple(responses)))]
+    response = ProduceResponse(responses=tuple(responses), throttle_time_ms=throttle_ms)
+    reply: list[Effect] = [Reply(request.to, response)]
+    if throttle_ms:
+        reply.append(Mute(request.to.connection, throttle_ms))
     effects.append(WhenDurable(lambda now: reply))
     return effects
 

@@ -80,7 +80,7 @@ async def start(
         bound_port = opened.cores.address.port = listening.getsockname()[1]
         driver = Driver(Node(opened.cores), storage, now_ms, fsync=fsync)
         driver.start()
-        listener = Listener(listening, driver, config)
+        listener = Listener(listening, driver, opened.cores)
         undo.pop_all()
     return Server(lock, storage, driver, listener, f"{host}:{bound_port}")
 

@@ -87,7 +87,7 @@ class Connection:
     """A connected client. `idle_sweeps` counts the sweeps since it was last heard of."""
 
     __slots__ = (
-        "_announced", "_blocked", "_buffer", "_end", "_is_full", "_loop", "_max_frame",
+        "_announced", "_blocked", "_buffer", "_end", "_is_full", "_loop", "_max_frame", "_muted",
         "_out", "_out_bytes", "_reading", "_resuming", "_slots", "_socket", "_start", "_turn",
         "_turns", "_view", "_writing", "closed", "host", "id", "idle_sweeps",
     )  # fmt: skip
@@ -117,6 +117,7 @@ class Connection:
         self._turn = -1  # the turn in which views of the buffer were handed out
         self._slots: deque[Slot] = deque()
         self._blocked = False  # a request other than Produce waits for its answer
+        self._muted: asyncio.TimerHandle | None = None  # runs until its client may go on
         self._out: list[Buffer] = []
         self._out_bytes = 0
         self._reading = True
@@ -214,14 +215,32 @@ class Connection:
 
     def _must_wait(self) -> bool:
         """Whether the next request has to wait. As in Kafka a request is looked at once the one
-        before it is answered; only Produce is pipelined, because its answers wait for the disk.
+        before it is answered; only Produce is pipelined, because its answers wait for the disk. A
+        client over its quota waits too.
         """
+        if self._muted is not None:
+            return True
         return self._blocked or self._out_bytes > UNSENT_BYTES or len(self._slots) >= PIPELINED
 
     def _pause(self) -> None:
         if self._reading:
             self._reading = False
             self._loop.remove_reader(self._socket.fileno())
+
+    def mute(self, milliseconds: int) -> None:
+        """Look at no further request for so long; what was taken in is answered (KIP-219)."""
+        if self.closed:
+            return
+        until = self._loop.time() + milliseconds / 1000
+        if self._muted is not None:
+            until = max(until, self._muted.when())
+            self._muted.cancel()
+        self._muted = self._loop.call_at(until, self._unmute)
+
+    def _unmute(self) -> None:
+        self._muted = None
+        if not self._resuming:
+            self._resume()
 
     def _resume(self) -> None:
         """Look at what was received meanwhile, then receive again."""
@@ -299,9 +318,10 @@ class Connection:
 
     def sweep(self) -> None:
         """Called at intervals: a connection at rest gives its large buffer back. One that waits
-        for an answer is not idle.
+        for an answer, or is made to wait, is not idle.
         """
-        self.idle_sweeps = 0 if self._slots else self.idle_sweeps + 1
+        waits = self._slots or self._muted is not None
+        self.idle_sweeps = 0 if waits else self.idle_sweeps + 1
         if len(self._buffer) > REST_BYTES and self._start == self._end and self.idle_sweeps > 1:
             self._renew_buffer(REST_BYTES)
             self._start = self._end = 0
@@ -315,6 +335,8 @@ class Connection:
         self._loop.remove_reader(self._socket.fileno())
         self._loop.remove_writer(self._socket.fileno())
         self._socket.close()
+        if self._muted is not None:
+            self._muted.cancel()
         self._out = []
         self._slots.clear()
         self._turns.closed(self, reason)

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable
 
 from flowstream.broker.doors import Operation, Storage
-from flowstream.broker.effects import Close, Effect, Reply, Write
+from flowstream.broker.effects import Close, Effect, Mute, Reply, Write
 from flowstream.broker.events import Disconnected, Durable, Event, Request, Tick
 from flowstream.broker.node import Node
 from flowstream.broker.server.connection import Connection
@@ -108,9 +108,13 @@ class Driver:
             elif isinstance(effect, Write):
                 self._operations += effect.operations
                 self._schedule_end()
-            elif isinstance(effect, Close):
+            elif isinstance(effect, (Close, Mute)):
                 connection = self.connections.get(effect.connection)
-                if connection is not None:
+                if connection is None:
+                    continue
+                if isinstance(effect, Mute):
+                    connection.mute(effect.milliseconds)
+                else:
                     connection.close(effect.reason)
 
     # -- turns ----------------------------------------------------------------------------
