@@ -31,6 +31,7 @@ PURE = (
     "flowstream/broker/effects.py",
     "flowstream/broker/doors.py",
     "flowstream/broker/decision.py",
+    "flowstream/broker/patterns.py",
     "flowstream/broker/types.py",
     "flowstream/broker/config.py",
     "flowstream/broker/handlers/",

@@ -56,12 +56,19 @@ ROUTES: Mapping[int, Route] = {
     27: Route("write_txn_markers", 1, 2),
     28: Route("txn_offset_commit", 0, 5),
     32: Route("describe_configs", 1, 4),
+    35: Route("describe_log_dirs", 1, 5),
     37: Route("create_partitions", 0, 3),
     42: Route("delete_groups", 0, 2),
+    43: Route("elect_leaders", 0, 2),
+    45: Route("alter_partition_reassignments", 0, 1),
+    46: Route("list_partition_reassignments", 0, 0),
     47: Route("offset_delete", 0, 0),
+    55: Route("describe_quorum", 0, 2),
+    57: Route("update_features", 0, 2),
     60: Route("describe_cluster", 0, 2),
+    61: Route("describe_producers", 0, 0),
     65: Route("describe_transactions", 0, 0),
-    66: Route("list_transactions", 0, 1),  # 2 has a regular expression: see list_transactions
+    66: Route("list_transactions", 0, 2),
     75: Route("describe_topic_partitions", 0, 0),
 }
 """Every served API by its key, from Kafka 4.0's floor to 4.3's top."""
