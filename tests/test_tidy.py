@@ -28,6 +28,7 @@ PURE = (
     "flowstream/broker/opening.py",
     "flowstream/broker/waiting.py",
     "flowstream/broker/events.py",
+    "flowstream/broker/fetch_sessions.py",
     "flowstream/broker/effects.py",
     "flowstream/broker/doors.py",
     "flowstream/broker/decision.py",

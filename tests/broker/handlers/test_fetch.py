@@ -94,12 +94,6 @@ def test_one_bad_partition_does_not_hide_the_others(machine: Machine) -> None:
     assert len(good.records) > 0
 
 
-def test_sessions_are_declined(machine: Machine) -> None:
-    assert fetch(machine, wanted(), session_id=0, session_epoch=0).session_id == 0
-    refused = fetch(machine, wanted(), session_id=5, session_epoch=1)
-    assert refused.error_code == ErrorCode.FETCH_SESSION_ID_NOT_FOUND
-
-
 @pytest.mark.parametrize(
     ("timestamp", "version", "offset"),
     [(-1, 3, 10), (-2, 3, 0), (-3, 7, 0), (-4, 8, 0), (-5, 9, -1), (-6, 11, -1)],
