@@ -28,7 +28,7 @@ from flowstream.broker.metadata.records import (
     PartitionRecord,
     RemoveTopicRecord,
 )
-from flowstream.broker.metadata.topic_configs import effective
+from flowstream.broker.metadata.topic_configs import log_settings
 from flowstream.broker.transactions.markers import Marker
 from flowstream.broker.transactions.records import TransactionRecord
 from flowstream.broker.types import Instant, ReplyTo, TopicPartition
@@ -162,7 +162,7 @@ def ensure_internal_topic(cores: Cores, topic: str, now: Instant) -> list[Effect
 
 def log_config(cores: Cores, topic: str) -> LogConfig:
     """The log settings of a topic: the broker's defaults under the topic's own."""
-    return LogConfig.of(effective(cores.config, cores.image.topic_configs(topic)))
+    return LogConfig.of(log_settings(cores.config, cores.image.topic_configs(topic)))
 
 
 def log_starts(cores: Cores) -> dict[TopicPartition, int]:

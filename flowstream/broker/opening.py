@@ -32,7 +32,7 @@ from flowstream.broker.log.partition import PartitionLog
 from flowstream.broker.log.recovery import finish_swaps, open_log
 from flowstream.broker.metadata.controller import new_uuid
 from flowstream.broker.metadata.image import Image
-from flowstream.broker.metadata.topic_configs import effective
+from flowstream.broker.metadata.topic_configs import log_settings
 from flowstream.broker.transactions.coordinator import TransactionCoordinator
 from flowstream.broker.types import Instant, TopicPartition
 from flowstream.broker.waiting import Waiting
@@ -94,7 +94,7 @@ def open_cores(
     image = replay_metadata(metadata_log)
     logs = Logs()
     for topic in image.topics.values():
-        log_config = LogConfig.of(effective(config, image.topic_configs(topic.name)))
+        log_config = LogConfig.of(log_settings(config, image.topic_configs(topic.name)))
         for number in sorted(topic.partitions):
             name = TopicPartition(topic.name, number)
             logs.add(_open(storage, perform, name, topic.topic_id, log_config, points, now, report))

@@ -32,10 +32,31 @@ class LogConfig:
     log_append_time: bool = False
     codec: int | None = None
     """Codec of stored batches; None keeps the producer's."""
+    gzip_level: int = -1
+    lz4_level: int = 9
+    zstd_level: int = 3
+    full_validation: bool = False
+    """Whether the records of every batch are read before it is stored."""
     timestamp_before_max_ms: int = LONG_MAX
     timestamp_after_max_ms: int = 3600 * 1000
     """KIP-937; the default since Kafka 4.0."""
     producer_expiration_ms: int = DAY_MS
+
+    @property
+    def bounds_age(self) -> bool:
+        """Whether a record may be too old."""
+        return self.timestamp_before_max_ms < LONG_MAX
+
+    @property
+    def reads_records(self) -> bool:
+        """Whether a batch's header is not enough to decide about it."""
+        return self.compact or self.codec is not None or self.full_validation or self.bounds_age
+
+    @property
+    def compression_level(self) -> int:
+        """The level of `codec`; what has no levels passes over it."""
+        levels = (0, self.gzip_level, 0, self.lz4_level, self.zstd_level)
+        return levels[self.codec or 0]
 
     @classmethod
     def of(cls, settings: Mapping[str, str]) -> LogConfig:
@@ -54,6 +75,7 @@ class LogConfig:
             compact="compact" in policies,
             delete="delete" in policies,
             log_append_time=settings.get("message.timestamp.type") == "LogAppendTime",
+            full_validation=settings.get("record.validation") == "full",
             codec=None if codec == "producer" else _codec(codec),
             **values,
         )
@@ -70,6 +92,9 @@ _WHOLE = {
     "message.timestamp.before.max.ms": "timestamp_before_max_ms",
     "message.timestamp.after.max.ms": "timestamp_after_max_ms",
     "producer.id.expiration.ms": "producer_expiration_ms",
+    "compression.gzip.level": "gzip_level",
+    "compression.lz4.level": "lz4_level",
+    "compression.zstd.level": "zstd_level",
 }
 
 

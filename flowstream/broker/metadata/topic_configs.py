@@ -112,6 +112,14 @@ def effective(config: BrokerConfig, overrides: Mapping[str, str]) -> dict[str, s
     return {name: overrides.get(name, default_text(config, name)) for name in TOPIC_CONFIGS}
 
 
+def log_settings(config: BrokerConfig, overrides: Mapping[str, str]) -> dict[str, str]:
+    """What the logs of a topic need: its configurations, and what is set for all topics alike."""
+    return effective(config, overrides) | {
+        "producer.id.expiration.ms": str(config.producer_id_expiration_ms),
+        "record.validation": config.record_validation,
+    }
+
+
 class Source(IntEnum):
     """Where a configuration's value comes from; Kafka's numbers (KIP-226)."""
 

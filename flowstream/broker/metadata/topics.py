@@ -221,7 +221,8 @@ def _new_topic(
         count = config.num_partitions if topic.num_partitions == -1 else topic.num_partitions
         if count <= 0:
             raise Refusal(
-                ErrorCode.INVALID_PARTITIONS, "Number of partitions was set to an invalid value."
+                ErrorCode.INVALID_PARTITIONS,
+                "Number of partitions was set to an invalid non-positive value.",
             )
         asked = topic.replication_factor
         _check_replication(config.default_replication_factor if asked == -1 else asked)

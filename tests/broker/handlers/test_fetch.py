@@ -108,6 +108,16 @@ def test_ListOffsets_special_timestamps(
     assert (found.error_code, found.offset) == (0, offset)
 
 
+@pytest.mark.parametrize(("timestamp", "version"), [(-7, 11), (-3, 6), (-6, 10), (-99, 1)])
+def test_ListOffsets_refuses_special_timestamps_it_does_not_know(
+    machine: Machine, timestamp: int, version: int
+) -> None:
+    asked = ListOffsetsPartition(partition_index=0, timestamp=timestamp)
+    topic = ListOffsetsTopic(name="t", partitions=(asked,))
+    answer = machine.ask(ListOffsetsRequest(replica_id=-1, topics=(topic,)), version)
+    assert answer.topics[0].partitions[0].error_code == ErrorCode.UNSUPPORTED_VERSION
+
+
 def test_ListOffsets_names_a_partition_once(machine: Machine) -> None:
     asked = ListOffsetsPartition(partition_index=0, timestamp=-1)
     topic = ListOffsetsTopic(name="t", partitions=(asked, asked))
