@@ -79,6 +79,8 @@ def _attempt(
     failed = False
     news: Told = []
     for key in list(session.ready):
+        if found >= left and found > 0:
+            break  # the answer is full: the others stay ready
         partition = session.partitions[key]
         topic, topic_id, number = key
         log = cores.logs.find(topic, topic_id, number)
@@ -105,7 +107,7 @@ def _answer(session: FetchSession, news: Told) -> FetchResponse:
     topics: dict[tuple[str, bytes], list[PartitionData]] = {}
     for partition, data in news:
         if not partition.is_news(data):
-            continue  # the answer was full before it
+            continue  # its next batch did not fit
         partition.told(data)
         if data.records:
             session.served(partition.key)
