@@ -55,6 +55,7 @@ class SessionPartition:
         return bool(
             data.records
             or data.error_code
+            or data.diverging_epoch.epoch >= 0
             or data.high_watermark != self.high_watermark
             or data.log_start_offset != self.log_start
         )

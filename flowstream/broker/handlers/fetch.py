@@ -1,8 +1,9 @@
 """Fetch (1): read record batches, waiting for a minimum of bytes or a maximum of time.
 
 4 adds isolation levels with the aborted transactions; 7 fetch sessions (KIP-227), whose incremental
-requests `incremental_fetch` serves; 9 the reader's leader epoch (KIP-320); 10 allows zstd; 13 names
-topics by id; 15 moves the replica id into a tag.
+requests `incremental_fetch` serves; 9 the reader's leader epoch (KIP-320); 10 allows zstd; 12 tells
+a reader where its last epoch ended (KIP-595); 13 names topics by id; 15 moves the replica id into a
+tag.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from flowstream.broker.effects import Effect, Reply
 from flowstream.broker.events import Request
 from flowstream.broker.fetch_sessions import FINAL_EPOCH, INITIAL_EPOCH, NO_SESSION
 from flowstream.broker.handlers import incremental_fetch
-from flowstream.broker.handlers.partition_data import failure, read, unknown
+from flowstream.broker.handlers.partition_data import failure, is_urgent, read, unknown
 from flowstream.broker.types import Instant
 from flowstream.broker.waiting import Parked
 from flowstream.wire.messages.fetch import FetchableTopicResponse, FetchRequest, FetchResponse
@@ -61,7 +62,7 @@ def _attempt(request: Request[FetchRequest], cores: Cores, *, last: bool) -> Fet
     body = request.body
     left = min(body.max_bytes, cores.config.fetch_max_bytes)
     found = 0
-    failed = False
+    urgent = False
     responses = []
     for topic in body.topics:
         partitions = []
@@ -71,7 +72,7 @@ def _attempt(request: Request[FetchRequest], cores: Cores, *, last: bool) -> Fet
                 data = failure(asked, unknown(cores, topic.topic_id))
             else:
                 data = read(log, asked, left - found, body.isolation_level, first=found == 0)
-            failed = failed or data.error_code != 0
+            urgent = urgent or is_urgent(data)
             found += len(data.records or b"")
             partitions.append(data)
         responses.append(
@@ -79,7 +80,7 @@ def _attempt(request: Request[FetchRequest], cores: Cores, *, last: bool) -> Fet
                 topic=topic.topic, topic_id=topic.topic_id, partitions=tuple(partitions)
             )
         )
-    if failed or last or found >= body.min_bytes or not responses:
+    if urgent or last or found >= body.min_bytes or not responses:
         return FetchResponse(responses=tuple(responses))
     return None
 

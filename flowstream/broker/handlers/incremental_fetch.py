@@ -13,7 +13,7 @@ from flowstream.broker.cores import Cores
 from flowstream.broker.effects import Effect, Reply
 from flowstream.broker.events import Request
 from flowstream.broker.fetch_sessions import FetchSession, Key, SessionPartition
-from flowstream.broker.handlers.partition_data import failure, is_at_end, read, unknown
+from flowstream.broker.handlers.partition_data import failure, is_at_end, is_urgent, read, unknown
 from flowstream.broker.types import Instant
 from flowstream.broker.waiting import Parked
 from flowstream.wire.error_codes import ErrorCode
@@ -76,7 +76,7 @@ def _attempt(
         return FetchResponse(error_code=ErrorCode.INVALID_FETCH_SESSION_EPOCH)
     left = min(body.max_bytes, cores.config.fetch_max_bytes)
     found = 0
-    failed = False
+    urgent = False
     news: Told = []
     for key in list(session.ready):
         if found >= left and found > 0:
@@ -94,10 +94,10 @@ def _attempt(
             if at_end and not partition.is_news(data):
                 cores.fetch_sessions.quiet(session, partition, log.name)
                 continue
-        failed = failed or data.error_code != 0
+        urgent = urgent or is_urgent(data)
         found += len(data.records or b"")
         news.append((partition, data))
-    if failed or last or found >= body.min_bytes:
+    if urgent or last or found >= body.min_bytes:
         session.parked = None
         return _answer(session, news)
     return None

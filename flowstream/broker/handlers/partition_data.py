@@ -7,7 +7,12 @@ from flowstream.broker.handlers.leader_epoch import epoch_error
 from flowstream.broker.log.partition import PartitionLog
 from flowstream.wire.error_codes import ErrorCode
 from flowstream.wire.fields import ZERO_UUID
-from flowstream.wire.messages.fetch import AbortedTransaction, FetchPartition, PartitionData
+from flowstream.wire.messages.fetch import (
+    AbortedTransaction,
+    EpochEndOffset,
+    FetchPartition,
+    PartitionData,
+)
 
 READ_COMMITTED = 1
 
@@ -26,6 +31,10 @@ def read(
     error = epoch_error(log, asked.current_leader_epoch)
     if error:
         return failure(asked, error)
+    if asked.last_fetched_epoch >= 0:
+        diverging = _diverging(log, asked)
+        if diverging is not None:
+            return diverging
     if not log.log_start <= asked.fetch_offset <= log.log_end:
         return failure(asked, ErrorCode.OFFSET_OUT_OF_RANGE, log)
     committed = isolation == READ_COMMITTED
@@ -55,6 +64,31 @@ def read(
         aborted_transactions=aborted if committed else None,
         records=records,
     )
+
+
+def _diverging(log: PartitionLog, asked: FetchPartition) -> PartitionData | None:
+    """What a reader is told whose log went another way than this one (KIP-595): where its last
+    epoch ends here.
+    """
+    epoch, end = log.leader_epoch_end(asked.last_fetched_epoch)
+    if epoch < 0:
+        return failure(asked, ErrorCode.OFFSET_OUT_OF_RANGE, log)
+    if epoch == asked.last_fetched_epoch and end >= asked.fetch_offset:
+        return None
+    return PartitionData(
+        partition_index=asked.partition,
+        high_watermark=log.high_watermark,
+        last_stable_offset=log.last_stable,
+        log_start_offset=log.log_start,
+        diverging_epoch=EpochEndOffset(epoch=epoch, end_offset=end),
+        aborted_transactions=None,
+        records=b"",
+    )
+
+
+def is_urgent(data: PartitionData) -> bool:
+    """Whether an answer with `data` does not wait for more."""
+    return data.error_code != 0 or data.diverging_epoch.epoch >= 0
 
 
 def is_at_end(log: PartitionLog, asked: FetchPartition, isolation: int) -> bool:

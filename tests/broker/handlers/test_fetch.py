@@ -87,6 +87,27 @@ def test_the_leader_epoch_of_the_reader_is_checked(
     assert found.error_code == error
 
 
+@pytest.mark.parametrize(
+    ("epoch", "offset", "error", "diverging"),
+    [
+        (-1, 10, 0, (-1, -1)),
+        (0, 10, 0, (-1, -1)),
+        (0, 11, 0, (0, 10)),
+        (0, 999, 0, (0, 10)),
+        (5, 3, ErrorCode.OFFSET_OUT_OF_RANGE, (-1, -1)),
+    ],
+)
+def test_a_reader_learns_where_its_last_epoch_ended(
+    machine: Machine, epoch: int, offset: int, error: int, diverging: tuple[int, int]
+) -> None:
+    place = wanted(offset=offset, last_fetched_epoch=epoch)
+    topic = FetchTopic(topic="t", partitions=(place,))
+    request = FetchRequest(max_bytes=1 << 24, max_wait_ms=0, min_bytes=0, topics=(topic,))
+    (found,) = machine.ask(request, 12).responses[0].partitions
+    told = (found.diverging_epoch.epoch, found.diverging_epoch.end_offset)
+    assert (found.error_code, told) == (error, diverging)
+
+
 def test_one_bad_partition_does_not_hide_the_others(machine: Machine) -> None:
     answer = fetch(machine, wanted(7), wanted(0), max_wait_ms=1000, min_bytes=1 << 30)
     bad, good = answer.responses[0].partitions
