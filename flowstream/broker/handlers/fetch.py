@@ -72,7 +72,7 @@ def _attempt(request: Request[FetchRequest], cores: Cores, *, last: bool) -> Fet
                 data = failure(asked, unknown(cores, topic.topic_id))
             else:
                 data = read(log, asked, left - found, body.isolation_level, first=found == 0)
-            urgent = urgent or is_urgent(data)
+            urgent = urgent or (not data.records and is_urgent(data))
             found += len(data.records or b"")
             partitions.append(data)
         responses.append(

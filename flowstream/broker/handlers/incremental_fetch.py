@@ -94,7 +94,7 @@ def _attempt(
             if at_end and not partition.is_news(data):
                 cores.fetch_sessions.quiet(session, partition, log.name)
                 continue
-        urgent = urgent or is_urgent(data)
+        urgent = urgent or (not data.records and is_urgent(data))
         found += len(data.records or b"")
         news.append((partition, data))
     if urgent or last or found >= body.min_bytes:

@@ -5,7 +5,7 @@ defaults are the metadata's affair.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 """Kafka's names of the compression codecs; the position is the number in the batch attributes."""
@@ -37,20 +37,22 @@ class LogConfig:
     zstd_level: int = 3
     full_validation: bool = False
     """Whether the records of every batch are read before it is stored."""
+    reads_records: bool = field(init=False, default=False)
+    """Whether a batch's header is not enough to decide about it."""
     timestamp_before_max_ms: int = LONG_MAX
     timestamp_after_max_ms: int = 3600 * 1000
     """KIP-937; the default since Kafka 4.0."""
     producer_expiration_ms: int = DAY_MS
 
+    def __post_init__(self) -> None:
+        """Work out what every batch asks."""
+        reads = self.compact or self.codec is not None or self.full_validation or self.bounds_age
+        object.__setattr__(self, "reads_records", reads)
+
     @property
     def bounds_age(self) -> bool:
         """Whether a record may be too old."""
         return self.timestamp_before_max_ms < LONG_MAX
-
-    @property
-    def reads_records(self) -> bool:
-        """Whether a batch's header is not enough to decide about it."""
-        return self.compact or self.codec is not None or self.full_validation or self.bounds_age
 
     @property
     def compression_level(self) -> int:
