@@ -56,6 +56,7 @@ ROUTES: Mapping[int, Route] = {
     27: Route("write_txn_markers", 1, 2),
     28: Route("txn_offset_commit", 0, 5),
     32: Route("describe_configs", 1, 4),
+    34: Route("alter_replica_log_dirs", 1, 2),
     35: Route("describe_log_dirs", 1, 5),
     37: Route("create_partitions", 0, 3),
     42: Route("delete_groups", 0, 2),

@@ -12,6 +12,11 @@ from flowstream.wire.messages.alter_partition_reassignments import (
     ReassignablePartition,
     ReassignableTopic,
 )
+from flowstream.wire.messages.alter_replica_log_dirs import (
+    AlterReplicaLogDir,
+    AlterReplicaLogDirsRequest,
+    AlterReplicaLogDirTopic,
+)
 from flowstream.wire.messages.create_topics import CreatableTopic, CreateTopicsRequest
 from flowstream.wire.messages.describe_log_dirs import (
     DescribableLogDirTopic,
@@ -61,6 +66,33 @@ def test_X3_log_directories_of_some_partitions_are_told_once(machine: Machine) -
     ]
     (nothing,) = machine.ask(DescribeLogDirsRequest(topics=()), 1).results
     assert nothing.topics == ()
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_there_is_one_directory_to_move_to(machine: Machine, version: int) -> None:
+    here = machine.storage.space().directory
+    dirs = tuple(
+        AlterReplicaLogDir(
+            path=path, topics=(AlterReplicaLogDirTopic(name=name, partitions=parts),)
+        )
+        for path, name, parts in (
+            ("elsewhere", "t", (0, 1)),
+            (here, "t", (0, 9)),
+            (here, "unknown", (0,)),
+        )
+    )
+    answer = machine.ask(AlterReplicaLogDirsRequest(dirs=dirs), version)
+    errors = {
+        (topic.topic_name, each.partition_index): each.error_code
+        for topic in answer.results
+        for each in topic.partitions
+    }
+    assert errors == {
+        ("t", 0): 0,
+        ("t", 1): ErrorCode.LOG_DIR_NOT_FOUND,
+        ("t", 9): UNKNOWN,
+        ("unknown", 0): UNKNOWN,
+    }
 
 
 @pytest.mark.parametrize("version", [0, 1, 2])
