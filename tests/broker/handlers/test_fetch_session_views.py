@@ -167,6 +167,30 @@ class Twins:
         self.seen = {place: seen for place, seen in (silent | told).items() if place in self.places}
         assert self.seen == self.ask(topics=self.topics(set(self.places)))
 
+    def check_watches(self) -> None:
+        """What is not looked at is watched, nothing else is, and the partitions are counted."""
+        cores = self.made.cores
+        sessions = cores.fetch_sessions._by_id.values()
+        watches = {
+            (partition.watched, session.id, key)
+            for session in sessions
+            for key, partition in session.partitions.items()
+            if partition.watched is not None
+        }
+        assert watches == {
+            (name, watcher.id, key)  # type: ignore[attr-defined]
+            for name, watchers in cores.waiting._watchers.items()
+            for watcher, key in watchers
+        }
+        quiet = {
+            (session.id, key)
+            for session in sessions
+            for key in session.partitions
+            if key not in session.ready
+        }
+        assert quiet <= {watch[1:] for watch in watches}
+        assert cores.fetch_sessions.partitions == sum(len(each.partitions) for each in sessions)
+
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(steps=STEPS)
@@ -175,6 +199,7 @@ def test_L1_a_session_shows_what_a_reader_without_one_sees(steps: list[tuple[str
     for name, argument in steps:
         getattr(twins, name)(argument)
         twins.compare()
+        twins.check_watches()
 
 
 @pytest.mark.slow
@@ -185,3 +210,4 @@ def test_L1_a_session_shows_it_in_many_stories(steps: list[tuple[str, Any]]) -> 
     for name, argument in steps:
         getattr(twins, name)(argument)
         twins.compare()
+        twins.check_watches()
