@@ -60,6 +60,7 @@ def full(
 def _attempt(request: Request[FetchRequest], cores: Cores, *, last: bool) -> FetchResponse | None:
     """The answer as of now; None when it is worth waiting for more."""
     body = request.body
+    by_id = request.to.version >= TOPIC_ID_VERSION
     left = min(body.max_bytes, cores.config.fetch_max_bytes)
     found = 0
     urgent = False
@@ -69,7 +70,7 @@ def _attempt(request: Request[FetchRequest], cores: Cores, *, last: bool) -> Fet
         for asked in topic.partitions:
             log = cores.logs.find(topic.topic, topic.topic_id, asked.partition)
             if log is None:
-                data = failure(asked, unknown(cores, topic.topic_id))
+                data = failure(asked, unknown(cores, topic.topic_id, by_id=by_id))
             else:
                 data = read(log, asked, left - found, body.isolation_level, first=found == 0)
             urgent = urgent or (not data.records and is_urgent(data))

@@ -85,7 +85,7 @@ def _attempt(
         topic, topic_id, number = key
         log = cores.logs.find(topic, topic_id, number)
         if log is None:
-            data = failure(partition.asked, unknown(cores, topic_id))
+            data = failure(partition.asked, unknown(cores, topic_id, by_id=session.by_id))
         else:
             data = read(
                 log, partition.asked, left - found, session.isolation_level, first=found == 0

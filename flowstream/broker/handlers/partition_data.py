@@ -6,7 +6,6 @@ from flowstream.broker.cores import Cores
 from flowstream.broker.handlers.leader_epoch import epoch_error
 from flowstream.broker.log.partition import PartitionLog
 from flowstream.wire.error_codes import ErrorCode
-from flowstream.wire.fields import ZERO_UUID
 from flowstream.wire.messages.fetch import (
     AbortedTransaction,
     EpochEndOffset,
@@ -17,11 +16,11 @@ from flowstream.wire.messages.fetch import (
 READ_COMMITTED = 1
 
 
-def unknown(cores: Cores, topic_id: bytes) -> ErrorCode:
+def unknown(cores: Cores, topic_id: bytes, *, by_id: bool) -> ErrorCode:
     """Why there is no log: a topic named by an id that is not known has an error of its own."""
-    if topic_id == ZERO_UUID or topic_id in cores.image.topics_by_id:
-        return ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
-    return ErrorCode.UNKNOWN_TOPIC_ID
+    if by_id and topic_id not in cores.image.topics_by_id:
+        return ErrorCode.UNKNOWN_TOPIC_ID
+    return ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
 
 
 def read(

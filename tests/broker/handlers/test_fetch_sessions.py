@@ -187,6 +187,20 @@ def test_an_unknown_partition_of_a_known_id() -> None:
     assert reader.fetch({9: 0}) == {9: (ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, -1, 0)}
 
 
+@pytest.mark.parametrize(
+    ("version", "error"),
+    [(12, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION), (13, ErrorCode.UNKNOWN_TOPIC_ID)],
+)
+@pytest.mark.parametrize("epoch", [0, -1])
+def test_a_topic_without_name_and_id(version: int, error: int, epoch: int) -> None:
+    made = machine()
+    reader = Reader(made, version)
+    place = FetchPartition(partition=0, fetch_offset=0, partition_max_bytes=100)
+    topic = FetchTopic(topic="", topic_id=bytes(16), partitions=(place,))
+    request = FetchRequest(session_epoch=epoch, max_wait_ms=0, topics=(topic,))
+    assert reader.told(made.ask(request, version)) == {0: (error, -1, 0)}
+
+
 def test_whoever_gave_records_is_read_last_next_time() -> None:
     made = machine()
     for number in range(PARTITIONS):
