@@ -156,6 +156,7 @@ class BrokerConfig:
     compression_gzip_level: int = setting(-1, whole("int", -1, 9), "level of gzip")
     compression_lz4_level: int = setting(9, whole("int", 1, 17), "level of lz4")
     compression_zstd_level: int = setting(3, whole("int", -131072, 22), "level of zstd")
+    record_validation: str = setting("header", choice("header", "full"), "what is checked of a batch before it is stored: its header and CRC, or every record too")
     message_max_bytes: int = setting(1048588, whole("int", 0), "largest record batch")
 
     log_cleanup_policy: tuple[str, ...] = setting(("delete",), several(*CLEANUP_POLICIES), "what happens to old segments")

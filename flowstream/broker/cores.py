@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from flowstream.broker.config import BrokerConfig
 from flowstream.broker.doors import Random, Storage
+from flowstream.broker.fetch_sessions import FetchSessions
 from flowstream.broker.groups.coordinator import GroupCoordinator
 from flowstream.broker.log.partition import PartitionLog
 from flowstream.broker.metadata.image import Image
@@ -89,8 +90,9 @@ class Cores:
     metadata_log: PartitionLog
     groups: GroupCoordinator
     transactions: TransactionCoordinator
+    waiting: Waiting
+    fetch_sessions: FetchSessions
     logs: Logs = field(default_factory=Logs)
-    waiting: Waiting = field(default_factory=Waiting)
     quotas: Quotas = field(default_factory=Quotas)
     fsync: bool = True
     """Durability: below the high watermark all is synced. False: only in the page cache (`os`)."""

@@ -23,6 +23,7 @@ from flowstream.broker.doors import (
     Replace,
     Storage,
 )
+from flowstream.broker.fetch_sessions import FetchSessions
 from flowstream.broker.groups.coordinator import GroupCoordinator
 from flowstream.broker.log import checkpoints
 from flowstream.broker.log.checkpoints import MetaProperties
@@ -35,6 +36,7 @@ from flowstream.broker.metadata.image import Image
 from flowstream.broker.metadata.topic_configs import log_settings
 from flowstream.broker.transactions.coordinator import TransactionCoordinator
 from flowstream.broker.types import Instant, TopicPartition
+from flowstream.broker.waiting import Waiting
 from flowstream.errors import FlowstreamError
 from flowstream.wire.batch import decode_records, read_header
 
@@ -99,6 +101,7 @@ def open_cores(
             name = TopicPartition(topic.name, number)
             logs.add(_open(storage, perform, name, topic.topic_id, log_config, points, now, report))
     perform(_put_away(storage, image, report))
+    waiting = Waiting()
     cores = Cores(
         config=config,
         given=given,
@@ -115,6 +118,8 @@ def open_cores(
         metadata_log=metadata_log,
         groups=GroupCoordinator(config, rng),
         transactions=TransactionCoordinator(config),
+        waiting=waiting,
+        fetch_sessions=FetchSessions(config.max_incremental_fetch_session_cache_slots, waiting),
         logs=logs,
         fsync=fsync,
     )

@@ -4,6 +4,9 @@
 allows zstd; 8 reports errors per record; 10 can name another leader (one node: never needed); 12
 joins partitions to the transaction implicitly (KIP-890); 13 names topics by id. acks=0 gets no
 answer: an error closes the connection, as in Kafka, so that its client looks again.
+
+`min.insync.replicas` above the number of replicas is satisfied by all of them, as since Kafka 4.0:
+with one node acks=all never lacks a replica.
 """
 
 from __future__ import annotations
@@ -29,6 +32,9 @@ from flowstream.wire.messages.produce import (
 
 ATTRIBUTES_AT = 22
 """Where the low byte of a batch's attributes stands."""
+
+OF_RECORDS = (ErrorCode.INVALID_RECORD, ErrorCode.INVALID_TIMESTAMP)
+"""Errors whose answer tells the log start, in Kafka too."""
 
 ZSTD = 4
 ZSTD_VERSION = 7
@@ -108,7 +114,7 @@ def _append(
     elif isinstance(admitted, Duplicate):
         base, timestamp = admitted.base_offset, admitted.timestamp
     else:
-        return _refused_by_log(data.index, admitted, request.to.version)
+        return _refused_by_log(data.index, admitted, log)
     return PartitionProduceResponse(
         index=data.index,
         base_offset=base,
@@ -134,7 +140,7 @@ def _refused(
     return None
 
 
-def _refused_by_log(index: int, refused: Refused, version: int) -> PartitionProduceResponse:
+def _refused_by_log(index: int, refused: Refused, log: PartitionLog) -> PartitionProduceResponse:
     error = refused.error
     if error is ErrorCode.PRODUCER_FENCED:
         # What fences a producer in Produce has always been told as INVALID_PRODUCER_EPOCH
@@ -148,6 +154,7 @@ def _refused_by_log(index: int, refused: Refused, version: int) -> PartitionProd
         index=index,
         error_code=error,
         base_offset=-1,
+        log_start_offset=log.log_start if error in OF_RECORDS else -1,
         record_errors=errors,
         error_message=refused.message or None,
     )

@@ -116,6 +116,7 @@ def log_settings(config: BrokerConfig, overrides: Mapping[str, str]) -> dict[str
     """What the logs of a topic need: its configurations, and what is set for all topics alike."""
     return effective(config, overrides) | {
         "producer.id.expiration.ms": str(config.producer_id_expiration_ms),
+        "record.validation": config.record_validation,
     }
 
 

@@ -226,6 +226,21 @@ def test_partitions_are_described_in_pages() -> None:
     assert seen == [(name, number) for name in "abc" for number in range(3)]
 
 
+@pytest.mark.parametrize("cursor", [("b", 0), ("zz", 0), ("a", -1)])
+def test_a_cursor_that_leads_nowhere_is_refused(cursor: tuple[str, int]) -> None:
+    made = Machine()
+    create(made, "a")
+    request = DescribeTopicPartitionsRequest(
+        topics=(TopicRequest(name="a"), TopicRequest(name="c")),
+        cursor=Cursor(topic_name=cursor[0], partition_index=cursor[1]),
+    )
+    answer = made.ask(request, 0)
+    assert [(each.name, each.error_code) for each in answer.topics] == [
+        ("a", ErrorCode.INVALID_REQUEST),
+        ("c", ErrorCode.INVALID_REQUEST),
+    ]
+
+
 def test_described_partitions_look_like_kafkas() -> None:
     made = Machine()
     create(made, "t")
