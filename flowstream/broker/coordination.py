@@ -201,7 +201,7 @@ def _follow(cores: Cores, record: MetadataRecord, now: Instant) -> list[Effect]:
     if isinstance(record, PartitionRecord):
         return _create_log(cores, record, now)
     if isinstance(record, ConfigRecord):
-        _reconfigure(cores, record.resource_name)
+        return _reconfigure(cores, record.resource_name)
     return []
 
 
@@ -216,10 +216,18 @@ def _create_log(cores: Cores, record: PartitionRecord, now: Instant) -> list[Eff
     return [Write(operations)]
 
 
-def _reconfigure(cores: Cores, topic: str) -> None:
+def _reconfigure(cores: Cores, topic: str) -> list[Effect]:
+    """Give the logs their new settings. What becomes compacted is flushed: from here on recovery
+    takes what is missing in a closed segment for compacted away.
+    """
     config = log_config(cores, topic)
+    operations: list[Operation] = []
     for partition in range(cores.logs.partitions.get(topic, 0)):
-        cores.logs.by_name[TopicPartition(topic, partition)].config = config
+        log = cores.logs.by_name[TopicPartition(topic, partition)]
+        if config.compact and not log.gaps:
+            operations += [Flush(path) for path in log.unsynced_paths()]
+        log.config = config
+    return [Write(operations)] if operations else []
 
 
 def _delete_logs(cores: Cores, topic_id: bytes, now: Instant) -> list[Effect]:

@@ -71,4 +71,11 @@ class Close:
     reason: str
 
 
-Effect = Write | Advance | WhenDurable | Reply | Close
+@dataclass(slots=True)
+class Notice:
+    """Something that whoever runs the broker should read in its log."""
+
+    text: str
+
+
+Effect = Write | Advance | WhenDurable | Reply | Close | Notice

@@ -28,7 +28,9 @@ from flowstream.broker.log import checkpoints
 from flowstream.broker.log.checkpoints import MetaProperties
 from flowstream.broker.log.config import LogConfig
 from flowstream.broker.log.partition import PartitionLog
-from flowstream.broker.log.recovery import finish_swaps, open_log
+from flowstream.broker.log.recovery import open_log
+from flowstream.broker.log.state import NEVER_CLEANED
+from flowstream.broker.log.swapping import finish_swaps
 from flowstream.broker.metadata.controller import new_uuid
 from flowstream.broker.metadata.image import Image
 from flowstream.broker.metadata.topic_configs import effective
@@ -65,6 +67,7 @@ class _Points(NamedTuple):
     clean: bool
     recovery: dict[TopicPartition, int]
     log_start: dict[TopicPartition, int]
+    clean_end: dict[TopicPartition, int]
 
 
 def open_cores(
@@ -181,6 +184,7 @@ def _points(storage: Storage) -> _Points:
         clean=storage.size(checkpoints.CLEAN_SHUTDOWN) is not None,
         recovery=offsets(checkpoints.RECOVERY_POINT),
         log_start=offsets(checkpoints.LOG_START),
+        clean_end=offsets(checkpoints.CLEANER),
     )
 
 
@@ -207,6 +211,7 @@ def _open(
         clean=points.clean,
         recovery_point=points.recovery.get(name, 0),
         log_start=points.log_start.get(name, 0),
+        clean_end=points.clean_end.get(name, NEVER_CLEANED),
     )
     perform(opened.operations)
     report += opened.report

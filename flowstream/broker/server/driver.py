@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable
 
 from flowstream.broker.doors import Operation, Storage
-from flowstream.broker.effects import Close, Effect, Reply, Write
+from flowstream.broker.effects import Close, Effect, Notice, Reply, Write
 from flowstream.broker.events import Disconnected, Durable, Event, Request, Tick
 from flowstream.broker.node import Node
 from flowstream.broker.server.connection import Connection
@@ -112,6 +112,8 @@ class Driver:
                 connection = self.connections.get(effect.connection)
                 if connection is not None:
                     connection.close(effect.reason)
+            elif isinstance(effect, Notice):
+                log.warning("%s", effect.text)
 
     # -- turns ----------------------------------------------------------------------------
 
