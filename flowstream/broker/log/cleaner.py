@@ -125,7 +125,16 @@ class Cleaning:
     its end.
     """
 
-    def __init__(self, log: LogState, found: Plan, now: Instant, *, keys: int, flush: bool) -> None:
+    def __init__(
+        self,
+        log: LogState,
+        found: Plan,
+        now: Instant,
+        *,
+        keys: int,
+        flush: bool,
+        slice_bytes: int = SLICE,
+    ) -> None:
         """Clean `log` as planned, with `keys` keys at most. `flush`: nobody else syncs."""
         self.log = log
         self.end: int | None = None
@@ -135,6 +144,7 @@ class Cleaning:
         self._plan = found
         self._now = now
         self._keys = keys
+        self._slice = slice_bytes
         self._flush = flush
         self._operations: list[Operation] = []
         self._cleaned: CleanedSegment | None = None
@@ -179,7 +189,7 @@ class Cleaning:
         """Let the others have their turn after enough work; then look whether all is as before."""
         self._work += work
         self.bytes += work
-        if self._work >= SLICE:
+        if self._work >= self._slice:
             yield from self._stop()
 
     def _stop(self) -> Steps[None]:
