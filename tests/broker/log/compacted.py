@@ -102,6 +102,7 @@ class Compacted:
         self.sequences: dict[int, tuple[int, int]] = {}
         self.acknowledged = 0
         self.cleanings = 0
+        self.slices = [1, 300, 1 << 17]
         self.tried = 0
         """The farthest end of a cleaning, also of one that was cut short."""
         self.log, operations = create_log(self.storage, NAME, TOPIC_ID, self.config, self.now)
@@ -194,7 +195,7 @@ class Compacted:
         if self.log.clean_end == NEVER_CLEANED:
             self.log.clean_end = found.first_dirty
             self.checkpoint()
-        flush, slice_bytes = self.rng.random() < 0.5, self.rng.choice([1, 300, 1 << 17])
+        flush, slice_bytes = self.rng.random() < 0.5, self.rng.choice(self.slices)
         cleaning = Cleaning(
             self.log, found, self.now, keys=keys, flush=flush, slice_bytes=slice_bytes
         )
