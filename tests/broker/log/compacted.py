@@ -89,7 +89,7 @@ def read_all(log: PartitionLog, limit: int, *, upto: str = "last_stable") -> lis
 
 
 class Compacted:
-    """A log with producers, transactions and tombstones in it; the list of its batches beside it."""
+    """A log with producers, transactions and tombstones; the list of its batches beside it."""
 
     def __init__(self, seed: int, config: LogConfig = CONFIG) -> None:
         self.rng = random.Random(seed)
