@@ -202,9 +202,9 @@ class Compacted:
         while (operations := cleaning.step()) is not None:
             if self.rng.random() < 0.05:
                 self.produce()
+            self.look()  # in the turn of the exchange, before the disk has it
             self.perform(operations)
-            if self.rng.random() < 0.02:
-                read_all(self.log, 400)
+            self.look()  # and after, before it is durable
             self.sync()
         assert cleaning.end is not None
         assert found.first_dirty < cleaning.end <= found.end
@@ -212,6 +212,11 @@ class Compacted:
         self.checkpoint()
         self.cleanings += 1
         return True
+
+    def look(self) -> None:
+        """Read now and then, whatever stage an exchange of segments is at."""
+        if self.rng.random() < 0.03:
+            read_all(self.log, 400)
 
     def clean_all(self, keys: int = 1000) -> None:
         """Cleanings until nothing is left to do; what is appended meanwhile may wait."""
