@@ -125,6 +125,7 @@ def setting(default: T, kind: Kind, doc: str) -> T:
 
 _COUNT = whole("int", 1)
 _INTERVAL = whole("int", 1)
+_DOUBLE_MAX = 1.7976931348623157e308
 
 
 class Dynamic(NamedTuple):
@@ -160,7 +161,12 @@ class BrokerConfig:
     message_max_bytes: int = setting(1048588, whole("int", 0), "largest record batch")
 
     log_cleanup_policy: tuple[str, ...] = setting(("delete",), several(*CLEANUP_POLICIES), "what happens to old segments")
+    log_cleaner_backoff_ms: int = setting(15_000, whole("long", 0), "time between two looks for logs to compact")
+    log_cleaner_dedupe_buffer_size: int = setting(134_217_728, whole("long", 1 << 20), "memory for the keys of one cleaning; a log with more is cleaned in parts")
     log_cleaner_delete_retention_ms: int = setting(86_400_000, whole("long", 0), "how long tombstones stay in compacted topics")
+    log_cleaner_enable: bool = setting(True, FLAG, "compact the topics whose policy says so")
+    log_cleaner_io_buffer_load_factor: float = setting(0.9, fraction(0, 1), "part of the memory for keys that is used")
+    log_cleaner_io_max_bytes_per_second: float = setting(_DOUBLE_MAX, fraction(1, _DOUBLE_MAX), "bytes that compaction reads and writes in a second at most")
     log_cleaner_max_compaction_lag_ms: int = setting(LONG_MAX, whole("long", 1), "longest time a record stays uncompacted")
     log_cleaner_min_cleanable_ratio: float = setting(0.5, fraction(0, 1), "dirty part of a log at which it is compacted")
     log_cleaner_min_compaction_lag_ms: int = setting(0, whole("long", 0), "shortest time a record stays uncompacted")

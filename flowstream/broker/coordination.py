@@ -126,7 +126,7 @@ def commit_metadata(cores: Cores, decision: Decision[MetadataRecord], now: Insta
         effects += _append(cores.image, cores.metadata_log, decision, now, None)
         for record in decision.records:
             effects += _follow(cores, record, now)
-        _reconfigure(cores, decision.records)
+        effects += _reconfigure(cores, decision.records)
     return effects + replies_when_durable(decision.replies)
 
 
@@ -228,7 +228,7 @@ def lead(cores: Cores, topic_id: bytes, partition: int) -> list[Effect]:
     return [Write(operations)] if operations else []
 
 
-def _reconfigure(cores: Cores, records: Sequence[MetadataRecord]) -> None:
+def _reconfigure(cores: Cores, records: Sequence[MetadataRecord]) -> list[Effect]:
     """Let the configurations and quotas that `records` changed take effect."""
     if any(isinstance(record, ClientQuotaRecord) for record in records):
         cores.quotas.follow(cores.image.quotas)
@@ -241,14 +241,24 @@ def _reconfigure(cores: Cores, records: Sequence[MetadataRecord]) -> None:
     if any(type == ResourceType.BROKER for type, _ in changed):
         cores.config = broker_configs.effective(cores.given, cores.image)
         topics = cores.image.topics
+    operations: list[Operation] = []
     for topic in topics:
-        _configure_logs(cores, topic)
+        operations += _configure_logs(cores, topic)
+    return [Write(operations)] if operations else []
 
 
-def _configure_logs(cores: Cores, topic: str) -> None:
+def _configure_logs(cores: Cores, topic: str) -> list[Operation]:
+    """Give the logs their new settings. What becomes compacted is flushed: from here on recovery
+    takes what is missing in a closed segment for compacted away.
+    """
     config = log_config(cores, topic)
+    operations: list[Operation] = []
     for partition in range(cores.logs.partitions.get(topic, 0)):
-        cores.logs.by_name[TopicPartition(topic, partition)].config = config
+        log = cores.logs.by_name[TopicPartition(topic, partition)]
+        if config.compact and not log.gaps:
+            operations += [Flush(path) for path in log.unsynced_paths()]
+        log.config = config
+    return operations
 
 
 def _delete_logs(cores: Cores, topic_id: bytes, now: Instant) -> list[Effect]:

@@ -14,6 +14,7 @@ from flowstream.broker.doors import Random, Storage
 from flowstream.broker.fetch_sessions import FetchSessions
 from flowstream.broker.groups.coordinator import GroupCoordinator
 from flowstream.broker.log.partition import PartitionLog
+from flowstream.broker.log.upkeep import Upkeep
 from flowstream.broker.metadata.image import Image
 from flowstream.broker.quotas import Quotas
 from flowstream.broker.transactions.coordinator import TransactionCoordinator
@@ -98,3 +99,10 @@ class Cores:
     """Durability: below the high watermark all is synced. False: only in the page cache (`os`)."""
     checkpoint_at: Instant | None = None
     """When recovery points are written next."""
+    checkpointed: dict[str, bytes] = field(default_factory=dict)
+    """What the checkpoint files hold that are written from time to time."""
+    upkeep: Upkeep = field(init=False)
+
+    def __post_init__(self) -> None:
+        """The logs' upkeep follows the logs."""
+        self.upkeep = Upkeep(self.logs.by_name, fsync=self.fsync)

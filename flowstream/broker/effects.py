@@ -80,4 +80,11 @@ class Mute:
     milliseconds: int
 
 
-Effect = Write | Advance | WhenDurable | Reply | Close | Mute
+@dataclass(slots=True)
+class Notice:
+    """Something that whoever runs the broker should read in its log."""
+
+    text: str
+
+
+Effect = Write | Advance | WhenDurable | Reply | Close | Mute | Notice

@@ -29,6 +29,7 @@ def start(cores: Cores, now: Instant) -> list[Effect]:
     load_transactions(cores)
     cores.groups.start(now)
     cores.checkpoint_at = Instant(now + CHECKPOINT_MS)
+    cores.upkeep.start(cores.config, now)
     address = cores.address
     effects = commit_metadata(cores, Decision(records=controller.bootstrap(cores.image)), now)
     registration = controller.register(
@@ -54,6 +55,8 @@ def load_groups(cores: Cores) -> None:
         number = log.name.partition
         for batch in log.scan():
             header = read_header(batch)
+            if not header.count:
+                continue  # compaction took its records
             records = decode_records(batch)
             if header.is_control:
                 marker = decode_control(records[0])
@@ -89,9 +92,7 @@ def tick(cores: Cores, now: Instant) -> list[Effect]:
     for group_id, decision in cores.groups.tick(now):
         effects += commit_group(cores, group_id, decision, now)
     effects += completion.tick(cores, now)
-    for log in all_logs(cores):
-        if log.deadline() <= now:
-            effects += log.tick(now)
+    effects += cores.upkeep.tick(cores.config, now)
     if cores.checkpoint_at is not None and cores.checkpoint_at <= now:
         cores.checkpoint_at = Instant(now + CHECKPOINT_MS)
         effects += _checkpoint(cores)
@@ -104,7 +105,8 @@ def deadline(cores: Cores) -> Instant | None:
         cores.waiting.deadline(),
         cores.groups.deadline(),
         cores.transactions.deadline(),
-        cores.checkpoint_at,  # often enough for the logs' own deadlines, which are minutes
+        cores.upkeep.deadline(),
+        cores.checkpoint_at,
     )
     return min((each for each in wanted if each is not None), default=None)
 
@@ -132,17 +134,26 @@ def _checkpoint(cores: Cores) -> list[Effect]:
     if cores.fsync:
         for log in all_logs(cores):
             log.flushed(log.high_watermark)
-    return [Write(_checkpoints(cores))]
+    operations = _checkpoints(cores)
+    return [Write(operations)] if operations else []
 
 
 def _checkpoints(cores: Cores) -> list[Operation]:
+    """Write the checkpoint files; those of offsets that did not move stand already."""
     logs = all_logs(cores)
     files = {
         checkpoints.RECOVERY_POINT: {log.name: log.recovery_point for log in logs},
         checkpoints.LOG_START: log_starts(cores),
         checkpoints.HIGH_WATERMARK: {log.name: log.high_watermark for log in logs},
     }
-    return [Replace(path, checkpoints.encode_offsets(each)) for path, each in files.items()]
+    operations: list[Operation] = []
+    for path, offsets in files.items():
+        content = checkpoints.encode_offsets(offsets)
+        # DeleteRecords writes the log starts at other times.
+        if path == checkpoints.LOG_START or cores.checkpointed.get(path) != content:
+            cores.checkpointed[path] = content
+            operations.append(Replace(path, content))
+    return operations
 
 
 def _logs_of(cores: Cores, topic: str) -> list[PartitionLog]:

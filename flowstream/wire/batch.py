@@ -96,7 +96,7 @@ def decode_records(batch: Buffer, *, max_decompressed: int = DECOMPRESSED_MAX) -
     than `max_decompressed` bytes.
     """
     header = read_header(batch)
-    data = _body(batch, header, max_decompressed)
+    data = body_of(batch, header, max_decompressed)
     try:
         return _decode_body(data, header)
     except IndexError as error:
@@ -109,15 +109,15 @@ def keyless_records(batch: Buffer, *, max_decompressed: int = DECOMPRESSED_MAX) 
     Raises WireError when the records' lengths do not fill the batch.
     """
     header = read_header(batch)
-    data = _body(batch, header, max_decompressed)
+    data = body_of(batch, header, max_decompressed)
     try:
         return _keyless(data, header.count)
     except IndexError as error:
         raise WireError("a record reaches beyond the end of its batch") from error
 
 
-def _body(batch: Buffer, header: BatchHeader, max_decompressed: int) -> bytes:
-    """The uncompressed records of a batch."""
+def body_of(batch: Buffer, header: BatchHeader, max_decompressed: int = DECOMPRESSED_MAX) -> bytes:
+    """The uncompressed records of the one batch that `batch` holds. Raises WireError."""
     if header.magic != MAGIC or header.size != len(batch):
         raise WireError(f"a batch of {header.size} bytes in {len(batch)}, magic {header.magic}")
     body = memoryview(batch)[HEADER_SIZE:]

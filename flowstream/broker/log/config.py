@@ -43,6 +43,10 @@ class LogConfig:
     timestamp_after_max_ms: int = 3600 * 1000
     """KIP-937; the default since Kafka 4.0."""
     producer_expiration_ms: int = DAY_MS
+    delete_retention_ms: int = DAY_MS
+    min_compaction_lag_ms: int = 0
+    max_compaction_lag_ms: int = LONG_MAX
+    min_cleanable_ratio: float = 0.5
 
     def __post_init__(self) -> None:
         """Work out what every batch asks."""
@@ -73,12 +77,18 @@ class LogConfig:
         }
         policies = settings.get("cleanup.policy", "delete").replace(" ", "").split(",")
         codec = settings.get("compression.type", "producer")
+        compact = "compact" in policies
+        if compact and "max.compaction.lag.ms" in settings:
+            # The active segment is never cleaned: it must be closed before its time (KIP-354).
+            age, lag = values.get("segment_ms", 7 * DAY_MS), values["max_compaction_lag_ms"]
+            values["segment_ms"] = min(age, lag)
         return cls(
-            compact="compact" in policies,
+            compact=compact,
             delete="delete" in policies,
             log_append_time=settings.get("message.timestamp.type") == "LogAppendTime",
             full_validation=settings.get("record.validation") == "full",
             codec=None if codec == "producer" else _codec(codec),
+            min_cleanable_ratio=float(settings.get("min.cleanable.dirty.ratio", "0.5")),
             **values,
         )
 
@@ -97,6 +107,9 @@ _WHOLE = {
     "compression.gzip.level": "gzip_level",
     "compression.lz4.level": "lz4_level",
     "compression.zstd.level": "zstd_level",
+    "delete.retention.ms": "delete_retention_ms",
+    "min.compaction.lag.ms": "min_compaction_lag_ms",
+    "max.compaction.lag.ms": "max_compaction_lag_ms",
 }
 
 

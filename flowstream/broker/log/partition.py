@@ -165,6 +165,10 @@ class PartitionLog(LogState):
         """A marker at `offset` ends its producer's transaction; an aborted one enters the index of
         `segment`.
         """
+        if not header.count:
+            # Compaction emptied it: nothing of the transaction is left but the epoch.
+            self.producers.fence(header.producer_id, header.producer_epoch, now)
+            return
         marker = decode_control(decode_records(batch)[0])
         first = self.producers.finish(
             header.producer_id,
@@ -286,12 +290,6 @@ class PartitionLog(LogState):
         start = self.log_start
         return self._noticed(start, retention.delete_before(self, offset))
 
-    def deadline(self) -> Instant:
-        """When `tick` is due: retention and producers' expiry are looked at every five minutes, as
-        in Kafka.
-        """
-        return Instant(self.checked_at + retention.CHECK_MS)
-
     def tick(self, now: Instant) -> list[Effect]:
         """Delete segments that are too old or too many; forget producers long silent."""
         start = self.log_start
@@ -348,7 +346,7 @@ def create_log(
     """The empty log of a new partition, and what makes its directory."""
     directory = str(name)
     log = PartitionLog(
-        storage, name, topic_id, config, [Segment(storage, directory, 0, now, config)], now
+        storage, name, topic_id, config, [Segment(storage, directory, 0, now, config)]
     )
     operations: list[Operation] = [
         MakeDirectory(directory),

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable
 
 from flowstream.broker.doors import Operation, Storage
-from flowstream.broker.effects import Close, Effect, Mute, Reply, Write
+from flowstream.broker.effects import Close, Effect, Mute, Notice, Reply, Write
 from flowstream.broker.events import Disconnected, Durable, Event, Request, Tick
 from flowstream.broker.node import Node
 from flowstream.broker.server.connection import Connection
@@ -116,6 +116,8 @@ class Driver:
                     connection.mute(effect.milliseconds)
                 else:
                     connection.close(effect.reason)
+            elif isinstance(effect, Notice):
+                log.warning("%s", effect.text)
 
     # -- turns ----------------------------------------------------------------------------
 
