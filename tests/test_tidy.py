@@ -33,6 +33,7 @@ PURE = (
     "flowstream/broker/decision.py",
     "flowstream/broker/types.py",
     "flowstream/broker/config.py",
+    "flowstream/broker/regex.py",
     "flowstream/broker/handlers/",
     "flowstream/broker/log/",
     "flowstream/broker/groups/",

@@ -110,7 +110,7 @@ def open_cores(
         ),
         image=image,
         metadata_log=metadata_log,
-        groups=GroupCoordinator(config, rng),
+        groups=GroupCoordinator(config, rng, image),
         transactions=TransactionCoordinator(config),
         logs=logs,
         fsync=fsync,

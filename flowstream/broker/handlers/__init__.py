@@ -62,6 +62,8 @@ ROUTES: Mapping[int, Route] = {
     60: Route("describe_cluster", 0, 2),
     65: Route("describe_transactions", 0, 0),
     66: Route("list_transactions", 0, 1),  # 2 has a regular expression: see list_transactions
+    68: Route("consumer_group_heartbeat", 0, 1),
+    69: Route("consumer_group_describe", 0, 1),
     75: Route("describe_topic_partitions", 0, 0),
 }
 """Every served API by its key, from Kafka 4.0's floor to 4.3's top."""
