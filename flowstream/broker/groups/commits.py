@@ -128,14 +128,12 @@ def check_consumer_commit(
     return check_member_epoch(member, claim.generation)
 
 
-def check_offset_fetch(
-    group: ConsumerGroup | None, known: bool, member_id: str | None, epoch: int
-) -> ErrorCode:
+def check_offset_fetch(group: ConsumerGroup | None, member_id: str | None, epoch: int) -> ErrorCode:
     """Whether offsets are told in the name of a member; only consumer groups check it."""
     if member_id is None and epoch < 0:
         return ErrorCode.NONE
     if group is None:
-        return ErrorCode.NONE if known or epoch < 0 else ErrorCode.GROUP_ID_NOT_FOUND
+        return ErrorCode.NONE
     member = group.members.get(member_id or "")
     if member is None:
         return ErrorCode.UNKNOWN_MEMBER_ID

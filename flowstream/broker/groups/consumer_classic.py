@@ -56,14 +56,14 @@ def join(
         return JoinGroupResponse(error_code=ErrorCode.GROUP_MAX_SIZE_REACHED)
     if said is None or not _supports(group, body):
         error = ErrorCode.INCONSISTENT_GROUP_PROTOCOL
-        return JoinGroupResponse(error_code=error, member_id=body.member_id)
+        return JoinGroupResponse(error_code=error)
     needs_id = not body.member_id and body.group_instance_id is None
     if needs_id and request.to.version >= MEMBER_ID_REQUIRED_VERSION:
         error = ErrorCode.MEMBER_ID_REQUIRED
         return JoinGroupResponse(error_code=error, member_id=member_id)
     before, replaced = _before(group, body, member_id)
     if isinstance(before, Refused):
-        return JoinGroupResponse(error_code=before.error, member_id=body.member_id)
+        return JoinGroupResponse(error_code=before.error)
     step = Step(before, _after(before, request, said), replaced)
     owned = embedded.by_id(said.owned_partitions, turn.known)
     member = advance(group, step, owned, turn)

@@ -33,8 +33,6 @@ class ConsumerState(Enum):
     """Not every member has what it shall have."""
     STABLE = "Stable"
     """Every member has it."""
-    DEAD = "Dead"
-    """No such group."""
 
 
 @dataclass(frozen=True, slots=True)

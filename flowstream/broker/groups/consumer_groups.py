@@ -165,15 +165,13 @@ class ConsumerGroups:
             return Refused(ErrorCode.GROUP_MAX_SIZE_REACHED, text)
         replaced: ConsumerMember | None = None
         holder = _holder(group, body.instance_id) if joins else None
-        if holder is not None and holder.member_id != member_id:
+        if holder is not None:
             if holder.classic is None and holder.epoch != STATIC_LEAVING_EPOCH:
                 text = f"instance id {body.instance_id} belongs to member {holder.member_id}"
                 return Refused(ErrorCode.UNRELEASED_INSTANCE_ID, text)
             before, replaced = replacing(holder, member_id), holder
         elif joins:
             before = known or ConsumerMember(member_id=member_id)
-            if before.epoch == STATIC_LEAVING_EPOCH:
-                before = replacing(before, member_id)
         else:
             found = check_owner(group, member_id, body.instance_id)
             if isinstance(found, Refused):

@@ -42,7 +42,7 @@ def advance(group: ConsumerGroup, step: Step, owned: Owned, turn: ConsumerTurn) 
         turn.records.append(changes.metadata(group.group_id, after))
     resubscribed = (before.names, before.regex) != (after.names, after.regex)
     regexes, matched_anew = _resolve(group, before, members, turn)
-    epoch = _group_epoch(group, members, regexes, resubscribed or matched_anew or is_new, turn)
+    epoch = _group_epoch(group, members, regexes, resubscribed or matched_anew, turn)
     if target.is_due(group, epoch, turn):
         had = target.update(group, epoch, members, had, regexes, turn)
         assignment_epoch = epoch

@@ -228,8 +228,7 @@ class GroupCoordinator:
 
     def check_fetch(self, group_id: str, member_id: str | None, epoch: int) -> ErrorCode:
         """Whether a group's offsets may be read in the name of a member (OffsetFetch 9)."""
-        known = group_id in self.consumers or group_id in self.groups
-        return check_offset_fetch(self.consumers.get(group_id), known, member_id, epoch)
+        return check_offset_fetch(self.consumers.get(group_id), member_id, epoch)
 
     def delete(self, group_id: str) -> tuple[ErrorCode, Decision[Record]]:
         """DeleteGroups, one of them: only without members; its offsets go too, those in open

@@ -103,10 +103,10 @@ def join(
 def leave(
     parts: Parts, group: ConsumerGroup, request: Request[LeaveGroupRequest], now: Instant
 ) -> Decision[Record]:
-    """LeaveGroup in a consumer group: of its classic members only."""
+    """LeaveGroup in a consumer group: an administrator may remove its members of either kind."""
     turn = parts.consumer.turn(group.group_id, now)
     gone: dict[str, ConsumerMember] = {}
-    answers = [_leave_classic(group, each, gone) for each in leavers(request)]
+    answers = [_leave_one(group, each, gone) for each in leavers(request)]
     replies: Replies = []
     if gone:
         _remove(parts, group, list(gone.values()), turn, replies)
@@ -215,7 +215,7 @@ def _leave(
     )
 
 
-def _leave_classic(
+def _leave_one(
     group: ConsumerGroup, leaver: MemberIdentity, gone: dict[str, ConsumerMember]
 ) -> MemberResponse:
     """One member of a LeaveGroup. An administrator names a static one by its instance id alone."""
@@ -225,7 +225,7 @@ def _leave_classic(
     found = check_owner(group, member_id, instance_id)
     error = found.error if isinstance(found, Refused) else ErrorCode.NONE
     if not isinstance(found, Refused):
-        if found.classic is None or found.member_id in gone:
+        if found.member_id in gone:
             error = ErrorCode.UNKNOWN_MEMBER_ID
         else:
             gone[found.member_id] = found

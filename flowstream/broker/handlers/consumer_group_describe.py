@@ -12,7 +12,7 @@ from flowstream.broker.coordination import replies_when_durable
 from flowstream.broker.cores import Cores
 from flowstream.broker.effects import Effect
 from flowstream.broker.events import Request
-from flowstream.broker.groups.consumer_group import ConsumerGroup, ConsumerState
+from flowstream.broker.groups.consumer_group import ConsumerGroup
 from flowstream.broker.groups.consumer_member import ConsumerMember
 from flowstream.broker.handlers.describe_groups import ALL_OPERATIONS, NOT_ASKED
 from flowstream.broker.types import Instant
@@ -49,7 +49,6 @@ def _describe(cores: Cores, group_id: str, operations: int) -> DescribedGroup:
             error_code=ErrorCode.GROUP_ID_NOT_FOUND if group_id else ErrorCode.INVALID_GROUP_ID,
             error_message=f"There is no consumer group {group_id!r}.",
             group_id=group_id,
-            group_state=ConsumerState.DEAD.value,
         )
     return DescribedGroup(
         group_id=group_id,
@@ -63,7 +62,9 @@ def _describe(cores: Cores, group_id: str, operations: int) -> DescribedGroup:
 
 
 def _member(cores: Cores, group: ConsumerGroup, member: ConsumerMember) -> Member:
-    has = {topic_id: partitions.keys() for topic_id, partitions in member.assigned.items()}
+    has: dict[bytes, set[int]] = {}
+    for topic_id, partition, _ in member.owned():
+        has.setdefault(topic_id, set()).add(partition)
     return Member(
         member_id=member.member_id,
         instance_id=member.instance_id,
