@@ -44,6 +44,7 @@ from flowstream.wire.messages.leave_group import (
     MemberIdentity,
     MemberResponse,
 )
+from flowstream.wire.schema import replace as replace_field
 
 Replies = list[tuple[ReplyTo, object]]
 
@@ -96,6 +97,10 @@ def join(
     if not isinstance(joined, consumer_classic.Joined):
         refusal = rebalance.join_error(request.to, ErrorCode(joined.error_code), joined.member_id)
         return Decision(replies=((request.to, refusal),))
+    old, new = joined.replaced, joined.member
+    others = [each for each in group.members.values() if each != old]
+    if old is not None and _downgrades(parts, [old], [*others, new]):
+        return _replace_last(parts, group, [*others, new], request, now)
     parts.consumer.arm(group)
     return Decision(tuple(turn.records), ((request.to, joined.answer),))
 
@@ -249,15 +254,39 @@ def _remove(
     if not _downgrades(parts, gone, remaining):
         fence(group, gone, turn)
         return
-    downgraded = to_classic(group, remaining, turn.known, turn.now)
-    turn.records += changes.burial(group)
-    turn.records.append(group_record(group.group_id, downgraded.value()))
-    parts.classic.take_over(downgraded, turn.now)
-    called = parts.classic.turn(turn.now)
-    rebalance.prepare(downgraded, called)
+    downgraded, called = _downgrade(parts, group, remaining, turn.now)
     parts.classic.arm(downgraded)
     turn.records += called.records
     replies += called.replies
+
+
+def _replace_last(
+    parts: Parts,
+    group: ConsumerGroup,
+    members: list[ConsumerMember],
+    request: Request[JoinGroupRequest],
+    now: Instant,
+) -> Decision[Record]:
+    """A classic member took the place of the last static one that was not: the group becomes a
+    classic one, and the join waits in it for the others."""
+    downgraded, called = _downgrade(parts, group, members, now)
+    body = replace_field(request.body, member_id=members[-1].member_id)
+    classic.join(downgraded, replace(request, body=body), "", called)
+    parts.classic.arm(downgraded)
+    return called.decision()
+
+
+def _downgrade(
+    parts: Parts, group: ConsumerGroup, members: list[ConsumerMember], now: Instant
+) -> tuple[ClassicGroup, Turn]:
+    """The group as a classic one whose members are called to join."""
+    downgraded = to_classic(group, members, parts.consumer.known, now)
+    parts.classic.take_over(downgraded, now)
+    called = parts.classic.turn(now)
+    called.records += changes.burial(group)
+    called.records.append(group_record(group.group_id, downgraded.value()))
+    rebalance.prepare(downgraded, called)
+    return downgraded, called
 
 
 def _downgrades(

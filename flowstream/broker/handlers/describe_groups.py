@@ -1,9 +1,8 @@
 """DescribeGroups (15): state, protocol and members of groups.
 
 3 can ask for the authorized operations (KIP-430: all of them, as nothing is forbidden); 4 tells
-instance ids (KIP-345); from 6 on an unknown group is GROUP_ID_NOT_FOUND, before it was "Dead". So is a
-consumer group, which
-ConsumerGroupDescribe is for (KIP-848).
+instance ids (KIP-345); from 6 on an unknown group is GROUP_ID_NOT_FOUND, before it was "Dead".
+Consumer groups are unknown here: ConsumerGroupDescribe is for those (KIP-848).
 """
 
 from __future__ import annotations
