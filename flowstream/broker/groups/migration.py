@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 
 from flowstream.broker.decision import Decision
 from flowstream.broker.events import Request
-from flowstream.broker.groups import consumer_changes as changes
 from flowstream.broker.groups import classic, consumer_classic, rebalance
+from flowstream.broker.groups import consumer_changes as changes
 from flowstream.broker.groups.classic_groups import ClassicGroups, leave_answer, leavers
 from flowstream.broker.groups.consumer_checks import check_owner
 from flowstream.broker.groups.consumer_group import ConsumerGroup
