@@ -124,7 +124,9 @@ class ConsumerGroups:
             and (body.subscribed_topic_names is not None or body.subscribed_topic_regex is not None)
             and owned is not None
         )
-        told = body.member_epoch == JOINING_EPOCH or tells_all or _differs(step.before, member)
+        # Who joins, tells all again or speaks from an older epoch may not know what it has.
+        unsure = tells_all or body.member_epoch != step.before.epoch
+        told = unsure or body.member_epoch == JOINING_EPOCH or _differs(step.before, member)
         return ConsumerGroupHeartbeatResponse(
             member_id=member.member_id,
             member_epoch=member.epoch,

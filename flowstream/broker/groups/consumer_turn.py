@@ -87,4 +87,8 @@ def own_configs(known: KnownTopics, group_id: str) -> Mapping[str, str]:
 
 
 def _within(own: str | None, default: int, low: int, high: int) -> int:
-    return default if own is None else min(max(int(own), low), high)
+    """A group's own setting, cut to what the broker allows as in Kafka; a directory of a newer
+    Kafka may hold what is no number here."""
+    if own is None or not own.isascii() or not own.isdecimal():
+        return default
+    return min(max(int(own), low), high)

@@ -66,6 +66,7 @@ def test_an_answer_that_was_lost_does_not_fence() -> None:
     broker.beat("m1", 2, owned={topic_id: range(2)})
     again = broker.beat("m1", 2, owned={topic_id: range(2)})
     assert (again.error_code, again.member_epoch) == (0, 3)
+    assert broker.assigned(again) == {"t": [0, 1]}
     more = broker.beat("m1", 2, owned={topic_id: range(3)})
     assert more.error_code == ErrorCode.FENCED_MEMBER_EPOCH
     unsaid = broker.beat("m1", 2)
