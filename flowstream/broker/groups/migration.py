@@ -85,6 +85,8 @@ def join(
     error = parts.classic.check_join(body)
     if group.is_empty and body.member_id:
         error = error or ErrorCode.UNKNOWN_MEMBER_ID
+    if not group.is_empty and not (parts.upgrades or parts.downgrades):
+        error = error or ErrorCode.INCONSISTENT_GROUP_PROTOCOL
     if error:
         return Decision(
             replies=((request.to, rebalance.join_error(request.to, error, body.member_id)),)

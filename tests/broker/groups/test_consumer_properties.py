@@ -28,6 +28,7 @@ STEPS = st.lists(
         st.tuples(st.just("topics"), st.sampled_from(["t", "u", "new1"]), st.integers(0, 6)),
         st.tuples(st.just("restart")),
     ),
+    min_size=8,
     max_size=40,
 )
 

@@ -195,6 +195,14 @@ def test_the_policy_can_forbid_either_way() -> None:
     assert set(broker.consumer().members) == {old}
 
 
+def test_without_migration_each_protocol_keeps_to_itself() -> None:
+    broker = Mixed(group_consumer_migration_policy="disabled")
+    broker.join_as("new", "t")
+    refused = broker.answers.pop(broker.join("", protocols=subscribed("t")))
+    assert refused.error_code == ErrorCode.INCONSISTENT_GROUP_PROTOCOL
+    assert set(broker.consumer().members) == {"new"}
+
+
 def test_a_group_of_another_protocol_type_stays_what_it_is() -> None:
     broker = Mixed()
     broker.enter(protocol_type="connect", protocols=[("x", b"")])

@@ -19,6 +19,7 @@ STEPS = st.lists(
         st.tuples(st.just("restart"), st.just(0)),
         st.tuples(st.just("size"), st.integers(1, 6)),
     ),
+    min_size=8,
     max_size=40,
 )
 
