@@ -95,7 +95,7 @@ class ConsumerGroups:
     def turn(self, group_id: str, now: Instant) -> ConsumerTurn:
         """Where a decision about a group is collected."""
         limits = ConsumerLimits.of(self._config, own_configs(self.known, group_id))
-        return ConsumerTurn(now, self.known, self.topics_version, limits)
+        return ConsumerTurn(now, self.known, self.topics_version, limits, self._config.broker_rack)
 
     def default_assignor(self) -> str:
         """Who assigns where no member asks for another."""

@@ -145,7 +145,7 @@ def _group_epoch(
     if not bump and group.topics_seen == turn.topics_version:
         return group.epoch
     names = {name for each in members.values() for name in target.names_of(each, regexes)}
-    number = metadata_hash(names, turn.known)
+    number = metadata_hash(names, turn.known, turn.rack)
     group.topics_seen = turn.topics_version
     if not bump and number == group.metadata_hash:
         return group.epoch

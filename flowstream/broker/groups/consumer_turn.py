@@ -74,6 +74,8 @@ class ConsumerTurn:
     topics_version: int
     """Grows whenever a topic appears, grows or goes."""
     limits: ConsumerLimits
+    rack: str = ""
+    """Where this node is."""
     records: list[Record] = field(default_factory=list)
 
     def after(self, delay_ms: int) -> Instant:

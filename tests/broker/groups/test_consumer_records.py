@@ -3,6 +3,7 @@ the same is written."""
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 from flowstream.broker.groups import consumer_records as schema
@@ -12,7 +13,7 @@ from flowstream.broker.groups.consumer_topics import metadata_hash
 from flowstream.broker.groups.records import ConsumerGroupRecord, decode_record
 from tests.broker import golden
 from tests.broker.groups.consumer_story import Consumers
-from tests.broker.groups.story import Known, Plain
+from tests.broker.groups.story import Known, KnownTopic, Plain
 
 PARTITIONS = [f"__consumer_offsets-{number}" for number in range(4)]
 
@@ -140,6 +141,18 @@ def test_a_member_survives_its_records() -> None:
     blank = ConsumerMember(member_id="m")
     again = blank.with_metadata(member.metadata_value()).with_assignment(member.assignment_value())
     assert again == member
+
+
+def test_the_metadata_hash_is_kafkas() -> None:
+    known = Known()
+    for name, topic_id, size in (
+        ("codec-lz4", "zoohoMYzQKGnRU46Ulausw", 1),
+        ("plain", "BiahLbr9SAuX_VLrHjNTXQ", 2),
+        ("tx", "fSzrjMUuSZifBa4csvI0jQ", 2),
+    ):
+        topic = KnownTopic(name, base64.urlsafe_b64decode(topic_id + "=="), range(size))
+        known.topics[name] = topic
+    assert metadata_hash(known.topics, known) == -7765775639434944838
 
 
 def test_the_metadata_hash_sees_what_matters() -> None:
