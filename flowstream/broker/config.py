@@ -19,8 +19,11 @@ INT_MAX = (1 << 31) - 1
 LONG_MAX = (1 << 63) - 1
 CODECS = ("uncompressed", "zstd", "lz4", "snappy", "gzip", "producer")
 TIMESTAMP_TYPES = ("CreateTime", "LogAppendTime")
+ASSIGNORS = ("uniform", "range")
+MIGRATION_POLICIES = ("bidirectional", "upgrade", "downgrade", "disabled")
 CLEANUP_POLICIES = ("compact", "delete")
 
+_CONSUMER_GROUP_BOUNDED = ("session.timeout.ms", "heartbeat.interval.ms", "assignment.interval.ms")
 T = TypeVar("T")
 
 _WHOLE = re.compile(r"\s*[+-]?[0-9]{1,19}\s*", re.ASCII)
@@ -193,13 +196,17 @@ class BrokerConfig:
     log_segment_delete_delay_ms: int = setting(60_000, whole("long", 0), "time between taking a file out of use and deleting it")
 
     group_consumer_assignment_interval_ms: int = setting(1_000, whole("int", 0), "shortest time between two target assignments of a consumer group")
+    group_consumer_assignors: tuple[str, ...] = setting(ASSIGNORS, several(*ASSIGNORS), "assignors of consumer groups; the first is the default")
     group_consumer_heartbeat_interval_ms: int = setting(5_000, _INTERVAL, "how often a member of a consumer group sends a heartbeat")
     group_consumer_max_assignment_interval_ms: int = setting(15_000, whole("int", 0), "largest assignment interval that a group may set")
     group_consumer_max_heartbeat_interval_ms: int = setting(15_000, _INTERVAL, "longest heartbeat interval that a group may set")
     group_consumer_max_session_timeout_ms: int = setting(60_000, _INTERVAL, "longest session timeout that a consumer group may set")
+    group_consumer_max_size: int = setting(INT_MAX, _COUNT, "members of one consumer group")
+    group_consumer_migration_policy: str = setting("bidirectional", choice(*MIGRATION_POLICIES), "whether a group of classic members may become a consumer group, and back")
     group_consumer_min_assignment_interval_ms: int = setting(0, whole("int", 0), "smallest assignment interval that a group may set")
     group_consumer_min_heartbeat_interval_ms: int = setting(5_000, _INTERVAL, "shortest heartbeat interval that a group may set")
     group_consumer_min_session_timeout_ms: int = setting(45_000, _INTERVAL, "shortest session timeout that a consumer group may set")
+    group_consumer_regex_refresh_interval_ms: int = setting(600_000, whole("int", 10_000), "time after which a group's regular expressions are matched anew")
     group_consumer_session_timeout_ms: int = setting(45_000, _INTERVAL, "silence after which a member of a consumer group is out")
     group_initial_rebalance_delay_ms: int = setting(0, whole("int", 0), "how long an empty group waits for more members")
     group_max_session_timeout_ms: int = setting(1_800_000, whole("int"), "longest session timeout of a member")
@@ -259,6 +266,24 @@ class BrokerConfig:
                 f"group.min.session.timeout.ms={low} is above group.max.session.timeout.ms={high}: "
                 "lower the one or raise the other"
             )
+
+        for what in _CONSUMER_GROUP_BOUNDED:
+            names = [f"group.consumer.{bound}{what}" for bound in ("min.", "", "max.")]
+            values = [getattr(self, SETTINGS[name].attribute) for name in names]
+            if sorted(values) != values:
+                told = ", ".join(f"{n}={v}" for n, v in zip(names, values, strict=True))
+                raise ConfigError(f"{told}: the middle one must lie between the others")
+        heartbeat, silence = (
+            self.group_consumer_heartbeat_interval_ms,
+            self.group_consumer_session_timeout_ms,
+        )
+        if heartbeat >= silence:
+            raise ConfigError(
+                f"group.consumer.heartbeat.interval.ms={heartbeat} is not below "
+                f"group.consumer.session.timeout.ms={silence}: lower the one or raise the other"
+            )
+        if not self.group_consumer_assignors:
+            raise ConfigError("group.consumer.assignors is empty: name uniform, range or both")
 
     @property
     def retention_ms(self) -> int:

@@ -200,9 +200,11 @@ def _follow(cores: Cores, record: MetadataRecord, now: Instant) -> list[Effect]:
     if isinstance(record, RemoveTopicRecord):
         effects = _delete_logs(cores, record.topic_id, now)
         cores.image.apply(record)
+        cores.groups.metadata_changed(cores.metadata_log.log_end)
         return effects
     cores.image.apply(record)
     if isinstance(record, PartitionRecord):
+        cores.groups.metadata_changed(cores.metadata_log.log_end)
         return _create_log(cores, record, now)
     if isinstance(record, PartitionChangeRecord):
         return lead(cores, record.topic_id, record.partition_id)

@@ -27,6 +27,7 @@ def start(cores: Cores, now: Instant) -> list[Effect]:
     """Fold the coordinators' logs, then begin to serve."""
     load_groups(cores)
     load_transactions(cores)
+    cores.groups.metadata_changed(cores.metadata_log.log_end)
     cores.groups.start(now)
     cores.checkpoint_at = Instant(now + CHECKPOINT_MS)
     cores.upkeep.start(cores.config, now)

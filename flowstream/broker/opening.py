@@ -122,7 +122,7 @@ def open_cores(
         ),
         image=image,
         metadata_log=metadata_log,
-        groups=GroupCoordinator(config, rng),
+        groups=GroupCoordinator(config, rng, image),
         transactions=TransactionCoordinator(config),
         waiting=waiting,
         fetch_sessions=FetchSessions(config.max_incremental_fetch_session_cache_slots, waiting),

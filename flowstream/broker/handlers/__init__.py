@@ -74,6 +74,8 @@ ROUTES: Mapping[int, Route] = {
     61: Route("describe_producers", 0, 0),
     65: Route("describe_transactions", 0, 0),
     66: Route("list_transactions", 0, 2),
+    68: Route("consumer_group_heartbeat", 0, 1),
+    69: Route("consumer_group_describe", 0, 1),
     74: Route("list_config_resources", 0, 1),
     75: Route("describe_topic_partitions", 0, 0),
 }

@@ -30,6 +30,7 @@ from flowstream.wire.fields import ZERO_UUID
 PRODUCER_ID_BLOCK = 1_000
 
 FEATURES = {
+    "group.version": (0, 1),
     "metadata.version": (7, 30),
     "transaction.version": (0, 2),
 }
