@@ -7,7 +7,7 @@ import json
 import pytest
 import typer
 
-from flowstream.cli import groups, options, send, tail, topics
+from flowstream.cli import groups, options, send, tail
 from flowstream.transport.types import GroupDescription, GroupMember, TopicPartition
 
 T0, T1, T2 = (TopicPartition("t", n) for n in range(3))
@@ -50,9 +50,9 @@ def test_keyed_records() -> None:
 
 
 def test_pairs() -> None:
-    assert topics.pair("retention.ms=-1") == ("retention.ms", "-1")
+    assert options.pair("retention.ms=-1") == ("retention.ms", "-1")
     with pytest.raises(typer.BadParameter):
-        topics.pair("retention.ms")
+        options.pair("retention.ms")
 
 
 def test_rows_as_json(capsys: pytest.CaptureFixture[str]) -> None:
