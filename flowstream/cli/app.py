@@ -12,7 +12,7 @@ import typer
 
 VERBS = (
     "worker", "broker", "topics", "groups", "send", "tail", "configs", "quotas", "transactions",
-    "producers", "logdirs", "cluster", "dump",
+    "producers", "logdirs", "cluster", "dump", "doctor",
 )  # fmt: skip
 """The module `flowstream.cli.<verb>` has either `app`, verbs of its own, or `command`."""
 
