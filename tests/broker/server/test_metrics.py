@@ -9,6 +9,7 @@ import json
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -29,6 +30,7 @@ from tests.broker.server.serving import (
 )
 
 PRODUCE, API_VERSIONS = 0, 18
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @asynccontextmanager
@@ -196,3 +198,15 @@ def test_durations_fall_into_buckets() -> None:
     for bucket in range(1, BUCKETS - 1):
         assert bucket_of(4**bucket * 1_000 - 1) == bucket
         assert bucket_of(4**bucket * 1_000) == bucket + 1
+
+
+async def test_every_metric_is_documented() -> None:
+    told = (ROOT / "docs/operating.md").read_text(encoding="utf-8")
+    async with watched() as (broker, door):
+        client = await client_of(broker)
+        _, body = await get(door, "/metrics")
+        families = {family.name for family in text_string_to_metric_families(body.decode())}
+        ours = {name for name in families if not name.startswith("process_")}
+        assert len(ours) > 20
+        assert {name for name in ours if f"`{name}`" not in told} == set()
+        await client.close()
