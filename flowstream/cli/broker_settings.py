@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 from flowstream.broker.config import SETTINGS, BrokerConfig, ConfigError
 
 PREFIX = "FLOWSTREAM_BROKER_"
+CONFIG = PREFIX + "CONFIG"
+"""Names the file where there is no --config."""
 MOST_PORT = 65_535
 DURABILITIES = ("fsync", "os")
 LOG_FORMATS = ("text", "json")
@@ -108,10 +110,11 @@ def _sources(
     options: argparse.Namespace, environment: Mapping[str, str]
 ) -> Iterator[dict[str, Given]]:
     """The weakest first."""
-    if options.config is not None:
+    config = options.config or environment.get(CONFIG)
+    if config:
         from flowstream.cli.config_files import read_config  # only who has one waits for it
 
-        yield read_config(options.config)
+        yield read_config(Path(config))
     yield from_environment(environment)
     yield from_pairs(options.settings)
 
@@ -141,7 +144,7 @@ def from_environment(environment: Mapping[str, str]) -> dict[str, Given]:
     return {
         name.removeprefix(PREFIX).lower().replace("_", "."): Given(value, name)
         for name, value in environment.items()
-        if name.startswith(PREFIX) and name != PREFIX
+        if name.startswith(PREFIX) and name not in (PREFIX, CONFIG)
     }
 
 

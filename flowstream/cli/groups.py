@@ -15,6 +15,7 @@ from flowstream.cli.options import Broker, Data, Json, connected, perform, show
 from flowstream.errors import FlowstreamError
 from flowstream.transport.admin import Admin
 from flowstream.transport.cluster import Cluster
+from flowstream.transport.consumer_groups import describe_consumer_group
 from flowstream.transport.errors import OffsetOutOfRange
 from flowstream.transport.reader import PartitionReader
 from flowstream.transport.types import GroupDescription, TopicPartition
@@ -54,6 +55,8 @@ def describe(
         async with connected(broker, data) as cluster:
             admin = Admin(cluster)
             found = await admin.group(group)
+            if found.state == "Dead":  # to the questions of classic groups one of KIP-848 is that
+                found = await describe_consumer_group(cluster, group) or found
             committed = await admin.group_offsets(group)
             owned = {tp for member in found.members for tp in member.partitions}
             if found.state == "Dead" and not committed:

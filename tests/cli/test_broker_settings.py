@@ -84,6 +84,13 @@ def test_command_line_wins_over_set_over_environment_over_file(tmp_path: Path) -
     assert (all_four.port, all_four.host, all_four.durability) == (4, "h-env", "os")
 
 
+def test_the_environment_may_name_the_file(tmp_path: Path) -> None:
+    weak, strong = file(tmp_path, "port = 1\n"), file(tmp_path, "port = 2\n", "strong.toml")
+    environment = {"FLOWSTREAM_BROKER_CONFIG": weak}
+    assert launch(environment=environment).port == 1
+    assert launch("--config", strong, environment=environment).port == 2
+
+
 def test_toml_may_nest_quote_and_list(tmp_path: Path) -> None:
     path = file(
         tmp_path,
