@@ -71,6 +71,9 @@ def parser() -> argparse.ArgumentParser:
         default=None,
         help="serve an address that other machines reach, without authentication",
     )
+    options.add_argument(
+        "--list-settings", action="store_true", help="print every setting with its default, and end"
+    )
     options.add_argument("--owner-fd", type=int, default=None, metavar="FD", help=argparse.SUPPRESS)
     add_watching(options)
     return options
@@ -113,9 +116,12 @@ def run(arguments: Sequence[str]) -> int:
     from flowstream.broker.server.listener import PortTaken
     from flowstream.broker.storage.lock import DirectoryLocked
     from flowstream.cli.broker_process import serve
-    from flowstream.cli.broker_settings import launch_of
+    from flowstream.cli.broker_settings import launch_of, settings_text
     from flowstream.errors import FlowstreamError
 
+    if options.list_settings:
+        print(settings_text())
+        return 0
     try:
         return asyncio.run(serve(launch_of(options, os.environ), options.owner_fd))
     except ConfigError as error:

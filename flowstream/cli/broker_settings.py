@@ -10,11 +10,11 @@ from __future__ import annotations
 import argparse
 import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from flowstream.broker.config import SETTINGS, BrokerConfig, ConfigError
+from flowstream.broker.config import SETTINGS, BrokerConfig, ConfigError, text_of
 
 PREFIX = "FLOWSTREAM_BROKER_"
 CONFIG = PREFIX + "CONFIG"
@@ -73,19 +73,26 @@ def _one_of(*allowed: str) -> Callable[[str], str]:
     return read
 
 
-_OPTIONS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
-    "data": ("data", Path),
-    "host": ("host", str),
-    "port": ("port", port_of),
-    "durability": ("durability", _one_of(*DURABILITIES)),
-    "insecure.open": ("insecure_open", _flag),
-    "log.level": ("log_level", _one_of(*LOG_LEVELS)),
-    "log.format": ("log_format", _one_of(*LOG_FORMATS)),
-    "metrics.host": ("metrics_host", str),
-    "metrics.port": ("metrics_port", port_of),
+class Option(NamedTuple):
+    """A setting of the process, beside Kafka's: its attribute of `Launch`, reader and meaning."""
+
+    attribute: str
+    read: Callable[[str], Any]
+    doc: str
+
+
+_OPTIONS: Mapping[str, Option] = {
+    "data": Option("data", Path, "data directory, made when absent"),
+    "host": Option("host", str, "address to serve"),
+    "port": Option("port", port_of, "port to serve; 0 picks a free one"),
+    "durability": Option("durability", _one_of(*DURABILITIES), "when a write is acknowledged"),
+    "insecure.open": Option("insecure_open", _flag, "serve others without authentication"),
+    "log.level": Option("log_level", _one_of(*LOG_LEVELS), "least severity that is logged"),
+    "log.format": Option("log_format", _one_of(*LOG_FORMATS), "lines for people or programs"),
+    "metrics.host": Option("metrics_host", str, "address of metrics and health"),
+    "metrics.port": Option("metrics_port", port_of, "port of metrics and health; empty: none"),
 }
-"""Settings of the process, beside Kafka's: their names in a file, as `Launch` has them, and how
-their text is read."""
+"""By their names in a file."""
 
 
 def launch_of(options: argparse.Namespace, environment: Mapping[str, str]) -> Launch:
@@ -97,12 +104,12 @@ def launch_of(options: argparse.Namespace, environment: Mapping[str, str]) -> La
         given |= found
         notes += told
     launch: dict[str, Any] = {
-        _OPTIONS[name][0]: _read(name, given.pop(name)) for name in _OPTIONS if name in given
+        _OPTIONS[name].attribute: _read(name, given.pop(name)) for name in _OPTIONS if name in given
     }
-    for attribute, _ in _OPTIONS.values():
-        value = getattr(options, attribute, None)
+    for option in _OPTIONS.values():
+        value = getattr(options, option.attribute, None)
         if value is not None:
-            launch[attribute] = value
+            launch[option.attribute] = value
     return Launch(config=config_of(given), notes=tuple(notes), **launch)
 
 
@@ -153,7 +160,9 @@ def config_of(given: Mapping[str, Given]) -> BrokerConfig:
     unknown = next((name for name in given if name not in SETTINGS), None)
     if unknown is not None:
         near = difflib.get_close_matches(unknown, [*SETTINGS, *_OPTIONS], n=1)
-        hint = f"did you mean {near[0]!r}?" if near else "docs/operating.md names all of them"
+        hint = (
+            f"did you mean {near[0]!r}?" if near else "`flowstream broker --list-settings` has all"
+        )
         raise ConfigError(f"{given[unknown].origin}: unknown setting {unknown!r}; {hint}")
     try:
         return BrokerConfig.of({name: value.text for name, value in given.items()})
@@ -173,9 +182,22 @@ def _check_alone(name: str, value: Given) -> None:
         ) from None
 
 
+def settings_text() -> str:
+    """Every setting with its default and its meaning, one a line."""
+    launch = {field.name: field.default for field in fields(Launch)}
+    rows = [(name, launch[option.attribute], option.doc) for name, option in _OPTIONS.items()]
+    rows += [(each.name, each.default, each.doc) for each in SETTINGS.values()]
+    lines = [f"{name} = {text_of(_shown(default)) or ''}  # {doc}" for name, default, doc in rows]
+    return "\n".join(lines)
+
+
+def _shown(default: object) -> object:
+    return str(default) if isinstance(default, Path) else default
+
+
 def _read(name: str, value: Given) -> object:
     try:
-        return _OPTIONS[name][1](value.text)
+        return _OPTIONS[name].read(value.text)
     except ValueError as error:
         raise ConfigError(
             f"{value.origin}: bad value {value.text!r} for setting {name}: {error}"

@@ -30,6 +30,13 @@ NOT_NEEDED: Mapping[str, str] = {
     "num.recovery.threads.per.data.dir": "logs are recovered one after the other",
     "socket.send.buffer.bytes": "the system sizes its socket buffers",
     "socket.receive.buffer.bytes": "the system sizes its socket buffers",
+    "background.threads": _ONE_LOOP,
+    "queued.max.requests": _ONE_LOOP,
+    "num.replica.fetchers": _ONE_NODE,
+    "replica.fetch.max.bytes": _ONE_NODE,
+    "replica.lag.time.max.ms": _ONE_NODE,
+    "auto.leader.rebalance.enable": _ONE_NODE,
+    "controlled.shutdown.enable": _ONE_NODE,
     "share.coordinator.state.topic.replication.factor": "there are no share groups",
     "share.coordinator.state.topic.min.isr": "there are no share groups",
 }

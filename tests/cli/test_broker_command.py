@@ -163,6 +163,14 @@ def test_a_taken_metrics_port_is_named(running: Started, tmp_path: Path) -> None
     assert "--metrics-port" in refused(*arguments, status=BUSY)
 
 
+def test_every_setting_can_be_listed() -> None:
+    command = (*COMMAND, "--list-settings")
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    lines = done.stdout.splitlines()
+    assert "durability = fsync  # when a write is acknowledged" in lines
+    assert any(line.startswith("num.partitions = 1  # partitions of a topic") for line in lines)
+
+
 def test_a_start_without_metrics_does_not_load_their_library() -> None:
     code = (
         "import sys; from flowstream.cli import broker_process, broker_settings;"
