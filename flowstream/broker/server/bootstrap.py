@@ -80,14 +80,15 @@ async def start(
         undo.callback(listening.close)
         storage = FileStorage(str(data))
         undo.callback(storage.close)
-        now = Instant(clock.wall_ms())
+        now_ms = clock.SteadyClock().now_ms
+        now = Instant(now_ms())
         rng = random.SystemRandom()
         opened = open_cores(storage, storage.perform, config, rng, now, host=host, fsync=fsync)
         for line in opened.report:
             log.warning("%s", line)
         bound_port = opened.cores.address.port = listening.getsockname()[1]
         node = Node(opened.cores)
-        driver = Driver(node, storage, clock.wall_ms, fsync=fsync, counters=counters)
+        driver = Driver(node, storage, now_ms, fsync=fsync, counters=counters)
         driver.start()
         listener = Listener(listening, driver, config)
         undo.pop_all()

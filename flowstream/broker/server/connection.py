@@ -28,9 +28,12 @@ from flowstream.wire.frame import UnsupportedVersion, decode_request, encode_res
 
 log = logging.getLogger("flowstream.broker")
 
-BUFFER_BYTES = 64 * 1024
-"""Receive buffer of a connection at rest; it grows with the bytes that really arrive, up to one
-largest frame.
+REST_BYTES = 4 * 1024
+"""Receive buffer of a connection at rest: there may be thousands."""
+
+BUSY_BYTES = 64 * 1024
+"""Receive buffer of one that has more to say; beyond that it grows with the bytes that really
+arrive, up to one largest frame.
 """
 
 PIPELINED = 256
@@ -87,7 +90,8 @@ class Connection:
     """A connected client. `idle_sweeps` counts the sweeps since it was last heard of."""
 
     __slots__ = (
-        "_announced", "_blocked", "_buffer", "_counters", "_end", "_heard", "_loop", "_max_frame",
+        "_announced", "_blocked", "_buffer", "_counters", "_end", "_heard", "_is_full", "_loop",
+        "_max_frame",
         "_out", "_out_bytes", "_reading", "_resuming", "_slots", "_socket", "_start", "_turn",
         "_turns", "_view", "_writing", "closed", "host", "id", "idle_sweeps",
     )  # fmt: skip
@@ -111,8 +115,9 @@ class Connection:
         self._heard = 0  # when bytes came last; kept only for the counters
         self._loop = loop
         self._max_frame = max_frame
-        self._buffer = bytearray(BUFFER_BYTES)
+        self._buffer = bytearray(REST_BYTES)
         self._view = memoryview(self._buffer)
+        self._is_full = False  # what was received last filled the buffer
         self._start = 0  # first byte not yet parsed
         self._end = 0  # first byte not yet received
         self._turn = -1  # the turn in which views of the buffer were handed out
@@ -144,6 +149,7 @@ class Connection:
             self.close("closed by its peer")
             return
         self._end += count
+        self._is_full = count == len(room)
         self.idle_sweeps = 0
         if self._counters is not None:
             self._counters.bytes_in += count
@@ -156,20 +162,23 @@ class Connection:
             self._turns.end_turn()  # views of the buffer are still in use: use them up
         if self._start == self._end:
             self._start = self._end = 0
-        elif self._end == len(self._buffer):
+        if (self._is_full and len(self._buffer) < BUSY_BYTES) or self._end == len(self._buffer):
             self._make_room()
         return self._view[self._end :]
 
     def _make_room(self) -> None:
-        kept = self._end - self._start
-        if self._start:
-            self._view[:kept] = self._view[self._start : self._end]
-        elif not self._must_wait():
+        held = self._view[self._start : self._end]
+        if len(self._buffer) < BUSY_BYTES:
+            self._renew_buffer(BUSY_BYTES)
+        elif not self._start and not self._must_wait():
             # Twice what has arrived, never what a length field claims (X3).
-            grown = bytearray(min(2 * len(self._buffer), self._max_frame + 4))
-            grown[:kept] = self._view[:kept]
-            self._buffer, self._view = grown, memoryview(grown)
-        self._start, self._end = 0, kept
+            self._renew_buffer(min(2 * len(self._buffer), self._max_frame + 4))
+        self._view[: len(held)] = held
+        self._start, self._end = 0, len(held)
+
+    def _renew_buffer(self, size: int) -> None:
+        self._buffer = bytearray(size)
+        self._view = memoryview(self._buffer)
 
     def _parse(self) -> None:
         view, start = self._view, self._start
@@ -311,9 +320,8 @@ class Connection:
         for an answer is not idle.
         """
         self.idle_sweeps = 0 if self._slots else self.idle_sweeps + 1
-        if len(self._buffer) > BUFFER_BYTES and self._start == self._end and self.idle_sweeps > 1:
-            self._buffer = bytearray(BUFFER_BYTES)
-            self._view = memoryview(self._buffer)
+        if len(self._buffer) > REST_BYTES and self._start == self._end and self.idle_sweeps > 1:
+            self._renew_buffer(REST_BYTES)
             self._start = self._end = 0
 
     def close(self, reason: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 
-from flowstream.broker.server.connection import BUFFER_BYTES, drop_sent
+from flowstream.broker.server.connection import BUSY_BYTES, REST_BYTES, drop_sent
 from flowstream.wire.frame import encode_request
 from tests.broker.server.serving import (
     VERSIONS,
@@ -94,8 +94,21 @@ async def test_a_request_larger_than_the_buffer_and_the_memory_afterwards() -> N
         (connection,) = broker.driver.connections.values()
         connection.sweep()
         connection.sweep()
-        assert len(connection._buffer) == BUFFER_BYTES
+        assert len(connection._buffer) == REST_BYTES
         assert (await client.ask(18, 3, VERSIONS)).error_code == 0
+        await client.close()
+
+
+async def test_a_connection_with_much_to_say_gets_a_larger_buffer() -> None:
+    async with served() as broker:
+        client = await broker.client()
+        await create_topic(client)
+        for _ in range(200):
+            client.send(0, 8, produce_request())
+        for _ in range(200):
+            await client.receive()
+        (connection,) = broker.driver.connections.values()
+        assert len(connection._buffer) == BUSY_BYTES
         await client.close()
 
 
