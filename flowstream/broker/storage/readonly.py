@@ -6,40 +6,21 @@ import os
 from collections.abc import Collection, Sequence
 
 from flowstream.broker.doors import Operation
+from flowstream.broker.storage.files import FileStorage
 from flowstream.errors import StorageError
 
+_OPEN_FILES = 4
+"""Those who look go through one file after the other."""
 
-class ReadOnlyFiles:
-    """Files below one root directory, opened for reading. One is kept open at a time: those who
-    look go through one file after the other.
+
+class ReadOnlyFiles(FileStorage):
+    """Files below one root directory, opened for reading; what is asked to change them is a
+    mistake.
     """
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
         """`root` must exist."""
-        self.root = root
-        self._path = ""
-        self._descriptor = -1
-
-    def read(self, path: str, position: int, length: int) -> memoryview:
-        """Up to `length` bytes of `path` from `position`; shorter at the end of the file."""
-        try:
-            if path != self._path or self._descriptor < 0:
-                self.close()
-                full = os.path.join(self.root, path)
-                self._descriptor = os.open(full, os.O_RDONLY | os.O_CLOEXEC)
-                self._path = path
-            return memoryview(os.pread(self._descriptor, length, position))
-        except OSError as error:
-            raise StorageError(f"{path}: {error.strerror or error}") from error
-
-    def size(self, path: str) -> int | None:
-        """Size of the file in bytes, None when it does not exist."""
-        try:
-            return os.stat(os.path.join(self.root, path)).st_size
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise StorageError(f"{path}: {error.strerror or error}") from error
+        super().__init__(root, open_files=_OPEN_FILES)
 
     def names(self, directory: str) -> list[str]:
         """Sorted names of the entries of `directory`; empty when it is absent or no directory."""
@@ -57,8 +38,12 @@ class ReadOnlyFiles:
     def sync(self, paths: Collection[str]) -> None:
         """Nothing was written."""
 
-    def close(self) -> None:
-        """Close what is open; it opens again when it is needed."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+    def _descriptor(self, path: str, *, create: bool) -> int:
+        assert not create, f"somebody who only looks would create {path}"
+        descriptor = self._open.get(path)
+        if descriptor is None:
+            full = os.path.join(self.root, path)
+            descriptor = self._open[path] = os.open(full, os.O_RDONLY | os.O_CLOEXEC)
+            if len(self._open) > self._limit:
+                os.close(self._open.popitem(last=False)[1])
+        return descriptor
