@@ -41,17 +41,18 @@ async def serve(launch: Launch, owner_fd: int | None) -> int:
         insecure_open=launch.insecure_open,
         counters=counters,
     )
-    async with AsyncExitStack() as closing:
-        closing.push_async_callback(server.stop)
-        if counters is not None:
-            await show_metrics(server, counters, launch, closing)
-        gc.freeze()
-        print(f"ready {server.address}", flush=True)
-        tell_systemd("READY=1")
-        server.ended.add_done_callback(lambda _: stop.set())
-        await stop.wait()
-        tell_systemd("STOPPING=1")
-        await server.stop()  # while the metrics still tell of it
+    async with AsyncExitStack() as closing:  # the metrics tell of the stop, too
+        try:
+            if counters is not None:
+                await show_metrics(server, counters, launch, closing)
+            gc.freeze()
+            print(f"ready {server.address}", flush=True)
+            tell_systemd("READY=1")
+            server.ended.add_done_callback(lambda _: stop.set())
+            await stop.wait()
+            tell_systemd("STOPPING=1")
+        finally:
+            await server.stop()
     if server.ended.done():
         print(f"flowstream broker: stopped: {server.ended.result()}", file=sys.stderr)
         return 1
