@@ -37,6 +37,7 @@ PURE = (
     "flowstream/broker/types.py",
     "flowstream/broker/config.py",
     "flowstream/broker/handlers/",
+    "flowstream/broker/inspection/",
     "flowstream/broker/log/",
     "flowstream/broker/groups/",
     "flowstream/broker/transactions/",

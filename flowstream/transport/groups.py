@@ -37,6 +37,11 @@ from flowstream.wire.messages.offset_commit import (
     OffsetCommitRequestPartition,
     OffsetCommitRequestTopic,
 )
+from flowstream.wire.messages.offset_delete import (
+    OffsetDeleteRequest,
+    OffsetDeleteRequestPartition,
+    OffsetDeleteRequestTopic,
+)
 from flowstream.wire.messages.offset_fetch import OffsetFetchRequest, OffsetFetchRequestTopic
 from flowstream.wire.schema import decode
 
@@ -207,6 +212,24 @@ class Groups:
             for found in topic.partitions
             if found.committed_offset >= 0
         }
+
+    async def delete_offsets(self, group: str, partitions: Iterable[TopicPartition]) -> None:
+        """Forget the group's positions in partitions that no member reads (KIP-496)."""
+        topics: dict[str, list[OffsetDeleteRequestPartition]] = {}
+        for tp in partitions:
+            partition = OffsetDeleteRequestPartition(partition_index=tp.partition)
+            topics.setdefault(tp.topic, []).append(partition)
+        request = OffsetDeleteRequest(
+            group_id=group,
+            topics=tuple(
+                OffsetDeleteRequestTopic(name=name, partitions=tuple(found))
+                for name, found in topics.items()
+            ),
+        )
+        answer = await self._until_settled(
+            group, ApiKey.OFFSET_DELETE, request, _fetch_codes, (0, 0), self._timeout_ms
+        )
+        _raise_first(f"deleting offsets of group {group!r}", _fetch_codes(answer))
 
     async def delete_group(self, group: str) -> None:
         """Delete a group without members, and its offsets."""

@@ -20,6 +20,7 @@ from typing import Protocol
 from flowstream.broker.doors import Buffer
 from flowstream.broker.events import Request
 from flowstream.broker.handlers import serves, unsupported_api_versions
+from flowstream.broker.server.counters import Counters
 from flowstream.broker.types import ConnectionId, ReplyTo
 from flowstream.errors import WireError
 from flowstream.wire.api import ApiKey
@@ -56,6 +57,7 @@ class Turns(Protocol):
     """What a connection needs of the driver."""
 
     turn: int
+    counters: Counters | None
 
     def submit(self, request: Request[object]) -> None:
         """Hand in a request; its body's views stay valid until `end_turn`."""
@@ -80,6 +82,7 @@ class Slot:
 
     correlation_id: int
     api_key: int
+    since: int
     answer: list[Buffer] | None = None
 
 
@@ -87,7 +90,8 @@ class Connection:
     """A connected client. `idle_sweeps` counts the sweeps since it was last heard of."""
 
     __slots__ = (
-        "_announced", "_blocked", "_buffer", "_end", "_is_full", "_loop", "_max_frame", "_muted",
+        "_announced", "_blocked", "_buffer", "_counters", "_end", "_heard", "_is_full", "_loop",
+        "_max_frame", "_muted",
         "_out", "_out_bytes", "_reading", "_resuming", "_slots", "_socket", "_start", "_turn",
         "_turns", "_view", "_writing", "closed", "host", "id", "idle_sweeps",
     )  # fmt: skip
@@ -107,6 +111,8 @@ class Connection:
         self.idle_sweeps = 0
         self._socket = sock
         self._turns = turns
+        self._counters = turns.counters
+        self._heard = 0  # when bytes came last; kept only for the counters
         self._loop = loop
         self._max_frame = max_frame
         self._buffer = bytearray(REST_BYTES)
@@ -146,6 +152,9 @@ class Connection:
         self._end += count
         self._is_full = count == len(room)
         self.idle_sweeps = 0
+        if self._counters is not None:
+            self._counters.bytes_in += count
+            self._heard = self._counters.clock()
         self._parse()
 
     def _room(self) -> memoryview:
@@ -197,7 +206,7 @@ class Connection:
                 self.close(str(error))
                 return
             # The peer learns the versions from an answer that every version can read (KIP-511).
-            self._slots.append(Slot(error.correlation_id, API_VERSIONS))
+            self._slots.append(Slot(error.correlation_id, API_VERSIONS, self._heard))
             to = ReplyTo(self.id, error.correlation_id, API_VERSIONS, 0)
             self.reply(to, unsupported_api_versions())
             return
@@ -205,11 +214,13 @@ class Connection:
             self.close(f"malformed request: {error}")
             return
         self._turn = self._turns.turn
+        if self._counters is not None:
+            self._counters.asked(key, len(frame))
         if key != PRODUCE:
             self._blocked = True
-            self._slots.append(Slot(correlation_id, key))
+            self._slots.append(Slot(correlation_id, key, self._heard))
         elif body.acks != 0:
-            self._slots.append(Slot(correlation_id, key))
+            self._slots.append(Slot(correlation_id, key, self._heard))
         to = ReplyTo(self.id, correlation_id, key, version)
         self._turns.submit(Request(to, client_id, self.host, body))
 
@@ -274,11 +285,16 @@ class Connection:
         else:
             raise AssertionError(f"an answer to no request: {to}")
         while slots and (ready := slots[0].answer) is not None:
+            before = self._out_bytes
             for part in ready:
                 self._out.append(part)
                 self._out_bytes += len(part)
-            if slots.popleft().api_key != PRODUCE:
+            answered = slots.popleft()
+            if answered.api_key != PRODUCE:
                 self._blocked = False
+            if self._counters is not None:
+                size = self._out_bytes - before
+                self._counters.answered(answered.api_key, answered.since, size)
         if self._out and not self._writing and not self._announced:
             self._announced = True
             self._turns.to_send(self)
@@ -312,6 +328,8 @@ class Connection:
                 self._out = [b"".join(self._out)]
             sent = self._socket.sendmsg(self._out[:IOV_MAX])
             self._out_bytes -= sent
+            if self._counters is not None:
+                self._counters.bytes_out += sent
             drop_sent(self._out, sent)
 
     # -- the end --------------------------------------------------------------------------

@@ -123,13 +123,18 @@ class Listener:
     def _connected(self, client: socket.socket, host: str) -> None:
         connections = self._driver.connections
         config = self._cores.config  # it may change while we run
+        counters = self._driver.counters
         if len(connections) >= config.max_connections:
             log.warning("connection from %s refused: max.connections=%d", host, len(connections))
             client.close()
+            if counters is not None:
+                counters.refused += 1
             return
         if self._too_many_from(host):
             log.warning("connection from %s refused: max.connections.per.ip", host)
             client.close()
+            if counters is not None:
+                counters.refused += 1
             return
         quotas = self._cores.quotas
         if CONNECT in quotas.limited and not quotas.admits(host, Instant(clock.wall_ms())):
@@ -139,6 +144,8 @@ class Listener:
         client.setblocking(False)
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._last_id += 1
+        if counters is not None:
+            counters.accepted += 1
         id = ConnectionId(self._last_id)
         connections[id] = Connection(
             id, client, host, self._driver, self._loop, config.socket_request_max_bytes
