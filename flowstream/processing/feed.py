@@ -48,6 +48,7 @@ class UnitFeed:
         self.next_offset = source.position
         self.outputs: list[Output] = []
         self.closed = False
+        # Records of the open unit before `record`; only a `take` has any.
         self._held: list[Arrival] = []
         self._holding = False
         self._shared = source.is_shared
@@ -153,7 +154,7 @@ class UnitFeed:
                 outputs.clear()
             self.source.position = self.next_offset
         self.record = None
-        if self._held:
+        if self._holding:
             self._held = []
             self._holding = False
 
@@ -191,10 +192,8 @@ class UnitFeed:
                 peer.wake()
 
     def hold(self) -> None:
-        """Keep the open unit open over the next record."""
-        if self.record is not None:
-            self._held.append(self.record)
-            self._holding = True
+        """Keep the open unit open over the next record, if one comes (see `take_ready`)."""
+        self._holding = self.record is not None
 
     def advance(self) -> Arrival | None:
         """Complete the open unit and begin the next record if one may begin now."""
@@ -215,6 +214,10 @@ class UnitFeed:
         if not ready or (self._shared and not self._may_take(ready[0].offset)):
             return None
         record = ready.popleft()
+        if self._holding:
+            # Not before: a `take` that times out has its last record in the unit already.
+            assert self.record is not None
+            self._held.append(self.record)
         self.record = record
         self.next_offset = record.offset + 1
         self._taken += 1
