@@ -17,7 +17,7 @@ class SettingsError(AppError):
 
 
 class NotInAgent(FlowstreamError):
-    """A table was read or written where no event is being processed."""
+    """A table was used, or an agent sent, where no event is being processed."""
 
 
 class PartitionMismatch(AppError):

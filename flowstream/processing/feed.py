@@ -10,15 +10,14 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
 
-from flowstream.processing.current import Headers
+from flowstream.processing.current import Destination, Headers
 from flowstream.processing.errors import PartitionMismatch
 from flowstream.processing.event import Arrival
 from flowstream.processing.plan import Reader
 from flowstream.processing.surroundings import Shelf, Surroundings
 from flowstream.processing.task import Source, Task
-from flowstream.processing.topic import Topic, header_pairs
+from flowstream.processing.topic import header_pairs
 from flowstream.processing.unit import Output, Unit
 from flowstream.state.table import Sealed, TableView
 
@@ -113,7 +112,7 @@ class UnitFeed:
 
     def emit(
         self,
-        topic: Topic[Any, Any],
+        topic: Destination,
         key: object,
         value: object,
         partition: int | None,
