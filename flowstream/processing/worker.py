@@ -180,7 +180,13 @@ class Worker:
         plan, self._outputs = await patiently(
             lambda: provision(self.app, self._admin, self._data_dir), address
         )
-        starter = TaskStarter(self.app.id, self._cluster, self._admin, self._slot)
+        starter = TaskStarter(
+            self.app.id,
+            self._cluster,
+            self._admin,
+            self._slot,
+            self.app.settings.processing_guarantee,
+        )
         self._starter = starter
         starter.adopt(plan.tables)
         if self._exactly_once:

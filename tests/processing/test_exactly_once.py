@@ -252,6 +252,27 @@ async def test_G3_offsets_that_are_gone_never_mean_the_start(kit: Kit, name: str
         await fs.Worker(again, kit.address).run()
 
 
+async def test_G3_lost_offsets_with_a_fresh_slot_never_mean_the_start(kit: Kit, name: str) -> None:
+    app, inputs = chain_app(kit, name)
+    await feed(kit, name, inputs, 0, 20)
+    await kit.run_until(app, kit.committed(app, f"{name}-in", 20))
+    await kit.admin.delete_group(app.id)
+    again, _ = chain_app(kit, name, data_dir=kit.directory / "fresh")
+    with pytest.raises(fs.StateLost, match=r"offsets of .*-in-\d are gone .* table 'chains' was"):
+        await fs.Worker(again, kit.address).run()
+    await check(kit, name, 20, app)
+
+
+async def test_G3_aborted_records_in_a_changelog_are_no_state(kit: Kit, name: str) -> None:
+    app, inputs = chain_app(kit, name)
+    await feed(kit, name, inputs, 0, 20)
+    with pytest.raises(Crash):
+        await fs.Worker(app, kit.address, checkpoint=crash_at("offsets", 0)).run()
+    again, _ = chain_app(kit, name, data_dir=kit.directory / "fresh")
+    await kit.run_until(again, kit.committed(again, f"{name}-in", 20))
+    await check(kit, name, 20, again)
+
+
 async def test_G3_an_offset_out_of_range_stops_the_app(kit: Kit, name: str) -> None:
     app, inputs = chain_app(kit, name)
     await feed(kit, name, inputs, 0, 6)
