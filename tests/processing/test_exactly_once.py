@@ -15,6 +15,7 @@ from flowstream.processing.commit import AT_LEAST_ONCE, EXACTLY_ONCE, ORDER, Ste
 from flowstream.processing.starting import TaskStarter
 from flowstream.testing import Broker
 from flowstream.transport import admin
+from flowstream.transport.errors import CommitRefused, TransportError
 from flowstream.transport.types import Generation, NewTopic, TopicPartition
 from tests.processing.conftest import Kit
 
@@ -145,20 +146,28 @@ async def test_S6_workers_come_and_go_while_events_flow(kit: Kit, name: str) -> 
     await check(kit, name, 300, app)
 
 
-async def test_G1_a_zombie_cannot_commit_and_joins_again(
-    kit: Kit, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+class Watched(fs.Worker):
+    """Remembers what it recovered from, and under which generations it was a member."""
+
+    lost: list[TransportError]
+    generations: list[int]
+
+    async def _lost(self, error: TransportError) -> None:
+        self.lost.append(error)
+        await super()._lost(error)
+
+
+async def test_G1_a_zombie_cannot_commit_and_joins_again(kit: Kit, name: str) -> None:
     app, inputs = chain_app(kit, name)
     await feed(kit, name, inputs, 0, 40)
-    worker = fs.Worker(app, kit.address)
-    commits = 0
+    worker = Watched(app, kit.address)
+    worker.lost, worker.generations = [], []
 
     def late(step: str) -> None:
-        nonlocal commits
         membership = worker._membership
         if step == "close" and membership is not None and membership._generation is not None:
-            commits += 1
-            if commits == 1:
+            worker.generations.append(membership._generation.generation_id)
+            if len(worker.generations) == 1:
                 # What a worker holds that slept over a rebalance.
                 old: Generation = membership._generation
                 membership._generation = old._replace(generation_id=old.generation_id - 1)
@@ -168,6 +177,9 @@ async def test_G1_a_zombie_cannot_commit_and_joins_again(
     await kit.until(kit.committed(app, f"{name}-in", 40))
     worker.stop()
     await running
+    # The refusal, and nothing else, cost the membership; everything was committed in a new one.
+    assert [type(error) for error in worker.lost] == [CommitRefused]
+    assert worker.generations[-1] > worker.generations[0]
     await check(kit, name, 40, app)
 
 
