@@ -36,5 +36,9 @@ class DecodeError(FlowstreamError):
     """A record's key or value does not decode to the declared type."""
 
 
+class RecordTooLarge(FlowstreamError):
+    """A record that its topic would not take; the message names the topic and the remedy."""
+
+
 class AgentFailed(FlowstreamError):
     """An agent raised and its policy is `stop`; the message names agent, topic and offset."""

@@ -124,8 +124,9 @@ class UnitFeed:
         raw = topic.encode_key(key)
         target = output.place(raw) if partition is None else output.at(partition)
         at = self.timestamp_ms if timestamp_ms is None else timestamp_ms
-        encoded = topic.encode_value(value)
-        self.outputs.append((target, raw, encoded, at, header_pairs(headers)))
+        encoded, pairs = topic.encode_value(value), header_pairs(headers)
+        output.check(raw, encoded, pairs)
+        self.outputs.append((target, raw, encoded, at, pairs))
         return target
 
     # -- what streams ask (see stream.Feed) -----------------------------------------------------
@@ -275,6 +276,7 @@ class UnitFeed:
         """Add the record, under a new key, to the agent's repartition topic."""
         record = self.record
         assert record is not None
-        target = self.around.output(self.reader.forwards_to).place(key)
+        output = self.around.output(self.reader.forwards_to)
         headers = tuple(record.headers)
-        self.outputs.append((target, key, record.value, record.timestamp, headers))
+        output.check(key, record.value, headers)
+        self.outputs.append((output.place(key), key, record.value, record.timestamp, headers))

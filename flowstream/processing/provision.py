@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 from flowstream.processing.app import App
 from flowstream.processing.errors import StateLost, TopicMissing
-from flowstream.processing.outputs import OutputTopic
+from flowstream.processing.outputs import MAX_MESSAGE_BYTES, OutputTopic
 from flowstream.processing.plan import Plan, ToCreate, make_plan, undeclared_inputs
 from flowstream.processing.slots import stores_on_disk
 from flowstream.transport.admin import Admin
@@ -43,7 +44,17 @@ async def provision(app: App, admin: Admin, data_dir: Path) -> tuple[Plan, dict[
         # Another worker may have created one first, with other numbers: plan on what is there.
         existing = await _partitions(admin)
         plan = make_plan(app, existing)
-    return plan, {name: OutputTopic(name, existing[name]) for name in plan.outputs}
+    return plan, await _outputs(plan, admin, existing)
+
+
+async def _outputs(plan: Plan, admin: Admin, existing: Mapping[str, int]) -> dict[str, OutputTopic]:
+    """All topics that the worker writes to, with the largest record that each takes."""
+    names = {*plan.outputs, *(table.changelog for table in plan.tables)}
+    limits = await admin.topic_settings(names, "max.message.bytes")
+    return {
+        name: OutputTopic(name, existing[name], int(limits.get(name, MAX_MESSAGE_BYTES)))
+        for name in sorted(names)
+    }
 
 
 async def notice_deleted(plan: Plan, admin: Admin) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from flowstream.transport.errors import (
     CommitRefused,
     ConsumerFailed,
     OffsetOutOfRange,
+    RefusedForGood,
     TransportError,
 )
 from flowstream.transport.producer import IdempotentProducer
@@ -45,9 +47,14 @@ log = logging.getLogger("flowstream.worker")
 
 RECOVERY_PAUSE_S = 0.2
 STOP_TIMEOUT_S = 8.0
+ABORT_TIMEOUT_S = 1.0
 
 REJOIN = (CommitRefused, ConsumerFailed)
 """After these the worker joins its group anew; after other transport errors it rewinds."""
+FATAL = (OffsetOutOfRange, RefusedForGood)
+"""Errors that doing the work again would meet again. Going on elsewhere would skip or repeat
+records behind the app's back (G3); going on for ever would tell nobody (V2).
+"""
 
 
 class Worker:
@@ -180,6 +187,8 @@ class Worker:
         plan, self._outputs = await patiently(
             lambda: provision(self.app, self._admin, self._data_dir), address
         )
+        for output in self._outputs.values():
+            self._buffer.limit(output.name, output.max_message_bytes)
         starter = TaskStarter(
             self.app.id,
             self._cluster,
@@ -282,7 +291,7 @@ class Worker:
                 await membership.run(lambda: self.wants_stop)
                 await self._finish(membership)
                 return
-            except (OffsetOutOfRange, *REJOIN):
+            except (*FATAL, *REJOIN):
                 raise
             except TransportError as error:
                 await self._lost(error)
@@ -295,15 +304,24 @@ class Worker:
                 await membership.finish()
         except TimeoutError:
             log.warning("the last commit did not succeed in time")
+        except FATAL:
+            raise
         except TransportError as error:
             log.warning("the last commit did not succeed: %s", error)
 
     async def _lost(self, error: TransportError) -> None:
-        if isinstance(error, OffsetOutOfRange):
-            # Going on elsewhere would skip or repeat records behind the app's back (G3).
+        if isinstance(error, FATAL):
+            await self._abort()
             raise error
         log.warning("%s: going back to the last commit", error)
         await self._pause(RECOVERY_PAUSE_S)
+
+    async def _abort(self) -> None:
+        """Let readers not wait for the timeout of a transaction that will never be committed."""
+        if self._session is not None:
+            with suppress(TransportError, TimeoutError):
+                async with asyncio.timeout(ABORT_TIMEOUT_S):
+                    await self._session.abort()
 
     async def _renew_session(self) -> None:
         """A fresh producer epoch: what was open is aborted, what was decided is complete."""
