@@ -106,12 +106,13 @@ async def _plan(
 ) -> rules.RestorePlan:
     ends = await _ends(admin, changelog, table)
     written = store.written_ms
+    retention = await _delete_retention_ms(admin, changelog.topic)
     decided = rules.plan(
         store.changelog_offset,
         ends.start,
         ends.end,
         missed_ms=None if written is None else wall_ms() - written,
-        delete_retention_ms=DELETE_RETENTION_MS,
+        delete_retention_ms=retention,
     )
     if isinstance(decided, rules.Refuse):
         raise StateLost(f"table {table!r}, partition {changelog.partition}: {decided.reason}")
@@ -135,3 +136,16 @@ async def _ends(admin: Admin, changelog: TopicPartition, table: str) -> rules.Re
             " delete the app's state directory and reset its offsets to start over"
         ) from error
     return rules.RestorePlan(start, end)
+
+
+async def _delete_retention_ms(admin: Admin, changelog: str) -> int:
+    """How long the changelog keeps deletions now: an operator may have changed it."""
+    found = (await admin.topic_settings([changelog], "delete.retention.ms")).get(changelog)
+    if found is not None:
+        return int(found)
+    log.warning(
+        "the cluster does not tell delete.retention.ms of %s: taking %d ms, as it was created with."
+        " Allow the worker's user to describe the topic's configuration",
+        changelog, DELETE_RETENTION_MS,
+    )  # fmt: skip
+    return DELETE_RETENTION_MS
