@@ -15,7 +15,7 @@ from flowstream.processing.restoring import Progress, holds_records, restore
 from flowstream.processing.slots import Slot
 from flowstream.processing.task import TaskId
 from flowstream.state.rocksdb import open_store
-from flowstream.state.store import StateStore, StoreIdentity
+from flowstream.state.store import StateStore, StoreError, StoreIdentity
 from flowstream.transport.admin import Admin
 from flowstream.transport.cluster import Cluster
 from flowstream.transport.types import TopicPartition
@@ -118,9 +118,17 @@ class TaskStarter:
         self._progress = Progress()
 
     def keep_only(self, tasks: set[TaskId]) -> None:
-        """Close the stores of tasks that other workers own now."""
+        """Close the stores of tasks that other workers own now. StoreError when one could not bring
+        everything to its disk; all of them are closed all the same.
+        """
+        failed: StoreError | None = None
         for key in [key for key in self._stores if key[0] not in tasks]:
-            self._stores.pop(key).close()
+            try:
+                self._stores.pop(key).close()
+            except StoreError as error:
+                failed = failed or error
+        if failed is not None:
+            raise failed
 
     def state(self) -> dict[TaskId, int]:
         """How much state each open task holds, as the sum of changelog offsets."""

@@ -262,12 +262,14 @@ class Worker:
         await asyncio.gather(*self._background, return_exceptions=True)
         if self._watchdog is not None:
             self._watchdog.stop()
-        if self._starter is not None:
-            self._starter.close()
-        if self._slot is not None:
-            self._slot.release()
-        await self.app.close()
-        await self._cluster.close()
+        try:
+            if self._starter is not None:
+                self._starter.close()
+        finally:
+            if self._slot is not None:
+                self._slot.release()
+            await self.app.close()
+            await self._cluster.close()
 
     # -- memberships ----------------------------------------------------------------------------
 
