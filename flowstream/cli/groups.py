@@ -63,9 +63,10 @@ def describe(
                 raise FlowstreamError(f"there is no group {group!r}: see `flowstream groups list`")
             tps = sorted({*committed, *owned})
             ends = await admin.end_offsets(tps, committed=True)
+            untouched = await admin.beginning_offsets(tp for tp in tps if tp not in committed)
             reached = {
                 tp: await skip_markers(cluster, tp, offset, ends[tp])
-                for tp, offset in committed.items()
+                for tp, offset in {**untouched, **committed}.items()
             }
         print_description(found, lag(found, tps, committed, ends, reached), as_json=json)
 
@@ -145,12 +146,14 @@ def lag(
     ends: Mapping[TopicPartition, int],
     reached: Mapping[TopicPartition, int],
 ) -> list[LagRow]:
-    """One row per partition. Without a committed offset there is no lag to tell."""
+    """One row per partition. Without a committed offset `reached` is where an app would begin: all
+    that the partition holds is still to be read.
+    """
     owners = {tp: member for member in group.members for tp in member.partitions}
     rows: list[LagRow] = []
     for tp in tps:
         offset, owner = committed.get(tp), owners.get(tp)
-        behind = None if offset is None else max(0, ends[tp] - reached[tp])
+        behind = max(0, ends[tp] - reached[tp]) if tp in reached else None
         name = None if owner is None else owner.instance_id or owner.member_id
         host = None if owner is None else owner.client_host
         rows.append((tp.topic, tp.partition, offset, ends[tp], behind, name, host))

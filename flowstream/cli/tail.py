@@ -51,6 +51,7 @@ def command(
             if start == "latest":
                 starts = ends
             elif start != "earliest":
+                tell_beyond(int(start), ends, follow=follow)
                 starts = {tp: min(max(int(start), starts[tp]), ends[tp]) for tp in tps}
             readers = {
                 tp: PartitionReader(cluster, tp, starts[tp], committed_only=not uncommitted)
@@ -60,6 +61,15 @@ def command(
             await read(readers, Printer(count), stops)
 
     perform(work)
+
+
+def tell_beyond(start: int, ends: Mapping[TopicPartition, int], *, follow: bool) -> None:
+    """Say which partitions have no such offset yet: silence looks like a topic without records."""
+    what = "waiting there for what comes" if follow else "nothing to show"
+    for tp, end in sorted(ends.items()):
+        if start > end:
+            where = f"{tp.topic}-{tp.partition} ends at offset {end}"
+            typer.echo(f"{where}, so --from {start} is beyond it: {what}", err=True)
 
 
 class Printer:

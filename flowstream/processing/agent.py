@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from typing import Any, Generic, Literal, TypeVar
 
 from flowstream.processing.codecs import BYTES
+from flowstream.processing.current import PROBED
 from flowstream.processing.errors import AppError
 from flowstream.processing.event import Arrival
 from flowstream.processing.stream import GroupBy, RegroupingSource, Stream
@@ -70,7 +71,9 @@ class Agent(Generic[T]):
         """
         feed = ProbeFeed()
         stream: ProbeSource[T] = ProbeSource(feed, BYTES, self.topic.value_codec)
+        token = PROBED.set(f"agent {self.name!r}")
         running = asyncio.ensure_future(first_step(self.function(stream)))
+        PROBED.reset(token)
         asked = asyncio.ensure_future(feed.asked.wait())
         try:
             await asyncio.wait(

@@ -8,16 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Protocol
 
 from flowstream.processing.errors import NotInAgent
 from flowstream.processing.event import Arrival
 from flowstream.state.table import TableView
 
-if TYPE_CHECKING:
-    from flowstream.processing.topic import Topic
-
 Headers = Mapping[str, bytes | None] | tuple[tuple[str, bytes | None], ...]
+
+
+class Destination(Protocol):
+    """What a unit needs of a topic to write to it."""
+
+    @property
+    def name(self) -> str:
+        """The topic's name."""
+
+    def encode_key(self, key: object) -> bytes | None:
+        """A key's bytes."""
+
+    def encode_value(self, value: object) -> bytes | None:
+        """A value's bytes; None is a tombstone."""
 
 
 class Current(Protocol):
@@ -53,7 +64,7 @@ class Current(Protocol):
 
     def emit(
         self,
-        topic: Topic[Any, Any],
+        topic: Destination,
         key: object,
         value: object,
         partition: int | None,
@@ -64,16 +75,24 @@ class Current(Protocol):
 
 
 CURRENT: ContextVar[Current | None] = ContextVar("flowstream_agent", default=None)
+PROBED: ContextVar[str | None] = ContextVar("flowstream_probed", default=None)
+"""The agent that runs up to its first wish for an event and no further (see `Agent.probe`)."""
+
+
+def is_inside_agent() -> bool:
+    """True in an agent and in the tasks that it started, whether or not an event is open."""
+    return CURRENT.get() is not None or PROBED.get() is not None
 
 
 def in_unit(what: str) -> Current:
     """The running instance, or NotInAgent naming `what` was tried outside an event."""
     current = CURRENT.get()
-    if current is None:
+    if current is not None and current.record is not None:
+        return current
+    label = PROBED.get() if current is None else current.label
+    if label is None:
         raise NotInAgent(f"{what} is only possible inside an agent, while it processes an event")
-    if current.record is None:
-        raise NotInAgent(
-            f"{what} needs an event: {current.label} has not taken one yet"
-            " (use the table inside `async for`)"
-        )
-    return current
+    raise NotInAgent(
+        f"{what} needs an event, and {label} has none open: it belongs inside the agent's"
+        " `async for`, before the next event is asked for"
+    )

@@ -17,7 +17,7 @@ class SettingsError(AppError):
 
 
 class NotInAgent(FlowstreamError):
-    """A table was read or written where no event is being processed."""
+    """A table was used, or an agent sent, where no event is being processed."""
 
 
 class PartitionMismatch(AppError):
@@ -34,6 +34,10 @@ class StateLost(FlowstreamError):
 
 class DecodeError(FlowstreamError):
     """A record's key or value does not decode to the declared type."""
+
+
+class RecordTooLarge(FlowstreamError):
+    """A record that its topic would not take; the message names the topic and the remedy."""
 
 
 class AgentFailed(FlowstreamError):

@@ -10,15 +10,14 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
 
-from flowstream.processing.current import Headers
+from flowstream.processing.current import Destination, Headers
 from flowstream.processing.errors import PartitionMismatch
 from flowstream.processing.event import Arrival
 from flowstream.processing.plan import Reader
 from flowstream.processing.surroundings import Shelf, Surroundings
 from flowstream.processing.task import Source, Task
-from flowstream.processing.topic import Topic, header_pairs
+from flowstream.processing.topic import header_pairs
 from flowstream.processing.unit import Output, Unit
 from flowstream.state.table import Sealed, TableView
 
@@ -48,6 +47,7 @@ class UnitFeed:
         self.next_offset = source.position
         self.outputs: list[Output] = []
         self.closed = False
+        # Records of the open unit before `record`; only a `take` has any.
         self._held: list[Arrival] = []
         self._holding = False
         self._shared = source.is_shared
@@ -112,7 +112,7 @@ class UnitFeed:
 
     def emit(
         self,
-        topic: Topic[Any, Any],
+        topic: Destination,
         key: object,
         value: object,
         partition: int | None,
@@ -124,8 +124,9 @@ class UnitFeed:
         raw = topic.encode_key(key)
         target = output.place(raw) if partition is None else output.at(partition)
         at = self.timestamp_ms if timestamp_ms is None else timestamp_ms
-        encoded = topic.encode_value(value)
-        self.outputs.append((target, raw, encoded, at, header_pairs(headers)))
+        encoded, pairs = topic.encode_value(value), header_pairs(headers)
+        output.check(raw, encoded, pairs)
+        self.outputs.append((target, raw, encoded, at, pairs))
         return target
 
     # -- what streams ask (see stream.Feed) -----------------------------------------------------
@@ -153,7 +154,7 @@ class UnitFeed:
                 outputs.clear()
             self.source.position = self.next_offset
         self.record = None
-        if self._held:
+        if self._holding:
             self._held = []
             self._holding = False
 
@@ -191,10 +192,8 @@ class UnitFeed:
                 peer.wake()
 
     def hold(self) -> None:
-        """Keep the open unit open over the next record."""
-        if self.record is not None:
-            self._held.append(self.record)
-            self._holding = True
+        """Keep the open unit open over the next record, if one comes (see `take_ready`)."""
+        self._holding = self.record is not None
 
     def advance(self) -> Arrival | None:
         """Complete the open unit and begin the next record if one may begin now."""
@@ -215,6 +214,10 @@ class UnitFeed:
         if not ready or (self._shared and not self._may_take(ready[0].offset)):
             return None
         record = ready.popleft()
+        if self._holding:
+            # Not before: a `take` that times out has its last record in the unit already.
+            assert self.record is not None
+            self._held.append(self.record)
         self.record = record
         self.next_offset = record.offset + 1
         self._taken += 1
@@ -273,6 +276,7 @@ class UnitFeed:
         """Add the record, under a new key, to the agent's repartition topic."""
         record = self.record
         assert record is not None
-        target = self.around.output(self.reader.forwards_to).place(key)
+        output = self.around.output(self.reader.forwards_to)
         headers = tuple(record.headers)
-        self.outputs.append((target, key, record.value, record.timestamp, headers))
+        output.check(key, record.value, headers)
+        self.outputs.append((output.place(key), key, record.value, record.timestamp, headers))

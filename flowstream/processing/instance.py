@@ -47,7 +47,7 @@ class Instance(UnitFeed):
         # A forwarding stage yields nothing, and its sinks' topics are not its own.
         sinks = () if reader.stage is Stage.FORWARD else self.agent.sinks
         topics = [t for t in map(sink_topic, sinks) if t is not None]
-        self._topic_sinks = [(around.output(t.name).place, t.value_codec.encode) for t in topics]
+        self._topic_sinks = [(around.output(t.name), t.value_codec.encode) for t in topics]
         self._call_sinks = [s for s in sinks if sink_topic(s) is None]
 
     def start(self) -> None:
@@ -102,9 +102,11 @@ class Instance(UnitFeed):
                 if record is None:
                     raise AppError(f"{self.label} yielded a value before it took an event")
                 key, timestamp_ms = record.key, record.timestamp
-                for place, encode in self._topic_sinks:
+                for output, encode in self._topic_sinks:
                     data = None if value is None else encode(value)
-                    self.outputs.append((place(key), key, data, timestamp_ms, ()))
+                    if len(data or b"") + len(key or b"") > output.roomy:
+                        output.check(key, data)
+                    self.outputs.append((output.place(key), key, data, timestamp_ms, ()))
                 if self._call_sinks:
                     await self._call(value)
         finally:
@@ -157,14 +159,14 @@ class Instance(UnitFeed):
             counts.skipped += len(records)
             log.warning("agent %r skipped %s: %s: %s", agent, where, type(error).__name__, error)
             return
-        counts.dead_letters += len(records)
-        log.warning("agent %r: %s is a dead letter: %s", agent, where, type(error).__name__)
-        place = self.around.output(self.around.dead_letters).place
+        output = self.around.output(self.around.dead_letters)
         for record in records:
             headers = dead_letter_headers(record, error, app=self.around.app_id, agent=agent)
-            self.outputs.append(
-                (place(record.key), record.key, record.value, record.timestamp, headers)
-            )
+            output.check(record.key, record.value, headers)
+            target = output.place(record.key)
+            self.outputs.append((target, record.key, record.value, record.timestamp, headers))
+        counts.dead_letters += len(records)
+        log.warning("agent %r: %s is a dead letter: %s", agent, where, type(error).__name__)
 
     async def _retry(self, records: Sequence[Arrival], error: Exception) -> None:
         first, (last_first, times) = records[0].offset, self._failures

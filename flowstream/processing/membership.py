@@ -11,6 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
+from flowstream.errors import FlowstreamError
 from flowstream.processing.committer import Commit, Committer
 from flowstream.processing.epoch import Epoch, TableRows, is_full, should_close
 from flowstream.processing.plan import Plan
@@ -26,6 +27,10 @@ log = logging.getLogger("flowstream.worker")
 
 POLL_RECORDS = 500
 POLL_MS = 100
+
+
+class TopicGrown(FlowstreamError):
+    """A partition was assigned that the plan does not know: it must be made anew."""
 
 
 class Membership:
@@ -281,6 +286,8 @@ class Membership:
 
     async def _start(self, partitions: frozenset[TopicPartition]) -> None:
         """Positions first (G2), then stores, then events; each task when it is ready."""
+        if any(tp.partition >= self._plan.sources[tp.topic] for tp in partitions):
+            raise TopicGrown(f"more partitions than planned: {sorted(partitions)}")
         positions = await self._starter.positions(partitions)
         self._starter.keep_only({self._task_of(tp) for tp in partitions})
         by_task: dict[TaskId, dict[TopicPartition, int]] = {}

@@ -1,24 +1,36 @@
-"""Where outputs go: the partition of a key, as Java's clients place it.
+"""Where outputs go: the partition of a key, as Java's clients place it, if the topic takes them.
 
 Pure. A key's partition is cached, because murmur2 in Python costs more than all else of a send.
 """
 
 from __future__ import annotations
 
-from flowstream.processing.errors import AppError
-from flowstream.transport.types import TopicPartition
+from flowstream.processing.errors import AppError, RecordTooLarge
+from flowstream.transport.types import Headers, TopicPartition
+from flowstream.wire.batch_header import HEADER_SIZE
 from flowstream.wire.hashing import partition_for_key
 
 CACHED_KEYS = 100_000
 
 
+MAX_MESSAGE_BYTES = 1_048_588
+"""Kafka's default of max.message.bytes: the largest batch, and so the largest record."""
+BATCH_OVERHEAD = 100
+"""A batch of one record without headers is larger than its key and value by less than this."""
+
+
 class OutputTopic:
     """A topic that agents write to and its number of partitions."""
 
-    __slots__ = ("_next", "_placed", "name", "partitions", "targets")
+    __slots__ = ("_next", "_placed", "max_message_bytes", "name", "partitions", "roomy", "targets")
 
-    def __init__(self, name: str, partitions: int) -> None:
+    def __init__(
+        self, name: str, partitions: int, max_message_bytes: int = MAX_MESSAGE_BYTES
+    ) -> None:
         self.name = name
+        self.max_message_bytes = max_message_bytes
+        self.roomy = max_message_bytes - BATCH_OVERHEAD
+        """Key and value up to this size together fit for sure, without headers."""
         self.partitions = partitions
         self.targets = [TopicPartition(name, partition) for partition in range(partitions)]
         self._placed: dict[bytes, TopicPartition] = {}
@@ -37,6 +49,18 @@ class OutputTopic:
             self._placed[key] = found
         return found
 
+    def check(self, key: bytes | None, value: bytes | None, headers: Headers = ()) -> None:
+        """Raise RecordTooLarge for what the broker would refuse: in the unit that sends it, where
+        the agent's policy can deal with it.
+        """
+        size = batch_bytes(key, value, headers)
+        if size > self.max_message_bytes:
+            raise RecordTooLarge(
+                f"a record for topic {self.name!r} takes {size} bytes, but the topic takes"
+                f" {self.max_message_bytes}: send less, or raise the topic's max.message.bytes and"
+                " start the worker again"
+            )
+
     def at(self, partition: int) -> TopicPartition:
         """A partition that the agent chose itself."""
         if not 0 <= partition < self.partitions:
@@ -44,3 +68,20 @@ class OutputTopic:
                 f"topic {self.name!r} has partitions 0 to {self.partitions - 1}, not {partition}"
             )
         return self.targets[partition]
+
+
+def batch_bytes(key: bytes | None, value: bytes | None, headers: Headers) -> int:
+    """The size of a batch (format v2) that holds one record."""
+    body = 3 + _field(key) + _field(value) + varint_bytes(len(headers))
+    for name, content in headers:
+        body += _field(name.encode()) + _field(content)
+    return HEADER_SIZE + varint_bytes(body) + body
+
+
+def _field(data: bytes | None) -> int:
+    return 1 if data is None else varint_bytes(len(data)) + len(data)
+
+
+def varint_bytes(value: int) -> int:
+    """How many bytes a length takes as a zigzag varint."""
+    return (max(1, (2 * value).bit_length()) + 6) // 7

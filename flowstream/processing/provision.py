@@ -1,18 +1,19 @@
 """Before a worker joins: topics are looked up and created, and lost state is noticed.
 
-Shell around `plan.make_plan`. Creates only what the app declares; never deletes. Also asked, when
-something failed later, whether a topic of the plan was deleted meanwhile.
+Shell around `plan.make_plan`. Creates only what the app declares; never deletes. Goes on looking
+while the worker runs: a topic of the plan may be deleted, or grow.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from flowstream.processing.app import App
 from flowstream.processing.errors import StateLost, TopicMissing
-from flowstream.processing.outputs import OutputTopic
+from flowstream.processing.outputs import MAX_MESSAGE_BYTES, OutputTopic
 from flowstream.processing.plan import Plan, ToCreate, make_plan, undeclared_inputs
 from flowstream.processing.slots import stores_on_disk
 from flowstream.transport.admin import Admin
@@ -43,27 +44,47 @@ async def provision(app: App, admin: Admin, data_dir: Path) -> tuple[Plan, dict[
         # Another worker may have created one first, with other numbers: plan on what is there.
         existing = await _partitions(admin)
         plan = make_plan(app, existing)
-    return plan, {name: OutputTopic(name, existing[name]) for name in plan.outputs}
+    return plan, await _outputs(plan, admin, existing)
 
 
-async def notice_deleted(plan: Plan, admin: Admin) -> None:
+async def _outputs(plan: Plan, admin: Admin, existing: Mapping[str, int]) -> dict[str, OutputTopic]:
+    """All topics that the worker writes to, with the largest record that each takes."""
+    names = {*plan.outputs, *(table.changelog for table in plan.tables)}
+    limits = await admin.topic_settings(names, "max.message.bytes")
+    return {
+        name: OutputTopic(name, existing[name], int(limits.get(name, MAX_MESSAGE_BYTES)))
+        for name in sorted(names)
+    }
+
+
+async def notice_changes(
+    plan: Plan, outputs: Mapping[str, OutputTopic], admin: Admin, grown: Callable[[], None]
+) -> None:
     """Raise once a topic of the plan is gone: an idle worker would not notice, and a busy one would
-    go back to its last commit for ever (V2).
+    go back to its last commit for ever (V2). Call `grown` whenever one has other partitions than
+    before: the plan must be made anew, or refused (DESIGN 5).
     """
     ids: dict[str, bytes] = {}
     before: set[str] = set()
+    counts = {**plan.sources, **{name: topic.partitions for name, topic in outputs.items()}}
     while True:
         try:
-            found = await _ids(plan, admin)
+            found = await admin.topics(sorted(counts))
         except TransportError as error:
             log.debug("cannot ask for the topics: %s", error)
         else:
-            ids = ids or found
+            ids = ids or {name: topic.topic_id for name, topic in found.items()}
             # A topic made anew in its place (brokers do that by themselves) is another topic.
-            gone = {name for name, id in ids.items() if found.get(name) != id}
+            gone = {
+                name for name, id in ids.items() if name not in found or found[name].topic_id != id
+            }
             # A broker that has just started may not know all its topics yet: look twice.
             _refuse_deleted(plan, gone & before)
             before = gone
+            now = {name: topic.partitions for name, topic in found.items() if name not in gone}
+            if any(count > counts[name] for name, count in now.items()):
+                grown()
+            counts |= now
         await asyncio.sleep(LOOK_EVERY_S)
 
 
@@ -82,12 +103,6 @@ def _refuse_deleted(plan: Plan, missing: set[str]) -> None:
             " hand or by the broker): what it held is gone. Create it with the partitions you want"
             " and start again, or remove it from the app"
         )
-
-
-async def _ids(plan: Plan, admin: Admin) -> dict[str, bytes]:
-    names = {*plan.sources, *plan.outputs, *(table.changelog for table in plan.tables)}
-    topics = await admin.topics(sorted(names))
-    return {name: topic.topic_id for name, topic in topics.items()}
 
 
 async def _partitions(admin: Admin) -> dict[str, int]:

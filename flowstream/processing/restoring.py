@@ -89,24 +89,30 @@ async def restore(
     store.write(chunk.take(), changelog_offset=reader.position)
 
 
+async def holds_records(
+    cluster: Cluster, admin: Admin, changelog: TopicPartition, *, table: str
+) -> bool:
+    """Whether a changelog has a committed record; those of aborted transactions do not count."""
+    plan = await _ends(admin, changelog, table)
+    reader = PartitionReader(cluster, changelog, plan.start)
+    while not plan.done(reader.position):
+        if await reader.read():
+            return True
+    return False
+
+
 async def _plan(
     store: StateStore, admin: Admin, changelog: TopicPartition, table: str
 ) -> rules.RestorePlan:
-    try:
-        start = (await admin.beginning_offsets([changelog]))[changelog]
-        end = (await admin.end_offsets([changelog]))[changelog]
-    except UnknownTopic as error:
-        raise StateLost(
-            f"the changelog {changelog.topic!r} of table {table!r} is gone: restore the topic, or"
-            " delete the app's state directory and reset its offsets to start over"
-        ) from error
+    ends = await _ends(admin, changelog, table)
     written = store.written_ms
+    retention = await _delete_retention_ms(admin, changelog.topic)
     decided = rules.plan(
         store.changelog_offset,
-        start,
-        end,
+        ends.start,
+        ends.end,
         missed_ms=None if written is None else wall_ms() - written,
-        delete_retention_ms=DELETE_RETENTION_MS,
+        delete_retention_ms=retention,
     )
     if isinstance(decided, rules.Refuse):
         raise StateLost(f"table {table!r}, partition {changelog.partition}: {decided.reason}")
@@ -117,3 +123,29 @@ async def _plan(
         store.clear()
         return decided.plan
     return decided
+
+
+async def _ends(admin: Admin, changelog: TopicPartition, table: str) -> rules.RestorePlan:
+    """All that the changelog holds now."""
+    try:
+        start = (await admin.beginning_offsets([changelog]))[changelog]
+        end = (await admin.end_offsets([changelog]))[changelog]
+    except UnknownTopic as error:
+        raise StateLost(
+            f"the changelog {changelog.topic!r} of table {table!r} is gone: restore the topic, or"
+            " delete the app's state directory and reset its offsets to start over"
+        ) from error
+    return rules.RestorePlan(start, end)
+
+
+async def _delete_retention_ms(admin: Admin, changelog: str) -> int:
+    """How long the changelog keeps deletions now: an operator may have changed it."""
+    found = (await admin.topic_settings([changelog], "delete.retention.ms")).get(changelog)
+    if found is not None:
+        return int(found)
+    log.warning(
+        "the cluster does not tell delete.retention.ms of %s: taking %d ms, as it was created with."
+        " Allow the worker's user to describe the topic's configuration",
+        changelog, DELETE_RETENTION_MS,
+    )  # fmt: skip
+    return DELETE_RETENTION_MS

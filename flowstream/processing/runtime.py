@@ -53,7 +53,13 @@ class RunningTask:
         """Begin to run at these positions over restored stores."""
         for plan in self.table_plans:
             table = plan.table
-            part = TablePartition(table.name, self.id.number, stores[table.name], table.value_codec)
+            part = TablePartition(
+                table.name,
+                self.id.number,
+                stores[table.name],
+                table.value_codec,
+                most_bytes=self._around.output(plan.changelog).roomy,
+            )
             self.tables.append((plan, part))
             if table.window is not None and table.window.expires_ms is not None:
                 self._windowed[table.name] = WindowedPartition(part, table.window)

@@ -8,13 +8,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 
+from flowstream.processing.commit import EXACTLY_ONCE
 from flowstream.processing.errors import StateLost
 from flowstream.processing.plan import TablePlan
-from flowstream.processing.restoring import Progress, restore
+from flowstream.processing.restoring import Progress, holds_records, restore
 from flowstream.processing.slots import Slot
 from flowstream.processing.task import TaskId
 from flowstream.state.rocksdb import open_store
-from flowstream.state.store import StateStore, StoreIdentity
+from flowstream.state.store import StateStore, StoreError, StoreIdentity
 from flowstream.transport.admin import Admin
 from flowstream.transport.cluster import Cluster
 from flowstream.transport.types import TopicPartition
@@ -27,8 +28,11 @@ Positions = Mapping[TopicPartition, int]
 class TaskStarter:
     """Positions and stores for the tasks of one worker."""
 
-    def __init__(self, app_id: str, cluster: Cluster, admin: Admin, slot: Slot) -> None:
+    def __init__(
+        self, app_id: str, cluster: Cluster, admin: Admin, slot: Slot, guarantee: str
+    ) -> None:
         self._app_id = app_id
+        self._guarantee = guarantee
         self._cluster = cluster
         self._admin = admin
         self._slot = slot
@@ -73,24 +77,39 @@ class TaskStarter:
         for plan in tables:
             name = plan.table.name
             store = self._store(id, name)
-            if is_new and (store.source_offset or 0) > 0:
-                # Going on from the start would count every event again (G3).
-                raise StateLost(
-                    f"the app's committed offsets of {', '.join(sorted(t for t, _ in positions))}"
-                    f" are gone, but table {name!r} was built from that input: reset the app's"
-                    " state with its offsets, by deleting its changelogs and"
-                    f" {self._slot.path.parent}, or choose a new app id"
-                )
+            changelog = TopicPartition(plan.changelog, id.number)
+            if is_new:
+                await self._refuse_lost_offsets(store, changelog, name, positions)
             await restore(
-                store,
-                self._cluster,
-                self._admin,
-                TopicPartition(plan.changelog, id.number),
-                table=name,
-                progress=self._progress,
+                store, self._cluster, self._admin, changelog, table=name, progress=self._progress
             )
             ready[name] = store
         return ready
+
+    async def _refuse_lost_offsets(
+        self, store: StateStore, changelog: TopicPartition, table: str, positions: Positions
+    ) -> None:
+        """A table that was built from the input, and no offset of it: going on from the start would
+        count every event again (G3).
+        """
+        if (store.source_offset or 0) == 0:
+            # This slot need not be the one that the table was built in: the changelog tells.
+            if not await holds_records(self._cluster, self._admin, changelog, table=table):
+                return
+            if self._guarantee != EXACTLY_ONCE:
+                # There the first epoch writes its rows before its offsets; it is repeated.
+                log.warning(
+                    "%s-%d has records, but the app has no offsets: its input is read from the"
+                    " start", changelog.topic, changelog.partition,
+                )  # fmt: skip
+                return
+        inputs = ", ".join(f"{topic}-{number}" for topic, number in sorted(positions))
+        raise StateLost(
+            f"the app's committed offsets of {inputs} are gone (deleted, or expired with the group"
+            f" {self._app_id!r}), but table {table!r} was built from that input: reset the app's"
+            f" state with its offsets, by deleting its changelogs and {self._slot.path.parent}; or"
+            " commit the offsets to go on from to the group; or choose a new app id"
+        )
 
     def restored(self) -> None:
         """An assignment is complete: say so if there was much to read."""
@@ -99,9 +118,17 @@ class TaskStarter:
         self._progress = Progress()
 
     def keep_only(self, tasks: set[TaskId]) -> None:
-        """Close the stores of tasks that other workers own now."""
+        """Close the stores of tasks that other workers own now. StoreError when one could not bring
+        everything to its disk; all of them are closed all the same.
+        """
+        failed: StoreError | None = None
         for key in [key for key in self._stores if key[0] not in tasks]:
-            self._stores.pop(key).close()
+            try:
+                self._stores.pop(key).close()
+            except StoreError as error:
+                failed = failed or error
+        if failed is not None:
+            raise failed
 
     def state(self) -> dict[TaskId, int]:
         """How much state each open task holds, as the sum of changelog offsets."""

@@ -8,10 +8,10 @@ from __future__ import annotations
 import datetime
 import operator
 from collections.abc import Callable, Iterator, MutableMapping
-from typing import Any, Generic, TypeVar, cast, overload
+from typing import Any, Generic, NoReturn, TypeVar, cast, overload
 
 from flowstream.processing.codecs import Codec, codec_of
-from flowstream.processing.current import CURRENT, in_unit
+from flowstream.processing.current import CURRENT, Current, in_unit
 from flowstream.processing.errors import AppError
 from flowstream.processing.windows import (
     STREAM_TIME_KEY,
@@ -75,8 +75,20 @@ class Table(MutableMapping[K, V], Generic[K, V]):
         current = CURRENT.get()
         if current is None or current.record is None:
             current = in_unit(self._what)
+        if self.window is not None:
+            self._refuse(None)
         view = current.views.get(self.name)
         return current.view(self.name) if view is None else view
+
+    def _refuse(self, key: object) -> NoReturn:
+        """A row that is no window's would be skipped by every read of the windows, and a clear
+        would take the table's event time away.
+        """
+        del key
+        raise AppError(
+            f"table {self.name!r} has windows: use what tumbling() or hopping() returned, e.g."
+            f" {self.name} = app.Table({self.name!r}, ...).tumbling(60)"
+        )
 
     def __getitem__(self, key: K) -> V:
         # As `_view` does, without its call: this is the most frequent line of most agents.
@@ -171,6 +183,7 @@ class Table(MutableMapping[K, V], Generic[K, V]):
             raise AppError(f"table {self.name!r} has windows already")
         kept = None if expires is None else milliseconds(expires)
         self.window = Window(milliseconds(size), milliseconds(step), kept)
+        self._key = self._refuse
         return WindowedTable(self, self.window)
 
 
@@ -178,7 +191,8 @@ class WindowedTable(Generic[K, V]):
     """A table whose values belong to a key *and* a window of event time.
 
     `windowed[key] += 1` changes every window that holds the event; `windowed[key].current()`
-    reads one. A write to a window past its `expires` is dropped and counted.
+    reads one. A write to a window past its `expires` is dropped and counted. `in` and iteration
+    are of the windows that hold the event; `items` gives every window kept.
     """
 
     def __init__(self, table: Table[K, V], window: Window) -> None:
@@ -197,12 +211,49 @@ class WindowedTable(Generic[K, V]):
         return WindowSet(self.table, self.window, self.table.key_codec.encode(key), key)
 
     def __setitem__(self, key: K, value: V | WindowSet[V]) -> None:
-        # `t[key] += 1` has changed the windows already and hands back their set.
         if not isinstance(value, WindowSet):
             self[key].apply(lambda _: value)
+        elif not value.is_of(self.table, self.table.key_codec.encode(key)):
+            raise TypeError(
+                f"table {self.name!r}: {value!r} is the windows of another key or table, not a"
+                " value: assign one of theirs, e.g. windowed[key].current()"
+            )
+        # Else `t[key] += 1` has changed the windows already and hands back their set.
 
     def __delitem__(self, key: K) -> None:
         self[key].delete()
+
+    def __contains__(self, key: object) -> bool:
+        """Whether a window that holds the event has a value of this key."""
+        current = in_unit(f"using table {self.name!r}")
+        try:
+            row = self.table.key_codec.encode(cast("K", key))
+        except (TypeError, ValueError):
+            return False
+        view = current.view(self.name)
+        return any(
+            view.get(window_key(row, start)) is not DELETED for start in self._open_starts(current)
+        )
+
+    def __iter__(self) -> Iterator[K]:
+        """The keys that are `in` the table: of the windows that hold the event, each key once."""
+        current = in_unit(f"using table {self.name!r}")
+        open_starts = frozenset(self._open_starts(current))
+        keys: dict[bytes, None] = {}
+        for row, _ in current.view(self.name).scan():
+            found = None if row == STREAM_TIME_KEY else split_window_key(row)
+            if found is not None and found[1] in open_starts:
+                keys[found[0]] = None
+        return map(self.table.key_codec.decode, keys)
+
+    def _open_starts(self, current: Current) -> list[int]:
+        """Starts of the windows that hold the event and are not past keeping."""
+        stream_time = current.stream_time_ms(self.name)
+        return [
+            start
+            for start in self.window.starts(current.timestamp_ms)
+            if not self.window.is_expired(start, stream_time)
+        ]
 
     def items(self) -> Iterator[tuple[K, float, V]]:
         """(key, start in seconds, value) of every window kept in this partition, by key."""
@@ -225,6 +276,13 @@ class WindowSet(Generic[V]):
         self._window = window
         self._row = row
         self._key = key
+
+    def __repr__(self) -> str:
+        return f"WindowSet({self._table.name!r}, {self._key!r})"
+
+    def is_of(self, table: Table[Any, Any], row: bytes) -> bool:
+        """Whether these are the windows of that table's key."""
+        return self._table is table and self._row == row
 
     def now(self) -> V:
         """The value of the window that holds the worker's clock (not repeatable in a replay)."""

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 from flowstream.processing.codecs import Codec, codec_of, encode_any_key
-from flowstream.processing.current import CURRENT, Headers
+from flowstream.processing.current import Headers, in_unit, is_inside_agent
 from flowstream.processing.errors import AppError
 
 K = TypeVar("K")
@@ -78,12 +78,14 @@ class Topic(Generic[K, V]):
         """Send a record. Inside an agent it joins the event's unit and commits with it.
 
         Outside an agent this is a plain idempotent send that returns once it is acknowledged.
+        A task that an agent starts is inside it, too: NotInAgent once its event is over.
         `timestamp` is in seconds; inside an agent it defaults to the event's. A `value` of None
         is a tombstone.
         """
         at = None if timestamp is None else round(timestamp * 1000)
-        current = CURRENT.get()
-        if current is not None and current.record is not None:
+        if is_inside_agent():
+            # Never a plain send from here: it would stay whatever becomes of the event (S9).
+            current = in_unit(f"sending to topic {self.name!r}")
             topic, placed = current.emit(self, key, value, partition, at, headers)
             return RecordMetadata(topic, placed, None)
         return await self._send(

@@ -8,27 +8,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from flowstream.clock import wall_ms
-from flowstream.processing import assignor
 from flowstream.processing.app import App
+from flowstream.processing.claiming import claiming_assignor
 from flowstream.processing.commit import EXACTLY_ONCE
 from flowstream.processing.committer import Checkpoint, Committer, no_checkpoint
 from flowstream.processing.errors import AppError
 from flowstream.processing.following import Address, connect, follow, patiently
-from flowstream.processing.membership import Membership
+from flowstream.processing.membership import Membership, TopicGrown
 from flowstream.processing.outputs import OutputTopic
 from flowstream.processing.plan import Plan
-from flowstream.processing.provision import notice_deleted, provision
+from flowstream.processing.provision import notice_changes, provision
 from flowstream.processing.slots import Slot, take_slot
 from flowstream.processing.starting import TaskStarter
 from flowstream.processing.surroundings import Counts
 from flowstream.processing.watchdog import Watchdog
 from flowstream.transport.admin import Admin
-from flowstream.transport.assignor import GroupAssignor, Member, group_assignor
 from flowstream.transport.batches import RecordBuffer
 from flowstream.transport.cluster import Cluster
 from flowstream.transport.consumer import GroupConsumer
@@ -36,6 +36,7 @@ from flowstream.transport.errors import (
     CommitRefused,
     ConsumerFailed,
     OffsetOutOfRange,
+    RefusedForGood,
     TransportError,
 )
 from flowstream.transport.producer import IdempotentProducer
@@ -45,9 +46,14 @@ log = logging.getLogger("flowstream.worker")
 
 RECOVERY_PAUSE_S = 0.2
 STOP_TIMEOUT_S = 8.0
+ABORT_TIMEOUT_S = 1.0
 
 REJOIN = (CommitRefused, ConsumerFailed)
 """After these the worker joins its group anew; after other transport errors it rewinds."""
+FATAL = (OffsetOutOfRange, RefusedForGood)
+"""Errors that doing the work again would meet again. Going on elsewhere would skip or repeat
+records behind the app's back (G3); going on for ever would tell nobody (V2).
+"""
 
 
 class Worker:
@@ -80,6 +86,7 @@ class Worker:
         self._exactly_once = app.settings.processing_guarantee == EXACTLY_ONCE
         self._buffer = RecordBuffer(transactional=self._exactly_once)
         self._outputs: dict[str, OutputTopic] = {}
+        self._is_outgrown = False
         self._stopping = asyncio.Event()
         self._failure: BaseException | None = None
         self._membership: Membership | None = None
@@ -160,11 +167,14 @@ class Worker:
             await self._unless_stopped(self._start())
             if self.plan is not None and self._starter is not None and not self.wants_stop:
                 self._watch()
-                self._beside(notice_deleted(self.plan, self._admin))
+                self._beside(notice_changes(self.plan, self._outputs, self._admin, self._outgrown))
                 if ready is not None:
                     ready()
                 while not self.wants_stop:
-                    await self._be_member(self.plan, self._starter)
+                    if self._is_outgrown:
+                        await self._plan_anew()
+                    else:
+                        await self._be_member(self.plan, self._starter)
         finally:
             await self._close()
         if self._failure is not None:
@@ -177,10 +187,14 @@ class Worker:
         if address is not None:
             self._beside(follow(self._cluster, self.app, address))
         self._slot = take_slot(self._data_dir, self.app.id)
-        plan, self._outputs = await patiently(
-            lambda: provision(self.app, self._admin, self._data_dir), address
+        plan = await patiently(self._provide, address)
+        starter = TaskStarter(
+            self.app.id,
+            self._cluster,
+            self._admin,
+            self._slot,
+            self.app.settings.processing_guarantee,
         )
-        starter = TaskStarter(self.app.id, self._cluster, self._admin, self._slot)
         self._starter = starter
         starter.adopt(plan.tables)
         if self._exactly_once:
@@ -191,6 +205,28 @@ class Worker:
             )
             await patiently(self._session.init, address)
         self.plan = plan
+
+    async def _provide(self) -> Plan:
+        """The plan on the cluster's topics as they are now; what is missing is created."""
+        plan, self._outputs = await provision(self.app, self._admin, self._data_dir)
+        for output in self._outputs.values():
+            self._buffer.limit(output.name, output.max_message_bytes)
+        return plan
+
+    def _outgrown(self) -> None:
+        """A topic has more partitions than the plan knows: finish, and plan anew."""
+        self._is_outgrown = True
+
+    async def _plan_anew(self) -> None:
+        """Between two memberships. PartitionMismatch when tables hold on to the old numbers."""
+        self._is_outgrown = False
+        try:
+            self.plan = await self._provide()
+            log.info("a topic has more partitions now: joining anew")
+        except TransportError as error:
+            self._is_outgrown = True
+            log.warning("%s: trying again", error)
+            await self._pause(RECOVERY_PAUSE_S)
 
     def _beside(self, work: Coroutine[Any, Any, None]) -> None:
         """Do this until the worker ends; its failure is the worker's."""
@@ -226,12 +262,14 @@ class Worker:
         await asyncio.gather(*self._background, return_exceptions=True)
         if self._watchdog is not None:
             self._watchdog.stop()
-        if self._starter is not None:
-            self._starter.close()
-        if self._slot is not None:
-            self._slot.release()
-        await self.app.close()
-        await self._cluster.close()
+        try:
+            if self._starter is not None:
+                self._starter.close()
+        finally:
+            if self._slot is not None:
+                self._slot.release()
+            await self.app.close()
+            await self._cluster.close()
 
     # -- memberships ----------------------------------------------------------------------------
 
@@ -251,7 +289,7 @@ class Worker:
         consumer = GroupConsumer(
             self._cluster,
             self.app.id,
-            self._assignor(membership, starter, plan.sources),
+            claiming_assignor(membership, starter, plan.sources),
             membership,
             session_timeout_ms=round(self.app.settings.session_timeout * 1000),
             heartbeat_interval_ms=max(100, round(self.app.settings.session_timeout * 1000 / 10)),
@@ -261,6 +299,9 @@ class Worker:
         try:
             await consumer.start(plan.sources)
             await self._run_member(membership)
+        except TopicGrown:
+            self._outgrown()
+            await self._pause(RECOVERY_PAUSE_S)
         except TransportError as error:
             await self._lost(error)
             await membership.abandon()
@@ -273,10 +314,10 @@ class Worker:
     async def _run_member(self, membership: Membership) -> None:
         while True:
             try:
-                await membership.run(lambda: self.wants_stop)
+                await membership.run(lambda: self.wants_stop or self._is_outgrown)
                 await self._finish(membership)
                 return
-            except (OffsetOutOfRange, *REJOIN):
+            except (*FATAL, *REJOIN):
                 raise
             except TransportError as error:
                 await self._lost(error)
@@ -289,15 +330,24 @@ class Worker:
                 await membership.finish()
         except TimeoutError:
             log.warning("the last commit did not succeed in time")
+        except FATAL:
+            raise
         except TransportError as error:
             log.warning("the last commit did not succeed: %s", error)
 
     async def _lost(self, error: TransportError) -> None:
-        if isinstance(error, OffsetOutOfRange):
-            # Going on elsewhere would skip or repeat records behind the app's back (G3).
+        if isinstance(error, FATAL):
+            await self._abort()
             raise error
         log.warning("%s: going back to the last commit", error)
         await self._pause(RECOVERY_PAUSE_S)
+
+    async def _abort(self) -> None:
+        """Let readers not wait for the timeout of a transaction that will never be committed."""
+        if self._session is not None:
+            with suppress(TransportError, TimeoutError):
+                async with asyncio.timeout(ABORT_TIMEOUT_S):
+                    await self._session.abort()
 
     async def _renew_session(self) -> None:
         """A fresh producer epoch: what was open is aborted, what was decided is complete."""
@@ -327,36 +377,3 @@ class Worker:
                 await self._stopping.wait()
         except TimeoutError:
             return
-
-    def _assignor(
-        self, membership: Membership, starter: TaskStarter, sources: Mapping[str, int]
-    ) -> GroupAssignor:
-        def claim() -> bytes:
-            state = {
-                assignor.task_name(id.partitions, id.number): held
-                for id, held in starter.state().items()
-            }
-            owned = tuple(
-                sorted(assignor.task_name(id.partitions, id.number) for id in membership.held)
-            )
-            return assignor.encode_claim(assignor.Claim(owned, state))
-
-        def assign(
-            members: Mapping[str, Member], partitions: Mapping[str, int]
-        ) -> dict[str, list[tuple[str, int]]]:
-            # A leader whose metadata update met a dying broker knows no partitions for minutes:
-            # it must not leave them without an owner (G7).
-            return decide(members, {**sources, **partitions})
-
-        return group_assignor(assignor.NAME, claim, assign)
-
-
-def decide(
-    members: Mapping[str, Member], partitions: Mapping[str, int]
-) -> dict[str, list[tuple[str, int]]]:
-    """The assignor's answer for the members as transport names them."""
-    candidates: dict[str, Any] = {
-        name: assignor.Candidate(member.topics, assignor.decode_claim(member.user_data))
-        for name, member in members.items()
-    }
-    return assignor.assign(candidates, partitions)

@@ -149,8 +149,10 @@ class RocksStore:
     def close(self) -> None:
         """Flush and let go of the directory."""
         if self._db is not None:
-            self.flush()
-            self._release()
+            try:
+                self.flush()
+            finally:
+                self._release()
 
     def _open(self) -> None:
         self._changelog_offset = self._source_offset = self._written_ms = _NONE
@@ -203,10 +205,15 @@ class RocksStore:
         return self._db
 
     def _release(self) -> None:
-        # The lock goes when the last reference does.
+        # The lock goes when the last reference does: not even an error's traceback may have one.
         db, self._db = self._db, None
-        if db is not None:
-            db.close()
+        try:
+            if db is not None:
+                db.close()
+        except Exception as error:
+            raise self._failed("closed", error) from error
+        finally:
+            del db
 
     def _failed(self, what: str, error: Exception) -> StoreError:
         """rocksdict raises plain Exception with RocksDB's words."""

@@ -10,12 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol, TypeVar, cast
 
+from flowstream.errors import FlowstreamError
 from flowstream.state.overlay import DELETED, MISSING, Mark, Overlay
 
 V = TypeVar("V")
 
 CACHED_OBJECTS = 50_000
 """Decoded objects kept per generation of a partition's cache; two generations live."""
+ROW_BYTES = 1_000_000
+"""Key and value of a row, at most, where the changelog's own limit is not known."""
 
 
 class ValueCodec(Protocol):
@@ -57,6 +60,10 @@ class RowStore(Protocol):
         """One atomic batch (S1)."""
 
 
+class RowTooLarge(FlowstreamError):
+    """A row that the table's changelog would not take; the message names both and the remedy."""
+
+
 class Sealed:
     """A completed unit's writes to one partition, ready to merge: rows and cacheable objects."""
 
@@ -73,16 +80,25 @@ class Sealed:
 class TablePartition:
     """The rows of one table partition, shared by every unit of its task."""
 
-    __slots__ = ("_warm", "codec", "hot", "limit", "name", "number", "overlay", "store")
+    __slots__ = ("_warm", "codec", "hot", "limit", "most_bytes", "name", "number", "overlay",
+                 "store")  # fmt: skip
 
     def __init__(
-        self, name: str, number: int, store: RowStore, codec: ValueCodec, *, limit: int = 0
+        self,
+        name: str,
+        number: int,
+        store: RowStore,
+        codec: ValueCodec,
+        *,
+        limit: int = 0,
+        most_bytes: int = ROW_BYTES,
     ) -> None:
         self.name = name
         self.number = number
         self.store = store
         self.codec = codec
         self.limit = limit or CACHED_OBJECTS
+        self.most_bytes = most_bytes
         self.overlay = Overlay()
         # Objects for immutable codecs, encoded bytes for mutable ones (decoding is the copy).
         # Always the newest state of a key; a key that is in no generation is in a layer below.
@@ -138,6 +154,17 @@ class TablePartition:
         """Add a completed unit to the open epoch at once."""
         self.overlay.open.update(sealed.rows)
         self.remember(sealed.cached)
+
+    def check_size(self, key: bytes, row: object) -> None:
+        """Raise RowTooLarge for what the changelog would refuse: in the unit that wrote it, where
+        the agent's policy can deal with it.
+        """
+        if isinstance(row, bytes) and len(key) + len(row) > self.most_bytes:
+            raise RowTooLarge(
+                f"table {self.name!r}: the row of key {key!r:.80} has {len(key) + len(row)} bytes,"
+                f" but its changelog takes {self.most_bytes}: keep less in one row, or raise the"
+                " changelog's max.message.bytes and start the worker again"
+            )
 
     @property
     def dirty(self) -> int:
@@ -238,6 +265,7 @@ class TableView:
         check = self.partition.codec.check
         if check is not None:
             check(value)
+            self.partition.check_size(key, value)
         self.writes[key] = value
 
     def delete(self, key: bytes) -> None:
@@ -257,10 +285,7 @@ class TableView:
         codec, writes = self.partition.codec, self.writes
         if codec.check is not None:
             return Sealed(self.partition, writes, writes)
-        encode = codec.encode
-        rows: dict[bytes, object] = {
-            key: value if value is DELETED else encode(value) for key, value in writes.items()
-        }
+        rows = self._encoded(writes)
         return Sealed(self.partition, rows, writes if codec.immutable else rows)
 
     def publish(self) -> None:
@@ -268,10 +293,7 @@ class TableView:
         writes, partition = self.writes, self.partition
         cached = rows = writes
         if partition.codec.check is None:
-            encode = partition.codec.encode
-            rows = {
-                key: value if value is DELETED else encode(value) for key, value in writes.items()
-            }
+            rows = self._encoded(writes)
             cached = writes if self._shares else rows
         partition.overlay.open.update(rows)
         if len(partition.hot) < partition.limit:
@@ -281,6 +303,19 @@ class TableView:
         writes.clear()
         if self._copies:
             self._copies.clear()
+
+    def _encoded(self, writes: Mapping[bytes, object]) -> dict[bytes, object]:
+        partition = self.partition
+        encode, most = partition.codec.encode, partition.most_bytes
+        rows: dict[bytes, object] = {}
+        for key, value in writes.items():
+            if value is DELETED:
+                rows[key] = DELETED
+                continue
+            row = rows[key] = encode(value)
+            if len(row) + len(key) > most:
+                partition.check_size(key, row)
+        return rows
 
     def clear(self) -> None:
         """Begin the next unit. The sealed writes belong to whoever sealed them."""

@@ -78,6 +78,21 @@ class Admin(Groups):
             found = {n: replace(topic, configs=settings.get(n, {})) for n, topic in found.items()}
         return found
 
+    async def topic_settings(self, names: Iterable[str], key: str) -> dict[str, str]:
+        """The value in force of one setting, by topic. A topic is left out when it does not exist
+        or the cluster does not let us see its settings.
+        """
+        request = _describing(sorted(names), (key,))
+        if not request.resources:
+            return {}
+        answer = await self._any(ApiKey.DESCRIBE_CONFIGS, lambda _: request)
+        return {
+            result.resource_name: config.value
+            for result in answer.results
+            for config in result.configs
+            if config.name == key and config.value is not None
+        }
+
     async def create_topics(self, topics: Sequence[NewTopic]) -> None:
         """Create topics and wait until they have leaders. TopicExists when one is there already
         (the others are created).
@@ -203,14 +218,7 @@ class Admin(Groups):
         return found
 
     async def _configs(self, names: Sequence[str]) -> dict[str, Mapping[str, str]]:
-        request = DescribeConfigsRequest(
-            resources=tuple(
-                DescribeConfigsResource(
-                    resource_type=_TOPIC, resource_name=name, configuration_keys=None
-                )
-                for name in names
-            )
-        )
+        request = _describing(names, None)
         answer = await self._any(ApiKey.DESCRIBE_CONFIGS, lambda _: request)
         found: dict[str, Mapping[str, str]] = {}
         for result in answer.results:
@@ -246,6 +254,17 @@ class Admin(Groups):
         return await self._cluster.request(
             None, key, build, min_version=min_version, timeout_ms=self._timeout_ms + 5_000
         )
+
+
+def _describing(names: Sequence[str], keys: tuple[str, ...] | None) -> DescribeConfigsRequest:
+    return DescribeConfigsRequest(
+        resources=tuple(
+            DescribeConfigsResource(
+                resource_type=_TOPIC, resource_name=name, configuration_keys=keys
+            )
+            for name in names
+        )
+    )
 
 
 def _creatable(topic: NewTopic) -> CreatableTopic:

@@ -64,6 +64,11 @@ class RecordBuffer:
         self._open: dict[TopicPartition, _Open] = {}
         self._full: dict[TopicPartition, list[PendingBatch]] = {}
         self._full_bytes = 0
+        self._topic_bytes: dict[str, int] = {}
+
+    def limit(self, topic: str, max_batch_bytes: int) -> None:
+        """The topic takes no larger batches than this."""
+        self._topic_bytes[topic] = min(max_batch_bytes, self._max_batch_bytes)
 
     def append(
         self,
@@ -76,12 +81,12 @@ class RecordBuffer:
         """Add a record to its partition's batch; a record larger than a batch gets its own."""
         batch = self._open.get(tp)
         if batch is None:
-            batch = self._open[tp] = self._begin()
+            batch = self._open[tp] = self._begin(tp)
         count = batch.count
         listed = list(headers) if headers else _NO_HEADERS
         if batch.append(count, timestamp_ms, key, value, listed) is None:
             self._retire(tp, batch)
-            batch = self._open[tp] = self._begin()
+            batch = self._open[tp] = self._begin(tp)
             batch.append(0, timestamp_ms, key, value, listed)
         batch.count += 1
 
@@ -103,7 +108,7 @@ class RecordBuffer:
     def __bool__(self) -> bool:
         return bool(self._open) or bool(self._full)
 
-    def _begin(self) -> _Open:
+    def _begin(self, tp: TopicPartition) -> _Open:
         return _Open(
             DefaultRecordBatchBuilder(
                 magic=_MAGIC,
@@ -112,7 +117,7 @@ class RecordBuffer:
                 producer_id=-1,
                 producer_epoch=-1,
                 base_sequence=-1,
-                batch_size=self._max_batch_bytes,
+                batch_size=self._topic_bytes.get(tp.topic, self._max_batch_bytes),
             )
         )
 

@@ -100,6 +100,12 @@ class SendFailed(TransportError):
     """A record outside of transactions was refused, or its fate is unknown."""
 
 
+class RefusedForGood(TransactionFailed, SendFailed):
+    """The broker refuses these records and would refuse them again: doing the work anew is no way
+    out. The message names the topic, Kafka's error and the remedy.
+    """
+
+
 def error_name(code: int) -> str:
     """Kafka's name of an error code."""
     try:

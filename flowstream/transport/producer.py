@@ -18,9 +18,8 @@ from flowstream.transport.errors import (
     RequestRefused,
     SendFailed,
     TransportError,
-    error_name,
 )
-from flowstream.transport.shipping import Route, ship
+from flowstream.transport.shipping import Route, for_good, ship
 from flowstream.transport.types import Headers, RecordMetadata, TopicPartition
 from flowstream.wire.api import ApiKey
 from flowstream.wire.error_codes import retriable
@@ -164,10 +163,9 @@ class IdempotentProducer:
             self._forget_identity(identity)
             raise SendFailed(f"{error}; the records may or may not be stored") from error
         if shipment.refused:
-            ((_, code, message),) = shipment.refused
             self._forget_identity(identity)
-            reason = f"{tp.topic}-{tp.partition} refused the records: {error_name(code)}"
-            raise SendFailed(f"{reason} ({message})" if message else reason)
+            (refusal,) = shipment.refused
+            raise for_good(shipment.refused) or SendFailed(f"refused: {refusal.reason}")
         if self._identity == identity:
             self._sequences[tp] = (sequence + batch.records) % SEQUENCE_END
         return shipment.offsets[tp]

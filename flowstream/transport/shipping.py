@@ -7,14 +7,19 @@ new one (P1). Knows no transaction; the caller decides what a refusal means.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from flowstream.clock import monotonic_ms
 from flowstream.transport.batches import SealedBatch
 from flowstream.transport.cluster import DEFAULT_LANE, Cluster, Leader, backoffs
-from flowstream.transport.errors import ConnectionLost, UnknownTopic
+from flowstream.transport.errors import (
+    ConnectionLost,
+    RefusedForGood,
+    UnknownTopic,
+    error_name,
+)
 from flowstream.transport.types import TopicPartition
 from flowstream.wire.api import ApiKey
 from flowstream.wire.error_codes import ErrorCode, retriable
@@ -34,12 +39,43 @@ _ACKS_ALL = -1
 _STORED = (ErrorCode.NONE, ErrorCode.DUPLICATE_SEQUENCE_NUMBER)
 
 
+REMEDIES: Mapping[int, str] = {
+    ErrorCode.MESSAGE_TOO_LARGE: "raise the topic's max.message.bytes, or write smaller records",
+    ErrorCode.RECORD_LIST_TOO_LARGE: "raise the topic's segment.bytes, or write smaller records",
+    ErrorCode.INVALID_RECORD: "a compacted topic takes no record without a key: give each one",
+    ErrorCode.INVALID_TIMESTAMP: "see the topic's message.timestamp.* settings",
+    ErrorCode.TOPIC_AUTHORIZATION_FAILED: "allow the worker's user to write to the topic",
+    ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: "allow the worker's user to write under its"
+    " transactional ids, which begin with the app's id",
+    ErrorCode.CLUSTER_AUTHORIZATION_FAILED: "allow the worker's user to produce",
+    ErrorCode.POLICY_VIOLATION: "ask who runs the cluster",
+    ErrorCode.UNSUPPORTED_COMPRESSION_TYPE: "change the topic's compression.type",
+    ErrorCode.UNSUPPORTED_FOR_MESSAGE_FORMAT: "the topic needs message format v2",
+}
+"""Codes of Produce that will come again whenever these records are sent, and what helps."""
+
+
 class Refusal(NamedTuple):
     """A batch that the broker will not take."""
 
     tp: TopicPartition
     code: int
     message: str | None
+
+    @property
+    def reason(self) -> str:
+        """Which partition, Kafka's error, and the broker's words if it has any."""
+        words = f" ({self.message})" if self.message else ""
+        return f"{self.tp.topic}-{self.tp.partition}: {error_name(self.code)}{words}"
+
+
+def for_good(refused: Sequence[Refusal]) -> RefusedForGood | None:
+    """The error of refusals that will come again, None when there is no such among them."""
+    for refusal in refused:
+        remedy = REMEDIES.get(refusal.code)
+        if remedy is not None:
+            return RefusedForGood(f"the broker refuses records of {refusal.reason}: {remedy}")
+    return None
 
 
 @dataclass(slots=True)

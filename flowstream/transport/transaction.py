@@ -21,7 +21,14 @@ from flowstream.transport.errors import (
     TransportError,
     error_name,
 )
-from flowstream.transport.shipping import MAX_VERSION_V1, MIN_VERSION_V2, Route, Shipment, ship
+from flowstream.transport.shipping import (
+    MAX_VERSION_V1,
+    MIN_VERSION_V2,
+    Route,
+    Shipment,
+    for_good,
+    ship,
+)
 from flowstream.transport.transaction_requests import FENCED, Producer
 from flowstream.transport.types import Generation, TopicPartition
 
@@ -212,11 +219,10 @@ class TransactionSession:
         for tp, code, _ in shipment.refused:
             if code in FENCED:
                 raise ProducerFenced(f"{tp.topic}-{tp.partition}: {error_name(code)}")
-        reasons = "; ".join(
-            f"{tp.topic}-{tp.partition}: {error_name(code)}" + (f" ({text})" if text else "")
-            for tp, code, text in shipment.refused
-        )
-        raise TransactionFailed(f"refused: {reasons}")
+        again = for_good(shipment.refused)
+        if again is not None:
+            raise again
+        raise TransactionFailed(f"refused: {'; '.join(r.reason for r in shipment.refused)}")
 
     async def _end(self, *, commit: bool) -> None:
         self._adopt(await self._wire.end(self._producer, commit=commit, v2=self.v2))

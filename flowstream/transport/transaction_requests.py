@@ -15,10 +15,12 @@ from flowstream.transport.errors import (
     CommitRefused,
     ConnectionLost,
     ProducerFenced,
+    RefusedForGood,
     RequestRefused,
     TransactionFailed,
     error_name,
 )
+from flowstream.transport.shipping import REMEDIES
 from flowstream.transport.types import Generation, TopicPartition
 from flowstream.wire.api import ApiKey
 from flowstream.wire.error_codes import ErrorCode, retriable
@@ -311,6 +313,9 @@ def _raise_first(what: str, codes: Sequence[int]) -> None:
     for code in codes:
         if code in FENCED:
             raise ProducerFenced(f"{what}: {error_name(code)}")
+    for code in codes:
+        if code in REMEDIES:
+            raise RefusedForGood(f"{what}: {error_name(code)}: {REMEDIES[code]}")
     for code in codes:
         if code and code != ErrorCode.OPERATION_NOT_ATTEMPTED:
             raise TransactionFailed(f"{what}: {error_name(code)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -10,10 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from typer.testing import CliRunner, Result
 
 from flowstream.cli.app import build
-from flowstream.cli.embedded import write_address
+from flowstream.cli.embedded import read_address, write_address
 
 VERBS = build(("topics", "groups", "send", "tail", "transactions", "cluster", "configs"))
 
@@ -189,6 +191,30 @@ def test_tail_starts_and_stops_where_it_is_told(data: Path) -> None:
     rows = objects(output(data, "tail", "numbers", "--from", "40", "-n", "3"))
     assert [row["value"] for row in rows] == ["40", "41", "42"]
     assert output(data, "tail", "numbers", "--from", "latest", "--no-follow") == ""
+    nothing = call(data, "tail", "numbers", "--from", "999", "--no-follow")
+    assert (nothing.exit_code, nothing.stdout) == (0, "")
+    assert "numbers-0 ends at offset 100, so --from 999 is beyond it" in nothing.stderr
+    assert call(data, "tail", "numbers", "--from", "100", "--no-follow").stderr == ""
+
+
+async def test_the_lag_counts_partitions_that_were_never_read(data: Path) -> None:
+    await asyncio.to_thread(output, data, "topics", "create", "untouched", "-p", "2")
+    await asyncio.to_thread(output, data, "send", "untouched", "-p", "0", *"abc")
+    await asyncio.to_thread(output, data, "send", "untouched", "-p", "1", *"de")
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=read_address(data), group_id="reader", enable_auto_commit=False
+    )
+    await consumer.start()
+    try:
+        consumer.subscribe(["untouched"])
+        await consumer.getmany(timeout_ms=100)
+        await consumer.commit({TopicPartition("untouched", 0): 2})
+        told = await asyncio.to_thread(output, data, "groups", "describe", "reader", "--json")
+    finally:
+        await consumer.stop()
+    found = json.loads(told)
+    rows = [(row["partition"], row["committed"], row["lag"]) for row in found["partitions"]]
+    assert (rows, found["lag"]) == ([(0, 2, 1), (1, None, 2)], 3)
 
 
 @pytest.mark.parametrize(

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.crash import processes
+from tests.checkers.stream import Input, chain
+from tests.crash import campaign, processes
 from tests.crash.campaign import Campaign
 from tests.crash.processes import Worker
+from tests.crash.topics import Feeder, Found, Pipe, Results
 
 
 class Script(Worker):
@@ -84,3 +87,30 @@ async def test_a_killed_worker_is_no_violation(
     worker.kill()
     running.cancel()
     await asyncio.wait((running,))
+
+
+async def test_S7_an_answer_that_comes_late_is_read_and_is_a_duplicate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(campaign, "QUIET_S", 0.0)
+
+    class Late(Results):
+        """One more answer with every look, until there are three."""
+
+        async def look(self) -> None:
+            if len(self.records) < 3:
+                value = {"id": "i0", "count": 1, "total": 1, "last": 1, "nonce": "n"}
+                value["chain"] = chain("", "i0")
+                number = len(self.records)
+                self.records.append(Found(0, number, b"k", json.dumps(value).encode()))
+
+    run = Campaign(tmp_path, random.Random(1))
+    run.feeder = Feeder("unused", 1.0, random.Random(1))
+    run.feeder.inputs.append(Input("k", 1, "i0"))
+    pipe = Pipe("unused", "answers", "states")
+    pipe.answers, pipe.changes = Late("unused", "answers"), Late("unused", "changes")
+    run.pipes = [pipe]
+    await run._drain()
+    assert len(pipe.answers.records) == 3
+    run._check()
+    assert [anomaly.name for anomaly in run.anomalies] == ["duplicate", "duplicate"]

@@ -15,7 +15,11 @@ from aiokafka.errors import KafkaError
 from tests.checkers.stream import Input, Output, State
 
 KEYS = 40
-IN, OUT, CHANGELOG = "events", "answers", "chain-states-changelog"
+IN = "events"
+PIPES = (("answers", "states"), ("tallies", "sums"))
+"""(output topic, table) of what answers every input: an agent on the events one by one, and behind
+it one that re-keys its answers, takes several at a time and fails now and then.
+"""
 
 
 async def create_input(broker: str, partitions: int) -> None:
@@ -73,6 +77,23 @@ class Found(NamedTuple):
     offset: int
     key: bytes
     value: bytes | None
+
+
+class Pipe:
+    """One agent's answers and the table they are made from."""
+
+    def __init__(self, broker: str, out: str, table: str) -> None:
+        self.out, self.table = out, table
+        self.answers = Results(broker, out)
+        self.changes = Results(broker, f"chain-{table}-changelog")
+
+    def outputs(self) -> list[Output]:
+        """The answers so far, partition by partition in order."""
+        return [output_of(found) for found in self.answers.records]
+
+    def rows(self) -> dict[str, Output]:
+        """The table, folded from its changelog."""
+        return {row.key: row for row in map(output_of, self.changes.records)}
 
 
 class Results:

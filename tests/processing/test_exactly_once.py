@@ -15,6 +15,7 @@ from flowstream.processing.commit import AT_LEAST_ONCE, EXACTLY_ONCE, ORDER, Ste
 from flowstream.processing.starting import TaskStarter
 from flowstream.testing import Broker
 from flowstream.transport import admin
+from flowstream.transport.errors import CommitRefused, TransportError
 from flowstream.transport.types import Generation, NewTopic, TopicPartition
 from tests.processing.conftest import Kit
 
@@ -145,20 +146,28 @@ async def test_S6_workers_come_and_go_while_events_flow(kit: Kit, name: str) -> 
     await check(kit, name, 300, app)
 
 
-async def test_G1_a_zombie_cannot_commit_and_joins_again(
-    kit: Kit, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+class Watched(fs.Worker):
+    """Remembers what it recovered from, and under which generations it was a member."""
+
+    lost: list[TransportError]
+    generations: list[int]
+
+    async def _lost(self, error: TransportError) -> None:
+        self.lost.append(error)
+        await super()._lost(error)
+
+
+async def test_G1_a_zombie_cannot_commit_and_joins_again(kit: Kit, name: str) -> None:
     app, inputs = chain_app(kit, name)
     await feed(kit, name, inputs, 0, 40)
-    worker = fs.Worker(app, kit.address)
-    commits = 0
+    worker = Watched(app, kit.address)
+    worker.lost, worker.generations = [], []
 
     def late(step: str) -> None:
-        nonlocal commits
         membership = worker._membership
         if step == "close" and membership is not None and membership._generation is not None:
-            commits += 1
-            if commits == 1:
+            worker.generations.append(membership._generation.generation_id)
+            if len(worker.generations) == 1:
                 # What a worker holds that slept over a rebalance.
                 old: Generation = membership._generation
                 membership._generation = old._replace(generation_id=old.generation_id - 1)
@@ -168,6 +177,9 @@ async def test_G1_a_zombie_cannot_commit_and_joins_again(
     await kit.until(kit.committed(app, f"{name}-in", 40))
     worker.stop()
     await running
+    # The refusal, and nothing else, cost the membership; everything was committed in a new one.
+    assert [type(error) for error in worker.lost] == [CommitRefused]
+    assert worker.generations[-1] > worker.generations[0]
     await check(kit, name, 40, app)
 
 
@@ -250,6 +262,27 @@ async def test_G3_offsets_that_are_gone_never_mean_the_start(kit: Kit, name: str
     again, _ = chain_app(kit, name)
     with pytest.raises(fs.FlowstreamError, match=r"offsets of .* are gone|has no offset"):
         await fs.Worker(again, kit.address).run()
+
+
+async def test_G3_lost_offsets_with_a_fresh_slot_never_mean_the_start(kit: Kit, name: str) -> None:
+    app, inputs = chain_app(kit, name)
+    await feed(kit, name, inputs, 0, 20)
+    await kit.run_until(app, kit.committed(app, f"{name}-in", 20))
+    await kit.admin.delete_group(app.id)
+    again, _ = chain_app(kit, name, data_dir=kit.directory / "fresh")
+    with pytest.raises(fs.StateLost, match=r"offsets of .*-in-\d are gone .* table 'chains' was"):
+        await fs.Worker(again, kit.address).run()
+    await check(kit, name, 20, app)
+
+
+async def test_G3_aborted_records_in_a_changelog_are_no_state(kit: Kit, name: str) -> None:
+    app, inputs = chain_app(kit, name)
+    await feed(kit, name, inputs, 0, 20)
+    with pytest.raises(Crash):
+        await fs.Worker(app, kit.address, checkpoint=crash_at("offsets", 0)).run()
+    again, _ = chain_app(kit, name, data_dir=kit.directory / "fresh")
+    await kit.run_until(again, kit.committed(again, f"{name}-in", 20))
+    await check(kit, name, 20, again)
 
 
 async def test_G3_an_offset_out_of_range_stops_the_app(kit: Kit, name: str) -> None:

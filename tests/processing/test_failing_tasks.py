@@ -58,6 +58,62 @@ async def test_S9_an_agent_that_swallows_its_end_does_nothing_more(kit: Kit, nam
     assert await kit.values(f"{name}-out") == []
 
 
+async def test_S9_a_send_from_an_agent_without_an_open_event_is_refused(
+    kit: Kit, name: str
+) -> None:
+    app = kit.app(name)
+    words = app.topic(f"{name}-in", key_type=str, value_type=str, partitions=1)
+    out = app.topic(f"{name}-out", value_type=str, partitions=1)
+    refused: list[str] = []
+    next_event = asyncio.Event()
+
+    async def send(when: str) -> None:
+        try:
+            await out.send(value=when)
+        except fs.NotInAgent:
+            refused.append(when)
+
+    async def send_later() -> None:
+        await next_event.wait()
+        await send("from a task, after its event")
+
+    tasks = []
+
+    @app.agent(words)
+    async def eager(stream: fs.Stream[str]) -> None:
+        await send("before the first event")
+        async for word in stream:
+            try:
+                if word == "first":
+                    tasks.append(asyncio.create_task(send_later()))
+                else:
+                    await asyncio.Event().wait()
+            finally:
+                if word == "second":
+                    await send("while its worker stops")
+
+    await kit.admin.create_topics([NewTopic(words.name, 1), NewTopic(out.name, 1)])
+    await words.send(value="first")
+    async with kit.running(app) as worker:
+        await kit.until(kit.committed(app, words.name, 1))
+        next_event.set()
+        await asyncio.gather(*tasks)
+        await words.send(value="second")
+
+        async def taken() -> bool:
+            return worker.counts.events == 2
+
+        await kit.until(taken)
+    assert refused == [
+        "before the first event",  # where it is only asked what it reads
+        "before the first event",
+        "from a task, after its event",
+        "while its worker stops",
+    ]
+    assert await kit.values(out.name) == []
+    assert await kit.committed(app, words.name, 1)()
+
+
 async def test_at_least_once_a_rebalance_after_a_failed_commit_loses_nothing(
     kit: Kit, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,19 +4,16 @@ the leader asked for it, after which both workers owned nothing for minutes."""
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any, cast
 
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
 
-from flowstream.processing.app import App
-from flowstream.processing.worker import Worker
+from flowstream.processing.claiming import claiming_assignor
 
 
 def test_G7_a_leader_without_metadata_still_gives_every_partition_an_owner() -> None:
-    worker = Worker(App("a"), "127.0.0.1:1")
-    membership, starter = SimpleNamespace(held=()), SimpleNamespace(state=dict)
-    assignor = worker._assignor(cast("Any", membership), cast("Any", starter), {"in": 4})
+    membership, starter = SimpleNamespace(held=[]), SimpleNamespace(state=dict)
+    assignor = claiming_assignor(membership, starter, {"in": 4})
     members = {m: ConsumerProtocolMemberMetadata(0, ["in"], b"") for m in ("m1", "m2")}
     decided = assignor.assign(ClusterMetadata(), members)
     owned = sorted(tp for part in decided.values() for tp in part.partitions())

@@ -107,6 +107,37 @@ async def test_a_failing_take_is_retried_whole(kit: Kit, name: str) -> None:
     assert tries == [["a", "b"], ["c", "d"], ["c", "d"]]
 
 
+@pytest.mark.parametrize("policy", ["retry", "dead_letter", "skip", "stop"])
+async def test_S7_S9_S11_a_failing_take_that_timed_out_has_each_record_once(
+    kit: Kit, name: str, policy: Any
+) -> None:
+    app = kit.app(name, retry_backoff=0.001)
+    words = app.topic(f"{name}-in", key_type=str, value_type=str, partitions=1)
+    out = app.topic(f"{name}-out", value_type=str, partitions=1)
+    tries: list[list[str]] = []
+
+    @app.agent(words, sink=[out], on_error=policy)
+    async def batch(stream: fs.Stream[str]) -> AsyncIterator[str]:
+        async for values in stream.take(5, within=0.2):
+            tries.append(values)
+            if len(tries) == 1:
+                raise OSError("once")
+            yield "".join(values)
+
+    await filled(kit, words, list("ab"))
+    if policy == "stop":
+        with pytest.raises(fs.AgentFailed, match="failed at offset 1"):
+            await fs.Worker(app, kit.address).run()
+        assert await kit.admin.group_offsets(app.id) == {}
+        return
+    worker = await kit.run_until(app, kit.committed(app, words.name, 2))
+    assert tries == ([["a", "b"]] * 2 if policy == "retry" else [["a", "b"]])
+    assert await kit.values(out.name) == ([b"ab"] if policy == "retry" else [])
+    assert await kit.values(app.dead_letters) == ([b"a", b"b"] if policy == "dead_letter" else [])
+    assert worker.counts.skipped == (2 if policy == "skip" else 0)
+    assert worker.counts.dead_letters == (2 if policy == "dead_letter" else 0)
+
+
 async def test_agents_that_take_and_agents_that_do_not_share_a_topic(kit: Kit, name: str) -> None:
     app = kit.app(name)
     words = app.topic(f"{name}-in", key_type=str, value_type=str, partitions=1)

@@ -1,0 +1,64 @@
+"""A worker's assignor: what it claims when it joins, and what a leader decides.
+
+Wires the pure `assignor` to a membership and to the stores of its slot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from flowstream.processing import assignor
+from flowstream.processing.task import TaskId
+from flowstream.transport.assignor import GroupAssignor, Member, group_assignor
+
+
+class Holder(Protocol):
+    """A membership as the assignor sees it."""
+
+    @property
+    def held(self) -> list[TaskId]:
+        """Tasks of the current assignment, or of the last one."""
+
+
+class Stores(Protocol):
+    """The stores of a worker as the assignor sees them."""
+
+    def state(self) -> dict[TaskId, int]:
+        """How much state each open task holds."""
+
+
+def claiming_assignor(
+    membership: Holder, starter: Stores, sources: Mapping[str, int]
+) -> GroupAssignor:
+    """The assignor of one membership; `sources` are the partitions of its plan's topics."""
+
+    def claim() -> bytes:
+        state = {
+            assignor.task_name(id.partitions, id.number): held
+            for id, held in starter.state().items()
+        }
+        owned = tuple(
+            sorted(assignor.task_name(id.partitions, id.number) for id in membership.held)
+        )
+        return assignor.encode_claim(assignor.Claim(owned, state))
+
+    def assign(
+        members: Mapping[str, Member], partitions: Mapping[str, int]
+    ) -> dict[str, list[tuple[str, int]]]:
+        # A leader whose metadata update met a dying broker knows no partitions for minutes:
+        # it must not leave them without an owner (G7).
+        return decide(members, {**sources, **partitions})
+
+    return group_assignor(assignor.NAME, claim, assign)
+
+
+def decide(
+    members: Mapping[str, Member], partitions: Mapping[str, int]
+) -> dict[str, list[tuple[str, int]]]:
+    """The assignor's answer for the members as transport names them."""
+    candidates: dict[str, Any] = {
+        name: assignor.Candidate(member.topics, assignor.decode_claim(member.user_data))
+        for name, member in members.items()
+    }
+    return assignor.assign(candidates, partitions)

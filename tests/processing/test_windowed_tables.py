@@ -1,0 +1,118 @@
+"""Windowed tables in an agent: what belongs to the event's windows, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+import flowstream as fs
+from flowstream.transport.types import NewTopic
+from tests.processing.conftest import Kit
+
+Windowed = Any
+"""A WindowedTable, also used as its type forbids."""
+
+
+async def answers(
+    kit: Kit, name: str, use: Callable[[fs.App], Callable[[str], object]], *at: float
+) -> list[str]:
+    """What an agent's function makes of events at these times, one answer each."""
+    app = kit.app(name)
+    words = app.topic(f"{name}-in", key_type=str, value_type=str, partitions=1)
+    out = app.topic(f"{name}-out", value_type=str, partitions=1)
+    answer = use(app)
+
+    @app.agent(words, sink=[out])
+    async def ask(stream: fs.Stream[str]) -> AsyncIterator[str]:
+        async for value in stream:
+            yield str(answer(value))
+
+    await kit.admin.create_topics([NewTopic(words.name, 1), NewTopic(out.name, 1)])
+    for number, seconds in enumerate(at):
+        await words.send(key="k", value=str(number), timestamp=seconds)
+    await kit.run_until(app, kit.count(out.name, len(at)))
+    return [(value or b"").decode() for value in await kit.values(out.name)]
+
+
+def message(act: Callable[[], object]) -> str:
+    """The error that something raises."""
+    with pytest.raises(Exception) as caught:
+        act()
+    return f"{type(caught.value).__name__}: {caught.value}"
+
+
+async def test_in_and_iteration_are_of_the_windows_that_hold_the_event(kit: Kit, name: str) -> None:
+    def use(app: fs.App) -> Callable[[str], object]:
+        table: Windowed = app.Table("seen", key_type=int, default=int).hopping(10, 5, expires=100)
+
+        def answer(value: str) -> object:
+            if value in "01":
+                table[int(value)] += 1
+            return sorted(table), [key in table for key in (0, 1, 2, "0")], len([*table.items()])
+
+        return answer
+
+    assert await answers(kit, name, use, 100.0, 106.0, 111.0, 130.0) == [
+        "([0], [True, False, False, False], 2)",
+        "([0, 1], [True, True, False, False], 4)",
+        "([1], [False, True, False, False], 4)",
+        "([], [False, False, False, False], 4)",
+    ]
+
+
+async def test_windows_of_another_key_or_table_are_no_value(kit: Kit, name: str) -> None:
+    def use(app: fs.App) -> Callable[[str], object]:
+        one: Windowed = app.Table("one", default=int).tumbling(60)
+        other: Windowed = app.Table("other", default=int).tumbling(60)
+
+        def answer(value: str) -> object:
+            del value
+            one["a"] = 5
+            one["a"] += 1
+            one["a"] = one["a"]
+            told = [
+                message(lambda: one.__setitem__("b", one["a"])),
+                message(lambda: one.__setitem__("a", other["a"])),
+            ]
+            one["b"] = one["a"].current()
+            return [one["a"].current(), one["b"].current()], told
+
+        return answer
+
+    (told,) = await answers(kit, name, use, 1.0)
+    assert told.startswith("([6, 6], ")
+    assert told.count("TypeError: table 'one': WindowSet(") == 2
+
+
+async def test_the_table_below_windows_is_not_used_by_itself(kit: Kit, name: str) -> None:
+    uses: list[Callable[[Windowed], object]] = [
+        lambda base: base["k"],
+        lambda base: base.__setitem__("k", 1),
+        lambda base: base.__delitem__("k"),
+        lambda base: base.get("k"),
+        lambda base: base.setdefault("k", 1),
+        lambda base: base.pop("k", None),
+        lambda base: base.update(k=1),
+        lambda base: base.clear(),
+        lambda base: "k" in base,
+        list,
+        len,
+    ]
+
+    def use(app: fs.App) -> Callable[[str], object]:
+        base: Windowed = app.Table("seen", default=int)
+        windowed: Windowed = base.tumbling(60, expires=60)
+
+        def answer(value: str) -> object:
+            del value
+            windowed["k"] += 1
+            told = {message(lambda act=act: act(base)) for act in uses}  # type: ignore[misc]
+            return told, windowed["k"].current()
+
+        return answer
+
+    (told,) = await answers(kit, name, use, 1.0)
+    assert told.startswith("({\"AppError: table 'seen' has windows: use what tumbling()")
+    assert told.endswith('"}, 1)')
