@@ -9,7 +9,7 @@ sockets or time.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from flowstream.broker.config import BrokerConfig
@@ -24,7 +24,7 @@ from flowstream.broker.doors import (
     Storage,
 )
 from flowstream.broker.groups.coordinator import GroupCoordinator
-from flowstream.broker.log import checkpoints
+from flowstream.broker.log import checkpoints, journal
 from flowstream.broker.log.checkpoints import MetaProperties
 from flowstream.broker.log.config import LogConfig
 from flowstream.broker.log.partition import PartitionLog
@@ -65,6 +65,8 @@ class _Points(NamedTuple):
     clean: bool
     recovery: dict[TopicPartition, int]
     log_start: dict[TopicPartition, int]
+    synced: Mapping[str, int]
+    """Sizes up to which the journal says that files were synced."""
 
 
 def open_cores(
@@ -79,14 +81,16 @@ def open_cores(
 ) -> Opened:
     """Open the data directory, or start a new one in an empty directory. Raises FlowstreamError."""
     meta = _identify(storage, perform, config, rng)
-    points = _points(storage)
+    journalled = journal.replay(storage)
+    perform(journalled.operations)
+    points = _points(storage, journalled.synced)
     # The mark goes before anything changes: from here on a stop is unclean until it is written
     # again.
     if points.clean:
         # A removed name may come back after a power cut, a renamed one does not.
         used = checkpoints.CLEAN_SHUTDOWN + ".used"
         perform([Rename(checkpoints.CLEAN_SHUTDOWN, used), Remove(used)])
-    report: list[str] = []
+    report = journalled.report
     settings = LogConfig(retention_ms=-1, retention_bytes=-1)
     metadata_log = _open(storage, perform, METADATA_LOG, METADATA_TOPIC_ID, settings, points, now, report)  # fmt: skip # noqa: E501
     image = replay_metadata(metadata_log)
@@ -96,7 +100,7 @@ def open_cores(
         for number in sorted(topic.partitions):
             name = TopicPartition(topic.name, number)
             logs.add(_open(storage, perform, name, topic.topic_id, log_config, points, now, report))
-    perform(_put_away(storage, image, report))
+    perform([*_put_away(storage, image, report), *journalled.ending])
     cores = Cores(
         config=config,
         storage=storage,
@@ -170,7 +174,7 @@ def _identify(
     return meta
 
 
-def _points(storage: Storage) -> _Points:
+def _points(storage: Storage, synced: Mapping[str, int]) -> _Points:
     def offsets(path: str) -> dict[TopicPartition, int]:
         size = storage.size(path)
         if size is None:
@@ -181,6 +185,7 @@ def _points(storage: Storage) -> _Points:
         clean=storage.size(checkpoints.CLEAN_SHUTDOWN) is not None,
         recovery=offsets(checkpoints.RECOVERY_POINT),
         log_start=offsets(checkpoints.LOG_START),
+        synced=synced,
     )
 
 
@@ -207,6 +212,7 @@ def _open(
         clean=points.clean,
         recovery_point=points.recovery.get(name, 0),
         log_start=points.log_start.get(name, 0),
+        synced=points.synced,
     )
     perform(opened.operations)
     report += opened.report

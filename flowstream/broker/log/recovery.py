@@ -8,7 +8,9 @@ operations may be lost in another crash at any point.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from flowstream.broker.doors import Append, Operation, Remove, Rename, Replace, Storage
 from flowstream.broker.log import names
@@ -53,11 +55,13 @@ def open_log(
     clean: bool,
     recovery_point: int,
     log_start: int,
+    synced: Mapping[str, int] = MappingProxyType({}),
 ) -> Opened:
     """Open the directory of `name`; the operations of `finish_swaps` must have been performed.
 
     `clean`: the last process left its mark. `recovery_point`, `log_start`: from the checkpoints, 0
-    where they do not name this log. Raises CorruptLog.
+    where they do not name this log. `synced`: sizes up to which the journal knows that files were
+    durable. Raises CorruptLog.
     """
     directory = str(name)
     operations: list[Operation] = _tidy(storage, directory)
@@ -69,7 +73,7 @@ def open_log(
     opened = Opened(log, operations)
     if not clean and _lost_beginning(log, max(recovery_point, log_start)):
         _start_over(opened, max(log_start, log.epochs.entries[0][1]), now)
-    rebuilder = Rebuilder(log, recovery_point, now)
+    rebuilder = Rebuilder(log, recovery_point, synced, now)
     first = _first_untrusted(log, clean, recovery_point)
     for segment in log.segments[:first]:
         _trust(storage, segment)

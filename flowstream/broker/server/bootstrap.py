@@ -18,7 +18,7 @@ from flowstream.broker.node import Node
 from flowstream.broker.opening import open_cores
 from flowstream.broker.server.driver import Driver
 from flowstream.broker.server.listener import Listener, bind
-from flowstream.broker.storage.files import FileStorage
+from flowstream.broker.storage.disk import Disk
 from flowstream.broker.storage.lock import DirectoryLock
 from flowstream.broker.types import Instant
 from flowstream.errors import StorageError
@@ -32,7 +32,7 @@ class Server:
     def __init__(
         self,
         lock: DirectoryLock,
-        storage: FileStorage,
+        storage: Disk,
         driver: Driver,
         listener: Listener,
         address: str,
@@ -51,6 +51,8 @@ class Server:
         self._listener.close()
         try:
             await self._driver.stop()
+            if self._driver.failed is None:
+                self._storage.retire()
         finally:
             self._storage.close()
             self._lock.release()
@@ -69,15 +71,16 @@ async def start(
         undo.callback(lock.release)
         listening = bind(host, port)
         undo.callback(listening.close)
-        storage = FileStorage(str(data))
+        storage = Disk(data, fsync=fsync)
         undo.callback(storage.close)
         now = Instant(clock.wall_ms())
         rng = random.SystemRandom()
-        opened = open_cores(storage, storage.perform, config, rng, now, host=host, fsync=fsync)
+        door = storage.door
+        opened = open_cores(door, door.perform, config, rng, now, host=host, fsync=fsync)
         for line in opened.report:
             log.warning("%s", line)
         bound_port = opened.cores.address.port = listening.getsockname()[1]
-        driver = Driver(Node(opened.cores), storage, clock.wall_ms, fsync=fsync)
+        driver = Driver(Node(opened.cores), door, clock.wall_ms, fsync=fsync)
         driver.start()
         listener = Listener(listening, driver, config)
         undo.pop_all()

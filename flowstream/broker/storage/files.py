@@ -23,6 +23,7 @@ from flowstream.broker.doors import (
     Flush,
     MakeDirectory,
     Operation,
+    Overwrite,
     Remove,
     Rename,
     Replace,
@@ -125,6 +126,9 @@ class FileStorage:
 
     def _change(self, operation: Operation, unsynced: set[str]) -> None:
         match operation:
+            case Overwrite(path, position, data):
+                self._overwrite(path, position, data)
+                unsynced.add(path)
             case Replace(path, data):
                 self._replace(path, data)
                 unsynced.discard(path)
@@ -165,6 +169,22 @@ class FileStorage:
     def _touch(self, path: str) -> None:
         with _named(path):
             self._descriptor(path, create=True)
+
+    def _overwrite(self, path: str, position: int, data: Buffer) -> None:
+        """Through a descriptor of its own: one that appends ignores the position."""
+        with _named(path):
+            full = self._full(path)
+            if not os.path.exists(full):
+                with self._lock:
+                    self._new.add(path)
+            descriptor = os.open(full, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                rest = memoryview(data)
+                while rest:
+                    written = os.pwrite(descriptor, rest, position)
+                    rest, position = rest[written:], position + written
+            finally:
+                os.close(descriptor)
 
     def _replace(self, path: str, data: Buffer) -> None:
         full = self._full(path)
@@ -259,9 +279,10 @@ class FileStorage:
             return True
 
     def _pool(self) -> ThreadPoolExecutor:
-        if self._syncers is None:
-            self._syncers = ThreadPoolExecutor(SYNC_THREADS, thread_name_prefix="sync")
-        return self._syncers
+        with self._lock:
+            if self._syncers is None:
+                self._syncers = ThreadPoolExecutor(SYNC_THREADS, thread_name_prefix="sync")
+            return self._syncers
 
     def _sync_file(self, path: str) -> None:
         """Through a duplicate, because the loop's thread may close the shared descriptor meanwhile.
