@@ -217,14 +217,9 @@ class JournaledStorage:
     def _let_go(self, changed: Sequence[Operation]) -> None:
         """Declare the frames dead before a file of theirs becomes another."""
         names = [name for operation in changed for name in _paths(operation)]
-        with self._journal:
-            if any(
-                _inside(path, name)
-                for file in (self._active, self._other)
-                for path in file.files
-                for name in names
-            ):
-                self._settle()
+        living = self._active.files | self._other.files
+        if any(_inside(path, name) for path in living for name in names):
+            self._settle()
 
     def _write(self, pieces: Sequence[Piece]) -> None:
         """One frame, durable on return."""
