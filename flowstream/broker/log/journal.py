@@ -122,8 +122,9 @@ def live_frames(journals: dict[str, memoryview]) -> list[Frame]:
         return []
     floor = max(frame.floor for frame in frames)
     live = [frame for frame in frames if frame.number >= floor]
+    begun = any(_frame_at(data, 0) is not None for data in journals.values())
     for expected, frame in enumerate(live, floor):
-        if frame.number != expected:
+        if frame.number != expected or not begun:
             raise CorruptLog(
                 f"{' and '.join(FILES)}: frame {expected} is damaged but frame {frame.number} is"
                 " whole, so it was durable: restore the files from a copy; without one, move them"

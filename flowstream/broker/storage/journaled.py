@@ -145,7 +145,8 @@ class JournaledStorage:
                 self._inner.sync(direct)
                 with self._gathering:
                     for path in direct - self._direct:
-                        self._ends.setdefault(path, None)
+                        if self._inner.size(path) is not None:
+                            self._ends.setdefault(path, None)
             if pending:
                 pieces = [Piece(path, at, data) for path, (at, data) in pending.items()]
                 self._write(pieces)
