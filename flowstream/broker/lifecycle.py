@@ -133,12 +133,15 @@ def _checkpoint(cores: Cores) -> list[Effect]:
 
 def _checkpoints(cores: Cores) -> list[Operation]:
     logs = all_logs(cores)
-    files = {
-        checkpoints.RECOVERY_POINT: {log.name: log.recovery_point for log in logs},
-        checkpoints.LOG_START: log_starts(cores),
-        checkpoints.HIGH_WATERMARK: {log.name: log.high_watermark for log in logs},
-    }
-    return [Replace(path, checkpoints.encode_offsets(each)) for path, each in files.items()]
+    recovery = {log.name: log.recovery_point for log in logs}
+    watermarks = {log.name: log.high_watermark for log in logs}
+    return [
+        Replace(checkpoints.RECOVERY_POINT, checkpoints.encode_offsets(recovery)),
+        *checkpoints.replace_guarded(
+            checkpoints.LOG_START, checkpoints.encode_offsets(log_starts(cores))
+        ),
+        Replace(checkpoints.HIGH_WATERMARK, checkpoints.encode_offsets(watermarks)),
+    ]
 
 
 def _logs_of(cores: Cores, topic: str) -> list[PartitionLog]:

@@ -34,7 +34,7 @@ from flowstream.broker.metadata.image import Image
 from flowstream.broker.metadata.topic_configs import effective
 from flowstream.broker.transactions.coordinator import TransactionCoordinator
 from flowstream.broker.types import Instant, TopicPartition
-from flowstream.errors import FlowstreamError
+from flowstream.errors import CorruptLog, FlowstreamError
 from flowstream.wire.batch import decode_records, read_header
 
 Perform = Callable[[Sequence[Operation]], object]
@@ -83,14 +83,14 @@ def open_cores(
     meta = _identify(storage, perform, config, rng)
     journalled = journal.replay(storage)
     perform(journalled.operations)
-    points = _points(storage, journalled.synced)
+    report = journalled.report
+    points = _points(storage, journalled.synced, report)
     # The mark goes before anything changes: from here on a stop is unclean until it is written
     # again.
     if points.clean:
         # A removed name may come back after a power cut, a renamed one does not.
         used = checkpoints.CLEAN_SHUTDOWN + ".used"
         perform([Rename(checkpoints.CLEAN_SHUTDOWN, used), Remove(used)])
-    report = journalled.report
     settings = LogConfig(retention_ms=-1, retention_bytes=-1)
     metadata_log = _open(storage, perform, METADATA_LOG, METADATA_TOPIC_ID, settings, points, now, report)  # fmt: skip # noqa: E501
     image = replay_metadata(metadata_log)
@@ -99,7 +99,9 @@ def open_cores(
         log_config = LogConfig.of(effective(config, image.topic_configs(topic.name)))
         for number in sorted(topic.partitions):
             name = TopicPartition(topic.name, number)
-            logs.add(_open(storage, perform, name, topic.topic_id, log_config, points, now, report))
+            log = _open(storage, perform, name, topic.topic_id, log_config, points, now, report)
+            _check_epoch(log, topic.partitions[number].leader_epoch)
+            logs.add(log)
     perform([*_put_away(storage, image, report), *journalled.ending])
     cores = Cores(
         config=config,
@@ -174,17 +176,23 @@ def _identify(
     return meta
 
 
-def _points(storage: Storage, synced: Mapping[str, int]) -> _Points:
-    def offsets(path: str) -> dict[TopicPartition, int]:
+def _points(storage: Storage, synced: Mapping[str, int], report: list[str]) -> _Points:
+    def content(path: str) -> memoryview | None:
         size = storage.size(path)
-        if size is None:
-            return {}
-        return checkpoints.decode_offsets(storage.read(path, 0, size), path)
+        return None if size is None else storage.read(path, 0, size)
 
+    def offsets(path: str, data: memoryview | None) -> dict[TopicPartition, int]:
+        return {} if data is None else checkpoints.decode_offsets(data, path)
+
+    clean = storage.size(checkpoints.CLEAN_SHUTDOWN) is not None
+    path = checkpoints.LOG_START
+    copy = content(path + checkpoints.COPY)
+    starts, notes = checkpoints.read_guarded(path, content(path), copy, clean=clean)
+    report += notes
     return _Points(
-        clean=storage.size(checkpoints.CLEAN_SHUTDOWN) is not None,
-        recovery=offsets(checkpoints.RECOVERY_POINT),
-        log_start=offsets(checkpoints.LOG_START),
+        clean=clean,
+        recovery=offsets(checkpoints.RECOVERY_POINT, content(checkpoints.RECOVERY_POINT)),
+        log_start=offsets(path, starts),
         synced=synced,
     )
 
@@ -217,6 +225,15 @@ def _open(
     perform(opened.operations)
     report += opened.report
     return opened.log
+
+
+def _check_epoch(log: PartitionLog, newest: int) -> None:
+    """A log never knows of a leader epoch that the metadata does not (D6)."""
+    if log.epochs.latest > newest:
+        raise CorruptLog(
+            f"{log.directory}: has leader epoch {log.epochs.latest}, the newest is {newest}: the"
+            " disk changed leader-epoch-checkpoint or a batch; restore it or delete the topic"
+        )
 
 
 def _put_away(storage: Storage, image: Image, report: list[str]) -> list[Operation]:

@@ -48,11 +48,13 @@ class Machine:
     """One node and its disk. `ask` waits for the answer; `post` and `settle` apart let a crash come
     between."""
 
-    def __init__(self, seed: int = 1, **settings: str) -> None:
+    def __init__(
+        self, seed: int = 1, storage: MemoryStorage | None = None, **settings: str
+    ) -> None:
         names = {key.replace("_", "."): value for key, value in settings.items()}
         self.config = BrokerConfig.of(names)
         self.rng = random.Random(seed)
-        self.storage = MemoryStorage()
+        self.storage = storage or MemoryStorage()
         self.now = Instant(TIME)
         self.replies: dict[int, Any] = {}
         self.closed: list[str] = []
@@ -76,6 +78,7 @@ class Machine:
 
         opened = open_cores(disk, perform, self.config, self.rng, self.now, host="127.0.0.1")
         opened.cores.address.port = 9092
+        self.report = opened.report
         self.node = Node(opened.cores)
         self.unsynced = set()
         self.carry_out(self.node.start(self.now))
@@ -85,6 +88,13 @@ class Machine:
         """Lose what was not synced, and start again."""
         self.storage.crash(self.rng)
         self.open()
+
+    def stop(self) -> None:
+        """A clean stop: only Kafka's files are left."""
+        self.settle()
+        self.carry_out(self.node.stop(self.now))
+        self.disk.sync(self.unsynced)
+        self.disk.retire()
 
     def post(self, body: Hashable, version: int) -> int:
         """Hand in a request and perform its writes, but sync nothing."""

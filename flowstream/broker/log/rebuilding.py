@@ -174,11 +174,13 @@ class Rebuilder:
         self, segment: Segment, header: BatchHeader, batch: memoryview, gaps: bool
     ) -> bool:
         """Whether the batch is valid and continues the log. Only compaction leaves gaps; the CRC
-        does not cover the offset.
+        covers neither the offset nor the leader epoch.
         """
         base, expected = header.base_offset, self.log.log_end
+        epochs = self.log.epochs
         return (
             (base == expected or (gaps and base > expected))
+            and (header.leader_epoch > epochs.latest or epochs.fits(header.leader_epoch, base))
             and header.last_offset_delta >= 0
             and header.last_offset - segment.base_offset <= SPAN
             and check_crc(batch, header)
