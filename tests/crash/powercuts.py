@@ -132,7 +132,11 @@ class Broker:
         )
         config = BrokerConfig.of(SETTINGS)
         now = Instant(clock.wall_ms())
-        opened = open_cores(disk, disk.perform, config, rng, now, host="127.0.0.1")
+        try:
+            opened = open_cores(disk, disk.perform, config, rng, now, host="127.0.0.1")
+        except PowerOff:
+            self.close()
+            raise
         self.cores = opened.cores
         self.driver = Driver(Node(opened.cores), disk, clock.wall_ms, fsync=True)
         self.listener = Listener(bind("127.0.0.1", 0), self.driver, config)
@@ -147,6 +151,10 @@ class Broker:
     async def end(self) -> None:
         self.listener.close()
         await self.driver.stop()
+        self.close()
+
+    def close(self) -> None:
+        """Let go of threads and descriptors."""
         self.draining.shutdown()
         self.files.close()
         self.own.close()

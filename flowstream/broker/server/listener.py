@@ -121,6 +121,9 @@ class Listener:
     def _connected(self, client: socket.socket, host: str) -> None:
         connections = self._driver.connections
         config = self._config
+        if self._driver.failed is not None:
+            client.close()  # nothing would be answered
+            return
         if len(connections) >= config.max_connections:
             log.warning("connection from %s refused: max.connections=%d", host, len(connections))
             client.close()

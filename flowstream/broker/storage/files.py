@@ -8,7 +8,6 @@ page cache may no longer hold what it claims (D2).
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 from collections import OrderedDict
@@ -29,7 +28,7 @@ from flowstream.broker.doors import (
     Replace,
     Truncate,
 )
-from flowstream.errors import StorageError
+from flowstream.broker.storage.refusal import refused
 
 OPEN_FILES = 512
 """File descriptors kept open at most; the least recently used one is closed."""
@@ -60,7 +59,7 @@ class FileStorage:
         try:
             return memoryview(os.pread(self._descriptor(path, create=False), length, position))
         except OSError as error:
-            raise _translated(path, error) from error
+            raise refused(path, error) from error
 
     def size(self, path: str) -> int | None:
         """Size of the file in bytes, None when it does not exist."""
@@ -164,7 +163,7 @@ class FileStorage:
             for start in range(0, len(buffers), _IOV_MAX):
                 _write_all(descriptor, buffers[start : start + _IOV_MAX])
         except OSError as error:
-            raise _translated(path, error) from error
+            raise refused(path, error) from error
 
     def _touch(self, path: str) -> None:
         with _named(path):
@@ -329,26 +328,10 @@ def _write_all(descriptor: int, buffers: list[Buffer]) -> None:
             written += os.write(descriptor, rest[written:])
 
 
-_REMEDIES = {
-    errno.ENOSPC: "the disk is full: free space or lower the topics' retention, then start again",
-    errno.EDQUOT: "the disk quota is used up: raise it, then start again",
-    errno.EROFS: "the file system is read-only: check the disk, then start again",
-    errno.EACCES: "give the broker's user the right to read and write it",
-    errno.EMFILE: "too many open files: raise the limit (ulimit -n)",
-    errno.EIO: "the disk failed: check it before you start again",
-}
-
-
 @contextmanager
 def _named(path: str) -> Iterator[None]:
     """Name the path and the remedy in what the system says."""
     try:
         yield
     except OSError as error:
-        raise _translated(path, error) from error
-
-
-def _translated(path: str, error: OSError) -> StorageError:
-    remedy = _REMEDIES.get(error.errno or 0)
-    text = f"{path}: {error.strerror or error}"
-    return StorageError(f"{text}; {remedy}" if remedy else text)
+        raise refused(path, error) from error

@@ -25,6 +25,7 @@ from flowstream.broker.doors import (
     Replace,
     Truncate,
 )
+from flowstream.broker.storage.refusal import refused
 from flowstream.errors import FlowstreamError, StorageError
 
 SECTOR = 512
@@ -248,7 +249,7 @@ class _Fault:
         if self.left > 0:
             self.left -= 1
             return
-        raise StorageError(f"{path}: {os.strerror(self.code)}")
+        raise refused(path, OSError(self.code, os.strerror(self.code)))
 
 
 def _torn(file: _File, rng: Random) -> bytes:
