@@ -264,15 +264,13 @@ def _torn(file: _File, rng: Random) -> bytes:
     if len(data) < len(durable):
         # Cut without a sync: either state.
         return durable if rng.randrange(0, 2) else data
-    if rng.randrange(0, 3) == 0:
+    if not data.startswith(durable) or rng.randrange(0, 3) == 0:
         return _shuffled(durable, data, rng)
-    first = next((at for at, byte in enumerate(durable) if data[at] != byte), len(durable))
-    kept = rng.randrange(first, len(data) + 1)
-    torn = data[:kept]
-    if kept > first and rng.randrange(0, 2):
-        garbage = rng.randrange(max(first, kept - SECTOR), kept)
-        torn = data[:garbage] + rng.randbytes(kept - garbage)
-    return torn + durable[len(torn) :]
+    kept = rng.randrange(len(durable), len(data) + 1)
+    if kept > len(durable) and rng.randrange(0, 2):
+        garbage = rng.randrange(max(len(durable), kept - SECTOR), kept)
+        return data[:garbage] + rng.randbytes(kept - garbage)
+    return data[:kept]
 
 
 def _shuffled(durable: bytes, data: bytes, rng: Random) -> bytes:
