@@ -17,7 +17,6 @@ from threading import Lock
 
 from flowstream.broker.doors import (
     Append,
-    Buffer,
     Flush,
     MakeDirectory,
     Operation,
@@ -44,6 +43,10 @@ MOST_PIECE = 32 << 10
 
 FEWEST_FILES = 2
 """Fewer files than this are synced themselves."""
+
+
+_HARMLESS = (Append, Flush, MakeDirectory)
+"""What leaves the bytes of every file where they are."""
 
 
 @dataclass(slots=True)
@@ -93,9 +96,11 @@ class JournaledStorage:
         """Files all of whose bytes were durable at some moment, or gathered since, and where the
         next append goes, None when that was not asked yet.
         """
-        self._pending: dict[str, tuple[int, bytearray]] = {}
-        """Position and bytes of what was appended since the last sync."""
+        self._pending: dict[str, bytearray] = {}
+        """What was appended since the last sync took it."""
         self._pending_bytes = 0
+        self._starts: dict[str, int] = {}
+        """Where that begins."""
         self._direct: set[str] = set()
         """Files with other unsynced writes: they are synced themselves."""
         self._active, self._other = (_File(path) for path in FILES)
@@ -118,11 +123,7 @@ class JournaledStorage:
 
     def perform(self, operations: Sequence[Operation]) -> set[str]:
         """Perform in order. The paths that now hold unsynced bytes."""
-        changed = [
-            operation
-            for operation in operations
-            if not isinstance(operation, (Append, Flush, MakeDirectory))
-        ]
+        changed = [each for each in operations if type(each) not in _HARMLESS]
         if not changed:
             return self._perform(operations)
         with self._journal:
@@ -135,20 +136,19 @@ class JournaledStorage:
         """
         with self._journal:
             with self._gathering:
-                pending, self._pending, self._pending_bytes = self._pending, {}, 0
+                pieces = self._take()
                 direct, self._direct = self._direct, set()
-            direct.update(path for path in paths if path not in pending)
-            if len(pending) < self._fewest:
-                direct.update(pending)
-                pending = {}
+            if len(pieces) < self._fewest:
+                direct.update(piece.path for piece in pieces)
+                pieces = []
+            direct.update(set(paths).difference(piece.path for piece in pieces))
             if direct:
                 self._inner.sync(direct)
                 with self._gathering:
                     for path in direct - self._direct:
                         if self._inner.size(path) is not None:
                             self._ends.setdefault(path, None)
-            if pending:
-                pieces = [Piece(path, at, data) for path, (at, data) in pending.items()]
+            if pieces:
                 self._write(pieces)
 
     def retire(self) -> None:
@@ -168,42 +168,65 @@ class JournaledStorage:
         self, operations: Sequence[Operation], changed: Sequence[Operation] = ()
     ) -> set[str]:
         with self._gathering:
-            for operation in operations:
-                if isinstance(operation, Append):
-                    self._gather(operation.path, operation.buffers)
+            self._gather(operations)
             for operation in changed:
                 self._forget(operation)
             return self._inner.perform(operations)
 
-    def _gather(self, path: str, buffers: Sequence[Buffer]) -> None:
-        """Keep a copy of what is appended: the buffers are gone when the sync comes."""
+    def _gather(self, operations: Sequence[Operation]) -> None:
+        """Keep copies of what is appended: the buffers are gone when the sync comes. Called for
+        every write of the broker, so it is written to be cheap.
+        """
+        pending = self._pending
+        for operation in operations:
+            if not isinstance(operation, Append):
+                continue
+            path = operation.path
+            gathered = pending.get(path)
+            if gathered is None:
+                gathered = self._begin(path)
+                if gathered is None:
+                    continue
+            for buffer in operation.buffers:
+                length = len(buffer)
+                if length > MOST_PIECE:
+                    self._leave_out(path)
+                    break
+                gathered += buffer
+                self._pending_bytes += length
+            if self._pending_bytes > MOST_BYTES:
+                for other in list(pending):
+                    self._leave_out(other)
+
+    def _begin(self, path: str) -> bytearray | None:
+        """Where to gather the bytes of a file; None when it must be synced itself."""
         if path in self._direct:
-            return
+            return None
         if path not in self._ends:
             # What is before the append may not be durable, nor the name of a new file.
             self._direct.add(path)
-            return
+            return None
         end = self._ends[path]
-        if end is None:
-            end = self._inner.size(path) or 0
-        length = sum(map(len, buffers))
-        if length > MOST_PIECE or self._pending_bytes + length > MOST_BYTES:
-            self._leave_out(path)
-            return
-        if path not in self._pending:
-            self._pending[path] = (end, bytearray())
-        data = self._pending[path][1]
-        for buffer in buffers:
-            data += buffer
-        self._ends[path] = end + length
-        self._pending_bytes += length
+        self._starts[path] = (self._inner.size(path) or 0) if end is None else end
+        gathered = self._pending[path] = bytearray()
+        return gathered
+
+    def _take(self) -> list[Piece]:
+        """What was gathered."""
+        pieces = []
+        for path, data in self._pending.items():
+            start = self._starts[path]
+            self._ends[path] = start + len(data)
+            if data:
+                pieces.append(Piece(path, start, data))
+        self._pending, self._pending_bytes = {}, 0
+        return pieces
 
     def _leave_out(self, path: str) -> None:
-        """The file has too much to write twice."""
+        """The file has too much to write twice, or is another one."""
         self._ends.pop(path, None)
         self._direct.add(path)
-        _, data = self._pending.pop(path, (0, b""))
-        self._pending_bytes -= len(data)
+        self._pending_bytes -= len(self._pending.pop(path, b""))
 
     def _forget(self, operation: Operation) -> None:
         """The file or directory is another one now."""
