@@ -33,6 +33,10 @@ class Supply:
     left: int
     twin: MemoryStorage
     lock: Lock = field(default_factory=Lock)
+    begun: int = 0
+    """Syncs that began."""
+    newest: dict[str, int] = field(default_factory=dict)
+    """The newest sync of each path that ended: an older one that ends later takes nothing back."""
 
     def use(self) -> None:
         """One more operation. Raises PowerOff."""
@@ -79,6 +83,7 @@ class PoweredFiles(FileStorage):
         for path in sorted(paths):
             with self.supply.lock:
                 self.supply.use()
+                self.supply.begun = number = self.supply.begun + 1
                 file = self.supply.twin._files.get(path)
                 content = bytes(file.data) if file is not None else b""
             if file is None:
@@ -86,7 +91,9 @@ class PoweredFiles(FileStorage):
             super().sync((path,))
             with self.supply.lock:
                 self.supply.use()
-                file.durable = content
+                if number > self.supply.newest.get(path, 0):
+                    self.supply.newest[path] = number
+                    file.durable = content
                 if self.supply.twin._files.get(path) is file:
                     self.supply.twin._sync_directory(os.path.dirname(path))
 

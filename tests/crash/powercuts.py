@@ -80,7 +80,7 @@ class Ledger:
                 if partition == number and found.get(offset) != value:
                     self.violations.append(
                         f"L2, D4: cut {self.cuts}: plain-{number} offset {offset}: acknowledged"
-                        f" {value!r}, found {found.get(offset)!r}"
+                        f" {value[:20]!r}, found {found.get(offset, b'nothing')[:20]!r}"
                     )
         seen = [committed_numbers(cores, number) for number in range(PARTITIONS)]
         for number, outcome in self.committed.items():
