@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeVar
 
 from flowstream.broker.cores import OFFSETS_TOPIC, TRANSACTIONS_TOPIC, Cores
 from flowstream.broker.decision import Decision, EventSourced
-from flowstream.broker.doors import Flush, Operation, Remove, Rename, Replace
+from flowstream.broker.doors import Flush, Operation, Remove, Rename
 from flowstream.broker.effects import Effect, Reply, WhenDurable, Write
 from flowstream.broker.groups.records import Record as GroupRecord
 from flowstream.broker.log import checkpoints
@@ -181,7 +181,7 @@ def log_starts(cores: Cores) -> dict[TopicPartition, int]:
 def checkpoint_log_starts(cores: Cores) -> list[Effect]:
     """Put `log_starts` on disk, so that deleted records stay deleted after a crash (L8)."""
     content = checkpoints.encode_offsets(log_starts(cores))
-    return [Write([Replace(checkpoints.LOG_START, content)])]
+    return [Write(checkpoints.replace_guarded(checkpoints.LOG_START, content))]
 
 
 def _append(

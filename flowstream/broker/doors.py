@@ -26,6 +26,17 @@ class Append:
 
 
 @dataclass(frozen=True, slots=True)
+class Overwrite:
+    """Write `data` at `position` of `path` (created when absent), over what is there. Durable only
+    after the path was synced; until then each of its blocks may be old or new.
+    """
+
+    path: str
+    position: int
+    data: Buffer
+
+
+@dataclass(frozen=True, slots=True)
 class Replace:
     """Give `path` the content `data` atomically and durably: temporary file, fsync, rename, fsync
     of the directory (D1).
@@ -72,7 +83,7 @@ class Flush:
     path: str
 
 
-Operation = Append | Replace | Truncate | Rename | Remove | MakeDirectory | Flush
+Operation = Append | Overwrite | Replace | Truncate | Rename | Remove | MakeDirectory | Flush
 
 
 class Space(NamedTuple):

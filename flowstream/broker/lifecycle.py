@@ -150,8 +150,10 @@ def _checkpoints(cores: Cores) -> list[Operation]:
     operations: list[Operation] = []
     for path, offsets in files.items():
         content = checkpoints.encode_offsets(offsets)
-        # DeleteRecords writes the log starts at other times.
-        if path == checkpoints.LOG_START or cores.checkpointed.get(path) != content:
+        if path == checkpoints.LOG_START:
+            # DeleteRecords writes it at other times.
+            operations += checkpoints.replace_guarded(path, content)
+        elif cores.checkpointed.get(path) != content:
             cores.checkpointed[path] = content
             operations.append(Replace(path, content))
     return operations

@@ -9,7 +9,7 @@ sockets or time.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from flowstream.broker.config import BrokerConfig
@@ -25,7 +25,7 @@ from flowstream.broker.doors import (
 )
 from flowstream.broker.fetch_sessions import FetchSessions
 from flowstream.broker.groups.coordinator import GroupCoordinator
-from flowstream.broker.log import checkpoints
+from flowstream.broker.log import checkpoints, journal
 from flowstream.broker.log.checkpoints import MetaProperties
 from flowstream.broker.log.config import LogConfig
 from flowstream.broker.log.names import PARTITION_METADATA
@@ -41,7 +41,7 @@ from flowstream.broker.metadata.topic_configs import log_settings
 from flowstream.broker.transactions.coordinator import TransactionCoordinator
 from flowstream.broker.types import Instant, TopicPartition
 from flowstream.broker.waiting import Waiting
-from flowstream.errors import FlowstreamError
+from flowstream.errors import CorruptLog, FlowstreamError
 from flowstream.wire.batch import decode_records, read_header
 
 Perform = Callable[[Sequence[Operation]], object]
@@ -73,6 +73,8 @@ class _Points(NamedTuple):
     recovery: dict[TopicPartition, int]
     log_start: dict[TopicPartition, int]
     clean_end: dict[TopicPartition, int]
+    synced: Mapping[str, int]
+    """Sizes up to which the journal says that files were synced."""
 
 
 def open_cores(
@@ -87,14 +89,16 @@ def open_cores(
 ) -> Opened:
     """Open the data directory, or start a new one in an empty directory. Raises FlowstreamError."""
     meta = _identify(storage, perform, config, rng)
-    points = _points(storage)
+    journalled = journal.replay(storage)
+    perform(journalled.operations)
+    report = journalled.report
+    points = _points(storage, journalled.synced, report)
     # The mark goes before anything changes: from here on a stop is unclean until it is written
     # again.
     if points.clean:
         # A removed name may come back after a power cut, a renamed one does not.
         used = checkpoints.CLEAN_SHUTDOWN + ".used"
         perform([Rename(checkpoints.CLEAN_SHUTDOWN, used), Remove(used)])
-    report: list[str] = []
     settings = LogConfig(retention_ms=-1, retention_bytes=-1)
     metadata_log = _open(storage, perform, METADATA_LOG, METADATA_TOPIC_ID, settings, points, now, report)  # fmt: skip # noqa: E501
     removed: set[bytes] = set()
@@ -105,8 +109,10 @@ def open_cores(
         log_config = LogConfig.of(log_settings(config, image.topic_configs(topic.name)))
         for number in sorted(topic.partitions):
             name = TopicPartition(topic.name, number)
-            logs.add(_open(storage, perform, name, topic.topic_id, log_config, points, now, report))
-    perform(_put_away(storage, image, removed, report))
+            log = _open(storage, perform, name, topic.topic_id, log_config, points, now, report)
+            _check_epoch(log, topic.partitions[number].leader_epoch)
+            logs.add(log)
+    perform([*_put_away(storage, image, removed, report), *journalled.ending])
     waiting = Waiting()
     cores = Cores(
         config=config,
@@ -187,18 +193,25 @@ def _identify(
     return meta
 
 
-def _points(storage: Storage) -> _Points:
-    def offsets(path: str) -> dict[TopicPartition, int]:
+def _points(storage: Storage, synced: Mapping[str, int], report: list[str]) -> _Points:
+    def content(path: str) -> memoryview | None:
         size = storage.size(path)
-        if size is None:
-            return {}
-        return checkpoints.decode_offsets(storage.read(path, 0, size), path)
+        return None if size is None else storage.read(path, 0, size)
 
+    def offsets(path: str, data: memoryview | None) -> dict[TopicPartition, int]:
+        return {} if data is None else checkpoints.decode_offsets(data, path)
+
+    clean = storage.size(checkpoints.CLEAN_SHUTDOWN) is not None
+    path = checkpoints.LOG_START
+    copy = content(path + checkpoints.COPY)
+    starts, notes = checkpoints.read_guarded(path, content(path), copy, clean=clean)
+    report += notes
     return _Points(
-        clean=storage.size(checkpoints.CLEAN_SHUTDOWN) is not None,
-        recovery=offsets(checkpoints.RECOVERY_POINT),
-        log_start=offsets(checkpoints.LOG_START),
-        clean_end=offsets(checkpoints.CLEANER),
+        clean=clean,
+        recovery=offsets(checkpoints.RECOVERY_POINT, content(checkpoints.RECOVERY_POINT)),
+        log_start=offsets(path, starts),
+        clean_end=offsets(checkpoints.CLEANER, content(checkpoints.CLEANER)),
+        synced=synced,
     )
 
 
@@ -226,10 +239,20 @@ def _open(
         recovery_point=points.recovery.get(name, 0),
         log_start=points.log_start.get(name, 0),
         clean_end=points.clean_end.get(name, NEVER_CLEANED),
+        synced=points.synced,
     )
     perform(opened.operations)
     report += opened.report
     return opened.log
+
+
+def _check_epoch(log: PartitionLog, newest: int) -> None:
+    """A log never knows of a leader epoch that the metadata does not (D6)."""
+    if log.epochs.latest > newest:
+        raise CorruptLog(
+            f"{log.directory}: has leader epoch {log.epochs.latest}, the newest is {newest}: the"
+            " disk changed leader-epoch-checkpoint or a batch; restore it or delete the topic"
+        )
 
 
 def _put_away(

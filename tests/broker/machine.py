@@ -14,8 +14,10 @@ from flowstream.broker.doors import Operation
 from flowstream.broker.effects import Close, Effect, Reply, Write
 from flowstream.broker.events import Durable, Request, Tick
 from flowstream.broker.handlers import ROUTES
+from flowstream.broker.log.journal import BLOCK, SALT_BYTES
 from flowstream.broker.node import Node
 from flowstream.broker.opening import open_cores
+from flowstream.broker.storage.journaled import JournaledStorage
 from flowstream.broker.storage.memory import MemoryStorage
 from flowstream.broker.types import ConnectionId, Instant, ReplyTo, TopicPartition
 from flowstream.wire.api import request_class, response_class
@@ -30,6 +32,9 @@ from flowstream.wire.messages.produce import (
 )
 from flowstream.wire.schema import decode, encode
 
+JOURNAL_BYTES = 8 * BLOCK
+"""Small, so that the journal files take turns often."""
+
 TIME = 1_700_000_000_000
 
 
@@ -43,11 +48,13 @@ class Machine:
     """One node and its disk. `ask` waits for the answer; `post` and `settle` apart let a crash come
     between."""
 
-    def __init__(self, seed: int = 1, **settings: str) -> None:
+    def __init__(
+        self, seed: int = 1, storage: MemoryStorage | None = None, **settings: str
+    ) -> None:
         names = {key.replace("_", "."): value for key, value in settings.items()}
         self.config = BrokerConfig.of(names)
         self.rng = random.Random(seed)
-        self.storage = MemoryStorage()
+        self.storage = storage or MemoryStorage()
         self.now = Instant(TIME)
         self.replies: dict[int, Any] = {}
         self.closed: list[str] = []
@@ -61,14 +68,17 @@ class Machine:
 
     def open(self) -> None:
         """Start on what the disk holds."""
+        salt = self.rng.randbytes(SALT_BYTES)
+        self.disk = disk = JournaledStorage(
+            self.storage, self.storage, salt, journal_bytes=JOURNAL_BYTES
+        )
 
         def perform(operations: Sequence[Operation]) -> None:
-            self.storage.sync(self.storage.perform(operations))
+            disk.sync(disk.perform(operations))
 
-        opened = open_cores(
-            self.storage, perform, self.config, self.rng, self.now, host="127.0.0.1"
-        )
+        opened = open_cores(disk, perform, self.config, self.rng, self.now, host="127.0.0.1")
         opened.cores.address.port = 9092
+        self.report = opened.report
         self.node = Node(opened.cores)
         self.unsynced = set()
         self.carry_out(self.node.start(self.now))
@@ -78,6 +88,13 @@ class Machine:
         """Lose what was not synced, and start again."""
         self.storage.crash(self.rng)
         self.open()
+
+    def stop(self) -> None:
+        """A clean stop: only Kafka's files are left."""
+        self.settle()
+        self.carry_out(self.node.stop(self.now))
+        self.disk.sync(self.unsynced)
+        self.disk.retire()
 
     def post(self, body: Hashable, version: int) -> int:
         """Hand in a request and perform its writes, but sync nothing."""
@@ -98,7 +115,7 @@ class Machine:
         group = self.node.close_group()
         if group is None:
             return False
-        self.storage.sync(self.unsynced)
+        self.disk.sync(self.unsynced)
         self.unsynced = set()
         self.carry_out(self.node.handle(Durable(group), self.now))
         return True
@@ -130,7 +147,7 @@ class Machine:
         """Do what a driver does with effects, but for syncing."""
         for effect in effects:
             if isinstance(effect, Write):
-                self.unsynced |= self.storage.perform(effect.operations)
+                self.unsynced |= self.disk.perform(effect.operations)
             elif isinstance(effect, Reply):
                 assert effect.to.correlation_id not in self.replies
                 self.replies[effect.to.correlation_id] = (effect.to, effect.body)

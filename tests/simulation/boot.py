@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 
 from flowstream.broker.config import BrokerConfig
+from flowstream.broker.doors import Storage
 from flowstream.broker.node import Node
 from flowstream.broker.opening import Perform, open_cores
-from flowstream.broker.storage.memory import MemoryStorage
 from flowstream.broker.types import Instant
 
 SETTINGS = {
@@ -18,7 +18,7 @@ SETTINGS = {
 }
 
 
-def boot(storage: MemoryStorage, perform: Perform, rng: random.Random, now: Instant) -> Node:
+def boot(storage: Storage, perform: Perform, rng: random.Random, now: Instant) -> Node:
     """Recover every log through `perform` and make the node that serves them."""
     config = BrokerConfig.of(SETTINGS)
     opened = open_cores(storage, perform, config, rng, now, host="127.0.0.1")

@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 from flowstream.broker.doors import Operation
 from flowstream.broker.effects import Close, Effect, Reply, Write
 from flowstream.broker.events import Disconnected, Durable, Event, Request, Tick
+from flowstream.broker.log.journal import BLOCK, SALT_BYTES
 from flowstream.broker.node import Node
+from flowstream.broker.storage.journaled import JournaledStorage
 from flowstream.broker.storage.memory import Crashed, MemoryStorage
 from flowstream.broker.types import ConnectionId, Instant, ReplyTo
 from flowstream.errors import WireError
@@ -22,6 +24,9 @@ from flowstream.wire.frame import decode_request
 from tests.simulation.boot import boot
 from tests.simulation.readers import stated
 from tests.simulation.world import World
+
+JOURNAL_BYTES = 8 * BLOCK
+"""Small, so that the journal files take turns often."""
 
 
 @dataclass(slots=True)
@@ -33,6 +38,7 @@ class Machine:
     world: World
     storage: MemoryStorage
     lies: bool = False
+    disk: JournaledStorage | None = None
     node: Node | None = None
     life: int = 0
     crashes: int = 0
@@ -45,8 +51,10 @@ class Machine:
         """Boot from the disk; a crash during recovery starts over later (D5)."""
         self.life += 1
         self._unsynced, self._written, self._syncing, self._tick_at = set(), 0, False, None
+        salt = self.world.rng.randbytes(SALT_BYTES)
+        self.disk = JournaledStorage(self.storage, self.storage, salt, journal_bytes=JOURNAL_BYTES)
         try:
-            self.node = boot(self.storage, self._perform, self.world.rng, self.world.now)
+            self.node = boot(self.disk, self._perform, self.world.rng, self.world.now)
             self._carry_out(self.node.start(self.world.now))
             self._end_turn()
         except Crashed:
@@ -89,7 +97,8 @@ class Machine:
             self.crash()
 
     def _perform(self, operations: Iterable[Operation]) -> None:
-        self._unsynced |= self.storage.perform(list(operations))
+        assert self.disk is not None
+        self._unsynced |= self.disk.perform(list(operations))
 
     def _carry_out(self, effects: list[Effect]) -> None:
         for effect in effects:
@@ -123,7 +132,8 @@ class Machine:
         if life != self.life or self.node is None:
             return
         try:
-            self.storage.sync(paths)
+            assert self.disk is not None
+            self.disk.sync(paths)
             self._syncing = False
             if self.lies:
                 self._end_turn()

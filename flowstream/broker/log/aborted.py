@@ -8,7 +8,10 @@ import struct
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from flowstream.wire.checksum import crc32c
+
 _ENTRY = struct.Struct(">hqqqq")
+_CHECK = struct.Struct(">qI")
 _VERSION = 0
 ENTRY_SIZE = _ENTRY.size
 
@@ -31,3 +34,20 @@ def decode_aborted(data: bytes | memoryview) -> list[Aborted]:
     """The entries of a `.txnindex` file; an incomplete one at the end is left out."""
     whole = len(data) - len(data) % ENTRY_SIZE
     return [Aborted(*fields[1:]) for fields in _ENTRY.iter_unpack(data[:whole])]
+
+
+def encode_check(log_size: int, index: bytes) -> bytes:
+    """The content of a `.txnindex.crc` file: of which size the segment was, and the CRC-32C of the
+    index (D6).
+    """
+    return _CHECK.pack(log_size, crc32c(index))
+
+
+def agrees(check: bytes | memoryview, log_size: int, index: bytes | memoryview) -> bool:
+    """Whether the index of a segment of `log_size` bytes is what was written. A check of another
+    size is an older one: another program has written the segment anew.
+    """
+    if len(check) != _CHECK.size:
+        return False
+    size, crc = _CHECK.unpack(check)
+    return bool(size != log_size or crc == crc32c(index))

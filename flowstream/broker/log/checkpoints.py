@@ -14,8 +14,10 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from flowstream.broker.doors import Operation, Replace
 from flowstream.broker.types import TopicPartition
 from flowstream.errors import FlowstreamError
+from flowstream.wire.checksum import crc32c
 
 RECOVERY_POINT = "recovery-point-offset-checkpoint"
 LOG_START = "log-start-offset-checkpoint"
@@ -24,6 +26,10 @@ CLEANER = "cleaner-offset-checkpoint"
 META_PROPERTIES = "meta.properties"
 CLEAN_SHUTDOWN = ".kafka_cleanshutdown"
 
+COPY = ".copy"
+"""Suffix of a second copy, with a checksum, of a file that nothing else contradicts."""
+
+_CHECKSUM = "crc32c="
 _VERSION = "0"
 _WHOLE = re.compile(r"-?[0-9]{1,19}")
 
@@ -55,6 +61,33 @@ def decode_offsets(data: bytes | memoryview, path: str) -> dict[TopicPartition, 
             raise CorruptCheckpoint(f"{path}: not a topic, a partition and an offset: {line!r}")
         found[TopicPartition(words[0], _whole(words[1], path))] = _whole(words[2], path)
     return found
+
+
+def replace_guarded(path: str, data: bytes) -> list[Operation]:
+    """Write a file that has no checksum; the copy that has one goes first (D6)."""
+    return [Replace(path + COPY, b"%08x\n" % crc32c(data) + data), Replace(path, data)]
+
+
+def read_guarded(
+    path: str, data: memoryview | None, copy: memoryview | None, *, clean: bool
+) -> tuple[memoryview | None, list[str]]:
+    """The content of a file and what there is to tell, from the file and its copy.
+
+    The copy is at least as new, because it is written first; after a clean stop both are equal.
+    Raises CorruptCheckpoint.
+    """
+    if copy is None:
+        return data, []
+    if bytes(copy[:9]) != b"%08x\n" % crc32c(copy[9:]):
+        return data, [f"{path}{COPY}: is damaged and left out; it will be written anew"]
+    if data is not None and data == copy[9:]:
+        return data, []
+    if clean:
+        raise CorruptCheckpoint(
+            f"{path}: differs from {path}{COPY}: delete the copy if another program (Apache Kafka)"
+            f" has used this directory since; else the disk changed {path}: delete that one"
+        )
+    return copy[9:], [f"{path}: {path}{COPY} is newer or undamaged and is taken"]
 
 
 def encode_epochs(epochs: Iterable[tuple[int, int]]) -> bytes:
@@ -90,19 +123,27 @@ def decode_partition_metadata(data: bytes | memoryview, path: str) -> bytes:
 
 def encode_meta_properties(meta: MetaProperties) -> bytes:
     """The meta.properties file of version 1 (KIP-858)."""
-    return _text(
-        [
-            "#",
-            f"node.id={meta.node_id}",
-            f"directory.id={encode_uuid(meta.directory_id)}",
-            "version=1",
-            f"cluster.id={meta.cluster_id}",
-        ]
-    )
+    lines = [
+        "#",
+        f"node.id={meta.node_id}",
+        f"directory.id={encode_uuid(meta.directory_id)}",
+        "version=1",
+        f"cluster.id={meta.cluster_id}",
+    ]
+    # A comment for Kafka; where it is absent Kafka wrote the file.
+    lines[0] += f"{_CHECKSUM}{crc32c(_text(lines[1:])):08x}"
+    return _text(lines)
 
 
 def decode_meta_properties(data: bytes | memoryview, path: str) -> MetaProperties:
     """Whose directory it is; versions other than 1 are refused."""
+    comment, _, rest = bytes(data).partition(b"\n")
+    expected = f"#{_CHECKSUM}{crc32c(rest):08x}".encode()
+    if comment[:-8] == expected[:-8] and comment != expected:
+        raise CorruptCheckpoint(
+            f"{path}: was changed since it was written: restore it, or take away the first line if"
+            " you changed it yourself"
+        )
     found = {}
     for line in _decoded(data, path).splitlines():
         key, equals, value = line.partition("=")

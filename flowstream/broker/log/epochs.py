@@ -34,6 +34,22 @@ class LeaderEpochs:
         self.entries.append((epoch, start))
         return True
 
+    def fits(self, epoch: int, offset: int) -> bool:
+        """Whether a batch at `offset` may carry `epoch`: the CRC does not cover it (D6)."""
+        entries = self.entries
+        if not entries:
+            return True
+        if offset < entries[0][1]:
+            return epoch <= entries[0][0]
+        at = len(entries) - 1
+        while entries[at][1] > offset:
+            at -= 1
+        return epoch == entries[at][0]
+
+    def begin(self, start: int) -> None:
+        """The first epoch begins at `start` already."""
+        self.entries[0] = (self.entries[0][0], start)
+
     def cut_end(self, end: int) -> bool:
         """Forget the epochs that began at or after `end`; whether there were any."""
         kept = [entry for entry in self.entries if entry[1] < end]

@@ -8,12 +8,14 @@ LOG = ".log"
 INDEX = ".index"
 TIMEINDEX = ".timeindex"
 TXNINDEX = ".txnindex"
+TXNCHECK = ".txnindex.crc"
+"""What Kafka's `.txnindex` lacks: a checksum. Kafka passes such files over."""
 SNAPSHOT = ".snapshot"
 CLEANED = ".cleaned"
 DELETED = ".deleted"
 SWAP = ".swap"
 
-SEGMENT_SUFFIXES = (LOG, INDEX, TIMEINDEX, TXNINDEX, SNAPSHOT)
+SEGMENT_SUFFIXES = (LOG, INDEX, TIMEINDEX, TXNINDEX, TXNCHECK, SNAPSHOT)
 """Suffixes of the files that belong to one segment."""
 
 LEADER_EPOCHS = "leader-epoch-checkpoint"

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from flowstream.broker.doors import Storage
-from flowstream.broker.log.aborted import Aborted
-from flowstream.broker.log.names import INDEX, TXNINDEX
+from flowstream.broker.log.aborted import Aborted, agrees
+from flowstream.broker.log.names import INDEX, TXNCHECK, TXNINDEX
 from flowstream.broker.log.scanning import headers, whole_batches
 from flowstream.broker.log.segment import Segment
 from flowstream.broker.log.state import LogState
@@ -116,10 +116,14 @@ def _walk(log: LogState, segment: Segment, start: Place, offset: int) -> Place |
 
 def continues(log: LogState, header: BatchHeader, expected: int) -> bool:
     """Whether a batch may begin where offset `expected` is next: only compaction leaves gaps. The
-    CRC covers neither the offset nor the magic.
+    CRC covers neither the offset nor the magic nor the leader epoch.
     """
     base = header.base_offset
-    return header.magic == MAGIC and (base == expected or (base > expected and log.gaps))
+    return (
+        header.magic == MAGIC
+        and (base == expected or (base > expected and log.gaps))
+        and log.epochs.fits(header.leader_epoch, base)
+    )
 
 
 def checked_batches(
@@ -148,6 +152,7 @@ def check_aborted(log: LogState, segment: Segment) -> None:
     """
     if segment.aborted_checked:
         return
+    _check_checksum(log.storage, segment)
     stable = 0
     for entry in segment.aborted:
         marker = _batch_of(log, entry.last_offset)
@@ -168,6 +173,20 @@ def check_aborted(log: LogState, segment: Segment) -> None:
             )
         stable = max(stable, entry.last_stable_offset)
     segment.aborted_checked = True
+
+
+def _check_checksum(storage: Storage, segment: Segment) -> None:
+    """Kafka's own files have none."""
+    path = segment.file(TXNCHECK)
+    size = storage.size(path)
+    if size is None or segment.aborted_on_disk == 0:
+        return
+    index = storage.read(segment.file(TXNINDEX), 0, segment.aborted_on_disk)
+    if not agrees(storage.read(path, 0, size), segment.own_from, index):
+        raise CorruptLog(
+            f"{path}: {segment.file(TXNINDEX)} is not what was written; delete both together with"
+            f" {segment.file(INDEX)} and start again: they are rebuilt from the log"
+        )
 
 
 def _begins(log: LogState, entry: Aborted, first: BatchHeader) -> bool:

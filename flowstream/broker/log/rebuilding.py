@@ -5,7 +5,7 @@ epochs are folds of the batches (P3).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from flowstream.broker.doors import Flush, Operation, Replace, Truncate
 from flowstream.broker.log import names
@@ -31,10 +31,15 @@ class Rebuilder:
     need.
     """
 
-    def __init__(self, log: PartitionLog, recovery_point: int, now: Instant) -> None:
-        """Batches that begin below `recovery_point` were synced: they may not be bad."""
+    def __init__(
+        self, log: PartitionLog, recovery_point: int, synced: Mapping[str, int], now: Instant
+    ) -> None:
+        """Batches that begin below `recovery_point`, or in a file below its size in `synced`, were
+        durable: they may not be bad.
+        """
         self.log = log
         self.recovery_point = recovery_point
+        self.synced = synced
         self.now = now
         self.operations: list[Operation] = []
         self.report: list[str] = []
@@ -169,11 +174,13 @@ class Rebuilder:
         self, segment: Segment, header: BatchHeader, batch: memoryview, gaps: bool
     ) -> bool:
         """Whether the batch is valid and continues the log. Only compaction leaves gaps; the CRC
-        does not cover the offset.
+        covers neither the offset nor the leader epoch.
         """
         base, expected = header.base_offset, self.log.log_end
+        epochs = self.log.epochs
         return (
             (base == expected or (gaps and base > expected))
+            and (header.leader_epoch > epochs.latest or epochs.fits(header.leader_epoch, base))
             and header.last_offset_delta >= 0
             and header.last_offset - segment.base_offset <= SPAN
             and check_crc(batch, header)
@@ -202,6 +209,9 @@ class Rebuilder:
                 f"{where}, but everything below offset {self.recovery_point} was synced:"
                 " the disk lost or changed it; restore the file or delete the topic"
             )
+        self._refuse_synced(where, segment.path, segment.size)
+        for later in log.segments[at + 1 :]:
+            self._refuse_synced(where, later.path, 0)
         lost = size - segment.size + sum(s.size for s in log.segments[at + 1 :])
         self.report.append(f"{where}: cut {lost} bytes that were never acknowledged as durable")
         # The later ones first: a crash in between must not leave them behind a hole.
@@ -209,6 +219,15 @@ class Rebuilder:
             self.operations += later.remove()
         self.operations.append(Truncate(segment.path, segment.size))
         del log.segments[at + 1 :]
+
+    def _refuse_synced(self, where: str, path: str, kept: int) -> None:
+        """Nothing of `path` beyond `kept` may be known to have been durable."""
+        synced = self.synced.get(path, 0)
+        if synced > kept:
+            raise CorruptLog(
+                f"{where}, but the journal says that {path} was synced up to byte {synced}:"
+                " the disk lost or changed it; restore the file or delete the topic"
+            )
 
     def _check_snapshot(self, segment: Segment) -> None:
         """The snapshot at the base of a segment above the recovery point may be torn: it must say

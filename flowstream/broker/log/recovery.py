@@ -8,7 +8,9 @@ operations may be lost in another crash at any point.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from flowstream.broker.doors import Append, Operation, Remove, Replace, Storage
 from flowstream.broker.log import names
@@ -22,7 +24,14 @@ from flowstream.broker.log.config import LogConfig
 from flowstream.broker.log.epochs import LeaderEpochs
 from flowstream.broker.log.index import OffsetIndex, TimeIndex
 from flowstream.broker.log.partition import PartitionLog
-from flowstream.broker.log.places import Place, checked_batches, header_at, is_time_entry
+from flowstream.broker.log.places import (
+    Place,
+    checked_batches,
+    header_at,
+    is_time_entry,
+    place_of,
+    segment_at,
+)
 from flowstream.broker.log.producers import Producers
 from flowstream.broker.log.rebuilding import Rebuilder
 from flowstream.broker.log.removal import remove_durably
@@ -55,12 +64,14 @@ def open_log(
     recovery_point: int,
     log_start: int,
     clean_end: int = NEVER_CLEANED,
+    synced: Mapping[str, int] = MappingProxyType({}),
 ) -> Opened:
     """Open the directory of `name`; the operations of `swapping.finish_swaps` must have been
     performed.
 
     `clean`: the last process left its mark. `recovery_point`, `log_start`, `clean_end`: from the
-    checkpoints, 0 and NEVER_CLEANED where they do not name this log. Raises CorruptLog.
+    checkpoints, 0 and NEVER_CLEANED where they do not name this log. `synced`: sizes up to which
+    the journal knows that files were durable. Raises CorruptLog.
     """
     directory = str(name)
     operations: list[Operation] = _tidy(storage, directory)
@@ -73,7 +84,7 @@ def open_log(
     opened = Opened(log, operations)
     if not clean and _lost_beginning(log, max(recovery_point, log_start)):
         _start_over(opened, max(log_start, log.epochs.entries[0][1]), now)
-    rebuilder = Rebuilder(log, recovery_point, now)
+    rebuilder = Rebuilder(log, recovery_point, synced, now)
     first = _first_untrusted(log, clean, recovery_point)
     for segment in log.segments[:first]:
         _trust(storage, segment)
@@ -112,7 +123,7 @@ def _tidy(storage: Storage, directory: str) -> list[Operation]:
             raise CorruptLog(f"{path}: an exchange of segments was not finished before opening")
         if name.endswith((names.DELETED, names.CLEANED)):
             operations.append(Remove(path))
-        for suffix in (names.INDEX, names.TIMEINDEX, names.TXNINDEX):
+        for suffix in (names.INDEX, names.TIMEINDEX, names.TXNINDEX, names.TXNCHECK):
             if name.endswith(suffix) and name.removesuffix(suffix) + names.LOG not in present:
                 operations.append(Remove(path))
     return operations
@@ -175,10 +186,13 @@ def _read_epochs(storage: Storage, directory: str) -> LeaderEpochs:
 def _first_untrusted(log: PartitionLog, clean: bool, recovery_point: int) -> int:
     """Number of the first segment that must be read: everything before it ends below the recovery
     point, and its indexes fit.
+
+    A segment that ends exactly there may have been closed after the sync, and its index files lost:
+    without its `.txnindex` aborted records would show (T8).
     """
     for at, segment in enumerate(log.segments):
         last = at == len(log.segments) - 1
-        if not clean and (last or log.segments[at + 1].base_offset > recovery_point):
+        if not clean and (last or log.segments[at + 1].base_offset >= recovery_point):
             return at
         if not _indexes_fit(log.storage, segment):
             return at
@@ -268,11 +282,28 @@ def _settle(
     log.log_start = max(log.segments[0].base_offset, log_start)
     log.high_watermark = log.recovery_point = log.log_end
     log.completed.clear()
+    _settle_first_epoch(log)
     log.leader_epoch = max(log.epochs.latest, 0)
     log.epochs.cut_end(log.log_end + 1)
     log.epochs.cut_start(log.log_start)
     if log.epochs.entries != epochs_before:
         opened.operations += log.write_epochs()
+
+
+def _settle_first_epoch(log: PartitionLog) -> None:
+    """A first epoch that begins behind the log start is contradicted by the batches: a deletion was
+    not finished, or the file is damaged (D6).
+    """
+    entries = log.epochs.entries
+    if not entries or entries[0][1] <= log.log_start:
+        return
+    if log.log_end > log.log_start:
+        segment = log.segments[segment_at(log, log.log_start)]
+        place = place_of(log, segment, log.log_start)
+        first = header_at(log.storage, segment, place.position)
+        if first is None or first.leader_epoch != entries[0][0]:
+            return
+    log.epochs.begin(log.log_start)
 
 
 def _remove_stray_snapshots(opened: Opened, torn: set[int]) -> list[Operation]:

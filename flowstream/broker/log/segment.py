@@ -15,7 +15,7 @@ from flowstream.broker.doors import (
     Truncate,
 )
 from flowstream.broker.log import names
-from flowstream.broker.log.aborted import Aborted, decode_aborted, encode_aborted
+from flowstream.broker.log.aborted import Aborted, decode_aborted, encode_aborted, encode_check
 from flowstream.broker.log.config import LogConfig
 from flowstream.broker.log.index import NO_TIMESTAMP, OffsetIndex, TimeIndex
 from flowstream.broker.log.removal import remove_durably
@@ -164,7 +164,8 @@ class Segment:
             return []
         contents = {names.INDEX: bytes(index), names.TIMEINDEX: bytes(times)}
         if self.aborted:
-            contents[names.TXNINDEX] = encode_aborted(self.aborted)
+            aborted = contents[names.TXNINDEX] = encode_aborted(self.aborted)
+            contents[names.TXNCHECK] = encode_check(self.size, aborted)
         operations: list[Operation] = []
         for suffix, content in contents.items():
             path = self.file(suffix)
@@ -181,8 +182,8 @@ class Segment:
 
     def _remove_aborted(self) -> list[Operation]:
         """An aborted transaction that was cut off must not come back with its old index."""
-        path = self.file(names.TXNINDEX)
-        return remove_durably([path]) if self.storage.size(path) is not None else []
+        paths = (self.file(names.TXNCHECK), self.file(names.TXNINDEX))
+        return remove_durably([path for path in paths if self.storage.size(path) is not None])
 
     @property
     def is_unchanged(self) -> bool:

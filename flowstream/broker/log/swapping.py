@@ -11,14 +11,14 @@ from collections.abc import Sequence
 
 from flowstream.broker.doors import Append, Flush, Operation, Remove, Rename, Storage, Truncate
 from flowstream.broker.log import names
-from flowstream.broker.log.aborted import encode_aborted
+from flowstream.broker.log.aborted import encode_aborted, encode_check
 from flowstream.broker.log.config import LogConfig
 from flowstream.broker.log.scanning import headers
 from flowstream.broker.log.segment import Segment
 from flowstream.broker.log.state import LogState
 from flowstream.broker.types import Instant
 
-INDEXES = (names.INDEX, names.TIMEINDEX, names.TXNINDEX)
+INDEXES = (names.INDEX, names.TIMEINDEX, names.TXNINDEX, names.TXNCHECK)
 
 
 class CleanedSegment(Segment):
@@ -68,7 +68,8 @@ class CleanedSegment(Segment):
         assert times is not None, f"{self._path}: written twice"
         contents = {names.INDEX: bytes(index), names.TIMEINDEX: bytes(times)}
         if self.aborted:
-            contents[names.TXNINDEX] = encode_aborted(self.aborted)
+            aborted = contents[names.TXNINDEX] = encode_aborted(self.aborted)
+            contents[names.TXNCHECK] = encode_check(self.size, aborted)
         return [Append(self.cleaned(suffix), (data,)) for suffix, data in contents.items()]
 
     def abandon(self) -> list[Operation]:
@@ -92,7 +93,7 @@ def exchange(log: LogState, old: Sequence[Segment], cleaned: CleanedSegment) -> 
         names.LOG,
         names.INDEX,
         names.TIMEINDEX,
-        *((names.TXNINDEX,) * bool(cleaned.aborted)),
+        *((names.TXNINDEX, names.TXNCHECK) if cleaned.aborted else ()),
     )
     operations: list[Operation] = [Flush(cleaned.cleaned(suffix)) for suffix in written]
     swap = cleaned.file(names.LOG) + names.SWAP

@@ -19,7 +19,7 @@ from flowstream.broker.opening import open_cores
 from flowstream.broker.server.counters import Counters
 from flowstream.broker.server.driver import Driver
 from flowstream.broker.server.listener import Listener, bind
-from flowstream.broker.storage.files import FileStorage
+from flowstream.broker.storage.disk import Disk
 from flowstream.broker.storage.lock import DirectoryLock
 from flowstream.broker.types import Instant
 from flowstream.errors import StorageError
@@ -33,7 +33,7 @@ class Server:
     def __init__(
         self,
         lock: DirectoryLock,
-        storage: FileStorage,
+        storage: Disk,
         driver: Driver,
         listener: Listener,
         address: str,
@@ -53,6 +53,8 @@ class Server:
         self._listener.close()
         try:
             await self.driver.stop()
+            if self.driver.failed is None:
+                self._storage.retire()
         finally:
             self._storage.close()
             self._lock.release()
@@ -78,17 +80,18 @@ async def start(
         undo.callback(lock.release)
         listening = bind(host, port)
         undo.callback(listening.close)
-        storage = FileStorage(str(data))
+        storage = Disk(data, fsync=fsync)
         undo.callback(storage.close)
         now_ms = clock.SteadyClock().now_ms
         now = Instant(now_ms())
         rng = random.SystemRandom()
-        opened = open_cores(storage, storage.perform, config, rng, now, host=host, fsync=fsync)
+        door = storage.door
+        opened = open_cores(door, door.perform, config, rng, now, host=host, fsync=fsync)
         for line in opened.report:
             log.warning("%s", line)
         bound_port = opened.cores.address.port = listening.getsockname()[1]
         node = Node(opened.cores)
-        driver = Driver(node, storage, now_ms, fsync=fsync, counters=counters)
+        driver = Driver(node, door, now_ms, fsync=fsync, counters=counters)
         driver.start()
         listener = Listener(listening, driver, opened.cores)
         undo.pop_all()

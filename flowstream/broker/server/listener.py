@@ -122,6 +122,9 @@ class Listener:
 
     def _connected(self, client: socket.socket, host: str) -> None:
         connections = self._driver.connections
+        if self._driver.failed is not None:
+            client.close()  # nothing would be answered
+            return
         config = self._cores.config  # it may change while we run
         counters = self._driver.counters
         if len(connections) >= config.max_connections:

@@ -8,7 +8,6 @@ page cache may no longer hold what it claims (D2).
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 from collections import OrderedDict
@@ -23,13 +22,14 @@ from flowstream.broker.doors import (
     Flush,
     MakeDirectory,
     Operation,
+    Overwrite,
     Remove,
     Rename,
     Replace,
     Space,
     Truncate,
 )
-from flowstream.errors import StorageError
+from flowstream.broker.storage.refusal import refused
 
 OPEN_FILES = 512
 """File descriptors kept open at most; the least recently used one is closed."""
@@ -60,7 +60,7 @@ class FileStorage:
         try:
             return memoryview(os.pread(self._descriptor(path, create=False), length, position))
         except OSError as error:
-            raise _translated(path, error) from error
+            raise refused(path, error) from error
 
     def size(self, path: str) -> int | None:
         """Size of the file in bytes, None when it does not exist."""
@@ -132,6 +132,9 @@ class FileStorage:
 
     def _change(self, operation: Operation, unsynced: set[str]) -> None:
         match operation:
+            case Overwrite(path, position, data):
+                self._overwrite(path, position, data)
+                unsynced.add(path)
             case Replace(path, data):
                 self._replace(path, data)
                 unsynced.discard(path)
@@ -167,11 +170,27 @@ class FileStorage:
             for start in range(0, len(buffers), _IOV_MAX):
                 _write_all(descriptor, buffers[start : start + _IOV_MAX])
         except OSError as error:
-            raise _translated(path, error) from error
+            raise refused(path, error) from error
 
     def _touch(self, path: str) -> None:
         with _named(path):
             self._descriptor(path, create=True)
+
+    def _overwrite(self, path: str, position: int, data: Buffer) -> None:
+        """Through a descriptor of its own: one that appends ignores the position."""
+        with _named(path):
+            full = self._full(path)
+            if not os.path.exists(full):
+                with self._lock:
+                    self._new.add(path)
+            descriptor = os.open(full, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                rest = memoryview(data)
+                while rest:
+                    written = os.pwrite(descriptor, rest, position)
+                    rest, position = rest[written:], position + written
+            finally:
+                os.close(descriptor)
 
     def _replace(self, path: str, data: Buffer) -> None:
         full = self._full(path)
@@ -266,9 +285,10 @@ class FileStorage:
             return True
 
     def _pool(self) -> ThreadPoolExecutor:
-        if self._syncers is None:
-            self._syncers = ThreadPoolExecutor(SYNC_THREADS, thread_name_prefix="sync")
-        return self._syncers
+        with self._lock:
+            if self._syncers is None:
+                self._syncers = ThreadPoolExecutor(SYNC_THREADS, thread_name_prefix="sync")
+            return self._syncers
 
     def _sync_file(self, path: str) -> None:
         """Through a duplicate, because the loop's thread may close the shared descriptor meanwhile.
@@ -315,26 +335,10 @@ def _write_all(descriptor: int, buffers: list[Buffer]) -> None:
             written += os.write(descriptor, rest[written:])
 
 
-_REMEDIES = {
-    errno.ENOSPC: "the disk is full: free space or lower the topics' retention, then start again",
-    errno.EDQUOT: "the disk quota is used up: raise it, then start again",
-    errno.EROFS: "the file system is read-only: check the disk, then start again",
-    errno.EACCES: "give the broker's user the right to read and write it",
-    errno.EMFILE: "too many open files: raise the limit (ulimit -n)",
-    errno.EIO: "the disk failed: check it before you start again",
-}
-
-
 @contextmanager
 def _named(path: str) -> Iterator[None]:
     """Name the path and the remedy in what the system says."""
     try:
         yield
     except OSError as error:
-        raise _translated(path, error) from error
-
-
-def _translated(path: str, error: OSError) -> StorageError:
-    remedy = _REMEDIES.get(error.errno or 0)
-    text = f"{path}: {error.strerror or error}"
-    return StorageError(f"{text}; {remedy}" if remedy else text)
+        raise refused(path, error) from error

@@ -18,6 +18,7 @@ from flowstream.broker.doors import (
     Flush,
     MakeDirectory,
     Operation,
+    Overwrite,
     Random,
     Remove,
     Rename,
@@ -25,7 +26,11 @@ from flowstream.broker.doors import (
     Space,
     Truncate,
 )
+from flowstream.broker.storage.refusal import refused
 from flowstream.errors import FlowstreamError, StorageError
+
+SECTOR = 512
+"""Bytes that a disk writes as one."""
 
 
 class Crashed(FlowstreamError):
@@ -153,6 +158,11 @@ class MemoryStorage:
                 for buffer in buffers:
                     file.data += buffer
                 unsynced.add(path)
+            case Overwrite(path, position, data):
+                file = self._made(path)
+                file.data.extend(bytes(max(0, position - len(file.data))))
+                file.data[position : position + len(data)] = data
+                unsynced.add(path)
             case Replace(path, data):
                 self._parent_must_exist(path)
                 file = _File(bytearray(data), bytes(data))
@@ -246,19 +256,35 @@ class _Fault:
         if self.left > 0:
             self.left -= 1
             return
-        raise StorageError(f"{path}: {os.strerror(self.code)}")
+        raise refused(path, OSError(self.code, os.strerror(self.code)))
 
 
 def _torn(file: _File, rng: Random) -> bytes:
-    """What the disk has after a crash: the synced bytes, then a prefix of the rest that may end in
-    garbage.
+    """What the disk has after a crash: the synced bytes, and of the rest as much as it pleases.
+
+    In order up to some byte, perhaps with garbage at the end; or sector by sector in any order, so
+    that later bytes are there and earlier ones are not.
     """
     durable, data = file.durable, bytes(file.data)
-    if data == durable or not data.startswith(durable):
-        # Truncated and written anew without a sync: either state.
+    if data == durable:
+        return durable
+    if len(data) < len(durable):
+        # Cut without a sync: either state.
         return durable if rng.randrange(0, 2) else data
+    if not data.startswith(durable) or rng.randrange(0, 3) == 0:
+        return _shuffled(durable, data, rng)
     kept = rng.randrange(len(durable), len(data) + 1)
     if kept > len(durable) and rng.randrange(0, 2):
-        garbage = rng.randrange(len(durable), kept)
+        garbage = rng.randrange(max(len(durable), kept - SECTOR), kept)
         return data[:garbage] + rng.randbytes(kept - garbage)
     return data[:kept]
+
+
+def _shuffled(durable: bytes, data: bytes, rng: Random) -> bytes:
+    """Each sector that changed is old or new; behind the end old ones are zeros."""
+    size = rng.randrange(len(durable), len(data) + 1)
+    torn = bytearray(durable + bytes(size - len(durable)))
+    for at in range(0, size, SECTOR):
+        if rng.randrange(0, 2):
+            torn[at : at + SECTOR] = data[at : min(at + SECTOR, size)]
+    return bytes(torn)

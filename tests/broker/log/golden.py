@@ -15,7 +15,7 @@ from typing import NamedTuple
 from flowstream.broker.doors import MakeDirectory, Replace
 from flowstream.broker.log import checkpoints
 from flowstream.broker.log.config import LogConfig
-from flowstream.broker.log.names import PARTITION_METADATA
+from flowstream.broker.log.names import PARTITION_METADATA, TXNCHECK
 from flowstream.broker.log.recovery import Opened, open_log
 from flowstream.broker.log.swapping import finish_swaps
 from flowstream.broker.storage.memory import MemoryStorage
@@ -92,10 +92,11 @@ def open_golden(
 
 
 def contents_of(storage: MemoryStorage, directory: str) -> dict[str, bytes]:
-    """Name -> content of the files of a directory."""
+    """Name -> content of the files of a directory, less the checksums that Kafka lacks."""
     return {
         name: bytes(storage.read(f"{directory}/{name}", 0, 1 << 30))
         for name in storage.names(directory)
+        if not name.endswith(TXNCHECK)
     }
 
 

@@ -16,7 +16,16 @@ from flowstream.broker.log.swapping import finish_swaps
 from flowstream.broker.storage.memory import MemoryStorage
 from flowstream.errors import CorruptLog
 from flowstream.wire.batch import read_header
-from tests.broker.log.stories import NAME, NOW, TOPIC_ID, appended, batch_of, new_log, reopen
+from tests.broker.log.stories import (
+    NAME,
+    NOW,
+    TOPIC_ID,
+    appended,
+    batch_of,
+    end,
+    new_log,
+    reopen,
+)
 
 SMALL = LogConfig(segment_bytes=1000, index_interval_bytes=200, retention_ms=-1)
 
@@ -202,3 +211,38 @@ def test_a_clean_stop_of_an_untouched_log_writes_nothing() -> None:
     _, log = filled()
     log = reopen(log, clean=True).log
     assert log.close_clean(NOW) == []
+
+
+def test_T8_an_aborted_index_that_was_never_synced_is_rebuilt() -> None:
+    """A segment that ends exactly at the recovery point was once trusted although its index files
+    were written after the sync: without the `.txnindex` its aborted records were shown.
+    """
+    storage, log = new_log(SMALL)
+    appended(log, batch_of(producer=(7, 0, 0), transactional=True))
+    end(log, 7, 0, commit=False)
+    recovery_point = log.log_end
+    appended(log, batch_of(value=bytes(850)), durable=False)
+    closed = log.segments[0]
+    assert log.active.base_offset == recovery_point
+    lost = [closed.file(names.TXNINDEX), closed.file(names.TXNCHECK)]
+    assert [storage.size(path) is not None for path in lost] == [True, True]
+    storage.perform([Remove(path) for path in lost])
+    opened = reopen(log, clean=False, recovery_point=recovery_point)
+    read = opened.log.read(0, 1 << 20, committed_only=True)
+    assert read.aborted == [(7, 0)]
+
+
+def test_D3_what_the_journal_says_was_synced_is_never_cut() -> None:
+    storage, log = filled()
+    storage.flip(log.active.path, log.active.size - 1)
+    for synced in ({log.active.path: log.active.size}, {log.active.path: 5000}):
+        with pytest.raises(CorruptLog, match=r"the journal says that .* was synced up to byte"):
+            open_log(
+                storage, NAME, TOPIC_ID, SMALL, NOW, clean=False, recovery_point=0, log_start=0,
+                synced=synced,
+            )  # fmt: skip
+    opened = open_log(
+        storage, NAME, TOPIC_ID, SMALL, NOW, clean=False, recovery_point=0, log_start=0,
+        synced={log.active.path: 70},
+    )  # fmt: skip
+    assert "cut" in opened.report[0]

@@ -17,6 +17,7 @@ from flowstream.broker.opening import open_cores
 from flowstream.broker.server.counters import Counters
 from flowstream.broker.server.driver import Driver
 from flowstream.broker.server.listener import Listener, bind
+from flowstream.broker.storage.journaled import JournaledStorage
 from flowstream.broker.storage.memory import MemoryStorage
 from flowstream.broker.types import Instant
 from flowstream.wire.batch import encode_batch
@@ -100,10 +101,11 @@ async def served(
     storage = storage or MemoryStorage()
     config = BrokerConfig.of({key.replace("_", "."): value for key, value in settings.items()})
     now = Instant(clock.wall_ms())
+    disk = JournaledStorage(storage, storage, random.Random(2).randbytes(8)) if fsync else storage
     opened = open_cores(
-        storage, storage.perform, config, random.Random(1), now, host="127.0.0.1", fsync=fsync
+        disk, disk.perform, config, random.Random(1), now, host="127.0.0.1", fsync=fsync
     )
-    driver = Driver(Node(opened.cores), storage, clock.wall_ms, fsync=fsync, counters=counters)
+    driver = Driver(Node(opened.cores), disk, clock.wall_ms, fsync=fsync, counters=counters)
     driver.start()
     listener = Listener(bind("127.0.0.1", 0), driver, opened.cores)
     opened.cores.address.port = listener.port

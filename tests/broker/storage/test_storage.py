@@ -16,13 +16,14 @@ from flowstream.broker.doors import (
     Flush,
     MakeDirectory,
     Operation,
+    Overwrite,
     Remove,
     Rename,
     Replace,
     Truncate,
 )
 from flowstream.broker.storage.files import FileStorage
-from flowstream.broker.storage.memory import Crashed, MemoryStorage
+from flowstream.broker.storage.memory import SECTOR, Crashed, MemoryStorage
 from flowstream.errors import StorageError
 
 
@@ -121,19 +122,62 @@ def test_a_write_that_the_disk_takes_in_part_is_finished(
     storage.close()
 
 
-@pytest.mark.parametrize(("call", "code"), [("writev", errno.ENOSPC), ("fdatasync", errno.EIO)])
+REFUSED_CALLS = ("open", "mkdir", "writev", "pwrite", "write", "fdatasync", "fsync", "rename", "ftruncate", "unlink")  # fmt: skip # noqa: E501
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
+@pytest.mark.parametrize("call", REFUSED_CALLS)
 def test_D2_a_refusal_names_the_path_and_the_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, code: int
 ) -> None:
-    def refuse(*_: object) -> int:
+    """Whatever system call the disk refuses."""
+
+    def refuse(*_: object, **__: object) -> int:
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(os, call, refuse)
+    if call == "write":
+        writev = os.writev
+        monkeypatch.setattr(os, "writev", lambda fd, buffers: writev(fd, [buffers[0][:1]]))
     storage = FileStorage(tmp_path)
-    operations = [MakeDirectory("orders-0"), Append("orders-0/x", (b"1",)), Flush("orders-0/x")]
-    with pytest.raises(StorageError, match=r"orders-0/x: .*; the disk"):
-        storage.perform(operations)
+    operations: list[Operation] = [
+        MakeDirectory("orders-0"),
+        Append("orders-0/x", (b"12",)),
+        Overwrite("orders-0/x", 0, b"2"),
+        Truncate("orders-0/x", 1),
+        Flush("orders-0/x"),
+        Replace("orders-0/y", b"1"),
+        Rename("orders-0/y", "orders-0/z"),
+        Remove("orders-0/z"),
+    ]
+    with pytest.raises(StorageError, match=r"(\.|orders-0.*): .*; the disk"):
+        storage.sync(storage.perform(operations))
     storage.close()
+
+
+def test_overwriting_changes_the_middle_and_may_extend(
+    storage: FileStorage | MemoryStorage,
+) -> None:
+    storage.perform([Append("x", (b"hello",)), Overwrite("x", 1, b"E"), Append("x", (b"!",))])
+    assert storage.perform([Overwrite("x", 5, b"? yes"), Overwrite("y", 2, b"new")]) == {"x", "y"}
+    assert content(storage, "x") == b"hEllo? yes"
+    assert content(storage, "y") == b"\0\0new"
+    storage.sync({"x", "y"})
+
+
+def test_a_crash_leaves_what_was_overwritten_old_or_new_sector_by_sector() -> None:
+    found = set()
+    for seed in range(60):
+        storage = MemoryStorage()
+        storage.perform([Append("x", (b"a" * SECTOR * 3,))])
+        storage.sync({"x"})
+        storage.perform([Overwrite("x", 0, b"b" * SECTOR * 2), Append("x", (b"c" * 10,))])
+        storage.crash(random.Random(seed))
+        data = content(storage, "x")
+        assert data[2 * SECTOR : 3 * SECTOR] == b"a" * SECTOR
+        assert len(data) >= 3 * SECTOR
+        found.add((data[0:1], data[SECTOR : SECTOR + 1]))
+    assert {(b"a", b"b"), (b"b", b"a")} < found
 
 
 def test_reads_and_appends_go_on_while_threads_sync(tmp_path: Path) -> None:

@@ -1,0 +1,50 @@
+"""The disk of a running broker: files, and under durability `fsync` the journal before them. Knows
+which parts belong together and nothing of what they hold.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from concurrent.futures import ThreadPoolExecutor
+
+from flowstream.broker.doors import Storage
+from flowstream.broker.log.journal import SALT_BYTES
+from flowstream.broker.storage.files import FileStorage
+from flowstream.broker.storage.journaled import JournaledStorage
+
+
+class Disk:
+    """The files of a data directory; under durability `fsync` with the journal before them."""
+
+    def __init__(self, data: str | os.PathLike[str], *, fsync: bool) -> None:
+        """`data` must exist, and be locked by this process."""
+        self._files = FileStorage(data)
+        self._journaled: JournaledStorage | None = None
+        if fsync:
+            # The journal is written by other threads: it has descriptors of its own.
+            self._journal = FileStorage(data)
+            self._background = ThreadPoolExecutor(1, thread_name_prefix="flowstream-drain")
+            self._journaled = JournaledStorage(
+                self._files,
+                self._journal,
+                secrets.token_bytes(SALT_BYTES),
+                background=self._background,
+            )
+
+    @property
+    def door(self) -> Storage:
+        """What the broker reads and writes through."""
+        return self._journaled or self._files
+
+    def retire(self) -> None:
+        """After a clean stop: leave only Kafka's files."""
+        if self._journaled is not None:
+            self._journaled.retire()
+
+    def close(self) -> None:
+        """Close every descriptor."""
+        if self._journaled is not None:
+            self._background.shutdown()
+            self._journal.close()
+        self._files.close()

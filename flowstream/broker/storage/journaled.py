@@ -1,0 +1,329 @@
+"""A Storage whose sync makes many small writes durable with one sync: of a journal that holds them
+once more, while the files themselves are synced later, in the background.
+
+Lives here: which bytes go into the journal, and when its two files are written anew. What a frame
+looks like and how recovery replays it is `log.journal`. It wraps the real disk and its twin alike.
+
+What is in a living frame must stay replayable: before a file of such a frame is renamed, removed,
+cut or replaced, everything is synced and the frames are declared dead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field
+from threading import Lock
+
+from flowstream.broker.doors import (
+    Append,
+    Flush,
+    MakeDirectory,
+    Operation,
+    Overwrite,
+    Rename,
+    Space,
+    Storage,
+)
+from flowstream.broker.log.journal import FILES, Piece, encode_frame
+from flowstream.broker.log.removal import remove_durably
+
+JOURNAL_BYTES = 8 << 20
+"""Each of the two files is written anew from its beginning when it has this size."""
+
+EXTENT = 256 << 10
+"""A journal file grows by so much at a time: writing into it again does not change its size, and
+its sync has no metadata to write.
+"""
+
+MOST_BYTES = 128 << 10
+"""A group commit that wrote more syncs its files: their bytes would be written twice."""
+
+MOST_PIECE = 32 << 10
+"""A larger write goes to its file alone."""
+
+FEWEST_FILES = 2
+"""Fewer files than this are synced themselves."""
+
+
+_HARMLESS = (Append, Flush, MakeDirectory)
+"""What leaves the bytes of every file where they are."""
+
+
+@dataclass(slots=True)
+class _File:
+    """One journal file."""
+
+    path: str
+    end: int = 0
+    size: int = 0
+    first: int = 0
+    """Number of the first living frame, once it was written anew."""
+    files: set[str] = field(default_factory=set)
+    """Files with bytes in its frames that may not have been synced since."""
+    drained: Future[None] | None = None
+    """Done when `files` are synced, for the file that is not being written."""
+
+
+class JournaledStorage:
+    """`files` as a Storage with a journal. `perform` and the reads belong to the loop's thread;
+    `sync` may run in another one meanwhile.
+    """
+
+    def __init__(
+        self,
+        files: Storage,
+        journal: Storage,
+        salt: bytes,
+        *,
+        background: Executor | None = None,
+        journal_bytes: int = JOURNAL_BYTES,
+        fewest_files: int = FEWEST_FILES,
+    ) -> None:
+        """`journal` reaches the same directory as `files`, from other threads; an earlier journal
+        must have been replayed before the first sync. Without `background` files are synced when a
+        journal file is full.
+        """
+        self._inner = files
+        self._own = journal
+        self._salt = salt
+        self._background = background
+        self._limit = journal_bytes
+        self._fewest = fewest_files
+        self._journal = Lock()
+        """Held while frames are written. Taken before `_gathering`."""
+        self._gathering = Lock()
+        self._ends: dict[str, int | None] = {}
+        """Files all of whose bytes were durable at some moment, or gathered since, and where the
+        next append goes, None when that was not asked yet.
+        """
+        self._pending: dict[str, bytearray] = {}
+        """What was appended since the last sync took it."""
+        self._pending_bytes = 0
+        self._starts: dict[str, int] = {}
+        """Where that begins."""
+        self._direct: set[str] = set()
+        """Files with other unsynced writes: they are synced themselves."""
+        self._active, self._other = (_File(path) for path in FILES)
+        self._number = self._floor = 1
+        self._floor_written = 0
+
+    # The door
+
+    def read(self, path: str, position: int, length: int) -> memoryview:
+        """Up to `length` bytes of `path` from `position`; shorter at the end of the file."""
+        return self._inner.read(path, position, length)
+
+    def size(self, path: str) -> int | None:
+        """Size of the file in bytes, None when it does not exist."""
+        return self._inner.size(path)
+
+    def names(self, directory: str) -> list[str]:
+        """Sorted names of the entries of `directory`; empty when it does not exist."""
+        return self._inner.names(directory)
+
+    def space(self) -> Space:
+        """Where the data lies and how much room there is."""
+        return self._inner.space()
+
+    def perform(self, operations: Sequence[Operation]) -> set[str]:
+        """Perform in order. The paths that now hold unsynced bytes."""
+        changed = [each for each in operations if type(each) not in _HARMLESS]
+        if not changed:
+            return self._perform(operations)
+        with self._journal:
+            self._let_go(changed)
+            return self._perform(operations, changed)
+
+    def sync(self, paths: Collection[str]) -> None:
+        """Make the content of `paths` durable: small appends through the journal when they are of
+        several files, everything else in its file.
+        """
+        with self._journal:
+            with self._gathering:
+                pieces = self._take()
+                direct, self._direct = self._direct, set()
+            if len(pieces) < self._fewest:
+                direct.update(piece.path for piece in pieces)
+                pieces = []
+            direct.update(set(paths).difference(piece.path for piece in pieces))
+            if direct:
+                self._inner.sync(direct)
+                with self._gathering:
+                    for path in direct - self._direct:
+                        if self._inner.size(path) is not None:
+                            self._ends.setdefault(path, None)
+            if pieces:
+                self._write(pieces)
+
+    def retire(self) -> None:
+        """Leave no journal behind: what is in it is in the synced files."""
+        with self._journal:
+            if self._number == 1:
+                return
+            self._settle()
+            for file in (self._other, self._active):
+                if file.size:
+                    self._own.perform(remove_durably([file.path]))
+            self._active, self._other = (_File(path) for path in FILES)
+
+    # Gathering
+
+    def _perform(
+        self, operations: Sequence[Operation], changed: Sequence[Operation] = ()
+    ) -> set[str]:
+        with self._gathering:
+            self._gather(operations)
+            for operation in changed:
+                self._forget(operation)
+            return self._inner.perform(operations)
+
+    def _gather(self, operations: Sequence[Operation]) -> None:
+        """Keep copies of what is appended: the buffers are gone when the sync comes. Called for
+        every write of the broker, so it is written to be cheap.
+        """
+        pending = self._pending
+        for operation in operations:
+            if not isinstance(operation, Append):
+                continue
+            path = operation.path
+            gathered = pending.get(path)
+            if gathered is None:
+                gathered = self._begin(path)
+                if gathered is None:
+                    continue
+            for buffer in operation.buffers:
+                length = len(buffer)
+                if length > MOST_PIECE:
+                    self._leave_out(path)
+                    break
+                gathered += buffer
+                self._pending_bytes += length
+            if self._pending_bytes > MOST_BYTES:
+                for other in list(pending):
+                    self._leave_out(other)
+
+    def _begin(self, path: str) -> bytearray | None:
+        """Where to gather the bytes of a file; None when it must be synced itself."""
+        if path in self._direct:
+            return None
+        if path not in self._ends:
+            # What is before the append may not be durable, nor the name of a new file.
+            self._direct.add(path)
+            return None
+        end = self._ends[path]
+        self._starts[path] = (self._inner.size(path) or 0) if end is None else end
+        gathered = self._pending[path] = bytearray()
+        return gathered
+
+    def _take(self) -> list[Piece]:
+        """What was gathered."""
+        pieces = []
+        for path, data in self._pending.items():
+            start = self._starts[path]
+            self._ends[path] = start + len(data)
+            if data:
+                pieces.append(Piece(path, start, data))
+        self._pending, self._pending_bytes = {}, 0
+        return pieces
+
+    def _leave_out(self, path: str) -> None:
+        """The file has too much to write twice, or is another one."""
+        self._ends.pop(path, None)
+        self._direct.add(path)
+        self._pending_bytes -= len(self._pending.pop(path, b""))
+
+    def _forget(self, operation: Operation) -> None:
+        """The file or directory is another one now."""
+        for changed in _paths(operation):
+            for path in [path for path in self._ends if _inside(path, changed)]:
+                del self._ends[path]
+            for path in [path for path in self._pending if _inside(path, changed)]:
+                self._leave_out(path)
+
+    # The journal
+
+    def _let_go(self, changed: Sequence[Operation]) -> None:
+        """Declare the frames dead before a file of theirs becomes another."""
+        names = [name for operation in changed for name in _paths(operation)]
+        living = self._active.files | self._other.files
+        if any(_inside(path, name) for path in living for name in names):
+            self._settle()
+
+    def _write(self, pieces: Sequence[Piece]) -> None:
+        """One frame, durable on return."""
+        drained = self._other.drained
+        if drained is not None and drained.done():
+            self._drained(drained)
+        frame = encode_frame(self._number, self._floor, self._salt, pieces)
+        if self._active.end and self._active.end + len(frame) > self._limit:
+            self._change_over()
+            # The number is the same, the floor may have moved.
+            frame = encode_frame(self._number, self._floor, self._salt, pieces)
+        file = self._active
+        file.files.update(piece.path for piece in pieces)
+        end = file.end + len(frame)
+        if end > file.size:
+            file.size = end + -end % EXTENT
+            frame += bytes(file.size - end)
+        self._own.perform([Overwrite(file.path, file.end, frame)])
+        self._own.sync((file.path,))
+        file.end = end
+        self._number += 1
+        self._floor_written = self._floor
+
+    def _change_over(self) -> None:
+        """Go on in the other file, whose frames must be dead, and known to be so from this one."""
+        full = self._active
+        if self._other.drained is not None:
+            self._drained(self._other.drained)
+        if self._floor_written < self._floor:
+            self._write_empty()
+        self._active, self._other = self._other, full
+        self._active.end = 0
+        self._active.first = self._number
+        paths = sorted(full.files)
+        if self._background is not None:
+            full.drained = self._background.submit(self._drain, paths)
+        else:
+            self._drain(paths)
+            full.drained = Future()
+            full.drained.set_result(None)
+
+    def _drain(self, paths: Sequence[str]) -> None:
+        """One after the other: group commits go first."""
+        for path in paths:
+            self._inner.sync((path,))
+
+    def _drained(self, drained: Future[None]) -> None:
+        """The frames of the other file are dead. Raises StorageError when a sync failed (D2)."""
+        drained.result()
+        self._other.drained = None
+        self._other.files.clear()
+        self._floor = self._active.first
+
+    def _settle(self) -> None:
+        """Sync every file; no frame lives afterwards, durably."""
+        if self._other.drained is not None:
+            self._drained(self._other.drained)
+        if self._active.files:
+            self._inner.sync(self._active.files)
+            self._active.files.clear()
+        self._floor = self._active.first = self._number
+        self._write_empty()
+
+    def _write_empty(self) -> None:
+        """A frame that only tells the floor; there is always room for it."""
+        limit, self._limit = self._limit, self._active.end + EXTENT
+        self._write(())
+        self._limit = limit
+
+
+def _paths(operation: Operation) -> tuple[str, ...]:
+    if isinstance(operation, Rename):
+        return operation.path, operation.target
+    return (operation.path,)
+
+
+def _inside(path: str, changed: str) -> bool:
+    return path == changed or path.startswith(changed + "/")
