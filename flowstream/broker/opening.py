@@ -210,7 +210,8 @@ def _points(storage: Storage, synced: Mapping[str, int], report: list[str]) -> _
         clean=clean,
         recovery=offsets(checkpoints.RECOVERY_POINT, content(checkpoints.RECOVERY_POINT)),
         log_start=offsets(path, starts),
-        clean_end=offsets(checkpoints.CLEANER, content(checkpoints.CLEANER)),
+        # Kafka makes this one empty, until it has cleaned something.
+        clean_end=offsets(checkpoints.CLEANER, content(checkpoints.CLEANER) or None),
         synced=synced,
     )
 
