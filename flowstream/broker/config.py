@@ -11,7 +11,7 @@ import difflib
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from flowstream.errors import FlowstreamError
 
@@ -19,8 +19,11 @@ INT_MAX = (1 << 31) - 1
 LONG_MAX = (1 << 63) - 1
 CODECS = ("uncompressed", "zstd", "lz4", "snappy", "gzip", "producer")
 TIMESTAMP_TYPES = ("CreateTime", "LogAppendTime")
+ASSIGNORS = ("uniform", "range")
+MIGRATION_POLICIES = ("bidirectional", "upgrade", "downgrade", "disabled")
 CLEANUP_POLICIES = ("compact", "delete")
 
+_CONSUMER_GROUP_BOUNDED = ("session.timeout.ms", "heartbeat.interval.ms", "assignment.interval.ms")
 T = TypeVar("T")
 
 _WHOLE = re.compile(r"\s*[+-]?[0-9]{1,19}\s*", re.ASCII)
@@ -125,6 +128,17 @@ def setting(default: T, kind: Kind, doc: str) -> T:
 
 _COUNT = whole("int", 1)
 _INTERVAL = whole("int", 1)
+_DOUBLE_MAX = 1.7976931348623157e308
+
+
+class Dynamic(NamedTuple):
+    """What clients changed while the cluster ran (KIP-226), as text by Kafka's names, and beneath it the settings as
+    given. Made by `metadata.broker_configs`."""
+
+    given: BrokerConfig
+    own: Mapping[str, str]
+    cluster: Mapping[str, str]
+    """For every broker; `own` is for this one and stronger."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,10 +160,16 @@ class BrokerConfig:
     compression_gzip_level: int = setting(-1, whole("int", -1, 9), "level of gzip")
     compression_lz4_level: int = setting(9, whole("int", 1, 17), "level of lz4")
     compression_zstd_level: int = setting(3, whole("int", -131072, 22), "level of zstd")
+    record_validation: str = setting("header", choice("header", "full"), "what is checked of a batch before it is stored: its header and CRC, or every record too")
     message_max_bytes: int = setting(1048588, whole("int", 0), "largest record batch")
 
     log_cleanup_policy: tuple[str, ...] = setting(("delete",), several(*CLEANUP_POLICIES), "what happens to old segments")
+    log_cleaner_backoff_ms: int = setting(15_000, whole("long", 0), "time between two looks for logs to compact")
+    log_cleaner_dedupe_buffer_size: int = setting(134_217_728, whole("long", 1 << 20), "memory for the keys of one cleaning; a log with more is cleaned in parts")
     log_cleaner_delete_retention_ms: int = setting(86_400_000, whole("long", 0), "how long tombstones stay in compacted topics")
+    log_cleaner_enable: bool = setting(True, FLAG, "compact the topics whose policy says so")
+    log_cleaner_io_buffer_load_factor: float = setting(0.9, fraction(0, 1), "part of the memory for keys that is used")
+    log_cleaner_io_max_bytes_per_second: float = setting(_DOUBLE_MAX, fraction(1, _DOUBLE_MAX), "bytes that compaction reads and writes in a second at most")
     log_cleaner_max_compaction_lag_ms: int = setting(LONG_MAX, whole("long", 1), "longest time a record stays uncompacted")
     log_cleaner_min_cleanable_ratio: float = setting(0.5, fraction(0, 1), "dirty part of a log at which it is compacted")
     log_cleaner_min_compaction_lag_ms: int = setting(0, whole("long", 0), "shortest time a record stays uncompacted")
@@ -175,6 +195,19 @@ class BrokerConfig:
     log_segment_bytes: int = setting(1 << 30, whole("int", 1 << 20), "size at which a segment is closed")
     log_segment_delete_delay_ms: int = setting(60_000, whole("long", 0), "time between taking a file out of use and deleting it")
 
+    group_consumer_assignment_interval_ms: int = setting(1_000, whole("int", 0), "shortest time between two target assignments of a consumer group")
+    group_consumer_assignors: tuple[str, ...] = setting(ASSIGNORS, several(*ASSIGNORS), "assignors of consumer groups; the first is the default")
+    group_consumer_heartbeat_interval_ms: int = setting(5_000, _INTERVAL, "how often a member of a consumer group sends a heartbeat")
+    group_consumer_max_assignment_interval_ms: int = setting(15_000, whole("int", 0), "largest assignment interval that a group may set")
+    group_consumer_max_heartbeat_interval_ms: int = setting(15_000, _INTERVAL, "longest heartbeat interval that a group may set")
+    group_consumer_max_session_timeout_ms: int = setting(60_000, _INTERVAL, "longest session timeout that a consumer group may set")
+    group_consumer_max_size: int = setting(INT_MAX, _COUNT, "members of one consumer group")
+    group_consumer_migration_policy: str = setting("bidirectional", choice(*MIGRATION_POLICIES), "whether a group of classic members may become a consumer group, and back")
+    group_consumer_min_assignment_interval_ms: int = setting(0, whole("int", 0), "smallest assignment interval that a group may set")
+    group_consumer_min_heartbeat_interval_ms: int = setting(5_000, _INTERVAL, "shortest heartbeat interval that a group may set")
+    group_consumer_min_session_timeout_ms: int = setting(45_000, _INTERVAL, "shortest session timeout that a consumer group may set")
+    group_consumer_regex_refresh_interval_ms: int = setting(600_000, whole("int", 10_000), "time after which a group's regular expressions are matched anew")
+    group_consumer_session_timeout_ms: int = setting(45_000, _INTERVAL, "silence after which a member of a consumer group is out")
     group_initial_rebalance_delay_ms: int = setting(0, whole("int", 0), "how long an empty group waits for more members")
     group_max_session_timeout_ms: int = setting(1_800_000, whole("int"), "longest session timeout of a member")
     group_max_size: int = setting(INT_MAX, _COUNT, "members of one group")
@@ -207,6 +240,8 @@ class BrokerConfig:
 
     given: frozenset[str] = frozenset()
     """Names of the settings that were given, even when equal to the default."""
+    dynamic: Dynamic | None = field(default=None, hash=False)
+    """What was changed since; None: nothing, and the settings are as given."""
 
     @classmethod
     def of(cls, texts: Mapping[str, str]) -> BrokerConfig:
@@ -231,6 +266,24 @@ class BrokerConfig:
                 f"group.min.session.timeout.ms={low} is above group.max.session.timeout.ms={high}: "
                 "lower the one or raise the other"
             )
+
+        for what in _CONSUMER_GROUP_BOUNDED:
+            names = [f"group.consumer.{bound}{what}" for bound in ("min.", "", "max.")]
+            values = [getattr(self, SETTINGS[name].attribute) for name in names]
+            if sorted(values) != values:
+                told = ", ".join(f"{n}={v}" for n, v in zip(names, values, strict=True))
+                raise ConfigError(f"{told}: the middle one must lie between the others")
+        heartbeat, silence = (
+            self.group_consumer_heartbeat_interval_ms,
+            self.group_consumer_session_timeout_ms,
+        )
+        if heartbeat >= silence:
+            raise ConfigError(
+                f"group.consumer.heartbeat.interval.ms={heartbeat} is not below "
+                f"group.consumer.session.timeout.ms={silence}: lower the one or raise the other"
+            )
+        if not self.group_consumer_assignors:
+            raise ConfigError("group.consumer.assignors is empty: name uniform, range or both")
 
     @property
     def retention_ms(self) -> int:

@@ -8,7 +8,7 @@ that the next start trusts the files.
 from __future__ import annotations
 
 from flowstream.broker import completion
-from flowstream.broker.coordination import commit_group, commit_metadata, log_starts
+from flowstream.broker.coordination import commit_group, commit_metadata, lead, log_starts
 from flowstream.broker.cores import OFFSETS_TOPIC, TRANSACTIONS_TOPIC, Cores
 from flowstream.broker.decision import Decision
 from flowstream.broker.doors import Operation, Replace
@@ -27,8 +27,10 @@ def start(cores: Cores, now: Instant) -> list[Effect]:
     """Fold the coordinators' logs, then begin to serve."""
     load_groups(cores)
     load_transactions(cores)
+    cores.groups.metadata_changed(cores.metadata_log.log_end)
     cores.groups.start(now)
     cores.checkpoint_at = Instant(now + CHECKPOINT_MS)
+    cores.upkeep.start(cores.config, now)
     address = cores.address
     effects = commit_metadata(cores, Decision(records=controller.bootstrap(cores.image)), now)
     registration = controller.register(
@@ -40,6 +42,10 @@ def start(cores: Cores, now: Instant) -> list[Effect]:
         port=address.port,
     )
     effects += commit_metadata(cores, Decision(records=registration), now)
+    leaderless = controller.take_the_lead(cores.image, address.node_id)
+    effects += commit_metadata(cores, Decision(records=leaderless), now)
+    for topic_id, partition in cores.logs.by_id:
+        effects += lead(cores, topic_id, partition)
     return effects + completion.resume(cores, now)
 
 
@@ -50,6 +56,8 @@ def load_groups(cores: Cores) -> None:
         number = log.name.partition
         for batch in log.scan():
             header = read_header(batch)
+            if not header.count:
+                continue  # compaction took its records
             records = decode_records(batch)
             if header.is_control:
                 marker = decode_control(records[0])
@@ -85,9 +93,7 @@ def tick(cores: Cores, now: Instant) -> list[Effect]:
     for group_id, decision in cores.groups.tick(now):
         effects += commit_group(cores, group_id, decision, now)
     effects += completion.tick(cores, now)
-    for log in all_logs(cores):
-        if log.deadline() <= now:
-            effects += log.tick(now)
+    effects += cores.upkeep.tick(cores.config, now)
     if cores.checkpoint_at is not None and cores.checkpoint_at <= now:
         cores.checkpoint_at = Instant(now + CHECKPOINT_MS)
         effects += _checkpoint(cores)
@@ -100,7 +106,8 @@ def deadline(cores: Cores) -> Instant | None:
         cores.waiting.deadline(),
         cores.groups.deadline(),
         cores.transactions.deadline(),
-        cores.checkpoint_at,  # often enough for the logs' own deadlines, which are minutes
+        cores.upkeep.deadline(),
+        cores.checkpoint_at,
     )
     return min((each for each in wanted if each is not None), default=None)
 
@@ -128,17 +135,26 @@ def _checkpoint(cores: Cores) -> list[Effect]:
     if cores.fsync:
         for log in all_logs(cores):
             log.flushed(log.high_watermark)
-    return [Write(_checkpoints(cores))]
+    operations = _checkpoints(cores)
+    return [Write(operations)] if operations else []
 
 
 def _checkpoints(cores: Cores) -> list[Operation]:
+    """Write the checkpoint files; those of offsets that did not move stand already."""
     logs = all_logs(cores)
     files = {
         checkpoints.RECOVERY_POINT: {log.name: log.recovery_point for log in logs},
         checkpoints.LOG_START: log_starts(cores),
         checkpoints.HIGH_WATERMARK: {log.name: log.high_watermark for log in logs},
     }
-    return [Replace(path, checkpoints.encode_offsets(each)) for path, each in files.items()]
+    operations: list[Operation] = []
+    for path, offsets in files.items():
+        content = checkpoints.encode_offsets(offsets)
+        # DeleteRecords writes the log starts at other times.
+        if path == checkpoints.LOG_START or cores.checkpointed.get(path) != content:
+            cores.checkpointed[path] = content
+            operations.append(Replace(path, content))
+    return operations
 
 
 def _logs_of(cores: Cores, topic: str) -> list[PartitionLog]:

@@ -23,17 +23,24 @@ from flowstream.broker.doors import (
     Replace,
     Storage,
 )
+from flowstream.broker.fetch_sessions import FetchSessions
 from flowstream.broker.groups.coordinator import GroupCoordinator
 from flowstream.broker.log import checkpoints
 from flowstream.broker.log.checkpoints import MetaProperties
 from flowstream.broker.log.config import LogConfig
+from flowstream.broker.log.names import PARTITION_METADATA
 from flowstream.broker.log.partition import PartitionLog
-from flowstream.broker.log.recovery import finish_swaps, open_log
+from flowstream.broker.log.recovery import open_log
+from flowstream.broker.log.state import NEVER_CLEANED
+from flowstream.broker.log.swapping import finish_swaps
+from flowstream.broker.metadata import broker_configs
 from flowstream.broker.metadata.controller import new_uuid
 from flowstream.broker.metadata.image import Image
-from flowstream.broker.metadata.topic_configs import effective
+from flowstream.broker.metadata.records import RemoveTopicRecord
+from flowstream.broker.metadata.topic_configs import log_settings
 from flowstream.broker.transactions.coordinator import TransactionCoordinator
 from flowstream.broker.types import Instant, TopicPartition
+from flowstream.broker.waiting import Waiting
 from flowstream.errors import FlowstreamError
 from flowstream.wire.batch import decode_records, read_header
 
@@ -65,6 +72,7 @@ class _Points(NamedTuple):
     clean: bool
     recovery: dict[TopicPartition, int]
     log_start: dict[TopicPartition, int]
+    clean_end: dict[TopicPartition, int]
 
 
 def open_cores(
@@ -89,16 +97,20 @@ def open_cores(
     report: list[str] = []
     settings = LogConfig(retention_ms=-1, retention_bytes=-1)
     metadata_log = _open(storage, perform, METADATA_LOG, METADATA_TOPIC_ID, settings, points, now, report)  # fmt: skip # noqa: E501
-    image = replay_metadata(metadata_log)
+    removed: set[bytes] = set()
+    image = replay_metadata(metadata_log, removed)
+    given, config = config, broker_configs.effective(config, image)
     logs = Logs()
     for topic in image.topics.values():
-        log_config = LogConfig.of(effective(config, image.topic_configs(topic.name)))
+        log_config = LogConfig.of(log_settings(config, image.topic_configs(topic.name)))
         for number in sorted(topic.partitions):
             name = TopicPartition(topic.name, number)
             logs.add(_open(storage, perform, name, topic.topic_id, log_config, points, now, report))
-    perform(_put_away(storage, image, report))
+    perform(_put_away(storage, image, removed, report))
+    waiting = Waiting()
     cores = Cores(
         config=config,
+        given=given,
         storage=storage,
         rng=rng,
         address=Address(
@@ -110,16 +122,19 @@ def open_cores(
         ),
         image=image,
         metadata_log=metadata_log,
-        groups=GroupCoordinator(config, rng),
+        groups=GroupCoordinator(config, rng, image),
         transactions=TransactionCoordinator(config),
+        waiting=waiting,
+        fetch_sessions=FetchSessions(config.max_incremental_fetch_session_cache_slots, waiting),
         logs=logs,
         fsync=fsync,
     )
+    cores.quotas.follow(image.quotas)
     return Opened(cores, report)
 
 
-def replay_metadata(log: PartitionLog) -> Image:
-    """The image that the metadata log describes."""
+def replay_metadata(log: PartitionLog, removed: set[bytes] | None = None) -> Image:
+    """The image that the metadata log describes; `removed` gets the ids of deleted topics."""
     if log.log_start > 0:
         raise ForeignDirectory(
             f"{log.directory} starts at offset {log.log_start}: its beginning is in a snapshot, "
@@ -133,6 +148,8 @@ def replay_metadata(log: PartitionLog) -> Image:
             decoded = image.decode(record.key, record.value)
             if decoded is not None:
                 image.apply(decoded)
+            if removed is not None and isinstance(decoded, RemoveTopicRecord):
+                removed.add(decoded.topic_id)
     return image
 
 
@@ -181,6 +198,7 @@ def _points(storage: Storage) -> _Points:
         clean=storage.size(checkpoints.CLEAN_SHUTDOWN) is not None,
         recovery=offsets(checkpoints.RECOVERY_POINT),
         log_start=offsets(checkpoints.LOG_START),
+        clean_end=offsets(checkpoints.CLEANER),
     )
 
 
@@ -207,15 +225,19 @@ def _open(
         clean=points.clean,
         recovery_point=points.recovery.get(name, 0),
         log_start=points.log_start.get(name, 0),
+        clean_end=points.clean_end.get(name, NEVER_CLEANED),
     )
     perform(opened.operations)
     report += opened.report
     return opened.log
 
 
-def _put_away(storage: Storage, image: Image, report: list[str]) -> list[Operation]:
-    """Directories that no partition of the image owns: deleted ones go; strays are kept aside,
-    because a metadata log that lost records must not cost data (D7).
+def _put_away(
+    storage: Storage, image: Image, removed: set[bytes], report: list[str]
+) -> list[Operation]:
+    """Directories that no partition of the image owns: those of deleted topics go, also when a
+    crash came before their renaming; strays are kept aside, because a metadata log that lost
+    records must not cost data (D7).
     """
     operations: list[Operation] = []
     for name in storage.names(""):
@@ -225,10 +247,26 @@ def _put_away(storage: Storage, image: Image, report: list[str]) -> list[Operati
         if name.endswith(GONE):
             operations.append(Remove(name))
         elif number.isdecimal() and not _owns(image, topic, int(number)):
+            if _topic_id(storage, name) in removed:
+                gone = name[: NAME_MAX - len(GONE)] + GONE
+                operations += [Rename(name, gone), Remove(gone)]
+                continue
             aside = name[: NAME_MAX - len(STRAY)] + STRAY
             report.append(f"{name} belongs to no topic: kept aside as {aside}")
             operations.append(Rename(name, aside))
     return operations
+
+
+def _topic_id(storage: Storage, directory: str) -> bytes | None:
+    """Whose directory it is; None when it does not say so."""
+    path = f"{directory}/{PARTITION_METADATA}"
+    size = storage.size(path)
+    if size is None:
+        return None
+    try:
+        return checkpoints.decode_partition_metadata(storage.read(path, 0, size), path)
+    except checkpoints.CorruptCheckpoint:
+        return None
 
 
 def _owns(image: Image, topic: str, number: int) -> bool:

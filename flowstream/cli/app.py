@@ -10,7 +10,10 @@ from importlib import import_module
 
 import typer
 
-VERBS = ("worker", "broker", "topics", "groups", "send", "tail")
+VERBS = (
+    "worker", "broker", "topics", "groups", "send", "tail", "configs", "quotas", "transactions",
+    "producers", "logdirs", "cluster", "dump", "doctor",
+)  # fmt: skip
 """The module `flowstream.cli.<verb>` has either `app`, verbs of its own, or `command`."""
 
 MODULE_OPTION = ("-A", "--app")
@@ -32,7 +35,6 @@ def build(verbs: Sequence[str]) -> typer.Typer:
     # Plain tracebacks: what is told to people is printed by the verbs, the rest is for a log.
     app = typer.Typer(
         no_args_is_help=True,
-        add_completion=False,
         pretty_exceptions_enable=False,
         callback=flowstream,
     )

@@ -15,39 +15,47 @@ from pathlib import Path
 GC_THRESHOLDS = (50_000, 50, 100)
 """Requests make no reference cycles: the cyclic collector is given little to do."""
 
-MOST_PORT = 65_535
 BUSY = 75
 """Exit status when directory or port are in use: EX_TEMPFAIL of sysexits.h, worth another try."""
+EPILOG = """\
+Of two settings the first of these wins: command line, --set, FLOWSTREAM_BROKER_<NAME> in the
+environment (FLOWSTREAM_BROKER_NUM_PARTITIONS=4), the file of --config, the default.
+"""
 DESCRIPTION = "Run the integrated broker. Prints `ready HOST:PORT` when clients may come."
 
 
 def port(text: str) -> int:
-    """A port number; ValueError for what is none (the system would take it modulo 65536)."""
-    number = int(text)
-    if not 0 <= number <= MOST_PORT:
-        raise ValueError(text)
-    return number
+    """A port number; ValueError for what is none."""
+    from flowstream.cli.broker_settings import port_of
+
+    return port_of(text)
 
 
 def parser() -> argparse.ArgumentParser:
-    """The options of `flowstream broker`."""
-    options = argparse.ArgumentParser(prog="flowstream broker", description=DESCRIPTION)
+    """The options of `flowstream broker`. None: not given, the file or the default counts."""
+    options = argparse.ArgumentParser(
+        prog="flowstream broker",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    options.add_argument(
+        "--config", type=Path, metavar="FILE", help="settings: a .toml file, or a server.properties"
+    )
     options.add_argument(
         "--data",
         type=Path,
-        default=Path(".flowstream/broker"),
         metavar="DIR",
-        help="data directory, made when absent (default: %(default)s)",
+        help="data directory, made when absent (default: .flowstream/broker)",
     )
-    options.add_argument("--host", default="127.0.0.1", help="address to serve (%(default)s)")
+    options.add_argument("--host", help="address to serve (default: 127.0.0.1)")
     options.add_argument(
-        "--port", type=port, default=9092, help="port to serve, 0 picks a free one (%(default)s)"
+        "--port", type=port, help="port to serve, 0 picks a free one (default: 9092)"
     )
     options.add_argument(
         "--durability",
         choices=("fsync", "os"),
-        default="fsync",
-        help="when a write is acknowledged: on stable storage, or in the page cache (%(default)s)",
+        help="when a write is acknowledged: on stable storage (default), or in the page cache",
     )
     options.add_argument(
         "--set",
@@ -60,11 +68,41 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--insecure-open",
         action="store_true",
+        default=None,
         help="serve an address that other machines reach, without authentication",
     )
+    options.add_argument(
+        "--list-settings", action="store_true", help="print every setting with its default, and end"
+    )
     options.add_argument("--owner-fd", type=int, default=None, metavar="FD", help=argparse.SUPPRESS)
-    options.add_argument("-l", "--loglevel", default="warning", help="log level (%(default)s)")
+    add_watching(options)
     return options
+
+
+def add_watching(options: argparse.ArgumentParser) -> None:
+    """The options for those who watch a broker: its log and its metrics."""
+    options.add_argument(
+        "-l",
+        "--log-level",
+        "--loglevel",
+        type=str.lower,
+        choices=("debug", "info", "warning", "error", "critical"),
+        help="least severity that is logged (default: warning)",
+    )
+    options.add_argument(
+        "--log-format",
+        choices=("text", "json"),
+        help="lines for people (default), or one JSON object a line",
+    )
+    options.add_argument(
+        "--metrics-port",
+        type=port,
+        metavar="PORT",
+        help="serve /metrics (Prometheus) and /health over HTTP; 0 picks a free port",
+    )
+    options.add_argument(
+        "--metrics-host", metavar="HOST", help="address of the metrics (default: 127.0.0.1)"
+    )
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -72,15 +110,20 @@ def run(arguments: Sequence[str]) -> int:
     options = parser().parse_args(arguments)
     gc.set_threshold(*GC_THRESHOLDS)
     import asyncio
+    import os
 
     from flowstream.broker.config import ConfigError
     from flowstream.broker.server.listener import PortTaken
     from flowstream.broker.storage.lock import DirectoryLocked
     from flowstream.cli.broker_process import serve
+    from flowstream.cli.broker_settings import launch_of, settings_text
     from flowstream.errors import FlowstreamError
 
+    if options.list_settings:
+        print(settings_text())
+        return 0
     try:
-        return asyncio.run(serve(options))
+        return asyncio.run(serve(launch_of(options, os.environ), options.owner_fd))
     except ConfigError as error:
         print(f"flowstream broker: {error}", file=sys.stderr)
         return 2

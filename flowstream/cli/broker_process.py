@@ -1,73 +1,92 @@
-"""The life of a broker process: settings, signals, the owner's pipe, `ready HOST:PORT`, a clean
-end.
-"""
+"""The life of a broker process: signals, the owner's pipe, `ready HOST:PORT`, a clean end."""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import gc
 import logging
 import os
 import signal
+import socket
 import sys
-from collections.abc import Sequence
+from contextlib import AsyncExitStack
 
-from flowstream.broker.config import BrokerConfig, ConfigError
 from flowstream.broker.server import bootstrap
+from flowstream.broker.server.counters import Counters
+from flowstream.broker.server.listener import PortTaken, bind
+from flowstream.cli.broker_settings import Launch
+from flowstream.cli.log_format import start_logging
 
 log = logging.getLogger("flowstream.broker")
 
 
-async def serve(options: argparse.Namespace) -> int:
-    """Run the broker that `options` describe until it is told to end or cannot go on."""
-    start_logging(options.loglevel)
-    config = BrokerConfig.of(settings_of(options.settings))
+async def serve(launch: Launch, owner_fd: int | None) -> int:
+    """Run the broker that `launch` describes until it is told to end or cannot go on."""
+    start_logging(launch.log_level, launch.log_format)
+    for note in launch.notes:
+        log.warning("%s", note)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    if options.owner_fd is not None:
-        watch_owner(loop, options.owner_fd, stop)
+    if owner_fd is not None:
+        watch_owner(loop, owner_fd, stop)
+    counters = None if launch.metrics_port is None else Counters()
     server = await bootstrap.start(
-        options.data,
-        options.host,
-        options.port,
-        config,
-        fsync=options.durability == "fsync",
-        insecure_open=options.insecure_open,
+        launch.data,
+        launch.host,
+        launch.port,
+        launch.config,
+        fsync=launch.durability == "fsync",
+        insecure_open=launch.insecure_open,
+        counters=counters,
     )
-    gc.freeze()
-    print(f"ready {server.address}", flush=True)
-    server.ended.add_done_callback(lambda _: stop.set())
-    await stop.wait()
-    await server.stop()
+    async with AsyncExitStack() as closing:  # the metrics tell of the stop, too
+        try:
+            if counters is not None:
+                await show_metrics(server, counters, launch, closing)
+            gc.freeze()
+            print(f"ready {server.address}", flush=True)
+            tell_systemd("READY=1")
+            server.ended.add_done_callback(lambda _: stop.set())
+            await stop.wait()
+            tell_systemd("STOPPING=1")
+        finally:
+            await server.stop()
     if server.ended.done():
         print(f"flowstream broker: stopped: {server.ended.result()}", file=sys.stderr)
         return 1
     return 0
 
 
-def settings_of(pairs: Sequence[str]) -> dict[str, str]:
-    """The KEY=VALUE pairs of --set. Raises ConfigError."""
-    settings = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals or not key:
-            raise ConfigError(f"--set {pair}: KEY=VALUE is expected, e.g. --set num.partitions=4")
-        settings[key.strip()] = value.strip()
-    return settings
+async def show_metrics(
+    server: bootstrap.Server, counters: Counters, launch: Launch, closing: AsyncExitStack
+) -> None:
+    """Serve metrics and health. They have no authentication: other machines need a word (X7)."""
+    from flowstream.broker.server.metrics_door import open_metrics  # not every broker pays for it
+
+    assert launch.metrics_port is not None
+    bootstrap.check_host(launch.metrics_host, insecure_open=launch.insecure_open)
+    try:
+        listening = bind(launch.metrics_host, launch.metrics_port)
+    except PortTaken as error:
+        raise PortTaken(str(error).replace("--port", "--metrics-port")) from error
+    door = await open_metrics(server.driver, counters, listening)
+    closing.push_async_callback(door.close)
 
 
-def start_logging(level: str) -> None:
-    """Log to standard error. Raises ConfigError for a level that does not exist."""
-    number = logging.getLevelNamesMapping().get(level.upper())
-    if number is None:
-        raise ConfigError(f"--loglevel {level}: one of debug, info, warning, error is expected")
-    logging.basicConfig(
-        level=number, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    logging.getLogger("asyncio").setLevel(logging.WARNING)
+def tell_systemd(state: str) -> None:
+    """Tell a service manager that waits for it (Type=notify) how this process is."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    if address.startswith("@"):  # a name that is no file
+        address = "\0" + address[1:]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as notify:
+        try:
+            notify.sendto(state.encode(), address)
+        except OSError as error:
+            log.warning("cannot notify %s: %s", address, error)
 
 
 def watch_owner(loop: asyncio.AbstractEventLoop, fd: int, stop: asyncio.Event) -> None:

@@ -1,4 +1,6 @@
-"""`flowstream groups`: list consumer groups, and describe one with its lag per partition."""
+"""`flowstream groups`: list consumer groups, describe one with its lag per partition, delete groups
+and offsets.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +10,19 @@ from typing import Annotated
 
 import typer
 
+from flowstream.cli import reset_offsets
 from flowstream.cli.options import Broker, Data, Json, connected, perform, show
 from flowstream.errors import FlowstreamError
 from flowstream.transport.admin import Admin
 from flowstream.transport.cluster import Cluster
+from flowstream.transport.consumer_groups import describe_consumer_group
 from flowstream.transport.errors import OffsetOutOfRange
 from flowstream.transport.reader import PartitionReader
 from flowstream.transport.types import GroupDescription, TopicPartition
 
-app = typer.Typer(help="List groups, and describe one with its lag.", no_args_is_help=True)
+app = typer.Typer(
+    help="List, describe and delete groups, and move their offsets.", no_args_is_help=True
+)
 
 COLUMNS = ("topic", "partition", "committed", "end", "lag", "member", "host")
 NEAR = 100
@@ -49,6 +55,8 @@ def describe(
         async with connected(broker, data) as cluster:
             admin = Admin(cluster)
             found = await admin.group(group)
+            if found.state == "Dead":  # to the questions of classic groups one of KIP-848 is that
+                found = await describe_consumer_group(cluster, group) or found
             committed = await admin.group_offsets(group)
             owned = {tp for member in found.members for tp in member.partitions}
             if found.state == "Dead" and not committed:
@@ -63,6 +71,58 @@ def describe(
         print_description(found, lag(found, tps, committed, ends, reached), as_json=json)
 
     perform(work)
+
+
+@app.command()
+def delete(
+    groups: Annotated[list[str], typer.Argument(help="The groups; none may have members.")],
+    broker: Broker = None,
+    data: Data = None,
+) -> None:
+    """Delete groups with their offsets."""
+
+    async def work() -> None:
+        async with connected(broker, data) as cluster:
+            for group in groups:
+                await Admin(cluster).delete_group(group)
+        typer.echo(f"deleted {', '.join(groups)}")
+
+    perform(work)
+
+
+@app.command("delete-offsets")
+def delete_offsets(
+    group: Annotated[str, typer.Argument(help="The group: an app's id.")],
+    topic: Annotated[str, typer.Option("--topic", help="Of this topic, which nobody reads.")],
+    partition: Annotated[
+        list[int] | None, typer.Option("--partition", "-p", min=0, help="Only these partitions.")
+    ] = None,
+    broker: Broker = None,
+    data: Data = None,
+) -> None:
+    """Forget a group's offsets of one topic."""
+
+    async def work() -> None:
+        async with connected(broker, data) as cluster:
+            admin = Admin(cluster)
+            known = await admin.group_offsets(group)
+            tps = [
+                tp
+                for tp in sorted(known)
+                if tp.topic == topic and (partition is None or tp.partition in partition)
+            ]
+            if not tps:
+                raise FlowstreamError(
+                    f"group {group!r} has no such offsets of {topic!r}:"
+                    f" see `flowstream groups describe {group}`"
+                )
+            await admin.delete_offsets(group, tps)
+        typer.echo(f"{group} has no offsets of {len(tps)} partitions of {topic} any more")
+
+    perform(work)
+
+
+app.command("reset-offsets")(reset_offsets.command)
 
 
 async def skip_markers(cluster: Cluster, tp: TopicPartition, offset: int, end: int) -> int:

@@ -20,8 +20,10 @@ from rich.table import Table
 from flowstream.cli.embedded import find_broker, not_running
 from flowstream.errors import FlowstreamError
 from flowstream.processing.settings import bootstrap_of, resolve
+from flowstream.transport.admin import Admin
 from flowstream.transport.cluster import Cluster
-from flowstream.transport.errors import BrokerUnreachable
+from flowstream.transport.errors import BrokerUnreachable, UnknownTopic
+from flowstream.transport.types import TopicPartition
 
 Broker = Annotated[
     str | None,
@@ -69,6 +71,30 @@ async def connected(broker: str | None, data: Path | None) -> AsyncIterator[Clus
         yield cluster
     finally:
         await cluster.close()
+
+
+async def partitions_of(
+    cluster: Cluster, topic: str, wanted: Sequence[int] | None
+) -> list[TopicPartition]:
+    """The partitions of a topic that are meant, all when None; UnknownTopic when there is no such
+    thing.
+    """
+    found = (await Admin(cluster).topics([topic])).get(topic)
+    if found is None:
+        raise UnknownTopic(f"there is no topic {topic!r}: `flowstream topics list` has all")
+    numbers = range(found.partitions) if wanted is None else wanted
+    for number in numbers:
+        if number >= found.partitions:
+            raise UnknownTopic(f"{topic} has no partition {number}, only {found.partitions}")
+    return [TopicPartition(topic, number) for number in numbers]
+
+
+def pair(text: str) -> tuple[str, str]:
+    """`key=value` in two."""
+    key, equals, value = text.partition("=")
+    if not (key and equals):
+        raise typer.BadParameter(f"{text!r} is not key=value")
+    return key, value
 
 
 def perform(work: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -11,8 +11,7 @@ from typing import Annotated
 
 import typer
 
-from flowstream.cli.options import Broker, Data, Json, connected, perform
-from flowstream.cli.topics import pair
+from flowstream.cli.options import Broker, Data, Json, connected, pair, perform
 from flowstream.clock import wall_ms
 from flowstream.transport.producer import IdempotentProducer
 from flowstream.transport.types import RecordMetadata, TopicPartition

@@ -10,10 +10,8 @@ from typing import Annotated
 
 import typer
 
-from flowstream.cli.options import Broker, Data, connected, perform
+from flowstream.cli.options import Broker, Data, connected, partitions_of, perform
 from flowstream.transport.admin import Admin
-from flowstream.transport.cluster import Cluster
-from flowstream.transport.errors import UnknownTopic
 from flowstream.transport.reader import PartitionReader
 from flowstream.transport.types import LogRecord, TopicPartition
 
@@ -46,7 +44,7 @@ def command(
 
     async def work() -> None:
         async with connected(broker, data) as cluster:
-            tps = await partitions(cluster, topic, partition)
+            tps = await partitions_of(cluster, topic, partition)
             admin = Admin(cluster)
             ends = await admin.end_offsets(tps, committed=not uncommitted)
             starts = await admin.beginning_offsets(tps)
@@ -63,20 +61,6 @@ def command(
             await read(readers, Printer(count), stops)
 
     perform(work)
-
-
-async def partitions(
-    cluster: Cluster, topic: str, wanted: Sequence[int] | None
-) -> list[TopicPartition]:
-    """The partitions to read; UnknownTopic when there is no such thing."""
-    found = (await Admin(cluster).topics([topic])).get(topic)
-    if found is None:
-        raise UnknownTopic(f"there is no topic {topic!r}: `flowstream topics list` has all")
-    numbers = range(found.partitions) if wanted is None else wanted
-    for number in numbers:
-        if number >= found.partitions:
-            raise UnknownTopic(f"{topic} has no partition {number}, only {found.partitions}")
-    return [TopicPartition(topic, number) for number in numbers]
 
 
 def tell_beyond(start: int, ends: Mapping[TopicPartition, int], *, follow: bool) -> None:

@@ -1,4 +1,4 @@
-"""`flowstream topics`: list, create, delete and describe the topics of a cluster."""
+"""`flowstream topics`: list, create, delete, describe and alter the topics of a cluster."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import Annotated
 
 import typer
 
-from flowstream.cli.options import Broker, Data, Json, connected, perform, show
+from flowstream.cli.options import Broker, Data, Json, connected, pair, partitions_of, perform, show
 from flowstream.transport.admin import Admin
 from flowstream.transport.errors import UnknownTopic
+from flowstream.transport.partitions import create_partitions, delete_records
 from flowstream.transport.types import NewTopic, TopicDescription, TopicPartition
 
-app = typer.Typer(help="List, create, delete and describe topics.", no_args_is_help=True)
+app = typer.Typer(help="List, create, delete, describe and alter topics.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="The topic.")]
 Names = Annotated[list[str], typer.Argument(help="The topics.")]
@@ -90,6 +91,51 @@ def describe(name: Name, broker: Broker = None, data: Data = None, json: Json = 
     perform(work)
 
 
+@app.command()
+def alter(
+    name: Name,
+    partitions: Annotated[int, typer.Option("--partitions", "-p", min=1, help="In all, then.")],
+    broker: Broker = None,
+    data: Data = None,
+) -> None:
+    """Give a topic more partitions. Keys move: an app with tables refuses to read it then."""
+
+    async def work() -> None:
+        async with connected(broker, data) as cluster:
+            await create_partitions(cluster, name, partitions)
+        typer.echo(f"{name} has {partitions} partitions now")
+
+    perform(work)
+
+
+@app.command("delete-records")
+def delete_records_command(
+    name: Name,
+    before: Annotated[
+        str, typer.Option("--before", metavar="OFFSET|latest", help="Records below it go.")
+    ],
+    partition: Annotated[
+        list[int] | None, typer.Option("--partition", "-p", min=0, help="Only these partitions.")
+    ] = None,
+    broker: Broker = None,
+    data: Data = None,
+    json: Json = False,
+) -> None:
+    """Delete the oldest records for good: the log starts later then."""
+    if before != "latest" and not (before.isascii() and before.isdigit()):
+        raise typer.BadParameter(f"--before {before}: an offset, or latest for all records")
+    offset = -1 if before == "latest" else int(before)
+
+    async def work() -> None:
+        async with connected(broker, data) as cluster:
+            tps = await partitions_of(cluster, name, partition)
+            starts = await delete_records(cluster, dict.fromkeys(tps, offset))
+        rows = [(tp.topic, tp.partition, start) for tp, start in starts.items()]
+        show(("topic", "partition", "start"), rows, as_json=json)
+
+    perform(work)
+
+
 def print_description(
     topic: TopicDescription, rows: list[tuple[int, int, int]], *, as_json: bool
 ) -> None:
@@ -114,11 +160,3 @@ def print_description(
 def uuid_text(topic_id: bytes) -> str:
     """A topic id as Kafka's tools print it."""
     return base64.urlsafe_b64encode(topic_id).decode("ascii").rstrip("=")
-
-
-def pair(text: str) -> tuple[str, str]:
-    """`key=value` in two."""
-    key, equals, value = text.partition("=")
-    if not (key and equals):
-        raise typer.BadParameter(f"{text!r} is not key=value")
-    return key, value

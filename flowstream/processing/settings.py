@@ -22,6 +22,8 @@ from flowstream.processing.errors import SettingsError
 Guarantee = Literal["exactly_once", "at_least_once"]
 
 PREFIX = "FLOWSTREAM_"
+NOT_OURS = ("FLOWSTREAM_TEST_", "FLOWSTREAM_BROKER_")
+"""Tests' own, and settings of the broker (`flowstream broker`), embedded or not."""
 MOST_PORT = 65_535
 _LEGAL_ID = re.compile(r"[A-Za-z0-9._-]{1,200}")
 
@@ -87,7 +89,7 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, tuple[Any, st
     return {
         name.removeprefix(PREFIX).lower(): (value, name)
         for name, value in environment.items()
-        if name.startswith(PREFIX) and not name.startswith(PREFIX + "TEST_")
+        if name.startswith(PREFIX) and not name.startswith(NOT_OURS)
     }
 
 

@@ -77,6 +77,11 @@ Build = Callable[[int], object]
 """Makes the request message of a version."""
 
 
+def same(request: object) -> Build:
+    """The same message in every version."""
+    return lambda _: request
+
+
 class Cluster:
     """One client of one cluster. All requests of a worker but the consumer's go through it."""
 

@@ -14,6 +14,7 @@ from flowstream.transport.errors import (
     ConnectionLost,
     OffsetsUnstable,
     RequestRefused,
+    UnsupportedByBroker,
     error_name,
 )
 from flowstream.transport.transaction_requests import ZOMBIE
@@ -26,6 +27,7 @@ from flowstream.transport.types import (
 )
 from flowstream.wire.api import ApiKey
 from flowstream.wire.error_codes import ErrorCode, retriable
+from flowstream.wire.messages.consumer_group_describe import ConsumerGroupDescribeRequest
 from flowstream.wire.messages.consumer_protocol import ConsumerProtocolAssignment
 from flowstream.wire.messages.delete_groups import DeleteGroupsRequest
 from flowstream.wire.messages.describe_groups import DescribedGroup, DescribeGroupsRequest
@@ -35,9 +37,15 @@ from flowstream.wire.messages.offset_commit import (
     OffsetCommitRequestPartition,
     OffsetCommitRequestTopic,
 )
+from flowstream.wire.messages.offset_delete import (
+    OffsetDeleteRequest,
+    OffsetDeleteRequestPartition,
+    OffsetDeleteRequestTopic,
+)
 from flowstream.wire.messages.offset_fetch import OffsetFetchRequest, OffsetFetchRequestTopic
 from flowstream.wire.schema import decode
 
+DEAD = "Dead"
 Codes = Callable[[Any], Sequence[int]]
 
 
@@ -141,7 +149,7 @@ class Groups:
         return [found[name] for name in sorted(found)]
 
     async def group(self, group: str) -> GroupDescription:
-        """A group with its members; an unknown group is Dead, as in Kafka."""
+        """A group of either protocol with its members; an unknown group is Dead, as in Kafka."""
         answer = await self._until_settled(
             group,
             ApiKey.DESCRIBE_GROUPS,
@@ -153,11 +161,37 @@ class Groups:
         described: DescribedGroup = answer.groups[0]
         if described.error_code:
             raise RequestRefused(f"describing group {group!r}", described.error_code)
+        if described.group_state == DEAD:
+            return await self._consumer_group(group) or GroupDescription(group, DEAD, "")
         members = (_member(member) for member in described.members)
         return GroupDescription(
             group,
             described.group_state,
             described.protocol_data,
+            tuple(sorted(members, key=lambda member: member.member_id)),
+        )
+
+    async def _consumer_group(self, group: str) -> GroupDescription | None:
+        """A group of the consumer protocol (KIP-848); None when there is none of that name."""
+        try:
+            answer = await self._until_settled(
+                group,
+                ApiKey.CONSUMER_GROUP_DESCRIBE,
+                ConsumerGroupDescribeRequest(group_ids=(group,)),
+                lambda answer: [found.error_code for found in answer.groups],
+                (0, 1),
+                self._timeout_ms,
+            )
+        except UnsupportedByBroker:
+            return None
+        found = answer.groups[0]
+        if found.error_code:
+            return None
+        members = (_consumer_member(each) for each in found.members)
+        return GroupDescription(
+            group,
+            found.group_state,
+            found.assignor_name,
             tuple(sorted(members, key=lambda member: member.member_id)),
         )
 
@@ -178,6 +212,24 @@ class Groups:
             for found in topic.partitions
             if found.committed_offset >= 0
         }
+
+    async def delete_offsets(self, group: str, partitions: Iterable[TopicPartition]) -> None:
+        """Forget the group's positions in partitions that no member reads (KIP-496)."""
+        topics: dict[str, list[OffsetDeleteRequestPartition]] = {}
+        for tp in partitions:
+            partition = OffsetDeleteRequestPartition(partition_index=tp.partition)
+            topics.setdefault(tp.topic, []).append(partition)
+        request = OffsetDeleteRequest(
+            group_id=group,
+            topics=tuple(
+                OffsetDeleteRequestTopic(name=name, partitions=tuple(found))
+                for name, found in topics.items()
+            ),
+        )
+        answer = await self._until_settled(
+            group, ApiKey.OFFSET_DELETE, request, _fetch_codes, (0, 0), self._timeout_ms
+        )
+        _raise_first(f"deleting offsets of group {group!r}", _fetch_codes(answer))
 
     async def delete_group(self, group: str) -> None:
         """Delete a group without members, and its offsets."""
@@ -253,6 +305,20 @@ def _member(member: Any) -> GroupMember:
         member.client_id,
         member.client_host,
         _assigned(bytes(member.member_assignment)),
+    )
+
+
+def _consumer_member(member: Any) -> GroupMember:
+    return GroupMember(
+        member.member_id,
+        member.instance_id,
+        member.client_id,
+        member.client_host,
+        tuple(
+            TopicPartition(each.topic_name, partition)
+            for each in member.assignment.topic_partitions
+            for partition in each.partitions
+        ),
     )
 
 

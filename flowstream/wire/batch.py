@@ -96,7 +96,7 @@ def decode_records(batch: Buffer, *, max_decompressed: int = DECOMPRESSED_MAX) -
     than `max_decompressed` bytes.
     """
     header = read_header(batch)
-    data = _body(batch, header, max_decompressed)
+    data = body_of(batch, header, max_decompressed)
     try:
         return _decode_body(data, header)
     except IndexError as error:
@@ -109,15 +109,15 @@ def keyless_records(batch: Buffer, *, max_decompressed: int = DECOMPRESSED_MAX) 
     Raises WireError when the records' lengths do not fill the batch.
     """
     header = read_header(batch)
-    data = _body(batch, header, max_decompressed)
+    data = body_of(batch, header, max_decompressed)
     try:
         return _keyless(data, header.count)
     except IndexError as error:
         raise WireError("a record reaches beyond the end of its batch") from error
 
 
-def _body(batch: Buffer, header: BatchHeader, max_decompressed: int) -> bytes:
-    """The uncompressed records of a batch."""
+def body_of(batch: Buffer, header: BatchHeader, max_decompressed: int = DECOMPRESSED_MAX) -> bytes:
+    """The uncompressed records of the one batch that `batch` holds. Raises WireError."""
     if header.magic != MAGIC or header.size != len(batch):
         raise WireError(f"a batch of {header.size} bytes in {len(batch)}, magic {header.magic}")
     body = memoryview(batch)[HEADER_SIZE:]
@@ -232,6 +232,7 @@ def encode_batch(
     offsets: Sequence[int] | None = None,
     last_offset: int | None = None,
     codec: int = 0,
+    level: int | None = None,
     producer_id: int = -1,
     producer_epoch: int = -1,
     base_sequence: int = -1,
@@ -265,7 +266,7 @@ def encode_batch(
     body = _encode_records(records, offsets, base_offset, base_timestamp)
     if codec and records:
         attributes |= codec
-        body = compress(codec, body)
+        body = compress(codec, body, level)
     batch = bytearray(HEADER_SIZE) + body
     span, length = last_offset - base_offset, len(batch) - LENGTH_OVERHEAD
     times, producer = (base_timestamp, max_timestamp), (producer_id, producer_epoch, base_sequence)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import urllib.request
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -19,13 +21,19 @@ COMMAND = (sys.executable, "-m", "flowstream", "broker")
 class Started:
     """A broker process and the address that it said."""
 
-    def __init__(self, *arguments: str, pass_fds: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self,
+        *arguments: str,
+        pass_fds: tuple[int, ...] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.process = subprocess.Popen(
             (*COMMAND, *arguments),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             pass_fds=pass_fds,
+            env={**os.environ, **(environment or {})},
         )
         assert self.process.stdout is not None
         word, self.address = self.process.stdout.readline().split()
@@ -126,3 +134,60 @@ def test_sigterm_with_a_client_that_waits(running: Started) -> None:
     with socket.create_connection((host, int(port))) as client:
         client.sendall(b"\0\0\0\x10half")
         assert running.end()[0] == 0
+
+
+def test_metrics_are_served_when_asked_for_and_logs_may_be_json(tmp_path: Path) -> None:
+    started = Started(
+        "--data", str(tmp_path / "d"), "--port", "0", "--metrics-port", "0",
+        "--log-level", "info", "--log-format", "json",
+    )  # fmt: skip
+    assert started.process.stderr is not None
+    line = json.loads(started.process.stderr.readline())
+    assert (line["level"], line["logger"]) == ("info", "flowstream.broker")
+    url = line["message"].rpartition(" ")[2]
+    with urllib.request.urlopen(url + "health", timeout=5) as answer:
+        assert json.load(answer) == {"status": "ok", "reasons": []}
+    with urllib.request.urlopen(url + "metrics", timeout=5) as answer:
+        assert b"flowstream_broker_healthy 1.0" in answer.read()
+    assert started.end()[0] == 0
+
+
+def test_X7_metrics_for_other_hosts_need_a_word(tmp_path: Path) -> None:
+    arguments = ("--data", str(tmp_path), "--port", "0", "--metrics-port", "0")
+    assert "--insecure-open" in refused(*arguments, "--metrics-host", "0.0.0.0")
+
+
+def test_a_taken_metrics_port_is_named(running: Started, tmp_path: Path) -> None:
+    port = running.address.rpartition(":")[2]
+    arguments = ("--data", str(tmp_path / "other"), "--port", "0", "--metrics-port", port)
+    assert "--metrics-port" in refused(*arguments, status=BUSY)
+
+
+def test_every_setting_can_be_listed() -> None:
+    command = (*COMMAND, "--list-settings")
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    lines = done.stdout.splitlines()
+    assert "durability = fsync  # when a write is acknowledged" in lines
+    assert any(line.startswith("num.partitions = 1  # partitions of a topic") for line in lines)
+
+
+def test_a_start_without_metrics_does_not_load_their_library() -> None:
+    code = (
+        "import sys; from flowstream.cli import broker_process, broker_settings;"
+        "print([m for m in ('prometheus_client', 'tomllib', 'typer') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_service_manager_hears_when_it_is_ready(tmp_path: Path) -> None:
+    path = tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+        notify.bind(str(path))
+        notify.settimeout(10)
+        started = Started(
+            "--data", str(tmp_path / "d"), "--port", "0", environment={"NOTIFY_SOCKET": str(path)}
+        )
+        assert notify.recv(100) == b"READY=1"
+        assert started.end()[0] == 0
+        assert notify.recv(100) == b"STOPPING=1"

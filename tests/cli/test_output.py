@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import typer
 
-from flowstream.cli import groups, options, send, tail, topics
+from flowstream.cli import configs, groups, options, quotas, reset_offsets, send, tail
+from flowstream.errors import FlowstreamError
 from flowstream.transport.types import GroupDescription, GroupMember, TopicPartition
 
 T0, T1, T2 = (TopicPartition("t", n) for n in range(3))
@@ -50,11 +52,64 @@ def test_keyed_records() -> None:
 
 
 def test_pairs() -> None:
-    assert topics.pair("retention.ms=-1") == ("retention.ms", "-1")
+    assert options.pair("retention.ms=-1") == ("retention.ms", "-1")
     with pytest.raises(typer.BadParameter):
-        topics.pair("retention.ms")
+        options.pair("retention.ms")
 
 
 def test_rows_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     options.show(("topic", "partitions"), [("t", 4)], as_json=True)
     assert json.loads(capsys.readouterr().out) == [{"topic": "t", "partitions": 4}]
+
+
+def test_G6_a_new_offset_is_never_outside_of_what_is_there() -> None:
+    known = reset_offsets.Known(3, 9, 7, at_time=5)
+    for target, expected in (
+        (reset_offsets.Target(edge="earliest"), 3),
+        (reset_offsets.Target(edge="latest"), 9),
+        (reset_offsets.Target(offset=1), 3),
+        (reset_offsets.Target(offset=99), 9),
+        (reset_offsets.Target(shift=1), 8),
+        (reset_offsets.Target(shift=-9), 3),
+        (reset_offsets.Target(time_ms=1), 5),
+        (reset_offsets.Target(file={T0: 4}), 4),
+    ):
+        assert reset_offsets.new_offset(target, T0, known) == expected
+    late = reset_offsets.Known(3, 9, None, at_time=None)
+    assert reset_offsets.new_offset(reset_offsets.Target(time_ms=1), T0, late) == 9
+    with pytest.raises(FlowstreamError, match="nothing is committed that could be shifted"):
+        reset_offsets.new_offset(reset_offsets.Target(shift=1), T0, late)
+
+
+def test_times_are_utc_unless_they_say_otherwise() -> None:
+    assert reset_offsets.milliseconds("1700000000000") == 1_700_000_000_000
+    assert reset_offsets.milliseconds("1970-01-01T00:00:01.5") == 1_500
+    assert reset_offsets.milliseconds("1970-01-01T01:00:00+01:00") == 0
+    with pytest.raises(typer.BadParameter, match="is no time"):
+        reset_offsets.milliseconds("noon")
+
+
+def test_a_plan_names_the_line_that_is_wrong(tmp_path: Path) -> None:
+    plan = tmp_path / "plan.csv"
+    plan.write_text('t,0,5\n\n"a,b",1,7\n')
+    assert reset_offsets.read_plan(plan) == {T0: 5, TopicPartition("a,b", 1): 7}
+    for text, told in (("t,0\n", ":1: topic,partition,offset"), ("", "names no partition")):
+        plan.write_text(text)
+        with pytest.raises(typer.BadParameter, match=told):
+            reset_offsets.read_plan(plan)
+    with pytest.raises(typer.BadParameter, match="cannot be read"):
+        reset_offsets.read_plan(tmp_path / "none.csv")
+
+
+def test_quotas_are_of_one_entity() -> None:
+    assert quotas.entity_of("ada", "default", None) == {"user": "ada", "client-id": None}
+    with pytest.raises(typer.BadParameter):
+        quotas.entity_of("ada", None, "127.0.0.1")
+    assert quotas.numbers(["a=1", "b=2.5"]) == {"a": 1.0, "b": 2.5}
+    with pytest.raises(typer.BadParameter, match="a number is expected"):
+        quotas.numbers(["a=much"])
+
+
+def test_a_documentation_is_told_in_one_sentence() -> None:
+    assert configs.first_sentence("The <i>least</i> one. More.") == "The least one."
+    assert configs.first_sentence(None) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from typer.testing import CliRunner, Result
 from flowstream.cli.app import build
 from flowstream.cli.embedded import read_address, write_address
 
-VERBS = build(("topics", "groups", "send", "tail"))
+VERBS = build(("topics", "groups", "send", "tail", "transactions", "cluster", "configs"))
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +70,96 @@ def test_creating_twice_and_deleting_nothing_are_errors(data: Path) -> None:
     assert (again.exit_code, "exist" in again.stderr) == (1, True)
     gone = call(data, "topics", "delete", "never")
     assert (gone.exit_code, "never" in gone.stderr) == (1, True)
+
+
+def test_a_topic_grows_and_loses_its_oldest_records(data: Path) -> None:
+    output(data, "topics", "create", "grown")
+    output(data, "send", "grown", "a", "b", "c")
+    output(data, "topics", "alter", "grown", "-p", "2")
+    starts = json.loads(
+        output(data, "topics", "delete-records", "grown", "--before", "2", "-p", "0", "--json")
+    )
+    assert starts == [{"topic": "grown", "partition": 0, "start": 2}]
+    assert [row["value"] for row in objects(output(data, "tail", "grown", "--no-follow"))] == ["c"]
+    odd = call(data, "topics", "delete-records", "grown", "--before", "soon")
+    assert (odd.exit_code, "latest for all records" in odd.stderr) == (2, True)
+
+
+def test_G6_a_groups_offsets_move_when_that_is_meant(data: Path) -> None:
+    output(data, "topics", "create", "moved", "-p", "2")
+    output(data, "send", "moved", "-p", "0", *"abcde")
+
+    def reset(*arguments: str) -> list[object]:
+        told = output(data, "groups", "reset-offsets", "mover", *arguments, "--json")
+        return [row["new"] for row in json.loads(told)]
+
+    assert reset("--to-latest", "--topic", "moved") == [5, 0]
+    nothing = call(data, "groups", "reset-offsets", "mover", "--to-latest")
+    assert (nothing.exit_code, "--topic" in nothing.stderr) == (1, True)
+    assert reset("--to-latest", "--topic", "moved", "--execute") == [5, 0]
+    assert reset("--shift-by", "-2", "--execute") == [3, 0]
+    told = output(data, "groups", "reset-offsets", "mover", "--to-earliest")
+    assert "--execute" in told
+    found = json.loads(output(data, "groups", "describe", "mover", "--json"))
+    assert [row["committed"] for row in found["partitions"]] == [3, 0]
+    output(data, "groups", "delete-offsets", "mover", "--topic", "moved", "-p", "1")
+    found = json.loads(output(data, "groups", "describe", "mover", "--json"))
+    assert [row["partition"] for row in found["partitions"]] == [0]
+    output(data, "groups", "delete", "mover")
+    assert "mover" not in output(data, "groups", "list")
+
+
+def test_transactions_and_the_cluster_are_told(data: Path) -> None:
+    assert json.loads(output(data, "transactions", "list", "--json")) == []
+    unknown = call(data, "transactions", "abort", "nobody")
+    assert (unknown.exit_code, "TRANSACTIONAL_ID_NOT_FOUND" in unknown.stderr) == (1, True)
+    found = json.loads(output(data, "cluster", "describe", "--no-quorum", "--json"))
+    assert [each["id"] for each in found["brokers"]] == [0]
+    told = json.loads(output(data, "configs", "describe", "broker", "0", "--all", "--json"))
+    assert any(row["setting"] == "num.partitions" for row in told)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("configs", "alter", "topic", "t"), "--set KEY=VALUE"),
+        (("configs", "describe", "topic"), "Name it"),
+        (("configs", "describe", "broker", "x"), "no broker's id"),
+        (("transactions", "abort"), "find-hanging"),
+        (
+            (
+                "transactions",
+                "abort",
+                "id",
+                "--topic",
+                "t",
+                "--partition",
+                "0",
+                "--start-offset",
+                "1",
+            ),
+            "find-hanging",
+        ),
+        (("groups", "reset-offsets", "g"), "say where to, once"),
+        (("groups", "reset-offsets", "g", "--to-latest", "--to-earliest"), "say where to, once"),
+    ],
+)
+def test_half_a_command_is_told_what_is_missing(
+    tmp_path: Path, arguments: tuple[str, ...], told: str
+) -> None:
+    result = call(tmp_path, *arguments)
+    assert result.exit_code == 2
+    assert told in " ".join(result.stderr.replace("│", " ").split())
+
+
+def test_the_shell_is_taught_the_verbs() -> None:
+    environment = {**os.environ, "_FLOWSTREAM_COMPLETE": "complete_bash"}
+    environment |= {"COMP_WORDS": "flowstream topics del", "COMP_CWORD": "2"}
+    command = [sys.executable, "-m", "flowstream"]
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.stdout.split() == ["delete", "delete-records"]
 
 
 def test_what_is_sent_is_what_tail_prints(data: Path) -> None:

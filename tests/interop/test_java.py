@@ -67,6 +67,23 @@ def test_console_producer_group_consumer_and_its_lag(broker: BrokerProcess) -> N
     assert lags == ["0", "0"]
 
 
+def test_a_consumer_of_the_new_group_protocol(broker: BrokerProcess) -> None:
+    server = ("--bootstrap-server", broker.address)
+    lines = [f"line {n}" for n in range(100)]
+    tool("topics", *server, "--create", "--topic", "java-848", "--partitions", "3")
+    tool("console-producer", *server, "--topic", "java-848", stdin="\n".join(lines) + "\n")
+    read = tool(
+        "console-consumer", *server, "--topic", "java-848", "--from-beginning",
+        "--max-messages", "100", "--group", "java-848",
+        "--command-property", "group.protocol=consumer",
+    )  # fmt: skip
+    assert sorted(read.split("\n")[:-1]) == sorted(lines)
+    state = tool("groups", *server, "--describe", "--group", "java-848", "--state")
+    assert "uniform" in state
+    assert "Empty" in state
+    assert "java-848" in tool("list-groups", *server, "--list", "--consumer")
+
+
 def test_api_versions_and_configs(broker: BrokerProcess) -> None:
     server = ("--bootstrap-server", broker.address)
     assert "Produce(0): 0 to 13" in tool("api-versions", *server)

@@ -23,6 +23,11 @@ def test_code_wins_over_the_environment_and_that_over_the_file(tmp_path: Path) -
     assert found.processing_guarantee == "exactly_once"
 
 
+def test_settings_of_the_broker_are_not_an_apps(tmp_path: Path) -> None:
+    environment = {"FLOWSTREAM_BROKER_NUM_PARTITIONS": "4"}
+    assert resolve({}, environment=environment, directory=tmp_path) == resolve({}, environment={})
+
+
 @pytest.mark.parametrize(
     ("variable", "value", "message"),
     [

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flowstream.broker.types import Instant
-from flowstream.wire.batch import encode_batch
+from flowstream.wire.batch import NewRecord, encode_batch
 from flowstream.wire.error_codes import ErrorCode
 from flowstream.wire.messages.add_offsets_to_txn import AddOffsetsToTxnRequest
 from flowstream.wire.messages.add_partitions_to_txn import (
@@ -108,10 +108,29 @@ def produce(
     *,
     v2: bool,
 ) -> Steps:
+    """One batch of values to the topic that everybody uses; (outcome, base offset)."""
+    records: list[NewRecord] = [(world.now, None, value.encode(), ()) for value in values]
+    return (
+        yield from produce_records(
+            world, session, TOPIC, partition, records, transactional_id, v2=v2
+        )
+    )
+
+
+def produce_records(
+    world: World,
+    session: Session,
+    topic: str,
+    partition: int,
+    records: list[NewRecord],
+    transactional_id: str | None,
+    *,
+    v2: bool,
+) -> Steps:
     """One batch, retried with its sequence as idempotent producers do; (outcome, base offset)."""
     sequence = session.sequences.get(partition, 0)
     batch = encode_batch(
-        [(world.now, None, value.encode(), ()) for value in values],
+        records,
         producer_id=session.producer_id,
         producer_epoch=session.epoch,
         base_sequence=sequence,
@@ -122,17 +141,17 @@ def produce(
         transactional_id=transactional_id,
         acks=-1,
         timeout_ms=1000,
-        topic_data=(TopicProduceData(name=TOPIC, partition_data=(data,)),),
+        topic_data=(TopicProduceData(name=topic, partition_data=(data,)),),
     )
     for _ in range(6):
         body = yield Call(PRODUCE, 12 if v2 else 11, request)
         if body is not None:
             answer = body.responses[0].partition_responses[0]
             if answer.error_code == 0:
-                session.sequences[partition] = sequence + len(values)
+                session.sequences[partition] = sequence + len(records)
                 return Outcome.OK, answer.base_offset
             if answer.error_code == ErrorCode.DUPLICATE_SEQUENCE_NUMBER:
-                session.sequences[partition] = sequence + len(values)
+                session.sequences[partition] = sequence + len(records)
                 return Outcome.OK, None
             if answer.error_code not in RETRIED:
                 return Outcome.UNKNOWN, None

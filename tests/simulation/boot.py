@@ -10,7 +10,12 @@ from flowstream.broker.opening import Perform, open_cores
 from flowstream.broker.storage.memory import MemoryStorage
 from flowstream.broker.types import Instant
 
-SETTINGS = {"group.initial.rebalance.delay.ms": "0", "log.roll.ms": "3000"}
+SETTINGS = {
+    "group.initial.rebalance.delay.ms": "0",
+    "log.roll.ms": "3000",
+    "log.cleaner.backoff.ms": "150",
+    "log.retention.check.interval.ms": "400",
+}
 
 
 def boot(storage: MemoryStorage, perform: Perform, rng: random.Random, now: Instant) -> Node:

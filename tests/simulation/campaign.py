@@ -22,6 +22,7 @@ from tests.simulation.actors import (
 from tests.simulation.machine import Machine
 from tests.simulation.readers import Member, Reader, look_at_offsets
 from tests.simulation.setting_up import create_topic
+from tests.simulation.table import TABLE, TABLE_CONFIGS, Table
 from tests.simulation.world import Faults, Instant, World
 
 TROUBLE_MS = 10_000
@@ -52,26 +53,42 @@ def simulate(seed: int, *, lies: bool = False) -> Result:
     world.broker = machine
     machine.start()
     world.start(create_topic(world))
+    world.start(create_topic(world, TABLE, 1, TABLE_CONFIGS))
     world.run(while_running=True)
-    actors(world, plan)
+    names = Names(world)
+    table = Table(world, names)
+    actors(world, plan, names)
+    table_actors(table)
     for _ in range(plan.randrange(0, 7)):
         world.later(plan.randrange(50, TROUBLE_MS), lambda: trip(machine))
     world.run(until=Instant(world.now + TROUBLE_MS))
     calm(world, machine)
+    for committed_only in (True, False):
+        world.start(table.reader(f"drain/{committed_only}", committed_only=committed_only).drain())
     targets = [GroupPartition(GROUP, Partition(f"tx{i}", 0)) for i in range(3)]
     for partition in range(PARTITIONS):
         world.start(Reader(world, f"committed/{partition}", partition, True).drain())
         world.start(Reader(world, f"all/{partition}", partition, False).drain())
     world.start(look_at_offsets(world, targets, final=True))
     world.run(until=Instant(world.now + LATEST_END_MS))
-    return verdict(world, machine)
+    return verdict(world, machine, table)
 
 
-def actors(world: World, plan: random.Random) -> None:
+def table_actors(table: Table) -> None:
+    """Writers and readers of the compacted topic, and topics that come and go."""
+    world = table.world
+    until = Instant(world.now + TROUBLE_MS)
+    world.start(table.plain("table/plain", until))
+    for index in range(2):
+        world.start(table.transactional(f"table/tx{index}", until))
+    world.start(table.reader("live", committed_only=True).live(until))
+    world.start(table.short_lives(until))
+
+
+def actors(world: World, plan: random.Random, names: Names) -> None:
     """The usual crowd. Only protocol v2 promises that a late duplicate hits nothing (KIP-890), so
     transactional
     clients use v1 only where the network duplicates and delays nothing."""
-    names = Names(world)
     until = Instant(world.now + TROUBLE_MS)
     tame = world.faults.duplicate == 0
     for index in range(2):
@@ -116,10 +133,18 @@ def calm(world: World, machine: Machine) -> None:
     world.run(until=Instant(world.now + 3 * TRANSACTION_TIMEOUT_MS))
 
 
-def verdict(world: World, machine: Machine) -> Result:
+def verdict(world: World, machine: Machine, table: Table) -> Result:
     """What the clients, the machine and the checker found."""
     if world.running:
         world.failures.append(f"V1: {world.running} final readers did not come to the end")
-    problems = [*world.failures, *(str(anomaly) for anomaly in check(world.history))]
-    digest = zlib.crc32(repr(world.history).encode())
+    # A late duplicate of a CreateTopics may have made one anew.
+    known = machine.node.cores.image.topics if machine.node is not None else {}
+    deleted = {topic for topic in table.deleted if topic not in known}
+    left = [name for name in machine.storage.names("") if name.rpartition("-")[0] in deleted]
+    if left:
+        world.failures.append(f"D5: directories of deleted topics are there again: {left}")
+    anomalies = [*check(world.history), *table.problems()]
+    problems = [*world.failures, *(str(anomaly) for anomaly in anomalies)]
+    views = [reader.view() for reader in table.readers]
+    digest = zlib.crc32(repr((world.history, table.sent, views)).encode())
     return Result(world.seed, machine.crashes, len(world.history), tuple(problems), digest)

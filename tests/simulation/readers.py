@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flowstream.broker.types import Instant, ReplyTo
-from flowstream.wire.batch import decode_records, iter_batches
+from flowstream.wire.batch import Record, decode_records, iter_batches
 from flowstream.wire.error_codes import ErrorCode
 from flowstream.wire.messages.fetch import FetchPartition, FetchRequest, FetchTopic
 from flowstream.wire.messages.heartbeat import HeartbeatRequest
@@ -65,6 +65,7 @@ class Reader:
     partition: int
     committed_only: bool
     position: int = 0
+    topic: str = TOPIC
     end: tuple[int, int] = (-1, -1)
     """Last stable offset and high watermark of the last answer."""
     _aborted: set[int] = field(default_factory=set)
@@ -72,7 +73,7 @@ class Reader:
     @property
     def where(self) -> Partition:
         """The partition in the history's words."""
-        return Partition(TOPIC, self.partition)
+        return Partition(self.topic, self.partition)
 
     def live(self, until: Instant) -> Actor:
         """Poll now and then."""
@@ -109,7 +110,7 @@ class Reader:
             min_bytes=1,
             max_bytes=8192,
             isolation_level=int(self.committed_only),
-            topics=(FetchTopic(topic=TOPIC, partitions=(wanted,)),),
+            topics=(FetchTopic(topic=self.topic, partitions=(wanted,)),),
         )
         body = yield Call(FETCH, 11, request)
         if body is None or body.error_code or body.responses[0].partitions[0].error_code:
@@ -120,7 +121,7 @@ class Reader:
     def _take(self, data: Any) -> None:
         self.end = (data.last_stable_offset, data.high_watermark)
         aborted = sorted((a.first_offset, a.producer_id) for a in data.aborted_transactions or ())
-        taken: list[tuple[int, str]] = []
+        taken: list[Record] = []
         view = memoryview(data.records or b"")
         for position, header in iter_batches(view):
             while aborted and aborted[0][0] <= header.last_offset:
@@ -129,14 +130,15 @@ class Reader:
             if header.is_control:
                 self._aborted.discard(header.producer_id)
             elif not (header.is_transactional and header.producer_id in self._aborted):
-                for record in decode_records(batch):
-                    if record.offset >= self.position:
-                        assert record.value is not None
-                        taken.append((record.offset, bytes(record.value).decode()))
+                taken += [r for r in decode_records(batch) if r.offset >= self.position]
             self.position = max(self.position, header.last_offset + 1)
-        if taken:
-            poll = Poll(self.name, self.where, tuple(taken), self.committed_only)
-            self.world.history.append(poll)
+        self.saw(taken)
+
+    def saw(self, records: list[Record]) -> None:
+        """Write down what one fetch brought."""
+        if records:
+            taken = tuple((record.offset, (record.value or b"").decode()) for record in records)
+            self.world.history.append(Poll(self.name, self.where, taken, self.committed_only))
 
 
 @dataclass(slots=True)

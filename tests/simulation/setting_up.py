@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from flowstream.wire.messages.create_topics import CreatableTopic, CreateTopicsRequest
+from collections.abc import Mapping
+
+from flowstream.wire.messages.create_topics import (
+    CreatableTopic,
+    CreatableTopicConfig,
+    CreateTopicsRequest,
+)
 from tests.simulation.actors import PARTITIONS, TOPIC
 from tests.simulation.world import Actor, Call, World
 
@@ -10,9 +16,19 @@ CREATE_TOPICS = 19
 TOPIC_ALREADY_EXISTS = 36
 
 
-def create_topic(world: World) -> Actor:
-    """Create the topic that everybody uses."""
-    wanted = CreatableTopic(name=TOPIC, num_partitions=PARTITIONS, replication_factor=1)
+def create_topic(
+    world: World,
+    name: str = TOPIC,
+    partitions: int = PARTITIONS,
+    configs: Mapping[str, str] | None = None,
+) -> Actor:
+    """Create the topic that everybody uses, or another one."""
+    given = tuple(
+        CreatableTopicConfig(name=name, value=value) for name, value in (configs or {}).items()
+    )
+    wanted = CreatableTopic(
+        name=name, num_partitions=partitions, replication_factor=1, configs=given
+    )
     request = CreateTopicsRequest(topics=(wanted,))
     while True:
         body = yield Call(CREATE_TOPICS, 7, request)

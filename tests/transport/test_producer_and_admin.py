@@ -10,7 +10,7 @@ import pytest
 
 from flowstream.clock import wall_ms
 from flowstream.transport.admin import Admin
-from flowstream.transport.cluster import PARTITIONS_MAX_AGE_MS, Cluster
+from flowstream.transport.cluster import PARTITIONS_MAX_AGE_MS, Cluster, Coordinator
 from flowstream.transport.errors import (
     BrokerUnreachable,
     OffsetOutOfRange,
@@ -25,6 +25,7 @@ from flowstream.transport.types import LogRecord, NewTopic, RecordMetadata, Topi
 from flowstream.wire.api import ApiKey
 from flowstream.wire.error_codes import ErrorCode
 from flowstream.wire.hashing import partition_for_key
+from flowstream.wire.messages.consumer_group_heartbeat import ConsumerGroupHeartbeatRequest
 from tests.transport.fake_broker import DROP, FakeBroker
 from tests.transport.proxy import Fault, Proxy
 
@@ -156,6 +157,33 @@ async def test_offsets_of_a_group_without_members(cluster: Cluster) -> None:
     assert await admin.committed(f"none-{topic}", [tp]) == {tp: None}
     assert await admin.group_offsets(f"none-{topic}") == {}
     assert (await admin.group(f"none-{topic}")).state == "Dead"
+
+
+async def test_a_group_of_the_consumer_protocol_is_described(cluster: Cluster) -> None:
+    admin = Admin(cluster)
+    topic = await new_topic(cluster, 2)
+    body = ConsumerGroupHeartbeatRequest(
+        group_id=f"g-{topic}",
+        member_id="m",
+        rebalance_timeout_ms=1000,
+        subscribed_topic_names=(topic,),
+        topic_partitions=(),
+    )
+    to = Coordinator("group", body.group_id)
+    async with asyncio.timeout(30):
+        while True:
+            joined = await cluster.request(
+                to, ApiKey.CONSUMER_GROUP_HEARTBEAT, lambda _: body, min_version=1, max_version=1
+            )
+            if joined.error_code == 0:
+                break
+            cluster.forget(to)  # a real Kafka is still making its __consumer_offsets
+            await asyncio.sleep(0.05)
+    found = await admin.group(body.group_id)
+    assert found.state == "Stable"
+    (member,) = found.members
+    assert member.member_id == "m"
+    assert set(member.partitions) == {TopicPartition(topic, 0), TopicPartition(topic, 1)}
 
 
 async def test_a_reader_moves_and_refuses_what_is_gone(cluster: Cluster) -> None:

@@ -7,9 +7,13 @@ when a group became empty).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from flowstream.broker.config import LONG_MAX
+from flowstream.broker.groups.consumer_checks import check_member_epoch
+from flowstream.broker.groups.consumer_group import ConsumerGroup
+from flowstream.broker.groups.consumer_member import ConsumerMember
 from flowstream.broker.groups.group import CONSUMER_PROTOCOL, ClassicGroup
 from flowstream.broker.groups.records import OffsetCommitValue
 from flowstream.broker.groups.states import State
@@ -17,6 +21,8 @@ from flowstream.broker.types import Instant, TopicPartition
 from flowstream.wire.error_codes import ErrorCode
 from flowstream.wire.schema import ZERO_UUID
 
+MEMBER_EPOCH_VERSION = 9
+"""OffsetCommit can carry a member epoch from this version on (KIP-848)."""
 GROUP_NOT_FOUND_VERSION = 9
 """OffsetCommit tells from this version on that a group is unknown (KIP-848)."""
 
@@ -45,6 +51,10 @@ class NewOffset:
     leader_epoch: int = -1
     metadata: str | None = None
     topic_id: bytes = ZERO_UUID
+
+    def without_topic_id(self) -> NewOffset:
+        """As Kafka keeps it in a transaction: TxnOffsetCommit has no topic ids."""
+        return replace(self, topic_id=ZERO_UUID)
 
     def value(self, now: Instant, retention_ms: int = -1) -> OffsetCommitValue:
         """The offset as its record keeps it. With a retention time of its own it has neither epoch
@@ -96,10 +106,55 @@ def check_transactional_commit(group: ClassicGroup | None, claim: Claim) -> Erro
     return group.check_generation(claim.member_id, claim.instance_id, claim.generation)
 
 
-def check_offset_delete(group: ClassicGroup | None) -> ErrorCode:
+def check_consumer_commit(
+    group: ConsumerGroup, claim: Claim, offsets: Iterable[NewOffset], version: int | None = None
+) -> ErrorCode:
+    """Whether an OffsetCommit (of a `version`) or a TxnOffsetCommit (without) to a consumer group
+    is accepted (G1)."""
+    if claim.generation < 0 and group.is_empty:
+        return ErrorCode.NONE
+    if version is None and not claim.is_member:
+        return ErrorCode.NONE
+    member = group.members.get(claim.member_id)
+    if member is None:
+        return ErrorCode.UNKNOWN_MEMBER_ID
+    if version is not None and version < MEMBER_EPOCH_VERSION and member.classic is None:
+        return ErrorCode.UNSUPPORTED_VERSION
+    if member.classic is None and claim.generation < member.epoch:
+        # A member that does not know its new epoch yet still has what it had (KIP-1251).
+        held = [_assigned_in(member, each) for each in offsets]
+        late = any(epoch is None or claim.generation < epoch for epoch in held)
+        return ErrorCode.STALE_MEMBER_EPOCH if late else ErrorCode.NONE
+    return check_member_epoch(member, claim.generation)
+
+
+def check_offset_fetch(group: ConsumerGroup | None, member_id: str | None, epoch: int) -> ErrorCode:
+    """Whether offsets are told in the name of a member; only consumer groups check it."""
+    if member_id is None and epoch < 0:
+        return ErrorCode.NONE
+    if group is None:
+        return ErrorCode.NONE
+    member = group.members.get(member_id or "")
+    if member is None:
+        return ErrorCode.UNKNOWN_MEMBER_ID
+    return check_member_epoch(member, epoch)
+
+
+def _assigned_in(member: ConsumerMember, each: NewOffset) -> int | None:
+    """The epoch in which the member got this partition; None when it does not have it."""
+    for part in (member.assigned, member.pending_revocation):
+        epoch = part.get(each.topic_id, {}).get(each.partition.partition)
+        if epoch is not None:
+            return epoch
+    return None
+
+
+def check_offset_delete(group: ClassicGroup | ConsumerGroup | None) -> ErrorCode:
     """Whether offsets of this group may be deleted one by one (KIP-496)."""
     if group is None:
         return ErrorCode.GROUP_ID_NOT_FOUND
+    if isinstance(group, ConsumerGroup):
+        return ErrorCode.NONE
     if group.state is State.EMPTY or group.protocol_type == CONSUMER_PROTOCOL:
         return ErrorCode.NONE
     return ErrorCode.NON_EMPTY_GROUP
@@ -123,6 +178,11 @@ def is_expired(
         base = value.commit_timestamp
     else:
         return False
+    return is_past(value, base, retention_ms, now)
+
+
+def is_past(value: OffsetCommitValue, base: int, retention_ms: int, now: Instant) -> bool:
+    """Whether an offset has been kept long enough, counted from `base`."""
     if value.expire_timestamp != -1:
         return now >= value.expire_timestamp
     return now - base >= retention_ms

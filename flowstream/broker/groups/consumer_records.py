@@ -1,23 +1,27 @@
 """The records of KIP-848 consumer groups in `__consumer_offsets`: schemas only.
 
-A directory that a real Kafka wrote may hold them; they are understood so that nothing in such a
-log is a riddle.
+What they mean is in `consumer_group`, how they are made in `consumer_changes`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from flowstream.errors import WireError
 from flowstream.wire.schema import (
+    BYTES,
     INT8,
     INT32,
     INT64,
     STRING,
     UUID,
     array,
+    decode,
+    encode,
     field,
     message,
     struct,
+    unknown_tags,
 )
 
 
@@ -76,11 +80,25 @@ class ConsumerGroupMemberMetadataKey:
     member_id: str = field(STRING, "0+")
 
 
+@struct
+class ClassicProtocol:
+    """One of the `supported_protocols` of `ClassicMemberMetadata`."""
+
+    name: str = field(STRING, "0+")
+    metadata: bytes = field(BYTES, "0+")
+
+
+@message(versions="0", flexible="0+")
+class ClassicMemberMetadata:
+    """What a member that speaks the classic protocol said when it joined."""
+
+    session_timeout_ms: int = field(INT32, "0+")
+    supported_protocols: tuple[ClassicProtocol, ...] = field(array(ClassicProtocol), "0+")
+
+
 @message(versions="0", flexible="0+")
 class ConsumerGroupMemberMetadataValue:
-    """What a member subscribes to. What a classic member of such a group says travels in tag 0 and
-    is kept as it is.
-    """
+    """What a member subscribes to. What a classic member said travels in tag 0: `classic_tag`."""
 
     instance_id: str | None = field(STRING, "0+", nullable="0+")
     rack_id: str | None = field(STRING, "0+", nullable="0+")
@@ -179,6 +197,23 @@ class ConsumerGroupRegularExpressionValue:
     topics: tuple[str, ...] = field(array(STRING), "0+")
     version: int = field(INT64, "0+")
     timestamp: int = field(INT64, "0+")
+
+
+_ABSENT, _PRESENT = b"\0", b"\1"
+
+
+def classic_tag(said: ClassicMemberMetadata | None) -> tuple[tuple[int, bytes], ...]:
+    """Tag 0 of a member's metadata. Kafka writes it even when there is nothing in it, and marks a
+    tagged struct that may be null by a count instead of the usual byte."""
+    return ((0, _ABSENT if said is None else _PRESENT + encode(said, 0)),)
+
+
+def classic_metadata(value: ConsumerGroupMemberMetadataValue) -> ClassicMemberMetadata | None:
+    """What is in tag 0; None for a member of the consumer protocol. Raises WireError."""
+    data = dict(unknown_tags(value)).get(0, _ABSENT)
+    if data[:1] not in (_ABSENT, _PRESENT):
+        raise WireError(f"classic member metadata begins with {data[:1]!r}")
+    return decode(ClassicMemberMetadata, data[1:], 0) if data[:1] == _PRESENT else None
 
 
 SCHEMAS: Mapping[int, tuple[type, type]] = {

@@ -114,7 +114,7 @@ class GroupRecord:
 
 @dataclass(frozen=True, slots=True)
 class ConsumerGroupRecord:
-    """A record of a KIP-848 group, which this coordinator does not run."""
+    """A record of a consumer group (KIP-848); without a value, a tombstone."""
 
     key: object
     value: object | None
@@ -122,9 +122,8 @@ class ConsumerGroupRecord:
     key_type: int
 
 
-Record = OffsetRecord | GroupRecord
-"""What the classic coordinator's durable state is folded from."""
-AnyRecord = Record | ConsumerGroupRecord
+Record = OffsetRecord | GroupRecord | ConsumerGroupRecord
+"""What the coordinator's durable state is folded from."""
 
 
 class _Kind(NamedTuple):
@@ -160,7 +159,7 @@ def group_record(group: str, value: GroupMetadataValue | None) -> GroupRecord:
     return GroupRecord(GroupMetadataKey(group=group), value)
 
 
-def encode_record(record: AnyRecord) -> tuple[bytes, bytes | None]:
+def encode_record(record: Record) -> tuple[bytes, bytes | None]:
     """The record's key and value as they stand in the log."""
     kind = _KINDS[record.key_type]
     key = record.key_type.to_bytes(2) + encode(record.key, kind.key_version)
@@ -169,7 +168,7 @@ def encode_record(record: AnyRecord) -> tuple[bytes, bytes | None]:
     return key, record.version.to_bytes(2) + encode(record.value, record.version)
 
 
-def decode_record(key: Buffer | None, value: Buffer | None) -> AnyRecord | None:
+def decode_record(key: Buffer | None, value: Buffer | None) -> Record | None:
     """The inverse of `encode_record`; None for types that Kafka may add. Raises WireError for what
     cannot be understood."""
     if key is None or len(key) < 2:
@@ -187,7 +186,7 @@ def decode_record(key: Buffer | None, value: Buffer | None) -> AnyRecord | None:
     return _record(decoded_key, decoded, version, key_type)
 
 
-def _record(key: object, value: object | None, version: int, key_type: int) -> AnyRecord:
+def _record(key: object, value: object | None, version: int, key_type: int) -> Record:
     if isinstance(key, OffsetCommitKey):
         assert value is None or isinstance(value, OffsetCommitValue)
         return OffsetRecord(key, value, OFFSET_VERSION if value is None else version, key_type)

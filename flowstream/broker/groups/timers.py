@@ -7,6 +7,7 @@ no more: `soonest` is a lower bound, made exact when it is due.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Hashable
 from typing import Generic, TypeVar
 
@@ -51,3 +52,35 @@ class Timers(Generic[K]):
             return None
         del self._at[first]
         return first
+
+
+class Agenda:
+    """Which group must be looked at when: the soonest deadline of each, in one heap. A look may
+    come too early, never too late."""
+
+    __slots__ = ("_armed", "_heap")
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[Instant, str]] = []
+        self._armed: dict[str, Instant] = {}
+
+    def arm(self, name: str, at: Instant | None) -> None:
+        """Note when `name` must be looked at next, unless an earlier look is noted already."""
+        armed = self._armed.get(name)
+        if at is not None and (armed is None or at < armed):
+            self._armed[name] = at
+            heapq.heappush(self._heap, (at, name))
+
+    @property
+    def soonest(self) -> Instant | None:
+        """When the next look is due."""
+        return self._heap[0][0] if self._heap else None
+
+    def take_due(self, now: Instant) -> str | None:
+        """Remove and return a name whose look is due; None when there is none."""
+        if not self._heap or self._heap[0][0] > now:
+            return None
+        at, name = heapq.heappop(self._heap)
+        if self._armed.get(name) == at:
+            del self._armed[name]
+        return name

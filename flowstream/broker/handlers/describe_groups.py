@@ -2,6 +2,7 @@
 
 3 can ask for the authorized operations (KIP-430: all of them, as nothing is forbidden); 4 tells
 instance ids (KIP-345); from 6 on an unknown group is GROUP_ID_NOT_FOUND, before it was "Dead".
+Consumer groups are unknown here: ConsumerGroupDescribe is for those (KIP-848).
 """
 
 from __future__ import annotations
@@ -32,20 +33,32 @@ def handle(request: Request[DescribeGroupsRequest], cores: Cores, now: Instant) 
     body = request.body
     operations = ALL_OPERATIONS if body.include_authorized_operations else NOT_ASKED
     described = tuple(
-        _describe(cores.groups.groups.get(each), each, request.to.version, operations)
+        _describe(
+            cores.groups.groups.get(each),
+            each,
+            request.to.version,
+            operations,
+            other_kind=each in cores.groups.consumers,
+        )
         for each in dict.fromkeys(body.groups)  # repetitions only multiply the answer (X3)
     )
     return replies_when_durable([(request.to, DescribeGroupsResponse(groups=described))])
 
 
 def _describe(
-    group: ClassicGroup | None, group_id: str, version: int, operations: int
+    group: ClassicGroup | None,
+    group_id: str,
+    version: int,
+    operations: int,
+    *,
+    other_kind: bool,
 ) -> DescribedGroup:
     if group is None:
         told = version >= NOT_FOUND_SINCE
+        reason = "is not a classic group" if other_kind else "not found"
         return DescribedGroup(
             error_code=ErrorCode.GROUP_ID_NOT_FOUND if told else ErrorCode.NONE,
-            error_message=f"Group {group_id} not found." if told else None,
+            error_message=f"Group {group_id} {reason}." if told else None,
             group_id=group_id,
             group_state=State.DEAD.value,
             authorized_operations=NOT_ASKED if told else operations,

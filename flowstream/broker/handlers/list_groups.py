@@ -6,17 +6,18 @@ from flowstream.broker.coordination import replies_when_durable
 from flowstream.broker.cores import Cores
 from flowstream.broker.effects import Effect
 from flowstream.broker.events import Request
+from flowstream.broker.groups.group import CONSUMER_PROTOCOL
 from flowstream.broker.types import Instant
 from flowstream.wire.messages.list_groups import ListedGroup, ListGroupsRequest, ListGroupsResponse
 
-CLASSIC = "classic"
+CLASSIC, CONSUMER = "classic", "consumer"
 
 
 def handle(request: Request[ListGroupsRequest], cores: Cores, now: Instant) -> list[Effect]:
     """Answer with the groups that match; empty filters let all pass, letter case does not count."""
     states = {each.lower() for each in request.body.states_filter}
     types = {each.lower() for each in request.body.types_filter}
-    listed = tuple(
+    classic = (
         ListedGroup(
             group_id=group_id,
             protocol_type=group.protocol_type or "",
@@ -24,6 +25,20 @@ def handle(request: Request[ListGroupsRequest], cores: Cores, now: Instant) -> l
             group_type=CLASSIC,
         )
         for group_id, group in cores.groups.groups.items()
-        if (not states or group.state.value.lower() in states) and (not types or CLASSIC in types)
+    )
+    consumer = (
+        ListedGroup(
+            group_id=group_id,
+            protocol_type=CONSUMER_PROTOCOL,
+            group_state=group.state.value,
+            group_type=CONSUMER,
+        )
+        for group_id, group in cores.groups.consumers.items()
+    )
+    listed = tuple(
+        each
+        for each in (*classic, *consumer)
+        if (not states or each.group_state.lower() in states)
+        and (not types or each.group_type in types)
     )
     return replies_when_durable([(request.to, ListGroupsResponse(groups=listed))])

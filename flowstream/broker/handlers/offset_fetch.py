@@ -80,6 +80,9 @@ def _group(
     cores: Cores, asked: OffsetFetchRequestGroup, stable: bool, by_id: bool
 ) -> OffsetFetchResponseGroup:
     group = asked.group_id
+    error = cores.groups.check_fetch(group, asked.member_id, asked.member_epoch)
+    if error:
+        return OffsetFetchResponseGroup(group_id=group, error_code=error)
     topics = []
     if asked.topics is None:
         for name, partitions in _all(cores, group).items():

@@ -43,6 +43,7 @@ def handle(request: Request[TxnOffsetCommitRequest], cores: Cores, now: Instant)
             each.committed_offset,
             each.committed_leader_epoch,
             each.committed_metadata,
+            cores.image.topics[topic.name].topic_id,
         )
         for topic in request.body.topics
         for each in topic.partitions

@@ -165,6 +165,10 @@ class PartitionLog(LogState):
         """A marker at `offset` ends its producer's transaction; an aborted one enters the index of
         `segment`.
         """
+        if not header.count:
+            # Compaction emptied it: nothing of the transaction is left but the epoch.
+            self.producers.fence(header.producer_id, header.producer_epoch, now)
+            return
         marker = decode_control(decode_records(batch)[0])
         first = self.producers.finish(
             header.producer_id,
@@ -283,17 +287,19 @@ class PartitionLog(LogState):
         """Move the log start forward to `offset` (DeleteRecords, L8), but not beyond the high
         watermark.
         """
-        return retention.delete_before(self, offset)
-
-    def deadline(self) -> Instant:
-        """When `tick` is due: retention and producers' expiry are looked at every five minutes, as
-        in Kafka.
-        """
-        return Instant(self.checked_at + retention.CHECK_MS)
+        start = self.log_start
+        return self._noticed(start, retention.delete_before(self, offset))
 
     def tick(self, now: Instant) -> list[Effect]:
         """Delete segments that are too old or too many; forget producers long silent."""
-        return retention.tick(self, now)
+        start = self.log_start
+        return self._noticed(start, retention.tick(self, now))
+
+    def _noticed(self, start: int, effects: list[Effect]) -> list[Effect]:
+        """Readers are told when the log start moved on from `start`, as when the end does."""
+        return (
+            effects if self.log_start == start else [*effects, Advance(self, self.high_watermark)]
+        )
 
     def unsynced_paths(self) -> list[str]:
         """What to sync before the recovery point may move to the log end, should the durability not
@@ -340,7 +346,7 @@ def create_log(
     """The empty log of a new partition, and what makes its directory."""
     directory = str(name)
     log = PartitionLog(
-        storage, name, topic_id, config, [Segment(storage, directory, 0, now, config)], now
+        storage, name, topic_id, config, [Segment(storage, directory, 0, now, config)]
     )
     operations: list[Operation] = [
         MakeDirectory(directory),

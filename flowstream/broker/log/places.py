@@ -119,7 +119,7 @@ def continues(log: LogState, header: BatchHeader, expected: int) -> bool:
     CRC covers neither the offset nor the magic.
     """
     base = header.base_offset
-    return header.magic == MAGIC and (base == expected or (base > expected and log.config.compact))
+    return header.magic == MAGIC and (base == expected or (base > expected and log.gaps))
 
 
 def checked_batches(
@@ -171,7 +171,7 @@ def check_aborted(log: LogState, segment: Segment) -> None:
 
 
 def _begins(log: LogState, entry: Aborted, first: BatchHeader) -> bool:
-    if log.config.compact:
+    if log.gaps:
         return True
     return first.base_offset == entry.first_offset and first.producer_id == entry.producer_id
 

@@ -192,6 +192,14 @@ class Producers:
         producer.first_offset = NO_TRANSACTION
         return self.open.pop(producer_id, None)
 
+    def fence(self, producer_id: int, epoch: int, now: Instant) -> None:
+        """Fold in a marker that compaction emptied: its epoch still fences older ones."""
+        producer = self.by_id.get(producer_id)
+        if producer is None:
+            producer = self.by_id[producer_id] = Producer(producer_id, epoch, now)
+        producer.take_epoch(epoch)
+        producer.seen = now
+
     def restore(self, producers: Iterable[Producer], offset: int) -> None:
         """Begin from a snapshot taken at `offset`."""
         self.by_id = {producer.producer_id: producer for producer in producers}

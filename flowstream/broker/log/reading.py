@@ -191,9 +191,7 @@ def _trusted(log: LogState, segment: Segment, place: Place, data: memoryview, bo
             return False
         position += header.size
         expected = header.last_offset + 1
-    if position == len(data) and not (
-        expected == bound or (expected < bound and log.config.compact)
-    ):
+    if position == len(data) and not (expected == bound or (expected < bound and log.gaps)):
         return False
     if start <= segment.checked:
         segment.checked = end

@@ -132,7 +132,7 @@ class Rebuilder:
         # The one before may end earlier: compaction took its last batches.
         log.log_end = max(log.log_end, segment.base_offset)
         self._check_snapshot(segment)
-        gaps = log.config.compact and at + 1 < len(log.segments)
+        gaps = log.gaps and at + 1 < len(log.segments)
         for position, header, batch in whole_batches(log.storage, segment.path, 0, size):
             if not self._is_next(segment, header, batch, gaps):
                 break
@@ -186,7 +186,7 @@ class Rebuilder:
         holes too; a compacted log therefore flushes a segment before it begins another.
         """
         log = self.log
-        if log.config.compact or at + 1 >= len(log.segments):
+        if log.gaps or at + 1 >= len(log.segments):
             return False
         return log.segments[at + 1].base_offset > max(log.log_end, self.recovery_point)
 

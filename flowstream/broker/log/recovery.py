@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from flowstream.broker.doors import Append, Operation, Remove, Rename, Replace, Storage
+from flowstream.broker.doors import Append, Operation, Remove, Replace, Storage
 from flowstream.broker.log import names
 from flowstream.broker.log.aborted import ENTRY_SIZE
 from flowstream.broker.log.checkpoints import (
@@ -28,6 +28,7 @@ from flowstream.broker.log.rebuilding import Rebuilder
 from flowstream.broker.log.removal import remove_durably
 from flowstream.broker.log.scanning import headers
 from flowstream.broker.log.segment import Segment
+from flowstream.broker.log.state import NEVER_CLEANED
 from flowstream.broker.types import Instant, TopicPartition
 from flowstream.errors import CorruptLog
 
@@ -53,17 +54,20 @@ def open_log(
     clean: bool,
     recovery_point: int,
     log_start: int,
+    clean_end: int = NEVER_CLEANED,
 ) -> Opened:
-    """Open the directory of `name`; the operations of `finish_swaps` must have been performed.
+    """Open the directory of `name`; the operations of `swapping.finish_swaps` must have been
+    performed.
 
-    `clean`: the last process left its mark. `recovery_point`, `log_start`: from the checkpoints, 0
-    where they do not name this log. Raises CorruptLog.
+    `clean`: the last process left its mark. `recovery_point`, `log_start`, `clean_end`: from the
+    checkpoints, 0 and NEVER_CLEANED where they do not name this log. Raises CorruptLog.
     """
     directory = str(name)
     operations: list[Operation] = _tidy(storage, directory)
     operations += _identify(storage, directory, topic_id)
     segments = _find_segments(storage, directory, log_start, now, config, operations)
-    log = PartitionLog(storage, name, topic_id, config, segments, now)
+    log = PartitionLog(storage, name, topic_id, config, segments)
+    log.clean_end = clean_end
     log.epochs = _read_epochs(storage, directory)
     before = list(log.epochs.entries)
     opened = Opened(log, operations)
@@ -93,55 +97,6 @@ def _lost_beginning(log: PartitionLog, known: int) -> bool:
     """
     entries = log.epochs.entries
     return bool(entries) and log.segments[0].base_offset > max(known, entries[0][1])
-
-
-def finish_swaps(storage: Storage, directory: str) -> list[Operation]:
-    """Finish what a crash interrupted while segments were being exchanged (compaction): to be
-    performed before `open_log`.
-    """
-    entries = storage.names(directory)
-    swaps = [name for name in entries if name.endswith(names.SWAP)]
-    cleaned = [
-        names.offset_of(name.removesuffix(names.CLEANED), names.LOG)
-        for name in entries
-        if name.endswith(names.LOG + names.CLEANED)
-    ]
-    unfinished = min((offset for offset in cleaned if offset is not None), default=None)
-    bases = []
-    end = -1
-    for name in swaps:
-        base = names.offset_of(name.removesuffix(names.SWAP), names.LOG)
-        if base is not None and (unfinished is None or base < unfinished):
-            bases.append(base)
-            end = max(end, _end_of_file(storage, f"{directory}/{name}", base))
-    operations: list[Operation] = []
-    for name in entries:
-        base = names.offset_of(name, names.LOG)
-        if bases and base is not None and min(bases) <= base < end:
-            operations += [
-                Remove(names.file_path(directory, base, suffix))
-                for suffix in (names.INDEX, names.TIMEINDEX, names.TXNINDEX, names.LOG)
-            ]
-    for name in swaps:
-        path = f"{directory}/{name}"
-        base = int(name[:20]) if name[:20].isdigit() else -1
-        if base in bases:
-            operations.append(_rename(path))
-        else:
-            operations.append(Remove(path))
-    return operations
-
-
-def _rename(path: str) -> Operation:
-
-    return Rename(path, path.removesuffix(names.SWAP))
-
-
-def _end_of_file(storage: Storage, path: str, base: int) -> int:
-    end = base
-    for _, header in headers(storage, path, 0, storage.size(path) or 0):
-        end = header.last_offset + 1
-    return end
 
 
 def _tidy(storage: Storage, directory: str) -> list[Operation]:

@@ -12,8 +12,6 @@ from flowstream.broker.log.places import segment_end
 from flowstream.broker.log.state import LogState
 from flowstream.broker.types import Instant
 
-CHECK_MS = 300_000
-
 
 def delete_before(log: LogState, offset: int) -> list[Effect]:
     """Move the log start to `offset` and delete the segments that end there or earlier.
@@ -36,7 +34,6 @@ def delete_before(log: LogState, offset: int) -> list[Effect]:
 
 def tick(log: LogState, now: Instant) -> list[Effect]:
     """Apply the topic's retention and forget silent producers."""
-    log.checked_at = now
     log.producers.expire(Instant(now - log.config.producer_expiration_ms))
     if not log.config.delete:
         return []
@@ -59,7 +56,8 @@ def _too_old(log: LogState, now: Instant) -> int:
     count = 0
     for at, segment in enumerate(log.segments):
         expired = now - _age_from(segment.max_timestamp, segment.created) > log.config.retention_ms
-        if not expired or segment.size == 0 or segment_end(log, at) > log.high_watermark:
+        empty_end = segment.size == 0 and segment is log.active
+        if not expired or empty_end or segment_end(log, at) > log.high_watermark:
             break
         count += 1
     return count
@@ -75,9 +73,10 @@ def _too_many(log: LogState) -> int:
         return 0
     excess = log.size - log.config.retention_bytes
     count = 0
-    for at, segment in enumerate(log.segments[:-1]):
+    for at, segment in enumerate(log.segments):
         excess -= segment.size
-        if excess < 0 or segment_end(log, at) > log.high_watermark:
+        empty_end = segment.size == 0 and segment is log.active
+        if excess < 0 or empty_end or segment_end(log, at) > log.high_watermark:
             break
         count += 1
     return count

@@ -49,7 +49,7 @@ def roll(log: LogState, now: Instant) -> list[Operation]:
     closed = log.active
     closed.close()
     operations = closed.write_indexes(atomically=False)
-    if log.config.compact:
+    if log.gaps:
         # Recovery cannot tell a lost end from what compaction left (see `rebuilding`).
         operations += closed.flush()
     operations += snapshot(log, atomically=False)

@@ -16,7 +16,9 @@ from flowstream.broker.log.config import LogConfig
 from flowstream.broker.log.epochs import LeaderEpochs
 from flowstream.broker.log.producers import Producers
 from flowstream.broker.log.segment import Segment
-from flowstream.broker.types import Instant, TopicPartition
+from flowstream.broker.types import TopicPartition
+
+NEVER_CLEANED = -1
 
 CURSORS = 64
 """Ends of recent reads that a log remembers."""
@@ -29,7 +31,7 @@ class LogState:
 
     __slots__ = (
         "appended",
-        "checked_at",
+        "clean_end",
         "completed",
         "config",
         "cursors",
@@ -55,7 +57,6 @@ class LogState:
         topic_id: bytes,
         config: LogConfig,
         segments: list[Segment],
-        now: Instant,
     ) -> None:
         """A log of `segments` (at least one) that ends where the last one begins; `recovery` sets
         what it found.
@@ -84,7 +85,17 @@ class LogState:
         """(end offset, segment) of rolled segments whose index files are not written yet."""
         self.cursors: dict[int, tuple[Segment, int]] = {}
         """Where recent reads ended: the next one begins there."""
-        self.checked_at = now
+        self.clean_end = NEVER_CLEANED
+        """Where the next cleaning begins (the cleaner checkpoint): of what is below each key stands
+        once.
+        """
+
+    @property
+    def gaps(self) -> bool:
+        """Whether offsets may be missing: compaction leaves gaps, and they stay when the policy
+        changes.
+        """
+        return self.config.compact or self.clean_end != NEVER_CLEANED
 
     @property
     def size(self) -> int:

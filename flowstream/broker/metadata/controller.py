@@ -18,6 +18,7 @@ from flowstream.broker.metadata.records import (
     ConfigRecord,
     FeatureLevelRecord,
     MetadataRecord,
+    PartitionChangeRecord,
     PartitionRecord,
     ProducerIdsRecord,
     RegisterBrokerRecord,
@@ -29,6 +30,7 @@ from flowstream.wire.fields import ZERO_UUID
 PRODUCER_ID_BLOCK = 1_000
 
 FEATURES = {
+    "group.version": (0, 1),
     "metadata.version": (7, 30),
     "transaction.version": (0, 2),
 }
@@ -103,6 +105,26 @@ def register(
         BrokerRegistrationChangeRecord(
             broker_id=config.node_id, broker_epoch=broker_epoch, fenced=-1
         ),
+    )
+
+
+def take_the_lead(image: Image, node_id: int) -> tuple[MetadataRecord, ...]:
+    """Partitions of this node that nobody leads: an Apache Kafka that stopped in this directory
+    handed its leadership back, and with KIP-966 left the set in sync. The only replica leads again,
+    in a new epoch.
+    """
+    return tuple(
+        PartitionChangeRecord(
+            partition_id=number,
+            topic_id=topic.topic_id,
+            isr=(node_id,),
+            leader=node_id,
+            eligible_leader_replicas=(),
+            last_known_elr=(),
+        )
+        for topic in image.topics.values()
+        for number, partition in topic.partitions.items()
+        if partition.leader < 0 and partition.replicas == (node_id,)
     )
 
 

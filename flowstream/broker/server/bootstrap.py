@@ -16,6 +16,7 @@ from flowstream import clock
 from flowstream.broker.config import BrokerConfig, ConfigError
 from flowstream.broker.node import Node
 from flowstream.broker.opening import open_cores
+from flowstream.broker.server.counters import Counters
 from flowstream.broker.server.driver import Driver
 from flowstream.broker.server.listener import Listener, bind
 from flowstream.broker.storage.files import FileStorage
@@ -43,21 +44,29 @@ class Server:
         """Done when the broker stopped by itself, with the reason (D2)."""
         self._lock = lock
         self._storage = storage
-        self._driver = driver
+        self.driver = driver
+        """Its state, to be looked at."""
         self._listener = listener
 
     async def stop(self) -> None:
         """Stop serving, close the logs cleanly and let go of the directory."""
         self._listener.close()
         try:
-            await self._driver.stop()
+            await self.driver.stop()
         finally:
             self._storage.close()
             self._lock.release()
 
 
 async def start(
-    data: Path, host: str, port: int, config: BrokerConfig, *, fsync: bool, insecure_open: bool
+    data: Path,
+    host: str,
+    port: int,
+    config: BrokerConfig,
+    *,
+    fsync: bool,
+    insecure_open: bool,
+    counters: Counters | None = None,
 ) -> Server:
     """Open `data` and serve it on `host:port`. Raises FlowstreamError with the reason and the way
     out.
@@ -71,15 +80,17 @@ async def start(
         undo.callback(listening.close)
         storage = FileStorage(str(data))
         undo.callback(storage.close)
-        now = Instant(clock.wall_ms())
+        now_ms = clock.SteadyClock().now_ms
+        now = Instant(now_ms())
         rng = random.SystemRandom()
         opened = open_cores(storage, storage.perform, config, rng, now, host=host, fsync=fsync)
         for line in opened.report:
             log.warning("%s", line)
         bound_port = opened.cores.address.port = listening.getsockname()[1]
-        driver = Driver(Node(opened.cores), storage, clock.wall_ms, fsync=fsync)
+        node = Node(opened.cores)
+        driver = Driver(node, storage, now_ms, fsync=fsync, counters=counters)
         driver.start()
-        listener = Listener(listening, driver, config)
+        listener = Listener(listening, driver, opened.cores)
         undo.pop_all()
     return Server(lock, storage, driver, listener, f"{host}:{bound_port}")
 

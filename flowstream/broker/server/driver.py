@@ -12,13 +12,16 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from flowstream.broker.cores import Cores
 from flowstream.broker.doors import Operation, Storage
-from flowstream.broker.effects import Close, Effect, Reply, Write
+from flowstream.broker.effects import Close, Effect, Mute, Notice, Reply, Write
 from flowstream.broker.events import Disconnected, Durable, Event, Request, Tick
 from flowstream.broker.node import Node
 from flowstream.broker.server.connection import Connection
+from flowstream.broker.server.counters import Counters
 from flowstream.broker.server.syncing import SyncThread
 from flowstream.broker.types import ConnectionId, Instant
+from flowstream.clock import monotonic_ns
 from flowstream.errors import FlowstreamError, WireError
 
 log = logging.getLogger("flowstream.broker")
@@ -36,8 +39,12 @@ class Driver:
         clock: Callable[[], int],
         *,
         fsync: bool,
+        counters: Counters | None = None,
     ) -> None:
         self.turn = 0
+        self.counters = counters
+        self.sync_since: int | None = None
+        """When the sync that is running began, by the monotonic clock in nanoseconds."""
         self.connections: dict[ConnectionId, Connection] = {}
         self.failed: BaseException | None = None
         self._node = node
@@ -60,6 +67,16 @@ class Driver:
         """Let the node begin: what it writes becomes durable like everything else."""
         self.carry_out(self._node.start(Instant(self._clock())))
         self._schedule_end()
+
+    @property
+    def cores(self) -> Cores:
+        """What the node consists of, to be looked at."""
+        return self._node.cores
+
+    @property
+    def stopping(self) -> bool:
+        """Whether no request is taken any more."""
+        return self._stopping
 
     # -- events ---------------------------------------------------------------------------
 
@@ -108,10 +125,16 @@ class Driver:
             elif isinstance(effect, Write):
                 self._operations += effect.operations
                 self._schedule_end()
-            elif isinstance(effect, Close):
+            elif isinstance(effect, (Close, Mute)):
                 connection = self.connections.get(effect.connection)
-                if connection is not None:
+                if connection is None:
+                    continue
+                if isinstance(effect, Mute):
+                    connection.mute(effect.milliseconds)
+                else:
                     connection.close(effect.reason)
+            elif isinstance(effect, Notice):
+                log.warning("%s", effect.text)
 
     # -- turns ----------------------------------------------------------------------------
 
@@ -154,9 +177,13 @@ class Driver:
             and self._written_group > self._sync.group
         ):
             paths, self._unsynced = self._unsynced, set()
+            self.sync_since = monotonic_ns()
             self._sync.start(paths, self._written_group)
 
     def _synced(self, group: int, error: BaseException | None) -> None:
+        if self.counters is not None and self.sync_since is not None:
+            self.counters.syncs.add(monotonic_ns() - self.sync_since)
+        self.sync_since = None
         if error is not None:
             self.fail(error)
             return

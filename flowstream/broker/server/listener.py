@@ -11,11 +11,13 @@ import random
 import socket
 from collections import Counter
 
-from flowstream.broker.config import BrokerConfig
+from flowstream import clock
+from flowstream.broker.cores import Cores
+from flowstream.broker.quotas import CONNECT
 from flowstream.broker.server.connection import Connection
 from flowstream.broker.server.driver import Driver
 from flowstream.broker.server.ports import candidates, ephemeral_from
-from flowstream.broker.types import ConnectionId
+from flowstream.broker.types import ConnectionId, Instant
 from flowstream.errors import FlowstreamError
 
 log = logging.getLogger("flowstream.broker")
@@ -70,14 +72,14 @@ def _bind(host: str, port: int) -> socket.socket:
 class Listener:
     """Accepts connections for a driver until it is closed."""
 
-    def __init__(self, listening: socket.socket, driver: Driver, config: BrokerConfig) -> None:
+    def __init__(self, listening: socket.socket, driver: Driver, cores: Cores) -> None:
         self._listening = listening
         self._driver = driver
-        self._config = config
+        self._cores = cores
         self._loop = asyncio.get_running_loop()
         self._last_id = 0
         sweep_ms = int(SWEEP_SECONDS * 1000)
-        idle_ms = config.connections_max_idle_ms
+        idle_ms = cores.config.connections_max_idle_ms
         self._idle_sweeps = None if idle_ms < 0 else max(1, -(-idle_ms // sweep_ms))
         self._sweep_timer = self._loop.call_later(SWEEP_SECONDS, self._sweep)
         self._accepting = False
@@ -120,26 +122,39 @@ class Listener:
 
     def _connected(self, client: socket.socket, host: str) -> None:
         connections = self._driver.connections
-        config = self._config
+        config = self._cores.config  # it may change while we run
+        counters = self._driver.counters
         if len(connections) >= config.max_connections:
             log.warning("connection from %s refused: max.connections=%d", host, len(connections))
             client.close()
+            if counters is not None:
+                counters.refused += 1
             return
         if self._too_many_from(host):
             log.warning("connection from %s refused: max.connections.per.ip", host)
+            client.close()
+            if counters is not None:
+                counters.refused += 1
+            return
+        quotas = self._cores.quotas
+        if CONNECT in quotas.limited and not quotas.admits(host, Instant(clock.wall_ms())):
+            log.warning("connection from %s refused: connection_creation_rate", host)
             client.close()
             return
         client.setblocking(False)
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._last_id += 1
+        if counters is not None:
+            counters.accepted += 1
         id = ConnectionId(self._last_id)
         connections[id] = Connection(
             id, client, host, self._driver, self._loop, config.socket_request_max_bytes
         )
 
     def _too_many_from(self, host: str) -> bool:
-        allowed = self._config.max_connections_per_ip
-        if allowed >= self._config.max_connections:
+        config = self._cores.config
+        allowed = config.max_connections_per_ip
+        if allowed >= config.max_connections:
             return False
         return Counter(c.host for c in self._driver.connections.values())[host] >= allowed
 

@@ -64,3 +64,38 @@ class DirectoryLock:
         trace: TracebackType | None,
     ) -> None:
         self.release()
+
+
+class VisitorLock:
+    """Keeps brokers out of a directory while somebody looks at it; changes nothing in it.
+
+    Many may look at one time. Without a `.lock` file no broker ever was there, and none is kept
+    out.
+    """
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        """Raises DirectoryLocked while a broker, ours or Apache Kafka's, uses `root`."""
+        path = os.path.join(root, LOCK_FILE)
+        self._descriptor = -1
+        try:
+            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise StorageError(f"{path}: {error.strerror}") from error
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            fcntl.lockf(self._descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.read(self._descriptor, 32).decode(errors="replace").strip()
+            self.release()
+            who = f"process {holder}" if holder.isdigit() else "a broker"
+            raise DirectoryLocked(
+                f"{root} is in use by {who}: stop it first, or look at a copy of the directory"
+            ) from error
+
+    def release(self) -> None:
+        """Let brokers in again; releasing twice is fine."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1

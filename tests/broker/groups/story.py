@@ -63,6 +63,40 @@ def subscription(*topics: str) -> bytes:
     return bytes(2) + encode(ConsumerProtocolSubscription(topics=topics), 0)
 
 
+@dataclass
+class KnownTopic:
+    """A topic of the cluster."""
+
+    name: str
+    topic_id: bytes
+    partitions: range
+
+
+class Known:
+    """The cluster's topics and the settings of groups."""
+
+    def __init__(self) -> None:
+        self.topics: dict[str, KnownTopic] = {}
+        self.topics_by_id: dict[bytes, KnownTopic] = {}
+        self.configs: dict[tuple[int, str], dict[str, str]] = {}
+        self.version = 0
+
+    def create(self, name: str, partitions: int) -> bytes:
+        """A topic appears, or grows."""
+        self.version += 1
+        topic = self.topics.get(name)
+        if topic is None:
+            topic = KnownTopic(name, self.version.to_bytes(16), range(0))
+            self.topics[name] = self.topics_by_id[topic.topic_id] = topic
+        topic.partitions = range(partitions)
+        return topic.topic_id
+
+    def delete(self, name: str) -> None:
+        """A topic goes."""
+        self.version += 1
+        del self.topics_by_id[self.topics.pop(name).topic_id]
+
+
 class Groups:
     """One coordinator and the log that it would write. Requests are answered under numbers."""
 
@@ -73,7 +107,8 @@ class Groups:
         self.log: list[Plain | Transactional | Marker] = []
         self.answers: dict[int, Any] = {}
         self.asked = 0
-        self.core = GroupCoordinator(self.config, self.rng)
+        self.known = Known()
+        self.core = GroupCoordinator(self.config, self.rng, self.known)
         self.core.start(self.now)
 
     def group(self, group_id: str = "g") -> ClassicGroup:
@@ -93,7 +128,7 @@ class Groups:
 
     def replayed(self) -> GroupCoordinator:
         """What a broker that starts on this log knows."""
-        core = GroupCoordinator(self.config, self.rng)
+        core = GroupCoordinator(self.config, self.rng, self.known)
         for entry in self.log:
             if isinstance(entry, Marker):
                 core.apply_marker(entry.producer_id, 0, entry.commit, 0)
@@ -110,6 +145,7 @@ class Groups:
     def restart(self) -> None:
         """Begin again with what the log says; who waited for an answer waits in vain."""
         self.core = self.replayed()
+        self.core.metadata_changed(self.known.version)
         self.core.start(self.now)
 
     def wait(self, milliseconds: int) -> None:

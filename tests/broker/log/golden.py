@@ -16,7 +16,8 @@ from flowstream.broker.doors import MakeDirectory, Replace
 from flowstream.broker.log import checkpoints
 from flowstream.broker.log.config import LogConfig
 from flowstream.broker.log.names import PARTITION_METADATA
-from flowstream.broker.log.recovery import Opened, finish_swaps, open_log
+from flowstream.broker.log.recovery import Opened, open_log
+from flowstream.broker.log.swapping import finish_swaps
 from flowstream.broker.storage.memory import MemoryStorage
 from flowstream.broker.types import Instant, TopicPartition
 

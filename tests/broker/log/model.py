@@ -16,7 +16,8 @@ from flowstream.broker.effects import Advance, Effect, Write
 from flowstream.broker.log import checkpoints
 from flowstream.broker.log.config import LogConfig
 from flowstream.broker.log.partition import Accepted, Appended, Duplicate, PartitionLog, create_log
-from flowstream.broker.log.recovery import finish_swaps, open_log
+from flowstream.broker.log.recovery import open_log
+from flowstream.broker.log.swapping import finish_swaps
 from flowstream.broker.storage.memory import Crashed, MemoryStorage
 from flowstream.broker.types import Instant, TopicPartition
 from flowstream.wire.batch import (

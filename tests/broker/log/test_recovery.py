@@ -11,7 +11,8 @@ from flowstream.broker.log import names
 from flowstream.broker.log.checkpoints import CorruptCheckpoint
 from flowstream.broker.log.config import LogConfig
 from flowstream.broker.log.partition import PartitionLog
-from flowstream.broker.log.recovery import finish_swaps, open_log
+from flowstream.broker.log.recovery import open_log
+from flowstream.broker.log.swapping import finish_swaps
 from flowstream.broker.storage.memory import MemoryStorage
 from flowstream.errors import CorruptLog
 from flowstream.wire.batch import read_header

@@ -14,6 +14,7 @@ from flowstream import clock
 from flowstream.broker.config import BrokerConfig
 from flowstream.broker.node import Node
 from flowstream.broker.opening import open_cores
+from flowstream.broker.server.counters import Counters
 from flowstream.broker.server.driver import Driver
 from flowstream.broker.server.listener import Listener, bind
 from flowstream.broker.storage.memory import MemoryStorage
@@ -89,7 +90,11 @@ class RawClient:
 
 @asynccontextmanager
 async def served(
-    *, fsync: bool = True, storage: MemoryStorage | None = None, **settings: str
+    *,
+    fsync: bool = True,
+    storage: MemoryStorage | None = None,
+    counters: Counters | None = None,
+    **settings: str,
 ) -> AsyncIterator[Served]:
     """Serve a disk in memory for the length of a block."""
     storage = storage or MemoryStorage()
@@ -98,9 +103,9 @@ async def served(
     opened = open_cores(
         storage, storage.perform, config, random.Random(1), now, host="127.0.0.1", fsync=fsync
     )
-    driver = Driver(Node(opened.cores), storage, clock.wall_ms, fsync=fsync)
+    driver = Driver(Node(opened.cores), storage, clock.wall_ms, fsync=fsync, counters=counters)
     driver.start()
-    listener = Listener(bind("127.0.0.1", 0), driver, config)
+    listener = Listener(bind("127.0.0.1", 0), driver, opened.cores)
     opened.cores.address.port = listener.port
     try:
         yield Served(driver, listener, storage)

@@ -1,0 +1,197 @@
+"""A whole data directory: whose it is, what its last stop left, its topics, every partition, and
+what does not belong there (`flowstream doctor`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from flowstream.broker.config import BrokerConfig
+from flowstream.broker.cores import METADATA_LOG
+from flowstream.broker.doors import Storage
+from flowstream.broker.inspection.findings import Finding, error, note, warning
+from flowstream.broker.inspection.partitions import Recorded, examine_partition
+from flowstream.broker.log import checkpoints
+from flowstream.broker.log.checkpoints import CorruptCheckpoint
+from flowstream.broker.log.config import LogConfig
+from flowstream.broker.log.recovery import open_log
+from flowstream.broker.metadata.image import Image
+from flowstream.broker.metadata.topic_configs import effective
+from flowstream.broker.opening import GONE, METADATA_TOPIC_ID, STRAY, replay_metadata
+from flowstream.broker.types import Instant, TopicPartition
+from flowstream.errors import FlowstreamError
+
+Offsets = dict[TopicPartition, int]
+
+
+class DirectoryExam:
+    """The examination of one data directory."""
+
+    def __init__(
+        self, storage: Storage, config: BrokerConfig, now: Instant, *, deep: bool = False
+    ) -> None:
+        """`config` gives the defaults of topics; `deep` decodes every record."""
+        self.partitions = 0
+        """How many were examined so far."""
+        self._storage = storage
+        self._config = config
+        self._now = now
+        self._deep = deep
+        self._clean = storage.size(checkpoints.CLEAN_SHUTDOWN) is not None
+        self._offsets: dict[str, Offsets] = {}
+
+    def findings(self) -> Iterator[Finding]:
+        """Everything that was found, the directory's own files first."""
+        yield from self._identity()
+        yield from self._last_stop()
+        for file in (
+            checkpoints.RECOVERY_POINT,
+            checkpoints.LOG_START,
+            checkpoints.HIGH_WATERMARK,
+            checkpoints.CLEANER,
+        ):
+            yield from self._checkpoint(file)
+        yield from self._partition(METADATA_LOG, METADATA_TOPIC_ID, LogConfig())
+        image, found = self._image()
+        yield from found
+        present = set(self._present())
+        if image is None:
+            for name in sorted(present - {METADATA_LOG}):
+                yield from self._partition(name, None, self._guessed(name))
+        else:
+            yield from self._topics(image, present)
+        yield from self._others(present, image)
+        yield from self._without_directory(present)
+
+    def _identity(self) -> Iterator[Finding]:
+        path = checkpoints.META_PROPERTIES
+        size = self._storage.size(path)
+        if size is None:
+            told = "the file is missing: the broker takes the directory for another program's"
+            yield error(path, told, "name the right directory, or restore the file from a copy")
+            return
+        try:
+            checkpoints.decode_meta_properties(self._storage.read(path, 0, size), path)
+        except CorruptCheckpoint as fault:
+            yield error(path, str(fault), "restore it from a copy: it names cluster and node")
+
+    def _last_stop(self) -> Iterator[Finding]:
+        path = checkpoints.CLEAN_SHUTDOWN
+        if self._clean:
+            yield note(path, "the broker was stopped cleanly: the next start trusts the files")
+        else:
+            told = "the broker was not stopped cleanly: the next start reads from recovery points"
+            yield note(path, told)
+
+    def _checkpoint(self, path: str) -> Iterator[Finding]:
+        size = self._storage.size(path)
+        try:
+            content = b"" if size is None else self._storage.read(path, 0, size)
+            self._offsets[path] = {} if size is None else checkpoints.decode_offsets(content, path)
+        except CorruptCheckpoint as fault:
+            self._offsets[path] = {}
+            yield error(
+                path,
+                str(fault),
+                "delete it while the broker is stopped: all logs are then read from their"
+                " beginning, and deleted records of the oldest segments may come back",
+            )
+
+    def _recorded(
+        self, name: TopicPartition, topic_id: bytes | None, config: LogConfig
+    ) -> Recorded:
+        found = self._offsets
+        return Recorded(
+            topic_id=topic_id,
+            clean=self._clean,
+            recovery_point=found[checkpoints.RECOVERY_POINT].get(name, 0),
+            log_start=found[checkpoints.LOG_START].get(name, 0),
+            high_watermark=found[checkpoints.HIGH_WATERMARK].get(name, 0),
+            config=config,
+        )
+
+    def _partition(
+        self, name: TopicPartition, topic_id: bytes | None, config: LogConfig
+    ) -> Iterator[Finding]:
+        self.partitions += 1
+        recorded = self._recorded(name, topic_id, config)
+        try:
+            yield from examine_partition(self._storage, name, recorded, self._now, deep=self._deep)
+        except FlowstreamError as fault:
+            yield error(
+                str(name), f"cannot be read: {fault}", "check the disk and the file's rights"
+            )
+
+    def _image(self) -> tuple[Image | None, list[Finding]]:
+        """The topics, as the next start would know them."""
+        try:
+            log = open_log(
+                self._storage,
+                METADATA_LOG,
+                METADATA_TOPIC_ID,
+                LogConfig(retention_ms=-1, retention_bytes=-1),
+                self._now,
+                clean=self._clean,
+                recovery_point=self._offsets[checkpoints.RECOVERY_POINT].get(METADATA_LOG, 0),
+                log_start=self._offsets[checkpoints.LOG_START].get(METADATA_LOG, 0),
+            ).log
+            return replay_metadata(log), []
+        except FlowstreamError as fault:
+            told = f"the topics cannot be read: {fault}"
+            remedy = "restore this partition from a copy: without it the broker does not start"
+            return None, [error(str(METADATA_LOG), told, remedy)]
+
+    def _topics(self, image: Image, present: set[TopicPartition]) -> Iterator[Finding]:
+        for topic in sorted(image.topics.values(), key=lambda each: each.name):
+            settings = LogConfig.of(effective(self._config, image.topic_configs(topic.name)))
+            for number in sorted(topic.partitions):
+                name = TopicPartition(topic.name, number)
+                if name in present:
+                    yield from self._partition(name, topic.topic_id, settings)
+                    continue
+                synced = self._offsets[checkpoints.RECOVERY_POINT].get(name, 0)
+                if synced:
+                    told = f"the directory is missing, offsets up to {synced} were synced"
+                    yield error(str(name), told, "restore it from a copy, or delete the topic")
+                else:
+                    yield warning(str(name), "the directory is missing", "it begins empty")
+
+    def _guessed(self, name: TopicPartition) -> LogConfig:
+        """Without its settings a log may have been compacted."""
+        return LogConfig(compact=name != METADATA_LOG)
+
+    def _present(self) -> Iterator[TopicPartition]:
+        for entry in self._storage.names(""):
+            topic, dash, number = entry.rpartition("-")
+            if dash and number.isdecimal() and self._storage.names(entry):
+                yield TopicPartition(topic, int(number))
+
+    def _others(self, present: set[TopicPartition], image: Image | None) -> Iterator[Finding]:
+        """What no topic owns."""
+        if METADATA_LOG not in present:
+            yield error(
+                str(METADATA_LOG),
+                "the directory is missing: the broker would know no topic",
+                "restore it from a copy; the partitions are put aside otherwise, not deleted",
+            )
+        if image is not None:
+            owned = {
+                TopicPartition(topic.name, number)
+                for topic in image.topics.values()
+                for number in topic.partitions
+            }
+            for name in sorted(present - owned - {METADATA_LOG}):
+                aside = f"the next start puts it aside as {name}{STRAY}"
+                yield warning(str(name), "no topic owns this directory", aside)
+        for entry in self._storage.names(""):
+            if entry.endswith(GONE):
+                yield note(entry, "of a deleted topic; the next start removes it")
+            elif entry.endswith(STRAY):
+                yield note(entry, "put aside by an earlier start: look at it, then delete it")
+
+    def _without_directory(self, present: set[TopicPartition]) -> Iterator[Finding]:
+        for path, offsets in self._offsets.items():
+            gone = sorted(name for name in offsets if name not in present)
+            if gone:
+                shown = ", ".join(str(name) for name in gone[:3]) + ", ..." * (len(gone) > 3)
+                yield note(path, f"names {len(gone)} logs that have no directory: {shown}")

@@ -1,0 +1,120 @@
+"""A broker's state as plain values for those who watch it, and whether it is healthy.
+
+Taken on the loop between two turns, so that all numbers are of one moment; it must not know how
+they are shown.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import NamedTuple
+
+from flowstream.broker.server.driver import Driver
+from flowstream.broker.transactions.states import NAMES
+from flowstream.broker.types import TopicPartition
+from flowstream.clock import monotonic_ns
+
+PARTITIONS_SHOWN = 1_000
+"""Partitions with numbers of their own: every one is six time series for the reader (X3)."""
+
+SYNC_PATIENCE_S = 5.0
+"""A disk that takes longer for one sync holds up every producer: red well within V2's 10 s."""
+
+
+class PartitionNumbers(NamedTuple):
+    """One partition's offsets and size."""
+
+    name: TopicPartition
+    log_start: int
+    log_end: int
+    high_watermark: int
+    last_stable: int
+    size: int
+    segments: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Numbers:
+    """A broker at one moment."""
+
+    partitions: tuple[PartitionNumbers, ...]
+    partition_count: int
+    topic_count: int
+    appended: int
+    """Offsets given out since the last look, markers included."""
+    connections: int
+    groups: Mapping[str, int]
+    transactions: Mapping[str, int]
+    open_transactions: int
+    failed: bool
+
+
+class Watch:
+    """Looks at one driver again and again."""
+
+    def __init__(self, driver: Driver) -> None:
+        """What is appended counts from now on."""
+        self._driver = driver
+        self._ends: dict[TopicPartition, int] = {}
+        self._appended()
+
+    def numbers(self) -> Numbers:
+        """How it is now."""
+        driver, cores = self._driver, self._driver.cores
+        groups = Counter(group.state.value for group in cores.groups.groups.values())
+        transactions = Counter(NAMES[t.state] for t in cores.transactions.transactions.values())
+        logs = cores.logs.by_name
+        return Numbers(
+            partitions=tuple(
+                PartitionNumbers(
+                    name,
+                    log.log_start,
+                    log.log_end,
+                    log.high_watermark,
+                    log.last_stable,
+                    log.size,
+                    len(log.segments),
+                )
+                for name, log in islice(logs.items(), PARTITIONS_SHOWN)
+            ),
+            partition_count=len(logs),
+            topic_count=len(cores.logs.partitions),
+            appended=self._appended(),
+            connections=len(driver.connections),
+            groups=groups,
+            transactions=transactions,
+            open_transactions=sum(len(log.producers.open) for log in logs.values()),
+            failed=driver.failed is not None,
+        )
+
+    def _appended(self) -> int:
+        """Nothing on the way of a record counts it: how far the logs have grown tells."""
+        logs = self._driver.cores.logs.by_name
+        ends = {name: log.log_end for name, log in logs.items()}
+        before, self._ends = self._ends, ends
+        # A topic that was deleted and made anew starts at 0 again.
+        return sum(
+            end - before.get(name, 0) if end >= before.get(name, 0) else end
+            for name, end in ends.items()
+        )
+
+
+def ailments(driver: Driver, now_ns: int | None = None) -> list[str]:
+    """Why the broker is not healthy (V2): an empty list when it is."""
+    now = monotonic_ns() if now_ns is None else now_ns
+    found = []
+    if driver.failed is not None:
+        found.append(f"stopped: {driver.failed}")
+    elif driver.stopping:
+        found.append("the broker is stopping")
+    since = driver.sync_since
+    if since is not None and driver.failed is None and now - since > SYNC_PATIENCE_S * 1e9:
+        seconds = (now - since) // 1_000_000_000
+        found.append(
+            f"the disk has not finished a sync for {seconds} s and every acknowledgement waits for"
+            " it: check the disk of the data directory"
+        )
+    return found

@@ -1,0 +1,229 @@
+"""`flowstream groups reset-offsets`: where a group goes on, moved on purpose (G6).
+
+Tells what would change; `--execute` changes it. A group with members keeps its offsets.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flowstream.cli.options import Broker, Data, Json, connected, partitions_of, perform, show
+from flowstream.errors import FlowstreamError
+from flowstream.transport.admin import Admin
+from flowstream.transport.cluster import Cluster
+from flowstream.transport.errors import CommitRefused
+from flowstream.transport.partitions import offsets_at
+from flowstream.transport.types import Generation, TopicPartition
+
+IDLE = ("Empty", "Dead")
+COLUMNS = ("topic", "partition", "committed", "new", "start", "end")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where to: one of these is given."""
+
+    edge: str | None = None
+    """`earliest` or `latest`."""
+    time_ms: int | None = None
+    shift: int | None = None
+    offset: int | None = None
+    file: Mapping[TopicPartition, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a partition has, and what the group committed there."""
+
+    start: int
+    end: int
+    committed: int | None
+    at_time: int | None = None
+    """First offset that is not older than the time that is asked for; None: all are older."""
+
+
+def new_offset(target: Target, tp: TopicPartition, known: Known) -> int:
+    """Where the group will go on in a partition, never outside of what is there.
+
+    >>> new_offset(Target(shift=-5), TopicPartition("t", 0), Known(3, 9, 7))
+    3
+    """
+    if target.file is not None:
+        wanted = target.file[tp]
+    elif target.offset is not None:
+        wanted = target.offset
+    elif target.shift is not None:
+        if known.committed is None:
+            raise FlowstreamError(
+                f"{tp.topic}-{tp.partition}: nothing is committed that could be shifted;"
+                " leave it out with --topic, or use --to-earliest"
+            )
+        wanted = known.committed + target.shift
+    elif target.time_ms is not None:
+        wanted = known.end if known.at_time is None else known.at_time
+    else:
+        wanted = known.start if target.edge == "earliest" else known.end
+    return min(max(wanted, known.start), known.end)
+
+
+def command(
+    group: Annotated[str, typer.Argument(help="The group: an app's id.")],
+    topic: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--topic", metavar="TOPIC[:P,P]", help="Only there; may be repeated. Else all it has."
+        ),
+    ] = None,
+    to_earliest: Annotated[bool, typer.Option("--to-earliest")] = False,
+    to_latest: Annotated[bool, typer.Option("--to-latest")] = False,
+    to_datetime: Annotated[
+        str | None, typer.Option("--to-datetime", metavar="TIME", help="ISO 8601, or ms.")
+    ] = None,
+    shift_by: Annotated[int | None, typer.Option("--shift-by", help="Back when negative.")] = None,
+    to_offset: Annotated[int | None, typer.Option("--to-offset", min=0)] = None,
+    from_file: Annotated[
+        Path | None, typer.Option("--from-file", metavar="CSV", help="topic,partition,offset")
+    ] = None,
+    execute: Annotated[bool, typer.Option("--execute", help="Do it; else only tell.")] = False,
+    broker: Broker = None,
+    data: Data = None,
+    json: Json = False,
+) -> None:
+    """Move a group's offsets: a dry run, unless --execute says that it is meant."""
+    edges = ["earliest"] * to_earliest + ["latest"] * to_latest
+    given = [to_datetime, shift_by, to_offset, from_file]
+    if len(edges) + sum(each is not None for each in given) != 1:
+        raise typer.BadParameter(
+            "say where to, once: --to-earliest, --to-latest, --to-datetime, --shift-by,"
+            " --to-offset or --from-file"
+        )
+    target = Target(
+        edge=edges[0] if edges else None,
+        time_ms=None if to_datetime is None else milliseconds(to_datetime),
+        shift=shift_by,
+        offset=to_offset,
+        file=None if from_file is None else read_plan(from_file),
+    )
+
+    async def work() -> None:
+        async with connected(broker, data) as cluster:
+            rows = await reset(cluster, group, topic or (), target, execute=execute)
+        show(COLUMNS, rows, as_json=json)
+        if not json and not execute:
+            typer.echo("nothing is changed yet: say --execute to do it")
+
+    perform(work)
+
+
+async def reset(
+    cluster: Cluster, group: str, topics: Iterable[str], target: Target, *, execute: bool
+) -> list[tuple[str, int, int | None, int, int, int]]:
+    """One row per partition; the offsets are committed when `execute`."""
+    admin = Admin(cluster)
+    await check_idle(admin, group)
+    committed = await admin.group_offsets(group)
+    tps = await _partitions(cluster, topics, target, committed)
+    if not tps:
+        raise FlowstreamError(
+            f"group {group!r} has no offsets: name the topics with --topic, or see"
+            " `flowstream groups list`"
+        )
+    starts, ends = await admin.beginning_offsets(tps), await admin.end_offsets(tps)
+    times: dict[TopicPartition, int | None] = {}
+    if target.time_ms is not None:
+        times = await offsets_at(cluster, tps, target.time_ms)
+    new = {
+        tp: new_offset(target, tp, Known(starts[tp], ends[tp], committed.get(tp), times.get(tp)))
+        for tp in tps
+    }
+    if execute:
+        try:
+            await admin.commit_offsets(new, Generation(group, -1, ""))
+        except CommitRefused as error:
+            raise _busy(group) from error
+    return [(*tp, committed.get(tp), new[tp], starts[tp], ends[tp]) for tp in tps]
+
+
+async def check_idle(admin: Admin, group: str) -> None:
+    """Refuse a group that has members: they would commit over what is changed."""
+    for listed in await admin.groups():
+        if listed.group == group and listed.state not in IDLE:
+            raise _busy(group)
+
+
+def _busy(group: str) -> FlowstreamError:
+    return FlowstreamError(f"group {group!r} has members: stop its workers first, then try again")
+
+
+async def _partitions(
+    cluster: Cluster,
+    topics: Iterable[str],
+    target: Target,
+    committed: Iterable[TopicPartition],
+) -> list[TopicPartition]:
+    """The partitions that are meant, all of which exist."""
+    wanted: dict[str, list[int] | None] = {}
+    for text in topics:
+        name, colon, numbers = text.partition(":")
+        if colon and not all(each.isascii() and each.isdigit() for each in numbers.split(",")):
+            raise typer.BadParameter(f"--topic {text}: TOPIC or TOPIC:0,1 is expected")
+        wanted[name] = [int(each) for each in numbers.split(",")] if colon else None
+    if not wanted or target.file is not None:
+        known = sorted(target.file if target.file is not None else committed)
+        asked = wanted
+        wanted = {}
+        for tp in known:
+            numbers_of = asked.get(tp.topic)
+            if not asked or (
+                tp.topic in asked and (numbers_of is None or tp.partition in numbers_of)
+            ):
+                found = wanted.setdefault(tp.topic, [])
+                assert found is not None
+                found.append(tp.partition)
+    tps = []
+    for name, found in wanted.items():
+        tps += await partitions_of(cluster, name, found)
+    return sorted(tps)
+
+
+def milliseconds(text: str) -> int:
+    """A time as milliseconds since 1970: ISO 8601 (UTC unless it says otherwise), or the number.
+
+    >>> milliseconds("1970-01-01T00:00:01"), milliseconds("1970-01-01T01:00+01:00")
+    (1000, 0)
+    """
+    if text.isascii() and text.isdigit():
+        return int(text)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(
+            f"{text!r} is no time: e.g. 2026-01-31T12:00:00, or milliseconds since 1970"
+        ) from None
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def read_plan(path: Path) -> dict[TopicPartition, int]:
+    """Lines of `topic,partition,offset`, as Kafka's tool exports them."""
+    found = {}
+    try:
+        with path.open(encoding="utf-8", newline="") as lines:
+            for number, row in enumerate(csv.reader(lines), 1):
+                if not row:
+                    continue
+                digits = row[1:]
+                if len(row) != 3 or not all(each.isascii() and each.isdigit() for each in digits):
+                    raise typer.BadParameter(f"{path}:{number}: topic,partition,offset is expected")
+                found[TopicPartition(row[0], int(row[1]))] = int(row[2])
+    except (OSError, UnicodeDecodeError) as error:
+        raise typer.BadParameter(f"{path} cannot be read: {error}") from error
+    if not found:
+        raise typer.BadParameter(f"{path} names no partition")
+    return found

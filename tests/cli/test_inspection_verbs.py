@@ -1,0 +1,106 @@
+"""`flowstream dump` and `flowstream doctor` as commands, on a directory that our broker wrote."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from flowstream.broker.doors import Remove
+from flowstream.broker.storage.lock import DirectoryLock, DirectoryLocked, VisitorLock
+from flowstream.broker.storage.readonly import ReadOnlyFiles
+from flowstream.cli.app import build
+from flowstream.cli.broker import BUSY
+from flowstream.errors import StorageError
+
+VERBS = build(("dump", "doctor", "topics", "send"))
+
+
+def call(*arguments: str) -> Result:
+    return CliRunner().invoke(VERBS, list(arguments))
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data directory of a broker that had a topic with three records."""
+    directory = tmp_path_factory.mktemp("stopped") / "data"
+    command = [sys.executable, "-m", "flowstream", "broker", "--port", "0", "--data"]
+    with subprocess.Popen([*command, str(directory)], stdout=subprocess.PIPE, text=True) as broker:
+        assert broker.stdout is not None
+        address = broker.stdout.readline().split()[1]
+        assert call("topics", "create", "t", "--broker", address).exit_code == 0
+        assert call("send", "t", "a", "b", "c", "--broker", address).exit_code == 0
+        busy = call("doctor", str(directory))
+        broker.terminate()
+    assert (busy.exit_code, f"in use by process {broker.pid}" in busy.stderr) == (BUSY, True)
+    return directory
+
+
+def everything(directory: Path) -> dict[str, tuple[bytes, int]]:
+    return {
+        str(path.relative_to(directory)): (path.read_bytes(), path.stat().st_mtime_ns)
+        for path in sorted(directory.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_doctor_says_whole_and_changes_nothing(stopped: Path) -> None:
+    before = everything(stopped)
+    result = call("doctor", str(stopped), "--deep")
+    assert result.exit_code == 0, result.output
+    assert result.output.splitlines()[-1].endswith("0 errors, 0 warnings: the directory is whole")
+    assert everything(stopped) == before
+
+
+def test_doctor_names_file_place_and_remedy(stopped: Path, tmp_path: Path) -> None:
+    path = stopped / "t-0" / f"{0:020d}.log"
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + b"X")
+    try:
+        told = call("doctor", str(stopped))
+        assert told.exit_code == 1
+        assert "error    t-0/00000000000000000000.log byte" in told.stdout
+        assert "-> restore the partition" in told.stdout
+        found = [
+            json.loads(line) for line in call("doctor", "--json", str(stopped)).stdout.splitlines()
+        ]
+        assert any(each["severity"] == "error" and "CRC" in each["what"] for each in found)
+    finally:
+        path.write_bytes(content)
+
+
+def test_dump_tells_records_and_files(stopped: Path) -> None:
+    log = str(stopped / "t-0" / f"{0:020d}.log")
+    result = call("dump", "--deep", log, str(stopped / "meta.properties"))
+    assert result.exit_code == 0, result.output
+    assert 'value "a"' in result.stdout
+    assert "node 0" in result.stdout
+    lines = [json.loads(line) for line in call("dump", "--json", "--deep", log).stdout.splitlines()]
+    assert [each["value"] for each in lines if each["kind"] == "record"] == ["a", "b", "c"]
+    refused = call("dump", str(stopped / ".lock"))
+    assert (refused.exit_code, "not a file of a data directory" in refused.stderr) == (1, True)
+
+
+def test_those_who_look_keep_brokers_out_and_each_other_not(stopped: Path) -> None:
+    first, second = VisitorLock(stopped), VisitorLock(stopped)
+    with pytest.raises(DirectoryLocked):
+        DirectoryLock(stopped)
+    first.release()
+    second.release()
+    DirectoryLock(stopped).release()
+
+
+def test_those_who_look_cannot_write(stopped: Path, tmp_path: Path) -> None:
+    storage = ReadOnlyFiles(stopped)
+    with pytest.raises(AssertionError):
+        storage.perform([Remove("meta.properties")])
+    with pytest.raises(StorageError, match="nowhere"):
+        storage.read("nowhere", 0, 1)
+    assert storage.size("nowhere") is None
+    assert storage.names("nowhere") == []
+    storage.close()
+    VisitorLock(tmp_path).release()
