@@ -32,6 +32,9 @@ _IMMUTABLE = (
 )  # fmt: skip
 
 
+LARGEST_INT = 10**4_000 - 1
+
+
 @dataclass(frozen=True, slots=True)
 class Codec(Generic[T]):
     """One type's two directions.
@@ -60,6 +63,9 @@ def _mismatch(expected: str, value: object) -> TypeError:
 def _check_int(value: object) -> None:
     if type(value) is not int:
         raise _mismatch("int", value)
+    if not -LARGEST_INT <= value <= LARGEST_INT:
+        # Python itself writes no more as decimal text (CVE-2020-10735).
+        raise ValueError("an int of more than 4,000 digits")
 
 
 def _check_float(value: object) -> None:

@@ -8,7 +8,7 @@ Knows nothing of topics, offsets of inputs, windows or agents.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, NoReturn, Protocol, TypeVar, cast
 
 from flowstream.errors import FlowstreamError
 from flowstream.state.overlay import DELETED, MISSING, Mark, Overlay
@@ -155,16 +155,22 @@ class TablePartition:
         self.overlay.open.update(sealed.rows)
         self.remember(sealed.cached)
 
-    def check_size(self, key: bytes, row: object) -> None:
+    def check_sizes(self, rows: Mapping[bytes, object]) -> None:
         """Raise RowTooLarge for what the changelog would refuse: in the unit that wrote it, where
         the agent's policy can deal with it.
         """
-        if isinstance(row, bytes) and len(key) + len(row) > self.most_bytes:
-            raise RowTooLarge(
-                f"table {self.name!r}: the row of key {key!r:.80} has {len(key) + len(row)} bytes,"
-                f" but its changelog takes {self.most_bytes}: keep less in one row, or raise the"
-                " changelog's max.message.bytes and start the worker again"
-            )
+        most = self.most_bytes
+        for key in rows:
+            row = rows[key]
+            if row is not DELETED and len(row) + len(key) > most:  # type: ignore[arg-type]
+                self._refuse(key, cast("bytes", row))
+
+    def _refuse(self, key: bytes, row: bytes) -> NoReturn:
+        raise RowTooLarge(
+            f"table {self.name!r}: the row of key {key!r:.80} has {len(key) + len(row)} bytes, but"
+            f" its changelog takes {self.most_bytes}: keep less in one row, or raise the"
+            " changelog's max.message.bytes and start the worker again"
+        )
 
     @property
     def dirty(self) -> int:
@@ -265,7 +271,8 @@ class TableView:
         check = self.partition.codec.check
         if check is not None:
             check(value)
-            self.partition.check_size(key, value)
+            if value.__class__ is bytes:
+                self.partition.check_sizes({key: value})
         self.writes[key] = value
 
     def delete(self, key: bytes) -> None:
@@ -282,18 +289,27 @@ class TableView:
 
     def seal(self) -> Sealed:
         """Encode what must be encoded now. Raises what the codec raises; changes nothing."""
-        codec, writes = self.partition.codec, self.writes
+        partition, writes = self.partition, self.writes
+        codec = partition.codec
         if codec.check is not None:
-            return Sealed(self.partition, writes, writes)
-        rows = self._encoded(writes)
-        return Sealed(self.partition, rows, writes if codec.immutable else rows)
+            return Sealed(partition, writes, writes)
+        encode = codec.encode
+        rows: dict[bytes, object] = {
+            key: value if value is DELETED else encode(value) for key, value in writes.items()
+        }
+        partition.check_sizes(rows)
+        return Sealed(partition, rows, writes if codec.immutable else rows)
 
     def publish(self) -> None:
         """Seal and absorb in one go, for a unit that wrote to this table only."""
         writes, partition = self.writes, self.partition
         cached = rows = writes
         if partition.codec.check is None:
-            rows = self._encoded(writes)
+            encode = partition.codec.encode
+            rows = {
+                key: value if value is DELETED else encode(value) for key, value in writes.items()
+            }
+            partition.check_sizes(rows)
             cached = writes if self._shares else rows
         partition.overlay.open.update(rows)
         if len(partition.hot) < partition.limit:
@@ -303,19 +319,6 @@ class TableView:
         writes.clear()
         if self._copies:
             self._copies.clear()
-
-    def _encoded(self, writes: Mapping[bytes, object]) -> dict[bytes, object]:
-        partition = self.partition
-        encode, most = partition.codec.encode, partition.most_bytes
-        rows: dict[bytes, object] = {}
-        for key, value in writes.items():
-            if value is DELETED:
-                rows[key] = DELETED
-                continue
-            row = rows[key] = encode(value)
-            if len(row) + len(key) > most:
-                partition.check_size(key, row)
-        return rows
 
     def clear(self) -> None:
         """Begin the next unit. The sealed writes belong to whoever sealed them."""

@@ -48,6 +48,7 @@ class Campaign:
         self.anomalies: list[Anomaly] = []
         self.stores = 0
         self.pipes: list[Pipe] = []
+        self.address = ""
         self.workers = [Worker(f"worker-{n}", MODULE, directory) for n in range(1, WORKERS + 1)]
         self._directory, self._rng = directory, rng
 
@@ -58,6 +59,7 @@ class Campaign:
             await asyncio.sleep(0.05)
             address = read_address(self._directory)
         await create_input(address, PARTITIONS)
+        self.address = address
         self.feeder = Feeder(address, RATE, self._rng)
         self.pipes = [Pipe(address, *names) for names in PIPES]
 
@@ -133,6 +135,18 @@ class Campaign:
                 self.anomalies.append(Anomaly("unexpected end", "V1", evidence))
 
 
+async def stays_in_place(run: Campaign, directory: Path) -> None:
+    """Raise when the broker is elsewhere: the campaign's own clients cannot follow it."""
+    while True:
+        await asyncio.sleep(1.0)
+        address = read_address(directory)
+        if address not in (None, run.address):
+            raise RuntimeError(
+                f"the broker came back at {address}, because another process took {run.address}"
+                " while it was down: run the campaign again"
+            )
+
+
 def kill_broker(directory: Path) -> None:
     """SIGKILL the broker that holds the directory, if there is one just now."""
     data = directory / "broker"
@@ -151,6 +165,7 @@ async def campaign(kills: int, seed: int, directory: Path) -> Campaign:
     tasks = [asyncio.create_task(worker.run()) for worker in run.workers]
     try:
         await within(run.start(), tasks)
+        tasks.append(asyncio.create_task(stays_in_place(run, directory)))
         left = kills
         while left > 0 and not run.anomalies:
             await within(run.round(min(ROUND, left)), tasks)

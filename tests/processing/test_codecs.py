@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import flowstream as fs
-from flowstream.processing.codecs import DECODE_ERRORS, codec_of, encode_any_key
+from flowstream.processing.codecs import DECODE_ERRORS, LARGEST_INT, codec_of, encode_any_key
 
 
 class Model(fs.Record):
@@ -93,6 +93,17 @@ def test_a_checked_value_always_encodes(number: int) -> None:
     assert codec.check is not None
     codec.check(number)
     assert codec.decode(codec.encode(number)) == number
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_an_int_that_does_not_encode_does_not_pass_its_check(sign: int) -> None:
+    codec = codec_of(int)
+    assert codec.check is not None
+    codec.check(sign * LARGEST_INT)
+    assert codec.decode(codec.encode(sign * LARGEST_INT)) == sign * LARGEST_INT
+    for fails in (codec.check, codec.encode):
+        with pytest.raises(ValueError, match="4,000 digits"):
+            fails(sign * (LARGEST_INT + 1))
 
 
 def test_keys_without_a_type() -> None:
