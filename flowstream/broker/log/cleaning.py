@@ -109,7 +109,9 @@ class Transactions:
     def _begin(self, offset: int) -> None:
         while self._ahead and self._ahead[-1].first_offset <= offset:
             transaction = self._ahead.pop()
-            self._aborted.setdefault(transaction.producer_id, transaction)
+            # Its marker may have been deleted meanwhile, with the segments before this batch.
+            if transaction.last_offset >= offset:
+                self._aborted.setdefault(transaction.producer_id, transaction)
 
 
 def _first_offset(transaction: Aborted) -> int:

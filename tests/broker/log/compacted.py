@@ -101,8 +101,11 @@ class Compacted:
         self.advances: list[int] = []
         self.sequences: dict[int, tuple[int, int]] = {}
         self.acknowledged = 0
+        self.log_start = 0
         self.cleanings = 0
         self.slices = [1, 300, 1 << 17]
+        self.deletes = False
+        """Whether records are deleted now and then, also while a cleaning goes on."""
         self.tried = 0
         """The farthest end of a cleaning, also of one that was cut short."""
         self.log, operations = create_log(self.storage, NAME, TOPIC_ID, self.config, self.now)
@@ -205,13 +208,28 @@ class Compacted:
             self.look()  # in the turn of the exchange, before the disk has it
             self.perform(operations)
             self.look()  # and after, before it is durable
+            if self.deletes and self.rng.random() < 0.05:
+                self.delete_records()
             self.sync()
-        assert cleaning.end is not None
+        if cleaning.end is None:
+            assert self.deletes
+            return False
         assert found.first_dirty < cleaning.end <= found.end
         self.log.clean_end = cleaning.end
         self.checkpoint()
         self.cleanings += 1
         return True
+
+    def delete_records(self) -> None:
+        """Move the log start; segments may go that are being cleaned."""
+        log = self.log
+        offset = log.log_start + self.rng.randrange(
+            0, max(2, (log.last_stable - log.log_start) // 4)
+        )
+        self.carry_out(log.delete_before(offset))
+        starts = checkpoints.encode_offsets({NAME: log.log_start})
+        self.storage.perform([Replace(checkpoints.LOG_START, starts)])
+        self.log_start = log.log_start
 
     def look(self) -> None:
         """Read now and then, whatever stage an exchange of segments is at."""
@@ -242,9 +260,6 @@ class Compacted:
         self.unsynced.clear()
         self.advances.clear()
         storage.perform([MakeDirectory(str(NAME)), *finish_swaps(storage, str(NAME))])
-        size = storage.size(checkpoints.CLEANER)
-        text = b"0\n0\n" if size is None else storage.read(checkpoints.CLEANER, 0, size)
-        ends = checkpoints.decode_offsets(text, checkpoints.CLEANER)
         opened = open_log(
             storage,
             NAME,
@@ -253,16 +268,24 @@ class Compacted:
             self.now,
             clean=clean,
             recovery_point=0,
-            log_start=0,
-            clean_end=ends.get(NAME, NEVER_CLEANED),
+            log_start=self.checkpointed(checkpoints.LOG_START, 0),
+            clean_end=self.checkpointed(checkpoints.CLEANER, NEVER_CLEANED),
         )
         storage.perform(opened.operations)
         self.log = opened.log
         assert self.log.log_end >= self.acknowledged, "L2: an acknowledged record is gone"
+        assert self.log.log_start >= self.log_start, "L8: deleted records are back"
         self.batches = [b for b in self.batches if read_header(b).last_offset < self.log.log_end]
         self.sequences = {
             p.producer_id: (p.epoch, max(p.next_sequence, 0)) for p in self.log.producers
         }
+
+    def checkpointed(self, path: str, default: int) -> int:
+        """What a checkpoint file says of the log."""
+        size = self.storage.size(path)
+        if size is None:
+            return default
+        return checkpoints.decode_offsets(self.storage.read(path, 0, size), path).get(NAME, default)
 
     # Comparing
 
@@ -271,7 +294,8 @@ class Compacted:
         tombstone's age, allows; nothing came back; what is not clean yet is all there.
         """
         log = self.log
-        known = [r for r in committed(self.batches) if r.offset < log.last_stable]
+        stable = range(log.log_start, log.last_stable)
+        known = [record for record in committed(self.batches) if record.offset in stable]
         seen = read_all(log, self.rng.choice([1, 500, 1 << 20]))
         assert set(seen) <= set(known), "T8: something else than committed records is visible"
         assert seen == sorted(seen)
