@@ -50,6 +50,6 @@ def test_what_passed_before_passes(suite: str, tmp_path: Path) -> None:
     finally:
         broker.stop()
     passed = {test for test, outcome in found.items() if outcome == "passed"}
-    print(f"{suite}: {len(passed)} of {len(found)} passed, {len(allowed)} expected to")
+    print(f"{suite}: {len(passed)} of {len(found)} passed, {len(allowed) - 1} expected to")
     print("passing and not on the list yet:", sorted(passed - set(allowed)))
     assert set(filter(None, allowed)) - passed == set()
