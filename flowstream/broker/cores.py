@@ -8,14 +8,17 @@ how effects are carried out.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from flowstream.broker.config import BrokerConfig
 from flowstream.broker.doors import Random, Storage
 from flowstream.broker.groups.coordinator import GroupCoordinator
 from flowstream.broker.log.partition import PartitionLog
 from flowstream.broker.metadata.image import Image
+from flowstream.broker.security.authorizer import Authorizer
+from flowstream.broker.security.sasl import Sasl
 from flowstream.broker.transactions.coordinator import TransactionCoordinator
-from flowstream.broker.types import Instant, TopicPartition
+from flowstream.broker.types import Instant, Session, TopicPartition
 from flowstream.broker.waiting import Waiting
 
 METADATA_LOG = TopicPartition("__cluster_metadata", 0)
@@ -25,6 +28,14 @@ INTERNAL_TOPICS = frozenset({OFFSETS_TOPIC, TRANSACTIONS_TOPIC})
 
 LEADER_EPOCH = 0
 """One node leads every partition from the first day, so no election ever raises the epoch."""
+
+
+class Endpoint(NamedTuple):
+    """An address that clients are told; `protocol` is Kafka's number of the security protocol."""
+
+    host: str
+    port: int
+    protocol: int = 0
 
 
 @dataclass(slots=True)
@@ -37,6 +48,12 @@ class Address:
     host: str
     port: int = 0
     rack: str | None = None
+    endpoints: dict[str, Endpoint] = field(default_factory=dict)
+    """Where clients of each listener go on; those of no listener here go to `host` and `port`."""
+
+    def seen_by(self, session: Session) -> Endpoint:
+        """Where a client that came by the listener of `session` finds this node."""
+        return self.endpoints.get(session.listener) or Endpoint(self.host, self.port)
 
 
 @dataclass(slots=True)
@@ -92,5 +109,9 @@ class Cores:
     waiting: Waiting = field(default_factory=Waiting)
     fsync: bool = True
     """Durability: below the high watermark all is synced. False: only in the page cache (`os`)."""
+    authorizer: Authorizer | None = None
+    """Who may do what; None where no security is configured."""
+    sasl: Sasl | None = None
+    """How clients log in; None where no listener asks for it."""
     checkpoint_at: Instant | None = None
     """When recovery points are written next."""

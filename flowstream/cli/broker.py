@@ -62,6 +62,13 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="serve an address that other machines reach, without authentication",
     )
+    options.add_argument(
+        "--users",
+        type=Path,
+        default=None,
+        metavar="FILE",
+        help="NAME:PASSWORD lines; who has no password yet gets this one (SCRAM). Mode 0600",
+    )
     options.add_argument("--owner-fd", type=int, default=None, metavar="FD", help=argparse.SUPPRESS)
     options.add_argument("-l", "--loglevel", default="warning", help="log level (%(default)s)")
     return options

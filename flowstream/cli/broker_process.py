@@ -12,15 +12,20 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from flowstream.broker.config import BrokerConfig, ConfigError
 from flowstream.broker.server import bootstrap
 
 log = logging.getLogger("flowstream.broker")
 
+PRIVATE = 0o077
+"""What the broker writes is for nobody else on the machine: records, and users' keys (X5)."""
+
 
 async def serve(options: argparse.Namespace) -> int:
     """Run the broker that `options` describe until it is told to end or cannot go on."""
+    os.umask(PRIVATE)
     start_logging(options.loglevel)
     config = BrokerConfig.of(settings_of(options.settings))
     stop = asyncio.Event()
@@ -36,6 +41,7 @@ async def serve(options: argparse.Namespace) -> int:
         config,
         fsync=options.durability == "fsync",
         insecure_open=options.insecure_open,
+        users={} if options.users is None else read_users(options.users),
     )
     gc.freeze()
     print(f"ready {server.address}", flush=True)
@@ -57,6 +63,27 @@ def settings_of(pairs: Sequence[str]) -> dict[str, str]:
             raise ConfigError(f"--set {pair}: KEY=VALUE is expected, e.g. --set num.partitions=4")
         settings[key.strip()] = value.strip()
     return settings
+
+
+def read_users(path: Path) -> dict[str, str]:
+    """The NAME:PASSWORD lines of a file that only its owner can read. Raises ConfigError."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            lines = file.read().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--users {path}: {getattr(error, 'strerror', error)}") from error
+    if mode & PRIVATE:
+        raise ConfigError(f"--users {path} can be read by others: chmod 600 {path}")
+    users = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        name, colon, password = line.partition(":")
+        if not (name and colon and password):
+            raise ConfigError(f"--users {path}, line {number}: NAME:PASSWORD is expected")
+        users[name] = password
+    return users
 
 
 def start_logging(level: str) -> None:

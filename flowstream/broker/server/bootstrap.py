@@ -6,18 +6,22 @@ cost a recovery), then recovery, then the node's own start, durable, then client
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import random
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
 from flowstream import clock
-from flowstream.broker.config import BrokerConfig, ConfigError
+from flowstream.broker.config import BrokerConfig
+from flowstream.broker.cores import Endpoint
+from flowstream.broker.metadata.users import first_users
 from flowstream.broker.node import Node
 from flowstream.broker.opening import open_cores
+from flowstream.broker.security.listeners import PROTOCOLS, parse_listeners
 from flowstream.broker.server.driver import Driver
-from flowstream.broker.server.listener import Listener, bind
+from flowstream.broker.server.listener import ConnectionIds, Listener, bind
+from flowstream.broker.server.securing import KeyFile, check_listeners, secure
 from flowstream.broker.storage.files import FileStorage
 from flowstream.broker.storage.lock import DirectoryLock
 from flowstream.broker.types import Instant
@@ -34,21 +38,28 @@ class Server:
         lock: DirectoryLock,
         storage: FileStorage,
         driver: Driver,
-        listener: Listener,
+        listeners: Mapping[str, Listener],
         address: str,
+        keys: KeyFile | None,
     ) -> None:
         self.address = address
-        """HOST:PORT that clients connect to."""
+        """HOST:PORT that clients of the first listener connect to."""
+        self.ports = {name: listener.port for name, listener in listeners.items()}
+        """The port of each listener."""
         self.ended = driver.ended
         """Done when the broker stopped by itself, with the reason (D2)."""
         self._lock = lock
         self._storage = storage
         self._driver = driver
-        self._listener = listener
+        self._listeners = listeners
+        self._keys = keys
 
     async def stop(self) -> None:
         """Stop serving, close the logs cleanly and let go of the directory."""
-        self._listener.close()
+        for listener in self._listeners.values():
+            listener.close()
+        if self._keys is not None:
+            self._keys.close()
         try:
             await self._driver.stop()
         finally:
@@ -57,31 +68,56 @@ class Server:
 
 
 async def start(
-    data: Path, host: str, port: int, config: BrokerConfig, *, fsync: bool, insecure_open: bool
+    data: Path,
+    host: str,
+    port: int,
+    config: BrokerConfig,
+    *,
+    fsync: bool,
+    insecure_open: bool,
+    users: Mapping[str, str] | None = None,
 ) -> Server:
-    """Open `data` and serve it on `host:port`. Raises FlowstreamError with the reason and the way
-    out.
+    """Open `data` and serve it on the listeners of `config`, else on `host:port`. `users` with
+    their passwords get credentials if they have none. Raises FlowstreamError with the reason and
+    the way out.
     """
-    check_host(host, insecure_open=insecure_open)
+    specs = parse_listeners(config, host, port)
+    check_listeners(specs, insecure_open=insecure_open)
     make_directory(data)
     with ExitStack() as undo:
         lock = DirectoryLock(str(data))
         undo.callback(lock.release)
-        listening = bind(host, port)
-        undo.callback(listening.close)
+        bound = []
+        for spec in specs:
+            bound.append(bind(spec.host, spec.port))
+            undo.callback(bound[-1].close)
         storage = FileStorage(str(data))
         undo.callback(storage.close)
         now = Instant(clock.wall_ms())
         rng = random.SystemRandom()
+        host = specs[0].advertised_host
         opened = open_cores(storage, storage.perform, config, rng, now, host=host, fsync=fsync)
         for line in opened.report:
             log.warning("%s", line)
-        bound_port = opened.cores.address.port = listening.getsockname()[1]
-        driver = Driver(Node(opened.cores), storage, clock.wall_ms, fsync=fsync)
-        driver.start()
-        listener = Listener(listening, driver, config)
+        cores = opened.cores
+        keys = secure(cores, config, specs)
+        for spec, listening in zip(specs, bound, strict=True):
+            shown = spec.advertised_port or listening.getsockname()[1]
+            endpoint = Endpoint(spec.advertised_host, shown, PROTOCOLS[spec.protocol])
+            cores.address.endpoints[spec.name] = endpoint
+        first = cores.address.endpoints[specs[0].name]
+        cores.address.port = first.port
+        driver = Driver(Node(cores), storage, clock.wall_ms, fsync=fsync)
+        driver.start(first_users(cores.image, users or {}, rng))
+        ids = ConnectionIds()
+        listeners = {
+            spec.name: Listener(listening, driver, config, spec, ids)
+            for spec, listening in zip(specs, bound, strict=True)
+        }
+        if keys is not None:
+            keys.watch()
         undo.pop_all()
-    return Server(lock, storage, driver, listener, f"{host}:{bound_port}")
+    return Server(lock, storage, driver, listeners, f"{first.host}:{first.port}", keys)
 
 
 def make_directory(data: Path) -> None:
@@ -92,23 +128,3 @@ def make_directory(data: Path) -> None:
         raise StorageError(
             f"{data}: {error.strerror}: name another directory with --data"
         ) from error
-
-
-def check_host(host: str, *, insecure_open: bool) -> None:
-    """Refuse to serve strangers without authentication, unless told that this is meant (X7)."""
-    if insecure_open or is_loopback(host):
-        return
-    raise ConfigError(
-        f"{host} can be reached from other machines and this broker has no authentication yet: "
-        "use --host 127.0.0.1, or say --insecure-open if everyone there may read and write"
-    )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach `host`."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

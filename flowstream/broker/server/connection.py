@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 from collections import deque
 from dataclasses import dataclass
 from typing import Protocol
@@ -20,7 +19,7 @@ from typing import Protocol
 from flowstream.broker.doors import Buffer
 from flowstream.broker.events import Request
 from flowstream.broker.handlers import serves, unsupported_api_versions
-from flowstream.broker.types import ConnectionId, ReplyTo
+from flowstream.broker.types import LOCAL, ConnectionId, ReplyTo, Session
 from flowstream.errors import WireError
 from flowstream.wire.api import ApiKey
 from flowstream.wire.frame import UnsupportedVersion, decode_request, encode_response
@@ -45,8 +44,13 @@ are.
 
 IOV_MAX = 512
 
+LOGIN_FRAME_BYTES = 64 * 1024
+"""Largest request of a client that has not logged in."""
+
 PRODUCE = int(ApiKey.PRODUCE)
 API_VERSIONS = int(ApiKey.API_VERSIONS)
+BEFORE_LOGIN = (int(ApiKey.SASL_HANDSHAKE), API_VERSIONS, int(ApiKey.SASL_AUTHENTICATE))
+"""All that is parsed of such a client (X1)."""
 
 
 class Turns(Protocol):
@@ -80,32 +84,65 @@ class Slot:
     answer: list[Buffer] | None = None
 
 
+class Stream(Protocol):
+    """What a connection needs of its socket, which never waits: BlockingIOError tells to come
+    again.
+    """
+
+    def fileno(self) -> int:
+        """The descriptor to watch."""
+        ...
+
+    def recv_into(self, buffer: memoryview, /) -> int:
+        """Bytes received; 0 at the end."""
+        ...
+
+    def sendmsg(self, buffers: list[Buffer], /) -> int:
+        """Bytes sent of `buffers`."""
+        ...
+
+    def close(self) -> None:
+        """Close at once."""
+        ...
+
+
 class Connection:
-    """A connected client. `idle_sweeps` counts the sweeps since it was last heard of."""
+    """A connected client. `sweeps` counts the sweeps since it came, `idle_sweeps` those since it
+    was last heard of.
+    """
 
     __slots__ = (
-        "_announced", "_blocked", "_buffer", "_end", "_loop", "_max_frame", "_out", "_out_bytes",
-        "_reading", "_resuming", "_slots", "_socket", "_start", "_turn", "_turns", "_view",
-        "_writing", "closed", "host", "id", "idle_sweeps",
+        "_announced", "_blocked", "_buffer", "_end", "_ending", "_largest", "_loop", "_max_frame",
+        "_out", "_out_bytes", "_reading", "_resuming", "_slots", "_socket", "_start", "_turn",
+        "_turns", "_view", "_writing", "closed", "host", "id", "idle_sweeps", "logged_in",
+        "session", "sweeps",
     )  # fmt: skip
 
     def __init__(
         self,
         id: ConnectionId,
-        sock: socket.socket,
+        sock: Stream,
         host: str,
         turns: Turns,
         loop: asyncio.AbstractEventLoop,
         max_frame: int,
+        session: Session = LOCAL,
+        *,
+        logged_in: bool = True,
     ) -> None:
         self.id = id
         self.host = host
         self.closed = False
-        self.idle_sweeps = 0
+        self.idle_sweeps = self.sweeps = 0
+        self.session = session
+        self.logged_in = logged_in
+        """Whether more than a login is parsed; true from the start where nobody logs in."""
         self._socket = sock
         self._turns = turns
         self._loop = loop
-        self._max_frame = max_frame
+        self._largest = max_frame
+        self._max_frame = max_frame if logged_in else min(LOGIN_FRAME_BYTES, max_frame)
+        self._ending = ""  # why to close once everything is sent; nothing more is parsed
         self._buffer = bytearray(BUFFER_BYTES)
         self._view = memoryview(self._buffer)
         self._start = 0  # first byte not yet parsed
@@ -120,6 +157,11 @@ class Connection:
         self._resuming = False
         self._announced = False  # `send` will be called at the end of this turn
         loop.add_reader(sock.fileno(), self._readable)
+
+    @property
+    def established(self) -> bool:
+        """Whether the client may ask everything by now."""
+        return self.logged_in
 
     # -- receiving ------------------------------------------------------------------------
 
@@ -179,6 +221,9 @@ class Connection:
             self._pause()
 
     def _request(self, frame: memoryview) -> None:
+        if not self.logged_in and int.from_bytes(frame[:2], "big") not in BEFORE_LOGIN:
+            self.close("a request before the login")
+            return
         try:
             key, version, correlation_id, client_id, body = decode_request(frame)
             if not serves(key, version):
@@ -202,7 +247,7 @@ class Connection:
         elif body.acks != 0:
             self._slots.append(Slot(correlation_id, key))
         to = ReplyTo(self.id, correlation_id, key, version)
-        self._turns.submit(Request(to, client_id, self.host, body))
+        self._turns.submit(Request(to, client_id, self.host, body, self.session))
 
     def _must_wait(self) -> bool:
         """Whether the next request has to wait. As in Kafka a request is looked at once the one
@@ -251,7 +296,7 @@ class Connection:
                 self._out.append(part)
                 self._out_bytes += len(part)
             if slots.popleft().api_key != PRODUCE:
-                self._blocked = False
+                self._blocked = bool(self._ending)
         if self._out and not self._writing and not self._announced:
             self._announced = True
             self._turns.to_send(self)
@@ -274,6 +319,9 @@ class Connection:
                 self._loop.add_writer(self._socket.fileno(), self.send)
             else:
                 self._loop.remove_writer(self._socket.fileno())
+        if self._ending and not self._out:
+            self.close(self._ending)
+            return
         waits = self._start < self._end or not self._reading
         if waits and not self._resuming and not self._must_wait():
             self._resuming = True
@@ -287,12 +335,26 @@ class Connection:
             self._out_bytes -= sent
             drop_sent(self._out, sent)
 
-    # -- the end --------------------------------------------------------------------------
+    # -- logging in, and the end ----------------------------------------------------------
+
+    def log_in(self, session: Session) -> None:
+        """From the next request on the client is somebody, and may ask everything."""
+        self.session = session
+        self.logged_in = True
+        self._max_frame = self._largest
+
+    def end(self, reason: str) -> None:
+        """Close once the answers that are ready are sent; parse nothing more."""
+        self._ending = reason
+        self._blocked = True
+        if not self._out and not self.closed:
+            self.close(reason)
 
     def sweep(self) -> None:
         """Called at intervals: a connection at rest gives its large buffer back. One that waits
         for an answer is not idle.
         """
+        self.sweeps += 1
         self.idle_sweeps = 0 if self._slots else self.idle_sweeps + 1
         if len(self._buffer) > BUFFER_BYTES and self._start == self._end and self.idle_sweeps > 1:
             self._buffer = bytearray(BUFFER_BYTES)
