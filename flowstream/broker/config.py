@@ -208,7 +208,7 @@ class BrokerConfig:
 
     listeners: tuple[str, ...] = setting((), several(), "where to listen, NAME://HOST:PORT; empty: --host and --port, plain")
     advertised_listeners: tuple[str, ...] = setting((), several(), "where clients find the listeners, when it is elsewhere")
-    listener_security_protocol_map: tuple[str, ...] = setting(("SASL_SSL:SASL_SSL", "PLAINTEXT:PLAINTEXT", "SSL:SSL", "SASL_PLAINTEXT:SASL_PLAINTEXT"), several(), "security protocol of each listener name")
+    listener_security_protocol_map: str = setting("SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT", choice(), "security protocol of each listener name")
     connection_failed_authentication_delay_ms: int = setting(100, whole("int", 0), "how long a failed login waits for its answer")
     connections_max_reauth_ms: int = setting(0, whole("long", 0), "how long a login holds (KIP-368); 0: as long as the connection")
     sasl_enabled_mechanisms: tuple[str, ...] = setting(("SCRAM-SHA-256", "SCRAM-SHA-512"), several(*MECHANISMS), "ways to log in")

@@ -102,7 +102,7 @@ def parse_listeners(config: BrokerConfig, host: str, port: int) -> tuple[Listene
 
 def _protocol_map(config: BrokerConfig) -> dict[str, str]:
     found = {}
-    for entry in config.listener_security_protocol_map:
+    for entry in config.listener_security_protocol_map.split(","):
         name, colon, protocol = (part.strip() for part in entry.partition(":"))
         if not colon or protocol.upper() not in PROTOCOLS:
             raise ConfigError(
