@@ -10,7 +10,7 @@ from importlib import import_module
 
 import typer
 
-VERBS = ("worker", "broker", "topics", "groups", "send", "tail")
+VERBS = ("worker", "broker", "topics", "groups", "users", "acls", "send", "tail")
 """The module `flowstream.cli.<verb>` has either `app`, verbs of its own, or `command`."""
 
 MODULE_OPTION = ("-A", "--app")
