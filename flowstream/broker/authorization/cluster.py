@@ -55,6 +55,7 @@ from flowstream.wire.messages.update_features import UpdateFeaturesResponse
 
 FAILED = ErrorCode.CLUSTER_AUTHORIZATION_FAILED
 MESSAGE = "Cluster authorization failed."
+MANY_KEYS = 4
 GROUPS, TRANSACTIONS = 0, 1
 """What FindCoordinator looks for."""
 
@@ -140,24 +141,24 @@ update_features = _needs(
 list_config_resources = _needs(
     Operation.DESCRIBE_CONFIGS, lambda _: ListConfigResourcesResponse(error_code=FAILED)
 )
-elect_leaders = _needs(
-    Operation.ALTER,
-    lambda body: elect.ElectLeadersResponse(
-        error_code=FAILED,
-        replica_election_results=tuple(
-            elect.ReplicaElectionResult(
-                topic=topic.topic,
-                partition_result=tuple(
-                    elect.PartitionResult(
-                        partition_id=number, error_code=FAILED, error_message=MESSAGE
-                    )
-                    for number in topic.partitions
-                ),
-            )
-            for topic in body.topic_partitions or ()
-        ),
-    ),
-)
+
+
+def elect_leaders(request: Request[Any], access: Access, cores: Cores) -> Admission:
+    """Alter on the cluster. Before 1 only partitions have errors."""
+    if access.cluster(Operation.ALTER):
+        return PASS
+    results = tuple(
+        elect.ReplicaElectionResult(
+            topic=topic.topic,
+            partition_result=tuple(
+                elect.PartitionResult(partition_id=number, error_code=FAILED, error_message=MESSAGE)
+                for number in topic.partitions
+            ),
+        )
+        for topic in request.body.topic_partitions or ()
+    )
+    error = FAILED if request.to.version >= 1 else ErrorCode.NONE
+    return refuse(elect.ElectLeadersResponse(error_code=error, replica_election_results=results))
 
 
 def find_coordinator(request: Request[Any], access: Access, cores: Cores) -> Admission:
@@ -175,7 +176,7 @@ def find_coordinator(request: Request[Any], access: Access, cores: Cores) -> Adm
         GROUPS: ErrorCode.GROUP_AUTHORIZATION_FAILED,
         TRANSACTIONS: ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
     }.get(body.key_type, FAILED)
-    if not body.coordinator_keys:
+    if request.to.version < MANY_KEYS:
         if allowed(body.key):
             return PASS
         nowhere = FindCoordinatorResponse(
