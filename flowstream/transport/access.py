@@ -138,8 +138,9 @@ class AccessAdmin:
         self, user: str, password: str, salts: Mapping[Mechanism, bytes]
     ) -> None:
         """Let `user` log in with `password`: a credential for each mechanism that has a salt."""
-        upsertions = tuple(
-            ScramCredentialUpsertion(
+        for mechanism, salt in salts.items():
+            # One request each: Kafka 4 refuses one that names a user twice.
+            upsertion = ScramCredentialUpsertion(
                 name=user,
                 mechanism=mechanism,
                 iterations=ITERATIONS,
@@ -148,9 +149,7 @@ class AccessAdmin:
                     mechanism.digest, password.encode(), salt, ITERATIONS
                 ),
             )
-            for mechanism, salt in salts.items()
-        )
-        await self._alter(AlterUserScramCredentialsRequest(deletions=(), upsertions=upsertions))
+            await self._alter(AlterUserScramCredentialsRequest(upsertions=(upsertion,)))
 
     async def delete_user(self, user: str) -> None:
         """Take all credentials of `user` away. RequestRefused when there are none."""
@@ -161,12 +160,10 @@ class AccessAdmin:
         _check("describing users", answer)
         for result in answer.results:
             _check(f"deleting user {user!r}", result)
-        deletions = tuple(
-            ScramCredentialDeletion(name=user, mechanism=info.mechanism)
-            for result in answer.results
-            for info in result.credential_infos
-        )
-        await self._alter(AlterUserScramCredentialsRequest(deletions=deletions, upsertions=()))
+        for result in answer.results:
+            for info in result.credential_infos:
+                deletion = ScramCredentialDeletion(name=user, mechanism=info.mechanism)
+                await self._alter(AlterUserScramCredentialsRequest(deletions=(deletion,)))
 
     async def rules(self, wanted: AccessFilter) -> list[AccessRule]:
         """The rules that `wanted` means."""

@@ -66,7 +66,10 @@ def test_X5_the_password_is_in_no_repr_and_no_error() -> None:
     ],
 )
 def test_what_cannot_be_meant_is_refused(name: str, value: str) -> None:
-    with pytest.raises(SettingsError):
+    def use() -> None:
         given = settings(**{name: value})
         bootstrap_of(given.broker or "kafka+ssl://h:1")
         security_of(given, "kafka+ssl://h:1")
+
+    with pytest.raises(SettingsError):
+        use()
