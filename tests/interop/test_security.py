@@ -297,3 +297,83 @@ def test_the_commands_log_in(secured: Secured) -> None:
     assert "User:carol" not in flowstream("acls", "list")
     flowstream("users", "delete", "carol")
     assert "carol" not in flowstream("users", "list")
+
+
+APP = """
+import flowstream as fs
+
+app = fs.App("guarded")
+words = app.topic("words", key_type=str, value_type=str, partitions=1)
+lengths = app.topic("lengths", key_type=str, value_type=int, partitions=1)
+seen = app.Table("seen", key_type=str, value_type=int, default=int)
+
+
+@app.agent(words, sink=[lengths])
+async def measure(stream: fs.Stream[str]):
+    async for word in stream:
+        seen[word] += 1
+        yield len(word)
+"""
+
+
+def test_X2_a_worker_with_just_its_permissions(secured: Secured, tmp_path: Path) -> None:
+    """The rules that docs/security.md gives for an app are enough for it, and needed."""
+    (tmp_path / "guarded.py").write_text(APP.replace(", partitions=1)\nwords", ")\nwords"))
+    url = f"kafka+sasl_ssl://{secured.address('SASL_SSL')}"
+    common = {**os.environ, "FLOWSTREAM_SSL_CAFILE": str(secured.ca), "FLOWSTREAM_BROKER": url}
+    root = Path(__file__).resolve().parents[2]
+    common["PYTHONPATH"] = str(root)
+
+    def environment(user: str) -> dict[str, str]:
+        secret = PASSWORDS[user]
+        return {**common, "FLOWSTREAM_SASL_USERNAME": user, "FLOWSTREAM_SASL_PASSWORD": secret}
+
+    def flowstream(user: str, *words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "flowstream", *words],
+            capture_output=True,
+            text=True,
+            env=environment(user),
+            cwd=tmp_path,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    for topic in ("words", "lengths"):
+        flowstream("admin", "topics", "create", topic)
+        add = ("acls", "add", "--allow", "User:alice", "--operation")
+        flowstream("admin", *add, "read", "--operation", "write", "--topic", topic)
+    add = ("acls", "add", "--allow", "User:alice", "--operation", "all", "--prefixed")
+    flowstream("admin", *add, "--topic", "guarded-", "--transactional-id", "guarded-")
+    add = ("acls", "add", "--allow", "User:alice", "--operation", "read")
+    flowstream("admin", *add, "--group", "guarded")
+    flowstream("admin", "send", "words", "--key", "k", "four")
+    with (tmp_path / "worker.log").open("w") as log:
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "flowstream", "worker", "-A", "guarded"],
+            env=environment("alice"),
+            cwd=tmp_path,
+            stderr=log,
+        )
+    try:
+        reader = Consumer(
+            {
+                **librdkafka(secured, "SASL_SSL", "PLAIN"),
+                "group.id": "reads-lengths",
+                "auto.offset.reset": "earliest",
+                "isolation.level": "read_committed",
+            }
+        )
+        reader.subscribe(["lengths"])
+        message = reader.poll(30)
+        reader.close()
+    finally:
+        worker.terminate()
+        status = worker.wait(20)
+    told = (tmp_path / "worker.log").read_text()
+    assert message is not None, told
+    assert (message.key(), message.value()) == (b"k", b"4")
+    assert status == 0, told
+    assert PASSWORDS["alice"] not in told
