@@ -8,18 +8,20 @@ how effects are carried out.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from flowstream.broker.config import BrokerConfig
 from flowstream.broker.doors import Random, Storage
 from flowstream.broker.groups.coordinator import GroupCoordinator
 from flowstream.broker.log.partition import PartitionLog
 from flowstream.broker.metadata.image import Image
-from flowstream.broker.security.authorizer import Authorizer
-from flowstream.broker.security.sasl import Sasl
 from flowstream.broker.transactions.coordinator import TransactionCoordinator
 from flowstream.broker.types import Instant, Session, TopicPartition
 from flowstream.broker.waiting import Waiting
+
+if TYPE_CHECKING:
+    from flowstream.broker.security.authorizer import Authorizer
+    from flowstream.broker.security.sasl import Sasl
 
 METADATA_LOG = TopicPartition("__cluster_metadata", 0)
 OFFSETS_TOPIC = "__consumer_offsets"

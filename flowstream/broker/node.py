@@ -17,11 +17,11 @@ from flowstream.broker.effects import Advance, Close, Effect, Log, Reply, WhenDu
 from flowstream.broker.events import Disconnected, Durable, Event, Request
 from flowstream.broker.handlers import handler_of
 from flowstream.broker.metadata.records import MetadataRecord
-from flowstream.broker.security.authorizer import Authorizer
 from flowstream.broker.types import ConnectionId, Instant
 
 if TYPE_CHECKING:
     from flowstream.broker.authorization.gate import Gate
+    from flowstream.broker.security.authorizer import Authorizer
 
 
 class Node:

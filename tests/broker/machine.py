@@ -17,7 +17,8 @@ from flowstream.broker.handlers import ROUTES
 from flowstream.broker.node import Node
 from flowstream.broker.opening import open_cores
 from flowstream.broker.security.listeners import parse_listeners
-from flowstream.broker.server.securing import secure
+from flowstream.broker.server.logins import secure
+from flowstream.broker.server.securing import is_secured
 from flowstream.broker.storage.memory import MemoryStorage
 from flowstream.broker.types import LOCAL, ConnectionId, Instant, ReplyTo, TopicPartition
 from flowstream.wire.api import request_class, response_class
@@ -72,7 +73,9 @@ class Machine:
             self.storage, perform, self.config, self.rng, self.now, host="127.0.0.1"
         )
         opened.cores.address.port = 9092
-        secure(opened.cores, self.config, parse_listeners(self.config, "127.0.0.1", 9092))
+        specs = parse_listeners(self.config, "127.0.0.1", 9092)
+        if is_secured(self.config, specs):
+            secure(opened.cores, self.config, specs)
         self.node = Node(opened.cores)
         self.unsynced = set()
         self.carry_out(self.node.start(self.now))

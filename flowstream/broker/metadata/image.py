@@ -41,7 +41,7 @@ from flowstream.broker.metadata.security_records import (
     UserScramCredentialRecord,
 )
 from flowstream.broker.security.acl import Acls, Rule
-from flowstream.broker.security.scram import Credential
+from flowstream.broker.security.credentials import Credential
 
 
 class ResourceType(IntEnum):

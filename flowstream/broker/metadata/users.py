@@ -14,10 +14,10 @@ from flowstream.broker.metadata.security_records import (
     RemoveUserScramCredentialRecord,
     UserScramCredentialRecord,
 )
+from flowstream.broker.security.credentials import Credential
 from flowstream.broker.security.scram import (
     MAX_ITERATIONS,
     MIN_ITERATIONS,
-    Credential,
     Mechanism,
     credential,
     credential_of,

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from flowstream.broker.doors import Random
+from flowstream.broker.security.credentials import Credential
 from flowstream.broker.security.exchange import Challenge, Exchange, Failure, Success
 from flowstream.broker.security.listeners import ListenerSpec
 from flowstream.broker.security.plain import PlainExchange
 from flowstream.broker.security.principals import USER
-from flowstream.broker.security.scram import BY_NAME, Credential, Mechanism, ScramExchange
+from flowstream.broker.security.scram import BY_NAME, Mechanism, ScramExchange
 from flowstream.broker.security.tokens import KeyRing, TokenExchange, TokenRules
 from flowstream.broker.types import ConnectionId, Instant, Principal, Session
 from flowstream.wire.error_codes import ErrorCode

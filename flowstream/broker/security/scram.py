@@ -11,10 +11,11 @@ import binascii
 import hashlib
 import hmac
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
 
 from flowstream.broker.doors import Random
+from flowstream.broker.security.credentials import Credential
 from flowstream.broker.security.exchange import Challenge, Failure, Step, Success
 
 MIN_ITERATIONS = 4_096
@@ -43,18 +44,6 @@ class Mechanism(IntEnum):
 
 
 BY_NAME: Mapping[str, Mechanism] = {each.sasl_name: each for each in Mechanism}
-
-
-@dataclass(frozen=True, slots=True)
-class Credential:
-    """What is kept of a password. Whoever has the keys cannot log in with them, but can guess
-    passwords at leisure: they are in no repr (X5).
-    """
-
-    salt: bytes = field(repr=False)
-    stored_key: bytes = field(repr=False)
-    server_key: bytes = field(repr=False)
-    iterations: int
 
 
 Lookup = Callable[[str], Credential | None]

@@ -8,24 +8,28 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flowstream import clock
 from flowstream.broker.config import BrokerConfig
-from flowstream.broker.cores import Endpoint
-from flowstream.broker.metadata.users import first_users
+from flowstream.broker.cores import Cores, Endpoint
+from flowstream.broker.metadata.records import MetadataRecord
 from flowstream.broker.node import Node
 from flowstream.broker.opening import open_cores
-from flowstream.broker.security.listeners import PROTOCOLS, parse_listeners
+from flowstream.broker.security.listeners import PROTOCOLS, ListenerSpec, parse_listeners
 from flowstream.broker.server.driver import Driver
 from flowstream.broker.server.listener import ConnectionIds, Listener, bind
-from flowstream.broker.server.securing import KeyFile, check_listeners, secure
+from flowstream.broker.server.securing import check_listeners, is_secured
 from flowstream.broker.storage.files import FileStorage
 from flowstream.broker.storage.lock import DirectoryLock
 from flowstream.broker.types import Instant
 from flowstream.errors import StorageError
+
+if TYPE_CHECKING:
+    from flowstream.broker.server.logins import KeyFile
 
 log = logging.getLogger("flowstream.broker")
 
@@ -100,7 +104,7 @@ async def start(
         for line in opened.report:
             log.warning("%s", line)
         cores = opened.cores
-        keys = secure(cores, config, specs)
+        keys = _secure(cores, config, specs) if is_secured(config, specs) else None
         for spec, listening in zip(specs, bound, strict=True):
             shown = spec.advertised_port or listening.getsockname()[1]
             endpoint = Endpoint(spec.advertised_host, shown, PROTOCOLS[spec.protocol])
@@ -108,7 +112,7 @@ async def start(
         first = cores.address.endpoints[specs[0].name]
         cores.address.port = first.port
         driver = Driver(Node(cores), storage, clock.wall_ms, fsync=fsync)
-        driver.start(first_users(cores.image, users or {}, rng))
+        driver.start(_first_users(cores, users or {}))
         ids = ConnectionIds()
         listeners = {
             spec.name: Listener(listening, driver, config, spec, ids)
@@ -118,6 +122,20 @@ async def start(
             keys.watch()
         undo.pop_all()
     return Server(lock, storage, driver, listeners, f"{first.host}:{first.port}", keys)
+
+
+def _secure(cores: Cores, config: BrokerConfig, specs: Sequence[ListenerSpec]) -> KeyFile | None:
+    from flowstream.broker.server.logins import secure
+
+    return secure(cores, config, specs)
+
+
+def _first_users(cores: Cores, passwords: Mapping[str, str]) -> tuple[MetadataRecord, ...]:
+    if not passwords:
+        return ()
+    from flowstream.broker.metadata.users import first_users
+
+    return first_users(cores.image, passwords, cores.rng)
 
 
 def make_directory(data: Path) -> None:

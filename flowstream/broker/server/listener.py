@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from flowstream.broker.config import BrokerConfig
 from flowstream.broker.security.listeners import ListenerSpec
-from flowstream.broker.security.principals import parse_rules
 from flowstream.broker.server.connection import Connection
 from flowstream.broker.server.driver import Driver
 from flowstream.broker.server.ports import candidates, ephemeral_from
@@ -107,8 +106,7 @@ class Listener:
         if spec is not None:
             self._session = Session(listener=spec.name, protocol=spec.protocol)
             self._sasl = spec.sasl
-            self._tls = tls_context(spec)
-        self._rules = parse_rules(config.ssl_principal_mapping_rules)
+            self._tls = tls_context(spec, config.ssl_principal_mapping_rules)
         self._ids = ids or ConnectionIds()
         self._driver = driver
         self._config = config
@@ -199,7 +197,7 @@ class Listener:
             largest,
             self._session,
             logged_in=logged_in,
-            rules=self._rules,
+            rules=self._tls.rules,
         )
 
     def _too_many_from(self, host: str) -> bool:
@@ -220,12 +218,12 @@ class Listener:
                 connection.close("no login in time")
 
 
-def tls_context(spec: ListenerSpec) -> TlsContext | None:
-    """The TLS settings of a listener, None for a plain one. `ssl` is imported only where it is
+def tls_context(spec: ListenerSpec, rules: str) -> TlsContext | None:
+    """The TLS settings of a listener, None for a plain one. The module is imported only where it is
     needed: start-up time counts. Raises TlsError.
     """
     if not spec.tls:
         return None
     from flowstream.broker.server.tls import TlsContext
 
-    return TlsContext(spec)
+    return TlsContext(spec, rules)

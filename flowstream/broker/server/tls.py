@@ -15,7 +15,12 @@ from collections.abc import Sequence
 
 from flowstream.broker.doors import Buffer
 from flowstream.broker.security.listeners import ListenerSpec
-from flowstream.broker.security.principals import MappingRule, NoPrincipal, principal_of
+from flowstream.broker.security.principals import (
+    MappingRule,
+    NoPrincipal,
+    parse_rules,
+    principal_of,
+)
 from flowstream.broker.server.connection import Connection, Turns
 from flowstream.broker.types import ConnectionId, Session
 from flowstream.errors import FlowstreamError
@@ -37,8 +42,10 @@ class TlsError(FlowstreamError):
 class TlsContext:
     """The TLS settings of one listener. A changed file counts from the next handshake on."""
 
-    def __init__(self, spec: ListenerSpec) -> None:
-        """Raises TlsError."""
+    def __init__(self, spec: ListenerSpec, rules: str) -> None:
+        """`rules` are `ssl.principal.mapping.rules`. Raises TlsError."""
+        self.rules = parse_rules(rules)
+        """From a client's certificate to its principal."""
         self._spec = spec
         self._paths = [path for path in (spec.keystore, spec.truststore) if path]
         self._seen = self._stamps()
