@@ -1,4 +1,4 @@
-"""OAUTHBEARER at the sockets: keys from a file that may change, a login that ends with its token."""
+"""OAUTHBEARER at the sockets: keys from a file that may change, a login that ends in time."""
 
 from __future__ import annotations
 
