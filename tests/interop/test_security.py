@@ -16,7 +16,7 @@ import pytest
 import trustme
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from confluent_kafka import Consumer, KafkaException, Producer
+from confluent_kafka import Consumer, KafkaException, Message, Producer
 from confluent_kafka.admin import (
     AclBinding,
     AclOperation,
@@ -316,6 +316,21 @@ async def measure(stream: fs.Stream[str]):
 """
 
 
+def first_of(secured: Secured, topic: str) -> Message | None:
+    reader = Consumer(
+        {
+            **librdkafka(secured, "SASL_SSL", "PLAIN"),
+            "group.id": f"reads-{topic}",
+            "auto.offset.reset": "earliest",
+            "isolation.level": "read_committed",
+        }
+    )
+    reader.subscribe([topic])
+    message = reader.poll(30)
+    reader.close()
+    return message
+
+
 def test_X2_a_worker_with_just_its_permissions(secured: Secured, tmp_path: Path) -> None:
     """The rules that docs/security.md gives for an app are enough for it, and needed."""
     (tmp_path / "guarded.py").write_text(APP.replace(", partitions=1)\nwords", ")\nwords"))
@@ -358,17 +373,7 @@ def test_X2_a_worker_with_just_its_permissions(secured: Secured, tmp_path: Path)
             stderr=log,
         )
     try:
-        reader = Consumer(
-            {
-                **librdkafka(secured, "SASL_SSL", "PLAIN"),
-                "group.id": "reads-lengths",
-                "auto.offset.reset": "earliest",
-                "isolation.level": "read_committed",
-            }
-        )
-        reader.subscribe(["lengths"])
-        message = reader.poll(30)
-        reader.close()
+        message = first_of(secured, "lengths")
     finally:
         worker.terminate()
         status = worker.wait(20)

@@ -19,6 +19,7 @@ from typing import Protocol
 from flowstream.broker.doors import Buffer
 from flowstream.broker.events import Request
 from flowstream.broker.handlers import serves, unsupported_api_versions
+from flowstream.broker.server.stream import Stream, drop_sent
 from flowstream.broker.types import LOCAL, ConnectionId, ReplyTo, Session
 from flowstream.errors import WireError
 from flowstream.wire.api import ApiKey
@@ -82,28 +83,6 @@ class Slot:
     correlation_id: int
     api_key: int
     answer: list[Buffer] | None = None
-
-
-class Stream(Protocol):
-    """What a connection needs of its socket, which never waits: BlockingIOError tells to come
-    again.
-    """
-
-    def fileno(self) -> int:
-        """The descriptor to watch."""
-        ...
-
-    def recv_into(self, buffer: memoryview, /) -> int:
-        """Bytes received; 0 at the end."""
-        ...
-
-    def sendmsg(self, buffers: list[Buffer], /) -> int:
-        """Bytes sent of `buffers`."""
-        ...
-
-    def close(self) -> None:
-        """Close at once."""
-        ...
 
 
 class Connection:
@@ -373,16 +352,3 @@ class Connection:
         self._out = []
         self._slots.clear()
         self._turns.closed(self, reason)
-
-
-def drop_sent(buffers: list[Buffer], sent: int) -> None:
-    """Remove the first `sent` bytes from `buffers`."""
-    done = 0
-    for buffer in buffers:
-        if sent < len(buffer):
-            break
-        sent -= len(buffer)
-        done += 1
-    del buffers[:done]
-    if sent:
-        buffers[0] = memoryview(buffers[0])[sent:]
