@@ -32,7 +32,7 @@ with warnings.catch_warnings():
 
 from tests.interop.conftest import BrokerProcess
 
-PASSWORDS = {"admin": "admin-secret", "alice": "alice, with = signs"}
+PASSWORDS = {"admin": "admin-secret", "alice": "alice, with = signs", "dave": "dave:s"}
 NAMES = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 
 
@@ -194,7 +194,7 @@ def test_kafka_python(secured: Secured, protocol: str, mechanism: str) -> None:
 
 def test_X2_rules_decide_and_deny_wins(secured: Secured) -> None:
     admin = AdminClient(librdkafka(secured, "SASL_SSL", "SCRAM-SHA-512"))
-    mine = {**librdkafka(secured, "SASL_SSL", "SCRAM-SHA-256", "alice")}
+    mine = {**librdkafka(secured, "SASL_SSL", "SCRAM-SHA-256", "dave")}
     errors: list[object] = []
     producer = Producer({**mine, "message.timeout.ms": 3000})
     producer.produce("ruled-a", b"x", on_delivery=lambda error, _: errors.append(error))
@@ -206,7 +206,7 @@ def test_X2_rules_decide_and_deny_wins(secured: Secured) -> None:
             ResourceType.TOPIC,
             name,
             ResourcePatternType.PREFIXED,
-            "User:alice",
+            "User:dave",
             "*",
             operation,
             permission,
