@@ -294,3 +294,19 @@ async def test_pipelined_bytes_after_a_failed_login_are_not_looked_at(tmp_path: 
         assert await client.is_closed()
         await client.close()
         await still_serves(broker)
+
+
+async def test_X4_random_bytes_in_every_api_of_one_who_may_little(tmp_path: Path) -> None:
+    seed = 21
+    rng = random.Random(seed)
+    async with secured(tmp_path) as broker:
+        for key, route in sorted(ROUTES.items()):
+            for version in range(route.oldest, route.newest + 1):
+                client = await broker.client("PLAINTEXT")
+                for _ in range(4):
+                    body = rng.choice((rng.randbytes(rng.randrange(60)), b"\0" * rng.randrange(60)))
+                    client.writer.write(framed(header(key, version) + body))
+                await client.writer.drain()
+                await client.close()
+                assert not broker.server.ended.done(), f"seed {seed}, API {key} v{version}"
+        await still_serves(broker)
