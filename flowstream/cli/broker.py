@@ -15,6 +15,7 @@ from pathlib import Path
 GC_THRESHOLDS = (50_000, 50, 100)
 """Requests make no reference cycles: the cyclic collector is given little to do."""
 
+HOST, PORT = "127.0.0.1", 9092
 MOST_PORT = 65_535
 BUSY = 75
 """Exit status when directory or port are in use: EX_TEMPFAIL of sysexits.h, worth another try."""
@@ -39,10 +40,8 @@ def parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="data directory, made when absent (default: %(default)s)",
     )
-    options.add_argument("--host", default="127.0.0.1", help="address to serve (%(default)s)")
-    options.add_argument(
-        "--port", type=port, default=9092, help="port to serve, 0 picks a free one (%(default)s)"
-    )
+    options.add_argument("--host", help=f"address to serve ({HOST})")
+    options.add_argument("--port", type=port, help=f"port to serve, 0 picks a free one ({PORT})")
     options.add_argument(
         "--durability",
         choices=("fsync", "os"),

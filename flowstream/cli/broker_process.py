@@ -16,6 +16,7 @@ from pathlib import Path
 
 from flowstream.broker.config import BrokerConfig, ConfigError
 from flowstream.broker.server import bootstrap
+from flowstream.cli.broker import HOST, PORT
 
 log = logging.getLogger("flowstream.broker")
 
@@ -28,6 +29,8 @@ async def serve(options: argparse.Namespace) -> int:
     os.umask(PRIVATE)
     start_logging(options.loglevel)
     config = BrokerConfig.of(settings_of(options.settings))
+    if config.listeners and (options.host is not None or options.port is not None):
+        raise ConfigError("`listeners` says where to listen: leave --host and --port out")
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -36,8 +39,8 @@ async def serve(options: argparse.Namespace) -> int:
         watch_owner(loop, options.owner_fd, stop)
     server = await bootstrap.start(
         options.data,
-        options.host,
-        options.port,
+        options.host or HOST,
+        PORT if options.port is None else options.port,
         config,
         fsync=options.durability == "fsync",
         insecure_open=options.insecure_open,
