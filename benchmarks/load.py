@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import statistics
 import subprocess
@@ -12,6 +13,11 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from benchmarks.brokers import PEERS
+from flowstream.clock import wall_ms
+from flowstream.transport.batches import RecordBuffer
+from flowstream.transport.cluster import Cluster
+from flowstream.transport.transaction import TransactionSession
+from flowstream.transport.types import TopicPartition as Partition
 
 LARGE_BATCHES = (
     "-X", "linger.ms=5", "-X", "batch.size=1000000", "-X", "batch.num.messages=100000",
@@ -50,8 +56,20 @@ def rdkafka(*arguments: str) -> float:
 
 
 def produce(address: str, size: int, count: int, options: tuple[str, ...] = LARGE_BATCHES) -> float:
-    """Records per second, acks=all, to a new topic."""
-    where = ("-P", "-t", topic(address), "-p", "0", "-b", address)
+    """Records per second, acks=all, to a new topic, which is deleted so that the memory of its
+    pages is used again: pages that a virtual machine touches for the first time are slow.
+    """
+    name = topic(address)
+    where = ("-P", "-t", name, "-p", "0", "-b", address)
+    rate = rdkafka(*where, "-s", str(size), "-c", str(count), "-a", "-1", *options)
+    admin = AdminClient({"bootstrap.servers": address})
+    admin.delete_topics([name])[name].result(30)
+    return rate
+
+
+def produce_limit(size: int, count: int, options: tuple[str, ...] = LARGE_BATCHES) -> float:
+    """The same into librdkafka's own mock, which keeps nothing: what the client alone reaches."""
+    where = ("-P", "-t", "t", "-p", "0", "-b", "localhost:1", "-X", "test.mock.num.brokers=1")
     return rdkafka(*where, "-s", str(size), "-c", str(count), "-a", "-1", *options)
 
 
@@ -62,10 +80,16 @@ def consume(address: str, name: str, count: int) -> float:
 
 def transaction_ms(address: str, count: int) -> float:
     """Median milliseconds from begin to committed of a transaction with one record."""
-    name = topic(address)
-    producer = Producer(
-        {"bootstrap.servers": address, "transactional.id": uuid.uuid4().hex, "linger.ms": 0}
-    )
+    return _transaction_ms({"bootstrap.servers": address}, topic(address), count)
+
+
+def transaction_floor_ms(count: int) -> float:
+    """The same against librdkafka's own mock, which does nothing: what the client alone takes."""
+    return _transaction_ms({"test.mock.num.brokers": 1, "log_level": 3}, "t", count)
+
+
+def _transaction_ms(where: dict[str, str | int], name: str, count: int) -> float:
+    producer = Producer({**where, "transactional.id": uuid.uuid4().hex, "linger.ms": 0})
     producer.init_transactions(30)
     took = []
     for number in range(count + 20):
@@ -76,6 +100,31 @@ def transaction_ms(address: str, count: int) -> float:
         if number >= 20:
             took.append((time.perf_counter() - start) * 1000)
     return statistics.median(took)
+
+
+async def _session_transactions_ms(address: str, count: int) -> float:
+    name = await asyncio.to_thread(topic, address)
+    cluster = Cluster(address)
+    await cluster.connect()
+    session = TransactionSession(cluster, uuid.uuid4().hex)
+    await session.init()
+    records = RecordBuffer(transactional=True)
+    took = []
+    for number in range(count + 20):
+        start = time.perf_counter()
+        session.begin()
+        records.append(Partition(name, 0), None, b"x" * 100, wall_ms())
+        await session.produce(records.take())
+        await session.commit()
+        if number >= 20:
+            took.append((time.perf_counter() - start) * 1000)
+    await cluster.close()
+    return statistics.median(took)
+
+
+def session_transaction_ms(address: str, count: int) -> float:
+    """Median milliseconds of a transaction with one record by the worker's own session (v2)."""
+    return asyncio.run(_session_transactions_ms(address, count))
 
 
 def latency_p99_ms(address: str, count: int) -> float:

@@ -11,7 +11,7 @@ import difflib
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from flowstream.errors import FlowstreamError
 
@@ -129,6 +129,16 @@ _COUNT = whole("int", 1)
 _INTERVAL = whole("int", 1)
 
 
+class Dynamic(NamedTuple):
+    """What clients changed while the cluster ran (KIP-226), as text by Kafka's names, and beneath it the settings as
+    given. Made by `metadata.broker_configs`."""
+
+    given: BrokerConfig
+    own: Mapping[str, str]
+    cluster: Mapping[str, str]
+    """For every broker; `own` is for this one and stronger."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BrokerConfig:
     """All settings, typed. `BrokerConfig.of` reads them from text by Kafka's names."""
@@ -148,6 +158,7 @@ class BrokerConfig:
     compression_gzip_level: int = setting(-1, whole("int", -1, 9), "level of gzip")
     compression_lz4_level: int = setting(9, whole("int", 1, 17), "level of lz4")
     compression_zstd_level: int = setting(3, whole("int", -131072, 22), "level of zstd")
+    record_validation: str = setting("header", choice("header", "full"), "what is checked of a batch before it is stored: its header and CRC, or every record too")
     message_max_bytes: int = setting(1048588, whole("int", 0), "largest record batch")
 
     log_cleanup_policy: tuple[str, ...] = setting(("delete",), several(*CLEANUP_POLICIES), "what happens to old segments")
@@ -177,6 +188,15 @@ class BrokerConfig:
     log_segment_bytes: int = setting(1 << 30, whole("int", 1 << 20), "size at which a segment is closed")
     log_segment_delete_delay_ms: int = setting(60_000, whole("long", 0), "time between taking a file out of use and deleting it")
 
+    group_consumer_assignment_interval_ms: int = setting(1_000, whole("int", 0), "shortest time between two target assignments of a consumer group")
+    group_consumer_heartbeat_interval_ms: int = setting(5_000, _INTERVAL, "how often a member of a consumer group sends a heartbeat")
+    group_consumer_max_assignment_interval_ms: int = setting(15_000, whole("int", 0), "largest assignment interval that a group may set")
+    group_consumer_max_heartbeat_interval_ms: int = setting(15_000, _INTERVAL, "longest heartbeat interval that a group may set")
+    group_consumer_max_session_timeout_ms: int = setting(60_000, _INTERVAL, "longest session timeout that a consumer group may set")
+    group_consumer_min_assignment_interval_ms: int = setting(0, whole("int", 0), "smallest assignment interval that a group may set")
+    group_consumer_min_heartbeat_interval_ms: int = setting(5_000, _INTERVAL, "shortest heartbeat interval that a group may set")
+    group_consumer_min_session_timeout_ms: int = setting(45_000, _INTERVAL, "shortest session timeout that a consumer group may set")
+    group_consumer_session_timeout_ms: int = setting(45_000, _INTERVAL, "silence after which a member of a consumer group is out")
     group_initial_rebalance_delay_ms: int = setting(0, whole("int", 0), "how long an empty group waits for more members")
     group_max_session_timeout_ms: int = setting(1_800_000, whole("int"), "longest session timeout of a member")
     group_max_size: int = setting(INT_MAX, _COUNT, "members of one group")
@@ -233,6 +253,8 @@ class BrokerConfig:
     """Settings of one listener alone, as text: `listener.name.<name>.<setting>`."""
     given: frozenset[str] = frozenset()
     """Names of the settings that were given, even when equal to the default."""
+    dynamic: Dynamic | None = field(default=None, hash=False)
+    """What was changed since; None: nothing, and the settings are as given."""
 
     @classmethod
     def of(cls, texts: Mapping[str, str]) -> BrokerConfig:

@@ -9,7 +9,7 @@ come and go). It must not know any request. Handlers use `commit_group`, `commit
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, TypeVar
 
 from flowstream.broker.cores import OFFSETS_TOPIC, TRANSACTIONS_TOPIC, Cores
@@ -21,14 +21,17 @@ from flowstream.broker.log import checkpoints
 from flowstream.broker.log.config import LogConfig
 from flowstream.broker.log.partition import PartitionLog
 from flowstream.broker.log.partition import create_log as create_partition_log
-from flowstream.broker.metadata import controller
+from flowstream.broker.metadata import broker_configs, controller
+from flowstream.broker.metadata.image import ResourceType
 from flowstream.broker.metadata.records import (
+    ClientQuotaRecord,
     ConfigRecord,
     MetadataRecord,
+    PartitionChangeRecord,
     PartitionRecord,
     RemoveTopicRecord,
 )
-from flowstream.broker.metadata.topic_configs import effective
+from flowstream.broker.metadata.topic_configs import log_settings
 from flowstream.broker.transactions.markers import Marker
 from flowstream.broker.transactions.records import TransactionRecord
 from flowstream.broker.types import Instant, ReplyTo, TopicPartition
@@ -123,6 +126,7 @@ def commit_metadata(cores: Cores, decision: Decision[MetadataRecord], now: Insta
         effects += _append(cores.image, cores.metadata_log, decision, now, None)
         for record in decision.records:
             effects += _follow(cores, record, now)
+        _reconfigure(cores, decision.records)
     return effects + replies_when_durable(decision.replies)
 
 
@@ -162,7 +166,7 @@ def ensure_internal_topic(cores: Cores, topic: str, now: Instant) -> list[Effect
 
 def log_config(cores: Cores, topic: str) -> LogConfig:
     """The log settings of a topic: the broker's defaults under the topic's own."""
-    return LogConfig.of(effective(cores.config, cores.image.topic_configs(topic)))
+    return LogConfig.of(log_settings(cores.config, cores.image.topic_configs(topic)))
 
 
 def log_starts(cores: Cores) -> dict[TopicPartition, int]:
@@ -200,8 +204,8 @@ def _follow(cores: Cores, record: MetadataRecord, now: Instant) -> list[Effect]:
     cores.image.apply(record)
     if isinstance(record, PartitionRecord):
         return _create_log(cores, record, now)
-    if isinstance(record, ConfigRecord):
-        _reconfigure(cores, record.resource_name)
+    if isinstance(record, PartitionChangeRecord):
+        return lead(cores, record.topic_id, record.partition_id)
     return []
 
 
@@ -216,7 +220,32 @@ def _create_log(cores: Cores, record: PartitionRecord, now: Instant) -> list[Eff
     return [Write(operations)]
 
 
-def _reconfigure(cores: Cores, topic: str) -> None:
+def lead(cores: Cores, topic_id: bytes, partition: int) -> list[Effect]:
+    """Let a log write under the leader epoch that the image says."""
+    log = cores.logs.by_id[topic_id, partition]
+    epoch = cores.image.topics_by_id[topic_id].partitions[partition].leader_epoch
+    operations = log.lead(epoch) if epoch > log.leader_epoch else []
+    return [Write(operations)] if operations else []
+
+
+def _reconfigure(cores: Cores, records: Sequence[MetadataRecord]) -> None:
+    """Let the configurations and quotas that `records` changed take effect."""
+    if any(isinstance(record, ClientQuotaRecord) for record in records):
+        cores.quotas.follow(cores.image.quotas)
+    changed = dict.fromkeys(
+        (record.resource_type, record.resource_name)
+        for record in records
+        if isinstance(record, ConfigRecord)
+    )
+    topics: Iterable[str] = [name for type, name in changed if type == ResourceType.TOPIC]
+    if any(type == ResourceType.BROKER for type, _ in changed):
+        cores.config = broker_configs.effective(cores.given, cores.image)
+        topics = cores.image.topics
+    for topic in topics:
+        _configure_logs(cores, topic)
+
+
+def _configure_logs(cores: Cores, topic: str) -> None:
     config = log_config(cores, topic)
     for partition in range(cores.logs.partitions.get(topic, 0)):
         cores.logs.by_name[TopicPartition(topic, partition)].config = config

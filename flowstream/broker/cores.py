@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from flowstream.broker.config import BrokerConfig
 from flowstream.broker.doors import Random, Storage
+from flowstream.broker.fetch_sessions import FetchSessions
 from flowstream.broker.groups.coordinator import GroupCoordinator
 from flowstream.broker.log.partition import PartitionLog
 from flowstream.broker.metadata.image import Image
+from flowstream.broker.quotas import Quotas
 from flowstream.broker.transactions.coordinator import TransactionCoordinator
 from flowstream.broker.types import Instant, Session, TopicPartition
 from flowstream.broker.waiting import Waiting
@@ -27,9 +29,6 @@ METADATA_LOG = TopicPartition("__cluster_metadata", 0)
 OFFSETS_TOPIC = "__consumer_offsets"
 TRANSACTIONS_TOPIC = "__transaction_state"
 INTERNAL_TOPICS = frozenset({OFFSETS_TOPIC, TRANSACTIONS_TOPIC})
-
-LEADER_EPOCH = 0
-"""One node leads every partition from the first day, so no election ever raises the epoch."""
 
 
 class Endpoint(NamedTuple):
@@ -100,6 +99,9 @@ class Cores:
     """All that a handler may decide with. Durable state changes only through `coordination`."""
 
     config: BrokerConfig
+    """As changed while the broker ran; replaced as a whole by every change, so read it here."""
+    given: BrokerConfig
+    """As given at the start."""
     storage: Storage
     rng: Random
     address: Address
@@ -107,8 +109,10 @@ class Cores:
     metadata_log: PartitionLog
     groups: GroupCoordinator
     transactions: TransactionCoordinator
+    waiting: Waiting
+    fetch_sessions: FetchSessions
     logs: Logs = field(default_factory=Logs)
-    waiting: Waiting = field(default_factory=Waiting)
+    quotas: Quotas = field(default_factory=Quotas)
     fsync: bool = True
     """Durability: below the high watermark all is synced. False: only in the page cache (`os`)."""
     authorizer: Authorizer | None = None

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 Buffer = bytes | bytearray | memoryview
 
@@ -75,6 +75,14 @@ class Flush:
 Operation = Append | Replace | Truncate | Rename | Remove | MakeDirectory | Flush
 
 
+class Space(NamedTuple):
+    """Where a data directory is, and how large its disk is; -1 for what is not known."""
+
+    directory: str
+    total_bytes: int
+    usable_bytes: int
+
+
 class Storage(Protocol):
     """The disk. Reads may be called by pure code; `perform` and `sync` belong to the driver."""
 
@@ -90,6 +98,10 @@ class Storage(Protocol):
 
     def names(self, directory: str) -> list[str]:
         """Sorted names of the entries of `directory`, not recursive; empty when it is absent."""
+        ...
+
+    def space(self) -> Space:
+        """The data directory and the size of its disk. Raises StorageError."""
         ...
 
     def perform(self, operations: Sequence[Operation]) -> set[str]:

@@ -2,8 +2,9 @@
 behaviour.
 
 Within one turn: operations are performed in the order of the list; `Advance` and `WhenDurable` take
-effect once everything emitted before them (this turn's operations included) is durable; `Reply` and
-`Close` at once. Made and dropped per request, so not frozen: that would double their cost.
+effect once everything emitted before them (this turn's operations included) is durable; `Reply`,
+`Mute` and `Close` at once. Made and dropped per request, so not frozen: that would double their
+cost.
 """
 
 from __future__ import annotations
@@ -82,4 +83,12 @@ class LoggedIn:
     session: Session
 
 
-Effect = Write | Advance | WhenDurable | Reply | Close | LoggedIn
+@dataclass(slots=True)
+class Mute:
+    """Read nothing more of the connection for so many ms: its client is over a quota (KIP-219)."""
+
+    connection: ConnectionId
+    milliseconds: int
+
+
+Effect = Write | Advance | WhenDurable | Reply | Close | Mute | LoggedIn

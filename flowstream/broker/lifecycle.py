@@ -8,7 +8,7 @@ that the next start trusts the files.
 from __future__ import annotations
 
 from flowstream.broker import completion
-from flowstream.broker.coordination import commit_group, commit_metadata, log_starts
+from flowstream.broker.coordination import commit_group, commit_metadata, lead, log_starts
 from flowstream.broker.cores import OFFSETS_TOPIC, TRANSACTIONS_TOPIC, Address, Cores
 from flowstream.broker.decision import Decision
 from flowstream.broker.doors import Operation, Replace
@@ -43,6 +43,10 @@ def start(cores: Cores, now: Instant, records: tuple[MetadataRecord, ...] = ()) 
         end_points=_end_points(address),
     )
     effects += commit_metadata(cores, Decision(records=registration), now)
+    leaderless = controller.take_the_lead(cores.image, address.node_id)
+    effects += commit_metadata(cores, Decision(records=leaderless), now)
+    for topic_id, partition in cores.logs.by_id:
+        effects += lead(cores, topic_id, partition)
     return effects + completion.resume(cores, now)
 
 

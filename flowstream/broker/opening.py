@@ -23,17 +23,20 @@ from flowstream.broker.doors import (
     Replace,
     Storage,
 )
+from flowstream.broker.fetch_sessions import FetchSessions
 from flowstream.broker.groups.coordinator import GroupCoordinator
 from flowstream.broker.log import checkpoints
 from flowstream.broker.log.checkpoints import MetaProperties
 from flowstream.broker.log.config import LogConfig
 from flowstream.broker.log.partition import PartitionLog
 from flowstream.broker.log.recovery import finish_swaps, open_log
+from flowstream.broker.metadata import broker_configs
 from flowstream.broker.metadata.controller import new_uuid
 from flowstream.broker.metadata.image import Image
-from flowstream.broker.metadata.topic_configs import effective
+from flowstream.broker.metadata.topic_configs import log_settings
 from flowstream.broker.transactions.coordinator import TransactionCoordinator
 from flowstream.broker.types import Instant, TopicPartition
+from flowstream.broker.waiting import Waiting
 from flowstream.errors import FlowstreamError
 from flowstream.wire.batch import decode_records, read_header
 
@@ -90,15 +93,18 @@ def open_cores(
     settings = LogConfig(retention_ms=-1, retention_bytes=-1)
     metadata_log = _open(storage, perform, METADATA_LOG, METADATA_TOPIC_ID, settings, points, now, report)  # fmt: skip # noqa: E501
     image = replay_metadata(metadata_log)
+    given, config = config, broker_configs.effective(config, image)
     logs = Logs()
     for topic in image.topics.values():
-        log_config = LogConfig.of(effective(config, image.topic_configs(topic.name)))
+        log_config = LogConfig.of(log_settings(config, image.topic_configs(topic.name)))
         for number in sorted(topic.partitions):
             name = TopicPartition(topic.name, number)
             logs.add(_open(storage, perform, name, topic.topic_id, log_config, points, now, report))
     perform(_put_away(storage, image, report))
+    waiting = Waiting()
     cores = Cores(
         config=config,
+        given=given,
         storage=storage,
         rng=rng,
         address=Address(
@@ -112,9 +118,12 @@ def open_cores(
         metadata_log=metadata_log,
         groups=GroupCoordinator(config, rng),
         transactions=TransactionCoordinator(config),
+        waiting=waiting,
+        fetch_sessions=FetchSessions(config.max_incremental_fetch_session_cache_slots, waiting),
         logs=logs,
         fsync=fsync,
     )
+    cores.quotas.follow(image.quotas)
     return Opened(cores, report)
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Hashable
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from flowstream.broker.effects import Advance, Effect, WhenDurable
 from flowstream.broker.types import ConnectionId, Instant, TopicPartition
@@ -34,6 +35,14 @@ class Parked:
     done: bool = False
 
 
+class Watcher(Protocol):
+    """Who wants to know, for longer than one request, which partitions move."""
+
+    def moved(self, partition: TopicPartition, token: Any, /) -> Parked | None:
+        """`partition` moved, watched under `token`; the request to look at then, if one waits."""
+        ...
+
+
 @dataclass(slots=True)
 class Waiting:
     """Effects that wait for write groups, in order, and requests that wait for partitions."""
@@ -41,6 +50,9 @@ class Waiting:
     groups: deque[tuple[int, list[Advance | WhenDurable]]] = field(default_factory=deque)
     _by_partition: dict[TopicPartition, dict[Parked, None]] = field(default_factory=dict)
     _by_connection: dict[ConnectionId, dict[Parked, None]] = field(default_factory=dict)
+    _watchers: dict[TopicPartition, dict[tuple[Watcher, Hashable], None]] = field(
+        default_factory=dict
+    )
     _deadlines: list[tuple[Instant, int, Parked]] = field(default_factory=list)
     _parked: int = 0
     _alive: int = 0
@@ -58,13 +70,37 @@ class Waiting:
             self._deadlines = [each for each in self._deadlines if not each[2].done]
             heapq.heapify(self._deadlines)
 
-    def moved(self, partitions: Iterable[TopicPartition], now: Instant) -> list[Effect]:
+    def watch(self, partition: TopicPartition, watcher: Watcher, token: Hashable) -> None:
+        """Tell `watcher` whenever `partition` moves, and `token` with it."""
+        self._watchers.setdefault(partition, {})[watcher, token] = None
+
+    def unwatch(self, partition: TopicPartition, watcher: Watcher, token: Hashable) -> None:
+        """Tell it no more."""
+        watchers = self._watchers[partition]
+        del watchers[watcher, token]
+        if not watchers:
+            del self._watchers[partition]
+
+    def moved(self, partitions: Collection[TopicPartition], now: Instant) -> list[Effect]:
         """These partitions have new data or are gone: answer what can be answered."""
         effects: list[Effect] = []
+        if self._watchers:
+            for parked in self._woken(partitions):
+                self._attempt(parked, now, last=False, effects=effects)
         for partition in partitions:
             for parked in list(self._by_partition.get(partition, ())):
                 self._attempt(parked, now, last=False, effects=effects)
         return effects
+
+    def _woken(self, partitions: Collection[TopicPartition]) -> dict[Parked, None]:
+        """The watchers are all told before any request is looked at: one answer tells it all."""
+        woken: dict[Parked, None] = {}
+        for partition in partitions:
+            for watcher, token in self._watchers.get(partition, ()):
+                parked = watcher.moved(partition, token)
+                if parked is not None:
+                    woken[parked] = None
+        return woken
 
     def expire(self, now: Instant) -> list[Effect]:
         """Answer everything whose deadline has come, with what there is."""

@@ -48,6 +48,7 @@ class ApiKey(IntEnum):
     DELETE_ACLS = 31
     DESCRIBE_CONFIGS = 32
     ALTER_CONFIGS = 33
+    ALTER_REPLICA_LOG_DIRS = 34
     DESCRIBE_LOG_DIRS = 35
     SASL_AUTHENTICATE = 36
     CREATE_PARTITIONS = 37
@@ -142,6 +143,7 @@ _ALL = (
     _api(31, "DeleteAcls", 1, 3, 2),
     _api(32, "DescribeConfigs", 1, 4, 4),
     _api(33, "AlterConfigs", 0, 2, 2),
+    _api(34, "AlterReplicaLogDirs", 1, 2, 2),
     _api(35, "DescribeLogDirs", 1, 5, 2),
     _api(36, "SaslAuthenticate", 0, 2, 2),
     _api(37, "CreatePartitions", 0, 3, 2),

@@ -232,6 +232,7 @@ def encode_batch(
     offsets: Sequence[int] | None = None,
     last_offset: int | None = None,
     codec: int = 0,
+    level: int | None = None,
     producer_id: int = -1,
     producer_epoch: int = -1,
     base_sequence: int = -1,
@@ -265,7 +266,7 @@ def encode_batch(
     body = _encode_records(records, offsets, base_offset, base_timestamp)
     if codec and records:
         attributes |= codec
-        body = compress(codec, body)
+        body = compress(codec, body, level)
     batch = bytearray(HEADER_SIZE) + body
     span, length = last_offset - base_offset, len(batch) - LENGTH_OVERHEAD
     times, producer = (base_timestamp, max_timestamp), (producer_id, producer_epoch, base_sequence)

@@ -19,6 +19,8 @@ NONE, GZIP, SNAPPY, LZ4, ZSTD = range(5)
 
 _GZIP_LEVEL = 6
 _ZSTD_LEVEL = 3
+_LZ4_LEVEL = 9
+"""Stands for the fast compressor, in Kafka too; every other level is one of the thorough one."""
 _XERIAL_MAGIC = b"\x82SNAPPY\x00"
 _XERIAL_HEADER = _XERIAL_MAGIC + b"\0\0\0\1\0\0\0\1"
 _XERIAL_BLOCK = 32 * 1024
@@ -33,18 +35,21 @@ _SNAPPY_RATIO = 64
 """More than snappy can expand: a copy of 64 bytes takes two."""
 
 
-def compress(codec: int, data: Buffer) -> bytes:
-    """`data` compressed with `codec`; raises WireError for a codec that Kafka does not have."""
+def compress(codec: int, data: Buffer, level: int | None = None) -> bytes:
+    """`data` compressed with `codec` at Kafka's `level` (KIP-390), the codec's default when None.
+    Raises WireError for a codec that Kafka does not have.
+    """
     if codec == NONE:
         return bytes(data)
     if codec == GZIP:
-        return bytes(cramjam.gzip.compress(data, level=_GZIP_LEVEL))
+        at = _GZIP_LEVEL if level is None or level < 0 else level
+        return bytes(cramjam.gzip.compress(data, level=at))
     if codec == SNAPPY:
         return _compress_xerial(memoryview(data))
     if codec == LZ4:
-        return _compress_lz4(memoryview(data))
+        return _compress_lz4(memoryview(data), _LZ4_LEVEL if level is None else level)
     if codec == ZSTD:
-        return bytes(cramjam.zstd.compress(data, level=_ZSTD_LEVEL))
+        return bytes(cramjam.zstd.compress(data, level=_ZSTD_LEVEL if level is None else level))
     raise WireError(f"unknown compression codec {codec}")
 
 
@@ -136,11 +141,18 @@ def _snappy_block(data: memoryview, limit: int) -> bytes:
     return bytes(cramjam.snappy.decompress_raw(data))
 
 
-def _compress_lz4(data: memoryview) -> bytes:
+def _lz4_block(plain: memoryview, level: int) -> Buffer:
+    block = cramjam.lz4.compress_block
+    if level == _LZ4_LEVEL:
+        return memoryview(block(plain, store_size=False))
+    return memoryview(block(plain, mode="high_compression", compression=level, store_size=False))
+
+
+def _compress_lz4(data: memoryview, level: int) -> bytes:
     out = [_LZ4_HEADER]
     for start in range(0, len(data), _LZ4_BLOCK):
         plain = data[start : start + _LZ4_BLOCK]
-        block = bytes(cramjam.lz4.compress_block(plain, store_size=False))
+        block = bytes(_lz4_block(plain, level))
         if len(block) < len(plain):
             out += (len(block).to_bytes(4, "little"), block)
         else:

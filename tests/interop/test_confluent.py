@@ -12,7 +12,13 @@ from confluent_kafka import (
     Producer,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+)
 
 from tests.interop.conftest import BrokerProcess
 
@@ -127,6 +133,34 @@ def test_admin(broker: BrokerProcess) -> None:
     assert f"{cluster.nodes[0].host}:{cluster.nodes[0].port}" == broker.address
     admin.delete_topics(["confluent-admin"])["confluent-admin"].result(WAIT_S)
     assert "confluent-admin" not in admin.list_topics(timeout=WAIT_S).topics
+
+
+def test_configurations_change_while_the_broker_runs(own_broker: BrokerProcess) -> None:
+    admin = AdminClient({"bootstrap.servers": own_broker.address})
+    admin.create_topics([NewTopic("configured", 1, 1)])["configured"].result(WAIT_S)
+
+    def change(kind: str, name: str, key: str, operation: AlterConfigOpType, value: str) -> None:
+        entry = ConfigEntry(key, value, incremental_operation=operation)
+        resource = ConfigResource(kind, name, incremental_configs=[entry])
+        admin.incremental_alter_configs([resource])[resource].result(WAIT_S)
+
+    def told(kind: str, name: str, key: str) -> tuple[str, int]:
+        resource = ConfigResource(kind, name)
+        found = admin.describe_configs([resource])[resource].result(WAIT_S)[key]
+        return found.value, found.source
+
+    change("topic", "configured", "cleanup.policy", AlterConfigOpType.APPEND, "compact")
+    change("broker", "0", "log.retention.ms", AlterConfigOpType.SET, "123456")
+    assert told("topic", "configured", "cleanup.policy") == ("delete,compact", 1)
+    assert told("topic", "configured", "retention.ms") == ("123456", 2)
+    own_broker.stop()
+    admin = AdminClient({"bootstrap.servers": own_broker.start().address})
+    assert told("topic", "configured", "cleanup.policy") == ("delete,compact", 1)
+    assert told("broker", "0", "log.retention.ms") == ("123456", 2)
+    change("broker", "0", "log.retention.ms", AlterConfigOpType.DELETE, "")
+    assert told("topic", "configured", "retention.ms") == ("604800000", 5)
+    with pytest.raises(KafkaException, match="Cannot update these configs dynamically"):
+        change("broker", "0", "num.partitions", AlterConfigOpType.SET, "3")
 
 
 def test_groups_are_listed_and_described(broker: BrokerProcess) -> None:

@@ -10,7 +10,7 @@ with warnings.catch_warnings():
     import kafka  # noqa: F401
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.admin import NewTopic
+from kafka.admin import ConfigResource, NewTopic
 
 from tests.interop.conftest import BrokerProcess
 
@@ -72,3 +72,17 @@ def test_offsets(broker: BrokerProcess) -> None:
     assert reader.beginning_offsets([tp]) == {tp: 0}
     assert reader.offsets_for_times({tp: 1_000_001})[tp].offset == 1
     reader.close()
+
+
+def test_configurations(broker: BrokerProcess) -> None:
+    admin = KafkaAdminClient(bootstrap_servers=broker.address)
+    admin.create_topics([NewTopic("kp-configs", 1, 1)])
+    for incremental in (True, False):
+        changed = ConfigResource("TOPIC", "kp-configs", {"retention.ms": "77"})
+        admin.alter_configs([changed], incremental=incremental)
+        told = admin.describe_configs([ConfigResource("TOPIC", "kp-configs")])
+        assert told["topic"]["kp-configs"]["retention.ms"]["value"] == "77"
+    group = ConfigResource("GROUP", "kp-group", {"consumer.session.timeout.ms": "50000"})
+    admin.alter_configs([group])
+    assert "kp-group" in str(admin.list_config_resources())
+    admin.close()

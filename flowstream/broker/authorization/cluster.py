@@ -29,6 +29,11 @@ from flowstream.wire.messages.alter_client_quotas import (
 from flowstream.wire.messages.alter_partition_reassignments import (
     AlterPartitionReassignmentsResponse,
 )
+from flowstream.wire.messages.alter_replica_log_dirs import (
+    AlterReplicaLogDirPartitionResult,
+    AlterReplicaLogDirsResponse,
+    AlterReplicaLogDirTopicResult,
+)
 from flowstream.wire.messages.alter_user_scram_credentials import (
     AlterUserScramCredentialsResponse,
     AlterUserScramCredentialsResult,
@@ -85,6 +90,22 @@ delete_acls = _needs(
     lambda body: DeleteAclsResponse(
         filter_results=tuple(
             DeleteAclsFilterResult(error_code=FAILED, error_message=MESSAGE) for _ in body.filters
+        )
+    ),
+)
+alter_replica_log_dirs = _needs(
+    Operation.ALTER,
+    lambda body: AlterReplicaLogDirsResponse(
+        results=tuple(
+            AlterReplicaLogDirTopicResult(
+                topic_name=topic.name,
+                partitions=tuple(
+                    AlterReplicaLogDirPartitionResult(partition_index=number, error_code=FAILED)
+                    for number in topic.partitions
+                ),
+            )
+            for each in body.dirs
+            for topic in each.topics
         )
     ),
 )

@@ -56,6 +56,7 @@ TABLE: Mapping[int, Entry] = {
     31: Entry(1, 3, cluster.delete_acls),                         # Alter Cluster
     32: Entry(1, 4, cluster.describe_configs),                    # DescribeConfigs Topic, Group or Cluster
     33: Entry(0, 2, cluster.alter_configs),                       # AlterConfigs Topic, Group or Cluster
+    34: Entry(1, 2, cluster.alter_replica_log_dirs),              # Alter Cluster
     35: Entry(1, 5, cluster.describe_log_dirs),                   # Describe Cluster
     36: Entry(0, 2, free),
     37: Entry(0, 3, topics.create_partitions),                    # Alter Topic

@@ -12,9 +12,11 @@ from flowstream.broker.authorization.admission import (
     Admission,
     and_then,
     partition,
+    refuse,
 )
 from flowstream.broker.cores import Cores
 from flowstream.broker.events import Request
+from flowstream.broker.fetch_sessions import FINAL_EPOCH, INITIAL_EPOCH, NO_SESSION
 from flowstream.broker.metadata.image import Image
 from flowstream.broker.security.acl import Operation
 from flowstream.broker.security.authorizer import Access
@@ -123,8 +125,17 @@ def produce(request: Request[Any], access: Access, cores: Cores) -> Admission:
 
 
 def fetch(request: Request[Any], access: Access, cores: Cores) -> Admission:
-    """Read on each topic; ClusterAction on the cluster for a follower."""
+    """Read on each topic; ClusterAction on the cluster for a follower.
+
+    A session (KIP-227) would go on reading what is not allowed any more, so that only super users,
+    who cannot lose a permission, get one.
+    """
     body = request.body
+    if not access.everything:
+        if body.session_epoch not in (INITIAL_EPOCH, FINAL_EPOCH):
+            return refuse(FetchResponse(error_code=ErrorCode.FETCH_SESSION_ID_NOT_FOUND))
+        if body.session_epoch == INITIAL_EPOCH or body.session_id != NO_SESSION:
+            body = replace(body, session_epoch=FINAL_EPOCH, session_id=NO_SESSION)
     follower = max(body.replica_id, body.replica_state.replica_id) >= 0
     trusted = follower and access.cluster(Operation.CLUSTER_ACTION)
     allowed = by_name_or_id(access, cores.image, Operation.READ, lambda topic: topic.topic)
@@ -145,7 +156,7 @@ def fetch(request: Request[Any], access: Access, cores: Cores) -> Admission:
             ),
         )
 
-    return partition(
+    admission = partition(
         body,
         "topics",
         lambda topic: trusted if follower else allowed(topic),
@@ -153,6 +164,9 @@ def fetch(request: Request[Any], access: Access, cores: Cores) -> Admission:
         "responses",
         refusal,
     )
+    if admission is PASS and body is not request.body:
+        return Admission(body=body)
+    return admission
 
 
 def list_offsets(request: Request[Any], access: Access, cores: Cores) -> Admission:

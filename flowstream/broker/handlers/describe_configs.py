@@ -1,25 +1,27 @@
-"""DescribeConfigs (32): the configuration of topics and of this broker, and where each value comes
+"""DescribeConfigs (32): the configuration of topics, brokers and groups, and where each value comes
 from.
 
-1 adds sources and synonyms (KIP-226); 3 types and documentation (KIP-569). Loggers, groups and
-client metrics have no configuration here and are refused.
+1 adds sources and synonyms (KIP-226); 3 types and documentation (KIP-569). The empty broker name
+asks for what is set for all brokers. This broker has no loggers to configure and takes no client
+metrics.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
-from flowstream.broker.config import SETTINGS, BrokerConfig, text_of
+from flowstream.broker.config import SETTINGS, BrokerConfig, Kind, text_of
 from flowstream.broker.cores import Cores
 from flowstream.broker.effects import Effect, Reply
 from flowstream.broker.events import Request
+from flowstream.broker.metadata.broker_configs import DYNAMIC
+from flowstream.broker.metadata.group_configs import GROUP_CONFIGS, group_synonyms
+from flowstream.broker.metadata.group_configs import effective as effective_group
 from flowstream.broker.metadata.image import ResourceType
-from flowstream.broker.metadata.topic_configs import (
-    TOPIC_CONFIGS,
-    Source,
-    default_text,
-    source,
-)
+from flowstream.broker.metadata.names import problem_with
+from flowstream.broker.metadata.synonyms import Source, Synonym, source_of, synonyms
+from flowstream.broker.metadata.topic_configs import TOPIC_CONFIGS, default_text
 from flowstream.broker.types import Instant
 from flowstream.wire.error_codes import ErrorCode
 from flowstream.wire.messages.describe_configs import (
@@ -31,7 +33,23 @@ from flowstream.wire.messages.describe_configs import (
     DescribeConfigsSynonym,
 )
 
-Synonyms = tuple[DescribeConfigsSynonym, ...]
+
+class _Value(NamedTuple):
+    """One configuration before the request's wishes are known."""
+
+    name: str
+    value: str | None
+    kind: Kind
+    doc: str
+    synonyms: tuple[Synonym, ...]
+    read_only: bool = False
+
+
+class _Refused(Exception):
+    def __init__(self, error: ErrorCode, message: str = "") -> None:
+        super().__init__(message)
+        self.error = error
+        self.message = message
 
 
 def handle(request: Request[DescribeConfigsRequest], cores: Cores, now: Instant) -> list[Effect]:
@@ -45,97 +63,109 @@ def handle(request: Request[DescribeConfigsRequest], cores: Cores, now: Instant)
 def _describe(
     asked: DescribeConfigsResource, body: DescribeConfigsRequest, cores: Cores
 ) -> DescribeConfigsResult:
-    name = asked.resource_name
-    keys = asked.configuration_keys or None
-    if asked.resource_type == ResourceType.TOPIC:
-        if name not in cores.image.topics:
-            return _result(asked, (), ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
-        return _result(asked, _topic_configs(name, keys, body, cores))
-    if asked.resource_type != ResourceType.BROKER:
-        message = f"Unsupported resource type: {asked.resource_type}"
-        return _result(asked, (), ErrorCode.INVALID_REQUEST, message)
-    if name == "":
-        return _result(asked, ())  # cluster-wide dynamic defaults: none are kept
-    if name != str(cores.address.node_id):
-        message = (
-            f"Unexpected broker id, expected {cores.address.node_id} or empty string, "
-            f"but received {name}"
-        )
-        return _result(asked, (), ErrorCode.INVALID_REQUEST, message)
-    return _result(asked, _broker_configs(keys, body, cores.config))
-
-
-def _result(
-    asked: DescribeConfigsResource,
-    configs: tuple[DescribeConfigsResourceResult, ...],
-    error: ErrorCode = ErrorCode.NONE,
-    message: str = "",
-) -> DescribeConfigsResult:
+    error, message, configs = ErrorCode.NONE, "", ()  # type: ErrorCode, str, tuple[_Value, ...]
+    try:
+        configs = tuple(_values(asked.resource_type, asked.resource_name, cores))
+    except _Refused as refused:
+        error, message = refused.error, refused.message
+    keys = asked.configuration_keys or None  # none named: librdkafka means all
     return DescribeConfigsResult(
         error_code=error,
         error_message=message,
         resource_type=asked.resource_type,
         resource_name=asked.resource_name,
-        configs=configs,
+        configs=tuple(_told(each, body) for each in configs if keys is None or each.name in keys),
     )
 
 
-def _topic_configs(
-    topic: str, keys: Collection[str] | None, body: DescribeConfigsRequest, cores: Cores
-) -> tuple[DescribeConfigsResourceResult, ...]:
-    config, overrides = cores.config, cores.image.topic_configs(topic)
-    results = []
+def _told(found: _Value, body: DescribeConfigsRequest) -> DescribeConfigsResourceResult:
+    return DescribeConfigsResourceResult(
+        name=found.name,
+        value=found.value,
+        read_only=found.read_only,
+        config_source=source_of(found.synonyms),
+        synonyms=tuple(
+            DescribeConfigsSynonym(name=each.name, value=each.value, source=each.source)
+            for each in (found.synonyms if body.include_synonyms else ())
+        ),
+        config_type=found.kind.type_id,
+        documentation=found.doc if body.include_documentation else None,
+    )
+
+
+def _values(kind: int, name: str, cores: Cores) -> Iterable[_Value]:
+    match kind:
+        case ResourceType.TOPIC:
+            problem = problem_with(name)
+            if problem is not None:
+                message = f"Topic name is invalid: {problem}"
+                raise _Refused(ErrorCode.INVALID_TOPIC_EXCEPTION, message)
+            if name not in cores.image.topics:
+                raise _Refused(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
+            return _of_topic(cores.config, cores.image.topic_configs(name))
+        case ResourceType.BROKER:
+            if name == "":
+                return _of_all_brokers(cores.config)
+            _check_id(name, cores.address.node_id, "expected {} or empty string, but")
+            return _of_broker(cores.config)
+        case ResourceType.BROKER_LOGGER:
+            if name == "":
+                raise _Refused(ErrorCode.INVALID_REQUEST, "Broker id must not be empty")
+            _check_id(name, cores.address.node_id, "expected {} but")
+            return ()
+        case ResourceType.GROUP:
+            if name == "":
+                raise _Refused(ErrorCode.INVALID_REQUEST, "Group name must not be empty")
+            return _of_group(cores.config, cores.image.configs.get((kind, name), {}))
+        case _:
+            raise _Refused(ErrorCode.INVALID_REQUEST, f"Unsupported resource type: {kind}")
+
+
+def _check_id(name: str, node_id: int, expected: str) -> None:
+    if not name.removeprefix("-").isdecimal():
+        message = f"Broker id must be an integer, but it is: {name}"
+        raise _Refused(ErrorCode.INVALID_REQUEST, message)
+    if int(name) != node_id:
+        message = f"Unexpected broker id, {expected.format(node_id)} received {name}"
+        raise _Refused(ErrorCode.INVALID_REQUEST, message)
+
+
+def _of_topic(config: BrokerConfig, overrides: Mapping[str, str]) -> Iterable[_Value]:
     for name, declared in TOPIC_CONFIGS.items():
-        if keys is not None and name not in keys:
-            continue
-        inherited = default_text(config, name)
-        synonyms = _synonyms(config, declared.server_names)
+        value = default_text(config, name)
+        found = synonyms(config, declared.server_names)
         if name in overrides:
-            own = DescribeConfigsSynonym(name=name, value=overrides[name], source=Source.TOPIC)
-            synonyms = (own, *synonyms)
-        results.append(
-            DescribeConfigsResourceResult(
-                name=name,
-                value=overrides.get(name, inherited),
-                config_source=source(config, name, overrides),
-                synonyms=synonyms if body.include_synonyms else (),
-                config_type=declared.kind.type_id,
-                documentation=declared.doc if body.include_documentation else None,
-            )
+            value = text_of(declared.kind.parse(overrides[name])) or ""
+            found = (Synonym(name, value, Source.TOPIC), *found)
+        yield _Value(name, value, declared.kind, declared.doc, found)
+
+
+def _of_broker(config: BrokerConfig) -> Iterable[_Value]:
+    for name, setting in SETTINGS.items():
+        value = text_of(getattr(config, setting.attribute))
+        found = synonyms(config, (name, *_COARSER.get(name, ())))
+        yield _Value(name, value, setting.kind, setting.doc, found, name not in DYNAMIC)
+
+
+def _of_all_brokers(config: BrokerConfig) -> Iterable[_Value]:
+    for name in () if config.dynamic is None else config.dynamic.cluster:
+        setting = SETTINGS[name]
+        found = tuple(
+            each
+            for each in synonyms(config, (name,))
+            if each.source == Source.DYNAMIC_DEFAULT_BROKER
         )
-    return tuple(results)
+        yield _Value(name, found[0].value, setting.kind, setting.doc, found)
 
 
-def _broker_configs(
-    keys: Collection[str] | None, body: DescribeConfigsRequest, config: BrokerConfig
-) -> tuple[DescribeConfigsResourceResult, ...]:
-    results = []
-    for name, declared in SETTINGS.items():
-        if keys is not None and name not in keys:
-            continue
-        value = text_of(getattr(config, declared.attribute))
-        results.append(
-            DescribeConfigsResourceResult(
-                name=name,
-                value=value,
-                read_only=True,
-                config_source=Source.BROKER if name in config.given else Source.DEFAULT,
-                synonyms=_synonyms(config, (name,)) if body.include_synonyms else (),
-                config_type=declared.kind.type_id,
-                documentation=declared.doc if body.include_documentation else None,
-            )
-        )
-    return tuple(results)
+def _of_group(config: BrokerConfig, overrides: Mapping[str, str]) -> Iterable[_Value]:
+    values = effective_group(config, overrides)
+    for name, declared in GROUP_CONFIGS.items():
+        found = group_synonyms(config, name, overrides)
+        yield _Value(name, str(values[name]), declared.kind, declared.doc, found)
 
 
-def _synonyms(config: BrokerConfig, names: tuple[str, ...]) -> Synonyms:
-    """Those of the broker's settings `names` that were given, and the default of the first."""
-    found = []
-    for name in names:
-        if name in config.given:
-            value = text_of(getattr(config, SETTINGS[name].attribute))
-            found.append(DescribeConfigsSynonym(name=name, value=value, source=Source.BROKER))
-    default = text_of(SETTINGS[names[0]].default) if names else None
-    if default is not None:
-        found.append(DescribeConfigsSynonym(name=names[0], value=default, source=Source.DEFAULT))
-    return tuple(found)
+_COARSER: Mapping[str, tuple[str, ...]] = {
+    names[0]: names[1:] for each in TOPIC_CONFIGS.values() if len(names := each.server_names) > 1
+} | {"log.retention.minutes": ("log.retention.hours",)}
+"""Settings in hours or minutes that stand in for one in milliseconds."""

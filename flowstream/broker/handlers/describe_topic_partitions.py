@@ -34,11 +34,11 @@ def handle(
 ) -> list[Effect]:
     """Answer one page at once."""
     body, cursor = request.body, request.body.cursor
-    if cursor is not None and cursor.partition_index < 0:
-        # Kafka has no error field here and closes the connection; an empty page says as much.
-        return [Reply(request.to, DescribeTopicPartitionsResponse())]
     names = sorted({each.name for each in body.topics} or cores.image.topics)
     if cursor is not None:
+        elsewhere = body.topics and cursor.topic_name not in names
+        if elsewhere or cursor.partition_index < 0:
+            return [Reply(request.to, _refusal(body))]
         names = [name for name in names if name >= cursor.topic_name]
     room = min(max(body.response_partition_limit, 1), MAX_PARTITIONS)
     topics: list[DescribeTopicPartitionsResponseTopic] = []
@@ -61,6 +61,15 @@ def handle(
             break
     response = DescribeTopicPartitionsResponse(topics=tuple(topics), next_cursor=following)
     return [Reply(request.to, response)]
+
+
+def _refusal(body: DescribeTopicPartitionsRequest) -> DescribeTopicPartitionsResponse:
+    """A cursor that leads nowhere: the answer has no error of its own, so every topic has it."""
+    refused = tuple(
+        DescribeTopicPartitionsResponseTopic(error_code=ErrorCode.INVALID_REQUEST, name=name)
+        for name in dict.fromkeys(each.name for each in body.topics)
+    )
+    return DescribeTopicPartitionsResponse(topics=refused)
 
 
 def _unknown(name: str) -> DescribeTopicPartitionsResponseTopic:

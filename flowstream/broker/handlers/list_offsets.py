@@ -71,7 +71,8 @@ def _look_up(
     request: Request[ListOffsetsRequest], log: PartitionLog, asked: ListOffsetsPartition
 ) -> ListOffsetsPartitionResponse:
     error = epoch_error(log, asked.current_leader_epoch)
-    if not error and request.to.version < OLDEST_VERSION.get(asked.timestamp, 0):
+    unsupported = request.to.version < OLDEST_VERSION.get(asked.timestamp, 0)
+    if not error and (unsupported or asked.timestamp < EARLIEST_PENDING_UPLOAD):
         error = ErrorCode.UNSUPPORTED_VERSION
     if error:
         return _failure(asked, error)

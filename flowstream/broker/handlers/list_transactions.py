@@ -1,17 +1,21 @@
 """ListTransactions (66): transactional ids and their states (KIP-664).
 
-1 filters by how long a transaction has been going on (KIP-994). 2 would filter by a regular
-expression of the client's: not served, because matching one may take forever.
+1 filters by how long a transaction has been going on (KIP-994), 2 by a regular expression that the
+whole id matches (KIP-1152).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from flowstream.broker.cores import Cores
 from flowstream.broker.effects import Effect, Reply
 from flowstream.broker.events import Request
+from flowstream.broker.patterns import InvalidPattern, full_match
 from flowstream.broker.transactions.records import Transaction
 from flowstream.broker.transactions.states import NAMES
 from flowstream.broker.types import Instant
+from flowstream.wire.error_codes import ErrorCode
 from flowstream.wire.messages.list_transactions import (
     ListTransactionsRequest,
     ListTransactionsResponse,
@@ -22,6 +26,11 @@ from flowstream.wire.messages.list_transactions import (
 def handle(request: Request[ListTransactionsRequest], cores: Cores, now: Instant) -> list[Effect]:
     """Answer at once."""
     body = request.body
+    try:
+        is_named = _pattern(body.transactional_id_pattern)
+    except InvalidPattern:
+        invalid = ListTransactionsResponse(error_code=ErrorCode.INVALID_REGULAR_EXPRESSION)
+        return [Reply(request.to, invalid)]
     unknown = tuple(name for name in body.state_filters if name not in NAMES.values())
     states = tuple(
         TransactionState(
@@ -30,10 +39,14 @@ def handle(request: Request[ListTransactionsRequest], cores: Cores, now: Instant
             transaction_state=NAMES[each.state],
         )
         for name, each in cores.transactions.transactions.items()
-        if _matches(each, body, now)
+        if _matches(each, body, now) and is_named(name)
     )
     response = ListTransactionsResponse(unknown_state_filters=unknown, transaction_states=states)
     return [Reply(request.to, response)]
+
+
+def _pattern(pattern: str | None) -> Callable[[str], bool]:
+    return full_match(pattern) if pattern else lambda name: True
 
 
 def _matches(transaction: Transaction, body: ListTransactionsRequest, now: Instant) -> bool:

@@ -20,6 +20,9 @@ from flowstream.wire.messages.offset_delete import (
 def handle(request: Request[OffsetDeleteRequest], cores: Cores, now: Instant) -> list[Effect]:
     """Answer when the tombstones are durable."""
     body = request.body
+    if not body.group_id:
+        nameless = OffsetDeleteResponse(error_code=ErrorCode.INVALID_GROUP_ID)
+        return replies_when_durable([(request.to, nameless)])
     asked = [
         TopicPartition(topic.name, each.partition_index)
         for topic in body.topics

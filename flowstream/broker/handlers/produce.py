@@ -4,14 +4,18 @@
 allows zstd; 8 reports errors per record; 10 can name another leader (one node: never needed); 12
 joins partitions to the transaction implicitly (KIP-890); 13 names topics by id. acks=0 gets no
 answer: an error closes the connection, as in Kafka, so that its client looks again.
+
+`min.insync.replicas` above the number of replicas is satisfied by all of them, as since Kafka 4.0:
+with one node acks=all never lacks a replica.
 """
 
 from __future__ import annotations
 
 from flowstream.broker.cores import INTERNAL_TOPICS, Cores
-from flowstream.broker.effects import Close, Effect, Reply, WhenDurable
+from flowstream.broker.effects import Close, Effect, Mute, Reply, WhenDurable
 from flowstream.broker.events import Request
 from flowstream.broker.handlers.joining import join
+from flowstream.broker.handlers.throttling import produce_throttle_ms
 from flowstream.broker.log.partition import Accepted, Duplicate, PartitionLog, Refused
 from flowstream.broker.transactions.errors import IMPLICIT_SINCE
 from flowstream.broker.types import Instant
@@ -28,6 +32,9 @@ from flowstream.wire.messages.produce import (
 
 ATTRIBUTES_AT = 22
 """Where the low byte of a batch's attributes stands."""
+
+OF_RECORDS = (ErrorCode.INVALID_RECORD, ErrorCode.INVALID_TIMESTAMP)
+"""Errors whose answer tells the log start, in Kafka too."""
 
 ZSTD = 4
 ZSTD_VERSION = 7
@@ -60,11 +67,17 @@ def handle(request: Request[ProduceRequest], cores: Cores, now: Instant) -> list
                 name=topic.name, topic_id=topic.topic_id, partition_responses=tuple(answers)
             )
         )
+    throttle_ms = produce_throttle_ms(request, cores, now) if cores.quotas.limited else 0
     if body.acks == 0:
         if failed:
             effects.append(Close(request.to.connection, "a produce request with acks=0 failed"))
+        if throttle_ms:
+            effects.append(Mute(request.to.connection, throttle_ms))
         return effects
-    reply: list[Effect] = [Reply(request.to, ProduceResponse(responses=tuple(responses)))]
+    response = ProduceResponse(responses=tuple(responses), throttle_time_ms=throttle_ms)
+    reply: list[Effect] = [Reply(request.to, response)]
+    if throttle_ms:
+        reply.append(Mute(request.to.connection, throttle_ms))
     effects.append(WhenDurable(lambda now: reply))
     return effects
 
@@ -101,7 +114,7 @@ def _append(
     elif isinstance(admitted, Duplicate):
         base, timestamp = admitted.base_offset, admitted.timestamp
     else:
-        return _refused_by_log(data.index, admitted, request.to.version)
+        return _refused_by_log(data.index, admitted, log)
     return PartitionProduceResponse(
         index=data.index,
         base_offset=base,
@@ -127,7 +140,7 @@ def _refused(
     return None
 
 
-def _refused_by_log(index: int, refused: Refused, version: int) -> PartitionProduceResponse:
+def _refused_by_log(index: int, refused: Refused, log: PartitionLog) -> PartitionProduceResponse:
     error = refused.error
     if error is ErrorCode.PRODUCER_FENCED:
         # What fences a producer in Produce has always been told as INVALID_PRODUCER_EPOCH
@@ -141,6 +154,7 @@ def _refused_by_log(index: int, refused: Refused, version: int) -> PartitionProd
         index=index,
         error_code=error,
         base_offset=-1,
+        log_start_offset=log.log_start if error in OF_RECORDS else -1,
         record_errors=errors,
         error_message=refused.message or None,
     )

@@ -5,7 +5,7 @@ defaults are the metadata's affair.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 """Kafka's names of the compression codecs; the position is the number in the batch attributes."""
@@ -32,10 +32,33 @@ class LogConfig:
     log_append_time: bool = False
     codec: int | None = None
     """Codec of stored batches; None keeps the producer's."""
+    gzip_level: int = -1
+    lz4_level: int = 9
+    zstd_level: int = 3
+    full_validation: bool = False
+    """Whether the records of every batch are read before it is stored."""
+    reads_records: bool = field(init=False, default=False)
+    """Whether a batch's header is not enough to decide about it."""
     timestamp_before_max_ms: int = LONG_MAX
     timestamp_after_max_ms: int = 3600 * 1000
     """KIP-937; the default since Kafka 4.0."""
     producer_expiration_ms: int = DAY_MS
+
+    def __post_init__(self) -> None:
+        """Work out what every batch asks."""
+        reads = self.compact or self.codec is not None or self.full_validation or self.bounds_age
+        object.__setattr__(self, "reads_records", reads)
+
+    @property
+    def bounds_age(self) -> bool:
+        """Whether a record may be too old."""
+        return self.timestamp_before_max_ms < LONG_MAX
+
+    @property
+    def compression_level(self) -> int:
+        """The level of `codec`; what has no levels passes over it."""
+        levels = (0, self.gzip_level, 0, self.lz4_level, self.zstd_level)
+        return levels[self.codec or 0]
 
     @classmethod
     def of(cls, settings: Mapping[str, str]) -> LogConfig:
@@ -54,6 +77,7 @@ class LogConfig:
             compact="compact" in policies,
             delete="delete" in policies,
             log_append_time=settings.get("message.timestamp.type") == "LogAppendTime",
+            full_validation=settings.get("record.validation") == "full",
             codec=None if codec == "producer" else _codec(codec),
             **values,
         )
@@ -70,6 +94,9 @@ _WHOLE = {
     "message.timestamp.before.max.ms": "timestamp_before_max_ms",
     "message.timestamp.after.max.ms": "timestamp_after_max_ms",
     "producer.id.expiration.ms": "producer_expiration_ms",
+    "compression.gzip.level": "gzip_level",
+    "compression.lz4.level": "lz4_level",
+    "compression.zstd.level": "zstd_level",
 }
 
 

@@ -283,7 +283,8 @@ class PartitionLog(LogState):
         """Move the log start forward to `offset` (DeleteRecords, L8), but not beyond the high
         watermark.
         """
-        return retention.delete_before(self, offset)
+        start = self.log_start
+        return self._noticed(start, retention.delete_before(self, offset))
 
     def deadline(self) -> Instant:
         """When `tick` is due: retention and producers' expiry are looked at every five minutes, as
@@ -293,7 +294,14 @@ class PartitionLog(LogState):
 
     def tick(self, now: Instant) -> list[Effect]:
         """Delete segments that are too old or too many; forget producers long silent."""
-        return retention.tick(self, now)
+        start = self.log_start
+        return self._noticed(start, retention.tick(self, now))
+
+    def _noticed(self, start: int, effects: list[Effect]) -> list[Effect]:
+        """Readers are told when the log start moved on from `start`, as when the end does."""
+        return (
+            effects if self.log_start == start else [*effects, Advance(self, self.high_watermark)]
+        )
 
     def unsynced_paths(self) -> list[str]:
         """What to sync before the recovery point may move to the log end, should the durability not

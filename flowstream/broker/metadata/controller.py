@@ -18,6 +18,7 @@ from flowstream.broker.metadata.records import (
     ConfigRecord,
     FeatureLevelRecord,
     MetadataRecord,
+    PartitionChangeRecord,
     PartitionRecord,
     ProducerIdsRecord,
     RegisterBrokerRecord,
@@ -101,6 +102,26 @@ def register(
         BrokerRegistrationChangeRecord(
             broker_id=config.node_id, broker_epoch=broker_epoch, fenced=-1
         ),
+    )
+
+
+def take_the_lead(image: Image, node_id: int) -> tuple[MetadataRecord, ...]:
+    """Partitions of this node that nobody leads: an Apache Kafka that stopped in this directory
+    handed its leadership back, and with KIP-966 left the set in sync. The only replica leads again,
+    in a new epoch.
+    """
+    return tuple(
+        PartitionChangeRecord(
+            partition_id=number,
+            topic_id=topic.topic_id,
+            isr=(node_id,),
+            leader=node_id,
+            eligible_leader_replicas=(),
+            last_known_elr=(),
+        )
+        for topic in image.topics.values()
+        for number, partition in topic.partitions.items()
+        if partition.leader < 0 and partition.replicas == (node_id,)
     )
 
 

@@ -15,6 +15,7 @@ from flowstream.broker.metadata.records import (
     BeginTransactionRecord,
     BrokerRegistrationChangeRecord,
     ClearElrRecord,
+    ClientQuotaRecord,
     ConfigRecord,
     EndTransactionRecord,
     FeatureLevelRecord,
@@ -92,6 +93,10 @@ class Broker:
 _LEADER_UNCHANGED = -2
 
 
+QuotaEntity = tuple[tuple[str, str | None], ...]
+"""What a quota is for: (type, name) pairs sorted by type; the name None is the type's default."""
+
+
 @dataclass(slots=True)
 class Image:
     """The cluster's durable state. An EventSourced core: `image == fold(apply, records)`."""
@@ -102,6 +107,7 @@ class Image:
     features: dict[str, int] = field(default_factory=dict)
     brokers: dict[int, Broker] = field(default_factory=dict)
     controllers: dict[int, RegisterControllerRecord] = field(default_factory=dict)
+    quotas: dict[QuotaEntity, dict[str, float]] = field(default_factory=dict)
     next_producer_id: int = 0
     acls: Acls = field(default_factory=Acls)
     credentials: dict[tuple[int, str], Credential] = field(default_factory=dict)
@@ -165,6 +171,8 @@ class Image:
             case ProducerIdsRecord():
                 assert record.next_producer_id >= self.next_producer_id, "producer ids never repeat"
                 self.next_producer_id = record.next_producer_id
+            case ClientQuotaRecord():
+                self._limit(record)
             case ClearElrRecord():
                 self._clear_eligible_leaders(record.topic_name)
             case NoOpRecord():
@@ -225,6 +233,16 @@ class Image:
             configs[record.name] = record.value
         if not configs:
             del self.configs[resource]
+
+    def _limit(self, record: ClientQuotaRecord) -> None:
+        entity = tuple(sorted((each.entity_type, each.entity_name) for each in record.entity))
+        limits = self.quotas.setdefault(entity, {})
+        if record.remove:
+            limits.pop(record.key, None)
+        else:
+            limits[record.key] = record.value
+        if not limits:
+            del self.quotas[entity]
 
     def _clear_eligible_leaders(self, name: str) -> None:
         topics = [self.topics[name]] if name else list(self.topics.values())

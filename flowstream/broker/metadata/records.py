@@ -18,6 +18,7 @@ from flowstream.broker.metadata.security_records import (
 from flowstream.errors import FlowstreamError, WireError
 from flowstream.wire.fields import (
     BOOLEAN,
+    FLOAT64,
     INT8,
     INT16,
     INT32,
@@ -183,6 +184,24 @@ class FeatureLevelRecord:
     feature_level: int = field(INT16, "0+")
 
 
+@struct
+class QuotaEntity:
+    """One part of what a quota is for; a null name is the default of its type."""
+
+    entity_type: str = field(STRING, "0+")
+    entity_name: str | None = field(STRING, "0+", nullable="0+")
+
+
+@message(versions="0", flexible="0+")
+class ClientQuotaRecord:
+    """A quota was set or removed (14, KIP-546)."""
+
+    entity: tuple[QuotaEntity, ...] = field(array(QuotaEntity), "0+")
+    key: str = field(STRING, "0+")
+    value: float = field(FLOAT64, "0+")
+    remove: bool = field(BOOLEAN, "0+")
+
+
 @message(versions="0", flexible="0+")
 class ProducerIdsRecord:
     """A broker got a block of producer ids; the next one starts at `next_producer_id` (15)."""
@@ -278,6 +297,7 @@ MetadataRecord = (
     | UnfenceBrokerRecord
     | RemoveTopicRecord
     | FeatureLevelRecord
+    | ClientQuotaRecord
     | ProducerIdsRecord
     | BrokerRegistrationChangeRecord
     | NoOpRecord
@@ -301,6 +321,7 @@ RECORD_TYPES: Mapping[int, type[MetadataRecord]] = {
     9: RemoveTopicRecord,
     11: UserScramCredentialRecord,
     12: FeatureLevelRecord,
+    14: ClientQuotaRecord,
     15: ProducerIdsRecord,
     17: BrokerRegistrationChangeRecord,
     18: AccessControlEntryRecord,
@@ -327,6 +348,7 @@ _WRITTEN: Mapping[type, tuple[int, int]] = {
     RemoveTopicRecord: (9, 0),
     UserScramCredentialRecord: (11, 0),
     FeatureLevelRecord: (12, 0),
+    ClientQuotaRecord: (14, 0),
     ProducerIdsRecord: (15, 0),
     BrokerRegistrationChangeRecord: (17, 3),
     AccessControlEntryRecord: (18, 0),

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import IntEnum
 
 from flowstream.broker.config import (
     CLEANUP_POLICIES,
@@ -26,6 +25,7 @@ from flowstream.broker.config import (
     text_of,
     whole,
 )
+from flowstream.broker.metadata.synonyms import Source, source_of, synonyms
 from flowstream.wire.messages.create_topics import CreatableTopicConfigs
 
 
@@ -112,20 +112,19 @@ def effective(config: BrokerConfig, overrides: Mapping[str, str]) -> dict[str, s
     return {name: overrides.get(name, default_text(config, name)) for name in TOPIC_CONFIGS}
 
 
-class Source(IntEnum):
-    """Where a configuration's value comes from; Kafka's numbers (KIP-226)."""
-
-    TOPIC = 1
-    BROKER = 4
-    DEFAULT = 5
+def log_settings(config: BrokerConfig, overrides: Mapping[str, str]) -> dict[str, str]:
+    """What the logs of a topic need: its configurations, and what is set for all topics alike."""
+    return effective(config, overrides) | {
+        "producer.id.expiration.ms": str(config.producer_id_expiration_ms),
+        "record.validation": config.record_validation,
+    }
 
 
 def source(config: BrokerConfig, name: str, overrides: Mapping[str, str]) -> Source:
     """Who set configuration `name` of a topic that sets `overrides`."""
     if name in overrides:
         return Source.TOPIC
-    given = config.given.intersection(TOPIC_CONFIGS[name].server_names)
-    return Source.BROKER if given else Source.DEFAULT
+    return source_of(synonyms(config, TOPIC_CONFIGS[name].server_names))
 
 
 def described(
@@ -166,4 +165,7 @@ def _check_together(configs: Mapping[str, str]) -> None:
             f"> max.compaction.lag.ms ({high})"
         )
     if configs["remote.storage.enable"].strip().lower() == "true":
-        raise InvalidConfig("Tiered Storage functionality is disabled in the broker.")
+        raise InvalidConfig(
+            "Tiered Storage functionality is disabled in the broker. "
+            "Topic cannot be configured with remote log storage."
+        )

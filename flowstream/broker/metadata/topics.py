@@ -221,7 +221,8 @@ def _new_topic(
         count = config.num_partitions if topic.num_partitions == -1 else topic.num_partitions
         if count <= 0:
             raise Refusal(
-                ErrorCode.INVALID_PARTITIONS, "Number of partitions was set to an invalid value."
+                ErrorCode.INVALID_PARTITIONS,
+                "Number of partitions was set to an invalid non-positive value.",
             )
         asked = topic.replication_factor
         _check_replication(config.default_replication_factor if asked == -1 else asked)
@@ -253,20 +254,22 @@ def _assigned(topic: CreatableTopic, node_id: int) -> int:
             "partitions should be a consecutive 0-based integer sequence",
         )
     for each in topic.assignments:
-        _check_replicas(each.broker_ids, node_id)
+        check_replicas(each.broker_ids, node_id)
     return len(topic.assignments)
 
 
-def _check_replicas(broker_ids: tuple[int, ...], node_id: int) -> None:
+def check_replicas(broker_ids: tuple[int, ...], node_id: int) -> None:
+    """Whether a partition may be placed on exactly these brokers. Raises Refusal."""
     if not broker_ids:
         raise Refusal(
             ErrorCode.INVALID_REPLICA_ASSIGNMENT,
             "The manual partition assignment includes an empty replica list.",
         )
-    if len(set(broker_ids)) != len(broker_ids):
+    repeated = _repeated(broker_ids)
+    if repeated:
         raise Refusal(
             ErrorCode.INVALID_REPLICA_ASSIGNMENT,
-            f"The manual partition assignment includes the broker {broker_ids[0]} more than once.",
+            f"The manual partition assignment includes the broker {min(repeated)} more than once.",
         )
     unknown = next((broker for broker in broker_ids if broker != node_id), None)
     if unknown is not None:
@@ -347,4 +350,4 @@ def _check_growth(topic: Topic, asked: CreatePartitionsTopic, node_id: int, alre
                 f"{len(asked.assignments)} assignment(s) were specified.",
             )
         for each in asked.assignments:
-            _check_replicas(each.broker_ids, node_id)
+            check_replicas(each.broker_ids, node_id)

@@ -44,6 +44,11 @@ class Access:
     session: Session
     host: str
 
+    @property
+    def everything(self) -> bool:
+        """Whether the peer is a super user."""
+        return str(self.session.principal) in self.authorizer.super_users
+
     def topic(self, operation: Operation, name: str) -> bool:
         """Whether `operation` is allowed on the topic `name`."""
         return self.may(operation, ResourceType.TOPIC, name)

@@ -97,7 +97,8 @@ async def start(
             undo.callback(bound[-1].close)
         storage = FileStorage(str(data))
         undo.callback(storage.close)
-        now = Instant(clock.wall_ms())
+        now_ms = clock.SteadyClock().now_ms
+        now = Instant(now_ms())
         rng = random.SystemRandom()
         host = specs[0].advertised_host
         opened = open_cores(storage, storage.perform, config, rng, now, host=host, fsync=fsync)
@@ -111,11 +112,11 @@ async def start(
             cores.address.endpoints[spec.name] = endpoint
         first = cores.address.endpoints[specs[0].name]
         cores.address.port = first.port
-        driver = Driver(Node(cores), storage, clock.wall_ms, fsync=fsync)
+        driver = Driver(Node(cores), storage, now_ms, fsync=fsync)
         driver.start(_first_users(cores, users or {}))
         ids = ConnectionIds()
         listeners = {
-            spec.name: Listener(listening, driver, config, spec, ids)
+            spec.name: Listener(listening, driver, cores, spec, ids)
             for spec, listening in zip(specs, bound, strict=True)
         }
         if keys is not None:

@@ -27,9 +27,12 @@ from flowstream.wire.frame import UnsupportedVersion, decode_request, encode_res
 
 log = logging.getLogger("flowstream.broker")
 
-BUFFER_BYTES = 64 * 1024
-"""Receive buffer of a connection at rest; it grows with the bytes that really arrive, up to one
-largest frame.
+REST_BYTES = 4 * 1024
+"""Receive buffer of a connection at rest: there may be thousands."""
+
+BUSY_BYTES = 64 * 1024
+"""Receive buffer of one that has more to say; beyond that it grows with the bytes that really
+arrive, up to one largest frame.
 """
 
 PIPELINED = 256
@@ -91,10 +94,10 @@ class Connection:
     """
 
     __slots__ = (
-        "_announced", "_blocked", "_buffer", "_end", "_ending", "_largest", "_loop", "_max_frame",
-        "_out", "_out_bytes", "_reading", "_resuming", "_slots", "_socket", "_start", "_turn",
-        "_turns", "_view", "_writing", "closed", "host", "id", "idle_sweeps", "logged_in",
-        "session", "sweeps",
+        "_announced", "_blocked", "_buffer", "_end", "_ending", "_is_full", "_largest", "_loop",
+        "_max_frame", "_muted", "_out", "_out_bytes", "_reading", "_resuming", "_slots", "_socket",
+        "_start", "_turn", "_turns", "_view", "_writing", "closed", "host", "id", "idle_sweeps",
+        "logged_in", "session", "sweeps",
     )  # fmt: skip
 
     def __init__(
@@ -122,13 +125,15 @@ class Connection:
         self._largest = max_frame
         self._max_frame = max_frame if logged_in else min(LOGIN_FRAME_BYTES, max_frame)
         self._ending = ""  # why to close once everything is sent; nothing more is parsed
-        self._buffer = bytearray(BUFFER_BYTES)
+        self._buffer = bytearray(REST_BYTES)
         self._view = memoryview(self._buffer)
+        self._is_full = False  # what was received last filled the buffer
         self._start = 0  # first byte not yet parsed
         self._end = 0  # first byte not yet received
         self._turn = -1  # the turn in which views of the buffer were handed out
         self._slots: deque[Slot] = deque()
         self._blocked = False  # a request other than Produce waits for its answer
+        self._muted: asyncio.TimerHandle | None = None  # runs until its client may go on
         self._out: list[Buffer] = []
         self._out_bytes = 0
         self._reading = True
@@ -160,6 +165,7 @@ class Connection:
             self.close("closed by its peer")
             return
         self._end += count
+        self._is_full = count == len(room)
         self.idle_sweeps = 0
         self._parse()
 
@@ -169,20 +175,23 @@ class Connection:
             self._turns.end_turn()  # views of the buffer are still in use: use them up
         if self._start == self._end:
             self._start = self._end = 0
-        elif self._end == len(self._buffer):
+        if (self._is_full and len(self._buffer) < BUSY_BYTES) or self._end == len(self._buffer):
             self._make_room()
         return self._view[self._end :]
 
     def _make_room(self) -> None:
-        kept = self._end - self._start
-        if self._start:
-            self._view[:kept] = self._view[self._start : self._end]
-        elif not self._must_wait():
+        held = self._view[self._start : self._end]
+        if len(self._buffer) < BUSY_BYTES:
+            self._renew_buffer(BUSY_BYTES)
+        elif not self._start and not self._must_wait():
             # Twice what has arrived, never what a length field claims (X3).
-            grown = bytearray(min(2 * len(self._buffer), self._max_frame + 4))
-            grown[:kept] = self._view[:kept]
-            self._buffer, self._view = grown, memoryview(grown)
-        self._start, self._end = 0, kept
+            self._renew_buffer(min(2 * len(self._buffer), self._max_frame + 4))
+        self._view[: len(held)] = held
+        self._start, self._end = 0, len(held)
+
+    def _renew_buffer(self, size: int) -> None:
+        self._buffer = bytearray(size)
+        self._view = memoryview(self._buffer)
 
     def _parse(self) -> None:
         view, start = self._view, self._start
@@ -230,14 +239,32 @@ class Connection:
 
     def _must_wait(self) -> bool:
         """Whether the next request has to wait. As in Kafka a request is looked at once the one
-        before it is answered; only Produce is pipelined, because its answers wait for the disk.
+        before it is answered; only Produce is pipelined, because its answers wait for the disk. A
+        client over its quota waits too.
         """
+        if self._muted is not None:
+            return True
         return self._blocked or self._out_bytes > UNSENT_BYTES or len(self._slots) >= PIPELINED
 
     def _pause(self) -> None:
         if self._reading:
             self._reading = False
             self._loop.remove_reader(self._socket.fileno())
+
+    def mute(self, milliseconds: int) -> None:
+        """Look at no further request for so long; what was taken in is answered (KIP-219)."""
+        if self.closed:
+            return
+        until = self._loop.time() + milliseconds / 1000
+        if self._muted is not None:
+            until = max(until, self._muted.when())
+            self._muted.cancel()
+        self._muted = self._loop.call_at(until, self._unmute)
+
+    def _unmute(self) -> None:
+        self._muted = None
+        if not self._resuming:
+            self._resume()
 
     def _resume(self) -> None:
         """Look at what was received meanwhile, then receive again."""
@@ -331,13 +358,13 @@ class Connection:
 
     def sweep(self) -> None:
         """Called at intervals: a connection at rest gives its large buffer back. One that waits
-        for an answer is not idle.
+        for an answer, or is made to wait, is not idle.
         """
         self.sweeps += 1
-        self.idle_sweeps = 0 if self._slots else self.idle_sweeps + 1
-        if len(self._buffer) > BUFFER_BYTES and self._start == self._end and self.idle_sweeps > 1:
-            self._buffer = bytearray(BUFFER_BYTES)
-            self._view = memoryview(self._buffer)
+        waits = self._slots or self._muted is not None
+        self.idle_sweeps = 0 if waits else self.idle_sweeps + 1
+        if len(self._buffer) > REST_BYTES and self._start == self._end and self.idle_sweeps > 1:
+            self._renew_buffer(REST_BYTES)
             self._start = self._end = 0
 
     def close(self, reason: str) -> None:
@@ -349,6 +376,8 @@ class Connection:
         self._loop.remove_reader(self._socket.fileno())
         self._loop.remove_writer(self._socket.fileno())
         self._socket.close()
+        if self._muted is not None:
+            self._muted.cancel()
         self._out = []
         self._slots.clear()
         self._turns.closed(self, reason)

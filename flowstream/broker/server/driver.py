@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable
 
 from flowstream.broker.doors import Operation, Storage
-from flowstream.broker.effects import Close, Effect, LoggedIn, Reply, Write
+from flowstream.broker.effects import Close, Effect, LoggedIn, Mute, Reply, Write
 from flowstream.broker.events import Disconnected, Durable, Event, Request, Tick
 from flowstream.broker.metadata.records import MetadataRecord
 from flowstream.broker.node import Node
@@ -111,9 +111,13 @@ class Driver:
             elif isinstance(effect, Write):
                 self._operations += effect.operations
                 self._schedule_end()
-            elif isinstance(effect, Close):
+            elif isinstance(effect, (Close, Mute)):
                 connection = self.connections.get(effect.connection)
-                if connection is not None:
+                if connection is None:
+                    continue
+                if isinstance(effect, Mute):
+                    connection.mute(effect.milliseconds)
+                else:
                     self._close(connection, effect)
             elif isinstance(effect, LoggedIn):
                 connection = self.connections.get(effect.connection)

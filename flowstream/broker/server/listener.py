@@ -12,12 +12,14 @@ import socket
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from flowstream.broker.config import BrokerConfig
+from flowstream import clock
+from flowstream.broker.cores import Cores
+from flowstream.broker.quotas import CONNECT
 from flowstream.broker.security.listeners import ListenerSpec
 from flowstream.broker.server.connection import Connection
 from flowstream.broker.server.driver import Driver
 from flowstream.broker.server.ports import candidates, ephemeral_from
-from flowstream.broker.types import LOCAL, ConnectionId, Session
+from flowstream.broker.types import LOCAL, ConnectionId, Instant, Session
 from flowstream.errors import FlowstreamError
 
 if TYPE_CHECKING:
@@ -95,7 +97,7 @@ class Listener:
         self,
         listening: socket.socket,
         driver: Driver,
-        config: BrokerConfig,
+        cores: Cores,
         spec: ListenerSpec | None = None,
         ids: ConnectionIds | None = None,
     ) -> None:
@@ -106,13 +108,13 @@ class Listener:
         if spec is not None:
             self._session = Session(listener=spec.name, protocol=spec.protocol)
             self._sasl = spec.sasl
-            self._tls = tls_context(spec, config.ssl_principal_mapping_rules)
+            self._tls = tls_context(spec, cores.config.ssl_principal_mapping_rules)
         self._ids = ids or ConnectionIds()
         self._driver = driver
-        self._config = config
+        self._cores = cores
         self._loop = asyncio.get_running_loop()
         sweep_ms = int(SWEEP_SECONDS * 1000)
-        idle_ms = config.connections_max_idle_ms
+        idle_ms = cores.config.connections_max_idle_ms
         self._idle_sweeps = None if idle_ms < 0 else max(1, -(-idle_ms // sweep_ms))
         self._sweep_timer = self._loop.call_later(SWEEP_SECONDS, self._sweep)
         self._accepting = False
@@ -155,13 +157,18 @@ class Listener:
 
     def _connected(self, client: socket.socket, host: str) -> None:
         connections = self._driver.connections
-        config = self._config
+        config = self._cores.config  # it may change while we run
         if len(connections) >= config.max_connections:
             log.warning("connection from %s refused: max.connections=%d", host, len(connections))
             client.close()
             return
         if self._too_many_from(host):
             log.warning("connection from %s refused: max.connections.per.ip", host)
+            client.close()
+            return
+        quotas = self._cores.quotas
+        if CONNECT in quotas.limited and not quotas.admits(host, Instant(clock.wall_ms())):
+            log.warning("connection from %s refused: connection_creation_rate", host)
             client.close()
             return
         client.setblocking(False)
@@ -174,7 +181,7 @@ class Listener:
             log.debug("connection from %s: %s", host, error)
 
     def _connection(self, id: ConnectionId, client: socket.socket, host: str) -> Connection:
-        largest, logged_in = self._config.socket_request_max_bytes, not self._sasl
+        largest, logged_in = self._cores.config.socket_request_max_bytes, not self._sasl
         if self._tls is None:
             return Connection(
                 id,
@@ -201,8 +208,9 @@ class Listener:
         )
 
     def _too_many_from(self, host: str) -> bool:
-        allowed = self._config.max_connections_per_ip
-        if allowed >= self._config.max_connections:
+        config = self._cores.config
+        allowed = config.max_connections_per_ip
+        if allowed >= config.max_connections:
             return False
         return Counter(c.host for c in self._driver.connections.values())[host] >= allowed
 

@@ -26,6 +26,7 @@ from flowstream.broker.doors import (
     Remove,
     Rename,
     Replace,
+    Space,
     Truncate,
 )
 from flowstream.errors import StorageError
@@ -76,6 +77,12 @@ class FileStorage:
                 return sorted(os.listdir(self._full(directory)))
             except FileNotFoundError:
                 return []
+
+    def space(self) -> Space:
+        """The data directory and the size of its disk."""
+        with _named(str(self.root)):
+            usage = shutil.disk_usage(self.root)
+        return Space(os.path.abspath(self.root), usage.total, usage.free)
 
     # Writing
 

@@ -22,6 +22,7 @@ from flowstream.broker.doors import (
     Remove,
     Rename,
     Replace,
+    Space,
     Truncate,
 )
 from flowstream.errors import FlowstreamError, StorageError
@@ -52,6 +53,7 @@ class MemoryStorage:
         """An empty disk."""
         self.operations = 0
         """Operations and syncs performed so far: where a test can crash."""
+        self.disk_bytes = 1 << 40
         self._files: dict[str, _File] = {}
         self._entries: dict[str, _File] = {}
         self._directories: set[str] = {""}
@@ -117,6 +119,11 @@ class MemoryStorage:
         prefix = directory + "/" if directory else ""
         inside = (path for path in (*self._files, *self._directories) if path.startswith(prefix))
         return sorted({path[len(prefix) :].partition("/")[0] for path in inside} - {""})
+
+    def space(self) -> Space:
+        """A disk as large as `disk_bytes` says, less what the files take."""
+        used = sum(len(file.data) for file in self._files.values())
+        return Space("memory", self.disk_bytes, max(self.disk_bytes - used, 0))
 
     def perform(self, operations: Sequence[Operation]) -> set[str]:
         """Perform in order. The paths that now hold unsynced bytes."""

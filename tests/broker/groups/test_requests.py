@@ -365,6 +365,8 @@ def test_offsets_are_deleted_one_by_one(broker: Machine) -> None:
     ]
     broker.crash()
     assert fetched(broker, 0, 1) == [(-1, 0), (8, 0)]
+    nameless = broker.ask(forget.OffsetDeleteRequest(group_id="", topics=topics), 0)
+    assert nameless.error_code == ErrorCode.INVALID_GROUP_ID
     absent = broker.ask(forget.OffsetDeleteRequest(group_id="no", topics=topics), 0)
     assert absent.error_code == ErrorCode.GROUP_ID_NOT_FOUND
 

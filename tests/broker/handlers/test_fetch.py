@@ -87,17 +87,32 @@ def test_the_leader_epoch_of_the_reader_is_checked(
     assert found.error_code == error
 
 
+@pytest.mark.parametrize(
+    ("epoch", "offset", "error", "diverging"),
+    [
+        (-1, 10, 0, (-1, -1)),
+        (0, 10, 0, (-1, -1)),
+        (0, 11, 0, (0, 10)),
+        (0, 999, 0, (0, 10)),
+        (5, 3, ErrorCode.OFFSET_OUT_OF_RANGE, (-1, -1)),
+    ],
+)
+def test_a_reader_learns_where_its_last_epoch_ended(
+    machine: Machine, epoch: int, offset: int, error: int, diverging: tuple[int, int]
+) -> None:
+    place = wanted(offset=offset, last_fetched_epoch=epoch)
+    topic = FetchTopic(topic="t", partitions=(place,))
+    request = FetchRequest(max_bytes=1 << 24, max_wait_ms=0, min_bytes=0, topics=(topic,))
+    (found,) = machine.ask(request, 12).responses[0].partitions
+    told = (found.diverging_epoch.epoch, found.diverging_epoch.end_offset)
+    assert (found.error_code, told) == (error, diverging)
+
+
 def test_one_bad_partition_does_not_hide_the_others(machine: Machine) -> None:
     answer = fetch(machine, wanted(7), wanted(0), max_wait_ms=1000, min_bytes=1 << 30)
     bad, good = answer.responses[0].partitions
     assert bad.error_code == ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
     assert len(good.records) > 0
-
-
-def test_sessions_are_declined(machine: Machine) -> None:
-    assert fetch(machine, wanted(), session_id=0, session_epoch=0).session_id == 0
-    refused = fetch(machine, wanted(), session_id=5, session_epoch=1)
-    assert refused.error_code == ErrorCode.FETCH_SESSION_ID_NOT_FOUND
 
 
 @pytest.mark.parametrize(
@@ -112,6 +127,16 @@ def test_ListOffsets_special_timestamps(
     answer = machine.ask(ListOffsetsRequest(replica_id=-1, topics=(topic,)), version)
     (found,) = answer.topics[0].partitions
     assert (found.error_code, found.offset) == (0, offset)
+
+
+@pytest.mark.parametrize(("timestamp", "version"), [(-7, 11), (-3, 6), (-6, 10), (-99, 1)])
+def test_ListOffsets_refuses_special_timestamps_it_does_not_know(
+    machine: Machine, timestamp: int, version: int
+) -> None:
+    asked = ListOffsetsPartition(partition_index=0, timestamp=timestamp)
+    topic = ListOffsetsTopic(name="t", partitions=(asked,))
+    answer = machine.ask(ListOffsetsRequest(replica_id=-1, topics=(topic,)), version)
+    assert answer.topics[0].partitions[0].error_code == ErrorCode.UNSUPPORTED_VERSION
 
 
 def test_ListOffsets_names_a_partition_once(machine: Machine) -> None:

@@ -125,6 +125,38 @@ def test_timestamps_are_bounded_as_the_topic_says() -> None:
     appended(log, batch_of(timestamp=NOW + 1000))
 
 
+@pytest.mark.parametrize("codec", [0, 1])
+@pytest.mark.parametrize(
+    ("times", "wrong"),
+    [
+        ((0, -1001, 0), [1]),
+        ((-1001, 0, 1001), [0, 2]),
+        ((0, 0, 1001), [2]),
+        ((-1001, -1001, -1001), [0, 1, 2]),
+        ((-1000, 1000, 0), []),
+    ],
+)
+def test_every_record_out_of_time_is_named(
+    times: tuple[int, ...], wrong: list[int], codec: int
+) -> None:
+    _, log = new_log(LogConfig(timestamp_before_max_ms=1000, timestamp_after_max_ms=1000))
+    records = [(NOW + each, b"k", b"v", ()) for each in times]
+    sent = memoryview(encode_batch(records, codec=codec))
+    if not wrong:
+        appended(log, sent)
+        return
+    result = refused(log, sent)
+    assert result.error == ErrorCode.INVALID_TIMESTAMP
+    assert [at for at, _ in result.record_errors] == wrong
+
+
+def test_LogAppendTime_does_not_ask_what_time_the_records_have() -> None:
+    config = LogConfig(log_append_time=True, timestamp_before_max_ms=1000)
+    _, log = new_log(config)
+    appended(log, batch_of(timestamp=5))
+    appended(log, batch_of(timestamp=NOW + 10**9))
+
+
 def test_records_without_a_timestamp_are_not_too_old() -> None:
     """Kafka's LogValidator passes over NO_TIMESTAMP."""
     _, log = new_log(LogConfig(timestamp_before_max_ms=1000))
@@ -154,6 +186,50 @@ def test_the_topics_codec_is_stored(sent: int, stored: int) -> None:
     assert [r.value for r in decode_records(batch)] == [b"value" * 20] * 20
 
 
+def test_a_batch_must_not_be_too_large_in_the_topics_codec() -> None:
+    _, log = new_log(LogConfig(codec=0, max_message_bytes=1000))
+    assert refused(log, batch_of(value=bytes(2000), codec=1)).error == ErrorCode.MESSAGE_TOO_LARGE
+    appended(log, batch_of(value=bytes(500), codec=1))
+
+
+@pytest.mark.parametrize(("codec", "level"), [("gzip", 0), ("zstd", -131072)])
+def test_the_topics_level_of_compression_counts(codec: str, level: int) -> None:
+    value = bytes(range(200)) * 20
+    sizes = []
+    for settings in ({}, {f"compression.{codec}.level": str(level)}):
+        _, log = new_log(LogConfig.of({"compression.type": codec, **settings}))
+        appended(log, batch_of(5, value=value))
+        (batch,) = log.scan()
+        assert [r.value for r in decode_records(batch)] == [value] * 5
+        sizes.append(len(batch))
+    assert sizes[1] > 2 * sizes[0]
+
+
+def lying(at: int, value: int, codec: int = 0) -> memoryview:
+    """Two records in a batch with one byte of its body changed and a CRC that matches."""
+    copy = bytearray(encode_batch([(NOW, b"k", b"aaaa", ()), (NOW, b"k", b"b", ())], codec=codec))
+    copy[at] = value
+    seal(copy, 0, len(copy))
+    return memoryview(copy)
+
+
+LIES = {
+    "a length": lying(61, 4),
+    "an offset": lying(64, 2),
+    "a value that has no end": lying(67, 0xFE),
+    "a body that cannot be decompressed": lying(63, 0xFF, codec=1),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_lying_body_is_stored_as_it_came_unless_all_records_are_read(lie: str) -> None:
+    _, log = new_log()
+    appended(log, memoryview(bytearray(LIES[lie])))
+    _, log = new_log(LogConfig(full_validation=True))
+    assert refused(log, LIES[lie]).error == ErrorCode.INVALID_RECORD
+    appended(log, batch_of(3, codec=4))
+
+
 def test_the_producers_bytes_are_stored_as_they_came() -> None:
     _, log = new_log()
     batch = bytes(batch_of(3, producer=(9, 0, 0), codec=4))
@@ -181,6 +257,8 @@ def test_settings_come_under_kafkas_names() -> None:
             "message.timestamp.type": "LogAppendTime",
             "retention.ms": "-1",
             "min.insync.replicas": "1",
+            "record.validation": "full",
+            "compression.gzip.level": "2",
         }
     )
     assert config == replace(
@@ -190,5 +268,7 @@ def test_settings_come_under_kafkas_names() -> None:
         codec=0,
         log_append_time=True,
         retention_ms=-1,
+        full_validation=True,
+        gzip_level=2,
     )
     assert LogConfig.of({}) == LogConfig()

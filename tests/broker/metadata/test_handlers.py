@@ -226,6 +226,21 @@ def test_partitions_are_described_in_pages() -> None:
     assert seen == [(name, number) for name in "abc" for number in range(3)]
 
 
+@pytest.mark.parametrize("cursor", [("b", 0), ("zz", 0), ("a", -1)])
+def test_a_cursor_that_leads_nowhere_is_refused(cursor: tuple[str, int]) -> None:
+    made = Machine()
+    create(made, "a")
+    request = DescribeTopicPartitionsRequest(
+        topics=(TopicRequest(name="a"), TopicRequest(name="c")),
+        cursor=Cursor(topic_name=cursor[0], partition_index=cursor[1]),
+    )
+    answer = made.ask(request, 0)
+    assert [(each.name, each.error_code) for each in answer.topics] == [
+        ("a", ErrorCode.INVALID_REQUEST),
+        ("c", ErrorCode.INVALID_REQUEST),
+    ]
+
+
 def test_described_partitions_look_like_kafkas() -> None:
     made = Machine()
     create(made, "t")
@@ -299,7 +314,8 @@ def test_where_a_topics_value_comes_from() -> None:
         ("segment.bytes", 1),
         ("log.segment.bytes", 5),
     ]
-    assert [(each.value, each.source) for each in found["retention.ms"].synonyms] == [("7", 4)]
+    retention = [(each.value, each.source) for each in found["retention.ms"].synonyms]
+    assert retention == [("7", 4), ("168", 5)]
     hours = described(Machine(log_roll_hours="2"), BROKER, "0", "log.roll.hours").configs
     assert [(each.value, each.source) for each in hours[0].synonyms] == [("2", 4), ("168", 5)]
     (only,) = described(made, TOPIC, "t", "retention.ms", "no.such").configs
@@ -313,7 +329,11 @@ def test_where_a_topics_value_comes_from() -> None:
         (TOPIC, "nope", ErrorCode.UNKNOWN_TOPIC_OR_PARTITION),
         (BROKER, "7", ErrorCode.INVALID_REQUEST),
         (BROKER, "", 0),
-        (8, "0", ErrorCode.INVALID_REQUEST),
+        (8, "0", 0),
+        (8, "7", ErrorCode.INVALID_REQUEST),
+        (8, "", ErrorCode.INVALID_REQUEST),
+        (16, "m", ErrorCode.INVALID_REQUEST),
+        (32, "", ErrorCode.INVALID_REQUEST),
     ],
 )
 def test_configs_of_others(kind: int, name: str, error: int) -> None:

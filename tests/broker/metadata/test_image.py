@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flowstream.broker.config import BrokerConfig
-from flowstream.broker.metadata import controller, topics
+from flowstream.broker.metadata import alterations, client_quotas, controller, topics
 from flowstream.broker.metadata.image import Image, ResourceType
 from flowstream.broker.metadata.records import (
     AbortTransactionRecord,
@@ -31,6 +31,7 @@ from flowstream.broker.metadata.records import (
     UnfenceBrokerRecord,
     UnregisterBrokerRecord,
 )
+from flowstream.wire.messages.alter_client_quotas import EntityData, EntryData, OpData
 from flowstream.wire.messages.create_partitions import (
     CreatePartitionsRequest,
     CreatePartitionsTopic,
@@ -110,12 +111,31 @@ class Cluster:
                 self.commit(
                     (ConfigRecord(resource_type=topic, resource_name=name, name="x", value=None),)
                 )
+            case "configure":
+                kind = (ResourceType.TOPIC, ResourceType.BROKER, ResourceType.GROUP)[number % 3]
+                key = ("retention.ms", "log.retention.ms", "consumer.session.timeout.ms")[
+                    number % 3
+                ]
+                change = alterations.Change(key, number % 2, str(45_000 + number))
+                asked_for = alterations.Wanted(kind, name, (change,))
+                plan = alterations.alter_configs(image, config, [asked_for], validate_only=False)
+                self.commit(plan.records)
+            case "limit":
+                part = EntityData(entity_type="user", entity_name=name or None)
+                op = OpData(key="producer_byte_rate", value=float(number), remove=number < 1)
+                entry = EntryData(entity=(part,), ops=(op,))
+                self.commit(client_quotas.alter_quotas(image, [entry], validate_only=False).records)
             case "features":
                 self.commit(controller.bootstrap(image))
 
 
 STEPS = st.tuples(
-    st.sampled_from(["create", "create", "delete", "grow", "ids", "register", "unset", "features"]),
+    st.sampled_from(
+        [
+            *("create", "create", "delete", "grow", "ids", "register", "unset", "features"),
+            *("configure", "limit"),
+        ]
+    ),
     st.sampled_from(NAMES),
     st.integers(-1, 4),
 )

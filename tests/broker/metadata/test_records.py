@@ -70,6 +70,42 @@ def check_value(ours: object, said: Any, name: str) -> None:
         assert ours == said, name
 
 
+@pytest.mark.parametrize(
+    ("value", "entity", "key", "limit"),
+    [
+        (
+            "010e00020575736572037531001370726f64756365725f627974655f72617465408f4000000000000000",
+            [("user", "u1")],
+            "producer_byte_rate",
+            1000,
+        ),
+        (
+            "010e00020a636c69656e742d696400001370726f64756365725f627974655f72617465"
+            "408f5000000000000000",
+            [("client-id", None)],
+            "producer_byte_rate",
+            1002,
+        ),
+        (
+            "010e00020369700931302e302e302e310019636f6e6e656374696f6e5f6372656174696f6e5f72617465"
+            "40240000000000000000",
+            [("ip", "10.0.0.1")],
+            "connection_creation_rate",
+            10,
+        ),
+    ],
+)
+def test_quotas_are_kafkas_bytes(
+    value: str, entity: list[tuple[str, str | None]], key: str, limit: float
+) -> None:
+    """As a Kafka 4.3.1 wrote them."""
+    record, version = decode_record(bytes.fromhex(value))
+    assert encode_record(record, version).hex() == value
+    image = Image()
+    image.apply(record)
+    assert image.quotas == {tuple(entity): {key: limit}}
+
+
 def test_the_golden_image_has_what_kafka_had() -> None:
     image = Image()
     for record in golden.records(PARTITION):

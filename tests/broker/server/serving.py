@@ -100,7 +100,7 @@ async def served(
     )
     driver = Driver(Node(opened.cores), storage, clock.wall_ms, fsync=fsync)
     driver.start()
-    listener = Listener(bind("127.0.0.1", 0), driver, config)
+    listener = Listener(bind("127.0.0.1", 0), driver, opened.cores)
     opened.cores.address.port = listener.port
     try:
         yield Served(driver, listener, storage)

@@ -5,11 +5,25 @@ from __future__ import annotations
 import asyncio
 import socket
 
-from flowstream.broker.server.connection import BUFFER_BYTES, drop_sent
+from flowstream import clock
+from flowstream.broker.server.connection import BUSY_BYTES, REST_BYTES, drop_sent
+from flowstream.broker.types import Instant
 from flowstream.wire.frame import encode_request
+from flowstream.wire.messages.alter_client_quotas import (
+    AlterClientQuotasRequest,
+    EntityData,
+    EntryData,
+    OpData,
+)
+from flowstream.wire.messages.incremental_alter_configs import (
+    AlterableConfig,
+    AlterConfigsResource,
+    IncrementalAlterConfigsRequest,
+)
 from tests.broker.server.serving import (
     VERSIONS,
     RawClient,
+    Served,
     create_topic,
     fetch_request,
     produce_request,
@@ -94,8 +108,21 @@ async def test_a_request_larger_than_the_buffer_and_the_memory_afterwards() -> N
         (connection,) = broker.driver.connections.values()
         connection.sweep()
         connection.sweep()
-        assert len(connection._buffer) == BUFFER_BYTES
+        assert len(connection._buffer) == REST_BYTES
         assert (await client.ask(18, 3, VERSIONS)).error_code == 0
+        await client.close()
+
+
+async def test_a_connection_with_much_to_say_gets_a_larger_buffer() -> None:
+    async with served() as broker:
+        client = await broker.client()
+        await create_topic(client)
+        for _ in range(200):
+            client.send(0, 8, produce_request())
+        for _ in range(200):
+            await client.receive()
+        (connection,) = broker.driver.connections.values()
+        assert len(connection._buffer) == BUSY_BYTES
         await client.close()
 
 
@@ -149,6 +176,94 @@ async def test_many_connections_at_a_time() -> None:
         assert sorted(offsets) == list(range(200))
         for client in clients:
             await client.close()
+
+
+async def test_a_client_over_its_quota_is_not_read_for_so_long_and_then_goes_on() -> None:
+    async with served() as broker:
+        client, other = await broker.client(), await broker.client()
+        await create_topic(client)
+        ops = (OpData(key="producer_byte_rate", value=1000.0),)
+        entity = (EntityData(entity_type="client-id", entity_name=None),)
+        quota = AlterClientQuotasRequest(entries=(EntryData(entity=entity, ops=ops),))
+        assert (await client.ask(49, 1, quota)).entries[0].error_code == 0
+        answer = await client.ask(0, 8, produce_request(b"x" * 60_000))
+        assert answer.throttle_time_ms > 40_000
+        connection = next(each for each in broker.driver.connections.values() if each._muted)
+        client.send(18, 3, VERSIONS)
+        for _ in range(20):
+            assert (await other.ask(18, 3, VERSIONS)).error_code == 0, "nobody else waits"
+        connection.sweep()
+        assert connection.idle_sweeps == 0, "who is made to wait is not idle"
+        assert connection._muted is not None
+        assert not connection._slots, "what it asked meanwhile is not looked at"
+        connection._muted.cancel()
+        connection._unmute()
+        assert (await client.receive())[1].error_code == 0
+        await client.close()
+        await other.close()
+
+
+async def test_a_muted_client_that_leaves_is_forgotten() -> None:
+    async with served() as broker:
+        client = await broker.client()
+        await until(lambda: bool(broker.driver.connections))
+        (connection,) = broker.driver.connections.values()
+        connection.mute(60_000)
+        timer = connection._muted
+        connection.mute(10)
+        assert connection._muted is not None
+        assert connection._muted.when() >= timer.when(), "the longer wait counts"
+        await client.close()
+        await until(lambda: not broker.driver.connections)
+        assert connection._muted.cancelled()
+
+
+async def refused(broker: Served) -> bool:
+    """Whether a new connection is closed without a word."""
+    client = await broker.client()
+    closed = await client.is_closed()
+    await client.close()
+    return closed
+
+
+async def test_the_bounds_of_connections_change_while_the_broker_runs() -> None:
+    async with served() as broker:
+        client = await broker.client()
+
+        async def change(**settings: str) -> None:
+            configs = tuple(
+                AlterableConfig(name=name.replace("_", "."), value=value)
+                for name, value in settings.items()
+            )
+            changed = AlterConfigsResource(resource_type=4, resource_name="", configs=configs)
+            answer = await client.ask(44, 1, IncrementalAlterConfigsRequest(resources=(changed,)))
+            assert answer.responses[0].error_code == 0
+
+        await change(max_connections="1")
+        assert await refused(broker)
+        await change(max_connections="2", max_connections_per_ip="1")
+        assert await refused(broker)
+        await change(max_connections_per_ip="2")
+        second = await broker.client()
+        assert (await second.ask(18, 3, VERSIONS)).error_code == 0
+        await second.close()
+        await client.close()
+
+
+async def test_an_address_may_not_connect_faster_than_its_quota() -> None:
+    async with served() as broker:
+        client = await broker.client()
+        ops = (OpData(key="connection_creation_rate", value=1.0),)
+        entity = (EntityData(entity_type="ip", entity_name="127.0.0.1"),)
+        quota = AlterClientQuotasRequest(entries=(EntryData(entity=entity, ops=ops),))
+        assert (await client.ask(49, 1, quota)).entries[0].error_code == 0
+        rate = broker.driver._node.cores.quotas
+        clients = [await broker.client() for _ in range(10)]
+        await until(lambda: len(broker.driver.connections) == 11)
+        assert not rate.admits("127.0.0.1", Instant(clock.wall_ms()))
+        assert await refused(broker)
+        for each in (client, *clients):
+            await each.close()
 
 
 def test_drop_sent_counts_over_buffers() -> None:

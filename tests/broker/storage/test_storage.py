@@ -196,3 +196,16 @@ def test_a_crash_at_an_operation_and_faults() -> None:
         storage.sync({"x"})
     storage.flip("y", 0)
     assert content(storage, "y") == bytes([ord("2") ^ 0xFF])
+
+
+def test_the_room_on_the_disk_is_told(storage: FileStorage | MemoryStorage) -> None:
+    space = storage.space()
+    assert space.directory
+    assert 0 < space.usable_bytes <= space.total_bytes
+
+
+def test_there_is_no_room_where_there_is_no_directory(tmp_path: Path) -> None:
+    storage = FileStorage(tmp_path / "gone")
+    with pytest.raises(StorageError, match="gone"):
+        storage.space()
+    storage.close()

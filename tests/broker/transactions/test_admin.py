@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from flowstream.broker.log.partition import Accepted
 from flowstream.broker.types import TopicPartition
 from flowstream.wire.error_codes import ErrorCode
@@ -68,6 +70,43 @@ def test_transactions_are_listed_by_state_producer_and_duration() -> None:
     assert "t" not in names(duration_filter=5_000)
     response = made.ask(ListTransactionsRequest(state_filters=("Nonsense",)), 1)
     assert response.unknown_state_filters == ("Nonsense",)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        (None, ["ab", "abc", "b"]),
+        ("", ["ab", "abc", "b"]),
+        ("ab", ["ab"]),
+        ("a.*", ["ab", "abc"]),
+        ("ab|b", ["ab", "b"]),
+        ("(?i)ABC", ["abc"]),
+        ("x*", []),
+    ],
+)
+def test_transactions_are_listed_by_a_pattern(pattern: str | None, found: list[str]) -> None:
+    made = machine()
+    for name in ("ab", "abc", "b"):
+        made.init(name)
+    response = made.ask(ListTransactionsRequest(transactional_id_pattern=pattern), 2)
+    assert response.error_code == 0
+    assert sorted(each.transactional_id for each in response.transaction_states) == found
+
+
+@pytest.mark.parametrize("pattern", ["(", "(?=a)", "a{1001}", "((a{100}){100}){100}", "a" * 5000])
+def test_X3_a_pattern_that_is_none_or_too_large_is_refused(pattern: str) -> None:
+    made = machine()
+    made.init("aa")
+    response = made.ask(ListTransactionsRequest(transactional_id_pattern=pattern), 2)
+    assert response.error_code == ErrorCode.INVALID_REGULAR_EXPRESSION
+    assert response.transaction_states == ()
+
+
+def test_X4_a_pattern_that_makes_others_backtrack_for_ever_is_answered() -> None:
+    made = machine()
+    made.init("a" * 30_000 + "!")
+    response = made.ask(ListTransactionsRequest(transactional_id_pattern="(a|a)*(a+)+$"), 2)
+    assert (response.error_code, response.transaction_states) == (0, ())
 
 
 def marker(epoch: int, *, version: int = 0, coordinator_epoch: int = 0) -> WriteTxnMarkersRequest:

@@ -1,0 +1,49 @@
+"""IncrementalAlterConfigs (44): change single configuration keys (KIP-339), durable and in effect
+when answered.
+
+1 is flexible. Topics, this broker, all brokers (the empty name) and consumer groups. Unlike Kafka a
+broker setting that does not exist here is refused: nothing would read it. Log levels and client
+metrics subscriptions are refused.
+"""
+
+from __future__ import annotations
+
+from flowstream.broker.coordination import commit_metadata
+from flowstream.broker.cores import Cores
+from flowstream.broker.decision import Decision
+from flowstream.broker.effects import Effect
+from flowstream.broker.events import Request
+from flowstream.broker.metadata.alterations import Change, Wanted, alter_configs
+from flowstream.broker.types import Instant
+from flowstream.wire.messages.incremental_alter_configs import (
+    AlterConfigsResourceResponse,
+    IncrementalAlterConfigsRequest,
+    IncrementalAlterConfigsResponse,
+)
+
+
+def handle(
+    request: Request[IncrementalAlterConfigsRequest], cores: Cores, now: Instant
+) -> list[Effect]:
+    """Answer when the changes are durable."""
+    body = request.body
+    wanted = [
+        Wanted(
+            each.resource_type,
+            each.resource_name,
+            tuple(Change(c.name, c.config_operation, c.value) for c in each.configs),
+        )
+        for each in body.resources
+    ]
+    plan = alter_configs(cores.image, cores.config, wanted, validate_only=body.validate_only)
+    responses = tuple(
+        AlterConfigsResourceResponse(
+            error_code=outcome.error,
+            error_message=outcome.message,
+            resource_type=each.resource_type,
+            resource_name=each.resource_name,
+        )
+        for each, outcome in zip(body.resources, plan.results, strict=True)
+    )
+    reply = (request.to, IncrementalAlterConfigsResponse(responses=responses))
+    return commit_metadata(cores, Decision(records=plan.records, replies=(reply,)), now)

@@ -1,0 +1,150 @@
+"""How fast clients may go: rates over Kafka's windows, and for how long who is too fast is not read
+(KIP-13, KIP-124, KIP-219).
+
+Pure: `now` and amounts in, milliseconds out. What is counted is soft state, gone after a restart.
+It must not know requests, records or how a connection is muted.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+
+from flowstream.broker.types import Instant
+
+PRODUCE = "producer_byte_rate"
+FETCH = "consumer_byte_rate"
+CONNECT = "connection_creation_rate"
+
+SAMPLES = 11
+"""`quota.window.num`."""
+WINDOW_MS = 1000
+"""`quota.window.size.seconds`."""
+REMEMBERED = 1024
+"""Clients whose rates are kept before those that are at rest are looked for (X3)."""
+
+Entity = tuple[tuple[str, str | None], ...]
+_Tags = tuple[str | None, str | None]
+"""Whose rate is one: user and client id, None where all of them count together."""
+
+
+class Rate:
+    """An amount per second over the last windows; at first as if the windows before were empty."""
+
+    __slots__ = ("_samples", "_total")
+
+    def __init__(self) -> None:
+        self._samples: deque[list[int]] = deque()  # [begin, amount], oldest first
+        self._total = 0
+
+    def record(self, amount: int, now: Instant) -> None:
+        """`amount` happened."""
+        self._forget(now)
+        if not self._samples or now - self._samples[-1][0] >= WINDOW_MS:
+            self._samples.append([now, 0])
+        self._samples[-1][1] += amount
+        self._total += amount
+
+    def excess_ms(self, limit: float, now: Instant) -> int:
+        """How long nothing must happen until the rate is `limit` per second again; 0 when it is not
+        above.
+        """
+        self._forget(now)
+        if not self._samples:
+            return 0
+        elapsed = now - self._samples[0][0]
+        elapsed += max(0, SAMPLES - 1 - elapsed // WINDOW_MS) * WINDOW_MS
+        return max(0, round(self._total * 1000 / limit - elapsed))
+
+    def at_rest(self, now: Instant) -> bool:
+        """Whether nothing happened lately."""
+        self._forget(now)
+        return not self._samples
+
+    def _forget(self, now: Instant) -> None:
+        samples = self._samples
+        while samples and now - samples[0][0] >= SAMPLES * WINDOW_MS:
+            self._total -= samples.popleft()[1]
+
+
+class Quotas:
+    """The rates of all clients that have a quota. `limited` names the quotas that anybody has: look
+    there first, it costs nothing.
+    """
+
+    def __init__(self) -> None:
+        self.limited: frozenset[str] = frozenset()
+        self._limits: Mapping[Entity, Mapping[str, float]] = {}
+        self._rates: dict[tuple[str, _Tags], Rate] = {}
+        self._sweep_at = REMEMBERED
+
+    def follow(self, limits: Mapping[Entity, Mapping[str, float]]) -> None:
+        """These are the quotas from now on; what was counted still counts."""
+        self._limits = limits
+        self.limited = frozenset(key for each in limits.values() for key in each)
+
+    def client_throttle_ms(
+        self, key: str, user: str, client_id: str, amount: int, now: Instant
+    ) -> int:
+        """Count `amount` for a client, and how long it is to be muted."""
+        limit, tags = self._limit(key, user, client_id)
+        if limit is None:
+            return 0
+        rate = self._rate(key, tags, now)
+        rate.record(amount, now)
+        return rate.excess_ms(limit, now)
+
+    def most_at_once(self, key: str, user: str, client_id: str) -> int | None:
+        """What the quota of a client allows in all windows but one: more at a time would have it
+        wait for longer than that. None without a quota.
+        """
+        limit, _ = self._limit(key, user, client_id)
+        return None if limit is None else int(limit * (SAMPLES - 1) * WINDOW_MS / 1000)
+
+    def admits(self, host: str, now: Instant) -> bool:
+        """Whether `host` may make one more connection now; it counts when it may."""
+        for name in (host, None):
+            limit = self._limits.get((("ip", name),), {}).get(CONNECT)
+            if limit is not None:
+                rate = self._rate(CONNECT, (host, None), now)
+                rate.record(1, now)
+                if rate.excess_ms(limit, now) == 0:
+                    return True
+                rate.record(-1, now)
+                return False
+        return True
+
+    def _limit(self, key: str, user: str, client_id: str) -> tuple[float | None, _Tags]:
+        for entity, tags in _candidates(user, client_id):
+            limit = self._limits.get(entity, {}).get(key)
+            if limit is not None:
+                return limit, tags
+        return None, (None, None)
+
+    def _rate(self, key: str, tags: _Tags, now: Instant) -> Rate:
+        """Clients may call themselves what they like: when there are many, those at rest are
+        forgotten. A rate at rest is a new one's.
+        """
+        rate = self._rates.get((key, tags))
+        if rate is not None:
+            return rate
+        if len(self._rates) >= self._sweep_at:
+            self._rates = {k: rate for k, rate in self._rates.items() if not rate.at_rest(now)}
+            self._sweep_at = max(REMEMBERED, 2 * len(self._rates))
+        rate = self._rates[key, tags] = Rate()
+        return rate
+
+
+def _candidates(user: str, client_id: str) -> tuple[tuple[Entity, _Tags], ...]:
+    """Kafka's order, and who shares the quota: a default is each one's own."""
+    both, per_user, per_client = (user, client_id), (user, None), (None, client_id)
+    return (
+        ((("client-id", client_id), ("user", user)), both),
+        ((("client-id", None), ("user", user)), both),
+        ((("user", user),), per_user),
+        ((("client-id", client_id), ("user", None)), both),
+        ((("client-id", None), ("user", None)), both),
+        ((("user", None),), per_user),
+        ((("client-id", client_id),), per_client),
+        ((("client-id", None),), per_client),
+    )

@@ -1,0 +1,99 @@
+"""Rates over Kafka's windows, and whose quota is whose."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flowstream.broker.quotas import (
+    CONNECT,
+    PRODUCE,
+    REMEMBERED,
+    SAMPLES,
+    WINDOW_MS,
+    Entity,
+    Quotas,
+    Rate,
+)
+from flowstream.broker.types import Instant
+
+NOW = 1_700_000_000_000
+
+
+def quotas(*limits: tuple[Entity, float]) -> Quotas:
+    made = Quotas()
+    made.follow({entity: {PRODUCE: limit} for entity, limit in limits})
+    return made
+
+
+def test_a_burst_counts_over_ten_seconds_as_in_kafka() -> None:
+    rate = Rate()
+    rate.record(1000, Instant(NOW))
+    assert rate.excess_ms(100, Instant(NOW)) == 0
+    rate.record(500, Instant(NOW))
+    assert rate.excess_ms(100, Instant(NOW)) == 5000
+    assert rate.excess_ms(100, Instant(NOW + 999)) == 4001
+    assert rate.excess_ms(100, Instant(NOW + 1000)) == 5000, "a window more is full, none is idle"
+
+
+def test_windows_are_forgotten_one_by_one() -> None:
+    rate = Rate()
+    rate.record(1000, Instant(NOW))
+    rate.record(1, Instant(NOW + 5000))
+    assert not rate.at_rest(Instant(NOW + SAMPLES * WINDOW_MS))
+    assert rate.excess_ms(1, Instant(NOW + SAMPLES * WINDOW_MS)) == 0
+    assert rate.at_rest(Instant(NOW + 5000 + SAMPLES * WINDOW_MS))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 5000), st.integers(0, 300)), min_size=50, max_size=200))
+def test_who_waits_as_told_stays_within_the_quota(steps: list[tuple[int, int]]) -> None:
+    limit = 1000.0
+    made = quotas(((("client-id", "c"),), limit))
+    now, sent = NOW, 0
+    for amount, pause in steps:
+        sent += amount
+        throttle_ms = made.client_throttle_ms(PRODUCE, "u", "c", amount, Instant(now))
+        now += throttle_ms + pause
+    windows_ms = SAMPLES * WINDOW_MS
+    assert sent <= limit * (now - NOW + windows_ms) / 1000 * 1.15 + 5000
+
+
+def test_the_strongest_quota_counts_and_a_default_is_each_ones_own() -> None:
+    order: list[Entity] = [
+        (("client-id", "c"), ("user", "u")),
+        (("client-id", None), ("user", "u")),
+        (("user", "u"),),
+        (("client-id", "c"), ("user", None)),
+        (("client-id", None), ("user", None)),
+        (("user", None),),
+        (("client-id", "c"),),
+        (("client-id", None),),
+    ]
+    for at in range(len(order)):
+        # Only the strongest of the rest is so low that anybody has to wait.
+        limits = [(entity, 1.0 if n == 0 else 1e9) for n, entity in enumerate(order[at:])]
+        made = quotas(*limits)
+        assert made.client_throttle_ms(PRODUCE, "u", "c", 1000, Instant(NOW)) > 0
+    own = quotas(((("client-id", None),), 1.0))
+    assert own.client_throttle_ms(PRODUCE, "u", "a", 1000, Instant(NOW)) > 0
+    assert own.client_throttle_ms(PRODUCE, "u", "b", 1, Instant(NOW)) == 0
+    shared = quotas(((("user", "u"),), 1.0))
+    assert shared.client_throttle_ms(PRODUCE, "u", "a", 1000, Instant(NOW)) > 0
+    assert shared.client_throttle_ms(PRODUCE, "u", "b", 1, Instant(NOW)) > 0
+
+
+def test_connections_beyond_the_rate_are_refused_and_do_not_count() -> None:
+    made = Quotas()
+    made.follow({(("ip", "10.0.0.1"),): {CONNECT: 1.0}, (("ip", None),): {CONNECT: 2.0}})
+    admitted = [made.admits("10.0.0.1", Instant(NOW)) for _ in range(15)]
+    assert admitted == [True] * 10 + [False] * 5
+    assert [made.admits("10.0.0.2", Instant(NOW)) for _ in range(21)].count(True) == 20
+    assert made.admits("10.0.0.1", Instant(NOW + SAMPLES * WINDOW_MS))
+
+
+def test_X3_clients_at_rest_are_forgotten() -> None:
+    made = quotas(((("client-id", None),), 1000.0))
+    for n in range(10 * REMEMBERED):
+        made.client_throttle_ms(PRODUCE, "u", f"c{n}", 1, Instant(NOW + 20 * n))
+    assert len(made._rates) <= 2 * REMEMBERED

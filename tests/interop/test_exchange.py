@@ -1,0 +1,165 @@
+"""One data directory, two brokers: a whole directory of ours opened by a real Apache Kafka and back
+again, and the other way round. This is how a user outgrows one machine."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from tests.interop.conftest import BrokerProcess
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.interop,
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(
+        shutil.which("java") is None or shutil.which("mvn") is None, reason="needs java and mvn"
+    ),
+]
+
+PEER = Path(__file__).parents[2] / "benchmarks" / "peers" / "kafka"
+PARTITIONS = {"plain": 3, "compacted": 2}
+RECORDS = 1_000
+COMMITTED_AT = 123
+LOADING = (KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_LOAD_IN_PROGRESS)
+
+
+def free_ports() -> int:
+    """A port whose successor is free too: the tool uses both."""
+    while True:
+        with socket.socket() as first, socket.socket() as second:
+            first.bind(("127.0.0.1", 0))
+            port = int(first.getsockname()[1])
+            with contextlib.suppress(OSError, OverflowError):
+                second.bind(("127.0.0.1", port + 1))
+                return port
+
+
+@contextlib.contextmanager
+def kafka(home: Path) -> Iterator[str]:
+    """A real Apache Kafka with its log directory in `home`/log."""
+    port = free_ports()
+    settings = ("offsets.topic.num.partitions=4", "transaction.state.log.num.partitions=4")
+    subprocess.run(
+        [PEER, "start", home, str(port), *settings], check=True, stdout=subprocess.DEVNULL
+    )
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        subprocess.run([PEER, "stop", home], check=True)
+
+
+@contextlib.contextmanager
+def flowstream(home: Path) -> Iterator[str]:
+    running = BrokerProcess(home / "log", ("--set", "node.id=1")).start()
+    try:
+        yield running.address
+    finally:
+        assert running.stop() == 0
+
+
+def fill(address: str) -> None:
+    """Plain, compacted and transactional data, a group's offsets, a decided transactional id."""
+    admin = AdminClient({"bootstrap.servers": address})
+    wanted = [
+        NewTopic("plain", PARTITIONS["plain"], 1),
+        NewTopic("compacted", PARTITIONS["compacted"], 1, config={"cleanup.policy": "compact"}),
+    ]
+    for made in admin.create_topics(wanted).values():
+        made.result(30)
+    producer = Producer(
+        {"bootstrap.servers": address, "enable.idempotence": True, "compression.type": "lz4"}
+    )
+    for number in range(RECORDS):
+        for topic in PARTITIONS:
+            producer.produce(topic, f"v{number}", f"k{number % 50}")
+    assert producer.flush(30) == 0
+    go_on(address, commit=False)
+
+
+def go_on(address: str, *, commit: bool = True) -> None:
+    """One transaction more, by the same transactional id; an aborted one before the first."""
+    producer = Producer({"bootstrap.servers": address, "transactional.id": "tx"})
+    producer.init_transactions(60)
+    for value in ("committed",) if commit else ("committed", "aborted"):
+        producer.begin_transaction()
+        producer.produce("plain", value, partition=0)
+        producer.flush(30)
+        if value == "aborted":
+            producer.abort_transaction(60)
+            continue
+        group = Consumer({"bootstrap.servers": address, "group.id": "g"})
+        at = TopicPartition("plain", 1, COMMITTED_AT)
+        producer.send_offsets_to_transaction([at], group.consumer_group_metadata())
+        producer.commit_transaction(60)
+        group.close()
+
+
+def committed(consumer: Consumer) -> int:
+    """The group's offset; asked again while a broker that has just started loads its groups."""
+    while True:
+        try:
+            (found,) = consumer.committed([TopicPartition("plain", 1)], timeout=60)
+        except KafkaException as error:
+            if error.args[0].code() not in LOADING:
+                raise
+        else:
+            offset: int = found.offset
+            return offset
+
+
+def check(address: str, transactions: int) -> None:
+    """Every record once, the aborted one never, the group where it was."""
+    settings = {"bootstrap.servers": address, "group.id": "g", "enable.auto.commit": False}
+    consumer = Consumer({**settings, "isolation.level": "read_committed"})
+    assert committed(consumer) == COMMITTED_AT
+    for topic, count in PARTITIONS.items():
+        wanted = RECORDS + (transactions if topic == "plain" else 0)
+        consumer.assign([TopicPartition(topic, number, 0) for number in range(count)])
+        values: list[bytes] = []
+        while len(values) < wanted:
+            message = consumer.poll(30)
+            assert message is not None, f"{topic}: {len(values)} of {wanted}"
+            assert message.error() is None
+            values.append(message.value())
+        assert sorted(set(values)) == sorted(
+            {f"v{number}".encode() for number in range(RECORDS)}
+            | ({b"committed"} if topic == "plain" else set())
+        )
+        assert consumer.poll(1) is None
+    consumer.close()
+
+
+def test_our_directory_in_kafka_and_back(tmp_path: Path) -> None:
+    with flowstream(tmp_path) as address:
+        fill(address)
+        check(address, 1)
+    with kafka(tmp_path) as address:
+        check(address, 1)
+        go_on(address)
+        check(address, 2)
+    with flowstream(tmp_path) as address:
+        check(address, 2)
+        go_on(address)
+        check(address, 3)
+
+
+def test_kafkas_directory_in_ours_and_back(tmp_path: Path) -> None:
+    with kafka(tmp_path) as address:
+        fill(address)
+    with flowstream(tmp_path) as address:
+        check(address, 1)
+        go_on(address)
+        check(address, 2)
+    with kafka(tmp_path) as address:
+        check(address, 2)
+        go_on(address)
+        check(address, 3)
