@@ -42,6 +42,8 @@ PURE = (
     "flowstream/broker/groups/",
     "flowstream/broker/transactions/",
     "flowstream/broker/metadata/",
+    "flowstream/broker/security/",
+    "flowstream/broker/authorization/",
     "flowstream/state/store.py",
     "flowstream/state/memory.py",
     "flowstream/state/overlay.py",

@@ -21,6 +21,8 @@ CODECS = ("uncompressed", "zstd", "lz4", "snappy", "gzip", "producer")
 TIMESTAMP_TYPES = ("CreateTime", "LogAppendTime")
 ASSIGNORS = ("uniform", "range")
 MIGRATION_POLICIES = ("bidirectional", "upgrade", "downgrade", "disabled")
+MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER")
+AUTHORIZER = "org.apache.kafka.metadata.authorizer.StandardAuthorizer"
 CLEANUP_POLICIES = ("compact", "delete")
 
 _CONSUMER_GROUP_BOUNDED = ("session.timeout.ms", "heartbeat.interval.ms", "assignment.interval.ms")
@@ -236,8 +238,32 @@ class BrokerConfig:
     max_connections_per_ip: int = setting(INT_MAX, whole("int", 0), "connections at one time from one address")
     max_incremental_fetch_session_cache_slots: int = setting(1_000, whole("int", 0), "fetch sessions kept at one time")
     socket_request_max_bytes: int = setting(104_857_600, _COUNT, "largest request")
+
+    listeners: tuple[str, ...] = setting((), several(), "where to listen, NAME://HOST:PORT; empty: --host and --port, plain")
+    advertised_listeners: tuple[str, ...] = setting((), several(), "where clients find the listeners, when it is elsewhere")
+    listener_security_protocol_map: str = setting("SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT", choice(), "security protocol of each listener name")
+    connection_failed_authentication_delay_ms: int = setting(100, whole("int", 0), "how long a failed login waits for its answer")
+    connections_max_reauth_ms: int = setting(0, whole("long", 0), "how long a login holds (KIP-368); 0: as long as the connection")
+    sasl_enabled_mechanisms: tuple[str, ...] = setting(("SCRAM-SHA-256", "SCRAM-SHA-512"), several(*MECHANISMS), "ways to log in")
+    sasl_oauthbearer_clock_skew_seconds: int = setting(30, whole("int", 0), "how wrong the clock of a token's issuer may be")
+    sasl_oauthbearer_expected_audience: tuple[str, ...] = setting((), several(), "for whom a token must be meant")
+    sasl_oauthbearer_expected_issuer: str = setting("", choice(), "who must have issued a token")
+    sasl_oauthbearer_jwks_endpoint_url: str = setting("", choice(), "file:// URL of the keys that sign tokens")
+    sasl_oauthbearer_sub_claim_name: str = setting("sub", choice(), "the claim of a token that names its user")
+    ssl_client_auth: str = setting("none", choice("none", "requested", "required"), "whether clients show a certificate")
+    ssl_enabled_protocols: tuple[str, ...] = setting(("TLSv1.2", "TLSv1.3"), several("TLSv1.2", "TLSv1.3"), "versions of TLS")
+    ssl_keystore_location: str = setting("", choice(), "PEM file with the private key and the certificate chain")
+    ssl_keystore_type: str = setting("PEM", choice("PEM"), "format of the keystore")
+    ssl_principal_mapping_rules: str = setting("DEFAULT", choice(), "from a certificate's subject to a principal")
+    ssl_truststore_location: str = setting("", choice(), "PEM file with the authorities of client certificates")
+    ssl_truststore_type: str = setting("PEM", choice("PEM"), "format of the truststore")
+    authorizer_class_name: str = setting("", choice("", AUTHORIZER), "access rules; always in force where clients log in")
+    allow_everyone_if_no_acl_found: bool = setting(False, FLAG, "allow what no access rule is about")
+    super_users: str = setting("", choice(), "principals that may do everything, separated by semicolons")
     # fmt: on
 
+    of_listener: Mapping[str, Mapping[str, str]] = field(default_factory=dict, hash=False)
+    """Settings of one listener alone, as text: `listener.name.<name>.<setting>`."""
     given: frozenset[str] = frozenset()
     """Names of the settings that were given, even when equal to the default."""
     dynamic: Dynamic | None = field(default=None, hash=False)
@@ -247,7 +273,12 @@ class BrokerConfig:
     def of(cls, texts: Mapping[str, str]) -> BrokerConfig:
         """The settings that `texts` gives by Kafka's names; defaults for the rest. Raises ConfigError."""
         given: dict[str, Any] = {}
+        of_listener: dict[str, dict[str, str]] = {}
         for name, text in texts.items():
+            listener = _LISTENER_SETTING.fullmatch(name)
+            if listener and listener[2] in LISTENER_SETTINGS:
+                of_listener.setdefault(listener[1].upper(), {})[listener[2]] = text
+                continue
             declared = SETTINGS.get(name)
             if declared is None:
                 raise ConfigError(f"unknown setting {name!r}{_closest(name, SETTINGS)}")
@@ -255,7 +286,7 @@ class BrokerConfig:
                 given[declared.attribute] = declared.kind.parse(text)
             except BadValue as error:
                 raise ConfigError(f"bad value {text!r} for setting {name}: {error}") from None
-        config = cls(**given, given=frozenset(texts))
+        config = cls(**given, given=frozenset(texts), of_listener=of_listener)
         config._check_together()
         return config
 
@@ -335,6 +366,19 @@ SETTINGS: Mapping[str, Setting] = {
     for each in fields(BrokerConfig)
     if each.metadata
 }
+
+
+LISTENER_SETTINGS = {
+    "sasl.enabled.mechanisms": "mechanisms",
+    "connections.max.reauth.ms": "reauth_ms",
+    "ssl.client.auth": "client_auth",
+    "ssl.keystore.location": "keystore",
+    "ssl.truststore.location": "truststore",
+    "ssl.enabled.protocols": "tls_versions",
+}
+"""Settings that a single listener may have for itself, and what `ListenerSpec` calls them."""
+
+_LISTENER_SETTING = re.compile(r"listener\.name\.([A-Za-z0-9_-]+)\.(.+)")
 
 
 def text_of(value: object) -> str | None:

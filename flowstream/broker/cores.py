@@ -8,6 +8,7 @@ how effects are carried out.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
 
 from flowstream.broker.config import BrokerConfig
 from flowstream.broker.doors import Random, Storage
@@ -18,13 +19,25 @@ from flowstream.broker.log.upkeep import Upkeep
 from flowstream.broker.metadata.image import Image
 from flowstream.broker.quotas import Quotas
 from flowstream.broker.transactions.coordinator import TransactionCoordinator
-from flowstream.broker.types import Instant, TopicPartition
+from flowstream.broker.types import Instant, Session, TopicPartition
 from flowstream.broker.waiting import Waiting
+
+if TYPE_CHECKING:
+    from flowstream.broker.security.authorizer import Authorizer
+    from flowstream.broker.security.sasl import Sasl
 
 METADATA_LOG = TopicPartition("__cluster_metadata", 0)
 OFFSETS_TOPIC = "__consumer_offsets"
 TRANSACTIONS_TOPIC = "__transaction_state"
 INTERNAL_TOPICS = frozenset({OFFSETS_TOPIC, TRANSACTIONS_TOPIC})
+
+
+class Endpoint(NamedTuple):
+    """An address that clients are told; `protocol` is Kafka's number of the security protocol."""
+
+    host: str
+    port: int
+    protocol: int = 0
 
 
 @dataclass(slots=True)
@@ -37,6 +50,12 @@ class Address:
     host: str
     port: int = 0
     rack: str | None = None
+    endpoints: dict[str, Endpoint] = field(default_factory=dict)
+    """Where clients of each listener go on; those of no listener here go to `host` and `port`."""
+
+    def seen_by(self, session: Session) -> Endpoint:
+        """Where a client that came by the listener of `session` finds this node."""
+        return self.endpoints.get(session.listener) or Endpoint(self.host, self.port)
 
 
 @dataclass(slots=True)
@@ -97,6 +116,10 @@ class Cores:
     quotas: Quotas = field(default_factory=Quotas)
     fsync: bool = True
     """Durability: below the high watermark all is synced. False: only in the page cache (`os`)."""
+    authorizer: Authorizer | None = None
+    """Who may do what; None where no security is configured."""
+    sasl: Sasl | None = None
+    """How clients log in; None where no listener asks for it."""
     checkpoint_at: Instant | None = None
     """When recovery points are written next."""
     checkpointed: dict[str, bytes] = field(default_factory=dict)

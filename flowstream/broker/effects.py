@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from flowstream.broker.doors import Operation
-from flowstream.broker.types import ConnectionId, Instant, ReplyTo, TopicPartition
+from flowstream.broker.types import ConnectionId, Instant, ReplyTo, Session, TopicPartition
 
 
 class Log(Protocol):
@@ -66,10 +66,21 @@ class Reply:
 
 @dataclass(slots=True)
 class Close:
-    """Close the connection: its peer broke the protocol. `reason` goes to the log."""
+    """Close the connection: its peer broke the protocol. `reason` goes to the log. With
+    `after_answers` the answers it already has are sent first, and nothing more of it is read.
+    """
 
     connection: ConnectionId
     reason: str
+    after_answers: bool = False
+
+
+@dataclass(slots=True)
+class LoggedIn:
+    """From the next request on the connection speaks for `session`."""
+
+    connection: ConnectionId
+    session: Session
 
 
 @dataclass(slots=True)
@@ -87,4 +98,4 @@ class Notice:
     text: str
 
 
-Effect = Write | Advance | WhenDurable | Reply | Close | Mute | Notice
+Effect = Write | Advance | WhenDurable | Reply | Close | Mute | LoggedIn | Notice

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from flowstream.broker.types import ConnectionId, ReplyTo
+from flowstream.broker.types import LOCAL, ConnectionId, ReplyTo, Session
 
 M = TypeVar("M", covariant=True)
 
@@ -20,6 +20,7 @@ class Request(Generic[M]):
     client_id: str | None
     client_host: str
     body: M
+    session: Session = LOCAL
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,22 +9,25 @@ from __future__ import annotations
 
 from flowstream.broker import completion
 from flowstream.broker.coordination import commit_group, commit_metadata, lead, log_starts
-from flowstream.broker.cores import OFFSETS_TOPIC, TRANSACTIONS_TOPIC, Cores
+from flowstream.broker.cores import OFFSETS_TOPIC, TRANSACTIONS_TOPIC, Address, Cores
 from flowstream.broker.decision import Decision
 from flowstream.broker.doors import Operation, Replace
 from flowstream.broker.effects import Effect, Write
 from flowstream.broker.log import checkpoints
 from flowstream.broker.log.partition import PartitionLog
 from flowstream.broker.metadata import controller
-from flowstream.broker.types import Instant, TopicPartition
+from flowstream.broker.metadata.records import BrokerEndpoint, MetadataRecord
+from flowstream.broker.types import LOCAL, Instant, TopicPartition
 from flowstream.wire.batch import decode_control, decode_records, read_header
 
 CHECKPOINT_MS = 60_000
 """How often recovery points are written while the broker runs, as in Kafka."""
 
 
-def start(cores: Cores, now: Instant) -> list[Effect]:
-    """Fold the coordinators' logs, then begin to serve."""
+def start(cores: Cores, now: Instant, records: tuple[MetadataRecord, ...] = ()) -> list[Effect]:
+    """Fold the coordinators' logs, then begin to serve. `records` are written first: the users
+    that a secured broker begins with.
+    """
     load_groups(cores)
     load_transactions(cores)
     cores.groups.metadata_changed(cores.metadata_log.log_end)
@@ -33,13 +36,13 @@ def start(cores: Cores, now: Instant) -> list[Effect]:
     cores.upkeep.start(cores.config, now)
     address = cores.address
     effects = commit_metadata(cores, Decision(records=controller.bootstrap(cores.image)), now)
+    effects += commit_metadata(cores, Decision(records=records), now)
     registration = controller.register(
         cores.config,
         broker_epoch=cores.metadata_log.log_end,
         incarnation_id=controller.new_uuid(cores.rng),
         directory_id=address.directory_id,
-        host=address.host,
-        port=address.port,
+        end_points=_end_points(address),
     )
     effects += commit_metadata(cores, Decision(records=registration), now)
     leaderless = controller.take_the_lead(cores.image, address.node_id)
@@ -47,6 +50,14 @@ def start(cores: Cores, now: Instant) -> list[Effect]:
     for topic_id, partition in cores.logs.by_id:
         effects += lead(cores, topic_id, partition)
     return effects + completion.resume(cores, now)
+
+
+def _end_points(address: Address) -> tuple[BrokerEndpoint, ...]:
+    known = address.endpoints or {LOCAL.listener: address.seen_by(LOCAL)}
+    return tuple(
+        BrokerEndpoint(name=name, host=each.host, port=each.port, security_protocol=each.protocol)
+        for name, each in known.items()
+    )
 
 
 def load_groups(cores: Cores) -> None:

@@ -8,13 +8,20 @@ clock: the driver does.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from flowstream.broker import lifecycle
 from flowstream.broker.cores import Cores
-from flowstream.broker.effects import Advance, Effect, Log, Reply, WhenDurable, Write
+from flowstream.broker.effects import Advance, Close, Effect, Log, Reply, WhenDurable, Write
 from flowstream.broker.events import Disconnected, Durable, Event, Request
 from flowstream.broker.handlers import handler_of
-from flowstream.broker.types import Instant
+from flowstream.broker.metadata.records import MetadataRecord
+from flowstream.broker.types import ConnectionId, Instant
+
+if TYPE_CHECKING:
+    from flowstream.broker.authorization.gate import Gate
+    from flowstream.broker.security.authorizer import Authorizer
 
 
 class Node:
@@ -30,10 +37,13 @@ class Node:
         self._written = False  # operations were emitted since the last close_group
         self._last_group = 0
         self._open: list[Advance | WhenDurable] = []
+        self._gate = None if cores.authorizer is None else _gate(cores.authorizer, cores)
 
-    def start(self, now: Instant) -> list[Effect]:
-        """Load the coordinators from their logs and finish what was interrupted (T7)."""
-        return self._carry_out(lifecycle.start(self.cores, now), now)
+    def start(self, now: Instant, records: tuple[MetadataRecord, ...] = ()) -> list[Effect]:
+        """Load the coordinators from their logs and finish what was interrupted (T7); `records`
+        are written first.
+        """
+        return self._carry_out(lifecycle.start(self.cores, now, records), now)
 
     def stop(self, now: Instant) -> list[Effect]:
         """Close every log cleanly. The driver performs it; nothing is handled afterwards."""
@@ -42,16 +52,41 @@ class Node:
     def handle(self, event: Event, now: Instant) -> list[Effect]:
         """Decide about one event. Raises WireError when a request is malformed beyond its frame."""
         if isinstance(event, Request):
+            if self._gate is not None:
+                return self._guarded(event, self._gate, now)
             effects = handler_of(event.to.api_key)(event, self.cores, now)
             return self._carry_out(effects, now)
         if isinstance(event, Durable):
-            return self._release(event.group, now)
-        if isinstance(event, Disconnected):
-            self.cores.waiting.disconnected(event.connection)
-            return []
-        effects = self.cores.waiting.expire(now)
-        effects += lifecycle.tick(self.cores, now)
-        return self._carry_out(effects, now)
+            effects = self._release(event.group, now)
+        elif isinstance(event, Disconnected):
+            effects = []
+            self._disconnected(event.connection)
+        else:
+            effects = self.cores.waiting.expire(now)
+            effects += lifecycle.tick(self.cores, now)
+            effects = self._carry_out(effects, now)
+        return effects if self._gate is None else self._gate.complete(effects)
+
+    def _guarded(self, request: Request[object], gate: Gate, now: Instant) -> list[Effect]:
+        """Handle what the gate admits of a request, and answer what it does not."""
+        admission = gate.admit(request, now)
+        if admission.answer is not None:
+            return [Reply(request.to, admission.answer)]
+        if admission.body is not None:
+            request = replace(request, body=admission.body)
+        elif admission.close:
+            return [Close(request.to.connection, admission.close)]
+        effects = handler_of(request.to.api_key)(request, self.cores, now)
+        if admission.close:
+            effects.append(Close(request.to.connection, admission.close))
+        return gate.complete(self._carry_out(effects, now))
+
+    def _disconnected(self, connection: ConnectionId) -> None:
+        self.cores.waiting.disconnected(connection)
+        if self.cores.sasl is not None:
+            self.cores.sasl.disconnected(connection)
+        if self._gate is not None:
+            self._gate.disconnected(connection)
 
     def close_group(self) -> int | None:
         """The id of the write group that this turn's operations form; None when the turn wrote
@@ -117,3 +152,10 @@ class Node:
         for log, offset in ends.items():
             log.advance(offset)
         return self._carry_out(self.cores.waiting.moved([log.name for log in ends], now), now)
+
+
+def _gate(authorizer: Authorizer, cores: Cores) -> Gate:
+    """Imported only where it is needed: the rules know every API, and start-up time counts."""
+    from flowstream.broker.authorization.gate import Gate
+
+    return Gate(authorizer, cores)

@@ -30,3 +30,33 @@ class ReplyTo(NamedTuple):
     correlation_id: int
     api_key: int
     version: int
+
+
+class Principal(NamedTuple):
+    """Who sends a request. `str` is the form that access rules use: `User:alice`."""
+
+    type: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.type}:{self.name}"
+
+
+ANONYMOUS = Principal("User", "ANONYMOUS")
+"""Who has not said who it is, under Kafka's name."""
+
+
+class Session(NamedTuple):
+    """What is known of a connection's peer: replaced as a whole when it logs in."""
+
+    principal: Principal = ANONYMOUS
+    listener: str = "PLAINTEXT"
+    protocol: str = "PLAINTEXT"
+    expires: Instant | None = None
+    """Until when the login holds (KIP-368); None: as long as the connection."""
+    mechanism: str = ""
+    """The SASL mechanism of the login; empty when there was none."""
+
+
+LOCAL = Session()
+"""A connection without any security."""

@@ -11,8 +11,8 @@ from importlib import import_module
 import typer
 
 VERBS = (
-    "worker", "broker", "topics", "groups", "send", "tail", "configs", "quotas", "transactions",
-    "producers", "logdirs", "cluster", "dump", "doctor",
+    "worker", "broker", "topics", "groups", "users", "acls", "send", "tail", "configs", "quotas",
+    "transactions", "producers", "logdirs", "cluster", "dump", "doctor",
 )  # fmt: skip
 """The module `flowstream.cli.<verb>` has either `app`, verbs of its own, or `command`."""
 

@@ -74,6 +74,13 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--list-settings", action="store_true", help="print every setting with its default, and end"
     )
+    options.add_argument(
+        "--users",
+        type=Path,
+        default=None,
+        metavar="FILE",
+        help="NAME:PASSWORD lines; who has no password yet gets this one (SCRAM). Mode 0600",
+    )
     options.add_argument("--owner-fd", type=int, default=None, metavar="FD", help=argparse.SUPPRESS)
     add_watching(options)
     return options

@@ -10,18 +10,25 @@ import signal
 import socket
 import sys
 from contextlib import AsyncExitStack
+from pathlib import Path
 
+from flowstream.broker.config import ConfigError
 from flowstream.broker.server import bootstrap
 from flowstream.broker.server.counters import Counters
 from flowstream.broker.server.listener import PortTaken, bind
+from flowstream.broker.server.securing import is_loopback
 from flowstream.cli.broker_settings import Launch
 from flowstream.cli.log_format import start_logging
 
 log = logging.getLogger("flowstream.broker")
 
+PRIVATE = 0o077
+"""What the broker writes is for nobody else on the machine: records, and users' keys (X5)."""
+
 
 async def serve(launch: Launch, owner_fd: int | None) -> int:
     """Run the broker that `launch` describes until it is told to end or cannot go on."""
+    os.umask(PRIVATE)
     start_logging(launch.log_level, launch.log_format)
     for note in launch.notes:
         log.warning("%s", note)
@@ -40,6 +47,7 @@ async def serve(launch: Launch, owner_fd: int | None) -> int:
         fsync=launch.durability == "fsync",
         insecure_open=launch.insecure_open,
         counters=counters,
+        users={} if launch.users is None else read_users(launch.users),
     )
     async with AsyncExitStack() as closing:  # the metrics tell of the stop, too
         try:
@@ -66,7 +74,11 @@ async def show_metrics(
     from flowstream.broker.server.metrics_door import open_metrics  # not every broker pays for it
 
     assert launch.metrics_port is not None
-    bootstrap.check_host(launch.metrics_host, insecure_open=launch.insecure_open)
+    if not (launch.insecure_open or is_loopback(launch.metrics_host)):
+        raise ConfigError(
+            f"{launch.metrics_host} can be reached from other machines and metrics have no"
+            " authentication: use --metrics-host 127.0.0.1, or say --insecure-open"
+        )
     try:
         listening = bind(launch.metrics_host, launch.metrics_port)
     except PortTaken as error:
@@ -87,6 +99,27 @@ def tell_systemd(state: str) -> None:
             notify.sendto(state.encode(), address)
         except OSError as error:
             log.warning("cannot notify %s: %s", address, error)
+
+
+def read_users(path: Path) -> dict[str, str]:
+    """The NAME:PASSWORD lines of a file that only its owner can read. Raises ConfigError."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            lines = file.read().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--users {path}: {getattr(error, 'strerror', error)}") from error
+    if mode & PRIVATE:
+        raise ConfigError(f"--users {path} can be read by others: chmod 600 {path}")
+    users = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        name, colon, password = line.partition(":")
+        if not (name and colon and password):
+            raise ConfigError(f"--users {path}, line {number}: NAME:PASSWORD is expected")
+        users[name] = password
+    return users
 
 
 def watch_owner(loop: asyncio.AbstractEventLoop, fd: int, stop: asyncio.Event) -> None:

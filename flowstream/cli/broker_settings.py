@@ -46,6 +46,7 @@ class Launch:
     log_format: str = "text"
     metrics_host: str = "127.0.0.1"
     metrics_port: int | None = None
+    users: Path | None = None
     notes: tuple[str, ...] = ()
     """What a start has to tell: settings of Apache Kafka that change nothing here."""
 
@@ -87,6 +88,7 @@ _OPTIONS: Mapping[str, Option] = {
     "port": Option("port", port_of, "port to serve; 0 picks a free one"),
     "durability": Option("durability", _one_of(*DURABILITIES), "when a write is acknowledged"),
     "insecure.open": Option("insecure_open", _flag, "serve others without authentication"),
+    "users": Option("users", Path, "file of NAME:PASSWORD lines, for the first start"),
     "log.level": Option("log_level", _one_of(*LOG_LEVELS), "least severity that is logged"),
     "log.format": Option("log_format", _one_of(*LOG_FORMATS), "lines for people or programs"),
     "metrics.host": Option("metrics_host", str, "address of metrics and health"),
@@ -110,7 +112,10 @@ def launch_of(options: argparse.Namespace, environment: Mapping[str, str]) -> La
         value = getattr(options, option.attribute, None)
         if value is not None:
             launch[option.attribute] = value
-    return Launch(config=config_of(given), notes=tuple(notes), **launch)
+    config = config_of(given)
+    if config.listeners and ("host" in launch or "port" in launch):
+        raise ConfigError("`listeners` says where to listen: leave --host and --port out")
+    return Launch(config=config, notes=tuple(notes), **launch)
 
 
 def _sources(

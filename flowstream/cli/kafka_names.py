@@ -24,7 +24,6 @@ NOT_NEEDED: Mapping[str, str] = {
     "controller.quorum.bootstrap.servers": _ONE_NODE,
     "controller.listener.names": _ONE_NODE,
     "inter.broker.listener.name": _ONE_NODE,
-    "listener.security.protocol.map": "the listener is plain text",
     "num.network.threads": _ONE_LOOP,
     "num.io.threads": _ONE_LOOP,
     "num.recovery.threads.per.data.dir": "logs are recovered one after the other",
@@ -56,47 +55,21 @@ def from_kafka(given: Mapping[str, Given]) -> tuple[dict[str, Given], list[str]]
                 raise ConfigError(f"{value.origin}: {name}: this broker keeps one directory")
             if found.setdefault("data", value) is not value:
                 notes.append(f"{value.origin}: {name} changes nothing: log.dirs or data is set")
-    if "listeners" in found and "listeners" not in SETTINGS:
-        value = found.pop("listeners")
-        controller = given.get("controller.listener.names")
-        host, port = _listener(value, controller.text if controller is not None else "CONTROLLER")
-        found.setdefault("host", value._replace(text=host))
-        found.setdefault("port", value._replace(text=port))
-    if "advertised.listeners" in found and "advertised.listeners" not in SETTINGS:
-        _check_advertised(given, found.pop("advertised.listeners"))
+    said = given.get("controller.listener.names")
+    controllers = "CONTROLLER" if said is None else said.text
+    for name in ("listeners", "advertised.listeners"):
+        if name in found:
+            found[name] = _for_clients(found[name], controllers)
     for name in [name for name in found if name in NOT_NEEDED and name not in SETTINGS]:
         value = found.pop(name)
         notes.append(f"{value.origin}: {name} changes nothing: {NOT_NEEDED[name]}")
     return found, notes
 
 
-def _listener(value: Given, controllers: str) -> tuple[str, str]:
-    """Host and port of the one listener that clients use."""
+def _for_clients(value: Given, controllers: str) -> Given:
+    """The listeners without those of the controller, which is this node itself."""
     names = {name.strip() for name in controllers.split(",")}
-    texts = [text.strip() for text in value.text.split(",") if text.strip()]
-    clients = [text for text in texts if text.partition("://")[0] not in names]
-    if len(clients) != 1:
-        raise ConfigError(
-            f"{value.origin}: listeners={value.text}: one listener for clients is expected,"
-            " e.g. PLAINTEXT://127.0.0.1:9092"
-        )
-    name, scheme, address = clients[0].partition("://")
-    host, colon, port = address.rpartition(":")
-    if not (name and scheme and colon):
-        raise ConfigError(f"{value.origin}: listeners={value.text}: NAME://HOST:PORT is expected")
-    if name != "PLAINTEXT":
-        raise ConfigError(
-            f"{value.origin}: listeners={value.text}: this broker serves PLAINTEXT, not {name}"
-        )
-    return host.strip("[]") or "0.0.0.0", port
-
-
-def _check_advertised(given: Mapping[str, Given], value: Given) -> None:
-    """Clients are sent to the address that is served: another one would be a wrong promise."""
-    served = given["listeners"].text if "listeners" in given else ""
-    listening = {text.strip() for text in served.split(",")}
-    if {text.strip() for text in value.text.split(",")} - listening:
-        raise ConfigError(
-            f"{value.origin}: advertised.listeners={value.text}: this broker sends clients to the"
-            " address that it serves; leave it out and name that host in listeners"
-        )
+    texts = [text.strip() for text in value.text.split(",")]
+    return value._replace(
+        text=",".join(text for text in texts if text.partition("://")[0] not in names)
+    )

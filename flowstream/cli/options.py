@@ -19,6 +19,7 @@ from rich.table import Table
 
 from flowstream.cli.embedded import find_broker, not_running
 from flowstream.errors import FlowstreamError
+from flowstream.processing.securing import security_of
 from flowstream.processing.settings import bootstrap_of, resolve
 from flowstream.transport.admin import Admin
 from flowstream.transport.cluster import Cluster
@@ -27,7 +28,10 @@ from flowstream.transport.types import TopicPartition
 
 Broker = Annotated[
     str | None,
-    typer.Option("--broker", help="kafka://HOST:PORT; without it, the embedded broker's."),
+    typer.Option(
+        "--broker",
+        help="kafka://HOST:PORT or kafka+sasl_ssl://HOST:PORT; without it, the embedded broker's.",
+    ),
 ]
 Data = Annotated[
     Path | None,
@@ -60,7 +64,10 @@ async def connected(broker: str | None, data: Path | None) -> AsyncIterator[Clus
     # What goes wrong is told by our own error: without this, aiokafka's log goes to the terminal.
     logging.getLogger("aiokafka").addHandler(logging.NullHandler())
     address, directory = bootstrap(broker, data)
-    cluster = Cluster(address, client_id="flowstream-cli")
+    settings = resolve({})
+    named = broker or (EMBEDDED if data is not None else settings.broker)
+    security = security_of(settings, named or EMBEDDED)
+    cluster = Cluster(address, client_id="flowstream-cli", security=security)
     try:
         await cluster.connect()
     except BrokerUnreachable:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from flowstream.clock import wall_ms
 from flowstream.processing.errors import SettingsError
+from flowstream.processing.securing import security_of
 from flowstream.processing.settings import Settings, bootstrap_of
 from flowstream.processing.topic import Outgoing, RecordMetadata
 from flowstream.transport.cluster import Cluster
@@ -68,7 +69,11 @@ class Sender:
             self._opening = asyncio.Lock()
         async with self._opening:
             if self._producer is None:
-                cluster = Cluster(self._address(), client_id=f"{self._app_id}-sender")
+                cluster = Cluster(
+                    self._address(),
+                    client_id=f"{self._app_id}-sender",
+                    security=security_of(self._settings),
+                )
                 await cluster.connect()
                 self._cluster = cluster
                 self._producer = IdempotentProducer(cluster)

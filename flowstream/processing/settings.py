@@ -12,7 +12,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -24,6 +24,18 @@ Guarantee = Literal["exactly_once", "at_least_once"]
 PREFIX = "FLOWSTREAM_"
 NOT_OURS = ("FLOWSTREAM_TEST_", "FLOWSTREAM_BROKER_")
 """Tests' own, and settings of the broker (`flowstream broker`), embedded or not."""
+PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+_TEXTS = (
+    "broker",
+    "data_dir",
+    "sasl_username",
+    "sasl_password",
+    "ssl_cafile",
+    "ssl_certfile",
+    "ssl_keyfile",
+)
+_SECRETS = ("sasl_password",)
 MOST_PORT = 65_535
 _LEGAL_ID = re.compile(r"[A-Za-z0-9._-]{1,200}")
 
@@ -33,7 +45,22 @@ class Settings:
     """Everything that can be set; times are in seconds."""
 
     broker: str | None = None
-    """`kafka://host:port[,host:port]`, `embedded://DIR`, or None for the embedded broker."""
+    """`kafka://host:port[,host:port]`, `embedded://DIR`, or None for the embedded broker.
+    `kafka+sasl_ssl://` and the like say the security protocol too."""
+    security_protocol: str | None = None
+    """`PLAINTEXT`, `SSL`, `SASL_PLAINTEXT` or `SASL_SSL`; None: as the broker's URL says."""
+    sasl_mechanism: str = "SCRAM-SHA-256"
+    """`PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`."""
+    sasl_username: str | None = None
+    """Who to log in as."""
+    sasl_password: str | None = field(default=None, repr=False)
+    """The password; from FLOWSTREAM_SASL_PASSWORD rather than from code."""
+    ssl_cafile: str | None = None
+    """PEM file with the authorities to trust; None: the system's."""
+    ssl_certfile: str | None = None
+    """PEM file with this client's certificate chain and, without `ssl_keyfile`, its key."""
+    ssl_keyfile: str | None = None
+    """PEM file with this client's private key, not encrypted."""
     data_dir: str = ".flowstream"
     """State of workers and the embedded broker's data."""
     processing_guarantee: Guarantee = "exactly_once"
@@ -52,7 +79,7 @@ class Settings:
     """An agent that neither finishes an event nor yields for this long is named in the log."""
 
 
-_FIELDS = {field.name: field for field in fields(Settings)}
+_FIELDS = {each.name: each for each in fields(Settings)}
 
 
 def resolve(
@@ -101,11 +128,17 @@ def _checked(name: str, value: Any, origin: str) -> Any:
     try:
         return _converted(name, value)
     except (ValueError, TypeError) as error:
+        if name in _SECRETS:
+            value = "..."
         raise SettingsError(f"bad value {value!r} for {name!r} from {origin}: {error}") from error
 
 
 def _converted(name: str, value: Any) -> Any:
-    if name in ("broker", "data_dir"):
+    if name == "security_protocol":
+        return _one_of(value, PROTOCOLS)
+    if name == "sasl_mechanism":
+        return _one_of(value, MECHANISMS)
+    if name in _TEXTS:
         if not (isinstance(value, str | os.PathLike) and str(value)):
             raise ValueError("a text is expected")
         return str(value)
@@ -125,6 +158,12 @@ def _converted(name: str, value: Any) -> Any:
     return seconds
 
 
+def _one_of(value: Any, allowed: tuple[str, ...]) -> str:
+    if value not in allowed:
+        raise ValueError(f"use one of {', '.join(allowed)}")
+    return str(value)
+
+
 def check_app_id(id: str) -> str:
     """Refuse an app id that cannot be part of topic and directory names."""
     if not _LEGAL_ID.fullmatch(id) or id in (".", ".."):
@@ -140,11 +179,23 @@ def bootstrap_of(broker: str) -> str | None:
     if broker.startswith("embedded://"):
         return None
     scheme, found, rest = broker.partition("://")
-    if found and scheme != "kafka":
-        raise SettingsError(f"broker {broker!r}: use kafka://HOST:PORT or embedded://DIR")
+    if found and scheme != "kafka" and protocol_of(broker) is None:
+        raise SettingsError(
+            f"broker {broker!r}: use kafka://HOST:PORT, kafka+sasl_ssl://HOST:PORT (or +ssl,"
+            " +sasl_plaintext) or embedded://DIR"
+        )
     addresses = rest if found else broker
     for address in addresses.split(","):
         host, colon, port = address.strip().rpartition(":")
         if not (host and colon and port.isascii() and port.isdigit() and int(port) <= MOST_PORT):
             raise SettingsError(f"broker {broker!r}: {address!r} is not HOST:PORT")
     return addresses
+
+
+def protocol_of(broker: str) -> str | None:
+    """The security protocol that a broker's URL names: `kafka+sasl_ssl://` is SASL_SSL."""
+    scheme, found, _ = broker.partition("://")
+    product, plus, protocol = scheme.partition("+")
+    if found and plus and product == "kafka" and protocol.upper() in PROTOCOLS:
+        return protocol.upper()
+    return None

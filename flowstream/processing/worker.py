@@ -24,6 +24,7 @@ from flowstream.processing.membership import Membership, TopicGrown
 from flowstream.processing.outputs import OutputTopic
 from flowstream.processing.plan import Plan
 from flowstream.processing.provision import notice_changes, provision
+from flowstream.processing.securing import security_of
 from flowstream.processing.slots import Slot, take_slot
 from flowstream.processing.starting import TaskStarter
 from flowstream.processing.surroundings import Counts
@@ -91,7 +92,7 @@ class Worker:
         self._failure: BaseException | None = None
         self._membership: Membership | None = None
         self._watchdog: Watchdog | None = None
-        self._cluster = Cluster(bootstrap, client_id=app.id)
+        self._cluster = Cluster(bootstrap, client_id=app.id, security=security_of(app.settings))
         self._admin = Admin(self._cluster)
         self._session: TransactionSession | None = None
         self._slot: Slot | None = None

@@ -21,13 +21,19 @@ class Broker:
     """The integrated broker on the running event loop, on loopback, with a directory of its own.
 
     `settings` are Kafka's names for broker settings; `data` keeps the directory over several
-    brokers, to test a restart (it is the caller's then, and is not removed).
+    brokers, to test a restart (it is the caller's then, and is not removed). `users` with their
+    passwords can log in where `listeners` asks for that.
     """
 
     def __init__(
-        self, settings: Mapping[str, str] | None = None, *, data: Path | None = None
+        self,
+        settings: Mapping[str, str] | None = None,
+        *,
+        data: Path | None = None,
+        users: Mapping[str, str] | None = None,
     ) -> None:
         self._settings = dict(settings or {})
+        self._users = dict(users or {})
         self._data = data
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._server: Server | None = None
@@ -39,13 +45,21 @@ class Broker:
             raise RuntimeError("the broker runs only inside `async with Broker() as broker`")
         return self._server.address
 
+    def port(self, listener: str) -> int:
+        """The port of a listener, when `listeners` names several."""
+        if self._server is None:
+            raise RuntimeError("the broker runs only inside `async with Broker() as broker`")
+        return self._server.ports[listener]
+
     async def __aenter__(self) -> Broker:
         """Start; ready when this returns."""
         if self._data is None:
             self._temporary = tempfile.TemporaryDirectory(prefix="flowstream-test-")
         data = self._data or Path(self._temporary.name if self._temporary else "")
         config = BrokerConfig.of(self._settings)
-        self._server = await start(data, "127.0.0.1", 0, config, fsync=False, insecure_open=False)
+        self._server = await start(
+            data, "127.0.0.1", 0, config, fsync=False, insecure_open=False, users=self._users
+        )
         return self
 
     async def __aexit__(

@@ -10,7 +10,7 @@ import asyncio
 import ssl
 import struct
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any
 
@@ -35,7 +35,7 @@ class Security:
     ssl_context: ssl.SSLContext | None = None
     sasl_mechanism: str = "PLAIN"
     sasl_username: str | None = None
-    sasl_password: str | None = None
+    sasl_password: str | None = field(default=None, repr=False)
 
     def arguments(self) -> dict[str, Any]:
         """The same as aiokafka's keyword arguments."""

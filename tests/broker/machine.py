@@ -17,9 +17,12 @@ from flowstream.broker.handlers import ROUTES
 from flowstream.broker.log.journal import BLOCK, SALT_BYTES
 from flowstream.broker.node import Node
 from flowstream.broker.opening import open_cores
+from flowstream.broker.security.listeners import parse_listeners
+from flowstream.broker.server.logins import secure
+from flowstream.broker.server.securing import is_secured
 from flowstream.broker.storage.journaled import JournaledStorage
 from flowstream.broker.storage.memory import MemoryStorage
-from flowstream.broker.types import ConnectionId, Instant, ReplyTo, TopicPartition
+from flowstream.broker.types import LOCAL, ConnectionId, Instant, ReplyTo, TopicPartition
 from flowstream.wire.api import request_class, response_class
 from flowstream.wire.batch import decode_control, decode_records, encode_batch, iter_batches
 from flowstream.wire.messages.end_txn import EndTxnRequest
@@ -58,6 +61,7 @@ class Machine:
         self.now = Instant(TIME)
         self.replies: dict[int, Any] = {}
         self.closed: list[str] = []
+        self.session = LOCAL
         self._asked = 0
         self.unsynced: set[str] = set()
         self.open()
@@ -79,6 +83,9 @@ class Machine:
         opened = open_cores(disk, perform, self.config, self.rng, self.now, host="127.0.0.1")
         opened.cores.address.port = 9092
         self.report = opened.report
+        specs = parse_listeners(self.config, "127.0.0.1", 9092)
+        if is_secured(self.config, specs):
+            secure(opened.cores, self.config, specs)
         self.node = Node(opened.cores)
         self.unsynced = set()
         self.carry_out(self.node.start(self.now))
@@ -101,7 +108,8 @@ class Machine:
         self._asked += 1
         to = ReplyTo(ConnectionId(1), self._asked, key_of(type(body)), version)
         view = memoryview(bytearray(encode(body, version)))
-        request = Request(to, "client", "127.0.0.1", decode(type(body), view, version))
+        asked = decode(type(body), view, version)
+        request = Request(to, "client", "127.0.0.1", asked, self.session)
         self.carry_out(self.node.handle(request, self.now))
         return self._asked
 

@@ -191,3 +191,19 @@ def test_a_service_manager_hears_when_it_is_ready(tmp_path: Path) -> None:
         assert notify.recv(100) == b"READY=1"
         assert started.end()[0] == 0
         assert notify.recv(100) == b"STOPPING=1"
+
+
+def test_X7_what_is_said_twice_is_refused(tmp_path: Path) -> None:
+    listeners = ("--set", "listeners=PLAINTEXT://127.0.0.1:0")
+    said = refused("--data", str(tmp_path), *listeners, "--port", "0", status=2)
+    assert "leave --host and --port out" in said
+    open_to_all = ("--set", "listeners=PLAINTEXT://0.0.0.0:0")
+    advertised = ("--set", "advertised.listeners=PLAINTEXT://h:1")
+    said = refused("--data", str(tmp_path), *open_to_all, *advertised, status=2)
+    assert "--insecure-open" in said
+
+
+def test_X5_what_the_broker_writes_is_its_owners(running: Started, tmp_path: Path) -> None:
+    assert running.end()[0] == 0
+    modes = {path.stat().st_mode & 0o077 for path in (tmp_path / "data").rglob("*")}
+    assert modes == {0}

@@ -23,7 +23,9 @@ class BrokerProcess:
 
     def start(self, port: int = 0) -> BrokerProcess:
         command = [sys.executable, "-m", "flowstream", "broker", "--data", str(self.data)]
-        command += ["--port", str(port), *self.options]
+        command += self.options
+        if not any(option.startswith("listeners=") for option in self.options):
+            command += ["--port", str(port)]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         line = self.process.stdout.readline().split()

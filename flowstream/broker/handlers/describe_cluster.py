@@ -30,6 +30,7 @@ answer to everyone when nothing is restricted."""
 def handle(request: Request[DescribeClusterRequest], cores: Cores, now: Instant) -> list[Effect]:
     """Answer at once."""
     body, here = request.body, cores.address
+    seen = here.seen_by(request.session)
     if body.endpoint_type != BROKERS:
         refusal = DescribeClusterResponse(
             error_code=ErrorCode.MISMATCHED_ENDPOINT_TYPE,
@@ -43,7 +44,7 @@ def handle(request: Request[DescribeClusterRequest], cores: Cores, now: Instant)
         controller_id=here.node_id,
         brokers=(
             DescribeClusterBroker(
-                broker_id=here.node_id, host=here.host, port=here.port, rack=here.rack
+                broker_id=here.node_id, host=seen.host, port=seen.port, rack=here.rack
             ),
         ),
         cluster_authorized_operations=CLUSTER_OPERATIONS if wanted else NOT_ASKED,

@@ -30,10 +30,10 @@ def handle(request: Request[FindCoordinatorRequest], cores: Cores, now: Instant)
     topic = TOPICS.get(body.key_type)
     effects = [] if topic is None else ensure_internal_topic(cores, topic, now)
     if request.to.version >= MANY_KEYS:
-        found = tuple(_find(key, body.key_type, cores) for key in body.coordinator_keys)
+        found = tuple(_find(key, request, cores) for key in body.coordinator_keys)
         answer = FindCoordinatorResponse(coordinators=found)
     else:
-        one = _find(body.key, body.key_type, cores)
+        one = _find(body.key, request, cores)
         answer = FindCoordinatorResponse(
             error_code=one.error_code,
             error_message=one.error_message or ErrorCode.NONE.name,
@@ -44,13 +44,12 @@ def handle(request: Request[FindCoordinatorRequest], cores: Cores, now: Instant)
     return effects + replies_when_durable([(request.to, answer)])
 
 
-def _find(key: str, kind: int, cores: Cores) -> Coordinator:
-    if kind not in TOPICS:
+def _find(key: str, request: Request[FindCoordinatorRequest], cores: Cores) -> Coordinator:
+    if request.body.key_type not in TOPICS:
         error = ErrorCode.INVALID_REQUEST
         return Coordinator(
             key=key, node_id=-1, port=-1, error_code=error, error_message=UNKNOWN_KIND
         )
-    address = cores.address
-    return Coordinator(
-        key=key, node_id=address.node_id, host=address.host, port=address.port, error_message=""
-    )
+    seen = cores.address.seen_by(request.session)
+    node_id = cores.address.node_id
+    return Coordinator(key=key, node_id=node_id, host=seen.host, port=seen.port, error_message="")

@@ -39,10 +39,10 @@ def handle(request: Request[MetadataRequest], cores: Cores, now: Instant) -> lis
     body, version = request.body, request.to.version
     if body.topics is None or (version == 0 and not body.topics):
         topics = [_described(topic, body) for topic in cores.image.topics.values()]
-        return [Reply(request.to, _response(topics, body, cores))]
+        return [Reply(request.to, _response(topics, request, cores))]
     refused, effects = _create_missing(body, cores, now)
     topics = [_answer(asked, body, cores, refused) for asked in dict.fromkeys(body.topics)]
-    response = _response(topics, body, cores)
+    response = _response(topics, request, cores)
     if effects:
         return effects + replies_when_durable([(request.to, response)])
     return [Reply(request.to, response)]
@@ -120,14 +120,14 @@ def _described(topic: Topic, body: MetadataRequest) -> MetadataResponseTopic:
 
 
 def _response(
-    topics: Iterable[MetadataResponseTopic], body: MetadataRequest, cores: Cores
+    topics: Iterable[MetadataResponseTopic], request: Request[MetadataRequest], cores: Cores
 ) -> MetadataResponse:
-    here = cores.address
-    wanted = body.include_cluster_authorized_operations
+    here, seen = cores.address, cores.address.seen_by(request.session)
+    wanted = request.body.include_cluster_authorized_operations
     return MetadataResponse(
         brokers=(
             MetadataResponseBroker(
-                node_id=here.node_id, host=here.host, port=here.port, rack=here.rack
+                node_id=here.node_id, host=seen.host, port=seen.port, rack=here.rack
             ),
         ),
         cluster_id=here.cluster_id,

@@ -14,9 +14,6 @@ from flowstream.broker.types import Instant
 from flowstream.wire.messages.fetch import FetchRequest, FetchResponse
 from flowstream.wire.messages.produce import ProduceRequest
 
-ANONYMOUS = "ANONYMOUS"
-"""The user of a connection without authentication."""
-
 
 def produce_throttle_ms(request: Request[ProduceRequest], cores: Cores, now: Instant) -> int:
     """Count what a Produce request brought; how long its client is to be muted."""
@@ -35,7 +32,8 @@ def fetch_max_bytes(request: Request[FetchRequest], cores: Cores) -> int:
     most = min(request.body.max_bytes, cores.config.fetch_max_bytes)
     if FETCH not in cores.quotas.limited:
         return most
-    allowed = cores.quotas.most_at_once(FETCH, ANONYMOUS, request.client_id or "")
+    user = request.session.principal.name
+    allowed = cores.quotas.most_at_once(FETCH, user, request.client_id or "")
     return most if allowed is None else min(most, allowed)
 
 
@@ -67,5 +65,5 @@ def _throttle_ms(
     cores: Cores,
     now: Instant,
 ) -> int:
-    client_id = request.client_id or ""
-    return cores.quotas.client_throttle_ms(key, ANONYMOUS, client_id, size, now)
+    user, client_id = request.session.principal.name, request.client_id or ""
+    return cores.quotas.client_throttle_ms(key, user, client_id, size, now)

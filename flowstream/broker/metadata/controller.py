@@ -83,11 +83,9 @@ def register(
     broker_epoch: int,
     incarnation_id: bytes,
     directory_id: bytes,
-    host: str,
-    port: int,
+    end_points: tuple[BrokerEndpoint, ...],
 ) -> tuple[MetadataRecord, ...]:
     """This process serves from now on. `broker_epoch` is the offset the record will have."""
-    endpoint = BrokerEndpoint(name="PLAINTEXT", host=host, port=port, security_protocol=0)
     features = tuple(
         BrokerFeature(name=name, min_supported_version=low, max_supported_version=high)
         for name, (low, high) in FEATURES.items()
@@ -97,7 +95,7 @@ def register(
             broker_id=config.node_id,
             incarnation_id=incarnation_id,
             broker_epoch=broker_epoch,
-            end_points=(endpoint,),
+            end_points=end_points,
             features=features,
             rack=config.broker_rack or None,
             log_dirs=(directory_id,),

@@ -35,6 +35,14 @@ from flowstream.broker.metadata.records import (
     decode_record,
     encode_record,
 )
+from flowstream.broker.metadata.security_records import (
+    AccessControlEntryRecord,
+    RemoveAccessControlEntryRecord,
+    RemoveUserScramCredentialRecord,
+    UserScramCredentialRecord,
+)
+from flowstream.broker.security.acl import Acls, Rule
+from flowstream.broker.security.credentials import Credential
 
 
 class ResourceType(IntEnum):
@@ -101,6 +109,9 @@ class Image:
     controllers: dict[int, RegisterControllerRecord] = field(default_factory=dict)
     quotas: dict[QuotaEntity, dict[str, float]] = field(default_factory=dict)
     next_producer_id: int = 0
+    acls: Acls = field(default_factory=Acls)
+    credentials: dict[tuple[int, str], Credential] = field(default_factory=dict)
+    """SCRAM credentials by mechanism and user."""
     open_transaction: list[MetadataRecord] | None = None
 
     def encode(self, record: MetadataRecord) -> tuple[bytes | None, bytes | None]:
@@ -188,6 +199,23 @@ class Image:
             case RegisterControllerRecord():
                 self.controllers[record.controller_id] = record
             case _:
+                self._take_security(record)
+
+    def _take_security(self, record: MetadataRecord) -> None:
+        match record:
+            case AccessControlEntryRecord():
+                self.acls.add(record.id, _rule(record))
+            case RemoveAccessControlEntryRecord():
+                if record.id not in self.acls.by_id:
+                    raise MetadataError(f"access rule {record.id.hex()} is removed but unknown")
+                self.acls.remove(record.id)
+            case UserScramCredentialRecord():
+                self.credentials[record.mechanism, record.name] = Credential(
+                    record.salt, record.stored_key, record.server_key, record.iterations
+                )
+            case RemoveUserScramCredentialRecord():
+                self.credentials.pop((record.mechanism, record.name), None)
+            case _:
                 raise MetadataError(f"{type(record).__name__} has no meaning here")
 
     def _topic(self, topic_id: bytes) -> Topic:
@@ -238,6 +266,18 @@ def _partition(record: PartitionRecord) -> Partition:
         eligible_leader_replicas=record.eligible_leader_replicas or (),
         last_known_elr=record.last_known_elr or (),
         leader_recovery_state=record.leader_recovery_state,
+    )
+
+
+def _rule(record: AccessControlEntryRecord) -> Rule:
+    return Rule(
+        record.resource_type,
+        record.resource_name,
+        record.pattern_type,
+        record.principal,
+        record.host,
+        record.operation,
+        record.permission_type,
     )
 
 

@@ -8,6 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from flowstream.broker.metadata.security_records import (
+    AccessControlEntryRecord,
+    RemoveAccessControlEntryRecord,
+    RemoveUserScramCredentialRecord,
+    SecurityRecord,
+    UserScramCredentialRecord,
+)
 from flowstream.errors import FlowstreamError, WireError
 from flowstream.wire.fields import (
     BOOLEAN,
@@ -299,6 +306,7 @@ MetadataRecord = (
     | AbortTransactionRecord
     | RegisterControllerRecord
     | ClearElrRecord
+    | SecurityRecord
 )
 
 RECORD_TYPES: Mapping[int, type[MetadataRecord]] = {
@@ -311,11 +319,15 @@ RECORD_TYPES: Mapping[int, type[MetadataRecord]] = {
     7: FenceBrokerRecord,
     8: UnfenceBrokerRecord,
     9: RemoveTopicRecord,
+    11: UserScramCredentialRecord,
     12: FeatureLevelRecord,
     14: ClientQuotaRecord,
     15: ProducerIdsRecord,
     17: BrokerRegistrationChangeRecord,
+    18: AccessControlEntryRecord,
+    19: RemoveAccessControlEntryRecord,
     20: NoOpRecord,
+    22: RemoveUserScramCredentialRecord,
     23: BeginTransactionRecord,
     24: EndTransactionRecord,
     25: AbortTransactionRecord,
@@ -334,11 +346,15 @@ _WRITTEN: Mapping[type, tuple[int, int]] = {
     FenceBrokerRecord: (7, 0),
     UnfenceBrokerRecord: (8, 0),
     RemoveTopicRecord: (9, 0),
+    UserScramCredentialRecord: (11, 0),
     FeatureLevelRecord: (12, 0),
     ClientQuotaRecord: (14, 0),
     ProducerIdsRecord: (15, 0),
     BrokerRegistrationChangeRecord: (17, 3),
+    AccessControlEntryRecord: (18, 0),
+    RemoveAccessControlEntryRecord: (19, 0),
     NoOpRecord: (20, 0),
+    RemoveUserScramCredentialRecord: (22, 0),
     BeginTransactionRecord: (23, 0),
     EndTransactionRecord: (24, 0),
     AbortTransactionRecord: (25, 0),

@@ -6,23 +6,31 @@ cost a recovery), then recovery, then the node's own start, durable, then client
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import random
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flowstream import clock
-from flowstream.broker.config import BrokerConfig, ConfigError
+from flowstream.broker.config import BrokerConfig
+from flowstream.broker.cores import Cores, Endpoint
+from flowstream.broker.metadata.records import MetadataRecord
 from flowstream.broker.node import Node
 from flowstream.broker.opening import open_cores
+from flowstream.broker.security.listeners import PROTOCOLS, ListenerSpec, parse_listeners
 from flowstream.broker.server.counters import Counters
 from flowstream.broker.server.driver import Driver
-from flowstream.broker.server.listener import Listener, bind
+from flowstream.broker.server.listener import ConnectionIds, Listener, bind
+from flowstream.broker.server.securing import check_listeners, is_secured
 from flowstream.broker.storage.disk import Disk
 from flowstream.broker.storage.lock import DirectoryLock
 from flowstream.broker.types import Instant
 from flowstream.errors import StorageError
+
+if TYPE_CHECKING:
+    from flowstream.broker.server.logins import KeyFile
 
 log = logging.getLogger("flowstream.broker")
 
@@ -35,22 +43,29 @@ class Server:
         lock: DirectoryLock,
         storage: Disk,
         driver: Driver,
-        listener: Listener,
+        listeners: Mapping[str, Listener],
         address: str,
+        keys: KeyFile | None,
     ) -> None:
         self.address = address
-        """HOST:PORT that clients connect to."""
+        """HOST:PORT that clients of the first listener connect to."""
+        self.ports = {name: listener.port for name, listener in listeners.items()}
+        """The port of each listener."""
         self.ended = driver.ended
         """Done when the broker stopped by itself, with the reason (D2)."""
         self._lock = lock
         self._storage = storage
         self.driver = driver
         """Its state, to be looked at."""
-        self._listener = listener
+        self._listeners = listeners
+        self._keys = keys
 
     async def stop(self) -> None:
         """Stop serving, close the logs cleanly and let go of the directory."""
-        self._listener.close()
+        for listener in self._listeners.values():
+            listener.close()
+        if self._keys is not None:
+            self._keys.close()
         try:
             await self.driver.stop()
             if self.driver.failed is None:
@@ -69,33 +84,65 @@ async def start(
     fsync: bool,
     insecure_open: bool,
     counters: Counters | None = None,
+    users: Mapping[str, str] | None = None,
 ) -> Server:
-    """Open `data` and serve it on `host:port`. Raises FlowstreamError with the reason and the way
-    out.
+    """Open `data` and serve it on the listeners of `config`, else on `host:port`. `users` with
+    their passwords get credentials if they have none. Raises FlowstreamError with the reason and
+    the way out.
     """
-    check_host(host, insecure_open=insecure_open)
+    specs = parse_listeners(config, host, port)
+    check_listeners(specs, insecure_open=insecure_open)
     make_directory(data)
     with ExitStack() as undo:
         lock = DirectoryLock(str(data))
         undo.callback(lock.release)
-        listening = bind(host, port)
-        undo.callback(listening.close)
+        bound = []
+        for spec in specs:
+            bound.append(bind(spec.host, spec.port))
+            undo.callback(bound[-1].close)
         storage = Disk(data, fsync=fsync)
         undo.callback(storage.close)
         now_ms = clock.SteadyClock().now_ms
         now = Instant(now_ms())
         rng = random.SystemRandom()
+        host = specs[0].advertised_host
         door = storage.door
         opened = open_cores(door, door.perform, config, rng, now, host=host, fsync=fsync)
         for line in opened.report:
             log.warning("%s", line)
-        bound_port = opened.cores.address.port = listening.getsockname()[1]
-        node = Node(opened.cores)
-        driver = Driver(node, door, now_ms, fsync=fsync, counters=counters)
-        driver.start()
-        listener = Listener(listening, driver, opened.cores)
+        cores = opened.cores
+        keys = _secure(cores, config, specs) if is_secured(config, specs) else None
+        for spec, listening in zip(specs, bound, strict=True):
+            shown = spec.advertised_port or listening.getsockname()[1]
+            endpoint = Endpoint(spec.advertised_host, shown, PROTOCOLS[spec.protocol])
+            cores.address.endpoints[spec.name] = endpoint
+        first = cores.address.endpoints[specs[0].name]
+        cores.address.port = first.port
+        driver = Driver(Node(cores), door, now_ms, fsync=fsync, counters=counters)
+        driver.start(_first_users(cores, users or {}))
+        ids = ConnectionIds()
+        listeners = {
+            spec.name: Listener(listening, driver, cores, spec, ids)
+            for spec, listening in zip(specs, bound, strict=True)
+        }
+        if keys is not None:
+            keys.watch()
         undo.pop_all()
-    return Server(lock, storage, driver, listener, f"{host}:{bound_port}")
+    return Server(lock, storage, driver, listeners, f"{first.host}:{first.port}", keys)
+
+
+def _secure(cores: Cores, config: BrokerConfig, specs: Sequence[ListenerSpec]) -> KeyFile | None:
+    from flowstream.broker.server.logins import secure
+
+    return secure(cores, config, specs)
+
+
+def _first_users(cores: Cores, passwords: Mapping[str, str]) -> tuple[MetadataRecord, ...]:
+    if not passwords:
+        return ()
+    from flowstream.broker.metadata.users import first_users
+
+    return first_users(cores.image, passwords, cores.rng)
 
 
 def make_directory(data: Path) -> None:
@@ -106,23 +153,3 @@ def make_directory(data: Path) -> None:
         raise StorageError(
             f"{data}: {error.strerror}: name another directory with --data"
         ) from error
-
-
-def check_host(host: str, *, insecure_open: bool) -> None:
-    """Refuse to serve strangers without authentication, unless told that this is meant (X7)."""
-    if insecure_open or is_loopback(host):
-        return
-    raise ConfigError(
-        f"{host} can be reached from other machines and this broker has no authentication yet: "
-        "use --host 127.0.0.1, or say --insecure-open if everyone there may read and write"
-    )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach `host`."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

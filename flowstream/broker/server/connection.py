@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 from collections import deque
 from dataclasses import dataclass
 from typing import Protocol
@@ -21,7 +20,8 @@ from flowstream.broker.doors import Buffer
 from flowstream.broker.events import Request
 from flowstream.broker.handlers import serves, unsupported_api_versions
 from flowstream.broker.server.counters import Counters
-from flowstream.broker.types import ConnectionId, ReplyTo
+from flowstream.broker.server.stream import Stream, drop_sent
+from flowstream.broker.types import LOCAL, ConnectionId, ReplyTo, Session
 from flowstream.errors import WireError
 from flowstream.wire.api import ApiKey
 from flowstream.wire.frame import UnsupportedVersion, decode_request, encode_response
@@ -49,8 +49,13 @@ are.
 
 IOV_MAX = 512
 
+LOGIN_FRAME_BYTES = 64 * 1024
+"""Largest request of a client that has not logged in."""
+
 PRODUCE = int(ApiKey.PRODUCE)
 API_VERSIONS = int(ApiKey.API_VERSIONS)
+BEFORE_LOGIN = (int(ApiKey.SASL_HANDSHAKE), API_VERSIONS, int(ApiKey.SASL_AUTHENTICATE))
+"""All that is parsed of such a client (X1)."""
 
 
 class Turns(Protocol):
@@ -87,34 +92,44 @@ class Slot:
 
 
 class Connection:
-    """A connected client. `idle_sweeps` counts the sweeps since it was last heard of."""
+    """A connected client. `sweeps` counts the sweeps since it came, `idle_sweeps` those since it
+    was last heard of.
+    """
 
     __slots__ = (
-        "_announced", "_blocked", "_buffer", "_counters", "_end", "_heard", "_is_full", "_loop",
-        "_max_frame", "_muted",
-        "_out", "_out_bytes", "_reading", "_resuming", "_slots", "_socket", "_start", "_turn",
-        "_turns", "_view", "_writing", "closed", "host", "id", "idle_sweeps",
+        "_announced", "_blocked", "_buffer", "_counters", "_end", "_ending", "_heard", "_is_full",
+        "_largest", "_loop", "_max_frame", "_muted", "_out", "_out_bytes", "_reading", "_resuming",
+        "_slots", "_socket", "_start", "_turn", "_turns", "_view", "_writing", "closed", "host",
+        "id", "idle_sweeps", "logged_in", "session", "sweeps",
     )  # fmt: skip
 
     def __init__(
         self,
         id: ConnectionId,
-        sock: socket.socket,
+        sock: Stream,
         host: str,
         turns: Turns,
         loop: asyncio.AbstractEventLoop,
         max_frame: int,
+        session: Session = LOCAL,
+        *,
+        logged_in: bool = True,
     ) -> None:
         self.id = id
         self.host = host
         self.closed = False
-        self.idle_sweeps = 0
+        self.idle_sweeps = self.sweeps = 0
+        self.session = session
+        self.logged_in = logged_in
+        """Whether more than a login is parsed; true from the start where nobody logs in."""
         self._socket = sock
         self._turns = turns
         self._counters = turns.counters
         self._heard = 0  # when bytes came last; kept only for the counters
         self._loop = loop
-        self._max_frame = max_frame
+        self._largest = max_frame
+        self._max_frame = max_frame if logged_in else min(LOGIN_FRAME_BYTES, max_frame)
+        self._ending = ""  # why to close once everything is sent; nothing more is parsed
         self._buffer = bytearray(REST_BYTES)
         self._view = memoryview(self._buffer)
         self._is_full = False  # what was received last filled the buffer
@@ -131,6 +146,11 @@ class Connection:
         self._resuming = False
         self._announced = False  # `send` will be called at the end of this turn
         loop.add_reader(sock.fileno(), self._readable)
+
+    @property
+    def established(self) -> bool:
+        """Whether the client may ask everything by now."""
+        return self.logged_in
 
     # -- receiving ------------------------------------------------------------------------
 
@@ -197,6 +217,9 @@ class Connection:
             self._pause()
 
     def _request(self, frame: memoryview) -> None:
+        if not self.logged_in and int.from_bytes(frame[:2], "big") not in BEFORE_LOGIN:
+            self.close("a request before the login")
+            return
         try:
             key, version, correlation_id, client_id, body = decode_request(frame)
             if not serves(key, version):
@@ -222,7 +245,7 @@ class Connection:
         elif body.acks != 0:
             self._slots.append(Slot(correlation_id, key, self._heard))
         to = ReplyTo(self.id, correlation_id, key, version)
-        self._turns.submit(Request(to, client_id, self.host, body))
+        self._turns.submit(Request(to, client_id, self.host, body, self.session))
 
     def _must_wait(self) -> bool:
         """Whether the next request has to wait. As in Kafka a request is looked at once the one
@@ -291,7 +314,7 @@ class Connection:
                 self._out_bytes += len(part)
             answered = slots.popleft()
             if answered.api_key != PRODUCE:
-                self._blocked = False
+                self._blocked = bool(self._ending)
             if self._counters is not None:
                 size = self._out_bytes - before
                 self._counters.answered(answered.api_key, answered.since, size)
@@ -317,6 +340,9 @@ class Connection:
                 self._loop.add_writer(self._socket.fileno(), self.send)
             else:
                 self._loop.remove_writer(self._socket.fileno())
+        if self._ending and not self._out:
+            self.close(self._ending)
+            return
         waits = self._start < self._end or not self._reading
         if waits and not self._resuming and not self._must_wait():
             self._resuming = True
@@ -332,12 +358,26 @@ class Connection:
                 self._counters.bytes_out += sent
             drop_sent(self._out, sent)
 
-    # -- the end --------------------------------------------------------------------------
+    # -- logging in, and the end ----------------------------------------------------------
+
+    def log_in(self, session: Session) -> None:
+        """From the next request on the client is somebody, and may ask everything."""
+        self.session = session
+        self.logged_in = True
+        self._max_frame = self._largest
+
+    def end(self, reason: str) -> None:
+        """Close once the answers that are ready are sent; parse nothing more."""
+        self._ending = reason
+        self._blocked = True
+        if not self._out and not self.closed:
+            self.close(reason)
 
     def sweep(self) -> None:
         """Called at intervals: a connection at rest gives its large buffer back. One that waits
         for an answer, or is made to wait, is not idle.
         """
+        self.sweeps += 1
         waits = self._slots or self._muted is not None
         self.idle_sweeps = 0 if waits else self.idle_sweeps + 1
         if len(self._buffer) > REST_BYTES and self._start == self._end and self.idle_sweeps > 1:
@@ -358,16 +398,3 @@ class Connection:
         self._out = []
         self._slots.clear()
         self._turns.closed(self, reason)
-
-
-def drop_sent(buffers: list[Buffer], sent: int) -> None:
-    """Remove the first `sent` bytes from `buffers`."""
-    done = 0
-    for buffer in buffers:
-        if sent < len(buffer):
-            break
-        sent -= len(buffer)
-        done += 1
-    del buffers[:done]
-    if sent:
-        buffers[0] = memoryview(buffers[0])[sent:]

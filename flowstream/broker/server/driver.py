@@ -14,8 +14,9 @@ from collections.abc import Callable
 
 from flowstream.broker.cores import Cores
 from flowstream.broker.doors import Operation, Storage
-from flowstream.broker.effects import Close, Effect, Mute, Notice, Reply, Write
+from flowstream.broker.effects import Close, Effect, LoggedIn, Mute, Notice, Reply, Write
 from flowstream.broker.events import Disconnected, Durable, Event, Request, Tick
+from flowstream.broker.metadata.records import MetadataRecord
 from flowstream.broker.node import Node
 from flowstream.broker.server.connection import Connection
 from flowstream.broker.server.counters import Counters
@@ -63,9 +64,11 @@ class Driver:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0
 
-    def start(self) -> None:
-        """Let the node begin: what it writes becomes durable like everything else."""
-        self.carry_out(self._node.start(Instant(self._clock())))
+    def start(self, records: tuple[MetadataRecord, ...] = ()) -> None:
+        """Let the node begin, with these records first: what it writes becomes durable like
+        everything else.
+        """
+        self.carry_out(self._node.start(Instant(self._clock()), records))
         self._schedule_end()
 
     @property
@@ -132,9 +135,20 @@ class Driver:
                 if isinstance(effect, Mute):
                     connection.mute(effect.milliseconds)
                 else:
-                    connection.close(effect.reason)
+                    self._close(connection, effect)
             elif isinstance(effect, Notice):
                 log.warning("%s", effect.text)
+            elif isinstance(effect, LoggedIn):
+                connection = self.connections.get(effect.connection)
+                if connection is not None:
+                    connection.log_in(effect.session)
+
+    def _close(self, connection: Connection, wanted: Close) -> None:
+        if wanted.after_answers:
+            log.warning("connection from %s ends: %s", connection.host, wanted.reason)
+            connection.end(wanted.reason)
+        else:
+            connection.close(wanted.reason)
 
     # -- turns ----------------------------------------------------------------------------
 

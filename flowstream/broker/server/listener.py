@@ -10,15 +10,20 @@ import logging
 import random
 import socket
 from collections import Counter
+from typing import TYPE_CHECKING
 
 from flowstream import clock
 from flowstream.broker.cores import Cores
 from flowstream.broker.quotas import CONNECT
+from flowstream.broker.security.listeners import ListenerSpec
 from flowstream.broker.server.connection import Connection
 from flowstream.broker.server.driver import Driver
 from flowstream.broker.server.ports import candidates, ephemeral_from
-from flowstream.broker.types import ConnectionId, Instant
+from flowstream.broker.types import LOCAL, ConnectionId, Instant, Session
 from flowstream.errors import FlowstreamError
+
+if TYPE_CHECKING:
+    from flowstream.broker.server.tls import TlsContext
 
 log = logging.getLogger("flowstream.broker")
 
@@ -26,6 +31,8 @@ BACKLOG = 512
 ACCEPTS_PER_TURN = 64
 SWEEP_SECONDS = 5.0
 RETRY_SECONDS = 0.5
+LOGIN_SWEEPS = 6
+"""Sweeps after which a client must have shaken hands and logged in: half a minute (X3)."""
 
 
 class ListenError(FlowstreamError):
@@ -69,15 +76,43 @@ def _bind(host: str, port: int) -> socket.socket:
     return listening
 
 
-class Listener:
-    """Accepts connections for a driver until it is closed."""
+class ConnectionIds:
+    """Numbers for the connections of all listeners of one driver."""
 
-    def __init__(self, listening: socket.socket, driver: Driver, cores: Cores) -> None:
+    def __init__(self) -> None:
+        self._last = 0
+
+    def take(self) -> ConnectionId:
+        """The next one."""
+        self._last += 1
+        return ConnectionId(self._last)
+
+
+class Listener:
+    """Accepts connections for a driver until it is closed. Several listeners of one driver share
+    their `ids`; without a `spec` it is plain.
+    """
+
+    def __init__(
+        self,
+        listening: socket.socket,
+        driver: Driver,
+        cores: Cores,
+        spec: ListenerSpec | None = None,
+        ids: ConnectionIds | None = None,
+    ) -> None:
         self._listening = listening
+        self._session = LOCAL
+        self._sasl = False
+        self._tls: TlsContext | None = None
+        if spec is not None:
+            self._session = Session(listener=spec.name, protocol=spec.protocol)
+            self._sasl = spec.sasl
+            self._tls = tls_context(spec, cores.config.ssl_principal_mapping_rules)
+        self._ids = ids or ConnectionIds()
         self._driver = driver
         self._cores = cores
         self._loop = asyncio.get_running_loop()
-        self._last_id = 0
         sweep_ms = int(SWEEP_SECONDS * 1000)
         idle_ms = cores.config.connections_max_idle_ms
         self._idle_sweeps = None if idle_ms < 0 else max(1, -(-idle_ms // sweep_ms))
@@ -146,12 +181,40 @@ class Listener:
             return
         client.setblocking(False)
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._last_id += 1
         if counters is not None:
             counters.accepted += 1
-        id = ConnectionId(self._last_id)
-        connections[id] = Connection(
-            id, client, host, self._driver, self._loop, config.socket_request_max_bytes
+        id = self._ids.take()
+        try:
+            connections[id] = self._connection(id, client, host)
+        except OSError as error:
+            client.close()  # gone before TLS could begin
+            log.debug("connection from %s: %s", host, error)
+
+    def _connection(self, id: ConnectionId, client: socket.socket, host: str) -> Connection:
+        largest, logged_in = self._cores.config.socket_request_max_bytes, not self._sasl
+        if self._tls is None:
+            return Connection(
+                id,
+                client,
+                host,
+                self._driver,
+                self._loop,
+                largest,
+                self._session,
+                logged_in=logged_in,
+            )
+        from flowstream.broker.server.tls import TlsConnection, TlsSocket
+
+        return TlsConnection(
+            id,
+            TlsSocket(client, self._tls.current()),
+            host,
+            self._driver,
+            self._loop,
+            largest,
+            self._session,
+            logged_in=logged_in,
+            rules=self._tls.rules,
         )
 
     def _too_many_from(self, host: str) -> bool:
@@ -164,6 +227,21 @@ class Listener:
     def _sweep(self) -> None:
         self._sweep_timer = self._loop.call_later(SWEEP_SECONDS, self._sweep)
         for connection in list(self._driver.connections.values()):
+            if connection.session.listener != self._session.listener:
+                continue
             connection.sweep()
             if self._idle_sweeps is not None and connection.idle_sweeps > self._idle_sweeps:
                 connection.close("idle for longer than connections.max.idle.ms")
+            elif not connection.established and connection.sweeps > LOGIN_SWEEPS:
+                connection.close("no login in time")
+
+
+def tls_context(spec: ListenerSpec, rules: str) -> TlsContext | None:
+    """The TLS settings of a listener, None for a plain one. The module is imported only where it is
+    needed: start-up time counts. Raises TlsError.
+    """
+    if not spec.tls:
+        return None
+    from flowstream.broker.server.tls import TlsContext
+
+    return TlsContext(spec, rules)

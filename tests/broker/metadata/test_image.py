@@ -14,6 +14,7 @@ from flowstream.broker.metadata.image import Image, ResourceType
 from flowstream.broker.metadata.records import (
     AbortTransactionRecord,
     BeginTransactionRecord,
+    BrokerEndpoint,
     BrokerRegistrationChangeRecord,
     ClearElrRecord,
     ConfigRecord,
@@ -98,8 +99,11 @@ class Cluster:
                         broker_epoch=len(self.log),
                         incarnation_id=controller.new_uuid(self.rng),
                         directory_id=controller.new_uuid(self.rng),
-                        host="127.0.0.1",
-                        port=number,
+                        end_points=(
+                            BrokerEndpoint(
+                                name="PLAINTEXT", host="127.0.0.1", port=number, security_protocol=0
+                            ),
+                        ),
                     )
                 )
             case "unset":

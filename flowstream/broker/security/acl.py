@@ -1,0 +1,263 @@
+"""Access rules with Kafka's semantics (KIP-11, KIP-290): literal, prefixed and wildcard patterns.
+
+Deny wins over allow; a permission implies Describe or DescribeConfigs; nothing that is not allowed
+is allowed. It must not know where rules are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import NamedTuple
+
+
+class ResourceType(IntEnum):
+    """What a rule protects; Kafka's numbers."""
+
+    UNKNOWN = 0
+    ANY = 1
+    TOPIC = 2
+    GROUP = 3
+    CLUSTER = 4
+    TRANSACTIONAL_ID = 5
+    DELEGATION_TOKEN = 6
+    USER = 7
+
+
+class PatternType(IntEnum):
+    """How a rule's resource name is read; ANY and MATCH occur in filters only."""
+
+    UNKNOWN = 0
+    ANY = 1
+    MATCH = 2
+    LITERAL = 3
+    PREFIXED = 4
+
+
+class Operation(IntEnum):
+    """What is done to a resource; Kafka's numbers."""
+
+    UNKNOWN = 0
+    ANY = 1
+    ALL = 2
+    READ = 3
+    WRITE = 4
+    CREATE = 5
+    DELETE = 6
+    ALTER = 7
+    DESCRIBE = 8
+    CLUSTER_ACTION = 9
+    DESCRIBE_CONFIGS = 10
+    ALTER_CONFIGS = 11
+    IDEMPOTENT_WRITE = 12
+    CREATE_TOKENS = 13
+    DESCRIBE_TOKENS = 14
+    TWO_PHASE_COMMIT = 15
+
+
+class Permission(IntEnum):
+    """What a rule says; Kafka's numbers."""
+
+    UNKNOWN = 0
+    ANY = 1
+    DENY = 2
+    ALLOW = 3
+
+
+WILDCARD = "*"
+"""Every resource of a type, as the name of a literal pattern; every host."""
+ANYONE = "User:*"
+CLUSTER_NAME = "kafka-cluster"
+"""The one resource of type CLUSTER."""
+
+_IMPLIES = {
+    Operation.DESCRIBE: frozenset(
+        (Operation.DESCRIBE, Operation.READ, Operation.WRITE, Operation.DELETE, Operation.ALTER)
+    ),
+    Operation.DESCRIBE_CONFIGS: frozenset((Operation.DESCRIBE_CONFIGS, Operation.ALTER_CONFIGS)),
+}
+"""By which allowed operations an operation is allowed too."""
+
+OPERATIONS_OF = {
+    ResourceType.TOPIC: (
+        Operation.READ,
+        Operation.WRITE,
+        Operation.CREATE,
+        Operation.DELETE,
+        Operation.ALTER,
+        Operation.DESCRIBE,
+        Operation.DESCRIBE_CONFIGS,
+        Operation.ALTER_CONFIGS,
+    ),
+    ResourceType.GROUP: (
+        Operation.READ,
+        Operation.DELETE,
+        Operation.DESCRIBE,
+        Operation.DESCRIBE_CONFIGS,
+        Operation.ALTER_CONFIGS,
+    ),
+    ResourceType.CLUSTER: (
+        Operation.CREATE,
+        Operation.ALTER,
+        Operation.DESCRIBE,
+        Operation.CLUSTER_ACTION,
+        Operation.DESCRIBE_CONFIGS,
+        Operation.ALTER_CONFIGS,
+        Operation.IDEMPOTENT_WRITE,
+    ),
+    ResourceType.TRANSACTIONAL_ID: (
+        Operation.WRITE,
+        Operation.DESCRIBE,
+        Operation.TWO_PHASE_COMMIT,
+    ),
+    ResourceType.DELEGATION_TOKEN: (Operation.DESCRIBE,),
+    ResourceType.USER: (Operation.CREATE_TOKENS, Operation.DESCRIBE_TOKENS),
+}
+"""The operations that a rule on each type of resource may name, beside ALL."""
+
+
+class Rule(NamedTuple):
+    """One access rule."""
+
+    resource_type: int
+    name: str
+    pattern_type: int
+    principal: str
+    host: str
+    operation: int
+    permission: int
+
+
+class RuleFilter(NamedTuple):
+    """Which rules are meant; None and ANY match everything (DescribeAcls, DeleteAcls)."""
+
+    resource_type: int
+    name: str | None
+    pattern_type: int
+    principal: str | None
+    host: str | None
+    operation: int
+    permission: int
+
+    def matches(self, rule: Rule) -> bool:
+        """Whether `rule` is one of those that are meant."""
+        return (
+            self.resource_type in (ResourceType.ANY, rule.resource_type)
+            and self.operation in (Operation.ANY, rule.operation)
+            and self.permission in (Permission.ANY, rule.permission)
+            and self.principal in (None, rule.principal)
+            and self.host in (None, rule.host)
+            and self._matches_pattern(rule)
+        )
+
+    def _matches_pattern(self, rule: Rule) -> bool:
+        if self.pattern_type not in (PatternType.ANY, PatternType.MATCH, rule.pattern_type):
+            return False
+        if self.name is None or self.name == rule.name:
+            return True
+        if self.pattern_type != PatternType.MATCH:
+            return False
+        if rule.pattern_type == PatternType.PREFIXED:
+            return self.name.startswith(rule.name)
+        return rule.name == WILDCARD
+
+
+@dataclass(slots=True)
+class _Rules:
+    """The rules of one type of resource, found by name and by prefix."""
+
+    literal: dict[str, dict[bytes, Rule]] = field(default_factory=dict)
+    prefixed: dict[str, dict[bytes, Rule]] = field(default_factory=dict)
+
+    def of(self, rule: Rule) -> dict[str, dict[bytes, Rule]]:
+        return self.prefixed if rule.pattern_type == PatternType.PREFIXED else self.literal
+
+    def about(self, name: str) -> Iterator[Rule]:
+        """Every rule whose pattern matches `name`."""
+        for key in (name, WILDCARD):
+            yield from self.literal.get(key, {}).values()
+        if self.prefixed:
+            for length in range(len(name) + 1):
+                yield from self.prefixed.get(name[:length], {}).values()
+
+
+@dataclass(slots=True)
+class Acls:
+    """All access rules by id, and whom they let do what. Equal when their rules are."""
+
+    by_id: dict[bytes, Rule] = field(default_factory=dict)
+    _ids: dict[Rule, bytes] = field(default_factory=dict, compare=False)
+    _by_type: dict[int, _Rules] = field(default_factory=dict, compare=False)
+
+    def add(self, id: bytes, rule: Rule) -> None:
+        """Let `rule` hold."""
+        self.by_id[id] = rule
+        self._ids[rule] = id
+        rules = self._by_type.setdefault(rule.resource_type, _Rules())
+        rules.of(rule).setdefault(rule.name, {})[id] = rule
+
+    def remove(self, id: bytes) -> None:
+        """Let the rule with this id hold no longer; KeyError when there is none."""
+        rule = self.by_id.pop(id)
+        self._ids.pop(rule, None)
+        named = self._by_type[rule.resource_type].of(rule)
+        del named[rule.name][id]
+        if not named[rule.name]:
+            del named[rule.name]
+
+    def __contains__(self, rule: Rule) -> bool:
+        return rule in self._ids
+
+    def matching(self, wanted: RuleFilter) -> list[tuple[bytes, Rule]]:
+        """The rules that `wanted` means, with their ids."""
+        return [(id, rule) for id, rule in self.by_id.items() if wanted.matches(rule)]
+
+    def verdict(
+        self, principal: str, host: str, operation: Operation, type: ResourceType, name: str
+    ) -> bool | None:
+        """Whether the rules allow it; None when no rule is about the resource at all."""
+        rules = self._by_type.get(type)
+        if rules is None:
+            return None
+        found: bool | None = None
+        for rule in rules.about(name):
+            found = found or False
+            if rule.principal not in (principal, ANYONE) or rule.host not in (host, WILDCARD):
+                continue
+            if rule.permission == Permission.DENY:
+                if rule.operation in (operation, Operation.ALL):
+                    return False
+            elif rule.operation == Operation.ALL or rule.operation in _IMPLIES.get(
+                operation, (operation,)
+            ):
+                found = True
+        return found
+
+    def allows_somewhere(
+        self, principal: str, host: str, operation: Operation, type: ResourceType
+    ) -> bool:
+        """Whether there is some resource of this type that it is allowed on (KIP-679)."""
+        mine = [
+            rule
+            for rule in self.by_id.values()
+            if rule.resource_type == type
+            and rule.operation in (operation, Operation.ALL)
+            and rule.principal in (principal, ANYONE)
+            and rule.host in (host, WILDCARD)
+        ]
+        denied = [rule for rule in mine if rule.permission == Permission.DENY]
+        return any(
+            not any(_covers(deny, rule) for deny in denied)
+            for rule in mine
+            if rule.permission == Permission.ALLOW
+        )
+
+
+def _covers(deny: Rule, allow: Rule) -> bool:
+    """Whether every resource that `allow` is about is one that `deny` is about."""
+    if deny.pattern_type == PatternType.PREFIXED:
+        return allow.name.startswith(deny.name) and allow.name != WILDCARD
+    if deny.name == WILDCARD:
+        return True
+    return allow.pattern_type == PatternType.LITERAL and allow.name == deny.name

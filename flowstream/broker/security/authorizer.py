@@ -1,0 +1,76 @@
+"""Who may do what, for one broker: super users first, then the access rules, else no (X7)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flowstream.broker.security.acl import CLUSTER_NAME, Acls, Operation, ResourceType
+from flowstream.broker.types import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Authorizer:
+    """`super.users` may do everything; `allow_unruled` is `allow.everyone.if.no.acl.found`."""
+
+    acls: Acls
+    super_users: frozenset[str] = frozenset()
+    allow_unruled: bool = False
+
+    def allows(
+        self, session: Session, host: str, operation: Operation, type: ResourceType, name: str
+    ) -> bool:
+        """Whether the peer of `session` may do `operation` to a resource."""
+        principal = str(session.principal)
+        if principal in self.super_users:
+            return True
+        verdict = self.acls.verdict(principal, host, operation, type, name)
+        return self.allow_unruled if verdict is None else verdict
+
+    def allows_somewhere(
+        self, session: Session, host: str, operation: Operation, type: ResourceType
+    ) -> bool:
+        """Whether there may be a resource of this type that it is allowed on."""
+        principal = str(session.principal)
+        if principal in self.super_users or self.allow_unruled:
+            return True
+        return self.acls.allows_somewhere(principal, host, operation, type)
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """One peer's permissions, as the rules of requests ask for them."""
+
+    authorizer: Authorizer
+    session: Session
+    host: str
+
+    @property
+    def everything(self) -> bool:
+        """Whether the peer is a super user."""
+        return str(self.session.principal) in self.authorizer.super_users
+
+    def topic(self, operation: Operation, name: str) -> bool:
+        """Whether `operation` is allowed on the topic `name`."""
+        return self.may(operation, ResourceType.TOPIC, name)
+
+    def group(self, operation: Operation, name: str) -> bool:
+        """Whether `operation` is allowed on the group `name`."""
+        return self.may(operation, ResourceType.GROUP, name)
+
+    def transactional_id(self, operation: Operation, name: str) -> bool:
+        """Whether `operation` is allowed on the transactional id `name`."""
+        return self.may(operation, ResourceType.TRANSACTIONAL_ID, name)
+
+    def cluster(self, operation: Operation) -> bool:
+        """Whether `operation` is allowed on the cluster."""
+        return self.may(operation, ResourceType.CLUSTER, CLUSTER_NAME)
+
+    def some_topic(self, operation: Operation) -> bool:
+        """Whether `operation` is allowed on some topic (KIP-679)."""
+        return self.authorizer.allows_somewhere(
+            self.session, self.host, operation, ResourceType.TOPIC
+        )
+
+    def may(self, operation: Operation, type: ResourceType, name: str) -> bool:
+        """Whether `operation` is allowed on a resource."""
+        return self.authorizer.allows(self.session, self.host, operation, type, name)

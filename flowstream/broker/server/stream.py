@@ -1,0 +1,44 @@
+"""The byte side of a connection: what it needs of its socket, plain or TLS, and what is left to
+send.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from flowstream.broker.doors import Buffer
+
+
+class Stream(Protocol):
+    """What a connection needs of its socket, which never waits: BlockingIOError tells to come
+    again.
+    """
+
+    def fileno(self) -> int:
+        """The descriptor to watch."""
+        ...
+
+    def recv_into(self, buffer: memoryview, /) -> int:
+        """Bytes received; 0 at the end."""
+        ...
+
+    def sendmsg(self, buffers: list[Buffer], /) -> int:
+        """Bytes sent of `buffers`."""
+        ...
+
+    def close(self) -> None:
+        """Close at once."""
+        ...
+
+
+def drop_sent(buffers: list[Buffer], sent: int) -> None:
+    """Remove the first `sent` bytes from `buffers`."""
+    done = 0
+    for buffer in buffers:
+        if sent < len(buffer):
+            break
+        sent -= len(buffer)
+        done += 1
+    del buffers[:done]
+    if sent:
+        buffers[0] = memoryview(buffers[0])[sent:]

@@ -1,0 +1,211 @@
+"""TLS under a connection (KIP-651: PEM files), apart so that plain connections keep their speed.
+
+Lives here: contexts that follow their files, a socket that encrypts, and what a connection does
+differently over one: the handshake, and bytes that were decrypted but not yet taken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import ssl
+from collections.abc import Sequence
+
+from flowstream.broker.doors import Buffer
+from flowstream.broker.security.listeners import ListenerSpec
+from flowstream.broker.security.principals import (
+    MappingRule,
+    NoPrincipal,
+    parse_rules,
+    principal_of,
+)
+from flowstream.broker.server.connection import Connection, Turns
+from flowstream.broker.types import ConnectionId, Session
+from flowstream.errors import FlowstreamError
+
+log = logging.getLogger("flowstream.broker")
+
+_VERIFY = {
+    "none": ssl.CERT_NONE,
+    "requested": ssl.CERT_OPTIONAL,
+    "required": ssl.CERT_REQUIRED,
+}
+_VERSIONS = {"TLSv1.2": ssl.TLSVersion.TLSv1_2, "TLSv1.3": ssl.TLSVersion.TLSv1_3}
+
+
+class TlsError(FlowstreamError):
+    """A listener's certificate, key or authorities cannot be used; the message names the file."""
+
+
+class TlsContext:
+    """The TLS settings of one listener. A changed file counts from the next handshake on."""
+
+    def __init__(self, spec: ListenerSpec, rules: str) -> None:
+        """`rules` are `ssl.principal.mapping.rules`. Raises TlsError."""
+        self.rules = parse_rules(rules)
+        """From a client's certificate to its principal."""
+        self._spec = spec
+        self._paths = [path for path in (spec.keystore, spec.truststore) if path]
+        self._seen = self._stamps()
+        self._context = self._load()
+
+    def current(self) -> ssl.SSLContext:
+        """The context for a new connection. Bad files leave the old one in force."""
+        stamps = self._stamps()
+        if stamps != self._seen:
+            self._seen = stamps
+            try:
+                self._context = self._load()
+                log.warning("listener %s: certificates loaded again", self._spec.name)
+            except TlsError as error:
+                log.error("listener %s keeps its old certificates: %s", self._spec.name, error)
+        return self._context
+
+    def _stamps(self) -> list[tuple[int, int, int] | None]:
+        return [_stamp(path) for path in self._paths]
+
+    def _load(self) -> ssl.SSLContext:
+        spec = self._spec
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        versions = sorted(_VERSIONS[name] for name in spec.tls_versions) or list(_VERSIONS.values())
+        context.minimum_version, context.maximum_version = versions[0], versions[-1]
+        context.verify_mode = _VERIFY[spec.client_auth]
+        try:
+            # The empty password keeps OpenSSL from asking the terminal for one.
+            context.load_cert_chain(spec.keystore, password="")
+        except (OSError, ValueError) as error:
+            raise TlsError(
+                f"ssl.keystore.location {spec.keystore}: {error}; a PEM file with an unencrypted"
+                " private key and its certificate chain is expected"
+            ) from error
+        if spec.truststore and spec.client_auth != "none":
+            try:
+                context.load_verify_locations(spec.truststore)
+            except (OSError, ValueError) as error:
+                raise TlsError(
+                    f"ssl.truststore.location {spec.truststore}: {error}; a PEM file with"
+                    " certificates is expected"
+                ) from error
+        return context
+
+
+def _stamp(path: str) -> tuple[int, int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+class TlsSocket:
+    """A socket that encrypts, with the manners of a plain one that never waits."""
+
+    def __init__(self, sock: socket.socket, context: ssl.SSLContext) -> None:
+        self._ssl = context.wrap_socket(
+            sock, server_side=True, do_handshake_on_connect=False, suppress_ragged_eofs=True
+        )
+
+    def fileno(self) -> int:
+        """The descriptor to watch."""
+        return self._ssl.fileno()
+
+    def do_handshake(self) -> None:
+        """Go on with the handshake. Raises SSLWantReadError and SSLWantWriteError."""
+        self._ssl.do_handshake()
+
+    def subject(self) -> Sequence[Sequence[tuple[str, str]]] | None:
+        """The subject of the client's certificate, if it showed one."""
+        certificate = self._ssl.getpeercert()
+        if not certificate:
+            return None
+        subject: Sequence[Sequence[tuple[str, str]]] = certificate["subject"]  # type: ignore[assignment]
+        return subject
+
+    def pending(self) -> int:
+        """Bytes that are decrypted already: no event will tell of them."""
+        return self._ssl.pending()
+
+    def recv_into(self, buffer: memoryview, /) -> int:
+        """Bytes received; 0 at the end."""
+        try:
+            return self._ssl.recv_into(buffer)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise BlockingIOError from None
+
+    def sendmsg(self, buffers: list[Buffer], /) -> int:
+        """Bytes sent, of the first buffer."""
+        try:
+            return self._ssl.send(buffers[0])
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise BlockingIOError from None
+
+    def close(self) -> None:
+        """Close at once."""
+        self._ssl.close()
+
+
+class TlsConnection(Connection):
+    """A connection over TLS: nothing is parsed before the handshake is done and its client, if it
+    shows a certificate, is somebody.
+    """
+
+    __slots__ = ("_rules", "_shaken", "_tls")
+
+    def __init__(
+        self,
+        id: ConnectionId,
+        sock: TlsSocket,
+        host: str,
+        turns: Turns,
+        loop: asyncio.AbstractEventLoop,
+        max_frame: int,
+        session: Session,
+        *,
+        logged_in: bool,
+        rules: Sequence[MappingRule],
+    ) -> None:
+        super().__init__(id, sock, host, turns, loop, max_frame, session, logged_in=logged_in)
+        self._tls = sock
+        self._rules = rules
+        self._shaken = False
+
+    @property
+    def established(self) -> bool:
+        """Whether the handshake is done, and the login where there is one."""
+        return self._shaken and self.logged_in
+
+    def _readable(self) -> None:
+        if self.closed or not (self._shaken or self._shake()):
+            return
+        super()._readable()
+        self._take_pending()
+
+    def _resume(self) -> None:
+        super()._resume()
+        self._take_pending()
+
+    def _take_pending(self) -> None:
+        if not self.closed and self._reading and self._tls.pending():
+            self._loop.call_soon(self._readable)
+
+    def _shake(self) -> bool:
+        """Go on with the handshake; whether it is done."""
+        self._loop.remove_writer(self._tls.fileno())
+        try:
+            self._tls.do_handshake()
+            subject = self._tls.subject()
+            if subject is not None and self.logged_in:
+                self.session = self.session._replace(principal=principal_of(subject, self._rules))
+        except ssl.SSLWantReadError:
+            return False
+        except ssl.SSLWantWriteError:
+            self._loop.add_writer(self._tls.fileno(), self._readable)
+            return False
+        except (OSError, NoPrincipal) as error:
+            log.warning("connection from %s ends: TLS handshake failed: %s", self.host, error)
+            self.close(f"TLS handshake failed: {error}")
+            return False
+        self._shaken = True
+        return True
