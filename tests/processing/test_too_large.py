@@ -130,7 +130,7 @@ async def test_V2_records_that_are_refused_for_good_stop_the_worker(
 
     await filled(kit, words, "x")
     with pytest.raises(
-        RefusedForGood, match=rf"{out.name}-0: MESSAGE_TOO_LARGE .* raise the topic's max"
+        RefusedForGood, match=rf"{out.name}-0: MESSAGE_TOO_LARGE.*: raise the topic's max"
     ):
         await fs.Worker(app, kit.address).run()
     tp = TopicPartition(words.name, 0)
