@@ -276,16 +276,17 @@ class BrokerConfig:
         of_listener: dict[str, dict[str, str]] = {}
         for name, text in texts.items():
             listener = _LISTENER_SETTING.fullmatch(name)
-            if listener and listener[2] in LISTENER_SETTINGS:
-                of_listener.setdefault(listener[1].upper(), {})[listener[2]] = text
-                continue
-            declared = SETTINGS.get(name)
+            declared = SETTINGS.get(setting_of(name) or name)
             if declared is None:
                 raise ConfigError(f"unknown setting {name!r}{_closest(name, SETTINGS)}")
             try:
-                given[declared.attribute] = declared.kind.parse(text)
+                value = declared.kind.parse(text)
             except BadValue as error:
                 raise ConfigError(f"bad value {text!r} for setting {name}: {error}") from None
+            if listener is None:
+                given[declared.attribute] = value
+            else:
+                of_listener.setdefault(listener[1].upper(), {})[declared.name] = text
         config = cls(**given, given=frozenset(texts), of_listener=of_listener)
         config._check_together()
         return config
@@ -366,6 +367,18 @@ SETTINGS: Mapping[str, Setting] = {
     for each in fields(BrokerConfig)
     if each.metadata
 }
+
+
+def setting_of(name: str) -> str | None:
+    """The declared setting that `name` sets, for all listeners or for one; None when there is none.
+
+    >>> setting_of("listener.name.inside.ssl.client.auth")
+    'ssl.client.auth'
+    """
+    listener = _LISTENER_SETTING.fullmatch(name)
+    if listener and listener[2] in LISTENER_SETTINGS:
+        return listener[2]
+    return name if name in SETTINGS else None
 
 
 LISTENER_SETTINGS = {

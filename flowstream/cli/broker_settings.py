@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from flowstream.broker.config import SETTINGS, BrokerConfig, ConfigError, text_of
+from flowstream.broker.config import SETTINGS, BrokerConfig, ConfigError, setting_of, text_of
 
 PREFIX = "FLOWSTREAM_BROKER_"
 CONFIG = PREFIX + "CONFIG"
@@ -133,7 +133,7 @@ def _sources(
 
 def _translated(given: dict[str, Given]) -> tuple[dict[str, Given], list[str]]:
     """With the words that Apache Kafka has for a process, if there are any."""
-    if all(name in SETTINGS or name in _OPTIONS for name in given):
+    if all(setting_of(name) is not None or name in _OPTIONS for name in given):
         return given, []
     from flowstream.cli.kafka_names import from_kafka
 
@@ -162,7 +162,7 @@ def from_environment(environment: Mapping[str, str]) -> dict[str, Given]:
 
 def config_of(given: Mapping[str, Given]) -> BrokerConfig:
     """The broker's settings, Kafka's names. Raises ConfigError with the setting's origin."""
-    unknown = next((name for name in given if name not in SETTINGS), None)
+    unknown = next((name for name in given if setting_of(name) is None), None)
     if unknown is not None:
         near = difflib.get_close_matches(unknown, [*SETTINGS, *_OPTIONS], n=1)
         hint = (
@@ -178,12 +178,13 @@ def config_of(given: Mapping[str, Given]) -> BrokerConfig:
 
 
 def _check_alone(name: str, value: Given) -> None:
+    declared = SETTINGS[setting_of(name) or name]
     try:
-        SETTINGS[name].kind.parse(value.text)
+        declared.kind.parse(value.text)
     except ValueError as error:
         raise ConfigError(
             f"{value.origin}: bad value {value.text!r} for setting {name}: {error}"
-            f" (it is {SETTINGS[name].doc})"
+            f" (it is {declared.doc})"
         ) from None
 
 

@@ -114,6 +114,13 @@ def test_kafkas_own_sample_file_starts_a_broker(tmp_path: Path) -> None:
     assert any("num.io.threads changes nothing: one event loop" in note for note in found.notes)
 
 
+def test_one_listener_may_have_settings_of_its_own() -> None:
+    found = launch("--set", "listener.name.inside.ssl.client.auth=required")
+    assert found.config.of_listener == {"INSIDE": {"ssl.client.auth": "required"}}
+    with pytest.raises(ConfigError, match=r"bad value 'maybe' for setting listener\.name\.inside"):
+        launch("--set", "listener.name.inside.ssl.client.auth=maybe")
+
+
 def test_properties_are_read_as_java_reads_them(tmp_path: Path) -> None:
     path = tmp_path / "odd.properties"
     path.write_text(
