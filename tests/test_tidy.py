@@ -36,6 +36,7 @@ PURE = (
     "flowstream/broker/patterns.py",
     "flowstream/broker/types.py",
     "flowstream/broker/config.py",
+    "flowstream/broker/setting_kinds.py",
     "flowstream/broker/handlers/",
     "flowstream/broker/inspection/",
     "flowstream/broker/log/",

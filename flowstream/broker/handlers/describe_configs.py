@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from flowstream.broker.config import SETTINGS, BrokerConfig, Kind, text_of
+from flowstream.broker.config import SETTINGS, BrokerConfig, text_of
 from flowstream.broker.cores import Cores
 from flowstream.broker.effects import Effect, Reply
 from flowstream.broker.events import Request
@@ -22,6 +22,7 @@ from flowstream.broker.metadata.image import ResourceType
 from flowstream.broker.metadata.names import problem_with
 from flowstream.broker.metadata.synonyms import Source, Synonym, source_of, synonyms
 from flowstream.broker.metadata.topic_configs import TOPIC_CONFIGS, default_text
+from flowstream.broker.setting_kinds import Kind
 from flowstream.broker.types import Instant
 from flowstream.wire.error_codes import ErrorCode
 from flowstream.wire.messages.describe_configs import (

@@ -12,12 +12,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
-from flowstream.broker.config import SETTINGS, BrokerConfig, Kind, text_of
+from flowstream.broker.config import SETTINGS, BrokerConfig, text_of
 from flowstream.broker.metadata import broker_configs, group_configs, topic_configs
 from flowstream.broker.metadata.image import Image, ResourceType
 from flowstream.broker.metadata.names import problem_with
 from flowstream.broker.metadata.records import ConfigRecord
 from flowstream.broker.metadata.topics import Plan, Refusal
+from flowstream.broker.setting_kinds import Kind
 from flowstream.wire.error_codes import ErrorCode
 
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from flowstream.broker.config import SETTINGS, BadValue, BrokerConfig, Dynamic
+from flowstream.broker.config import SETTINGS, BrokerConfig, Dynamic
 from flowstream.broker.metadata.image import Image, ResourceType
+from flowstream.broker.setting_kinds import BadValue
 
 DYNAMIC = frozenset(
     {

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from flowstream.broker.config import SETTINGS, BadValue, BrokerConfig, Kind, whole
+from flowstream.broker.config import SETTINGS, BrokerConfig
 from flowstream.broker.metadata.synonyms import Source, Synonym, synonyms
+from flowstream.broker.setting_kinds import BadValue, Kind, whole
 
 ASSIGNMENT_INTERVAL = "consumer.assignment.interval.ms"
 SESSION_TIMEOUT = "consumer.session.timeout.ms"

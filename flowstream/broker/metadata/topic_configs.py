@@ -14,18 +14,12 @@ from dataclasses import dataclass
 from flowstream.broker.config import (
     CLEANUP_POLICIES,
     CODECS,
-    FLAG,
     TIMESTAMP_TYPES,
-    BadValue,
     BrokerConfig,
-    Kind,
-    choice,
-    fraction,
-    several,
     text_of,
-    whole,
 )
 from flowstream.broker.metadata.synonyms import Source, source_of, synonyms
+from flowstream.broker.setting_kinds import FLAG, BadValue, Kind, choice, fraction, several, whole
 from flowstream.wire.messages.create_topics import CreatableTopicConfigs
 
 

@@ -10,13 +10,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from flowstream.broker.config import (
-    LISTENER_SETTINGS,
-    SETTINGS,
-    BadValue,
-    BrokerConfig,
-    ConfigError,
-)
+from flowstream.broker.config import LISTENER_SETTINGS, SETTINGS, BrokerConfig, ConfigError
+from flowstream.broker.setting_kinds import BadValue
 
 PROTOCOLS = {"PLAINTEXT": 0, "SSL": 1, "SASL_PLAINTEXT": 2, "SASL_SSL": 3}
 """Kafka's security protocols and their numbers."""
