@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeVar
 
 from flowstream.broker.cores import OFFSETS_TOPIC, TRANSACTIONS_TOPIC, Cores
 from flowstream.broker.decision import Decision, EventSourced
-from flowstream.broker.doors import Flush, Operation, Remove, Rename
+from flowstream.broker.doors import Flush, Operation, Remove, Rename, Replace
 from flowstream.broker.effects import Effect, Reply, WhenDurable, Write
 from flowstream.broker.groups.records import Record as GroupRecord
 from flowstream.broker.log import checkpoints
@@ -263,6 +263,21 @@ def _configure_logs(cores: Cores, topic: str) -> list[Operation]:
     return operations
 
 
+def _forget_checkpoints(cores: Cores) -> list[Operation]:
+    """Write the checkpoints without the logs that are gone: they name partitions by topic name, and
+    a new topic of that name would take the points for its own (L2).
+    """
+    logs = (cores.metadata_log, *cores.logs.by_name.values())
+    recovery = checkpoints.encode_offsets({log.name: log.recovery_point for log in logs})
+    cores.checkpointed[checkpoints.RECOVERY_POINT] = recovery
+    starts = checkpoints.encode_offsets(log_starts(cores))
+    return [
+        Replace(checkpoints.RECOVERY_POINT, recovery),
+        *checkpoints.replace_guarded(checkpoints.LOG_START, starts),
+        *cores.upkeep.checkpoint(),
+    ]
+
+
 def _delete_logs(cores: Cores, topic_id: bytes, now: Instant) -> list[Effect]:
     """Take a topic's logs out of service. The removal is on disk first: a directory that is gone
     while the topic still exists would be taken for an empty partition.
@@ -275,6 +290,7 @@ def _delete_logs(cores: Cores, topic_id: bytes, now: Instant) -> list[Effect]:
         # Without the name, which alone may fill what a file system allows.
         gone = f"{topic_id.hex()}-{name.partition}-delete"
         operations += [Rename(directory, gone), Remove(gone)]
+    operations += _forget_checkpoints(cores)
     effects: list[Effect] = [Write(operations)]
     for group_id, decision in cores.groups.partitions_deleted(names):
         effects += commit_group(cores, group_id, decision, now)

@@ -110,9 +110,9 @@ def open_cores(
         for number in sorted(topic.partitions):
             name = TopicPartition(topic.name, number)
             log = _open(storage, perform, name, topic.topic_id, log_config, points, now, report)
-            _check_epoch(log, topic.partitions[number].leader_epoch)
-            logs.add(log)
-    perform([*_put_away(storage, image, removed, report), *journalled.ending])
+            logs.add(_epoch_checked(log, topic.partitions[number].leader_epoch))
+    perform(_put_away(storage, image, removed, report) + _known_only(points, logs))
+    perform(journalled.ending)
     waiting = Waiting()
     cores = Cores(
         config=config,
@@ -247,13 +247,38 @@ def _open(
     return opened.log
 
 
-def _check_epoch(log: PartitionLog, newest: int) -> None:
+def _known_only(points: _Points, logs: Logs) -> list[Operation]:
+    """Write the checkpoints without partitions that are no more: a topic that gets their name would
+    take their points for its own (L2). Deletion does the same; a crash may have come before it.
+    """
+    known = {METADATA_LOG, *logs.by_name}
+
+    def kept(offsets: dict[TopicPartition, int]) -> bytes | None:
+        found = {name: offset for name, offset in offsets.items() if name in known}
+        return checkpoints.encode_offsets(found) if found != offsets else None
+
+    operations: list[Operation] = []
+    for path, offsets in (
+        (checkpoints.RECOVERY_POINT, points.recovery),
+        (checkpoints.CLEANER, points.clean_end),
+    ):
+        content = kept(offsets)
+        if content is not None:
+            operations.append(Replace(path, content))
+    starts = kept(points.log_start)
+    if starts is not None:
+        operations += checkpoints.replace_guarded(checkpoints.LOG_START, starts)
+    return operations
+
+
+def _epoch_checked(log: PartitionLog, newest: int) -> PartitionLog:
     """A log never knows of a leader epoch that the metadata does not (D6)."""
     if log.epochs.latest > newest:
         raise CorruptLog(
             f"{log.directory}: has leader epoch {log.epochs.latest}, the newest is {newest}: the"
             " disk changed leader-epoch-checkpoint or a batch; restore it or delete the topic"
         )
+    return log
 
 
 def _put_away(

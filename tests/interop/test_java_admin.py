@@ -58,13 +58,15 @@ def test_records_are_deleted_and_offsets_told(server: tuple[str, str], tmp_path:
         told = tool("offsets", *server, "--topic", "admin", "--time", time)
         return sum(int(line.split(":")[2]) for line in told.strip().split("\n"))
 
-    assert (offsets("earliest"), offsets("latest")) == (0, 100)
+    end = offsets("latest")  # other tests write here too
+    assert offsets("earliest") == 0
+    assert end >= 100
     assert offsets("max-timestamp") >= 0
     places = [{"topic": "admin", "partition": number, "offset": -1} for number in range(2)]
     plan = tmp_path / "delete.json"
     plan.write_text(json.dumps({"version": 1, "partitions": places}))
     assert "completed" in tool("delete-records", *server, "--offset-json-file", str(plan))
-    assert offsets("earliest") == 100
+    assert offsets("earliest") == end
 
 
 def test_a_hanging_transaction_is_found_described_and_aborted(

@@ -162,28 +162,33 @@ async def test_offsets_of_a_group_without_members(cluster: Cluster) -> None:
 async def test_a_group_of_the_consumer_protocol_is_described(cluster: Cluster) -> None:
     admin = Admin(cluster)
     topic = await new_topic(cluster, 2)
-    body = ConsumerGroupHeartbeatRequest(
-        group_id=f"g-{topic}",
-        member_id="m",
-        rebalance_timeout_ms=1000,
-        subscribed_topic_names=(topic,),
-        topic_partitions=(),
-    )
-    to = Coordinator("group", body.group_id)
+    group = f"g-{topic}"
+    wanted = {TopicPartition(topic, 0), TopicPartition(topic, 1)}
+    to, epoch = Coordinator("group", group), 0
     async with asyncio.timeout(30):
         while True:
+            body = ConsumerGroupHeartbeatRequest(
+                group_id=group,
+                member_id="m",
+                member_epoch=epoch,
+                rebalance_timeout_ms=1000,
+                subscribed_topic_names=(topic,),
+                topic_partitions=(),
+            )
             joined = await cluster.request(
-                to, ApiKey.CONSUMER_GROUP_HEARTBEAT, lambda _: body, min_version=1, max_version=1
+                to, ApiKey.CONSUMER_GROUP_HEARTBEAT, lambda _, body=body: body, min_version=1
             )
             if joined.error_code == 0:
-                break
-            cluster.forget(to)  # a real Kafka is still making its __consumer_offsets
+                epoch = joined.member_epoch
+                found = await admin.group(group)
+                (member,) = found.members
+                if set(member.partitions) == wanted:
+                    break
+            else:
+                cluster.forget(to)  # a real Kafka is still making its __consumer_offsets
             await asyncio.sleep(0.05)
-    found = await admin.group(body.group_id)
     assert found.state == "Stable"
-    (member,) = found.members
     assert member.member_id == "m"
-    assert set(member.partitions) == {TopicPartition(topic, 0), TopicPartition(topic, 1)}
 
 
 async def test_a_reader_moves_and_refuses_what_is_gone(cluster: Cluster) -> None:

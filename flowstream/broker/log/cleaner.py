@@ -296,8 +296,11 @@ class Cleaning:
             yield from self._stop()
             self._operations += exchange(log, group, cleaned)
             self._needed, self._cleaned = [cleaned], None
-            yield from self._stop()
-            cleaned.settle()
+            try:
+                yield from self._stop()
+            finally:
+                # Whatever ends the cleaning here: the exchange was handed over and is performed.
+                cleaned.settle()
         self._needed, self._cleaned = [], None
 
     def _copy(self, segment: Segment, cleaned: CleanedSegment) -> Steps[None]:

@@ -99,7 +99,7 @@ class Upkeep:
         if log.clean_end == NEVER_CLEANED:
             # Whatever crashes from here on: the log may have gaps, under any policy.
             log.clean_end = planned.first_dirty
-            effects.append(Write(self._checkpoint()))
+            effects.append(Write(self.checkpoint()))
         return effects
 
     def _look(self, now: Instant) -> tuple[list[Effect], tuple[LogState, Plan] | None]:
@@ -148,7 +148,7 @@ class Upkeep:
             return []
         log = cleaning.log
         log.clean_end = cleaning.end
-        effects: list[Effect] = [Write(self._checkpoint())]
+        effects: list[Effect] = [Write(self.checkpoint())]
         found = cleaning.filter
         if found is not None and found.keyless:
             text = f"{log.name}: compaction dropped {found.keyless} records that have no key"
@@ -161,6 +161,7 @@ class Upkeep:
             effects.append(Notice(text))
         return effects
 
-    def _checkpoint(self) -> list[Operation]:
+    def checkpoint(self) -> list[Operation]:
+        """Write up to where each log was cleaned."""
         ends = {log.name: log.clean_end for log in self._logs.values() if log.clean_end >= 0}
         return [Replace(checkpoints.CLEANER, checkpoints.encode_offsets(ends))]
