@@ -14,7 +14,14 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from flowstream.broker.config import SETTINGS, BrokerConfig, ConfigError, setting_of, text_of
+from flowstream.broker.config import (
+    NO_EFFECT,
+    SETTINGS,
+    BrokerConfig,
+    ConfigError,
+    setting_of,
+    text_of,
+)
 
 PREFIX = "FLOWSTREAM_BROKER_"
 CONFIG = PREFIX + "CONFIG"
@@ -115,6 +122,11 @@ def launch_of(options: argparse.Namespace, environment: Mapping[str, str]) -> La
     config = config_of(given)
     if config.listeners and ("host" in launch or "port" in launch):
         raise ConfigError("`listeners` says where to listen: leave --host and --port out")
+    notes += [
+        f"{value.origin}: {name} changes nothing: this broker does without it"
+        for name, value in given.items()
+        if name in SETTINGS and SETTINGS[name].doc.endswith(NO_EFFECT)
+    ]
     return Launch(config=config, notes=tuple(notes), **launch)
 
 

@@ -110,7 +110,7 @@ def test_kafkas_own_sample_file_starts_a_broker(tmp_path: Path) -> None:
     assert found.config.advertised_listeners == found.config.listeners
     assert found.data == Path("/tmp/kraft-combined-logs")
     assert (found.config.node_id, found.config.log_retention_hours) == (1, 168)
-    assert len(found.notes) == 11, "what changes nothing is told, never taken in silence"
+    assert len(found.notes) == 13, "what changes nothing is told, never taken in silence"
     assert any("num.io.threads changes nothing: one event loop" in note for note in found.notes)
 
 

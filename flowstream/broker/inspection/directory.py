@@ -11,10 +11,12 @@ from flowstream.broker.cores import METADATA_LOG
 from flowstream.broker.doors import Storage
 from flowstream.broker.inspection.findings import Finding, error, note, warning
 from flowstream.broker.inspection.partitions import Recorded, examine_partition
-from flowstream.broker.log import checkpoints
+from flowstream.broker.log import checkpoints, journal
 from flowstream.broker.log.checkpoints import CorruptCheckpoint
 from flowstream.broker.log.config import LogConfig
 from flowstream.broker.log.recovery import open_log
+from flowstream.broker.log.state import NEVER_CLEANED
+from flowstream.broker.metadata import broker_configs
 from flowstream.broker.metadata.image import Image
 from flowstream.broker.metadata.topic_configs import effective
 from flowstream.broker.opening import GONE, METADATA_TOPIC_ID, STRAY, replay_metadata
@@ -44,6 +46,14 @@ class DirectoryExam:
         """Everything that was found, the directory's own files first."""
         yield from self._identity()
         yield from self._last_stop()
+        journals = [path for path in journal.FILES if self._storage.size(path) is not None]
+        if journals:
+            yield warning(
+                journals[0],
+                "holds commits that the next start writes to their segments before it reads them",
+                "start the broker once, stop it, examine again: no partition was examined",
+            )
+            return
         for file in (
             checkpoints.RECOVERY_POINT,
             checkpoints.LOG_START,
@@ -54,6 +64,8 @@ class DirectoryExam:
         yield from self._partition(METADATA_LOG, METADATA_TOPIC_ID, LogConfig())
         image, found = self._image()
         yield from found
+        if image is not None:
+            self._config = broker_configs.effective(self._config, image)
         present = set(self._present())
         if image is None:
             for name in sorted(present - {METADATA_LOG}):
@@ -87,7 +99,9 @@ class DirectoryExam:
         size = self._storage.size(path)
         try:
             content = b"" if size is None else self._storage.read(path, 0, size)
-            self._offsets[path] = {} if size is None else checkpoints.decode_offsets(content, path)
+            # Kafka makes the cleaner's one empty, until it has cleaned something.
+            none = size is None or (size == 0 and path == checkpoints.CLEANER)
+            self._offsets[path] = {} if none else checkpoints.decode_offsets(content, path)
         except CorruptCheckpoint as fault:
             self._offsets[path] = {}
             yield error(
@@ -107,6 +121,7 @@ class DirectoryExam:
             recovery_point=found[checkpoints.RECOVERY_POINT].get(name, 0),
             log_start=found[checkpoints.LOG_START].get(name, 0),
             high_watermark=found[checkpoints.HIGH_WATERMARK].get(name, 0),
+            clean_end=found[checkpoints.CLEANER].get(name, NEVER_CLEANED),
             config=config,
         )
 

@@ -21,6 +21,7 @@ from flowstream.broker.log.checkpoints import (
 from flowstream.broker.log.config import LogConfig
 from flowstream.broker.log.recovery import open_log
 from flowstream.broker.log.snapshots import CorruptSnapshot, decode_snapshot
+from flowstream.broker.log.state import NEVER_CLEANED
 from flowstream.broker.types import Instant, TopicPartition
 from flowstream.errors import CorruptLog, FlowstreamError
 
@@ -37,6 +38,8 @@ class Recorded:
     recovery_point: int
     log_start: int
     high_watermark: int
+    clean_end: int
+    """Up to where it was ever compacted."""
     config: LogConfig
 
 
@@ -122,7 +125,7 @@ def _segments(
     rules = Rules(
         topic=name.topic,
         synced=LONG_MAX if recorded.clean else recorded.recovery_point,
-        gaps=recorded.config.compact,
+        gaps=recorded.config.compact or recorded.clean_end != NEVER_CLEANED,
         internal=internal,
         deep=deep,
     )
@@ -211,6 +214,7 @@ def _next_start(
             clean=recorded.clean,
             recovery_point=recorded.recovery_point,
             log_start=recorded.log_start,
+            clean_end=recorded.clean_end,
         )
     except CorruptLog as fault:
         yield error(str(name), f"the broker refuses it: {fault}", RESTORE)

@@ -76,6 +76,10 @@ class Driver:
         """What the node consists of, to be looked at."""
         return self._node.cores
 
+    def now(self) -> Instant:
+        """The broker's time."""
+        return Instant(self._clock())
+
     @property
     def stopping(self) -> bool:
         """Whether no request is taken any more."""

@@ -12,14 +12,13 @@ import socket
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from flowstream import clock
 from flowstream.broker.cores import Cores
 from flowstream.broker.quotas import CONNECT
 from flowstream.broker.security.listeners import ListenerSpec
 from flowstream.broker.server.connection import Connection
 from flowstream.broker.server.driver import Driver
 from flowstream.broker.server.ports import candidates, ephemeral_from
-from flowstream.broker.types import LOCAL, ConnectionId, Instant, Session
+from flowstream.broker.types import LOCAL, ConnectionId, Session
 from flowstream.errors import FlowstreamError
 
 if TYPE_CHECKING:
@@ -175,7 +174,7 @@ class Listener:
                 counters.refused += 1
             return
         quotas = self._cores.quotas
-        if CONNECT in quotas.limited and not quotas.admits(host, Instant(clock.wall_ms())):
+        if CONNECT in quotas.limited and not quotas.admits(host, self._driver.now()):
             log.warning("connection from %s refused: connection_creation_rate", host)
             client.close()
             return

@@ -7,6 +7,7 @@ import random
 import pytest
 
 from flowstream.broker.config import BrokerConfig
+from flowstream.broker.doors import Replace
 from flowstream.broker.inspection.directory import DirectoryExam
 from flowstream.broker.inspection.findings import Finding, Severity
 from flowstream.broker.log.aborted import Aborted, encode_aborted
@@ -191,3 +192,16 @@ def test_records_inside_a_valid_crc_are_read_when_asked() -> None:
     storage = changed(path, files("clean")[path] + bytes(batch))
     assert not any("understood" in finding.what for finding in examined(storage))
     assert any("understood" in finding.what for finding in errors(examined(storage, deep=True)))
+
+
+def test_kafkas_empty_cleaner_checkpoint_names_no_log() -> None:
+    assert bad(examined(changed("cleaner-offset-checkpoint", b""))) == []
+
+
+def test_D7_behind_a_journal_nothing_is_judged() -> None:
+    path = f"{TX}.log"
+    storage = changed(path, files("crashed")[path][:-100], "crashed")
+    storage.perform([Replace("journal-0.wal", bytes(4096))])
+    found = bad(examined(storage))
+    assert [finding.path for finding in found] == ["journal-0.wal"]
+    assert errors(found) == []
