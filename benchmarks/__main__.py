@@ -1,9 +1,10 @@
-"""`python -m benchmarks [ROW...] [--rounds N]`: measure rows (all by default)."""
+"""`python -m benchmarks [ROW...] [--rounds N]`: measure rows (all but growth by default)."""
 
 from __future__ import annotations
 
 import argparse
 
+from benchmarks import growth
 from benchmarks.measure import HEADER
 from benchmarks.rows import ROWS
 
@@ -12,13 +13,17 @@ def main() -> None:
     """Run the rows one after the other."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "rows", nargs="*", choices=[*ROWS, []], help="rows to measure (default: all)"
+        "rows",
+        nargs="*",
+        choices=[*ROWS, *growth.ROWS, []],
+        help="rows to measure (default: all but growth)",
     )
     parser.add_argument(
         "--rounds", type=int, default=5, help="alternating rounds a row (default 5)"
     )
     arguments = parser.parse_args()
-    rows = [ROWS[name](arguments.rounds) for name in arguments.rows or ROWS]
+    known = {**ROWS, **growth.ROWS}
+    rows = [known[name](arguments.rounds) for name in arguments.rows or ROWS]
     print(HEADER)
     for row in rows:
         print(row)

@@ -57,9 +57,11 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def flowstream(*settings: str, durability: str = "os", on_disk: bool = False) -> Iterator[Running]:
-    """Our broker, `settings` as KEY=VALUE."""
-    directory = fresh_directory(on_disk)
+def flowstream(
+    *settings: str, durability: str = "os", on_disk: bool = False, data: Path | None = None
+) -> Iterator[Running]:
+    """Our broker, `settings` as KEY=VALUE; `data` is kept, without it the directory is removed."""
+    directory = fresh_directory(on_disk) if data is None else data
     command = [
         sys.executable,
         "-m",
@@ -82,8 +84,9 @@ def flowstream(*settings: str, durability: str = "os", on_disk: bool = False) ->
         yield Running("flowstream", line.split()[1], process.pid, time.perf_counter() - started)
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(20)
-        shutil.rmtree(directory, ignore_errors=True)
+        process.wait(60)
+        if data is None:
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 @contextlib.contextmanager
