@@ -4,23 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-import traceback
 from collections import Counter
 from collections.abc import Sequence
 from multiprocessing import get_context
 
-from tests.fuzz.campaign import CHUNK, node, wire
-
-LEVELS = {"wire": wire, "node": node}
-
-
-def run(task: tuple[str, int]) -> tuple[str, int, Counter[str], str | None]:
-    """One chunk: what came of its inputs, and the failure that ended it."""
-    level, seed = task
-    try:
-        return level, seed, LEVELS[level](seed), None
-    except Exception:
-        return level, seed, Counter(), traceback.format_exc()
+from tests.fuzz.campaign import CHUNK, LEVELS, run
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import traceback
 from collections import Counter
 from typing import Any
 
@@ -11,6 +12,7 @@ from flowstream.errors import WireError
 from flowstream.wire.api import API, request_class, response_class
 from flowstream.wire.batch import decode_records, iter_batches
 from flowstream.wire.fields import layout_of
+from flowstream.wire.messages.create_topics import CreatableTopic, CreateTopicsRequest
 from flowstream.wire.schema import decode, encode
 from tests.broker.machine import Machine, batch
 from tests.fuzz.generate import message, mutated, records
@@ -109,8 +111,6 @@ def _ask(machine: Machine, cls: type[Any], version: int, rng: random.Random) -> 
 
 def _innocent(machine: Machine) -> None:
     """A client that did nothing wrong writes and reads back, before and after a crash."""
-    from flowstream.wire.messages.create_topics import CreatableTopic, CreateTopicsRequest
-
     topic = CreatableTopic(name="innocent", num_partitions=1, replication_factor=1)
     made = machine.ask(CreateTopicsRequest(topics=(topic,), timeout_ms=1000), 5)
     assert made.topics[0].error_code == 0, made
@@ -118,3 +118,15 @@ def _innocent(machine: Machine) -> None:
     assert machine.read("innocent") == [b"1"]
     machine.crash()
     assert machine.read("innocent") == [b"1"]
+
+
+LEVELS = {"wire": wire, "node": node}
+
+
+def run(task: tuple[str, int]) -> tuple[str, int, Counter[str], str | None]:
+    """One chunk: what came of its inputs, and the failure that ended it."""
+    level, seed = task
+    try:
+        return level, seed, LEVELS[level](seed), None
+    except Exception:
+        return level, seed, Counter(), traceback.format_exc()
