@@ -1,4 +1,4 @@
-"""`python -m tests.fuzz --inputs N`: N odd inputs, the first failure with the seed that makes it."""
+"""`python -m tests.fuzz --inputs N`: N odd inputs; each failure is printed with its seed."""
 
 from __future__ import annotations
 
