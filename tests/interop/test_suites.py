@@ -19,8 +19,18 @@ pytestmark = [pytest.mark.slow, pytest.mark.interop, pytest.mark.timeout(1200)]
 SUITES = Path(__file__).parent / "suites"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "flowstream-peers"
 
+AUTHORIZER = "org.apache.kafka.metadata.authorizer.StandardAuthorizer"
 SETTINGS = {
-    "kafka-python": ("node.id=0", "group.min.session.timeout.ms=1000", "num.partitions=4"),
+    "kafka-python": (
+        "node.id=0",
+        "group.min.session.timeout.ms=1000",
+        "num.partitions=4",
+        "listeners=PLAINTEXT://127.0.0.1:0",
+        "advertised.listeners=PLAINTEXT://127.0.0.1:0",
+        f"authorizer.class.name={AUTHORIZER}",
+        "allow.everyone.if.no.acl.found=true",
+        "super.users=User:ANONYMOUS",
+    ),
     "aiokafka": ("num.partitions=2",),
 }
 
