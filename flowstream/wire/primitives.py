@@ -175,15 +175,6 @@ def string_length(length_plus_one: int) -> bytes:
     return uvarint(length_plus_one)
 
 
-def read_int32(buffer: Buffer, position: int) -> tuple[int, int]:
-    """A signed big-endian 32-bit number."""
-    try:
-        (value,) = _INT32.unpack_from(buffer, position)
-    except struct.error:
-        _short("number", position)
-    return value, position + 4
-
-
 def read_tags(
     buffer: Buffer, position: int, count: int
 ) -> tuple[tuple[tuple[int, bytes], ...], int]:

@@ -93,10 +93,6 @@ class ConsumerGroup:
         """Whether some member has this partition."""
         return (topic_id, partition) in self.owners
 
-    def uses_regex(self, regex: str, *, but: str = "") -> bool:
-        """Whether a member other than `but` subscribes to `regex`."""
-        return any(m.regex == regex for m in self.members.values() if m.member_id != but)
-
     def preferred_assignor(self, default: str) -> str:
         """The one most members ask for; the earliest asked for wins a tie."""
         votes: dict[str, int] = {}

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from flowstream.broker.config import BrokerConfig
 from flowstream.broker.doors import Random
-from flowstream.broker.metadata.image import Image, ResourceType, Topic
+from flowstream.broker.metadata.image import Image, ResourceType
 from flowstream.broker.metadata.records import (
     BrokerEndpoint,
     BrokerFeature,
@@ -22,7 +22,6 @@ from flowstream.broker.metadata.records import (
     PartitionRecord,
     ProducerIdsRecord,
     RegisterBrokerRecord,
-    RemoveTopicRecord,
     TopicRecord,
 )
 from flowstream.wire.fields import ZERO_UUID
@@ -200,9 +199,3 @@ def internal_topic(
             "unclean.leader.election.enable": "false",
         }
     return topic_records(name, new_uuid(rng), configs, partitions, placement(image, config))
-
-
-def remove_topic(image: Image, topic: Topic) -> tuple[MetadataRecord, ...]:
-    """The records that delete a topic; its configurations go with it."""
-    assert image.topics[topic.name] is topic
-    return (RemoveTopicRecord(topic_id=topic.topic_id),)
