@@ -56,6 +56,18 @@ def test_doctor_says_whole_and_changes_nothing(stopped: Path) -> None:
     assert everything(stopped) == before
 
 
+def test_D7_doctor_calls_nothing_whole_that_it_did_not_examine(stopped: Path) -> None:
+    journal = stopped / "journal-0.wal"
+    journal.write_bytes(bytes(4096))
+    try:
+        result = call("doctor", str(stopped))
+    finally:
+        journal.unlink()
+    assert result.exit_code == 1
+    assert result.output.splitlines()[-1].endswith("1 warnings: nothing can be said yet")
+    assert "start the broker once" in result.output
+
+
 def test_doctor_names_file_place_and_remedy(stopped: Path, tmp_path: Path) -> None:
     path = stopped / "t-0" / f"{0:020d}.log"
     content = path.read_bytes()
