@@ -8,20 +8,18 @@ import typer
 
 from flowstream.cli.options import Broker, Data, Json, connected, perform, show
 from flowstream.errors import FlowstreamError
-from flowstream.transport.access import (
-    AccessAdmin,
-    AccessFilter,
-    AccessRule,
+from flowstream.transport.access import AccessAdmin, AccessFilter, AccessRule
+from flowstream.wire.acl_codes import (
+    CLUSTER_NAME,
     Operation,
-    Pattern,
+    PatternType,
     Permission,
-    Resource,
+    ResourceType,
 )
 
 app = typer.Typer(help="List, add and remove access rules.", no_args_is_help=True)
 
 COLUMNS = ("principal", "permission", "operation", "resource", "name", "pattern", "host")
-CLUSTER_NAME = "kafka-cluster"
 
 Topic = Annotated[list[str] | None, typer.Option("--topic", help="A topic's name, or *.")]
 Group = Annotated[list[str] | None, typer.Option("--group", help="A group's name, or *.")]
@@ -78,7 +76,7 @@ def add(
             "say who (--allow User:NAME or --deny), what (--operation) and where (--topic, --group,"
             " --transactional-id or --cluster)"
         )
-    pattern = Pattern.PREFIXED if prefixed else Pattern.LITERAL
+    pattern = PatternType.PREFIXED if prefixed else PatternType.LITERAL
     rules = [
         AccessRule(
             resource,
@@ -86,7 +84,7 @@ def add(
             principal,
             number,
             permission,
-            Pattern.LITERAL if resource is Resource.CLUSTER else pattern,
+            PatternType.LITERAL if resource is ResourceType.CLUSTER else pattern,
             host or "*",
         )
         for principal, permission in principals
@@ -120,7 +118,7 @@ def remove(
     operations = [operation_of(each) for each in operation or ()]
     if not (principal or resources or operations or host):
         raise typer.BadParameter("say which: --principal, --operation, --host or a resource")
-    places: list[tuple[Resource | None, str | None]] = [*resources] or [(None, None)]
+    places: list[tuple[ResourceType | None, str | None]] = [*resources] or [(None, None)]
     numbers: list[Operation | None] = [*operations] or [None]
     wanted = [
         AccessFilter(
@@ -128,7 +126,7 @@ def remove(
             name=name,
             principal=principal,
             operation=number,
-            pattern=Pattern.PREFIXED if prefixed else None,
+            pattern=PatternType.PREFIXED if prefixed else None,
             host=host,
         )
         for resource, name in places
@@ -150,21 +148,21 @@ def named(
     group: list[str] | None,
     transactional_id: list[str] | None,
     cluster: bool,
-) -> list[tuple[Resource, str]]:
+) -> list[tuple[ResourceType, str]]:
     """The resources that options name."""
-    found = [(Resource.TOPIC, each) for each in topic or ()]
-    found += [(Resource.GROUP, each) for each in group or ()]
-    found += [(Resource.TRANSACTIONAL_ID, each) for each in transactional_id or ()]
-    return found + [(Resource.CLUSTER, CLUSTER_NAME)] * cluster
+    found = [(ResourceType.TOPIC, each) for each in topic or ()]
+    found += [(ResourceType.GROUP, each) for each in group or ()]
+    found += [(ResourceType.TRANSACTIONAL_ID, each) for each in transactional_id or ()]
+    return found + [(ResourceType.CLUSTER, CLUSTER_NAME)] * cluster
 
 
 def operation_of(text: str) -> Operation:
     """An operation by its name, in any letter case, with dashes or underscores."""
-    try:
-        return Operation[text.replace("-", "_").upper()]
-    except KeyError:
-        names = ", ".join(each.name.lower() for each in Operation)
-        raise typer.BadParameter(f"operation {text!r}: one of {names}") from None
+    names = {each.name: each for each in Operation if each >= Operation.ALL}
+    found = names.get(text.replace("-", "_").upper())
+    if found is None:
+        raise typer.BadParameter(f"operation {text!r}: one of {', '.join(names).lower()}")
+    return found
 
 
 def row(rule: AccessRule) -> tuple[str, ...]:
@@ -173,8 +171,8 @@ def row(rule: AccessRule) -> tuple[str, ...]:
         rule.principal,
         Permission(rule.permission).name.lower(),
         Operation(rule.operation).name.lower(),
-        Resource(rule.resource).name.lower(),
+        ResourceType(rule.resource).name.lower(),
         rule.name,
-        Pattern(rule.pattern).name.lower(),
+        PatternType(rule.pattern).name.lower(),
         rule.host,
     )

@@ -1,7 +1,7 @@
 """Users and access rules of a cluster, asked of any broker.
 
-A password never leaves this process: it is salted here (KIP-554). Knows Kafka's numbers for
-resources and operations; what a rule means is the broker's.
+A password never leaves this process: it is salted here (KIP-554). What a rule means is the
+broker's affair.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 from flowstream.transport.cluster import Cluster
 from flowstream.transport.errors import RequestRefused
+from flowstream.wire.acl_codes import PatternType
 from flowstream.wire.api import ApiKey
 from flowstream.wire.error_codes import ErrorCode
 from flowstream.wire.messages.alter_user_scram_credentials import (
@@ -45,50 +46,6 @@ class Mechanism(IntEnum):
         return f"sha{self.name[-3:]}"
 
 
-class Resource(IntEnum):
-    """What a rule protects; Kafka's numbers."""
-
-    TOPIC = 2
-    GROUP = 3
-    CLUSTER = 4
-    TRANSACTIONAL_ID = 5
-    DELEGATION_TOKEN = 6
-    USER = 7
-
-
-class Pattern(IntEnum):
-    """How a rule's name is read; Kafka's numbers."""
-
-    LITERAL = 3
-    PREFIXED = 4
-
-
-class Operation(IntEnum):
-    """What a rule is about; Kafka's numbers."""
-
-    ALL = 2
-    READ = 3
-    WRITE = 4
-    CREATE = 5
-    DELETE = 6
-    ALTER = 7
-    DESCRIBE = 8
-    CLUSTER_ACTION = 9
-    DESCRIBE_CONFIGS = 10
-    ALTER_CONFIGS = 11
-    IDEMPOTENT_WRITE = 12
-    CREATE_TOKENS = 13
-    DESCRIBE_TOKENS = 14
-    TWO_PHASE_COMMIT = 15
-
-
-class Permission(IntEnum):
-    """What a rule says; Kafka's numbers."""
-
-    DENY = 2
-    ALLOW = 3
-
-
 @dataclass(frozen=True, slots=True)
 class AccessRule:
     """One access rule; the name `*` is every resource of the type, the host `*` every host."""
@@ -98,7 +55,7 @@ class AccessRule:
     principal: str
     operation: int
     permission: int
-    pattern: int = Pattern.LITERAL
+    pattern: int = PatternType.LITERAL
     host: str = "*"
 
 

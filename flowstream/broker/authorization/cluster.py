@@ -15,8 +15,8 @@ from flowstream.broker.authorization.admission import (
 from flowstream.broker.cores import Cores
 from flowstream.broker.events import Request
 from flowstream.broker.metadata.image import ResourceType
-from flowstream.broker.security.acl import Operation
 from flowstream.broker.security.authorizer import Access
+from flowstream.wire.acl_codes import Operation
 from flowstream.wire.error_codes import ErrorCode
 from flowstream.wire.messages import alter_configs as alter
 from flowstream.wire.messages import elect_leaders as elect

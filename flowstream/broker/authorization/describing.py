@@ -17,8 +17,9 @@ from flowstream.broker.authorization.admission import (
 from flowstream.broker.authorization.topics import FAILED, by_name_or_id
 from flowstream.broker.cores import Cores
 from flowstream.broker.events import Request
-from flowstream.broker.security.acl import CLUSTER_NAME, OPERATIONS_OF, Operation, ResourceType
+from flowstream.broker.security.acl import OPERATIONS_OF
 from flowstream.broker.security.authorizer import Access
+from flowstream.wire.acl_codes import CLUSTER_NAME, Operation, ResourceType
 from flowstream.wire.messages.describe_topic_partitions import (
     DescribeTopicPartitionsResponse,
     DescribeTopicPartitionsResponseTopic,

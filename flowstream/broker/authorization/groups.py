@@ -21,8 +21,8 @@ from flowstream.broker.authorization.topics import FAILED as TOPIC_FAILED
 from flowstream.broker.authorization.topics import by_name_or_id
 from flowstream.broker.cores import Cores
 from flowstream.broker.events import Request
-from flowstream.broker.security.acl import Operation, ResourceType
 from flowstream.broker.security.authorizer import Access
+from flowstream.wire.acl_codes import Operation, ResourceType
 from flowstream.wire.error_codes import ErrorCode
 from flowstream.wire.messages.consumer_group_describe import (
     ConsumerGroupDescribeResponse,

@@ -16,8 +16,8 @@ from flowstream.broker.authorization.topics import FAILED as TOPIC_FAILED
 from flowstream.broker.authorization.topics import by_name_or_id
 from flowstream.broker.cores import Cores
 from flowstream.broker.events import Request
-from flowstream.broker.security.acl import Operation
 from flowstream.broker.security.authorizer import Access
+from flowstream.wire.acl_codes import Operation
 from flowstream.wire.error_codes import ErrorCode
 from flowstream.wire.messages.offset_fetch import (
     OffsetFetchRequestTopic,

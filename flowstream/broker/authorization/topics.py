@@ -18,8 +18,8 @@ from flowstream.broker.cores import Cores
 from flowstream.broker.events import Request
 from flowstream.broker.fetch_sessions import FINAL_EPOCH, INITIAL_EPOCH, NO_SESSION
 from flowstream.broker.metadata.image import Image
-from flowstream.broker.security.acl import Operation
 from flowstream.broker.security.authorizer import Access
+from flowstream.wire.acl_codes import Operation
 from flowstream.wire.error_codes import ErrorCode
 from flowstream.wire.messages.create_partitions import (
     CreatePartitionsResponse,

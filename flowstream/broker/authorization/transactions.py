@@ -16,8 +16,8 @@ from flowstream.broker.authorization.groups import FAILED as GROUP_FAILED
 from flowstream.broker.authorization.topics import FAILED as TOPIC_FAILED
 from flowstream.broker.cores import Cores
 from flowstream.broker.events import Request
-from flowstream.broker.security.acl import Operation
 from flowstream.broker.security.authorizer import Access
+from flowstream.wire.acl_codes import Operation
 from flowstream.wire.error_codes import ErrorCode
 from flowstream.wire.messages.add_offsets_to_txn import AddOffsetsToTxnResponse
 from flowstream.wire.messages.add_partitions_to_txn import (

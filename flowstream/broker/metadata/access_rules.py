@@ -10,16 +10,8 @@ from flowstream.broker.metadata.security_records import (
     AccessControlEntryRecord,
     RemoveAccessControlEntryRecord,
 )
-from flowstream.broker.security.acl import (
-    CLUSTER_NAME,
-    Acls,
-    Operation,
-    PatternType,
-    Permission,
-    ResourceType,
-    Rule,
-    RuleFilter,
-)
+from flowstream.broker.security.acl import Acls, Rule, RuleFilter
+from flowstream.wire.acl_codes import CLUSTER_NAME, Operation, PatternType, Permission, ResourceType
 from flowstream.wire.error_codes import ErrorCode
 from flowstream.wire.messages.create_acls import (
     AclCreation,

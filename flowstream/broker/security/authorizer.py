@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flowstream.broker.security.acl import CLUSTER_NAME, Acls, Operation, ResourceType
+from flowstream.broker.security.acl import Acls
 from flowstream.broker.types import Session
+from flowstream.wire.acl_codes import CLUSTER_NAME, Operation, ResourceType
 
 
 @dataclass(frozen=True, slots=True)

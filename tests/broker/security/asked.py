@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from flowstream.broker.security.acl import CLUSTER_NAME, Operation, ResourceType
+from flowstream.wire.acl_codes import CLUSTER_NAME, Operation, ResourceType
 from flowstream.wire.error_codes import ErrorCode
 from flowstream.wire.messages import (
     add_offsets_to_txn,

@@ -8,17 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowstream.broker.security.acl import (
-    Acls,
-    Operation,
-    PatternType,
-    Permission,
-    ResourceType,
-    Rule,
-    RuleFilter,
-)
+from flowstream.broker.security.acl import Acls, Rule, RuleFilter
 from flowstream.broker.security.authorizer import Authorizer
 from flowstream.broker.types import Principal, Session
+from flowstream.wire.acl_codes import Operation, PatternType, Permission, ResourceType
 
 LITERAL, PREFIXED = PatternType.LITERAL, PatternType.PREFIXED
 ALLOW, DENY = Permission.ALLOW, Permission.DENY

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from flowstream.broker.authorization.gate import Gate
 from flowstream.broker.effects import Reply
 from flowstream.broker.events import Request
-from flowstream.broker.security.acl import Acls, PatternType, Permission, Rule
+from flowstream.broker.security.acl import Acls, Rule
 from flowstream.broker.security.authorizer import Authorizer
 from flowstream.broker.types import ConnectionId, Instant, Principal, ReplyTo, Session
+from flowstream.wire.acl_codes import PatternType, Permission
 from flowstream.wire.api import request_class, response_class
 from flowstream.wire.schema import decode, encode
 from tests.broker.machine import Machine

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from flowstream.broker.security.acl import Operation, PatternType, Permission, ResourceType, Rule
+from flowstream.broker.security.acl import Rule
 from flowstream.broker.types import ANONYMOUS, Principal, Session
+from flowstream.wire.acl_codes import Operation, PatternType, Permission, ResourceType
 from flowstream.wire.error_codes import ErrorCode
 from flowstream.wire.fields import ZERO_UUID
 from flowstream.wire.messages.create_topics import CreatableTopic, CreateTopicsRequest

@@ -14,9 +14,10 @@ from flowstream.broker.authorization.table import TABLE
 from flowstream.broker.events import Request
 from flowstream.broker.handlers import ROUTES
 from flowstream.broker.metadata.image import Topic
-from flowstream.broker.security.acl import Acls, PatternType, Permission, Rule
+from flowstream.broker.security.acl import Acls, Rule
 from flowstream.broker.security.authorizer import Authorizer
 from flowstream.broker.types import ANONYMOUS, ConnectionId, Instant, Principal, ReplyTo, Session
+from flowstream.wire.acl_codes import PatternType, Permission
 from flowstream.wire.api import API, response_class
 from flowstream.wire.fields import layout_of
 from flowstream.wire.messages.list_groups import ListedGroup, ListGroupsResponse
