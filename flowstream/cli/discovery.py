@@ -43,7 +43,9 @@ def find_app(target: str) -> App:
 
 
 def _named(module: ModuleType, name: str) -> App:
-    value = getattr(module, name, None)
+    if not hasattr(module, name):
+        raise NoApp(f"module {module.__name__!r} has no {name!r}")
+    value = getattr(module, name)
     if not isinstance(value, App):
         raise NoApp(f"{module.__name__}:{name} is not a flowstream App")
     return value

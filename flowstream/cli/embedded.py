@@ -140,6 +140,7 @@ class EmbeddedBroker:
         began = clock()
         last = read_address(self.directory)
         port = int(last.rpartition(":")[2]) if last is not None else 0
+        waits = False
         while True:
             address = await self._spawn(port)
             if address is not None:
@@ -147,8 +148,14 @@ class EmbeddedBroker:
             elapsed = clock() - began
             if elapsed > START_TIMEOUT_S:
                 raise self._does_not_start()
-            if elapsed > SAME_PORT_TIMEOUT_S:
+            if elapsed > SAME_PORT_TIMEOUT_S and not waits:
+                waits = True
                 port = 0
+                log.warning(
+                    "%s is in use by another broker: waiting for it, %d s at most",
+                    self.directory / "broker",
+                    START_TIMEOUT_S,
+                )
             await asyncio.sleep(POLL_S)
         if last not in (None, address):
             log.warning("the embedded broker moved from %s to %s", last, address)

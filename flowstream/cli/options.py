@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
+import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -114,6 +116,9 @@ def perform(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         wrong = group.exceptions[0]
     except* KeyboardInterrupt:
         interrupted = True
+    except* BrokenPipeError:
+        # Whoever read our output has enough (`| head`); the interpreter's last flush must not fail.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if interrupted:
         raise typer.Exit(130)
     while isinstance(wrong, BaseExceptionGroup):

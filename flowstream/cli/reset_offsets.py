@@ -115,7 +115,15 @@ def command(
     async def work() -> None:
         async with connected(broker, data) as cluster:
             rows = await reset(cluster, group, topic or (), target, execute=execute)
+            tables = await changelogs(cluster, group)
         show(COLUMNS, rows, as_json=json)
+        if tables:
+            typer.echo(
+                f"{group} keeps tables ({', '.join(tables)}): they stay as they are, so what is"
+                " read again counts again. To start over delete these topics and the app's state"
+                " directory too",
+                err=True,
+            )
         if not json and not execute:
             typer.echo("nothing is changed yet: say --execute to do it")
 
@@ -149,6 +157,16 @@ async def reset(
         except CommitRefused as error:
             raise _busy(group) from error
     return [(*tp, committed.get(tp), new[tp], starts[tp], ends[tp]) for tp in tps]
+
+
+async def changelogs(cluster: Cluster, group: str) -> list[str]:
+    """The changelogs of an app of this name: its tables do not move with its offsets."""
+    topics = await Admin(cluster).topics(None)
+    return [
+        name
+        for name in sorted(topics)
+        if name.startswith(f"{group}-") and name.endswith("-changelog")
+    ]
 
 
 async def check_idle(admin: Admin, group: str) -> None:

@@ -1,7 +1,11 @@
 """For tests of your own apps: a real broker inside the test, on a free port, gone at its end.
 
 async with Broker() as broker:
-    app = flowstream.App("shop", broker=f"kafka://{broker.address}")
+    app = flowstream.App("shop", broker=f"kafka://{broker.address}", data_dir=tmp_path)
+    worker = flowstream.Worker(app, broker.address)
+
+Each test needs a `data_dir` of its own (pytest's `tmp_path`): a table's state outlives the broker,
+and a fresh broker has no changelog for it.
 """
 
 from __future__ import annotations

@@ -112,7 +112,9 @@ class Cluster:
             await self.refresh_features()
         except TransportError as error:
             await self.close()
-            raise _unreachable(self.bootstrap, f" ({error})") from error
+            raise _unreachable(
+                self.bootstrap, f" ({error})", protocol=self.security.protocol
+            ) from error
 
     async def move(self, bootstrap: str) -> None:
         """The cluster is at another address now: go on there, with every request that is being
@@ -138,7 +140,7 @@ class Cluster:
             await asyncio.shield(finding)
         except (KafkaError, OSError) as error:
             await client.close()
-            raise _unreachable(bootstrap) from error
+            raise _unreachable(bootstrap, protocol=self.security.protocol) from error
         except asyncio.CancelledError:
             # aiokafka forgets to close its first connection when it is cancelled in the middle.
             await asyncio.wait((finding,), timeout=CANCEL_GRACE_S)
@@ -331,7 +333,15 @@ class Cluster:
         return self._client
 
 
-def _unreachable(bootstrap: str, cause: str = "") -> BrokerUnreachable:
+def _unreachable(
+    bootstrap: str, cause: str = "", *, protocol: str = "PLAINTEXT"
+) -> BrokerUnreachable:
+    if protocol != "PLAINTEXT":
+        # aiokafka tells no more here than that it has no connection; the reason is in its log.
+        return BrokerUnreachable(
+            f"no Kafka broker lets us in at {bootstrap} by {protocol}{cause}: check the address,"
+            " user, password, mechanism and the file of trusted authorities (docs/security.md)"
+        )
     return BrokerUnreachable(
         f"no Kafka broker answers at {bootstrap}{cause}. Start one with `flowstream broker`, or"
         " give the right address with --broker."

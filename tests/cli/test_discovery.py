@@ -42,7 +42,7 @@ def test_by_name_by_type_and_by_path(write: Write) -> None:
         ("", "", "no app found in module"),
         ("a = fs.App('a')\nb = fs.App('b')\n", "", r"several apps \(a, b\)"),
         ("app = 1\n", ":app", "is not a flowstream App"),
-        ("app = fs.App('a')\n", ":nope", "is not a flowstream App"),
+        ("app = fs.App('a')\n", ":nope", "has no 'nope'"),
     ],
 )
 def test_what_is_not_an_app_is_told(write: Write, body: str, name: str, message: str) -> None:

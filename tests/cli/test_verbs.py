@@ -184,6 +184,30 @@ def test_what_is_sent_is_what_tail_prints(data: Path) -> None:
     ]
 
 
+def test_who_reads_only_the_first_lines_ends_tail_quietly(data: Path) -> None:
+    output(data, "topics", "create", "long")
+    output(data, "send", "long", *(f"{number}" * 100 for number in range(2_000)))
+    command = [sys.executable, "-m", "flowstream", "tail", "long", "--no-follow"]
+    with subprocess.Popen(
+        [*command, "--data", str(data)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as tail:
+        assert tail.stdout is not None
+        assert tail.stderr is not None
+        assert json.loads(tail.stdout.readline())["offset"] == 0
+        tail.stdout.close()
+        assert tail.stderr.read() == b""
+        assert tail.wait(20) == 0
+
+
+def test_offsets_of_an_app_with_tables_are_not_reset_without_a_word(data: Path) -> None:
+    output(data, "topics", "create", "kept-in")
+    output(data, "topics", "create", "kept-count-changelog")
+    moved = ("groups", "reset-offsets", "kept", "--topic", "kept-in", "--to-earliest")
+    result = call(data, *moved)
+    assert result.exit_code == 0, result.output
+    assert "kept keeps tables (kept-count-changelog)" in result.stderr
+
+
 def test_tail_starts_and_stops_where_it_is_told(data: Path) -> None:
     output(data, "topics", "create", "numbers")
     output(data, "send", "numbers", lines="".join(f"{n}\n" for n in range(100)))

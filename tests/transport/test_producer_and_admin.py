@@ -11,6 +11,7 @@ import pytest
 from flowstream.clock import wall_ms
 from flowstream.transport.admin import Admin
 from flowstream.transport.cluster import PARTITIONS_MAX_AGE_MS, Cluster, Coordinator
+from flowstream.transport.connection import Security
 from flowstream.transport.errors import (
     BrokerUnreachable,
     OffsetOutOfRange,
@@ -209,6 +210,9 @@ async def test_a_reader_moves_and_refuses_what_is_gone(cluster: Cluster) -> None
 async def test_an_address_without_broker_is_named_with_the_remedy() -> None:
     with pytest.raises(BrokerUnreachable, match=r"127\.0\.0\.1:1\b.*flowstream broker"):
         await Cluster("127.0.0.1:1").connect()
+    secured = Cluster("127.0.0.1:1", security=Security("SASL_PLAINTEXT", None, "PLAIN", "u", "p"))
+    with pytest.raises(BrokerUnreachable, match="user, password, mechanism"):
+        await secured.connect()
 
 
 async def test_a_dropped_connection_is_opened_again() -> None:
