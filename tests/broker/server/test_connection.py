@@ -6,7 +6,7 @@ import asyncio
 import socket
 
 from flowstream import clock
-from flowstream.broker.server.connection import BUSY_BYTES, REST_BYTES, drop_sent
+from flowstream.broker.server.connection import BUSY_BYTES, REST_BYTES, UNSENT_BYTES, drop_sent
 from flowstream.broker.types import Instant
 from flowstream.wire.frame import encode_request
 from flowstream.wire.messages.alter_client_quotas import (
@@ -137,11 +137,11 @@ async def test_X3_a_slow_reader_is_not_read_from() -> None:
         frame = b"".join(encode_request(1, 11, 1, "slow", fetch_request(0)))
         loop = asyncio.get_running_loop()
         flood = asyncio.ensure_future(loop.sock_sendall(sock, frame * 20_000))
-        slow = max(broker.driver.connections, default=0)
-        for _ in range(50):
-            await asyncio.sleep(0.01)
-            assert (await writer.ask(18, 3, VERSIONS)).error_code == 0
+        await until(lambda: len(broker.driver.connections) == 2)
         slow = max(broker.driver.connections)
+        await until(lambda: broker.driver.connections[slow]._out_bytes > UNSENT_BYTES)
+        for _ in range(50):
+            assert (await writer.ask(18, 3, VERSIONS)).error_code == 0
         unsent = broker.driver.connections[slow]._out_bytes
         assert 0 < unsent < 4_000_000, "a bounded number of answers waits"
         flood.cancel()
