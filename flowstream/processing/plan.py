@@ -17,6 +17,10 @@ from flowstream.processing.tables import Table
 from flowstream.state.changelog import changelog_configs
 
 COMPACTED = changelog_configs()
+KEPT = {"retention.ms": "-1"}
+"""For topics of our own whose records carry their events' times: retention goes by these, and would
+delete what comes from an old event before anyone has read it (G3, S11).
+"""
 
 
 class Stage(Enum):
@@ -86,7 +90,7 @@ def make_plan(app: App, existing: Mapping[str, int]) -> Plan:
         through = app.repartition(agent.repartition_name)
         sources[through] = existing.get(through) or agent.group.partitions or count
         if through not in existing:
-            create[through] = ToCreate(through, sources[through])
+            create[through] = ToCreate(through, sources[through], KEPT)
         readers.append(Reader(agent, agent.topic.name, Stage.FORWARD, through))
         readers.append(Reader(agent, through, Stage.GROUPED))
     bodies = {reader.topic for reader in readers if reader.stage is not Stage.FORWARD}
@@ -173,5 +177,7 @@ def _outputs(app: App, existing: Mapping[str, int], create: dict[str, ToCreate])
         if name not in existing and name not in create:
             declared = app.topics.get(name)
             partitions = -1 if declared is None else declared.partitions or -1
-            create[name] = ToCreate(name, partitions, {} if declared is None else declared.config)
+            ours = KEPT if name == app.dead_letters else {}
+            config = ours if declared is None else declared.config
+            create[name] = ToCreate(name, partitions, config)
     return tuple(names)

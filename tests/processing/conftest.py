@@ -23,6 +23,8 @@ from flowstream.transport.types import LogRecord, TopicPartition
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DEADLINE_S = 30.0
+RETENTION = "log.retention.ms=-1"
+"""Events of 1970 stay although a test runs when the broker looks at retention."""
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +40,10 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     directory = tmp_path_factory.mktemp("broker")
     command = [sys.executable, "-m", "flowstream", "broker", "--data", str(directory)]
     with subprocess.Popen(
-        [*command, "--port", "0", "--durability", "os"], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        [*command, "--port", "0", "--durability", "os", "--set", RETENTION],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as process:
         assert process.stdout is not None
         try:

@@ -39,11 +39,11 @@ def test_sources_tables_and_outputs(app: fs.App) -> None:
         ),
         "out": (3, {}),
         "other": (-1, {}),
-        "shop-dead-letters": (-1, {}),
+        "shop-dead-letters": (-1, {"retention.ms": "-1"}),
     }
 
 
-def test_a_regrouping_agent_has_two_stages(app: fs.App) -> None:
+def test_G3_S11_a_regrouping_agent_has_two_stages_and_keeps_what_is_between(app: fs.App) -> None:
     agent = agent_on(app, app.topic("orders"))
     agent.group = GroupBy(lambda v: v, "by-x", None, 6)
     plan = make_plan(app, {"orders": 4})
@@ -52,6 +52,8 @@ def test_a_regrouping_agent_has_two_stages(app: fs.App) -> None:
         ("shop-by-x-repartition", Stage.GROUPED, ""),
     ]
     assert plan.sources["shop-by-x-repartition"] == 6
+    (between,) = plan.create
+    assert (between.partitions, between.config) == (6, {"retention.ms": "-1"})
 
 
 def test_a_missing_input_is_refused_with_the_remedy(app: fs.App) -> None:
