@@ -1,0 +1,24 @@
+"""What every test may rely on: it begins with the process as the test before it found it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+
+def levels() -> dict[str, int]:
+    """The level of every logger that has one of its own."""
+    loggers = logging.root.manager.loggerDict.copy()
+    return {name: it.level for name, it in loggers.items() if isinstance(it, logging.Logger)}
+
+
+@pytest.fixture(autouse=True)
+def _log_levels_as_before() -> Iterator[None]:
+    """A test that runs a verb in this process sets levels, as it does: not for the next one."""
+    before = levels()
+    yield
+    for name, level in levels().items():
+        if level != before.get(name, logging.NOTSET):
+            logging.getLogger(name).setLevel(before.get(name, logging.NOTSET))
