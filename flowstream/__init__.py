@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from flowstream.processing.record import Record as Record
     from flowstream.processing.stream import Stream as Stream
     from flowstream.processing.tables import Table as Table
-    from flowstream.processing.tables import WindowedTable as WindowedTable
-    from flowstream.processing.tables import WindowSet as WindowSet
     from flowstream.processing.topic import RecordMetadata as RecordMetadata
     from flowstream.processing.topic import Topic as Topic
+    from flowstream.processing.windowed_tables import WindowedTable as WindowedTable
+    from flowstream.processing.windowed_tables import WindowSet as WindowSet
     from flowstream.processing.worker import Worker as Worker
 
 _HOMES = {
@@ -44,8 +44,8 @@ _HOMES = {
     "Table": "processing.tables",
     "Topic": "processing.topic",
     "TopicMissing": "processing.errors",
-    "WindowSet": "processing.tables",
-    "WindowedTable": "processing.tables",
+    "WindowSet": "processing.windowed_tables",
+    "WindowedTable": "processing.windowed_tables",
     "Worker": "processing.worker",
 }
 

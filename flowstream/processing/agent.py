@@ -15,6 +15,7 @@ from flowstream.processing.codecs import BYTES
 from flowstream.processing.current import PROBED
 from flowstream.processing.errors import AppError
 from flowstream.processing.event import Arrival
+from flowstream.processing.inner import InnerSource
 from flowstream.processing.stream import GroupBy, RegroupingSource, Stream
 from flowstream.processing.topic import Topic
 
@@ -37,7 +38,7 @@ class Agent(Generic[T]):
     def __init__(
         self,
         function: AgentFunction[T],
-        topic: Topic[Any, T],
+        topic: Topic[Any, T] | InnerSource[Any, T],
         *,
         name: str,
         sinks: Sequence[Sink],
@@ -58,6 +59,23 @@ class Agent(Generic[T]):
     def __call__(self, stream: Stream[T]) -> AsyncIterator[Any] | Awaitable[None]:
         """Run the function over a stream, as the worker does."""
         return self.function(stream)
+
+    @property
+    def inner(self) -> InnerSource[Any, T] | None:
+        """The source inside the app that this agent reads, None when it reads a topic."""
+        return self.topic if isinstance(self.topic, InnerSource) else None
+
+    @property
+    def source_topic(self) -> Topic[Any, T]:
+        """The topic that this agent reads."""
+        if isinstance(self.topic, InnerSource):
+            raise AppError(f"agent {self.name!r} reads {self.topic!r}, which is no topic")
+        return self.topic
+
+    @property
+    def disorder_ms(self) -> int:
+        """How far behind its newest event the topic may bring others."""
+        return self.source_topic.disorder_ms
 
     @property
     def repartition_name(self) -> str:
@@ -118,7 +136,7 @@ def sink_topic(sink: Sink) -> Topic[Any, Any] | None:
     if isinstance(sink, Topic):
         return sink
     if isinstance(sink, Agent):
-        return sink.topic
+        return sink.source_topic
     return None
 
 
@@ -161,6 +179,9 @@ class ProbeFeed:
 
     def forward(self, key: bytes | None) -> None:
         """Never happens."""
+
+    def retime(self, timestamp_ms: int) -> None:
+        """Nothing ever arrives."""
 
     def loop_time(self) -> float:
         """Any time will do."""

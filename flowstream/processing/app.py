@@ -19,10 +19,14 @@ from flowstream.processing.agent import (
     check_function,
 )
 from flowstream.processing.errors import AppError
+from flowstream.processing.event_time import EventTime
+from flowstream.processing.inner import InnerSource
 from flowstream.processing.sender import Sender
 from flowstream.processing.settings import Guarantee, Settings, check_app_id, resolve
 from flowstream.processing.tables import Table
+from flowstream.processing.timers import TimeDomain, Timers
 from flowstream.processing.topic import Outgoing, RecordMetadata, Topic
+from flowstream.processing.windowed_tables import Seconds, milliseconds
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -54,6 +58,7 @@ class App:
         transaction_timeout: float | None = None,
         replication_factor: int | None = None,
         retry_backoff: float | None = None,
+        source_idle: float | None = None,
         stall_warning: float | None = None,
     ) -> None:
         self.id = check_app_id(id)
@@ -67,11 +72,13 @@ class App:
                 "transaction_timeout": transaction_timeout,
                 "replication_factor": replication_factor,
                 "retry_backoff": retry_backoff,
+                "source_idle": source_idle,
                 "stall_warning": stall_warning,
             }
         )
         self.topics: dict[str, Topic[Any, Any]] = {}
         self.tables: dict[str, Table[Any, Any]] = {}
+        self.timers: dict[str, Timers[Any, Any]] = {}
         self.agents: dict[str, Agent[Any]] = {}
         self._sender = Sender(self.id, self.settings)
 
@@ -81,22 +88,26 @@ class App:
     @overload
     def topic(
         self, name: str, *, key_type: type[K], value_type: type[V], partitions: int | None = ...,
-        config: Mapping[str, str] = ...,
+        config: Mapping[str, str] = ..., timestamp: str | EventTime | None = ...,
+        out_of_orderness: Seconds = ...,
     ) -> Topic[K, V]: ...  # fmt: skip
     @overload
     def topic(
         self, name: str, *, value_type: type[V], partitions: int | None = ...,
-        config: Mapping[str, str] = ...,
+        config: Mapping[str, str] = ..., timestamp: str | EventTime | None = ...,
+        out_of_orderness: Seconds = ...,
     ) -> Topic[Any, V]: ...  # fmt: skip
     @overload
     def topic(
         self, name: str, *, key_type: type[K], partitions: int | None = ...,
-        config: Mapping[str, str] = ...,
+        config: Mapping[str, str] = ..., timestamp: str | EventTime | None = ...,
+        out_of_orderness: Seconds = ...,
     ) -> Topic[K, Any]: ...  # fmt: skip
     @overload
     def topic(
-        self, name: str, *, partitions: int | None = ..., config: Mapping[str, str] = ...
-    ) -> Topic[Any, Any]: ...
+        self, name: str, *, partitions: int | None = ..., config: Mapping[str, str] = ...,
+        timestamp: str | EventTime | None = ..., out_of_orderness: Seconds = ...,
+    ) -> Topic[Any, Any]: ...  # fmt: skip
     def topic(
         self,
         name: str,
@@ -105,11 +116,15 @@ class App:
         value_type: Any = Any,
         partitions: int | None = None,
         config: Mapping[str, str] | None = None,
+        timestamp: str | EventTime | None = None,
+        out_of_orderness: Seconds = 0.0,
     ) -> Topic[Any, Any]:
         """Declare a topic. With `partitions` (and `config`) it is created when it is missing.
 
         `key_type` defaults to bytes as they are, `value_type` to any JSON. The types may be
         pydantic models, msgspec Structs, dataclasses, dict, list, str, bytes, int, float, bool.
+        Event time is the record's timestamp, or what the field or function `timestamp` says of
+        the value; events may come up to `out_of_orderness` later than one that is newer.
         """
         topic: Topic[Any, Any] = Topic(
             name,
@@ -118,6 +133,8 @@ class App:
             partitions=partitions,
             config=config or {},
             send=self._send,
+            timestamp=timestamp,
+            disorder_ms=milliseconds(out_of_orderness),
         )
         known = self.topics.setdefault(name, topic)
         if known.partitions is None and partitions is not None:
@@ -162,8 +179,8 @@ class App:
         `partitions` is that of the topics whose agents use the table; give it only when the app
         reads topics with different numbers of partitions.
         """
-        if name in self.tables:
-            raise AppError(f"table {name!r} is declared twice")
+        if name in self.tables or name in self.timers:
+            raise AppError(f"table or timers {name!r} is declared twice")
         if value_type is None:
             value_type = default if isinstance(default, type) else Any
         table: Table[Any, Any] = Table(
@@ -176,15 +193,55 @@ class App:
         self.tables[name] = table
         return table
 
+    @overload
+    def Timers(
+        self, name: str, *, key_type: type[K], value_type: type[V], time: TimeDomain = ...,
+        partitions: int | None = ...,
+    ) -> Timers[K, V]: ...  # fmt: skip
+    @overload
+    def Timers(
+        self, name: str, *, value_type: type[V], time: TimeDomain = ...,
+        partitions: int | None = ...,
+    ) -> Timers[str, V]: ...  # fmt: skip
+    def Timers(  # as Table: it is one
+        self,
+        name: str,
+        *,
+        key_type: Any = str,
+        value_type: Any,
+        time: TimeDomain = "event",
+        partitions: int | None = None,
+    ) -> Timers[Any, Any]:
+        """Declare durable timers, one per key, each with a value; an agent reads those that fire.
+
+        With `time="event"` a timer fires once the watermark has reached its instant, with
+        "processing" once the worker's clock has. See `Timers.set`.
+
+        >>> app = App("shop")
+        >>> reminders = app.Timers("reminders", value_type=str)
+        >>> @app.agent(reminders)
+        ... async def remind(timers):
+        ...     async for customer, text in timers.items():
+        ...         print(customer, text)
+        """
+        if name in self.tables or name in self.timers:
+            raise AppError(f"table or timers {name!r} is declared twice")
+        timers: Timers[Any, Any] = Timers(
+            name, key_type=key_type, value_type=value_type, time=time, partitions=partitions
+        )
+        self.timers[name] = timers
+        return timers
+
     def agent(
         self,
-        topic: Topic[Any, V],
+        topic: Topic[Any, V] | InnerSource[Any, V],
         *,
         name: str | None = None,
         sink: Iterable[Sink] = (),
         on_error: OnError = "stop",
     ) -> Callable[[AgentFunction[V]], Agent[V]]:
-        """Declare an agent on a topic. One instance runs per partition.
+        """Declare an agent on a topic, or on what comes due inside the app: `Timers`, or the
+        `closed` windows of a table. One instance runs per partition.
 
         `on_error` says what happens to an event whose processing raises, or that does not decode:
         `stop` the worker with a report, `skip` it, `retry` it with growing pauses (an undecodable

@@ -16,7 +16,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar, cast
 from flowstream.processing.codecs import DECODE_ERRORS, Codec, codec_of
 from flowstream.processing.errors import AppError
 from flowstream.processing.event import Arrival, Event
-from flowstream.processing.tables import Seconds, milliseconds
+from flowstream.processing.windowed_tables import Seconds, milliseconds
 
 T = TypeVar("T")
 
@@ -57,6 +57,9 @@ class Feed(Protocol):
 
     def forward(self, key: bytes | None) -> None:
         """Add the record, under a new key, to the agent's repartition topic."""
+
+    def retime(self, timestamp_ms: int) -> None:
+        """The event time of the record just taken, where its value says it."""
 
     def loop_time(self) -> float:
         """The event loop's clock, for deadlines."""
@@ -201,6 +204,19 @@ class SourceStream(Stream[T]):
         if record is None or record.key is None:
             return None
         return self._keys.decode(record.key)
+
+
+def timed(feed: Feed, event_ms: Callable[[T], int] | None) -> Callable[[Arrival, T], T] | None:
+    """A source's shape that gives each record the event time that its value says."""
+    if event_ms is None:
+        return None
+
+    def shape(record: Arrival, value: T) -> T:
+        del record
+        feed.retime(event_ms(value))
+        return value
+
+    return shape
 
 
 class DerivedStream(Stream[T]):

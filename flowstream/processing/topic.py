@@ -12,6 +12,7 @@ from typing import Any, Generic, NamedTuple, TypeVar, cast
 from flowstream.processing.codecs import Codec, codec_of, encode_any_key
 from flowstream.processing.current import Headers, in_unit, is_inside_agent
 from flowstream.processing.errors import AppError
+from flowstream.processing.event_time import EventTime, event_time_of
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -51,6 +52,8 @@ class Topic(Generic[K, V]):
         partitions: int | None,
         config: Mapping[str, str],
         send: Send,
+        timestamp: str | EventTime | None = None,
+        disorder_ms: int = 0,
     ) -> None:
         if partitions is not None and partitions < 1:
             raise AppError(f"topic {name!r}: partitions must be at least 1")
@@ -61,6 +64,8 @@ class Topic(Generic[K, V]):
         self.config = dict(config)
         self.key_codec: Codec[K] = codec_of(key_type)
         self.value_codec: Codec[V] = codec_of(value_type)
+        self.event_ms = event_time_of(timestamp)
+        self.disorder_ms = disorder_ms
         self._send = send
 
     def __repr__(self) -> str:

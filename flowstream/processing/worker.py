@@ -78,6 +78,7 @@ class Worker:
         self.counts = Counts()
         self.plan: Plan | None = None
         self.retry_backoff = app.settings.retry_backoff
+        self.source_idle = app.settings.source_idle
         self._bootstrap = bootstrap
         self._data_dir = Path(data_dir or app.settings.data_dir)
         self._checkpoint = checkpoint
