@@ -32,6 +32,9 @@ class Agenda:
             if len(self._heap) > 2 * len(self._due) + 1_000:
                 self._heap = sorted((due, row) for row, due in self._due.items())
 
+    def __contains__(self, row: bytes) -> bool:
+        return row in self._due
+
     def discard(self, row: bytes) -> None:
         """Forget a row, if it is there."""
         self._due.pop(row, None)

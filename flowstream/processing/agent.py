@@ -11,13 +11,15 @@ import inspect
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Generic, Literal, TypeVar
 
-from flowstream.processing.codecs import BYTES
+from flowstream.processing.codecs import BYTES, Codec, codec_of
 from flowstream.processing.current import PROBED
 from flowstream.processing.errors import AppError
 from flowstream.processing.event import Arrival
 from flowstream.processing.inner import InnerSource
-from flowstream.processing.stream import GroupBy, RegroupingSource, Stream
+from flowstream.processing.stream import GroupBy, SourceStream, Stream
+from flowstream.processing.stream_windows import StreamWindows
 from flowstream.processing.topic import Topic
+from flowstream.processing.windowing import Span
 
 T = TypeVar("T")
 
@@ -52,6 +54,7 @@ class Agent(Generic[T]):
         self.sinks = tuple(sinks)
         self.on_error = on_error
         self.group: GroupBy | None = None
+        self.windows: StreamWindows | None = None
 
     def __repr__(self) -> str:
         return f"Agent({self.name!r})"
@@ -71,6 +74,13 @@ class Agent(Generic[T]):
         if isinstance(self.topic, InnerSource):
             raise AppError(f"agent {self.name!r} reads {self.topic!r}, which is no topic")
         return self.topic
+
+    @property
+    def key_codec(self) -> Codec[Any]:
+        """The keys of what the agent's body sees."""
+        if self.group is not None:
+            return codec_of(self.group.key_type or str)
+        return self.topic.key_codec
 
     @property
     def disorder_ms(self) -> int:
@@ -109,7 +119,9 @@ class Agent(Generic[T]):
             running.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await running
-        self.group = stream.found
+        self.group, self.windows = stream.found, stream.windows
+        if self.windows is not None:
+            self.windows.bind(self.name, self.key_codec, self.topic.value_codec)
 
 
 Sink = Topic[Any, Any] | Agent[Any] | Callable[[Any], Any]
@@ -180,6 +192,11 @@ class ProbeFeed:
     def forward(self, key: bytes | None) -> None:
         """Never happens."""
 
+    def fill(self, windows: StreamWindows, value: Any) -> list[Span]:
+        """Nothing ever arrives."""
+        del windows, value
+        return []
+
     def retime(self, timestamp_ms: int) -> None:
         """Nothing ever arrives."""
 
@@ -188,12 +205,18 @@ class ProbeFeed:
         return 0.0
 
 
-class ProbeSource(RegroupingSource[T]):
-    """Remembers what `group_by` asked for."""
+class ProbeSource(SourceStream[T]):
+    """Remembers what `group_by` and windows asked for."""
 
     found: GroupBy | None = None
+    windows: StreamWindows | None = None
 
     def grouped(self, upstream: Stream[T], group: GroupBy) -> Stream[T]:
         """Go on probing on the same stream."""
         self.found = group
+        return upstream
+
+    def opened(self, upstream: Stream[Any], windows: StreamWindows) -> Stream[Any]:
+        """Go on probing on the same stream."""
+        self.windows = windows
         return upstream

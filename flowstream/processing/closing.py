@@ -22,28 +22,36 @@ V = TypeVar("V")
 
 START_HEADER = "window-start"
 END_HEADER = "window-end"
-"""Milliseconds as digits; they travel with a result that becomes a dead letter."""
+FINAL_HEADER = "window-final"
+"""Milliseconds as digits, and 0 or 1; they travel with a result that becomes a dead letter."""
 
 
 @dataclass(frozen=True, slots=True)
 class WindowResult(Generic[K, V]):
-    """The value of one window of one key; `start` and `end` are in seconds, end exclusive."""
+    """The value of one window of one key; `start` and `end` are in seconds, end exclusive.
+    `is_final`: nothing will change it any more.
+    """
 
     key: K
     start: float
     end: float
     value: V
+    is_final: bool = True
 
 
 def window_result(record: Any, value: Any, key: Any) -> WindowResult[Any, Any]:
-    """The result that a record of a closed window stands for."""
-    span = dict(record.headers)
-    return WindowResult(key, int(span[START_HEADER]) / 1000, int(span[END_HEADER]) / 1000, value)
+    """The result that a record of a window stands for."""
+    told = dict(record.headers)
+    start, end = int(told[START_HEADER]) / 1000, int(told[END_HEADER]) / 1000
+    return WindowResult(key, start, end, value, told[FINAL_HEADER] == b"1")
 
 
-def span_headers(start_ms: int, end_ms: int) -> tuple[tuple[str, bytes | None], ...]:
+def span_headers(
+    start_ms: int, end_ms: int, *, final: bool = True
+) -> tuple[tuple[str, bytes | None], ...]:
     """The headers that say which window a result is of."""
-    return ((START_HEADER, b"%d" % start_ms), (END_HEADER, b"%d" % end_ms))
+    digits = ((START_HEADER, b"%d" % start_ms), (END_HEADER, b"%d" % end_ms))
+    return (*digits, (FINAL_HEADER, b"1" if final else b"0"))
 
 
 class ClosedWindows(InnerSource[K, WindowResult[K, V]]):
@@ -77,9 +85,9 @@ class ClosedWindows(InnerSource[K, WindowResult[K, V]]):
         decode = self.key_codec.decode
         return lambda record, value: window_result(record, value, decode(record.key))
 
-    def due_ms(self, row: bytes, value: Any) -> int | None:
+    def due_ms(self, row: bytes, value: Any, watermark_ms: int | None) -> int | None:
         """Its end and the grace after it."""
-        del value
+        del value, watermark_ms
         found = split_window_key(row)
         window = self._table.window
         return None if found is None or window is None else window.closes_ms(found[1])

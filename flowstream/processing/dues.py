@@ -18,8 +18,10 @@ from flowstream.state.table import TablePartition
 WATERMARK_KEY = b"@watermark"
 """The row that holds the watermark of the last commit that wrote to the partition."""
 
-DueOf = Callable[[bytes, Any], int | None]
-"""When a row with this value is due, in ms; None for rows that never are."""
+DueOf = Callable[[bytes, Any, int | None], int | None]
+"""When a row with this value, written at this watermark (None: in an earlier life), is due, in ms;
+None for rows that never are.
+"""
 
 
 class DuePartition:
@@ -36,25 +38,25 @@ class DuePartition:
             if row == WATERMARK_KEY:
                 self._recorded_ms = int(stored)
             else:
-                self._put(row, partition.codec.decode(stored) if by_value else None)
+                self._put(row, partition.codec.decode(stored) if by_value else None, None)
 
     @property
     def recorded_ms(self) -> int:
         """The watermark that the store holds, UNKNOWN when it holds none."""
         return self._recorded_ms
 
-    def _put(self, row: bytes, value: Any) -> None:
-        due_ms = self._due_of(row, value)
+    def _put(self, row: bytes, value: Any, watermark_ms: int | None) -> None:
+        due_ms = self._due_of(row, value, watermark_ms)
         if due_ms is not None:
             self.agenda.put(row, due_ms)
 
-    def observe(self, rows: Mapping[bytes, object]) -> None:
+    def observe(self, rows: Mapping[bytes, object], watermark_ms: int) -> None:
         """A completed unit wrote these rows."""
         for row, value in rows.items():
             if value is DELETED:
                 self.agenda.discard(row)
             else:
-                self._put(row, value)
+                self._put(row, value, watermark_ms)
 
     def record(self, rows: dict[bytes, bytes | None], watermark_ms: int) -> None:
         """Add the watermark to the rows of an epoch when it has moved. Whoever comes after must

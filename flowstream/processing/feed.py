@@ -10,17 +10,20 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Sequence
+from typing import Any
 
 from flowstream.processing.current import Destination, Headers
 from flowstream.processing.dead_letters import dead_letter_headers
 from flowstream.processing.errors import LateEvent, PartitionMismatch
 from flowstream.processing.event import Arrival, retimed
 from flowstream.processing.plan import Reader
+from flowstream.processing.stream_windows import StreamWindows
 from flowstream.processing.surroundings import Shelf, Surroundings
 from flowstream.processing.task import Source, Task
 from flowstream.processing.topic import header_pairs
 from flowstream.processing.unit import Output, Unit
 from flowstream.processing.watermarks import UNKNOWN
+from flowstream.processing.windowing import Span
 from flowstream.state.table import Sealed, TableView
 
 log = logging.getLogger("flowstream.agent")
@@ -205,7 +208,7 @@ class UnitFeed:
             if name in self._windowed:
                 self._windowed[name].observe(view.writes, record.timestamp)
             if name in self._dues:
-                self._dues[name].observe(view.writes)
+                self._dues[name].observe(view.writes, self.watermark_ms)
         for _, view in self._view_list:
             view.clear()
         return sealed
@@ -302,6 +305,21 @@ class UnitFeed:
         """Records arrived."""
         self.ready.extend(records)
         self.wake()
+
+    def fill(self, windows: StreamWindows, value: Any) -> list[Span]:
+        """Add the value to its key's windows; the windows that it changed, none when it is late."""
+        record = self.record
+        assert record is not None
+        if record.key is None:
+            raise ValueError("windows are per key, and the record has none: group_by one")
+        spans = windows.windowing.add(
+            self.view(windows.table), record.key, record.timestamp, value, self.watermark_ms
+        )
+        if spans is None:
+            self.late(windows.table)
+            if windows.late == "dead_letter":
+                self.late_letter(windows.table)
+        return spans or []
 
     def retime(self, timestamp_ms: int) -> None:
         """The event time of the record just taken, where its value says it."""

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from flowstream.processing.dues import DuePartition
 from flowstream.processing.event import Arrival
+from flowstream.processing.filling import ResultsSource
 from flowstream.processing.inner import Fired, InnerSource
 from flowstream.processing.instance import Instance
 from flowstream.processing.plan import Reader
@@ -17,6 +18,7 @@ from flowstream.processing.stream import SourceStream
 from flowstream.processing.surroundings import Shelf, Surroundings
 from flowstream.processing.task import Source, Task
 from flowstream.processing.watermarks import UNKNOWN, EventClock
+from flowstream.state.overlay import DELETED
 
 
 class InnerInstance(Instance):
@@ -82,7 +84,7 @@ class InnerInstance(Instance):
 
     def take_ready(self) -> Arrival | None:
         """The next row that is due, if it is its turn."""
-        record = self.ready.popleft() if self.ready else self._fire()
+        record = self.ready.popleft() if self.ready else self._next()
         if record is None:
             return None
         if self._holding:
@@ -91,6 +93,15 @@ class InnerInstance(Instance):
         self.record = record
         self._taken += 1
         return record
+
+    def _next(self) -> Fired | None:
+        while (fired := self._fire()) is not None and fired.is_silent:
+            if self._holding:
+                self._due.agenda.put(fired.row, fired.due_ms)
+                return None
+            self.record = fired
+            self.complete()
+        return fired
 
     def _fire(self) -> Fired | None:
         until_ms, agenda = self._until_ms(), self._due.agenda
@@ -121,17 +132,28 @@ class InnerInstance(Instance):
         """The rows of this unit are dealt with."""
         if self.record is None:
             return
-        for record in (*self._held, self.record):
-            assert isinstance(record, Fired)
+        done = [record for record in (*self._held, self.record) if isinstance(record, Fired)]
+        for record in done:
             self._inner.settle(record, self.views)
         super().complete()
+        self._enter_again(done)
         for other in self.rota:
             if other is not self:
                 other.wake()
 
+    def _enter_again(self, done: Sequence[Fired]) -> None:
+        """Rows that stay may be due once more, without having been written."""
+        agenda, view = self._due.agenda, self.views[self._inner.table]
+        for fired in done:
+            if fired.row not in agenda and (value := view.get(fired.row)) is not DELETED:
+                then = self._inner.then_ms(fired, value)
+                if then is not None:
+                    agenda.put(fired.row, then)
+
     def _stream(self) -> SourceStream[object]:
         inner = self._inner
-        return SourceStream(self, inner.key_codec, inner.value_codec, inner.shape)
+        of = SourceStream if self.agent.windows is None else ResultsSource
+        return of(self, inner.key_codec, inner.value_codec, inner.shape)
 
     def _at(self) -> str:
         record = self.record

@@ -20,7 +20,9 @@ V = TypeVar("V")
 
 @dataclass(frozen=True, slots=True)
 class Fired:
-    """A row that came due, in the shape of a record. `offset` -1: it comes from no log."""
+    """A row that came due, in the shape of a record. `offset` -1: it comes from no log. A silent
+    one is no event for the agent: it only has to be settled.
+    """
 
     topic: str
     partition: int
@@ -31,6 +33,7 @@ class Fired:
     due_ms: int
     offset: int = -1
     headers: tuple[tuple[str, bytes | None], ...] = ()
+    is_silent: bool = False
 
 
 class InnerSource(Generic[K, V]):
@@ -69,8 +72,13 @@ class InnerSource(Generic[K, V]):
         return None
 
     @abstractmethod
-    def due_ms(self, row: bytes, value: Any) -> int | None:
-        """When a row is due."""
+    def due_ms(self, row: bytes, value: Any, watermark_ms: int | None) -> int | None:
+        """When a row is due that was written at this watermark (None: in an earlier life)."""
+
+    def then_ms(self, fired: Fired, value: Any) -> int | None:
+        """When a row is due next that has just been dealt with and was not written since."""
+        del fired, value
+        return None
 
     @abstractmethod
     def fired(

@@ -12,13 +12,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 
 from flowstream.processing.agent import Agent, sink_topic
-from flowstream.processing.codecs import codec_of
 from flowstream.processing.current import CURRENT
 from flowstream.processing.errors import AgentFailed, AppError, DecodeError
 from flowstream.processing.event import Arrival, retimed
 from flowstream.processing.feed import UnitFeed
+from flowstream.processing.filling import FilledSource
 from flowstream.processing.plan import Reader, Stage
-from flowstream.processing.stream import ForwardSource, GroupedSource, SourceStream, timed
+from flowstream.processing.regrouping import ForwardSource, GroupedSource
+from flowstream.processing.stream import SourceStream, timed
 from flowstream.processing.surroundings import Shelf, Surroundings
 from flowstream.processing.task import Source, Task
 from flowstream.processing.watermarks import UNKNOWN
@@ -114,14 +115,19 @@ class Instance(UnitFeed):
                 await body.aclose()
 
     def _stream(self) -> SourceStream[Any]:
-        topic, group = self.agent.source_topic, self.agent.group
-        keys: Any = topic.key_codec
+        topic = self.agent.source_topic
+        values: Any = topic.value_codec
         if self.reader.stage is Stage.FORWARD:
-            return ForwardSource(self, keys, topic.value_codec, timed(self, topic.event_ms))
-        if self.reader.stage is Stage.GROUPED:
-            keys = codec_of((group.key_type if group is not None else None) or str)
-            return GroupedSource(self, keys, topic.value_codec)
-        return SourceStream(self, keys, topic.value_codec, timed(self, topic.event_ms))
+            return ForwardSource(self, topic.key_codec, values, timed(self, topic.event_ms))
+        # What was re-keyed has the event time of its first life.
+        event_ms = topic.event_ms if self.reader.stage is Stage.WHOLE else None
+        keys, shape, windows = self.agent.key_codec, timed(self, event_ms), self.agent.windows
+        inside: SourceStream[Any] = (
+            SourceStream(self, keys, values, shape)
+            if windows is None
+            else FilledSource(self, keys, values, shape, windows)
+        )
+        return inside if self.reader.stage is Stage.WHOLE else GroupedSource(inside)
 
     async def _call(self, value: object) -> None:
         for call in self._call_sinks:

@@ -126,9 +126,10 @@ def make_plan(app: App, existing: Mapping[str, int]) -> Plan:
 
 
 def _tables(app: App) -> list[Table[Any, Any]]:
-    """The app's tables, and those of timers and of agents on inner sources."""
+    """The app's tables, and those of timers, of agents on inner sources and of windows."""
     found = dict(app.tables)
-    sources = [*app.timers.values(), *(a.inner for a in app.agents.values() if a.inner is not None)]
+    inner = [a.inner or a.windows for a in app.agents.values()]
+    sources = [*app.timers.values(), *(source for source in inner if source is not None)]
     for source in sources:
         for table in source.hidden:
             if found.setdefault(table.name, table) is not table:
@@ -142,16 +143,21 @@ def _inner(app: App, partitions: Mapping[str, int]) -> tuple[InnerReader, ...]:
     """Agents on inner sources, in the order of their declaration; one per source."""
     found: dict[str, InnerReader] = {}
     for agent in app.agents.values():
-        source = agent.inner
+        source = agent.inner or agent.windows
         if source is None:
             continue
+        if agent.inner is not None and agent.windows is not None:
+            raise AppError(
+                f"agent {agent.name!r} has windows over {agent.inner!r}: yield to a topic, and have"
+                " them in an agent on that topic"
+            )
         if source.name in found:
             other = found[source.name].reader.agent.name
             raise AppError(
                 f"agents {other!r} and {agent.name!r} both read {source!r}: let one of them read it"
                 " and send on what the other needs"
             )
-        if agent.group is not None:
+        if agent.inner is not None and agent.group is not None:
             raise AppError(
                 f"agent {agent.name!r} re-keys {source!r}: yield to a topic, and group_by in an"
                 " agent on that topic"
@@ -238,7 +244,7 @@ def _outputs(app: App, existing: Mapping[str, int], create: dict[str, ToCreate])
             names[app.repartition(agent.repartition_name)] = None
         if agent.on_error == "dead_letter":
             names[app.dead_letters] = None
-    if any(table.late == "dead_letter" for table in app.tables.values()):
+    if any(table.late == "dead_letter" for table in _tables(app)):
         names[app.dead_letters] = None
     for name in names:
         if name not in existing and name not in create:

@@ -128,9 +128,9 @@ class Timers(InnerSource[K, V]):
     def _row(self, key: K) -> bytes:
         return self.key_codec.encode(key)
 
-    def due_ms(self, row: bytes, value: Any) -> int | None:
+    def due_ms(self, row: bytes, value: Any, watermark_ms: int | None) -> int | None:
         """The instant in the row."""
-        del row
+        del row, watermark_ms
         return split_timer_row(value)[0]
 
     def fired(
