@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import KeysView
 
 
 class Agenda:
@@ -31,6 +32,11 @@ class Agenda:
             heapq.heappush(self._heap, (due_ms, row))
             if len(self._heap) > 2 * len(self._due) + 1_000:
                 self._heap = sorted((due, row) for row, due in self._due.items())
+
+    @property
+    def rows(self) -> KeysView[bytes]:
+        """All rows, in no order."""
+        return self._due.keys()
 
     def __contains__(self, row: bytes) -> bool:
         return row in self._due

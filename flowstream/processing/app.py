@@ -24,7 +24,7 @@ from flowstream.processing.inner import InnerSource
 from flowstream.processing.sender import Sender
 from flowstream.processing.settings import Guarantee, Settings, check_app_id, resolve
 from flowstream.processing.tables import Table
-from flowstream.processing.timers import TimeDomain, Timers
+from flowstream.processing.timing import Timing
 from flowstream.processing.topic import Outgoing, RecordMetadata, Topic
 from flowstream.processing.windowed_tables import Seconds, milliseconds
 
@@ -34,7 +34,7 @@ V = TypeVar("V")
 log = logging.getLogger("flowstream.app")
 
 
-class App:
+class App(Timing):
     """A stream processing application.
 
     >>> app = App("shop")
@@ -61,6 +61,7 @@ class App:
         source_idle: float | None = None,
         stall_warning: float | None = None,
     ) -> None:
+        super().__init__()
         self.id = check_app_id(id)
         self.settings: Settings = resolve(
             {
@@ -77,9 +78,6 @@ class App:
             }
         )
         self.topics: dict[str, Topic[Any, Any]] = {}
-        self.tables: dict[str, Table[Any, Any]] = {}
-        self.timers: dict[str, Timers[Any, Any]] = {}
-        self.agents: dict[str, Agent[Any]] = {}
         self._sender = Sender(self.id, self.settings)
 
     def __repr__(self) -> str:
@@ -193,45 +191,6 @@ class App:
         self.tables[name] = table
         return table
 
-    @overload
-    def Timers(
-        self, name: str, *, key_type: type[K], value_type: type[V], time: TimeDomain = ...,
-        partitions: int | None = ...,
-    ) -> Timers[K, V]: ...  # fmt: skip
-    @overload
-    def Timers(
-        self, name: str, *, value_type: type[V], time: TimeDomain = ...,
-        partitions: int | None = ...,
-    ) -> Timers[str, V]: ...  # fmt: skip
-    def Timers(  # as Table: it is one
-        self,
-        name: str,
-        *,
-        key_type: Any = str,
-        value_type: Any,
-        time: TimeDomain = "event",
-        partitions: int | None = None,
-    ) -> Timers[Any, Any]:
-        """Declare durable timers, one per key, each with a value; an agent reads those that fire.
-
-        With `time="event"` a timer fires once the watermark has reached its instant, with
-        "processing" once the worker's clock has. See `Timers.set`.
-
-        >>> app = App("shop")
-        >>> reminders = app.Timers("reminders", value_type=str)
-        >>> @app.agent(reminders)
-        ... async def remind(timers):
-        ...     async for customer, text in timers.items():
-        ...         print(customer, text)
-        """
-        if name in self.tables or name in self.timers:
-            raise AppError(f"table or timers {name!r} is declared twice")
-        timers: Timers[Any, Any] = Timers(
-            name, key_type=key_type, value_type=value_type, time=time, partitions=partitions
-        )
-        self.timers[name] = timers
-        return timers
-
     def agent(
         self,
         topic: Topic[Any, V] | InnerSource[Any, V],
@@ -251,10 +210,8 @@ class App:
         def declare(function: AgentFunction[V]) -> Agent[V]:
             named = name or str(getattr(function, "__name__", "agent"))
             check_function(function, named)
-            if named in self.agents:
-                raise AppError(f"agent {named!r} is declared twice: pass name= to one of them")
             agent = Agent(function, topic, name=named, sinks=tuple(sink), on_error=on_error)
-            self.agents[named] = cast("Agent[Any]", agent)
+            self.add_agent(cast("Agent[Any]", agent))
             return agent
 
         return declare

@@ -107,6 +107,7 @@ class ClosedWindows(InnerSource[K, WindowResult[K, V]]):
             headers=span_headers(start_ms, end_ms),
         )  # fmt: skip
 
-    def settle(self, fired: Fired, views: Mapping[str, TableView]) -> None:
+    def settle(self, fired: Fired, views: Mapping[str, TableView], now_ms: int) -> None:
         """The window is closed for good."""
+        del now_ms
         views[self.table].delete(fired.row)

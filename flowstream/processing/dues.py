@@ -7,7 +7,7 @@ deals with it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from flowstream.processing.agenda import Agenda
@@ -44,6 +44,16 @@ class DuePartition:
     def recorded_ms(self) -> int:
         """The watermark that the store holds, UNKNOWN when it holds none."""
         return self._recorded_ms
+
+    @property
+    def present(self) -> Iterable[bytes]:
+        """Rows that are on the agenda."""
+        return self.agenda.rows
+
+    def arm(self, dues: Mapping[bytes, int]) -> None:
+        """Rows that are due although they are not there yet."""
+        for row, due_ms in dues.items():
+            self.agenda.put(row, due_ms)
 
     def _put(self, row: bytes, value: Any, watermark_ms: int | None) -> None:
         due_ms = self._due_of(row, value, watermark_ms)

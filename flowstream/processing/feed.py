@@ -207,8 +207,8 @@ class UnitFeed:
         for name, view in dirty:
             if name in self._windowed:
                 self._windowed[name].observe(view.writes, record.timestamp)
-            if name in self._dues:
-                self._dues[name].observe(view.writes, self.watermark_ms)
+            for due in self._dues.get(name, ()):
+                due.observe(view.writes, self.watermark_ms)
         for _, view in self._view_list:
             view.clear()
         return sealed

@@ -28,6 +28,7 @@ class InnerInstance(Instance):
         self,
         reader: Reader,
         inner: InnerSource[object, object],
+        due: DuePartition,
         task: Task,
         source: Source,
         shelf: Shelf,
@@ -37,7 +38,7 @@ class InnerInstance(Instance):
         self.rota: Sequence[InnerInstance] = ()
         """All instances of the task that fire by event time, in the order of declaration."""
         self._inner = inner
-        self._due: DuePartition = shelf.dues[inner.table]
+        self._due = due
         self._task_clock: EventClock | None = shelf.clock
         # What comes from here is no event of a source: it moves no watermark.
         self._clock = None
@@ -134,7 +135,7 @@ class InnerInstance(Instance):
             return
         done = [record for record in (*self._held, self.record) if isinstance(record, Fired)]
         for record in done:
-            self._inner.settle(record, self.views)
+            self._inner.settle(record, self.views, self.around.wall_time_ms())
         super().complete()
         self._enter_again(done)
         for other in self.rota:

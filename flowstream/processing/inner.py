@@ -7,7 +7,7 @@ the unit that deals with it does to the table.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -87,8 +87,13 @@ class InnerSource(Generic[K, V]):
         """The record of a row that came due; None when there is nothing to tell any more."""
 
     @abstractmethod
-    def settle(self, fired: Fired, views: Mapping[str, TableView]) -> None:
+    def settle(self, fired: Fired, views: Mapping[str, TableView], now_ms: int) -> None:
         """Write what makes it done, in the unit that dealt with it."""
+
+    def armed(self, partition: int, present: Iterable[bytes]) -> Mapping[bytes, int]:
+        """Rows that are due although they are not there yet."""
+        del partition, present
+        return {}
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r})"

@@ -15,6 +15,7 @@ from flowstream.processing.app import App
 from flowstream.processing.errors import AppError, PartitionMismatch, TopicMissing
 from flowstream.processing.inner import InnerSource
 from flowstream.processing.tables import Table
+from flowstream.processing.task import TaskId
 from flowstream.state.changelog import changelog_configs
 
 COMPACTED = changelog_configs()
@@ -81,6 +82,11 @@ class Plan:
     create: tuple[ToCreate, ...]
     outputs: tuple[str, ...]
     inner: tuple[InnerReader, ...] = ()
+
+    @property
+    def first_task(self) -> TaskId:
+        """The task that exactly one worker of the app has."""
+        return TaskId(min(self.sources.values()), 0)
 
     @property
     def due_sources(self) -> list[InnerSource[Any, Any]]:

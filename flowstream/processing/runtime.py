@@ -46,7 +46,8 @@ class RunningTask:
         self._plan = plan
         self._around = around
         self._windowed: dict[str, WindowedPartition] = {}
-        self._dues: dict[str, DuePartition] = {}
+        self._dues: dict[str, list[DuePartition]] = {}
+        self._due_of: dict[str, DuePartition] = {}
         self._clock: EventClock | None = None
         self._inner: list[InnerInstance] = []
 
@@ -100,9 +101,10 @@ class RunningTask:
         parts = {part.name: part for _, part in self.tables}
         for source in self._plan.due_sources:
             if source.table in parts:
-                self._dues[source.table] = DuePartition(
-                    parts[source.table], source.due_ms, by_value=source.by_value
-                )
+                due = DuePartition(parts[source.table], source.due_ms, by_value=source.by_value)
+                due.arm(source.armed(self.id.number, due.present))
+                self._due_of[source.name] = due
+                self._dues.setdefault(source.table, []).append(due)
 
     def _make_clock(self, positions: Mapping[TopicPartition, int]) -> EventClock | None:
         """The task's event time, if anything in it comes due or is ever late."""
@@ -114,7 +116,7 @@ class RunningTask:
             idle_ms=round(self._around.source_idle * 1000),
             now_ms=loop_ms(),
         )
-        for due in self._dues.values():
+        for due in self._due_of.values():
             clock.recall(due.recorded_ms)
         return clock
 
@@ -123,8 +125,9 @@ class RunningTask:
             if inner.partitions == self.id.partitions:
                 name = inner.source.name
                 source = self.task.add_source(name, self.id.number, 0, 1, inner=True)
+                due = self._due_of[name]
                 instance = InnerInstance(
-                    inner.reader, inner.source, self.task, source, shelf, self._around
+                    inner.reader, inner.source, due, self.task, source, shelf, self._around
                 )
                 self.instances[name] = [instance]
                 self._inner.append(instance)
@@ -197,7 +200,7 @@ class RunningTask:
             if windowed is not None:
                 windowed.record_time(rows)
             if part.name in self._dues and self._clock is not None:
-                self._dues[part.name].record(rows, self._clock.watermark_ms)
+                self._dues[part.name][0].record(rows, self._clock.watermark_ms)
             changelog = (plan.changelog, self.id.number)
             taken.append(TableRows(part, changelog, rows, self._source_offset()))
         return taken

@@ -119,8 +119,9 @@ class StreamWindows(InnerSource[Any, WindowResult[Any, Any]]):
         final = self.windowing.due_ms(row, view.get(row)) if self.every_ms is not None else None
         return final is not None and due_ms < final
 
-    def settle(self, fired: Fired, views: Mapping[str, TableView]) -> None:
+    def settle(self, fired: Fired, views: Mapping[str, TableView], now_ms: int) -> None:
         """What was final is over."""
+        del now_ms
         view = views[self.table]
         if not self._is_interim(fired.row, view, fired.due_ms):
             self.windowing.settle(fired.row, view, fired.due_ms)

@@ -5,7 +5,7 @@ Protocols and plain counters; knows no implementation.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -72,6 +72,6 @@ class Shelf:
 
     views: Mapping[str, Callable[[], TableView]] = field(default_factory=dict)
     windowed: Mapping[str, WindowedPartition] = field(default_factory=dict)
-    dues: Mapping[str, DuePartition] = field(default_factory=dict)
+    dues: Mapping[str, Sequence[DuePartition]] = field(default_factory=dict)
     clock: EventClock | None = None
     """The task's event time; None when nothing in the task comes due."""

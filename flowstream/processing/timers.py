@@ -143,8 +143,9 @@ class Timers(InnerSource[K, V]):
         _, payload = split_timer_row(cast("bytes", found))
         return Fired(self.name, partition, due_ms, row, payload, row, due_ms)
 
-    def settle(self, fired: Fired, views: Mapping[str, TableView]) -> None:
+    def settle(self, fired: Fired, views: Mapping[str, TableView], now_ms: int) -> None:
         """Gone, unless it was set anew meanwhile."""
+        del now_ms
         view = views[self.name]
         if view.get(fired.row) == timer_row(fired.due_ms, fired.value or b""):
             view.delete(fired.row)

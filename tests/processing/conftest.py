@@ -114,6 +114,14 @@ class Kit:
             while not await condition():  # noqa: ASYNC110 - it is outside of this process
                 await asyncio.sleep(0.02)
 
+    async def sees(self, holds: Callable[[], bool]) -> None:
+        """Wait for something that happens in this process."""
+
+        async def condition() -> bool:
+            return holds()
+
+        await self.until(condition)
+
     async def records(self, topic: str) -> list[LogRecord]:
         """All committed records of a topic, partition by partition."""
         described = (await self.admin.topics([topic])).get(topic)
