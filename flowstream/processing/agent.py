@@ -16,7 +16,10 @@ from flowstream.processing.current import PROBED
 from flowstream.processing.errors import AppError
 from flowstream.processing.event import Arrival
 from flowstream.processing.inner import InnerSource
-from flowstream.processing.stream import GroupBy, SourceStream, Stream
+from flowstream.processing.joining import Entry, Side
+from flowstream.processing.stateful import GroupBy
+from flowstream.processing.stream import SourceStream, Stream
+from flowstream.processing.stream_joins import JoinedStreams
 from flowstream.processing.stream_windows import StreamWindows
 from flowstream.processing.topic import Topic
 from flowstream.processing.windowing import Span
@@ -55,6 +58,7 @@ class Agent(Generic[T]):
         self.on_error = on_error
         self.group: GroupBy | None = None
         self.windows: StreamWindows | None = None
+        self.joins: JoinedStreams | None = None
 
     def __repr__(self) -> str:
         return f"Agent({self.name!r})"
@@ -119,9 +123,14 @@ class Agent(Generic[T]):
             running.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await running
-        self.group, self.windows = stream.found, stream.windows
-        if self.windows is not None:
-            self.windows.bind(self.name, self.key_codec, self.topic.value_codec)
+        self.group, self.windows, self.joins = stream.found, stream.windows, stream.found_join
+        if self.windows is not None and self.joins is not None:
+            raise AppError(
+                f"agent {self.name!r} has a join and windows: yield what the join gives to a topic,"
+                " and have the windows in an agent on that topic"
+            )
+        if (inner := self.windows or self.joins) is not None:
+            inner.bind(self.name, self.key_codec, self.topic.value_codec)
 
 
 Sink = Topic[Any, Any] | Agent[Any] | Callable[[Any], Any]
@@ -197,6 +206,11 @@ class ProbeFeed:
         del windows, value
         return []
 
+    def meet(self, join: JoinedStreams, side: Side) -> list[Entry]:
+        """Nothing ever arrives."""
+        del join, side
+        return []
+
     def retime(self, timestamp_ms: int) -> None:
         """Nothing ever arrives."""
 
@@ -210,10 +224,16 @@ class ProbeSource(SourceStream[T]):
 
     found: GroupBy | None = None
     windows: StreamWindows | None = None
+    found_join: JoinedStreams | None = None
 
     def grouped(self, upstream: Stream[T], group: GroupBy) -> Stream[T]:
         """Go on probing on the same stream."""
         self.found = group
+        return upstream
+
+    def joined(self, upstream: Stream[Any], join: JoinedStreams) -> Stream[Any]:
+        """Go on probing on the same stream."""
+        self.found_join = join
         return upstream
 
     def opened(self, upstream: Stream[Any], windows: StreamWindows) -> Stream[Any]:

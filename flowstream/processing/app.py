@@ -21,10 +21,10 @@ from flowstream.processing.agent import (
 from flowstream.processing.errors import AppError
 from flowstream.processing.event_time import EventTime
 from flowstream.processing.inner import InnerSource
+from flowstream.processing.relating import Relating
 from flowstream.processing.sender import Sender
 from flowstream.processing.settings import Guarantee, Settings, check_app_id, resolve
 from flowstream.processing.tables import Table
-from flowstream.processing.timing import Timing
 from flowstream.processing.topic import Outgoing, RecordMetadata, Topic
 from flowstream.processing.windowed_tables import Seconds, milliseconds
 
@@ -34,7 +34,7 @@ V = TypeVar("V")
 log = logging.getLogger("flowstream.app")
 
 
-class App(Timing):
+class App(Relating):
     """A stream processing application.
 
     >>> app = App("shop")
@@ -177,8 +177,7 @@ class App(Timing):
         `partitions` is that of the topics whose agents use the table; give it only when the app
         reads topics with different numbers of partitions.
         """
-        if name in self.tables or name in self.timers:
-            raise AppError(f"table or timers {name!r} is declared twice")
+        self.check_table_name(name)
         if value_type is None:
             value_type = default if isinstance(default, type) else Any
         table: Table[Any, Any] = Table(

@@ -16,9 +16,12 @@ from flowstream.processing.current import Destination, Headers
 from flowstream.processing.dead_letters import dead_letter_headers
 from flowstream.processing.errors import LateEvent, PartitionMismatch
 from flowstream.processing.event import Arrival, retimed
+from flowstream.processing.joining import Entry, Side
 from flowstream.processing.plan import Reader
+from flowstream.processing.stream_joins import JoinedStreams
 from flowstream.processing.stream_windows import StreamWindows
 from flowstream.processing.surroundings import Shelf, Surroundings
+from flowstream.processing.table_changes import change_row
 from flowstream.processing.task import Source, Task
 from flowstream.processing.topic import header_pairs
 from flowstream.processing.unit import Output, Unit
@@ -60,6 +63,7 @@ class UnitFeed:
         self._view_list = list(self.views.items())
         self._windowed = shelf.windowed
         self._dues = shelf.dues
+        self._changes = shelf.changes
         self._clock = shelf.clock
         self._top_ms = UNKNOWN
         # With one plain table there is nothing to gather before it is published.
@@ -202,6 +206,10 @@ class UnitFeed:
 
     def _seal(self, record: Arrival) -> list[Sealed]:
         """The unit's writes, encoded; every table or, when one does not encode, none."""
+        for name, beside in self._changes.items():
+            changed = dict.fromkeys(self.views[name].writes, change_row(record.timestamp))
+            for changes in beside if changed else ():
+                self.views[changes].writes.update(changed)
         dirty = [(name, view) for name, view in self._view_list if view.writes]
         sealed = [view.seal() for _, view in dirty]
         for name, view in dirty:
@@ -320,6 +328,22 @@ class UnitFeed:
             if windows.late == "dead_letter":
                 self.late_letter(windows.table)
         return spans or []
+
+    def meet(self, join: JoinedStreams, side: Side) -> list[Entry]:
+        """Enter the record in a join; the events of the other side that it meets."""
+        record = self.record
+        assert record is not None
+        if record.key is None or record.value is None:
+            raise ValueError("events meet by key, and need a value: group_by a key before the join")
+        met = join.join.meet(
+            self.view(join.table), side, record.key, record.timestamp, record.value,
+            self.watermark_ms,
+        )  # fmt: skip
+        if met is None:
+            self.late(join.table)
+            if join.late == "dead_letter":
+                self.late_letter(join.table)
+        return met or []
 
     def retime(self, timestamp_ms: int) -> None:
         """The event time of the record just taken, where its value says it."""

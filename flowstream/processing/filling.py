@@ -13,14 +13,16 @@ from typing import Any, TypeVar
 from flowstream.processing.closing import WindowResult
 from flowstream.processing.codecs import Codec
 from flowstream.processing.event import Arrival
+from flowstream.processing.joined import Joined
+from flowstream.processing.stateful import GroupBy
 from flowstream.processing.stream import (
     DerivedStream,
     Feed,
-    GroupBy,
     SourceStream,
     Stream,
     TimedOut,
 )
+from flowstream.processing.stream_joins import JoinedStreams
 from flowstream.processing.stream_windows import StreamWindows
 from flowstream.processing.windowing import Span
 
@@ -87,6 +89,12 @@ class ResultsSource(SourceStream[T]):
         """Nothing to do."""
         del upstream, group
         return self
+
+    def joined(self, upstream: Stream[Any], join: JoinedStreams) -> Stream[Joined[Any, Any]]:
+        """What met nobody, as the agent goes on with it."""
+        del upstream, join
+        shape: Any = self._shape
+        return SourceStream(self._source, self._keys, self._values, shape)
 
     def opened(
         self, upstream: Stream[Any], windows: StreamWindows

@@ -17,6 +17,7 @@ from flowstream.processing.errors import AgentFailed, AppError, DecodeError
 from flowstream.processing.event import Arrival, retimed
 from flowstream.processing.feed import UnitFeed
 from flowstream.processing.filling import FilledSource
+from flowstream.processing.meeting import LeftSource, RightSource
 from flowstream.processing.plan import Reader, Stage
 from flowstream.processing.regrouping import ForwardSource, GroupedSource
 from flowstream.processing.stream import SourceStream, timed
@@ -121,12 +122,20 @@ class Instance(UnitFeed):
             return ForwardSource(self, topic.key_codec, values, timed(self, topic.event_ms))
         # What was re-keyed has the event time of its first life.
         event_ms = topic.event_ms if self.reader.stage is Stage.WHOLE else None
-        keys, shape, windows = self.agent.key_codec, timed(self, event_ms), self.agent.windows
-        inside: SourceStream[Any] = (
-            SourceStream(self, keys, values, shape)
-            if windows is None
-            else FilledSource(self, keys, values, shape, windows)
-        )
+        keys, shape = self.agent.key_codec, timed(self, event_ms)
+        windows, join = self.agent.windows, self.agent.joins
+        if self.reader.stage is Stage.RIGHT:
+            assert join is not None
+            right: Any = join.right
+            shape = timed(self, right.event_ms)
+            return RightSource(self, right.key_codec, right.value_codec, shape, join)
+        inside: SourceStream[Any]
+        if windows is not None:
+            inside = FilledSource(self, keys, values, shape, windows)
+        elif join is not None:
+            inside = LeftSource(self, keys, values, shape, join)
+        else:
+            inside = SourceStream(self, keys, values, shape)
         return inside if self.reader.stage is Stage.WHOLE else GroupedSource(inside)
 
     async def _call(self, value: object) -> None:

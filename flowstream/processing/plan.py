@@ -16,6 +16,7 @@ from flowstream.processing.errors import AppError, PartitionMismatch, TopicMissi
 from flowstream.processing.inner import InnerSource
 from flowstream.processing.tables import Table
 from flowstream.processing.task import TaskId
+from flowstream.processing.topic import Topic
 from flowstream.state.changelog import changelog_configs
 
 COMPACTED = changelog_configs()
@@ -31,6 +32,8 @@ class Stage(Enum):
     WHOLE = "whole"
     FORWARD = "forward"
     """Everything before `group_by`: reads the agent's topic, writes the repartition topic."""
+    RIGHT = "right"
+    """The right side of a join: reads the other topic."""
     GROUPED = "grouped"
     """Everything after `group_by`: reads the repartition topic."""
 
@@ -112,8 +115,9 @@ def make_plan(app: App, existing: Mapping[str, int]) -> Plan:
         if agent.inner is not None:
             continue
         topic = agent.source_topic.name
-        count = _source(app, agent, existing, create)
+        count = _source(app, agent, agent.source_topic, existing, create)
         sources[topic] = count
+        _right(app, agent, sources, readers, existing, create)
         if agent.group is None:
             readers.append(Reader(agent, topic))
             continue
@@ -131,10 +135,38 @@ def make_plan(app: App, existing: Mapping[str, int]) -> Plan:
     return Plan(tuple(readers), sources, tables, tuple(create.values()), outputs, inner)
 
 
+def _right(
+    app: App,
+    agent: Agent[Any],
+    sources: dict[str, int],
+    readers: list[Reader],
+    existing: Mapping[str, int],
+    create: dict[str, ToCreate],
+) -> None:
+    """The right topic of an agent's join; it must be partitioned as the left one is."""
+    if agent.joins is None:
+        return
+    right, left = agent.joins.right, agent.source_topic.name
+    sources[right.name] = _source(app, agent, right, existing, create)
+    readers.append(Reader(agent, right.name, Stage.RIGHT))
+    if agent.group is not None:
+        left = app.repartition(agent.repartition_name)
+        count = existing.get(left) or agent.group.partitions or sources[agent.source_topic.name]
+    else:
+        count = sources[left]
+    if count != sources[right.name]:
+        raise PartitionMismatch(
+            f"agent {agent.name!r} joins {left!r} ({count} partitions) with {right.name!r}"
+            f" ({sources[right.name]}): equal keys would never meet. Re-key the stream with"
+            f" group_by(..., partitions={sources[right.name]}), under a new name= if its topic is"
+            " there already"
+        )
+
+
 def _tables(app: App) -> list[Table[Any, Any]]:
     """The app's tables, and those of timers, of agents on inner sources and of windows."""
     found = dict(app.tables)
-    inner = [a.inner or a.windows for a in app.agents.values()]
+    inner = [a.inner or a.windows or a.joins for a in app.agents.values()]
     sources = [*app.timers.values(), *(source for source in inner if source is not None)]
     for source in sources:
         for table in source.hidden:
@@ -149,13 +181,13 @@ def _inner(app: App, partitions: Mapping[str, int]) -> tuple[InnerReader, ...]:
     """Agents on inner sources, in the order of their declaration; one per source."""
     found: dict[str, InnerReader] = {}
     for agent in app.agents.values():
-        source = agent.inner or agent.windows
+        source = agent.inner or agent.windows or agent.joins
         if source is None:
             continue
-        if agent.inner is not None and agent.windows is not None:
+        if agent.inner is not None and (agent.windows or agent.joins) is not None:
             raise AppError(
-                f"agent {agent.name!r} has windows over {agent.inner!r}: yield to a topic, and have"
-                " them in an agent on that topic"
+                f"agent {agent.name!r} has windows or a join over {agent.inner!r}: yield to a"
+                " topic, and have them in an agent on that topic"
             )
         if source.name in found:
             other = found[source.name].reader.agent.name
@@ -177,9 +209,12 @@ def _inner(app: App, partitions: Mapping[str, int]) -> tuple[InnerReader, ...]:
 
 def undeclared_inputs(app: App, existing: Mapping[str, int]) -> list[str]:
     """Missing input topics whose number of partitions the app leaves to the cluster."""
-    names = dict.fromkeys(
-        agent.source_topic.name for agent in app.agents.values() if agent.inner is None
-    )
+    names: dict[str, None] = {}
+    for agent in app.agents.values():
+        if agent.inner is None:
+            names[agent.source_topic.name] = None
+        if agent.joins is not None:
+            names[agent.joins.right.name] = None
     return [
         name
         for name in names
@@ -188,10 +223,14 @@ def undeclared_inputs(app: App, existing: Mapping[str, int]) -> list[str]:
 
 
 def _source(
-    app: App, agent: Agent[Any], existing: Mapping[str, int], create: dict[str, ToCreate]
+    app: App,
+    agent: Agent[Any],
+    topic: Topic[Any, Any],
+    existing: Mapping[str, int],
+    create: dict[str, ToCreate],
 ) -> int:
-    name = agent.source_topic.name
-    declared = app.topics[name].partitions if name in app.topics else agent.source_topic.partitions
+    name = topic.name
+    declared = app.topics[name].partitions if name in app.topics else topic.partitions
     if name in existing:
         if declared is not None and declared != existing[name]:
             raise PartitionMismatch(

@@ -10,7 +10,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from flowstream.processing.codecs import Codec, codec_of
-from flowstream.processing.stream import DerivedStream, GroupBy, SourceStream, Stream, TimedOut
+from flowstream.processing.stateful import GroupBy
+from flowstream.processing.stream import DerivedStream, SourceStream, Stream, TimedOut
+from flowstream.processing.stream_joins import JoinedStreams
 from flowstream.processing.stream_windows import StreamWindows
 
 T = TypeVar("T")
@@ -39,6 +41,11 @@ class ForwardStream(DerivedStream[T]):
             key = self._group.key(value)
             codec: Codec[Any] = codec_of(self._group.key_type or type(key))
             self._feed.forward(None if key is None else codec.encode(key))
+
+    def _joined(self, join: JoinedStreams) -> Stream[Any]:
+        """Joined on the other side of the topic."""
+        del join
+        return self
 
     def windowed(self, windows: StreamWindows) -> Stream[Any]:
         """Filled on the other side of the topic."""

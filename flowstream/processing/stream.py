@@ -7,28 +7,24 @@ before. Knows the feed protocol only: no consumer, no epoch, no table.
 from __future__ import annotations
 
 import inspect
-import operator
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Any, Final, Generic, Protocol, TypeVar, cast
+from typing import Any, Final, Protocol, TypeVar, cast
 
 from flowstream.processing.closing import WindowResult
 from flowstream.processing.codecs import DECODE_ERRORS, Codec
 from flowstream.processing.errors import AppError
 from flowstream.processing.event import Arrival, Event
-from flowstream.processing.stream_windows import (
-    Emit,
-    StreamWindows,
-    Windows,
-    fixed,
-    sessions,
-    sliding,
-)
-from flowstream.processing.windowed_tables import Late, Seconds, milliseconds
+from flowstream.processing.joined import Joined
+from flowstream.processing.joining import Entry, Side
+from flowstream.processing.stateful import GroupBy, StatefulOperators
+from flowstream.processing.stream_joins import JoinedStreams
+from flowstream.processing.stream_windows import StreamWindows
+from flowstream.processing.windowed_tables import Seconds, milliseconds
 from flowstream.processing.windowing import Span
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 NO_VALUE = "the record has no value (a tombstone, and the type is not `... | None`)"
 
@@ -71,6 +67,9 @@ class Feed(Protocol):
     def fill(self, windows: StreamWindows, value: Any) -> list[Span]:
         """Add the value to its key's windows in the open unit; the windows that it changed."""
 
+    def meet(self, join: JoinedStreams, side: Side) -> list[Entry]:
+        """Enter the record in a join; the events of the other side that it meets."""
+
     def retime(self, timestamp_ms: int) -> None:
         """The event time of the record just taken, where its value says it."""
 
@@ -78,17 +77,7 @@ class Feed(Protocol):
         """The event loop's clock, for deadlines."""
 
 
-@dataclass(frozen=True, slots=True)
-class GroupBy:
-    """What an agent's `group_by` asked for."""
-
-    key: Callable[[Any], Any]
-    name: str | None
-    key_type: type[Any] | None
-    partitions: int | None
-
-
-class Stream(Generic[T]):
+class Stream(StatefulOperators[T]):
     """An unbounded sequence of values, one partition's, in order."""
 
     def __aiter__(self) -> Stream[T]:
@@ -125,61 +114,9 @@ class Stream(Generic[T]):
         """Values with key, headers, timestamp, topic, partition and offset."""
         return EventStream(self)
 
-    def group_by(
-        self,
-        key: Callable[[T], Any] | str,
-        *,
-        name: str | None = None,
-        key_type: type[Any] | None = None,
-        partitions: int | None = None,
-    ) -> Stream[T]:
-        """The same values under another key, through the topic `<app>-<name>-repartition`.
-
-        `key` is a function of the value or the name of its attribute. Comes before every other
-        operator except `filter`.
-        """
-        return self._root("group_by").grouped(self, GroupBy(by(key), name, key_type, partitions))
-
-    def tumbling(
-        self, size: Seconds, *, grace: Seconds = 0.0, emit: Emit = "on_close",
-        late: Late = "drop", name: str | None = None,
-    ) -> Windows[T]:  # fmt: skip
-        """Windows of event time per key, of `size` each, one after the other; say what they keep:
-
-            async for window in stream.tumbling(60, grace=5).count():
-                print(window.key, window.start, window.value)
-
-        A window is final once the watermark is `grace` past its end, and is told then, once
-        (`emit="on_close"`); or on every change, or every so many seconds of event time and when it
-        is final. What is later than that is dropped and counted, or a "dead_letter". Comes before
-        every operator except `filter` and `group_by`. `name` is that of its table.
-        """
-        return fixed(self, size, size, grace, emit=emit, late=late, name=name)
-
-    def hopping(
-        self, size: Seconds, step: Seconds, *, grace: Seconds = 0.0, emit: Emit = "on_close",
-        late: Late = "drop", name: str | None = None,
-    ) -> Windows[T]:  # fmt: skip
-        """Windows of `size` that start every `step`; the rest as with `tumbling`."""
-        return fixed(self, size, step, grace, emit=emit, late=late, name=name)
-
-    def sliding(
-        self, size: Seconds, *, grace: Seconds = 0.0, emit: Emit = "on_close",
-        late: Late = "drop", name: str | None = None,
-    ) -> Windows[T]:  # fmt: skip
-        """For each event the window of `size` that ends with it; the rest as with `tumbling`."""
-        return sliding(self, size, grace, emit=emit, late=late, name=name)
-
-    def session(
-        self, gap: Seconds, *, grace: Seconds = 0.0, emit: Emit = "on_close",
-        late: Late = "drop", name: str | None = None,
-    ) -> Windows[T]:  # fmt: skip
-        """Sessions: events less than `gap` apart are one window; the rest as with `tumbling`."""
-        return sessions(self, gap, grace, emit=emit, late=late, name=name)
-
-    def windowed(self, windows: StreamWindows) -> Stream[WindowResult[Any, Any]]:
-        """What `tumbling` and the like give, by the part that this instance plays."""
-        return self._root("windows").opened(self, windows)
+    @property
+    def _this(self) -> Stream[T]:
+        return self
 
     def _root(self, what: str) -> SourceStream[Any]:
         stream: Stream[Any] = self
@@ -255,6 +192,11 @@ class SourceStream(Stream[T]):
         """What the agent gets from `group_by`, by the part that this instance plays."""
         del upstream, group
         raise AppError("group_by stands once in an agent, before every operator except `filter`")
+
+    def joined(self, upstream: Stream[Any], join: JoinedStreams) -> Stream[Joined[Any, Any]]:
+        """What the agent gets from its join, by the part that this instance plays."""
+        del upstream, join
+        raise AppError("join stands once in an agent, before every operator except `filter`")
 
     def opened(
         self, upstream: Stream[Any], windows: StreamWindows
@@ -381,11 +323,3 @@ class EventStream(DerivedStream[Event[T]]):
             headers = tuple(record.headers)
             at = record.timestamp / 1000
             return Event(key, value, headers, at, record.topic, record.partition, record.offset)
-
-
-def by(key: Callable[[T], Any] | str) -> Callable[[T], Any]:
-    """A key function from a function or an attribute's (or dict key's) name."""
-    if callable(key):
-        return key
-    attribute, item = operator.attrgetter(key), operator.itemgetter(key)
-    return lambda value: item(value) if isinstance(value, dict) else attribute(value)

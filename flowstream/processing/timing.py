@@ -29,6 +29,11 @@ class Timing:
         self.chores: list[Chore] = []
         self._crontab_rows = rows_table()
 
+    def check_table_name(self, name: str) -> None:
+        """Refuse a name that a table or timers have."""
+        if name in self.tables or name in self.timers:
+            raise AppError(f"table or timers {name!r} is declared twice")
+
     def add_agent(self, agent: Agent[Any]) -> None:
         """Enter an agent under its name."""
         if agent.name in self.agents:
@@ -66,8 +71,7 @@ class Timing:
         ...     async for customer, text in timers.items():
         ...         print(customer, text)
         """
-        if name in self.tables or name in self.timers:
-            raise AppError(f"table or timers {name!r} is declared twice")
+        self.check_table_name(name)
         timers: Timers[Any, Any] = Timers(
             name, key_type=key_type, value_type=value_type, time=time, partitions=partitions
         )

@@ -1,0 +1,153 @@
+"""Joins in agents: streams with streams, streams with tables, tables with tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import flowstream as fs
+from flowstream.processing.errors import AppError
+from tests.processing.conftest import Kit
+
+
+def text(side: Any) -> str:
+    return "-" if side is None else str(side)
+
+
+async def test_streams_meet_and_what_met_nobody_is_told_when_nobody_can_come(
+    kit: Kit, name: str
+) -> None:
+    app = kit.app(name)
+    orders = app.topic(f"{name}-orders", key_type=str, value_type=str, partitions=1)
+    pays = app.topic(f"{name}-pays", key_type=str, value_type=int, partitions=1)
+    out = app.topic(f"{name}-out", key_type=str, value_type=str, partitions=1)
+
+    @app.agent(orders, sink=[out])
+    async def match(stream: fs.Stream[str]) -> Any:
+        async for key, pair in stream.join(pays, within=(0, 10), how="outer").items():
+            yield f"{key}:{text(pair.left)}/{text(pair.right)}"
+
+    await kit.create(app)
+    async with kit.running(app, clock=lambda: 0):
+        await orders.send(key="a", value="shoes", timestamp=10.0)
+        await pays.send(key="a", value=5, timestamp=12.0)
+        await pays.send(key="b", value=7, timestamp=13.0)
+        await pays.send(key="a", value=6, timestamp=20.0)
+        await orders.send(key="c", value="hat", timestamp=15.0)
+        await kit.until(kit.count(out.name, 2))
+        await orders.send(key="end", value="end", timestamp=1_000.0)
+        await pays.send(key="end", value=0, timestamp=1_000.0)
+        await kit.until(kit.count(out.name, 5))
+    records = await kit.records(out.name)
+    told = {(r.value or b"").decode(): r.timestamp for r in records}
+    assert told == {
+        "a:shoes/5": 12_000, "a:shoes/6": 20_000, "b:-/7": 13_000, "c:hat/-": 15_000,
+        "end:end/0": 1_000_000,
+    }  # fmt: skip
+
+
+async def test_a_re_keyed_stream_meets_another(kit: Kit, name: str) -> None:
+    app = kit.app(name)
+    orders = app.topic(f"{name}-orders", key_type=str, value_type=dict[str, str], partitions=1)
+    pays = app.topic(f"{name}-pays", key_type=str, value_type=int, partitions=3)
+    out = app.topic(f"{name}-out", key_type=str, value_type=str, partitions=1)
+
+    @app.agent(orders, sink=[out])
+    async def match(stream: fs.Stream[dict[str, str]]) -> Any:
+        by_id = stream.filter(lambda order: "id" in order).group_by(
+            "id", key_type=str, partitions=3
+        )
+        async for left, right in by_id.join(pays, within=10):
+            yield f"{left['id']}:{right}"
+
+    await kit.create(app)
+    async with kit.running(app):
+        for number in range(6):
+            await orders.send(key="x", value={"id": str(number)}, timestamp=1.0)
+            await pays.send(key=str(number), value=number, timestamp=2.0)
+        await orders.send(key="x", value={"no": "id"}, timestamp=1.0)
+        await kit.until(kit.count(out.name, 6))
+    assert sorted(v or b"" for v in await kit.values(out.name)) == [
+        b"%d:%d" % (n, n) for n in range(6)
+    ]
+
+
+async def test_S6_streams_that_cannot_meet_are_refused_with_the_remedy(kit: Kit, name: str) -> None:
+    app = kit.app(name)
+    orders = app.topic(f"{name}-orders", key_type=str, value_type=str, partitions=2)
+    pays = app.topic(f"{name}-pays", key_type=str, value_type=int, partitions=3)
+
+    @app.agent(orders)
+    async def match(stream: fs.Stream[str]) -> None:
+        async for _ in stream.join(pays, within=10):
+            pass
+
+    with pytest.raises(fs.PartitionMismatch, match=r"group_by\(..., partitions=3\)"):
+        await fs.Worker(app, kit.address).run()
+
+
+async def test_a_table_of_a_topic_and_what_changes_in_it(kit: Kit, name: str) -> None:
+    app = kit.app(name)
+    prices = app.topic(f"{name}-prices", key_type=str, value_type=int, partitions=1)
+    out = app.topic(f"{name}-out", key_type=str, value_type=str, partitions=1)
+    table = app.table(prices, name="prices")
+
+    @app.agent(table.changes, sink=[out])
+    async def told(changes: fs.Stream[int | None]) -> Any:
+        async for key, price in changes.items():
+            yield f"{key}:{text(price)}"
+
+    await kit.create(app)
+    async with kit.running(app):
+        for number, (key, price) in enumerate([("a", 1), ("b", 2), ("a", None), ("c", 3)]):
+            await prices.send(key=key, value=price, timestamp=float(number))
+            await kit.until(kit.count(out.name, number + 1))
+    assert await kit.values(out.name) == [b"a:1", b"b:2", b"a:-", b"c:3"]
+
+
+@pytest.mark.parametrize("how", ["inner", "left", "outer"])
+async def test_tables_side_by_side(kit: Kit, name: str, how: Any) -> None:
+    app = kit.app(name)
+    prices = app.topic(f"{name}-prices", key_type=str, value_type=int, partitions=1)
+    stock = app.topic(f"{name}-stock", key_type=str, value_type=int, partitions=1)
+    out = app.topic(f"{name}-out", key_type=str, value_type=str, partitions=1)
+    joined = app.join(app.table(prices, name="p"), app.table(stock, name="s"), how=how)
+
+    @app.agent(joined, sink=[out])
+    async def told(changes: fs.Stream[Any]) -> Any:
+        async for key, pair in changes.items():
+            yield key + (":gone" if pair is None else f":{text(pair.left)}/{text(pair.right)}")
+
+    steps = [
+        (prices, "a", 1, ["a:1/-"] if how != "inner" else []),
+        (stock, "b", 5, ["b:-/5"] if how == "outer" else []),
+        (stock, "a", 7, ["a:1/7"]),
+        (prices, "a", 2, ["a:2/7"]),
+        (stock, "a", None, ["a:gone"] if how == "inner" else ["a:2/-"]),
+        (prices, "a", None, ["a:gone"] if how != "inner" else []),
+    ]
+    told_so_far: list[str] = []
+    await kit.create(app)
+    async with kit.running(app):
+        for number, (topic, key, value, expected) in enumerate(steps):
+            await topic.send(key=key, value=value, timestamp=float(number))
+            told_so_far += expected
+            await kit.until(kit.count(out.name, len(told_so_far)))
+            done = [sum(t is each for t, *_ in steps[: number + 1]) for each in (prices, stock)]
+            await kit.until(kit.committed(app, prices.name, done[0]))
+            await kit.until(kit.committed(app, stock.name, done[1]))
+    assert [(v or b"").decode() for v in await kit.values(out.name)] == told_so_far
+
+
+def test_joins_that_cannot_be_are_refused() -> None:
+    app = fs.App("x")
+    table = app.Table("t", default=int)
+    with pytest.raises(AppError, match="with itself"):
+        app.join(table, table)
+    with pytest.raises(AppError, match="how= is"):
+        app.join(table, app.Table("u", default=int), how="right")  # type: ignore[arg-type]
+    windowed = app.Table("w", default=int)
+    windowed.tumbling(10)
+    with pytest.raises(AppError, match="has windows"):
+        app.join(table, windowed)
