@@ -13,10 +13,12 @@ from typing import Any, Generic, Literal, TypeVar
 
 from flowstream.processing.codecs import BYTES, Codec, codec_of
 from flowstream.processing.current import PROBED
+from flowstream.processing.deduping import Seen
 from flowstream.processing.errors import AppError
 from flowstream.processing.event import Arrival
 from flowstream.processing.inner import InnerSource
 from flowstream.processing.joining import Entry, Side
+from flowstream.processing.lookups import Waiting
 from flowstream.processing.stateful import GroupBy
 from flowstream.processing.stream import SourceStream, Stream
 from flowstream.processing.stream_joins import JoinedStreams
@@ -59,6 +61,8 @@ class Agent(Generic[T]):
         self.group: GroupBy | None = None
         self.windows: StreamWindows | None = None
         self.joins: JoinedStreams | None = None
+        self.seen: Seen | None = None
+        self.waiting: Waiting | None = None
 
     def __repr__(self) -> str:
         return f"Agent({self.name!r})"
@@ -71,6 +75,12 @@ class Agent(Generic[T]):
     def inner(self) -> InnerSource[Any, T] | None:
         """The source inside the app that this agent reads, None when it reads a topic."""
         return self.topic if isinstance(self.topic, InnerSource) else None
+
+    @property
+    def inner_sources(self) -> list[InnerSource[Any, Any]]:
+        """All sources inside the app that instances of this agent read."""
+        found = (self.inner, self.windows, self.joins, self.seen, self.waiting)
+        return [source for source in found if source is not None]
 
     @property
     def source_topic(self) -> Topic[Any, T]:
@@ -129,8 +139,10 @@ class Agent(Generic[T]):
                 f"agent {self.name!r} has a join and windows: yield what the join gives to a topic,"
                 " and have the windows in an agent on that topic"
             )
-        if (inner := self.windows or self.joins) is not None:
-            inner.bind(self.name, self.key_codec, self.topic.value_codec)
+        self.seen, self.waiting = stream.found_seen, stream.found_waiting
+        for each in (self.windows, self.joins, self.seen, self.waiting):
+            if each is not None:
+                each.bind(self.name, self.key_codec, self.topic.value_codec)
 
 
 Sink = Topic[Any, Any] | Agent[Any] | Callable[[Any], Any]
@@ -206,6 +218,20 @@ class ProbeFeed:
         del windows, value
         return []
 
+    @property
+    def seen(self) -> Seen | None:
+        """Nothing is remembered."""
+        return None
+
+    def is_new(self, seen: Seen, id: bytes) -> bool:
+        """Nothing ever arrives."""
+        del seen, id
+        return True
+
+    def wait_for_table(self, waiting: Waiting) -> None:
+        """Nothing ever arrives."""
+        del waiting
+
     def meet(self, join: JoinedStreams, side: Side) -> list[Entry]:
         """Nothing ever arrives."""
         del join, side
@@ -225,10 +251,22 @@ class ProbeSource(SourceStream[T]):
     found: GroupBy | None = None
     windows: StreamWindows | None = None
     found_join: JoinedStreams | None = None
+    found_seen: Seen | None = None
+    found_waiting: Waiting | None = None
 
     def grouped(self, upstream: Stream[T], group: GroupBy) -> Stream[T]:
         """Go on probing on the same stream."""
         self.found = group
+        return upstream
+
+    def deduped(self, upstream: Stream[T], seen: Seen) -> Stream[T]:
+        """Go on probing on the same stream."""
+        self.found_seen = seen
+        return upstream
+
+    def looked_up(self, upstream: Stream[Any], waiting: Waiting) -> Stream[Any]:
+        """Go on probing on the same stream."""
+        self.found_waiting = waiting
         return upstream
 
     def joined(self, upstream: Stream[Any], join: JoinedStreams) -> Stream[Any]:

@@ -14,9 +14,11 @@ from typing import Any
 
 from flowstream.processing.current import Destination, Headers
 from flowstream.processing.dead_letters import dead_letter_headers
+from flowstream.processing.deduping import Seen
 from flowstream.processing.errors import LateEvent, PartitionMismatch
 from flowstream.processing.event import Arrival, retimed
 from flowstream.processing.joining import Entry, Side
+from flowstream.processing.lookups import Waiting
 from flowstream.processing.plan import Reader
 from flowstream.processing.stream_joins import JoinedStreams
 from flowstream.processing.stream_windows import StreamWindows
@@ -328,6 +330,24 @@ class UnitFeed:
             if windows.late == "dead_letter":
                 self.late_letter(windows.table)
         return spans or []
+
+    @property
+    def seen(self) -> Seen | None:
+        """What the agent's `dedupe` remembers."""
+        return self.reader.agent.seen
+
+    def is_new(self, seen: Seen, id: bytes) -> bool:
+        """Whether an id was not seen before; remembers it in the unit."""
+        return seen.is_new(self.view(seen.table), id, self.timestamp_ms)
+
+    def wait_for_table(self, waiting: Waiting) -> None:
+        """Have the record wait for the table that it is joined with."""
+        record = self.record
+        assert record is not None
+        if record.key is None or record.value is None:
+            raise ValueError("an event finds its row by key, and needs a value")
+        view = self.view(waiting.table)
+        waiting.enter(view, record.key, record.timestamp, record.offset, record.value)
 
     def meet(self, join: JoinedStreams, side: Side) -> list[Entry]:
         """Enter the record in a join; the events of the other side that it meets."""

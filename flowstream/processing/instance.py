@@ -17,6 +17,7 @@ from flowstream.processing.errors import AgentFailed, AppError, DecodeError
 from flowstream.processing.event import Arrival, retimed
 from flowstream.processing.feed import UnitFeed
 from flowstream.processing.filling import FilledSource
+from flowstream.processing.lookups import WaitingSource
 from flowstream.processing.meeting import LeftSource, RightSource
 from flowstream.processing.plan import Reader, Stage
 from flowstream.processing.regrouping import ForwardSource, GroupedSource
@@ -132,6 +133,8 @@ class Instance(UnitFeed):
         inside: SourceStream[Any]
         if windows is not None:
             inside = FilledSource(self, keys, values, shape, windows)
+        elif self.agent.waiting is not None:
+            inside = WaitingSource(self, keys, values, shape, waiting=self.agent.waiting)
         elif join is not None:
             inside = LeftSource(self, keys, values, shape, join)
         else:

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from flowstream.processing.codecs import Codec
+from flowstream.processing.deduping import Seen
 from flowstream.processing.event import Arrival
 from flowstream.processing.joined import Joined
 from flowstream.processing.joining import Side
@@ -54,6 +55,11 @@ class RightSource(LeftSource[T]):
     def filter(self, predicate: Callable[[T], bool | Awaitable[bool]]) -> Stream[T]:
         """Nothing to do."""
         del predicate
+        return self
+
+    def deduped(self, upstream: Stream[T], seen: Seen) -> Stream[T]:
+        """Nothing to do."""
+        del upstream, seen
         return self
 
     def grouped(self, upstream: Stream[T], group: GroupBy) -> Stream[T]:

@@ -166,8 +166,8 @@ def _right(
 def _tables(app: App) -> list[Table[Any, Any]]:
     """The app's tables, and those of timers, of agents on inner sources and of windows."""
     found = dict(app.tables)
-    inner = [a.inner or a.windows or a.joins for a in app.agents.values()]
-    sources = [*app.timers.values(), *(source for source in inner if source is not None)]
+    inner = [source for agent in app.agents.values() for source in agent.inner_sources]
+    sources: list[InnerSource[Any, Any]] = [*app.timers.values(), *inner]
     for source in sources:
         for table in source.hidden:
             if found.setdefault(table.name, table) is not table:
@@ -181,29 +181,23 @@ def _inner(app: App, partitions: Mapping[str, int]) -> tuple[InnerReader, ...]:
     """Agents on inner sources, in the order of their declaration; one per source."""
     found: dict[str, InnerReader] = {}
     for agent in app.agents.values():
-        source = agent.inner or agent.windows or agent.joins
-        if source is None:
-            continue
-        if agent.inner is not None and (agent.windows or agent.joins) is not None:
+        sources = agent.inner_sources
+        if agent.inner is not None and (agent.group is not None or len(sources) > 1):
             raise AppError(
-                f"agent {agent.name!r} has windows or a join over {agent.inner!r}: yield to a"
-                " topic, and have them in an agent on that topic"
+                f"agent {agent.name!r} re-keys, joins or has windows over {agent.inner!r}: yield to"
+                " a topic, and have them in an agent on that topic"
             )
-        if source.name in found:
-            other = found[source.name].reader.agent.name
-            raise AppError(
-                f"agents {other!r} and {agent.name!r} both read {source!r}: let one of them read it"
-                " and send on what the other needs"
-            )
-        if agent.inner is not None and agent.group is not None:
-            raise AppError(
-                f"agent {agent.name!r} re-keys {source!r}: yield to a topic, and group_by in an"
-                " agent on that topic"
-            )
-        if source.table not in partitions:
-            raise AppError(f"agent {agent.name!r} reads {source!r} of another app")
-        reader = Reader(agent, source.name)
-        found[source.name] = InnerReader(reader, source, partitions[source.table])
+        for source in sources:
+            if source.name in found:
+                other = found[source.name].reader.agent.name
+                raise AppError(
+                    f"agents {other!r} and {agent.name!r} both read {source!r}: let one of them"
+                    " read it and send on what the other needs"
+                )
+            if source.table not in partitions:
+                raise AppError(f"agent {agent.name!r} reads {source!r} of another app")
+            reader = Reader(agent, source.name)
+            found[source.name] = InnerReader(reader, source, partitions[source.table])
     return tuple(found.values())
 
 

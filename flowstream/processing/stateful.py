@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from flowstream.processing.closing import WindowResult
+from flowstream.processing.errors import AppError
 from flowstream.processing.joined import Joined
 from flowstream.processing.joining import How
 from flowstream.processing.stream_joins import JoinedStreams, Within, stream_join
@@ -24,10 +25,12 @@ from flowstream.processing.stream_windows import (
     sessions,
     sliding,
 )
+from flowstream.processing.tables import Table
 from flowstream.processing.topic import Topic
-from flowstream.processing.windowed_tables import Late, Seconds
+from flowstream.processing.windowed_tables import Late, Seconds, milliseconds
 
 if TYPE_CHECKING:
+    from flowstream.processing.lookups import Waiting
     from flowstream.processing.stream import SourceStream, Stream
 
 T = TypeVar("T")
@@ -128,9 +131,20 @@ class StatefulOperators(Generic[T]):
         self, right: Topic[Any, R], *, within: Within, how: How, grace: Seconds = ...,
         late: Late = ..., name: str | None = ...,
     ) -> Stream[Joined[T | None, R | None]]: ...  # fmt: skip
+    @overload
     def join(
-        self, right: Topic[Any, Any], *, within: Within, how: How = "inner",
-        grace: Seconds = 0.0, late: Late = "drop", name: str | None = None,
+        self, right: Table[Any, R], *, how: Literal["inner"] = ..., as_of: bool = ...,
+        grace: Seconds = ...,
+    ) -> Stream[Joined[T, R]]: ...  # fmt: skip
+    @overload
+    def join(
+        self, right: Table[Any, R], *, how: Literal["left"], as_of: bool = ...,
+        grace: Seconds = ...,
+    ) -> Stream[Joined[T, R | None]]: ...  # fmt: skip
+    def join(
+        self, right: Topic[Any, Any] | Table[Any, Any], *, within: Within | None = None,
+        how: How = "inner", grace: Seconds = 0.0, late: Late = "drop", name: str | None = None,
+        as_of: bool = False,
     ) -> Stream[Any]:  # fmt: skip
         """Pairs of an event of this stream and one of `right` with the same key, at most `within`
         apart in event time: seconds both ways, or (before, after) this stream's event.
@@ -138,9 +152,34 @@ class StatefulOperators(Generic[T]):
         "left" gives this stream's events that met nobody too, "outer" those of both, once the
         watermark says that nobody can come any more; `grace` is how long after the watermark an
         event may still come. Both topics need the same number of partitions, and the same keys.
+
+        With a table it is each event with the row of its key, as it is when the event is processed;
+        or as it was at the event's time (`as_of`, for tables with a history): the event then waits
+        until the watermark is `grace` past it. "left" gives events whose key has no row, too.
         """
+        if isinstance(right, Table):
+            return self._lookup(right, how, as_of=as_of, grace=grace, within=within)
+        if within is None or as_of:
+            raise AppError("a join with a topic says how far apart events may be: within=SECONDS")
         asked = stream_join(right, within=within, how=how, grace=grace, late=late, name=name)
         return self._joined(asked)
+
+    def _lookup(
+        self, table: Table[Any, Any], how: How, *, as_of: bool, grace: Seconds,
+        within: Within | None,
+    ) -> Stream[Any]:  # fmt: skip
+        from flowstream.processing.lookups import LookupStream, Waiting
+
+        if how not in ("inner", "left") or within is not None:
+            raise AppError("a join with a table is 'inner' or 'left', and has no within=")
+        if table.window is not None:
+            raise AppError(f"table {table.name!r} has windows, which have no single value")
+        if not as_of:
+            return LookupStream(self._this, table, inner=how == "inner")
+        return self._looked_up(Waiting(table, inner=how == "inner", grace_ms=milliseconds(grace)))
+
+    def _looked_up(self, waiting: Waiting) -> Stream[Any]:
+        return self._root("join").looked_up(self._this, waiting)
 
     def _joined(self, join: JoinedStreams) -> Stream[Any]:
         return self._root("join").joined(self._this, join)

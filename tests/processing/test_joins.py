@@ -151,3 +151,110 @@ def test_joins_that_cannot_be_are_refused() -> None:
     windowed.tumbling(10)
     with pytest.raises(AppError, match="has windows"):
         app.join(table, windowed)
+
+
+@pytest.mark.parametrize("how", ["inner", "left"])
+async def test_events_find_the_row_of_their_key(kit: Kit, name: str, how: Any) -> None:
+    app = kit.app(name)
+    orders = app.topic(f"{name}-orders", key_type=str, value_type=int, partitions=1)
+    names = app.topic(f"{name}-names", key_type=str, value_type=str, partitions=1)
+    out = app.topic(f"{name}-out", key_type=str, value_type=str, partitions=1)
+    customers = app.table(names, name="customers")
+
+    @app.agent(orders, sink=[out])
+    async def enrich(stream: fs.Stream[int]) -> Any:
+        async for number, customer in stream.join(customers, how=how):
+            yield f"{number}:{text(customer)}"
+
+    await kit.create(app)
+    await names.send(key="a", value="Ann")
+    async with kit.running(app):
+        await kit.until(kit.committed(app, names.name, 1))
+        for number, key in enumerate(["a", "b", "a"]):
+            await orders.send(key=key, value=number)
+        await kit.until(kit.committed(app, orders.name, 3))
+    expected = [b"0:Ann", b"2:Ann"] if how == "inner" else [b"0:Ann", b"1:-", b"2:Ann"]
+    assert await kit.values(out.name) == expected
+
+
+@pytest.mark.parametrize("how", ["inner", "left"])
+async def test_events_find_the_row_as_it_was_at_their_time(kit: Kit, name: str, how: Any) -> None:
+    app = kit.app(name)
+    orders = app.topic(f"{name}-orders", key_type=str, value_type=int, partitions=1)
+    prices = app.topic(f"{name}-prices", key_type=str, value_type=int, partitions=1)
+    out = app.topic(f"{name}-out", key_type=str, value_type=str, partitions=1)
+    table = app.table(prices, name="prices", history=1_000)
+
+    @app.agent(orders, sink=[out])
+    async def enrich(stream: fs.Stream[int]) -> Any:
+        async for number, price in stream.join(table, as_of=True, how=how):
+            yield f"{number}:{text(price)}"
+
+    await kit.create(app)
+    async with kit.running(app):
+        for at in (5, 15, 25, 35, 12):
+            await orders.send(key="a", value=at, timestamp=float(at))
+        for price, at in [(1, 10), (3, 30), (2, 20), (None, 33)]:
+            await prices.send(key="a", value=price, timestamp=float(at))
+        await orders.send(key="end", value=0, timestamp=900.0)
+        await prices.send(key="end", value=0, timestamp=950.0)
+        await kit.until(kit.count(out.name, 3 if how == "inner" else 5))
+    found = [(v or b"").decode() for v in await kit.values(out.name)]
+    assert found == (["12:1", "15:1", "25:2"] if how == "inner" else ["5:-", "12:1", "15:1", "25:2", "35:-"])  # fmt: skip # noqa: E501
+
+
+async def test_only_the_first_of_equal_ids_within_the_horizon_passes(kit: Kit, name: str) -> None:
+    app = kit.app(name)
+    orders = app.topic(f"{name}-orders", key_type=str, value_type=dict[str, str], partitions=1)
+    out = app.topic(f"{name}-out", key_type=str, value_type=str, partitions=1)
+
+    @app.agent(orders, sink=[out])
+    async def once(stream: fs.Stream[dict[str, str]]) -> Any:
+        async for order in stream.dedupe(10, by=lambda order: order["id"]):
+            yield order["text"]
+
+    await kit.create(app)
+    events = [
+        ("1", 0.0),
+        ("2", 1.0),
+        ("1", 9.9),
+        ("1", 10.0),
+        ("1", 19.0),
+        ("2", 50.0),
+        ("1", 51.0),
+    ]
+    for half in (events[:3], events[3:]):
+        async with kit.running(app):
+            for id, at in half:
+                await orders.send(key="k", value={"id": id, "text": f"{id}@{at}"}, timestamp=at)
+            total = 3 if half is not events[3:] and len(half) == 3 else len(events)
+            await kit.until(kit.committed(app, orders.name, total))
+    assert [(v or b"").decode() for v in await kit.values(out.name)] == [
+        "1@0.0", "2@1.0", "1@10.0", "2@50.0", "1@51.0",
+    ]  # fmt: skip
+    rows = {r.key: r.value for r in await kit.records(app.changelog("once-seen"))}
+    assert sorted(k or b"" for k, v in rows.items() if v is not None and k != b"@watermark") == [
+        b"=1", b"=2",
+    ]  # fmt: skip
+
+
+async def test_values_are_mapped_and_split_in_their_unit(kit: Kit, name: str) -> None:
+    app = kit.app(name)
+    lines = app.topic(f"{name}-lines", key_type=str, value_type=str, partitions=1)
+    copy = app.topic(f"{name}-copy", key_type=str, value_type=str, partitions=1)
+    out = app.topic(f"{name}-out", key_type=str, value_type=str, partitions=1)
+
+    @app.agent(lines, sink=[out])
+    async def words(stream: fs.Stream[str]) -> Any:
+        upper = stream.echo(copy).map(str.upper).flat_map(str.split)
+        async for number, word in upper.enumerate(1):
+            yield f"{number}{word}"
+
+    await kit.create(app)
+    async with kit.running(app):
+        await lines.send(key="k", value="a b")
+        await lines.send(key="k", value="")
+        await lines.send(key="k", value="c")
+        await kit.until(kit.count(out.name, 3))
+    assert await kit.values(out.name) == [b"1A", b"2B", b"3C"]
+    assert await kit.values(copy.name) == [b"a b", b"", b"c"]
