@@ -11,6 +11,7 @@ import inspect
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Generic, Literal, TypeVar
 
+from flowstream.processing.branches import Branch
 from flowstream.processing.codecs import BYTES, Codec, codec_of
 from flowstream.processing.current import PROBED
 from flowstream.processing.deduping import Seen
@@ -50,11 +51,15 @@ class Agent(Generic[T]):
         name: str,
         sinks: Sequence[Sink],
         on_error: OnError,
+        others: Sequence[Topic[Any, T]] = (),
     ) -> None:
         if on_error not in POLICIES:
             raise AppError(f"agent {name!r}: on_error must be one of {', '.join(POLICIES)}")
         self.function = function
         self.topic = topic
+        self.topics: tuple[Topic[Any, T], ...] = (
+            () if isinstance(topic, InnerSource) else (topic, *others)
+        )
         self.name = name
         self.sinks = tuple(sinks)
         self.on_error = on_error
@@ -92,14 +97,11 @@ class Agent(Generic[T]):
     @property
     def key_codec(self) -> Codec[Any]:
         """The keys of what the agent's body sees."""
+        if self.group is not None and self.group.topic is not None:
+            return self.group.topic.key_codec
         if self.group is not None:
             return codec_of(self.group.key_type or str)
         return self.topic.key_codec
-
-    @property
-    def disorder_ms(self) -> int:
-        """How far behind its newest event the topic may bring others."""
-        return self.source_topic.disorder_ms
 
     @property
     def repartition_name(self) -> str:
@@ -145,8 +147,10 @@ class Agent(Generic[T]):
                 each.bind(self.name, self.key_codec, self.topic.value_codec)
 
 
-Sink = Topic[Any, Any] | Agent[Any] | Callable[[Any], Any]
-"""Where yielded values go: a topic, an agent's topic, or a function (called before the commit)."""
+Sink = Topic[Any, Any] | Agent[Any] | Branch | Callable[[Any], Any]
+"""Where yielded values go: a topic, an agent's topic, one of several topics, or a function (called
+before the commit).
+"""
 
 
 async def first_step(body: AsyncIterator[Any] | Awaitable[None]) -> None:
@@ -164,13 +168,13 @@ async def first_step(body: AsyncIterator[Any] | Awaitable[None]) -> None:
         )
 
 
-def sink_topic(sink: Sink) -> Topic[Any, Any] | None:
-    """The topic behind a sink, or None for a function."""
+def sink_topics(sink: Sink) -> list[Topic[Any, Any]]:
+    """The topics that a sink may send to; none for a function."""
     if isinstance(sink, Topic):
-        return sink
+        return [sink]
     if isinstance(sink, Agent):
-        return sink.source_topic
-    return None
+        return [sink.source_topic]
+    return sink.topics if isinstance(sink, Branch) else []
 
 
 def check_function(function: Callable[..., Any], name: str) -> None:
@@ -210,7 +214,7 @@ class ProbeFeed:
     async def undecodable(self, error: Exception, *, held: bool) -> None:
         """Never happens."""
 
-    def forward(self, key: bytes | None) -> None:
+    def forward(self, key: bytes | None, value: bytes | None) -> None:
         """Never happens."""
 
     def fill(self, windows: StreamWindows, value: Any) -> list[Span]:

@@ -58,6 +58,7 @@ class App(Relating):
         transaction_timeout: float | None = None,
         replication_factor: int | None = None,
         retry_backoff: float | None = None,
+        purge_interval: float | None = None,
         source_idle: float | None = None,
         stall_warning: float | None = None,
     ) -> None:
@@ -73,6 +74,7 @@ class App(Relating):
                 "transaction_timeout": transaction_timeout,
                 "replication_factor": replication_factor,
                 "retry_backoff": retry_backoff,
+                "purge_interval": purge_interval,
                 "source_idle": source_idle,
                 "stall_warning": stall_warning,
             }
@@ -193,13 +195,13 @@ class App(Relating):
     def agent(
         self,
         topic: Topic[Any, V] | InnerSource[Any, V],
-        *,
+        *others: Topic[Any, V],
         name: str | None = None,
         sink: Iterable[Sink] = (),
         on_error: OnError = "stop",
     ) -> Callable[[AgentFunction[V]], Agent[V]]:
-        """Declare an agent on a topic, or on what comes due inside the app: `Timers`, or the
-        `closed` windows of a table. One instance runs per partition.
+        """Declare an agent on a topic (or several, of one type), or on what comes due inside the
+        app: `Timers`, or the `closed` windows of a table. One instance runs per partition.
 
         `on_error` says what happens to an event whose processing raises, or that does not decode:
         `stop` the worker with a report, `skip` it, `retry` it with growing pauses (an undecodable
@@ -209,7 +211,9 @@ class App(Relating):
         def declare(function: AgentFunction[V]) -> Agent[V]:
             named = name or str(getattr(function, "__name__", "agent"))
             check_function(function, named)
-            agent = Agent(function, topic, name=named, sinks=tuple(sink), on_error=on_error)
+            agent = Agent(
+                function, topic, name=named, sinks=tuple(sink), on_error=on_error, others=others
+            )
             self.add_agent(cast("Agent[Any]", agent))
             return agent
 

@@ -382,11 +382,11 @@ class UnitFeed:
         self._held = []
         self._holding = False
 
-    def forward(self, key: bytes | None) -> None:
-        """Add the record, under a new key, to the agent's repartition topic."""
+    def forward(self, key: bytes | None, value: bytes | None) -> None:
+        """Add the record, with this key and value, to the topic between the agent's parts."""
         record = self.record
         assert record is not None
         output = self.around.output(self.reader.forwards_to)
         headers = tuple(record.headers)
-        output.check(key, record.value, headers)
-        self.outputs.append((output.place(key), key, record.value, record.timestamp, headers))
+        output.check(key, value, headers)
+        self.outputs.append((output.place(key), key, value, record.timestamp, headers))

@@ -46,9 +46,15 @@ class ForwardStream(DerivedStream[T]):
             value = await self._up._pull(hold=hold, deadline=deadline)
             if isinstance(value, TimedOut):
                 return value
+            record = self._feed.record
+            assert record is not None
+            if self._group.topic is not None:
+                data = record.value if value is None else self._group.topic.encode_value(value)
+                self._feed.forward(record.key, data)
+                continue
             key = self._group.key(value)
             codec: Codec[Any] = codec_of(self._group.key_type or type(key))
-            self._feed.forward(None if key is None else codec.encode(key))
+            self._feed.forward(None if key is None else codec.encode(key), record.value)
 
     def dedupe(
         self, within: Seconds, *, by: Callable[[T], Any] | None = None, name: str | None = None

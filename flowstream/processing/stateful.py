@@ -45,6 +45,8 @@ class GroupBy:
     name: str | None
     key_type: type[Any] | None
     partitions: int | None
+    topic: Topic[Any, Any] | None = None
+    """A declared topic in place of one of our own, and the same keys."""
 
 
 def by(key: Callable[[T], Any] | str) -> Callable[[T], Any]:
@@ -83,6 +85,13 @@ class StatefulOperators(Generic[T]):
         return self._root("group_by").grouped(
             self._this, GroupBy(by(key), name, key_type, partitions)
         )
+
+    def through(self, topic: Topic[Any, T]) -> Stream[T]:
+        """The same values by way of a topic of yours, with their keys; as `group_by`, comes before
+        every other operator except `filter`.
+        """
+        group = GroupBy(lambda value: None, None, None, None, topic)
+        return self._root("through").grouped(self._this, group)
 
     def tumbling(
         self, size: Seconds, *, grace: Seconds = 0.0, emit: Emit = "on_close",

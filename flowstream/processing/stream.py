@@ -66,8 +66,8 @@ class Feed(Protocol):
     async def undecodable(self, error: Exception, *, held: bool) -> None:
         """Treat the record just taken by the agent's policy; returns when it is dealt with."""
 
-    def forward(self, key: bytes | None) -> None:
-        """Add the record, under a new key, to the agent's repartition topic."""
+    def forward(self, key: bytes | None, value: bytes | None) -> None:
+        """Add the record, with this key and value, to the topic between the agent's parts."""
 
     def fill(self, windows: StreamWindows, value: Any) -> list[Span]:
         """Add the value to its key's windows in the open unit; the windows that it changed."""
@@ -253,7 +253,7 @@ class SourceStream(Stream[T]):
     def grouped(self, upstream: Stream[T], group: GroupBy) -> Stream[T]:
         """What the agent gets from `group_by`, by the part that this instance plays."""
         del upstream, group
-        raise AppError("group_by stands once in an agent, before every operator except `filter`")
+        raise AppError("group_by comes first, and once: only `filter` may stand before it")
 
     def deduped(self, upstream: Stream[T], seen: Seen) -> Stream[T]:
         """What the agent gets from `dedupe`, by the part that this instance plays."""
@@ -267,19 +267,19 @@ class SourceStream(Stream[T]):
     def looked_up(self, upstream: Stream[Any], waiting: Waiting) -> Stream[Joined[Any, Any]]:
         """What the agent gets from a join as of event time, by the part that this one plays."""
         del upstream, waiting
-        raise AppError("join stands once in an agent, before every operator except `filter`")
+        raise AppError("join comes first, and once: `filter` and `group_by` may stand before it")
 
     def joined(self, upstream: Stream[Any], join: JoinedStreams) -> Stream[Joined[Any, Any]]:
         """What the agent gets from its join, by the part that this instance plays."""
         del upstream, join
-        raise AppError("join stands once in an agent, before every operator except `filter`")
+        raise AppError("join comes first, and once: `filter` and `group_by` may stand before it")
 
     def opened(
         self, upstream: Stream[Any], windows: StreamWindows
     ) -> Stream[WindowResult[Any, Any]]:
         """What the agent gets from its windows, by the part that this instance plays."""
         del upstream, windows
-        raise AppError("windows stand once in an agent, and not behind their own results")
+        raise AppError("windows come first, and once: `filter` and `group_by` may stand before")
 
     def items(self) -> Stream[tuple[Any, T]]:
         """See `Stream.items`."""
