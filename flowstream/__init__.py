@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from flowstream.processing.event import Event as Event
     from flowstream.processing.joined import Joined as Joined
     from flowstream.processing.record import Record as Record
+    from flowstream.processing.replies import ReplyFailed as ReplyFailed
     from flowstream.processing.stream import Stream as Stream
     from flowstream.processing.tables import Table as Table
     from flowstream.processing.timers import Timers as Timers
@@ -61,6 +62,7 @@ _HOMES = {
     "Record": "processing.record",
     "RecordMetadata": "processing.topic",
     "Reduce": "processing.aggregates",
+    "ReplyFailed": "processing.replies",
     "SettingsError": "processing.errors",
     "StateLost": "processing.errors",
     "Stream": "processing.stream",
@@ -96,6 +98,7 @@ __all__ = [
     "Record",
     "RecordMetadata",
     "Reduce",
+    "ReplyFailed",
     "SettingsError",
     "StateLost",
     "Stream",

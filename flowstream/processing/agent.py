@@ -11,6 +11,7 @@ import inspect
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Generic, Literal, TypeVar
 
+from flowstream.processing.asking import Askable
 from flowstream.processing.branches import Branch
 from flowstream.processing.codecs import BYTES, Codec, codec_of
 from flowstream.processing.current import PROBED
@@ -37,7 +38,7 @@ PROBE_TIMEOUT_S = 10.0
 AgentFunction = Callable[[Stream[T]], AsyncIterator[Any] | Awaitable[None]]
 
 
-class Agent(Generic[T]):
+class Agent(Askable, Generic[T]):
     """A function that consumes a stream; made by `App.agent`.
 
     Sinks get every value it yields, with the key and the timestamp of the event it came from.
@@ -52,6 +53,7 @@ class Agent(Generic[T]):
         sinks: Sequence[Sink],
         on_error: OnError,
         others: Sequence[Topic[Any, T]] = (),
+        reply_type: Any = None,
     ) -> None:
         if on_error not in POLICIES:
             raise AppError(f"agent {name!r}: on_error must be one of {', '.join(POLICIES)}")
@@ -63,6 +65,8 @@ class Agent(Generic[T]):
         self.name = name
         self.sinks = tuple(sinks)
         self.on_error = on_error
+        self.reply_type = reply_type
+        self.reply_codec = codec_of(reply_type)
         self.group: GroupBy | None = None
         self.windows: StreamWindows | None = None
         self.joins: JoinedStreams | None = None

@@ -18,6 +18,7 @@ from flowstream.processing.agent import (
     Sink,
     check_function,
 )
+from flowstream.processing.asking import Asker
 from flowstream.processing.errors import AppError
 from flowstream.processing.event_time import EventTime
 from flowstream.processing.inner import InnerSource
@@ -81,6 +82,7 @@ class App(Relating):
         )
         self.topics: dict[str, Topic[Any, Any]] = {}
         self._sender = Sender(self.id, self.settings)
+        self._asker: Asker | None = None
 
     def __repr__(self) -> str:
         return f"App({self.id!r})"
@@ -199,6 +201,7 @@ class App(Relating):
         name: str | None = None,
         sink: Iterable[Sink] = (),
         on_error: OnError = "stop",
+        reply_type: Any = None,
     ) -> Callable[[AgentFunction[V]], Agent[V]]:
         """Declare an agent on a topic (or several, of one type), or on what comes due inside the
         app: `Timers`, or the `closed` windows of a table. One instance runs per partition.
@@ -206,13 +209,20 @@ class App(Relating):
         `on_error` says what happens to an event whose processing raises, or that does not decode:
         `stop` the worker with a report, `skip` it, `retry` it with growing pauses (an undecodable
         one stops), or send it to `<app>-dead-letters` in the transaction that passes it.
+        `reply_type`: what it yields, for those who `ask` it (any JSON unless given).
         """
 
         def declare(function: AgentFunction[V]) -> Agent[V]:
             named = name or str(getattr(function, "__name__", "agent"))
             check_function(function, named)
             agent = Agent(
-                function, topic, name=named, sinks=tuple(sink), on_error=on_error, others=others
+                function,
+                topic,
+                name=named,
+                sinks=tuple(sink),
+                on_error=on_error,
+                others=others,
+                reply_type=reply_type,
             )
             self.add_agent(cast("Agent[Any]", agent))
             return agent
@@ -243,8 +253,26 @@ class App(Relating):
     async def _send(self, record: Outgoing) -> RecordMetadata:
         return await self._sender.send(record)
 
+    @property
+    def replies(self) -> str:
+        """The name of the topic for replies of agents that are asked."""
+        return f"{self.id}-replies"
+
+    def add_agent(self, agent: Agent[Any]) -> None:
+        """Enter an agent under its name, for others to ask."""
+        super().add_agent(agent)
+        agent.asker = self._ask
+
+    def _ask(self) -> Asker:
+        if self._asker is None:
+            self._asker = Asker(self.replies, self._sender)
+        return self._asker
+
     async def close(self) -> None:
-        """Close the connection that sends outside of agents opened, if any."""
+        """Close the connection that sends and asks outside of agents opened, if any."""
+        asker, self._asker = self._asker, None
+        if asker is not None:
+            await asker.close()
         await self._sender.close()
 
     async def __aenter__(self) -> App:

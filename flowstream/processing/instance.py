@@ -22,6 +22,7 @@ from flowstream.processing.lookups import WaitingSource
 from flowstream.processing.meeting import LeftSource, RightSource
 from flowstream.processing.plan import Reader, Stage
 from flowstream.processing.regrouping import ForwardSource, GroupedSource
+from flowstream.processing.replies import reply_to
 from flowstream.processing.stream import SourceStream, timed
 from flowstream.processing.surroundings import Shelf, Surroundings
 from flowstream.processing.task import Source, Task
@@ -107,6 +108,8 @@ class Instance(UnitFeed):
                 if record is None:
                     raise AppError(f"{self.label} yielded a value before it took an event")
                 key, timestamp_ms = record.key, record.timestamp
+                if record.headers and not self.reply(value):
+                    await self._learn_replies()
                 for output, encode in self._topic_sinks:
                     data = None if value is None else encode(value)
                     if len(data or b"") + len(key or b"") > output.roomy:
@@ -120,6 +123,19 @@ class Instance(UnitFeed):
         finally:
             if inspect.isasyncgen(body):
                 await body.aclose()
+
+    async def _learn_replies(self) -> None:
+        """Somebody asks, and the plan is older than the topic of replies: plan anew, and come back
+        to this event. A topic that is not there then, or is not ours, gets no reply.
+        """
+        record = self.record
+        assert record is not None
+        to = reply_to(record.headers)
+        if to is None or to.topic != self.around.replies or self.around.has_looked_for_replies:
+            log.warning("%s: no topic for the reply that %r asks for", self._where(), to)
+            return
+        self.around.plan_again()
+        await self._loop.create_future()
 
     def _stream(self) -> SourceStream[Any]:
         topic = self.reader.source or self.agent.source_topic
@@ -177,6 +193,8 @@ class Instance(UnitFeed):
         else:
             self.drop()
             self.record, self.next_offset = records[-1], records[-1].offset + 1
+            if self.record.headers:
+                self.reply(None, error)
             self._pass_over(records, error, policy)
             self.complete()
 

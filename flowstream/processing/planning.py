@@ -244,6 +244,8 @@ class Planner:
     def _outputs(self) -> tuple[str, ...]:
         app = self._app
         names = dict.fromkeys(app.topics)
+        if app.replies in self._existing:
+            names[app.replies] = None
         for agent in app.agents.values():
             names.update((topic.name, None) for sink in agent.sinks for topic in sink_topics(sink))
             names.update((r.forwards_to, None) for r in self._readers if r.forwards_to)

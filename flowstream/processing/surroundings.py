@@ -59,6 +59,20 @@ class Surroundings(Protocol):
     def dead_letters(self) -> str:
         """The topic of dead letters."""
 
+    @property
+    def replies(self) -> str:
+        """The topic of replies of this app."""
+
+    @property
+    def has_looked_for_replies(self) -> bool:
+        """Whether the plan was made anew for the sake of replies."""
+
+    def reply_output(self, topic: str) -> OutputTopic | None:
+        """The topic of replies, None when it is not that of this app or not there."""
+
+    def plan_again(self) -> None:
+        """There is a topic that the plan does not know: join anew with another plan."""
+
     def fail(self, error: BaseException) -> None:
         """Stop the worker after committing what is complete."""
 

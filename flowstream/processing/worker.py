@@ -80,6 +80,7 @@ class Worker:
     ) -> None:
         self.app = app
         self.counts = Counts()
+        self.has_looked_for_replies = False
         self.plan: Plan | None = None
         self.retry_backoff = app.settings.retry_backoff
         self.source_idle = app.settings.source_idle
@@ -128,6 +129,20 @@ class Worker:
             raise AppError(
                 f"topic {topic!r} was declared after the worker started: call app.topic at import"
             ) from None
+
+    @property
+    def replies(self) -> str:
+        """The topic of replies of this app."""
+        return self.app.replies
+
+    def reply_output(self, topic: str) -> OutputTopic | None:
+        """The topic of replies, None when it is not that of this app or not there."""
+        return self._outputs.get(topic) if topic == self.app.replies else None
+
+    def plan_again(self) -> None:
+        """There is a topic that the plan does not know: join anew with another plan."""
+        self.has_looked_for_replies = True
+        self._outgrown()
 
     def wall_time_ms(self) -> int:
         """Now, by the clock door."""
