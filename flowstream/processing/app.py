@@ -14,7 +14,6 @@ from typing import Any, TypeVar, cast, overload
 from flowstream.processing.agent import (
     Agent,
     AgentFunction,
-    OnError,
     Sink,
     check_function,
 )
@@ -22,6 +21,7 @@ from flowstream.processing.asking import Asker
 from flowstream.processing.errors import AppError
 from flowstream.processing.event_time import EventTime
 from flowstream.processing.inner import InnerSource
+from flowstream.processing.policies import OnError
 from flowstream.processing.relating import Relating
 from flowstream.processing.sender import Sender
 from flowstream.processing.settings import Guarantee, Settings, check_app_id, resolve
@@ -59,6 +59,7 @@ class App(Relating):
         transaction_timeout: float | None = None,
         replication_factor: int | None = None,
         retry_backoff: float | None = None,
+        circuit_breaker: int | None = None,
         purge_interval: float | None = None,
         source_idle: float | None = None,
         stall_warning: float | None = None,
@@ -75,6 +76,7 @@ class App(Relating):
                 "transaction_timeout": transaction_timeout,
                 "replication_factor": replication_factor,
                 "retry_backoff": retry_backoff,
+                "circuit_breaker": circuit_breaker,
                 "purge_interval": purge_interval,
                 "source_idle": source_idle,
                 "stall_warning": stall_warning,
@@ -208,7 +210,8 @@ class App(Relating):
 
         `on_error` says what happens to an event whose processing raises, or that does not decode:
         `stop` the worker with a report, `skip` it, `retry` it with growing pauses (an undecodable
-        one stops), or send it to `<app>-dead-letters` in the transaction that passes it.
+        one stops), or send it to `<app>-dead-letters` in the transaction that passes it; "park" it
+        with what follows under its key. `fs.retry` and `fs.park` say how often and how long.
         `reply_type`: what it yields, for those who `ask` it (any JSON unless given).
         """
 

@@ -60,6 +60,7 @@ class UnitFeed(Emitting):
         self._view_list = list(self.views.items())
         self._windowed = shelf.windowed
         self._dues = shelf.dues
+        self._parking = reader.agent.parking
         self._changes = shelf.changes
         self._clock = shelf.clock
         self._top_ms = UNKNOWN
@@ -217,6 +218,37 @@ class UnitFeed(Emitting):
         if self._shared or not ready:
             return self.take_ready()
         record = ready.popleft()
+        if self._parking is not None:
+            return self._unless_parked(record)
+        self.record = record
+        self.next_offset = record.offset + 1
+        self._taken += 1
+        return record
+
+    def _unless_parked(self, record: Arrival) -> Arrival | None:
+        """The record, or the next one whose key has nothing parked: the order of a key holds."""
+        parking = self._parking
+        assert parking is not None
+        view = self.views[parking.table]
+        while record.key is not None and parking.holds(view, record.key):
+            if self._holding:
+                # A `take` ends before it.
+                self.ready.appendleft(record)
+                return None
+            self.record, self.next_offset = record, record.offset + 1
+            parking.park(view, record, 0, 0)
+            self.around.counts.parked += 1
+            self.complete()
+            if not self.ready or (self._shared and not self._may_take(self.ready[0].offset)):
+                return None
+            record = self.ready.popleft()
+        return self._begin(record)
+
+    def _begin(self, record: Arrival) -> Arrival:
+        if self._holding:
+            # Not before: a `take` that times out has its last record in the unit already.
+            assert self.record is not None
+            self._held.append(self.record)
         self.record = record
         self.next_offset = record.offset + 1
         self._taken += 1
@@ -228,14 +260,7 @@ class UnitFeed(Emitting):
         if not ready or (self._shared and not self._may_take(ready[0].offset)):
             return None
         record = ready.popleft()
-        if self._holding:
-            # Not before: a `take` that times out has its last record in the unit already.
-            assert self.record is not None
-            self._held.append(self.record)
-        self.record = record
-        self.next_offset = record.offset + 1
-        self._taken += 1
-        return record
+        return self._begin(record) if self._parking is None else self._unless_parked(record)
 
     def _may_take(self, offset: int) -> bool:
         before = self.source.limit
