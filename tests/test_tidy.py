@@ -60,6 +60,7 @@ PURE = (
     "flowstream/processing/event_time.py",
     "flowstream/processing/filling.py",
     "flowstream/processing/inner.py",
+    "flowstream/processing/marks.py",
     "flowstream/processing/emitting.py",
     "flowstream/processing/replies.py",
     "flowstream/processing/parking.py",

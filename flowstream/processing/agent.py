@@ -90,6 +90,12 @@ class Agent(Askable, Generic[T]):
         return [source for source in found if source is not None]
 
     @property
+    def tells_time(self) -> bool:
+        """Whether what this agent gives depends on event time."""
+        kept = (self.windows, self.joins, self.seen, self.waiting)
+        return any(source is not None for source in kept)
+
+    @property
     def source_topic(self) -> Topic[Any, T]:
         """The topic that this agent reads."""
         if isinstance(self.topic, InnerSource):

@@ -25,6 +25,8 @@ V = TypeVar("V")
 
 TimeDomain = Literal["event", "processing"]
 _DIGITS = 16
+PREFIX = b"="
+"""Before a key, so that no key looks like a row of our own."""
 
 
 def timer_row(due_ms: int, payload: bytes) -> bytes:
@@ -103,7 +105,7 @@ class Timers(InnerSource[K, V]):
             now = current.wall_time_ms() if self.by_wall_clock else current.timestamp_ms
             due_ms = now + milliseconds(cast("Seconds", after))
         row = timer_row(due_ms, self.value_codec.encode(value))
-        current.view(self.name).set(self.key_codec.encode(key), row)
+        current.view(self.name).set(self._row(key), row)
 
     def cancel(self, key: K) -> bool:
         """Forget the key's timer; False when it has none."""
@@ -126,7 +128,7 @@ class Timers(InnerSource[K, V]):
         return view.get(self._row(key)) is not DELETED
 
     def _row(self, key: K) -> bytes:
-        return self.key_codec.encode(key)
+        return PREFIX + self.key_codec.encode(key)
 
     def due_ms(self, row: bytes, value: Any, watermark_ms: int | None) -> int | None:
         """The instant in the row."""
@@ -141,7 +143,8 @@ class Timers(InnerSource[K, V]):
         if found is DELETED:
             return None
         _, payload = split_timer_row(cast("bytes", found))
-        return Fired(self.name, partition, due_ms, row, payload, row, due_ms)
+        key = row.removeprefix(PREFIX)
+        return Fired(self.name, partition, due_ms, key, payload, row, due_ms)
 
     def settle(self, fired: Fired, views: Mapping[str, TableView], now_ms: int) -> None:
         """Gone, unless it was set anew meanwhile."""
