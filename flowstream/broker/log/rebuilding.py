@@ -157,7 +157,7 @@ class Rebuilder:
         self.operations.append(Flush(segment.path))
         if at < len(log.segments) - 1:
             segment.close()
-            self.operations += segment.write_indexes(atomically=True)
+            self.operations += segment.write_indexes(Replace)
         return whole
 
     def _reset(self, segment: Segment) -> None:

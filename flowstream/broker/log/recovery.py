@@ -111,7 +111,7 @@ def _lost_beginning(log: PartitionLog, known: int) -> bool:
 
 
 def _tidy(storage: Storage, directory: str) -> list[Operation]:
-    """Remove what a crash left of segments that were being made or deleted, and index files without
+    """Remove what a crash left of files that were being made or deleted, and index files without
     their segment.
     """
     entries = storage.names(directory)
@@ -121,7 +121,7 @@ def _tidy(storage: Storage, directory: str) -> list[Operation]:
         path = f"{directory}/{name}"
         if name.endswith(names.SWAP):
             raise CorruptLog(f"{path}: an exchange of segments was not finished before opening")
-        if name.endswith((names.DELETED, names.CLEANED)):
+        if name.endswith((names.DELETED, names.CLEANED, names.TEMPORARY)):
             operations.append(Remove(path))
         for suffix in (names.INDEX, names.TIMEINDEX, names.TXNINDEX, names.TXNCHECK):
             if name.endswith(suffix) and name.removesuffix(suffix) + names.LOG not in present:

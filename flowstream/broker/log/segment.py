@@ -10,8 +10,10 @@ from flowstream.broker.doors import (
     Append,
     Flush,
     Operation,
+    Put,
     Replace,
     Storage,
+    Sync,
     Truncate,
 )
 from flowstream.broker.log import names
@@ -155,9 +157,9 @@ class Segment:
         if self.index.entries.resident is not None:
             self.times.maybe_append(self.max_timestamp, self.max_timestamp_offset)
 
-    def write_indexes(self, *, atomically: bool) -> list[Operation]:
-        """Write the index files. A crash may tear them unless `atomically`: recovery rebuilds what
-        was not flushed.
+    def write_indexes(self, whole: type[Replace] | type[Put] | None = None) -> list[Operation]:
+        """Write the index files, each with the operation `whole`. Without it a crash may tear
+        them: recovery rebuilds what was not flushed.
         """
         index, times = self.index.entries.resident, self.times.entries.resident
         if index is None or times is None:
@@ -169,8 +171,8 @@ class Segment:
         operations: list[Operation] = []
         for suffix, content in contents.items():
             path = self.file(suffix)
-            if atomically:
-                operations.append(Replace(path, content))
+            if whole is not None:
+                operations.append(whole(path, content))
                 continue
             if self.on_disk:
                 operations.append(Truncate(path, 0))
@@ -189,6 +191,13 @@ class Segment:
     def is_unchanged(self) -> bool:
         """Whether a clean stop left the files as they are."""
         return self.size == self.closed_size
+
+    def sync(self) -> list[Operation]:
+        """Let the files be durable with the next sync; those of a segment that was never closed
+        are not there.
+        """
+        suffixes = names.SEGMENT_SUFFIXES if self.on_disk else (names.LOG,)
+        return [Sync(self.file(suffix)) for suffix in suffixes]
 
     def flush(self) -> list[Operation]:
         """Make the files durable before anything that follows."""

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections import OrderedDict
-from collections.abc import Collection, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
 from threading import Lock
 
 from flowstream.broker.doors import (
@@ -23,12 +23,17 @@ from flowstream.broker.doors import (
     MakeDirectory,
     Operation,
     Overwrite,
+    Put,
     Remove,
     Rename,
     Replace,
     Space,
+    Sync,
     Truncate,
 )
+from flowstream.broker.storage.calls import inside, named, write_all, write_new
+from flowstream.broker.storage.descriptors import Descriptors
+from flowstream.broker.storage.entries import NewEntries
 from flowstream.broker.storage.refusal import refused
 
 OPEN_FILES = 512
@@ -43,15 +48,24 @@ _IOV_MAX = 1024
 class FileStorage:
     """Files below one root directory."""
 
-    def __init__(self, root: str | os.PathLike[str], *, open_files: int = OPEN_FILES) -> None:
-        """`root` must exist."""
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        *,
+        open_files: int = OPEN_FILES,
+        background: Executor | None = None,
+    ) -> None:
+        """`root` must exist. With `background` directories are deleted there."""
         self.root = root
-        self._limit = open_files
-        self._open: OrderedDict[str, int] = OrderedDict()
-        self._new: set[str] = set()
-        """Files whose directory entry was not synced yet."""
+        self._open = Descriptors(open_files)
+        self._entries = NewEntries(root)
+        self._puts: dict[str, str] = {}
+        """Files that get new content with their next sync, and where it is."""
+        self._count = 0
         self._lock = Lock()
         self._syncers: ThreadPoolExecutor | None = None
+        self._background = background
+        self._removals: list[Future[None]] = []
 
     # Reading
 
@@ -64,7 +78,7 @@ class FileStorage:
 
     def size(self, path: str) -> int | None:
         """Size of the file in bytes, None when it does not exist."""
-        with _named(path):
+        with named(path):
             try:
                 return os.stat(self._full(path)).st_size
             except FileNotFoundError:
@@ -72,7 +86,7 @@ class FileStorage:
 
     def names(self, directory: str) -> list[str]:
         """Sorted names of the entries of `directory`; empty when it does not exist."""
-        with _named(directory):
+        with named(directory):
             try:
                 return sorted(os.listdir(self._full(directory)))
             except FileNotFoundError:
@@ -80,7 +94,7 @@ class FileStorage:
 
     def space(self) -> Space:
         """The data directory and the size of its disk."""
-        with _named(str(self.root)):
+        with named(str(self.root)):
             usage = shutil.disk_usage(self.root)
         return Space(os.path.abspath(self.root), usage.total, usage.free)
 
@@ -90,10 +104,14 @@ class FileStorage:
         """Perform in order; adjacent appends to one file are one writev. The paths that now hold
         unsynced bytes.
         """
+        self._check_removals()
         unsynced: set[str] = set()
         path = ""
         pending: list[Buffer] = []
+        renamed: set[str] = set()
         for operation in operations:
+            if renamed and not isinstance(operation, Rename):
+                self._sync_renamed(renamed)
             if isinstance(operation, Append):
                 if operation.path != path:
                     self._append(path, pending)
@@ -104,31 +122,46 @@ class FileStorage:
                 continue
             self._append(path, pending)
             path, pending = "", []
-            self._change(operation, unsynced)
+            if isinstance(operation, Rename):
+                self._rename(operation, unsynced, renamed)
+            else:
+                self._change(operation, unsynced)
         self._append(path, pending)
+        self._sync_renamed(renamed)
         return unsynced
 
     def sync(self, paths: Collection[str]) -> None:
-        """Make the content of `paths` durable, new files' directory entries too. Several files sync
-        at the same time.
+        """Make the content of `paths` durable, new names too. Several files sync at the same
+        time.
         """
-        directories = {os.path.dirname(path) for path in paths if self._was_new(path)}
+        puts = (
+            {path: self._puts[path] for path in self._puts.keys() & set(paths)}
+            if self._puts
+            else {}
+        )
+        self._each(self._sync_file, [puts.get(path, path) for path in paths])
+        for path, source in puts.items():
+            self._place(path, source)
+        self._each(self._entries.sync, self._entries.needed_for(paths))
+        if superseded := [path for path in puts if path in self._puts]:
+            self.sync(superseded)
+
+    def _each(self, sync: Callable[[str], None], paths: Collection[str]) -> None:
         if len(paths) == 1:
             for path in paths:
-                self._sync_file(path)
+                sync(path)
         elif paths:
-            list(self._pool().map(self._sync_file, paths))
-        for directory in directories:
-            self._sync_directory(directory)
+            # Not one task for each: there may be thousands.
+            listed = list(paths)
+            runs = [listed[at::SYNC_THREADS] for at in range(min(SYNC_THREADS, len(listed)))]
+            list(self._pool().map(partial(_for_each, sync), runs))
 
     def close(self) -> None:
         """Close every descriptor."""
         if self._syncers is not None:
             self._syncers.shutdown()
         with self._lock:
-            for descriptor in self._open.values():
-                os.close(descriptor)
-            self._open.clear()
+            self._open.close()
 
     def _change(self, operation: Operation, unsynced: set[str]) -> None:
         match operation:
@@ -139,28 +172,27 @@ class FileStorage:
                 self._replace(path, data)
                 unsynced.discard(path)
             case Truncate(path, size):
-                with _named(path):
+                with named(path):
                     os.ftruncate(self._descriptor(path, create=True), size)
                 unsynced.add(path)
-            case Rename(path, target):
-                self._rename(path, target)
-                moved = {name for name in unsynced if name == path or name.startswith(path + "/")}
-                unsynced -= moved
-                unsynced |= {target + name[len(path) :] for name in moved}
+            case Put(path, data):
+                self._put(path, data)
+                unsynced.add(path)
+            case Sync(path):
+                unsynced.add(path)
             case Remove(path):
                 self._remove(path)
-                gone = {name for name in unsynced if name == path or name.startswith(path + "/")}
-                unsynced -= gone
+                unsynced.difference_update(inside(unsynced, path))
             case MakeDirectory(path):
                 self._make_directory(path)
             case Flush(path):
-                if self.size(path) is not None:
+                if path in self._puts or self.size(path) is not None:
                     # The name too: an earlier process may have made the file.
                     self.sync((path,))
                     self._sync_directory(os.path.dirname(path))
                     unsynced.discard(path)
-            case Append():
-                raise AssertionError("appends are gathered by perform")
+            case Append() | Rename():
+                raise AssertionError("appends and renames are gathered by perform")
 
     def _append(self, path: str, buffers: list[Buffer]) -> None:
         if not buffers:
@@ -168,21 +200,21 @@ class FileStorage:
         try:
             descriptor = self._descriptor(path, create=True)
             for start in range(0, len(buffers), _IOV_MAX):
-                _write_all(descriptor, buffers[start : start + _IOV_MAX])
+                write_all(descriptor, buffers[start : start + _IOV_MAX])
         except OSError as error:
             raise refused(path, error) from error
 
     def _touch(self, path: str) -> None:
-        with _named(path):
+        with named(path):
             self._descriptor(path, create=True)
 
     def _overwrite(self, path: str, position: int, data: Buffer) -> None:
         """Through a descriptor of its own: one that appends ignores the position."""
-        with _named(path):
+        with named(path):
             full = self._full(path)
             if not os.path.exists(full):
                 with self._lock:
-                    self._new.add(path)
+                    self._entries.add(path)
             descriptor = os.open(full, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
             try:
                 rest = memoryview(data)
@@ -193,45 +225,83 @@ class FileStorage:
                 os.close(descriptor)
 
     def _replace(self, path: str, data: Buffer) -> None:
-        full = self._full(path)
-        temporary = full + ".tmp"
-        with _named(path):
-            self._forget(path)
-            descriptor = os.open(
-                temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644
-            )
-            try:
-                _write_all(descriptor, [data])
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-            os.rename(temporary, full)
+        with named(path):
+            with self._lock:
+                self._open.forget(path)
+                before = self._puts.pop(path, None)
+            temporary = self._full(path) + ".tmp"
+            write_new(temporary, data, sync=True)
+            os.rename(temporary, self._full(path))
+            if before is not None:
+                os.unlink(self._full(before))
         self._sync_directory(os.path.dirname(path))
 
-    def _rename(self, path: str, target: str) -> None:
-        with _named(path):
-            self._forget(path)
-            self._forget(target)
+    def _put(self, path: str, data: Buffer) -> None:
+        """Under a name that no other content ever has: a sync of an older one may be running."""
+        with self._lock:
+            self._count += 1
+            source = f"{path}.{self._count}.tmp"
+            before = self._puts.get(path)
+            self._puts[path] = source
+            self._entries.add(source)
+        with named(path):
+            write_new(self._full(source), data, sync=False)
+            if before is not None:
+                os.unlink(self._full(before))
+
+    def _place(self, path: str, source: str) -> None:
+        """The content is durable: give it its name, unless it is another's by now."""
+        with self._lock:
+            if self._puts.get(path) != source:
+                return
+            del self._puts[path]
+            self._open.forget(path)
+            with named(path):
+                os.rename(self._full(source), self._full(path))
+            self._entries.add(path)
+
+    def _rename(self, wanted: Rename, unsynced: set[str], parents: set[str]) -> None:
+        path, target = wanted.path, wanted.target
+        with named(path), self._lock:
+            self._let_go(path)
+            self._let_go(target)
             try:
                 os.rename(self._full(path), self._full(target))
             except FileNotFoundError:
                 # Performed already, by a run that crashed after it.
                 if not os.path.exists(self._full(target)):
                     raise
-        for parent in {os.path.dirname(path), os.path.dirname(target)}:
+        parents |= {os.path.dirname(path), os.path.dirname(target)}
+        moved = inside(unsynced, path)
+        unsynced.difference_update(moved)
+        unsynced.update(target + name[len(path) :] for name in moved)
+
+    def _sync_renamed(self, parents: set[str]) -> None:
+        for parent in parents:
             self._sync_directory(parent)
+        parents.clear()
 
     def _remove(self, path: str) -> None:
-        with _named(path):
-            self._forget(path)
-            full = self._full(path)
-            try:
-                if os.path.isdir(full):
-                    shutil.rmtree(full)
-                else:
+        full = self._full(path)
+        with named(path):
+            with self._lock:
+                self._let_go(path)
+            if not os.path.isdir(full):
+                with suppress(FileNotFoundError):
                     os.unlink(full)
-            except FileNotFoundError:
-                return
+            elif self._background is None:
+                self._remove_tree(path)
+            else:
+                self._removals.append(self._background.submit(self._remove_tree, path))
+
+    def _remove_tree(self, path: str) -> None:
+        with named(path), suppress(FileNotFoundError):
+            shutil.rmtree(self._full(path))
+
+    def _check_removals(self) -> None:
+        """Raises StorageError where a removal in the background was refused."""
+        if self._removals and self._removals[0].done():
+            self._removals.pop(0).result()
 
     def _make_directory(self, path: str) -> None:
         missing = []
@@ -239,11 +309,12 @@ class FileStorage:
             missing.append(path)
             path = os.path.dirname(path)
         for directory in reversed(missing):
-            with _named(directory):
+            with named(directory):
                 os.mkdir(self._full(directory))
-            self._sync_directory(os.path.dirname(directory))
+            with self._lock:
+                self._entries.add(directory)
 
-    # Descriptors
+    # Descriptors and names
 
     def _full(self, path: str) -> str:
         return os.path.join(self.root, path)
@@ -253,7 +324,6 @@ class FileStorage:
         with self._lock:
             descriptor = self._open.get(path)
             if descriptor is not None:
-                self._open.move_to_end(path)
                 return descriptor
             flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC
             full = self._full(path)
@@ -263,26 +333,17 @@ class FileStorage:
                 if not create:
                     raise
                 descriptor = os.open(full, flags | os.O_CREAT, 0o644)
-                self._new.add(path)
-            self._open[path] = descriptor
-            if len(self._open) > self._limit:
-                _, oldest = self._open.popitem(last=False)
-                os.close(oldest)
+                self._entries.add(path)
+            self._open.add(path, descriptor)
             return descriptor
 
-    def _forget(self, path: str) -> None:
-        """Close the descriptors of `path` and of all in it: the name will mean another file."""
-        with self._lock:
-            inside = path + "/"
-            for name in [n for n in self._open if n == path or n.startswith(inside)]:
-                os.close(self._open.pop(name))
-
-    def _was_new(self, path: str) -> bool:
-        with self._lock:
-            if path not in self._new:
-                return False
-            self._new.discard(path)
-            return True
+    def _let_go(self, path: str) -> None:
+        """Forget `path` and all in it: the name will mean another file."""
+        self._open.forget(path)
+        self._entries.forget(path)
+        for name in inside(self._puts, path) if self._puts else ():
+            # It moves along, and is removed along.
+            os.rename(self._full(self._puts.pop(name)), self._full(name))
 
     def _pool(self) -> ThreadPoolExecutor:
         with self._lock:
@@ -295,10 +356,10 @@ class FileStorage:
 
         It is the same open file, so that a write that failed in the background is reported here.
         """
-        with _named(path):
+        with named(path):
             try:
                 with self._lock:
-                    shared = self._open.get(path)
+                    shared = self._open.look(path)
                     descriptor = -1 if shared is None else os.dup(shared)
                 if descriptor < 0:
                     descriptor = os.open(self._full(path), os.O_WRONLY | os.O_CLOEXEC)
@@ -311,34 +372,13 @@ class FileStorage:
                 os.close(descriptor)
 
     def _sync_directory(self, directory: str) -> None:
-        with _named(directory or "."):
-            try:
-                descriptor = os.open(
-                    self._full(directory), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-                )
-            except FileNotFoundError:
-                # Deleted meanwhile, with everything in it.
-                return
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+        """Sync a directory, and those above it that have new names."""
+        self._entries.sync(directory)
+        if directory:
+            for above in self._entries.needed_for((directory,)):
+                self._entries.sync(above)
 
 
-def _write_all(descriptor: int, buffers: list[Buffer]) -> None:
-    """One system call, unless the disk takes only a part: then the next one says why."""
-    written = os.writev(descriptor, buffers)
-    total = sum(len(buffer) for buffer in buffers)
-    if written < total:
-        rest = memoryview(b"".join(buffers))
-        while written < total:
-            written += os.write(descriptor, rest[written:])
-
-
-@contextmanager
-def _named(path: str) -> Iterator[None]:
-    """Name the path and the remedy in what the system says."""
-    try:
-        yield
-    except OSError as error:
-        raise refused(path, error) from error
+def _for_each(sync: Callable[[str], None], paths: Sequence[str]) -> None:
+    for path in paths:
+        sync(path)

@@ -24,6 +24,7 @@ from flowstream.broker.doors import (
     Rename,
     Space,
     Storage,
+    Sync,
 )
 from flowstream.broker.log.journal import FILES, Piece, encode_frame
 from flowstream.broker.log.removal import remove_durably
@@ -46,7 +47,7 @@ FEWEST_FILES = 2
 """Fewer files than this are synced themselves."""
 
 
-_HARMLESS = (Append, Flush, MakeDirectory)
+_HARMLESS = (Append, Flush, MakeDirectory, Sync)
 """What leaves the bytes of every file where they are."""
 
 
