@@ -66,8 +66,8 @@ class Truncate:
 
 @dataclass(frozen=True, slots=True)
 class Rename:
-    """Move `path` to `target` (file or directory), durably before any later operation that is not
-    another Rename.
+    """Move `path` to `target` (file or directory), durably before any later operation; several
+    directories in a row together.
     """
 
     path: str

@@ -110,7 +110,7 @@ class FileStorage:
         pending: list[Buffer] = []
         renamed: set[str] = set()
         for operation in operations:
-            if renamed and not isinstance(operation, Rename):
+            if renamed and not _moves_directory(operation):
                 self._sync_renamed(renamed)
             if isinstance(operation, Append):
                 if operation.path != path:
@@ -377,6 +377,11 @@ class FileStorage:
         if directory:
             for above in self._entries.needed_for((directory,)):
                 self._entries.sync(above)
+
+
+def _moves_directory(operation: Operation) -> bool:
+    """Of these the order does not matter: one sync of the root is enough for many."""
+    return isinstance(operation, Rename) and "/" not in operation.path
 
 
 def _for_each(sync: Callable[[str], None], paths: Sequence[str]) -> None:
