@@ -28,7 +28,14 @@ from flowstream.broker.groups.coordinator import GroupCoordinator
 from flowstream.broker.log import checkpoints, journal
 from flowstream.broker.log.checkpoints import MetaProperties
 from flowstream.broker.log.config import LogConfig
-from flowstream.broker.log.names import LEADER_EPOCHS, LOG, PARTITION_METADATA, TEMPORARY, file_path
+from flowstream.broker.log.names import (
+    LEADER_EPOCHS,
+    LOG,
+    PARTITION_METADATA,
+    SWAP,
+    TEMPORARY,
+    file_path,
+)
 from flowstream.broker.log.partition import PartitionLog
 from flowstream.broker.log.recovery import open_log
 from flowstream.broker.log.state import NEVER_CLEANED
@@ -227,9 +234,11 @@ def _open(
     report: list[str],
 ) -> PartitionLog:
     directory = str(name)
-    if not storage.names(directory):
+    entries = storage.names(directory)
+    if not entries:
         perform([MakeDirectory(directory)])
-    perform(finish_swaps(storage, directory))
+    elif any(each.endswith(SWAP) for each in entries):
+        perform(finish_swaps(storage, directory))
     opened = open_log(
         storage,
         name,
@@ -242,7 +251,8 @@ def _open(
         clean_end=points.clean_end.get(name, NEVER_CLEANED),
         synced=points.synced,
     )
-    perform(opened.operations)
+    if opened.operations:
+        perform(opened.operations)
     report += opened.report
     return opened.log
 

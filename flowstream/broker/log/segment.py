@@ -142,7 +142,9 @@ class Segment:
     def make_resident(self) -> None:
         """Read the indexes into memory, because the segment is to grow again."""
         for entries in (self.index.entries, self.times.entries):
-            entries.load(self.storage.read(entries.path, 0, self.storage.size(entries.path) or 0))
+            entries.load(
+                self.storage.read(entries.path, 0, entries.size) if entries.filled else b""
+            )
         self.indexed_at = self.index.entries[-1][1] if self.index.entries.filled else 0
         _ = self.aborted
 

@@ -57,6 +57,7 @@ class FileStorage:
     ) -> None:
         """`root` must exist. With `background` directories are deleted there."""
         self.root = root
+        self._above = os.path.join(root, "")
         self._open = Descriptors(open_files)
         self._entries = NewEntries(root)
         self._puts: dict[str, str] = {}
@@ -78,19 +79,21 @@ class FileStorage:
 
     def size(self, path: str) -> int | None:
         """Size of the file in bytes, None when it does not exist."""
-        with named(path):
-            try:
-                return os.stat(self._full(path)).st_size
-            except FileNotFoundError:
-                return None
+        try:
+            return os.stat(self._above + path).st_size
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise refused(path, error) from error
 
     def names(self, directory: str) -> list[str]:
         """Sorted names of the entries of `directory`; empty when it does not exist."""
-        with named(directory):
-            try:
-                return sorted(os.listdir(self._full(directory)))
-            except FileNotFoundError:
-                return []
+        try:
+            return sorted(os.listdir(self._above + directory))
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise refused(directory, error) from error
 
     def space(self) -> Space:
         """The data directory and the size of its disk."""
@@ -317,7 +320,7 @@ class FileStorage:
     # Descriptors and names
 
     def _full(self, path: str) -> str:
-        return os.path.join(self.root, path)
+        return self._above + path
 
     def _descriptor(self, path: str, *, create: bool) -> int:
         """An open descriptor of `path`; appends go to its end, whatever was truncated before."""
