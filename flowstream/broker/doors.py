@@ -17,8 +17,8 @@ Buffer = bytes | bytearray | memoryview
 
 @dataclass(slots=True)
 class Append:
-    """Write `buffers` at the end of `path` (created when absent). Durable only after the path was
-    synced.
+    """Write `buffers` at the end of `path` (created when absent, with no bytes perhaps not before
+    the sync). Durable only after the path was synced.
     """
 
     path: str
@@ -85,8 +85,8 @@ class Remove:
 
 @dataclass(frozen=True, slots=True)
 class MakeDirectory:
-    """Create the directory `path` (parents too); present is fine. Durable with what is synced in
-    it.
+    """Create the directory `path` (parents too); present is fine. It is there with what is written
+    in it, and durable with what is synced in it.
     """
 
     path: str

@@ -76,7 +76,8 @@ class PoweredFiles(FileStorage):
                 if isinstance(operation, Flush):
                     continue
                 unsynced |= super().perform([operation])
-        return {path for path in unsynced if self.size(path) is not None}
+        known = self.supply.twin
+        return {path for path in unsynced if path in known._files or path in known._puts}
 
     def sync(self, paths: Collection[str]) -> None:
         """Only what was written before it began is durable when it ends."""

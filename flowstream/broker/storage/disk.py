@@ -20,7 +20,7 @@ class Disk:
     def __init__(self, data: str | os.PathLike[str], *, fsync: bool) -> None:
         """`data` must exist, and be locked by this process."""
         self._removing = ThreadPoolExecutor(1, thread_name_prefix="flowstream-remove")
-        self._files = FileStorage(data, background=self._removing)
+        self._files = FileStorage(data, background=self._removing, places=not fsync)
         self._journaled: JournaledStorage | None = None
         if fsync:
             # The journal is written by other threads: it has descriptors of its own.

@@ -32,6 +32,7 @@ from flowstream.broker.doors import (
     Truncate,
 )
 from flowstream.broker.storage.calls import inside, named, write_all, write_new
+from flowstream.broker.storage.deferred import Deferred
 from flowstream.broker.storage.descriptors import Descriptors
 from flowstream.broker.storage.entries import NewEntries
 from flowstream.broker.storage.refusal import refused
@@ -54,19 +55,22 @@ class FileStorage:
         *,
         open_files: int = OPEN_FILES,
         background: Executor | None = None,
+        places: bool = False,
     ) -> None:
-        """`root` must exist. With `background` directories are deleted there."""
+        """`root` must exist. With `background` directories are deleted there. `places`: nobody
+        syncs what is written, so what waits for a sync is done there too.
+        """
         self.root = root
-        self._above = os.path.join(root, "")
         self._open = Descriptors(open_files)
+        self._above = os.path.join(root, "")
         self._entries = NewEntries(root)
-        self._puts: dict[str, str] = {}
-        """Files that get new content with their next sync, and where it is."""
+        self._later = Deferred(self._above, self._entries)
         self._count = 0
         self._lock = Lock()
         self._syncers: ThreadPoolExecutor | None = None
         self._background = background
-        self._removals: list[Future[None]] = []
+        self._places = places
+        self._jobs: list[Future[None]] = []
 
     # Reading
 
@@ -107,7 +111,7 @@ class FileStorage:
         """Perform in order; adjacent appends to one file are one writev. The paths that now hold
         unsynced bytes.
         """
-        self._check_removals()
+        self._check_jobs()
         unsynced: set[str] = set()
         path = ""
         pending: list[Buffer] = []
@@ -120,7 +124,6 @@ class FileStorage:
                     self._append(path, pending)
                     path, pending = operation.path, []
                     unsynced.add(path)
-                    self._touch(path)
                 pending += operation.buffers
                 continue
             self._append(path, pending)
@@ -131,22 +134,21 @@ class FileStorage:
                 self._change(operation, unsynced)
         self._append(path, pending)
         self._sync_renamed(renamed)
+        if self._places and self._background is not None and self._later.among(unsynced):
+            self._jobs.append(self._background.submit(self.sync, ()))
         return unsynced
 
     def sync(self, paths: Collection[str]) -> None:
         """Make the content of `paths` durable, new names too. Several files sync at the same
         time.
         """
-        puts = (
-            {path: self._puts[path] for path in self._puts.keys() & set(paths)}
-            if self._puts
-            else {}
-        )
-        self._each(self._sync_file, [puts.get(path, path) for path in paths])
-        for path, source in puts.items():
-            self._place(path, source)
+        if self._places:
+            paths = {*paths, *self._later.puts, *self._later.touched}
+        puts = [path for path in paths if path in self._later.puts]
+        self._each(self._write_put, puts)
+        self._each(self._sync_file, list(set(paths).difference(puts)))
         self._each(self._entries.sync, self._entries.needed_for(paths))
-        if superseded := [path for path in puts if path in self._puts]:
+        if superseded := [path for path in puts if path in self._later.puts]:
             self.sync(superseded)
 
     def _each(self, sync: Callable[[str], None], paths: Collection[str]) -> None:
@@ -187,9 +189,10 @@ class FileStorage:
                 self._remove(path)
                 unsynced.difference_update(inside(unsynced, path))
             case MakeDirectory(path):
-                self._make_directory(path)
+                with self._lock:
+                    self._later.unmade.add(path)
             case Flush(path):
-                if path in self._puts or self.size(path) is not None:
+                if path in self._later.puts or self.size(path) is not None:
                     # The name too: an earlier process may have made the file.
                     self.sync((path,))
                     self._sync_directory(os.path.dirname(path))
@@ -199,6 +202,9 @@ class FileStorage:
 
     def _append(self, path: str, buffers: list[Buffer]) -> None:
         if not buffers:
+            with self._lock:
+                if path and self._open.look(path) is None:
+                    self._later.touched.add(path)
             return
         try:
             descriptor = self._descriptor(path, create=True)
@@ -207,16 +213,14 @@ class FileStorage:
         except OSError as error:
             raise refused(path, error) from error
 
-    def _touch(self, path: str) -> None:
-        with named(path):
-            self._descriptor(path, create=True)
-
     def _overwrite(self, path: str, position: int, data: Buffer) -> None:
         """Through a descriptor of its own: one that appends ignores the position."""
         with named(path):
             full = self._full(path)
-            if not os.path.exists(full):
-                with self._lock:
+            with self._lock:
+                self._later.ensure_above(path)
+                self._later.touched.discard(path)
+                if not os.path.exists(full):
                     self._entries.add(path)
             descriptor = os.open(full, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
             try:
@@ -231,43 +235,50 @@ class FileStorage:
         with named(path):
             with self._lock:
                 self._open.forget(path)
-                before = self._puts.pop(path, None)
+                self._later.puts.pop(path, None)
+                self._later.ensure_above(path)
             temporary = self._full(path) + ".tmp"
             write_new(temporary, data, sync=True)
             os.rename(temporary, self._full(path))
-            if before is not None:
-                os.unlink(self._full(before))
         self._sync_directory(os.path.dirname(path))
 
     def _put(self, path: str, data: Buffer) -> None:
-        """Under a name that no other content ever has: a sync of an older one may be running."""
         with self._lock:
-            self._count += 1
-            source = f"{path}.{self._count}.tmp"
-            before = self._puts.get(path)
-            self._puts[path] = source
-            self._entries.add(source)
-        with named(path):
-            write_new(self._full(source), data, sync=False)
-            if before is not None:
-                os.unlink(self._full(before))
+            self._later.puts[path] = bytes(data)
 
-    def _place(self, path: str, source: str) -> None:
-        """The content is durable: give it its name, unless it is another's by now."""
+    def _write_put(self, path: str) -> None:
+        """Give the file its new content, unless it is another's by now."""
         with self._lock:
-            if self._puts.get(path) != source:
+            data = self._later.puts.get(path)
+            if data is None:
                 return
-            del self._puts[path]
-            self._open.forget(path)
-            with named(path):
-                os.rename(self._full(source), self._full(path))
-            self._entries.add(path)
+            self._later.ensure_above(path)
+            self._count += 1
+            temporary = f"{self._full(path)}.{self._count}.tmp"
+        with named(path):
+            try:
+                write_new(temporary, data, sync=True)
+            except FileNotFoundError:
+                if self._later.puts.get(path) is data:
+                    raise
+                return  # deleted meanwhile, with everything in it
+            with self._lock:
+                if self._later.puts.get(path) is data:
+                    del self._later.puts[path]
+                    self._open.forget(path)
+                    os.rename(temporary, self._full(path))
+                    self._entries.add(path)
+                    return
+            with suppress(FileNotFoundError):
+                os.unlink(temporary)
 
     def _rename(self, wanted: Rename, unsynced: set[str], parents: set[str]) -> None:
         path, target = wanted.path, wanted.target
         with named(path), self._lock:
+            self._later.carry_along(path)
             self._let_go(path)
             self._let_go(target)
+            self._later.ensure_above(target)
             try:
                 os.rename(self._full(path), self._full(target))
             except FileNotFoundError:
@@ -295,27 +306,16 @@ class FileStorage:
             elif self._background is None:
                 self._remove_tree(path)
             else:
-                self._removals.append(self._background.submit(self._remove_tree, path))
+                self._jobs.append(self._background.submit(self._remove_tree, path))
 
     def _remove_tree(self, path: str) -> None:
         with named(path), suppress(FileNotFoundError):
             shutil.rmtree(self._full(path))
 
-    def _check_removals(self) -> None:
-        """Raises StorageError where a removal in the background was refused."""
-        if self._removals and self._removals[0].done():
-            self._removals.pop(0).result()
-
-    def _make_directory(self, path: str) -> None:
-        missing = []
-        while path and not os.path.isdir(self._full(path)):
-            missing.append(path)
-            path = os.path.dirname(path)
-        for directory in reversed(missing):
-            with named(directory):
-                os.mkdir(self._full(directory))
-            with self._lock:
-                self._entries.add(directory)
+    def _check_jobs(self) -> None:
+        """Raises StorageError where something in the background was refused."""
+        while self._jobs and self._jobs[0].done():
+            self._jobs.pop(0).result()
 
     # Descriptors and names
 
@@ -335,8 +335,11 @@ class FileStorage:
             except FileNotFoundError:
                 if not create:
                     raise
+                self._later.ensure_above(path)
                 descriptor = os.open(full, flags | os.O_CREAT, 0o644)
                 self._entries.add(path)
+            if create:
+                self._later.touched.discard(path)
             self._open.add(path, descriptor)
             return descriptor
 
@@ -344,9 +347,7 @@ class FileStorage:
         """Forget `path` and all in it: the name will mean another file."""
         self._open.forget(path)
         self._entries.forget(path)
-        for name in inside(self._puts, path) if self._puts else ():
-            # It moves along, and is removed along.
-            os.rename(self._full(self._puts.pop(name)), self._full(name))
+        self._later.forget(path)
 
     def _pool(self) -> ThreadPoolExecutor:
         with self._lock:
@@ -361,6 +362,8 @@ class FileStorage:
         """
         with named(path):
             try:
+                if path in self._later.touched:
+                    self._descriptor(path, create=True)
                 with self._lock:
                     shared = self._open.look(path)
                     descriptor = -1 if shared is None else os.dup(shared)

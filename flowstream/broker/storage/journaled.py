@@ -15,7 +15,6 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Sequence
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass, field
 from threading import Lock
 
 from flowstream.broker.doors import (
@@ -32,6 +31,7 @@ from flowstream.broker.doors import (
 )
 from flowstream.broker.log.journal import FILES, VOID, Piece, encode_frame
 from flowstream.broker.log.removal import remove_durably
+from flowstream.broker.storage.journal_file import JournalFile, is_in, names_of
 from flowstream.broker.storage.paths import PathMap
 
 JOURNAL_BYTES = 8 << 20
@@ -54,21 +54,6 @@ FEWEST_FILES = 2
 
 _HARMLESS = (Append, Flush, Sync)
 """What leaves every name and the bytes below it where they are."""
-
-
-@dataclass(slots=True)
-class _File:
-    """One journal file."""
-
-    path: str
-    end: int = 0
-    size: int = 0
-    first: int = 0
-    """Number of the first living frame, once it was written anew."""
-    files: PathMap[None] = field(default_factory=PathMap)
-    """Files with bytes in its frames that may not have been synced since."""
-    drained: Future[None] | None = None
-    """Done when `files` are synced, for the file that is not being written."""
 
 
 class JournaledStorage:
@@ -114,7 +99,7 @@ class JournaledStorage:
         """Names of living frames that are no more, and no frame says so yet."""
         self._changed: set[str] | None = None
         """Names that became another's while a sync was running."""
-        self._active, self._other = (_File(path) for path in FILES)
+        self._active, self._other = (JournalFile(path) for path in FILES)
         self._number = self._floor = 1
         self._floor_written = 0
 
@@ -148,7 +133,7 @@ class JournaledStorage:
             self._make_way(operation, operations[at:])
             if isinstance(operation, Rename | Remove):
                 # What was written to it before it moved.
-                for path in [each for each in unsynced if _is_in(each, operation.path)]:
+                for path in [each for each in unsynced if is_in(each, operation.path)]:
                     unsynced.discard(path)
                     if isinstance(operation, Rename):
                         unsynced.add(operation.target + path[len(operation.path) :])
@@ -196,7 +181,7 @@ class JournaledStorage:
             for file in (self._other, self._active):
                 if file.size:
                     self._own.perform(remove_durably([file.path]))
-            self._active, self._other = (_File(path) for path in FILES)
+            self._active, self._other = (JournalFile(path) for path in FILES)
 
     # Gathering
 
@@ -265,12 +250,12 @@ class JournaledStorage:
 
     def _forget(self, operation: Operation) -> None:
         """The file or directory is another one now."""
-        for name in _names(operation):
+        for name in names_of(operation):
             if self._changed is not None:
                 self._changed.add(name)
             for path in self._ends.inside(name):
                 self._ends.pop(path)
-            for path in [each for each in self._pending if _is_in(each, name)]:
+            for path in [each for each in self._pending if is_in(each, name)]:
                 self._leave_out(path)
 
     # Names that become another's
@@ -278,7 +263,7 @@ class JournaledStorage:
     def _concerns(self, operation: Operation) -> bool:
         """Whether a living frame speaks of what the operation changes."""
         with self._gathering:
-            return any(name in self._ended or self._living(name) for name in _names(operation))
+            return any(name in self._ended or self._living(name) for name in names_of(operation))
 
     def _living(self, name: str) -> list[str]:
         return [*self._active.files.inside(name), *self._other.files.inside(name)]
@@ -317,7 +302,7 @@ class JournaledStorage:
     def _sync_living(self, name: str) -> None:
         with self._gathering:
             paths = {path for path in self._living(name) if self._inner.size(path) is not None}
-            paths.update(path for path in self._pending if _is_in(path, name))
+            paths.update(path for path in self._pending if is_in(path, name))
         if paths:
             self._inner.sync(paths)
 
@@ -405,13 +390,3 @@ class JournaledStorage:
         limit, self._limit = self._limit, self._active.end + EXTENT
         self._write(())
         self._limit = limit
-
-
-def _names(operation: Operation) -> tuple[str, ...]:
-    if isinstance(operation, Rename):
-        return operation.path, operation.target
-    return (operation.path,)
-
-
-def _is_in(path: str, name: str) -> bool:
-    return path == name or path.startswith(name + "/")

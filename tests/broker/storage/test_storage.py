@@ -148,7 +148,7 @@ def test_D4_a_new_directory_is_found_after_a_power_cut_once_a_file_in_it_was_syn
     unsynced = storage.perform([MakeDirectory("d"), Append("d/x", ()), Put("d/y", b"1")])
     assert synced == []
     storage.sync(unsynced)
-    assert sorted(synced) == [str(tmp_path), f"{tmp_path}/d"]
+    assert sorted(synced) == [str(tmp_path), f"{tmp_path}/d", f"{tmp_path}/d/y.1.tmp"]
     synced.clear()
     storage.sync(storage.perform([Append("d/x", (b"1",))]))
     assert synced == []
