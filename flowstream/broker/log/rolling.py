@@ -38,7 +38,7 @@ def must_roll(
         age = now - segment.created
     return (
         segment.size + size > config.segment_bytes
-        or age > config.segment_ms
+        or age > config.segment_ms - segment.jitter
         or last_offset - segment.base_offset > SPAN
         or segment.full
     )

@@ -22,6 +22,7 @@ from flowstream.broker.log.config import LogConfig
 from flowstream.broker.log.index import NO_TIMESTAMP, OffsetIndex, TimeIndex
 from flowstream.broker.log.removal import remove_durably
 from flowstream.broker.types import Instant
+from flowstream.wire.checksum import crc32c
 
 SPAN = 2**31 - 1
 """Index entries hold offsets relative to the base in 32 bits."""
@@ -47,6 +48,7 @@ class Segment:
         "index_limit",
         "indexed_at",
         "interval",
+        "jitter",
         "max_timestamp",
         "max_timestamp_offset",
         "on_disk",
@@ -80,6 +82,11 @@ class Segment:
         """Largest timestamp of the first batch: the age of the segment counts from it."""
         self.interval = config.index_interval_bytes
         self.index_limit = config.segment_index_bytes
+        self.jitter = 0
+        """Time that its roll comes earlier: random among segments, and the same after a restart."""
+        if config.segment_jitter_ms:
+            bound = min(config.segment_jitter_ms, config.segment_ms)
+            self.jitter = crc32c(self.path.encode()) % max(bound, 1)
         self.full = False
         """No index entry fits any more."""
         self.indexed_at = 0

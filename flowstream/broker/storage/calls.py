@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from flowstream.broker.doors import Buffer
@@ -57,3 +57,9 @@ def inside(names: Iterable[str], path: str) -> list[str]:
     """Those of `names` that are `path` or in it."""
     above = path + "/"
     return [name for name in names if name == path or name.startswith(above)]
+
+
+def for_each(call: Callable[[str], None], paths: Iterable[str]) -> None:
+    """One after the other."""
+    for path in paths:
+        call(path)

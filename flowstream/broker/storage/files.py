@@ -31,7 +31,7 @@ from flowstream.broker.doors import (
     Sync,
     Truncate,
 )
-from flowstream.broker.storage.calls import inside, named, write_all, write_new
+from flowstream.broker.storage.calls import for_each, inside, named, write_all, write_new
 from flowstream.broker.storage.deferred import Deferred
 from flowstream.broker.storage.descriptors import Descriptors
 from flowstream.broker.storage.entries import NewEntries
@@ -159,7 +159,7 @@ class FileStorage:
             # Not one task for each: there may be thousands.
             listed = list(paths)
             runs = [listed[at::SYNC_THREADS] for at in range(min(SYNC_THREADS, len(listed)))]
-            list(self._pool().map(partial(_for_each, sync), runs))
+            list(self._pool().map(partial(for_each, sync), runs))
 
     def close(self) -> None:
         """Close every descriptor."""
@@ -362,8 +362,8 @@ class FileStorage:
         """
         with named(path):
             try:
-                if path in self._later.touched:
-                    self._descriptor(path, create=True)
+                if path in self._later.touched and self._made_empty(path):
+                    return
                 with self._lock:
                     shared = self._open.look(path)
                     descriptor = -1 if shared is None else os.dup(shared)
@@ -377,6 +377,13 @@ class FileStorage:
             finally:
                 os.close(descriptor)
 
+    def _made_empty(self, path: str) -> bool:
+        """Make the file, if nobody did. Of one without bytes only the name must be synced."""
+        if os.path.exists(self._full(path)):
+            return False
+        self._descriptor(path, create=True)
+        return os.stat(self._full(path)).st_size == 0
+
     def _sync_directory(self, directory: str) -> None:
         """Sync a directory, and those above it that have new names."""
         self._entries.sync(directory)
@@ -388,8 +395,3 @@ class FileStorage:
 def _moves_directory(operation: Operation) -> bool:
     """Of these the order does not matter: one sync of the root is enough for many."""
     return isinstance(operation, Rename) and "/" not in operation.path
-
-
-def _for_each(sync: Callable[[str], None], paths: Sequence[str]) -> None:
-    for path in paths:
-        sync(path)
