@@ -127,7 +127,7 @@ def stop(cores: Cores, now: Instant) -> list[Effect]:
     """Close every log; what says that they are closed comes when that is durable."""
     operations: list[Operation] = []
     for log in all_logs(cores):
-        operations += log.close_clean(now)
+        operations += log.close_clean(now, synced=cores.fsync)
     return [Write(operations), WhenDurable(lambda now: _stopped(cores))]
 
 

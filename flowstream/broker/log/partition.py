@@ -312,11 +312,11 @@ class PartitionLog(LogState):
         assert offset <= self.log_end, f"{self.name}: {offset} is beyond {self.log_end}"
         self.recovery_point = max(self.recovery_point, offset)
 
-    def close_clean(self, now: Instant) -> list[Operation]:
+    def close_clean(self, now: Instant, *, synced: bool = False) -> list[Operation]:
         """Leave the directory so that the next start trusts it. The recovery point is the log end
-        once these are performed.
+        once these are performed and synced. `synced`: what was appended is, or will be before that.
         """
-        return close_clean(self)
+        return close_clean(self, synced=synced)
 
 
 def _restamped(accepted: Accepted, batches: memoryview, now: Instant) -> Accepted:

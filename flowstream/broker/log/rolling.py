@@ -87,15 +87,15 @@ def segments_from(log: LogState, offset: int) -> list[Segment]:
     return segments[first:]
 
 
-def close_clean(log: LogState) -> list[Operation]:
+def close_clean(log: LogState, *, synced: bool) -> list[Operation]:
     """Write indexes and producer state as Kafka does at a clean stop. With the next sync they are
-    durable, and the batches too; only then the recovery point may say so.
+    durable, and the batches too, unless they are `synced`; only then the recovery point may say so.
     """
     operations: list[Operation] = []
     for segment in segments_from(log, log.recovery_point):
         if segment.is_unchanged:
             continue
-        operations += segment.sync()
+        operations += [] if synced else segment.sync()
         segment.close()
         operations += segment.write_indexes(Put)
     operations += snapshot(log, atomically=True)
