@@ -107,7 +107,17 @@ async def start(
         rng = random.SystemRandom()
         host = specs[0].advertised_host
         door = storage.door
-        opened = open_cores(door, door.perform, config, rng, now, host=host, fsync=fsync)
+        unsynced: set[str] = set()
+        opened = open_cores(
+            door,
+            lambda operations: unsynced.update(door.perform(operations)),
+            config,
+            rng,
+            now,
+            host=host,
+            fsync=fsync,
+        )
+        door.sync(unsynced)
         for line in opened.report:
             log.warning("%s", line)
         cores = opened.cores
