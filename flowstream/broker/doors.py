@@ -17,8 +17,8 @@ Buffer = bytes | bytearray | memoryview
 
 @dataclass(slots=True)
 class Append:
-    """Write `buffers` at the end of `path` (created when absent, with no bytes perhaps not before
-    the sync). Durable only after the path was synced.
+    """Write `buffers` at the end of `path` (created when absent; without bytes in a new directory
+    perhaps not before the sync). Durable only after the path was synced.
     """
 
     path: str

@@ -1,4 +1,4 @@
-"""System calls that finish what they began, and whose refusal names the path. Knows no door."""
+"""System calls that finish what they began, and whose refusal names the path; what paths mean."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
-from flowstream.broker.doors import Buffer
+from flowstream.broker.doors import Buffer, Operation, Rename
 from flowstream.broker.storage.refusal import refused
 
 
@@ -63,3 +63,8 @@ def for_each(call: Callable[[str], None], paths: Iterable[str]) -> None:
     """One after the other."""
     for path in paths:
         call(path)
+
+
+def moves_directory(operation: Operation) -> bool:
+    """Of these the order does not matter: one sync of the root is enough for many."""
+    return isinstance(operation, Rename) and "/" not in operation.path

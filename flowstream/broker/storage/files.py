@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from collections.abc import Collection, Sequence
+from concurrent.futures import Executor, Future
 from contextlib import suppress
-from functools import partial
 from threading import Lock
 
 from flowstream.broker.doors import (
@@ -31,17 +30,21 @@ from flowstream.broker.doors import (
     Sync,
     Truncate,
 )
-from flowstream.broker.storage.calls import for_each, inside, named, write_all, write_new
+from flowstream.broker.storage.calls import (
+    inside,
+    moves_directory,
+    named,
+    write_all,
+    write_new,
+)
 from flowstream.broker.storage.deferred import Deferred
 from flowstream.broker.storage.descriptors import Descriptors
 from flowstream.broker.storage.entries import NewEntries
 from flowstream.broker.storage.refusal import refused
+from flowstream.broker.storage.syncers import Syncers
 
 OPEN_FILES = 512
 """File descriptors kept open at most; the least recently used one is closed."""
-
-SYNC_THREADS = 8
-"""Files synced at a time: a filesystem merges the journal commits of concurrent syncs."""
 
 _IOV_MAX = 1024
 
@@ -67,7 +70,7 @@ class FileStorage:
         self._later = Deferred(self._above, self._entries)
         self._count = 0
         self._lock = Lock()
-        self._syncers: ThreadPoolExecutor | None = None
+        self._syncers = Syncers()
         self._background = background
         self._places = places
         self._jobs: list[Future[None]] = []
@@ -117,7 +120,7 @@ class FileStorage:
         pending: list[Buffer] = []
         renamed: set[str] = set()
         for operation in operations:
-            if renamed and not _moves_directory(operation):
+            if renamed and not moves_directory(operation):
                 self._sync_renamed(renamed)
             if isinstance(operation, Append):
                 if operation.path != path:
@@ -145,26 +148,15 @@ class FileStorage:
         if self._places:
             paths = {*paths, *self._later.puts, *self._later.touched}
         puts = [path for path in paths if path in self._later.puts]
-        self._each(self._write_put, puts)
-        self._each(self._sync_file, list(set(paths).difference(puts)))
-        self._each(self._entries.sync, self._entries.needed_for(paths))
+        self._syncers.each(self._write_put, puts)
+        self._syncers.each(self._sync_file, list(set(paths).difference(puts)))
+        self._syncers.each(self._entries.sync, self._entries.needed_for(paths))
         if superseded := [path for path in puts if path in self._later.puts]:
             self.sync(superseded)
 
-    def _each(self, sync: Callable[[str], None], paths: Collection[str]) -> None:
-        if len(paths) == 1:
-            for path in paths:
-                sync(path)
-        elif paths:
-            # Not one task for each: there may be thousands.
-            listed = list(paths)
-            runs = [listed[at::SYNC_THREADS] for at in range(min(SYNC_THREADS, len(listed)))]
-            list(self._pool().map(partial(for_each, sync), runs))
-
     def close(self) -> None:
         """Close every descriptor."""
-        if self._syncers is not None:
-            self._syncers.shutdown()
+        self._syncers.close()
         with self._lock:
             self._open.close()
 
@@ -202,9 +194,8 @@ class FileStorage:
 
     def _append(self, path: str, buffers: list[Buffer]) -> None:
         if not buffers:
-            with self._lock:
-                if path and self._open.look(path) is None:
-                    self._later.touched.add(path)
+            if path:
+                self._touch(path)
             return
         try:
             descriptor = self._descriptor(path, create=True)
@@ -212,6 +203,15 @@ class FileStorage:
                 write_all(descriptor, buffers[start : start + _IOV_MAX])
         except OSError as error:
             raise refused(path, error) from error
+
+    def _touch(self, path: str) -> None:
+        """Make an empty file; in a directory that waits for its sync, it waits too."""
+        with self._lock:
+            if os.path.dirname(path) in self._later.unmade:
+                self._later.touched.add(path)
+                return
+        with named(path):
+            self._descriptor(path, create=True)
 
     def _overwrite(self, path: str, position: int, data: Buffer) -> None:
         """Through a descriptor of its own: one that appends ignores the position."""
@@ -349,12 +349,6 @@ class FileStorage:
         self._entries.forget(path)
         self._later.forget(path)
 
-    def _pool(self) -> ThreadPoolExecutor:
-        with self._lock:
-            if self._syncers is None:
-                self._syncers = ThreadPoolExecutor(SYNC_THREADS, thread_name_prefix="sync")
-            return self._syncers
-
     def _sync_file(self, path: str) -> None:
         """Through a duplicate, because the loop's thread may close the shared descriptor meanwhile.
 
@@ -390,8 +384,3 @@ class FileStorage:
         if directory:
             for above in self._entries.needed_for((directory,)):
                 self._entries.sync(above)
-
-
-def _moves_directory(operation: Operation) -> bool:
-    """Of these the order does not matter: one sync of the root is enough for many."""
-    return isinstance(operation, Rename) and "/" not in operation.path

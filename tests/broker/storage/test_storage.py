@@ -155,6 +155,15 @@ def test_D4_a_new_directory_is_found_after_a_power_cut_once_a_file_in_it_was_syn
     storage.close()
 
 
+def test_D5_an_empty_file_is_there_before_what_comes_after_it(tmp_path: Path) -> None:
+    """Retention begins a segment, then deletes the one before: a log never has none."""
+    storage = FileStorage(tmp_path)
+    storage.sync(storage.perform([MakeDirectory("d"), Append("d/1.log", ())]))
+    storage.perform([Append("d/2.log", ()), Rename("d/1.log", "d/1.deleted")])
+    assert sorted(os.listdir(tmp_path / "d")) == ["1.deleted", "2.log"]
+    storage.close()
+
+
 def test_many_directories_move_with_one_sync(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
