@@ -4,10 +4,11 @@ files that the frames speak of.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from flowstream.broker.doors import Operation, Rename
+from flowstream.broker.doors import Operation, Remove, Rename
 from flowstream.broker.storage.paths import PathMap
 
 
@@ -36,3 +37,15 @@ def names_of(operation: Operation) -> tuple[str, ...]:
 def is_in(path: str, name: str) -> bool:
     """Whether `path` is `name` or in the directory of that name."""
     return path == name or path.startswith(name + "/")
+
+
+def removed_by(operations: Sequence[Operation]) -> set[str]:
+    """What the operations remove."""
+    return {each.path for each in operations if isinstance(each, Remove)}
+
+
+def gives_up(operation: Operation, removed: set[str]) -> bool:
+    """Whether nobody wants the bytes any more: they are `removed`, under another name perhaps."""
+    if isinstance(operation, Rename):
+        return operation.target in removed
+    return isinstance(operation, Remove)

@@ -13,7 +13,7 @@ that file and such a frame.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Container, Sequence
 from concurrent.futures import Executor, Future
 from threading import Lock
 
@@ -25,14 +25,20 @@ from flowstream.broker.doors import (
     Overwrite,
     Remove,
     Rename,
-    Space,
     Storage,
     Sync,
 )
 from flowstream.broker.log.journal import FILES, VOID, Piece, encode_frame
 from flowstream.broker.log.removal import remove_durably
-from flowstream.broker.storage.journal_file import JournalFile, is_in, names_of
+from flowstream.broker.storage.journal_file import (
+    JournalFile,
+    gives_up,
+    is_in,
+    names_of,
+    removed_by,
+)
 from flowstream.broker.storage.paths import PathMap
+from flowstream.broker.storage.reading import Reading
 
 JOURNAL_BYTES = 8 << 20
 """Each of the two files is written anew from its beginning when it has this size."""
@@ -56,7 +62,7 @@ _HARMLESS = (Append, Flush, Sync)
 """What leaves every name and the bytes below it where they are."""
 
 
-class JournaledStorage:
+class JournaledStorage(Reading):
     """`files` as a Storage with a journal. `perform` and the reads belong to the loop's thread;
     `sync` may run in another one meanwhile.
     """
@@ -75,7 +81,7 @@ class JournaledStorage:
         must have been replayed before the first sync. Without `background` files are synced when a
         journal file is full.
         """
-        self._inner = files
+        super().__init__(files)
         self._own = journal
         self._salt = salt
         self._background = background
@@ -105,39 +111,28 @@ class JournaledStorage:
 
     # The door
 
-    def read(self, path: str, position: int, length: int) -> memoryview:
-        """Up to `length` bytes of `path` from `position`; shorter at the end of the file."""
-        return self._inner.read(path, position, length)
-
-    def size(self, path: str) -> int | None:
-        """Size of the file in bytes, None when it does not exist."""
-        return self._inner.size(path)
-
-    def names(self, directory: str) -> list[str]:
-        """Sorted names of the entries of `directory`; empty when it does not exist."""
-        return self._inner.names(directory)
-
-    def space(self) -> Space:
-        """Where the data lies and how much room there is."""
-        return self._inner.space()
-
     def perform(self, operations: Sequence[Operation]) -> set[str]:
         """Perform in order. The paths that now hold unsynced bytes."""
         unsynced: set[str] = set()
+        ended: dict[str, None] = {}
+        removed: set[str] = set()
         done = 0
         for at, operation in enumerate(operations):
-            if (type(operation) in _HARMLESS and not self._ended) or not self._concerns(operation):
+            if not self._concerns(operation, ended):
                 continue
-            unsynced |= self._perform(operations[done:at])
-            done = at
-            self._make_way(operation, operations[at:])
-            if isinstance(operation, Rename | Remove):
-                # What was written to it before it moved.
+            removed = removed or removed_by(operations)
+            if gives_up(operation, removed):
+                ended[operation.path] = None
+                continue
+            unsynced |= self._perform(operations[done:at], ended)
+            done, ended = at, {}
+            if self._make_way(operation) and isinstance(operation, Rename):
+                ended[operation.path] = None
+                # What was written to it before it moves.
                 for path in [each for each in unsynced if is_in(each, operation.path)]:
                     unsynced.discard(path)
-                    if isinstance(operation, Rename):
-                        unsynced.add(operation.target + path[len(operation.path) :])
-        return unsynced | self._perform(operations[done:]) if done else self._perform(operations)
+                    unsynced.add(operation.target + path[len(operation.path) :])
+        return unsynced | self._perform(operations[done:], ended)
 
     def sync(self, paths: Collection[str]) -> None:
         """Make the content of `paths` durable: small appends through the journal when they are of
@@ -185,13 +180,17 @@ class JournaledStorage:
 
     # Gathering
 
-    def _perform(self, operations: Sequence[Operation]) -> set[str]:
+    def _perform(self, operations: Sequence[Operation], ended: dict[str, None]) -> set[str]:
+        """Perform, after which the names in `ended` are no more."""
         with self._gathering:
             self._gather(operations)
             for operation in operations:
                 if type(operation) not in _HARMLESS:
                     self._forget(operation)
-            return self._inner.perform(operations)
+            unsynced = self._inner.perform(operations)
+            if ended:
+                self._ended.update(ended)
+            return unsynced
 
     def _gather(self, operations: Sequence[Operation]) -> None:
         """Keep copies of what is appended: the buffers are gone when the sync comes. Called for
@@ -260,36 +259,36 @@ class JournaledStorage:
 
     # Names that become another's
 
-    def _concerns(self, operation: Operation) -> bool:
-        """Whether a living frame speaks of what the operation changes."""
+    def _concerns(self, operation: Operation, ended: Container[str] = ()) -> bool:
+        """Whether a living frame speaks of what the operation changes; `ended`: names that are no
+        more by then.
+        """
+        if type(operation) in _HARMLESS:
+            return operation.path in self._ended or operation.path in ended
         with self._gathering:
-            return any(name in self._ended or self._living(name) for name in names_of(operation))
+            return any(
+                name in self._ended or name in ended or self._living(name)
+                for name in names_of(operation)
+            )
 
     def _living(self, name: str) -> list[str]:
         return [*self._active.files.inside(name), *self._other.files.inside(name)]
 
-    def _make_way(self, operation: Operation, rest: Sequence[Operation]) -> None:
-        """Let the frames' bytes never come to what has the operation's names after it."""
-        if isinstance(operation, Remove):
-            with self._gathering:
-                self._ended[operation.path] = None
-            return
+    def _make_way(self, operation: Operation) -> bool:
+        """Let the frames' bytes never come to what has the operation's names after it. Whether they
+        speak of a file that moves, whose bytes must be in the file itself then.
+        """
+        name = operation.path
         if isinstance(operation, Rename):
-            source, name = operation.path, operation.target
-            if self._concerns(Remove(source)):
-                if Remove(name) not in rest:
-                    # Its bytes must be in the file itself, whatever its name.
-                    self._sync_living(source)
-                with self._gathering:
-                    self._ended[source] = None
-        else:
-            name = operation.path
-            if isinstance(operation, Append | Flush | Sync | MakeDirectory):
-                if name in self._ended:
-                    self._end(name)
-                return
-        if self._concerns(Remove(name)):
+            moves = self._concerns(Remove(operation.path))
+            if moves:
+                self._sync_living(operation.path)
+            if self._concerns(Remove(operation.target)):
+                self._end(operation.target)
+            return moves
+        if name in self._ended or not isinstance(operation, MakeDirectory):
             self._end(name)
+        return False
 
     def _end(self, name: str) -> None:
         """Durably, before the name is used again. A file that still has it keeps its bytes."""
