@@ -113,8 +113,8 @@ class BrokerConfig:
     log_retention_check_interval_ms: int = setting(300_000, whole("long", 1), "time between two looks at retention")
     log_roll_hours: int = setting(168, whole("int", 1), "hours after which a segment is closed; used when ms is not set")
     log_roll_ms: int | None = setting(None, whole("long", 1), "milliseconds after which a segment is closed")
-    log_roll_jitter_ms: int | None = setting(None, whole("long", 0), "random time taken off the roll time" + NO_EFFECT)
-    log_roll_jitter_hours: int = setting(0, whole("int", 0), "random hours taken off the roll time" + NO_EFFECT)
+    log_roll_jitter_ms: int | None = setting(None, whole("long", 0), "time taken off the roll time, at most: another one for each segment")
+    log_roll_jitter_hours: int = setting(0, whole("int", 0), "hours taken off the roll time, at most")
     log_segment_bytes: int = setting(1 << 30, whole("int", 1 << 20), "size at which a segment is closed")
     log_segment_delete_delay_ms: int = setting(60_000, whole("long", 0), "time between taking a file out of use and deleting it" + NO_EFFECT)
 

@@ -100,7 +100,7 @@ class Machine:
         """A clean stop: only Kafka's files are left."""
         self.settle()
         self.carry_out(self.node.stop(self.now))
-        self.disk.sync(self.unsynced)
+        self.settle()
         self.disk.retire()
 
     def post(self, body: Hashable, version: int) -> int:

@@ -44,6 +44,12 @@ class Piece(NamedTuple):
     data: Buffer
 
 
+VOID = 2**64 - 1
+"""Position of a piece that ends all earlier ones of its file, or of the files in its directory: the
+name is another's from here on.
+"""
+
+
 class Frame(NamedTuple):
     """What one sync made durable, and where in its journal file it ends."""
 
@@ -206,6 +212,11 @@ def _merged(frames: Iterable[Frame]) -> dict[str, list[tuple[int, bytearray]]]:
     merged: dict[str, list[tuple[int, bytearray]]] = {}
     for frame in frames:
         for path, position, data in frame.pieces:
+            if position == VOID:
+                above = path + "/"
+                for ended in [each for each in merged if each == path or each.startswith(above)]:
+                    del merged[ended]
+                continue
             runs = merged.setdefault(path, [])
             end = runs[-1][0] + len(runs[-1][1]) if runs else -1
             assert position >= end, f"{path}: {position} was journalled after {end}"
@@ -221,7 +232,8 @@ def _restore(
 ) -> list[Operation]:
     size = storage.size(path)
     if size is None:
-        # Who removes a file ends its frames first: somebody else took it away.
+        # Who removes a file ends its frames with the next one: somebody else took it away, or the
+        # crash came in between.
         found.report.append(f"{path} is gone: what the journal holds for it is left out")
         return []
     operations: list[Operation] = []

@@ -87,7 +87,7 @@ _DECLARED = (
     _declare("retention.ms", whole("long", -1), _from("retention_ms", "log.retention.ms", "log.retention.minutes", "log.retention.hours"), "time kept"),
     _declare("segment.bytes", whole("int", 1 << 20), _from("log_segment_bytes"), "size at which a segment is closed"),
     _declare("segment.index.bytes", whole("int", 4), _from("log_index_size_max_bytes"), "largest offset index"),
-    _declare("segment.jitter.ms", whole("long", 0), _from("roll_jitter_ms", "log.roll.jitter.ms", "log.roll.jitter.hours"), "random time taken off segment.ms"),
+    _declare("segment.jitter.ms", whole("long", 0), _from("roll_jitter_ms", "log.roll.jitter.ms", "log.roll.jitter.hours"), "time taken off segment.ms, at most: another one for each segment"),
     _declare("segment.ms", whole("long", 1), _from("roll_ms", "log.roll.ms", "log.roll.hours"), "time after which a segment is closed"),
     _declare("unclean.leader.election.enable", FLAG, _from("unclean_leader_election_enable"), "let a replica lead that lacks data"),
 )

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 from flowstream import clock
 from flowstream.broker.config import BrokerConfig
 from flowstream.broker.cores import Cores, Endpoint
+from flowstream.broker.doors import Random, Storage
 from flowstream.broker.metadata.records import MetadataRecord
 from flowstream.broker.node import Node
-from flowstream.broker.opening import open_cores
+from flowstream.broker.opening import Opened, open_cores
 from flowstream.broker.security.listeners import PROTOCOLS, ListenerSpec, parse_listeners
 from flowstream.broker.server.counters import Counters
 from flowstream.broker.server.driver import Driver
@@ -107,7 +108,7 @@ async def start(
         rng = random.SystemRandom()
         host = specs[0].advertised_host
         door = storage.door
-        opened = open_cores(door, door.perform, config, rng, now, host=host, fsync=fsync)
+        opened = _open(door, config, rng, now, host, fsync=fsync)
         for line in opened.report:
             log.warning("%s", line)
         cores = opened.cores
@@ -129,6 +130,24 @@ async def start(
             keys.watch()
         undo.pop_all()
     return Server(lock, storage, driver, listeners, f"{first.host}:{first.port}", keys)
+
+
+def _open(
+    door: Storage, config: BrokerConfig, rng: Random, now: Instant, host: str, *, fsync: bool
+) -> Opened:
+    """The cores of the directory; what the opening wrote is synced."""
+    unsynced: set[str] = set()
+    opened = open_cores(
+        door,
+        lambda operations: unsynced.update(door.perform(operations)),
+        config,
+        rng,
+        now,
+        host=host,
+        fsync=fsync,
+    )
+    door.sync(unsynced)
+    return opened
 
 
 def _secure(cores: Cores, config: BrokerConfig, specs: Sequence[ListenerSpec]) -> KeyFile | None:

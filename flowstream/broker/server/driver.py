@@ -258,8 +258,10 @@ class Driver:
             connection.close("the broker stops")
         if self.failed is None:
             self.carry_out(self._node.stop(Instant(self._clock())))
-            operations, self._operations = self._operations, []
-            self._storage.sync(self._unsynced | self._storage.perform(operations))
+            while (group := self._node.close_group()) is not None:
+                operations, self._operations = self._operations, []
+                self._storage.sync(self._unsynced | self._storage.perform(operations))
+                self.carry_out(self._node.handle(Durable(group), Instant(self._clock())))
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
