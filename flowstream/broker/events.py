@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -21,6 +22,10 @@ class Request(Generic[M]):
     client_host: str
     body: M
     session: Session = LOCAL
+    allows: Callable[[str], bool] | None = None
+    """Which topics the client may have, asked by name where only the handler finds out which they
+    are: a session's, a pattern's. None: all of them.
+    """
 
 
 @dataclass(frozen=True, slots=True)

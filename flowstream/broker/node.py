@@ -76,6 +76,8 @@ class Node:
             request = replace(request, body=admission.body)
         elif admission.close:
             return [Close(request.to.connection, admission.close)]
+        if admission.allows is not None:
+            request = replace(request, allows=admission.allows)
         effects = handler_of(request.to.api_key)(request, self.cores, now)
         if admission.close:
             effects.append(Close(request.to.connection, admission.close))

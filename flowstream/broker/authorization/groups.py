@@ -74,17 +74,29 @@ sync_group = _member(lambda body: SyncGroupResponse(error_code=FAILED))
 
 
 def consumer_group_heartbeat(request: Request[Any], access: Access, cores: Cores) -> Admission:
-    """Read on the group, Describe on the topics of the subscription."""
+    """Read on the group, Describe on the topics of the subscription; a pattern matches those alone
+    that the member may describe.
+    """
     body = request.body
     if not access.group(Operation.READ, body.group_id):
         return refuse(_beat(FAILED, "Group authorization failed."))
-    topics = list(body.subscribed_topic_names or ())
-    if body.subscribed_topic_regex:
-        # What a pattern will match is not known here: who may not see some topic gives names.
-        topics += cores.image.topics
-    if all(access.topic(Operation.DESCRIBE, topic) for topic in topics):
-        return PASS
-    return refuse(_beat(TOPIC_FAILED, "Topic authorization failed."))
+
+    def allows(topic: str) -> bool:
+        return access.topic(Operation.DESCRIBE, topic)
+
+    def told(answer: Any) -> Any:
+        """A pattern is shared: one who may see more may have brought in what this member may not
+        see.
+        """
+        assigned = answer.assignment.topic_partitions if answer.assignment else ()
+        topics = (cores.image.topics_by_id.get(each.topic_id) for each in assigned)
+        if all(topic is None or allows(topic.name) for topic in topics):
+            return answer
+        return _beat(TOPIC_FAILED, "Topic authorization failed.")
+
+    if not all(map(allows, body.subscribed_topic_names or ())):
+        return refuse(_beat(TOPIC_FAILED, "Topic authorization failed."))
+    return Admission(amend=told, allows=allows)
 
 
 def _beat(error: ErrorCode, message: str) -> ConsumerGroupHeartbeatResponse:

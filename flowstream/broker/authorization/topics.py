@@ -12,11 +12,9 @@ from flowstream.broker.authorization.admission import (
     Admission,
     and_then,
     partition,
-    refuse,
 )
 from flowstream.broker.cores import Cores
 from flowstream.broker.events import Request
-from flowstream.broker.fetch_sessions import FINAL_EPOCH, INITIAL_EPOCH, NO_SESSION
 from flowstream.broker.metadata.image import Image
 from flowstream.broker.security.authorizer import Access
 from flowstream.wire.acl_codes import Operation
@@ -42,11 +40,6 @@ from flowstream.wire.messages.describe_producers import (
     DescribeProducersResponse,
     PartitionResponse,
     TopicResponse,
-)
-from flowstream.wire.messages.fetch import (
-    FetchableTopicResponse,
-    FetchResponse,
-    PartitionData,
 )
 from flowstream.wire.messages.list_offsets import (
     ListOffsetsPartitionResponse,
@@ -127,46 +120,13 @@ def produce(request: Request[Any], access: Access, cores: Cores) -> Admission:
 def fetch(request: Request[Any], access: Access, cores: Cores) -> Admission:
     """Read on each topic; ClusterAction on the cluster for a follower.
 
-    A session (KIP-227) would go on reading what is not allowed any more, so that only super users,
-    who cannot lose a permission, get one.
+    A session (KIP-227) reads what no request names, so that its handler asks, each time it reads.
     """
     body = request.body
-    if not access.everything:
-        if body.session_epoch not in (INITIAL_EPOCH, FINAL_EPOCH):
-            return refuse(FetchResponse(error_code=ErrorCode.FETCH_SESSION_ID_NOT_FOUND))
-        if body.session_epoch == INITIAL_EPOCH or body.session_id != NO_SESSION:
-            body = replace(body, session_epoch=FINAL_EPOCH, session_id=NO_SESSION)
-    follower = max(body.replica_id, body.replica_state.replica_id) >= 0
-    trusted = follower and access.cluster(Operation.CLUSTER_ACTION)
-    allowed = by_name_or_id(access, cores.image, Operation.READ, lambda topic: topic.topic)
-
-    def refusal(topic: Any) -> Any:
-        return FetchableTopicResponse(
-            topic=topic.topic,
-            topic_id=topic.topic_id,
-            partitions=tuple(
-                PartitionData(
-                    partition_index=each.partition,
-                    error_code=FAILED,
-                    high_watermark=-1,
-                    aborted_transactions=None,
-                    records=b"",
-                )
-                for each in topic.partitions
-            ),
-        )
-
-    admission = partition(
-        body,
-        "topics",
-        lambda topic: trusted if follower else allowed(topic),
-        FetchResponse,
-        "responses",
-        refusal,
-    )
-    if admission is PASS and body is not request.body:
-        return Admission(body=body)
-    return admission
+    if max(body.replica_id, body.replica_state.replica_id) >= 0:
+        trusted = access.cluster(Operation.CLUSTER_ACTION)
+        return Admission(allows=lambda topic: trusted)
+    return Admission(allows=lambda topic: access.topic(Operation.READ, topic))
 
 
 def list_offsets(request: Request[Any], access: Access, cores: Cores) -> Admission:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flowstream.broker.cores import Cores
+from flowstream.broker.events import Request
 from flowstream.broker.handlers.leader_epoch import epoch_error
 from flowstream.broker.log.partition import PartitionLog
 from flowstream.wire.error_codes import ErrorCode
@@ -10,6 +11,7 @@ from flowstream.wire.messages.fetch import (
     AbortedTransaction,
     EpochEndOffset,
     FetchPartition,
+    FetchRequest,
     PartitionData,
 )
 
@@ -21,6 +23,18 @@ def unknown(cores: Cores, topic_id: bytes, *, by_id: bool) -> ErrorCode:
     if by_id and topic_id not in cores.image.topics_by_id:
         return ErrorCode.UNKNOWN_TOPIC_ID
     return ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+
+
+def is_denied(request: Request[FetchRequest], cores: Cores, topic: str, topic_id: bytes) -> bool:
+    """Whether the client may not read a topic, named by name or by id."""
+    if request.allows is None:
+        return False
+    if not topic:
+        known = cores.image.topics_by_id.get(topic_id)
+        if known is None:
+            return False  # there is nothing to read
+        topic = known.name
+    return not request.allows(topic)
 
 
 def read(
