@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from flowstream.broker.types import LOCAL, ConnectionId, ReplyTo, Session
@@ -45,8 +45,16 @@ class Durable:
 
 
 @dataclass(frozen=True, slots=True)
+class Computed:
+    """The result that an effect `Compute` of the connection asked for."""
+
+    connection: ConnectionId
+    result: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """The deadline that the node asked for has come."""
 
 
-Event = Request[object] | Disconnected | Durable | Tick
+Event = Request[object] | Disconnected | Durable | Computed | Tick
