@@ -44,10 +44,10 @@ def free_ports() -> int:
 
 
 @contextlib.contextmanager
-def kafka(home: Path) -> Iterator[str]:
-    """A real Apache Kafka with its log directory in `home`/log."""
+def kafka(home: Path, *more: str) -> Iterator[str]:
+    """A real Apache Kafka with its log directory in `home`/log, and more settings."""
     port = free_ports()
-    settings = ("offsets.topic.num.partitions=4", "transaction.state.log.num.partitions=4")
+    settings = ("offsets.topic.num.partitions=4", "transaction.state.log.num.partitions=4", *more)
     subprocess.run(
         [PEER, "start", home, str(port), *settings], check=True, stdout=subprocess.DEVNULL
     )

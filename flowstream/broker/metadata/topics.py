@@ -6,7 +6,7 @@ Pure, all in Kafka's words, error messages too. One topic's refusal does not sto
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
 from flowstream.broker.config import BrokerConfig
@@ -133,21 +133,27 @@ def delete_topics(
     asked = request.topics or tuple(DeleteTopicState(name=name) for name in request.topic_names)
     repeated_names = _repeated(state.name for state in asked if state.name is not None)
     repeated_ids = _repeated(state.topic_id for state in asked if state.topic_id != ZERO_UUID)
+    twice = _named_both_ways(image, asked)
     records: list[MetadataRecord] = []
-    results: list[DeletableTopicResult] = []
-    gone: set[str] = set()
+    results = [
+        DeletableTopicResult(
+            name=topic.name,
+            topic_id=topic.topic_id,
+            error_code=ErrorCode.INVALID_REQUEST,
+            error_message="The provided topic name maps to an ID that was already supplied.",
+        )
+        for topic in twice
+    ]
+    names, ids = {topic.name for topic in twice}, {topic.topic_id for topic in twice}
     for state in dict.fromkeys(asked):
+        if state.name in names or state.topic_id in ids:
+            continue
         try:
             if state.name in repeated_names:
                 raise Refusal(ErrorCode.INVALID_REQUEST, "Duplicate topic name.")
             if state.topic_id in repeated_ids:
                 raise Refusal(ErrorCode.INVALID_REQUEST, "Duplicate topic id.")
             topic = _deletable(image, config, state)
-            if topic.name in gone:
-                raise Refusal(
-                    ErrorCode.INVALID_REQUEST,
-                    "The provided topic name maps to an ID that was already supplied.",
-                )
         except Refusal as refusal:
             results.append(
                 DeletableTopicResult(
@@ -158,10 +164,16 @@ def delete_topics(
                 )
             )
             continue
-        gone.add(topic.name)
         records.append(RemoveTopicRecord(topic_id=topic.topic_id))
         results.append(DeletableTopicResult(name=topic.name, topic_id=topic.topic_id))
     return Plan(tuple(records), tuple(results))
+
+
+def _named_both_ways(image: Image, asked: Sequence[DeleteTopicState]) -> list[Topic]:
+    """The topics that a request names by name and by id: neither is done."""
+    names = dict.fromkeys(state.name for state in asked)
+    known = (image.topics_by_id.get(state.topic_id) for state in dict.fromkeys(asked))
+    return [topic for topic in known if topic is not None and topic.name in names]
 
 
 def create_partitions(
