@@ -22,6 +22,8 @@ class Request(Generic[M]):
     client_host: str
     body: M
     session: Session = LOCAL
+    size: int = 0
+    """Bytes of its frame, which is what quotas count."""
     allows: Callable[[str], bool] | None = None
     """Which topics the client may have, asked by name where only the handler finds out which they
     are: a session's, a pattern's. None: all of them.

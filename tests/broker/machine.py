@@ -11,7 +11,7 @@ from typing import Any
 from flowstream.broker.config import BrokerConfig
 from flowstream.broker.cores import Cores
 from flowstream.broker.doors import Operation
-from flowstream.broker.effects import Close, Compute, Effect, Reply, Write
+from flowstream.broker.effects import Close, Compute, Effect, Mute, Reply, Write
 from flowstream.broker.events import Computed, Durable, Request, Tick
 from flowstream.broker.handlers import ROUTES
 from flowstream.broker.log.journal import BLOCK, SALT_BYTES
@@ -111,7 +111,7 @@ class Machine:
         to = ReplyTo(self.connection, self._asked, key_of(type(body)), version)
         view = memoryview(bytearray(encode(body, version)))
         asked = decode(type(body), view, version)
-        request = Request(to, "client", "127.0.0.1", asked, self.session)
+        request = Request(to, "client", "127.0.0.1", asked, self.session, len(view))
         self.carry_out(self.node.handle(request, self.now))
         return self._asked
 
@@ -214,6 +214,18 @@ class Machine:
                 if position + header.size == len(partition.records)
             )
         return visible(fetched, sorted(aborted))
+
+
+class Muting(Machine):
+    """Remembers for how long its client was muted."""
+
+    def __init__(self, **settings: str) -> None:
+        self.muted: list[int] = []
+        super().__init__(**settings)
+
+    def carry_out(self, effects: list[Effect]) -> None:
+        self.muted += [each.milliseconds for each in effects if isinstance(each, Mute)]
+        super().carry_out(effects)
 
 
 def visible(records: bytes, aborted: list[tuple[int, int]]) -> list[bytes | None]:

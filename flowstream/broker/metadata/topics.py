@@ -6,7 +6,7 @@ Pure, all in Kafka's words, error messages too. One topic's refusal does not sto
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
 from flowstream.broker.config import BrokerConfig
@@ -63,6 +63,15 @@ class Refusal(Exception):
         self.message = message
 
 
+Charge = Callable[[int], None]
+"""Told of the partitions that a change is about when nothing else is against it; raises Refusal
+when its client has to wait first (KIP-599)."""
+
+
+def free(partitions: int) -> None:
+    """Whoever may change as much as it likes."""
+
+
 class _New(NamedTuple):
     topic_id: bytes
     partitions: int
@@ -70,7 +79,11 @@ class _New(NamedTuple):
 
 
 def create_topics(
-    image: Image, config: BrokerConfig, request: CreateTopicsRequest, rng: Random
+    image: Image,
+    config: BrokerConfig,
+    request: CreateTopicsRequest,
+    rng: Random,
+    charge: Charge = free,
 ) -> Plan[CreatableTopicResult]:
     """Create topics; `validate_only` answers the same without records."""
     where = placement(image, config)
@@ -89,6 +102,8 @@ def create_topics(
                     ErrorCode.TOPIC_ALREADY_EXISTS, f"Topic '{topic.name}' already exists."
                 )
             new = _new_topic(topic, config, where.node_id, used, new_uuid(rng))
+            if not request.validate_only:
+                charge(new.partitions)
         except Refusal as refusal:
             results[topic.name] = CreatableTopicResult(
                 name=topic.name,
@@ -127,7 +142,7 @@ def auto_create(
 
 
 def delete_topics(
-    image: Image, config: BrokerConfig, request: DeleteTopicsRequest
+    image: Image, config: BrokerConfig, request: DeleteTopicsRequest, charge: Charge = free
 ) -> Plan[DeletableTopicResult]:
     """Delete topics by name or, from version 6, by id."""
     asked = request.topics or tuple(DeleteTopicState(name=name) for name in request.topic_names)
@@ -154,6 +169,7 @@ def delete_topics(
             if state.topic_id in repeated_ids:
                 raise Refusal(ErrorCode.INVALID_REQUEST, "Duplicate topic id.")
             topic = _deletable(image, config, state)
+            charge(len(topic.partitions))
         except Refusal as refusal:
             results.append(
                 DeletableTopicResult(
@@ -177,7 +193,7 @@ def _named_both_ways(image: Image, asked: Sequence[DeleteTopicState]) -> list[To
 
 
 def create_partitions(
-    image: Image, config: BrokerConfig, request: CreatePartitionsRequest
+    image: Image, config: BrokerConfig, request: CreatePartitionsRequest, charge: Charge = free
 ) -> Plan[CreatePartitionsTopicResult]:
     """Grow topics to more partitions."""
     where = placement(image, config)
@@ -195,6 +211,8 @@ def create_partitions(
                     "This server does not host this topic-partition.",
                 )
             _check_growth(topic, asked, where.node_id, len(records))
+            if not request.validate_only:
+                charge(asked.count - len(topic.partitions))
         except Refusal as refusal:
             results[asked.name] = CreatePartitionsTopicResult(
                 name=asked.name, error_code=refusal.error, error_message=refusal.message
