@@ -30,7 +30,7 @@ from flowstream.broker.types import Instant
 from flowstream.errors import StorageError
 
 if TYPE_CHECKING:
-    from flowstream.broker.server.logins import KeyFile
+    from flowstream.broker.server.token_keys import KeySource
 
 log = logging.getLogger("flowstream.broker")
 
@@ -45,7 +45,7 @@ class Server:
         driver: Driver,
         listeners: Mapping[str, Listener],
         address: str,
-        keys: KeyFile | None,
+        keys: KeySource | None,
     ) -> None:
         self.address = address
         """HOST:PORT that clients of the first listener connect to."""
@@ -112,6 +112,9 @@ async def start(
             log.warning("%s", line)
         cores = opened.cores
         keys = _secure(cores, config, specs) if is_secured(config, specs) else None
+        if keys is not None:
+            undo.callback(keys.close)
+            await keys.begin()
         for spec, listening in zip(specs, bound, strict=True):
             shown = spec.advertised_port or listening.getsockname()[1]
             endpoint = Endpoint(spec.advertised_host, shown, PROTOCOLS[spec.protocol])
@@ -125,13 +128,11 @@ async def start(
             spec.name: Listener(listening, driver, cores, spec, ids)
             for spec, listening in zip(specs, bound, strict=True)
         }
-        if keys is not None:
-            keys.watch()
         undo.pop_all()
     return Server(lock, storage, driver, listeners, f"{first.host}:{first.port}", keys)
 
 
-def _secure(cores: Cores, config: BrokerConfig, specs: Sequence[ListenerSpec]) -> KeyFile | None:
+def _secure(cores: Cores, config: BrokerConfig, specs: Sequence[ListenerSpec]) -> KeySource | None:
     from flowstream.broker.server.logins import secure
 
     return secure(cores, config, specs)
