@@ -49,6 +49,7 @@ async def serve(launch: Launch, owner_fd: int | None) -> int:
         counters=counters,
         users={} if launch.users is None else read_users(launch.users),
     )
+    loop.add_signal_handler(signal.SIGHUP, server.reload)
     async with AsyncExitStack() as closing:  # the metrics tell of the stop, too
         try:
             if counters is not None:

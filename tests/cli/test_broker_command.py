@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -68,6 +69,11 @@ def test_V4_sigterm_leaves_a_clean_shutdown_mark(running: Started, tmp_path: Pat
     assert not mark.exists()
     assert running.end() == (0, "", "")
     assert mark.exists()
+
+
+def test_a_hangup_reloads_and_ends_nothing(running: Started) -> None:
+    running.process.send_signal(signal.SIGHUP)
+    assert running.end() == (0, "", "")
 
 
 def test_D7_a_second_broker_on_the_directory_is_refused(running: Started, tmp_path: Path) -> None:

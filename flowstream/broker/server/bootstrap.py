@@ -60,6 +60,13 @@ class Server:
         self._listeners = listeners
         self._keys = keys
 
+    def reload(self) -> None:
+        """Load certificates and the keys of tokens now; bad ones leave the old ones in force."""
+        for listener in self._listeners.values():
+            listener.reload()
+        if self._keys is not None:
+            self._keys.refresh()
+
     async def stop(self) -> None:
         """Stop serving, close the logs cleanly and let go of the directory."""
         for listener in self._listeners.values():

@@ -125,6 +125,11 @@ class Listener:
         port: int = self._listening.getsockname()[1]
         return port
 
+    def reload(self) -> None:
+        """Load the certificates now."""
+        if self._tls is not None:
+            self._tls.reload()
+
     def close(self) -> None:
         """Accept nobody any more."""
         self._sweep_timer.cancel()

@@ -44,6 +44,10 @@ class KeySource(Protocol):
         """Return when clients may come: the keys are there, or it has been tried."""
         ...
 
+    def refresh(self) -> None:
+        """Get the keys now."""
+        ...
+
     def close(self) -> None:
         """Look no more."""
         ...
@@ -170,6 +174,10 @@ class KeyUrl:
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
+
+    def refresh(self) -> None:
+        """Fetch now."""
+        self._begin()
 
     def missed(self) -> None:
         """A token is signed with a key that is not known."""

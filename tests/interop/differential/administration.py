@@ -123,7 +123,6 @@ def quotas(c: Client) -> None:
                     {"entries": [{"entity": entity, "ops": ops}], "validate_only": only},
                     version,
                 )
-        c.ask(49, {"entries": [{"entity": [user], "ops": [rate]}] * 2}, version, "twice")
         c.ask(49, {"entries": []}, version)
 
         def part(kind: str, how: int, what: str | None) -> dict[str, Any]:

@@ -141,7 +141,7 @@ class Client:
 _NAMES = (
     "name", "topic", "topic_name", "group_id", "transactional_id", "resource_name", "key",
     "entity_type", "entity_name", "partition_index", "partition_id", "resource_type",
-    "pattern_type", "principal", "operation", "permission_type",
+    "pattern_type", "principal", "operation", "permission_type", "mechanism",
 )  # fmt: skip
 
 
