@@ -12,6 +12,7 @@ from flowstream.broker.cores import Cores
 from flowstream.broker.decision import Decision
 from flowstream.broker.effects import Effect
 from flowstream.broker.events import Request
+from flowstream.broker.handlers.altering import notices
 from flowstream.broker.handlers.throttling import Mutations
 from flowstream.broker.metadata.topics import create_topics
 from flowstream.broker.types import Instant
@@ -26,4 +27,5 @@ def handle(request: Request[CreateTopicsRequest], cores: Cores, now: Instant) ->
     plan = create_topics(cores.image, cores.config, request.body, cores.rng, mutations.charge)
     told = CreateTopicsResponse(throttle_time_ms=mutations.throttle_ms, topics=plan.results)
     decision = Decision(records=plan.records, replies=((request.to, told),))
-    return commit_metadata(cores, decision, now) + mutations.muted()
+    effects = commit_metadata(cores, decision, now)
+    return [*notices(plan.records), *effects, *mutations.muted()]

@@ -7,6 +7,8 @@ else.
 
 from __future__ import annotations
 
+import zlib
+
 from flowstream.broker.doors import Append, Operation, Replace, Truncate
 from flowstream.broker.log import names
 from flowstream.broker.log.config import LogConfig
@@ -38,10 +40,19 @@ def must_roll(
         age = now - segment.created
     return (
         segment.size + size > config.segment_bytes
-        or age > config.segment_ms
+        or (
+            age > config.segment_ms - config.segment_jitter_ms
+            and age > config.segment_ms - _jitter_ms(segment, config)
+        )
         or last_offset - segment.base_offset > SPAN
         or segment.full
     )
+
+
+def _jitter_ms(segment: Segment, config: LogConfig) -> int:
+    """What is taken off a segment's age: another for each, but for one always the same."""
+    most = min(config.segment_jitter_ms, config.segment_ms)
+    return zlib.crc32(segment.path.encode()) % most if most > 0 else 0
 
 
 def roll(log: LogState, now: Instant) -> list[Operation]:
