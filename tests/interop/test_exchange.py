@@ -45,9 +45,12 @@ def free_ports() -> int:
 
 @contextlib.contextmanager
 def kafka(home: Path, *more: str) -> Iterator[str]:
-    """A real Apache Kafka with its log directory in `home`/log, and more settings."""
+    """A real Apache Kafka with its log directory in `home`/log, and more settings, in which {port}
+    and {controller} stand for its ports.
+    """
     port = free_ports()
-    settings = ("offsets.topic.num.partitions=4", "transaction.state.log.num.partitions=4", *more)
+    own = [each.format(port=port, controller=port + 1) for each in more]
+    settings = ("offsets.topic.num.partitions=4", "transaction.state.log.num.partitions=4", *own)
     subprocess.run(
         [PEER, "start", home, str(port), *settings], check=True, stdout=subprocess.DEVNULL
     )

@@ -50,27 +50,32 @@ from flowstream.wire.messages.sync_group import SyncGroupResponse
 from flowstream.wire.schema import replace
 
 FAILED = ErrorCode.GROUP_AUTHORIZATION_FAILED
+NO_NAME_SINCE = 7
+"""The version of JoinGroup that has a word for no protocol."""
 
 
-def _member(refusal: Callable[[Any], object]) -> Rule:
+def _member(refusal: Callable[[Request[Any]], object]) -> Rule:
     """Read on the group: what every member needs."""
 
     def rule(request: Request[Any], access: Access, cores: Cores) -> Admission:
         if access.group(Operation.READ, request.body.group_id):
             return PASS
-        return refuse(refusal(request.body))
+        return refuse(refusal(request))
 
     return rule
 
 
 join_group = _member(
-    lambda body: JoinGroupResponse(
-        error_code=FAILED, generation_id=-1, protocol_name="", member_id=body.member_id
+    lambda request: JoinGroupResponse(
+        error_code=FAILED,
+        generation_id=-1,
+        protocol_name="" if request.to.version < NO_NAME_SINCE else None,
+        member_id=request.body.member_id,
     )
 )
-heartbeat = _member(lambda body: HeartbeatResponse(error_code=FAILED))
-leave_group = _member(lambda body: LeaveGroupResponse(error_code=FAILED))
-sync_group = _member(lambda body: SyncGroupResponse(error_code=FAILED))
+heartbeat = _member(lambda request: HeartbeatResponse(error_code=FAILED))
+leave_group = _member(lambda request: LeaveGroupResponse(error_code=FAILED))
+sync_group = _member(lambda request: SyncGroupResponse(error_code=FAILED))
 
 
 def consumer_group_heartbeat(request: Request[Any], access: Access, cores: Cores) -> Admission:

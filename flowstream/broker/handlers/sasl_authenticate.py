@@ -22,7 +22,7 @@ from flowstream.wire.messages.sasl_authenticate import (
 def handle(request: Request[SaslAuthenticateRequest], cores: Cores, now: Instant) -> list[Effect]:
     """Answer with the next step's bytes; from then on the connection is somebody's."""
     to, sasl = request.to, cores.sasl
-    if sasl is None:
+    if sasl is None or not sasl.mechanisms(request.session):
         refusal = SaslAuthenticateResponse(
             error_code=ErrorCode.ILLEGAL_SASL_STATE,
             error_message="Clients do not log in on this listener.",

@@ -93,3 +93,10 @@ def test_X5_what_is_computed_shows_no_password() -> None:
         lambda result, now: [],
     )
     assert "work" not in repr(effect)
+
+
+def test_nobody_logs_in_on_a_listener_without_logins(machine: Machine) -> None:
+    """It is told so and keeps its connection, as in Kafka."""
+    message = SaslAuthenticateRequest(auth_bytes=b"\0alice\0right")
+    assert machine.ask(message, 2).error_code == ErrorCode.ILLEGAL_SASL_STATE
+    assert not machine.closed

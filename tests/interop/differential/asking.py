@@ -38,10 +38,11 @@ MASKED = {
 class Client:
     """Asks one broker, and writes down what it answers."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, user: str = "", password: str = "") -> None:
         host, _, port = address.rpartition(":")
         self._address = host, int(port)
         self._socket: socket.socket | None = None
+        self._login = f"\0{user}\0{password}".encode() if user else b""
         self._asked = 0
         self._labels: dict[tuple[str, object], str] = {}
         self.lines: list[Line] = []
@@ -95,17 +96,27 @@ class Client:
         """The answer, which is not compared."""
         if version is None:
             version = API[key].max_version
-        request = build(request_class(key), body)
-        self._asked += 1
-        sent = encode_request(key, version, self._asked, CLIENT, request)
         try:
-            self._socket = self._socket or socket.create_connection(self._address, PATIENCE_S)
-            self._socket.sendall(b"".join(sent))
-            size = int.from_bytes(self._receive(4), "big")
-            number, answer = decode_response(key, version, self._receive(size))
+            if self._socket is None:
+                self._connect()
+            return self._exchange(key, body, version)
         except (ConnectionError, EOFError):
             self.close()
             return None
+
+    def _connect(self) -> None:
+        self._socket = socket.create_connection(self._address, PATIENCE_S)
+        if self._login:
+            assert self._exchange(17, {"mechanism": "PLAIN"}, 1).error_code == 0
+            assert self._exchange(36, {"auth_bytes": self._login}, 2).error_code == 0
+
+    def _exchange(self, key: int, body: Body, version: int) -> Any:
+        assert self._socket is not None
+        request = build(request_class(key), body)
+        self._asked += 1
+        self._socket.sendall(b"".join(encode_request(key, version, self._asked, CLIENT, request)))
+        size = int.from_bytes(self._receive(4), "big")
+        number, answer = decode_response(key, version, self._receive(size))
         assert number == self._asked
         return answer
 
