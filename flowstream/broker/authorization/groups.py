@@ -18,7 +18,7 @@ from flowstream.broker.authorization.admission import (
 )
 from flowstream.broker.authorization.describing import operations
 from flowstream.broker.authorization.topics import FAILED as TOPIC_FAILED
-from flowstream.broker.authorization.topics import by_name_or_id
+from flowstream.broker.authorization.topics import by_name_or_id, refused
 from flowstream.broker.cores import Cores
 from flowstream.broker.events import Request
 from flowstream.broker.security.authorizer import Access
@@ -200,12 +200,7 @@ def offset_commit(request: Request[Any], access: Access, cores: Cores) -> Admiss
         return OffsetCommitResponseTopic(
             name=topic.name,
             topic_id=topic.topic_id,
-            partitions=tuple(
-                OffsetCommitResponsePartition(
-                    partition_index=each.partition_index, error_code=error
-                )
-                for each in topic.partitions
-            ),
+            partitions=refused(topic.partitions, OffsetCommitResponsePartition, error),
         )
 
     return partition(
@@ -227,12 +222,7 @@ def offset_delete(request: Request[Any], access: Access, cores: Cores) -> Admiss
     def refusal(topic: Any) -> Any:
         return OffsetDeleteResponseTopic(
             name=topic.name,
-            partitions=tuple(
-                OffsetDeleteResponsePartition(
-                    partition_index=each.partition_index, error_code=TOPIC_FAILED
-                )
-                for each in topic.partitions
-            ),
+            partitions=refused(topic.partitions, OffsetDeleteResponsePartition),
         )
 
     return partition(

@@ -4,12 +4,13 @@ TOPIC_AUTHORIZATION_FAILED, as Kafka answers them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from flowstream.broker.authorization.admission import (
     PASS,
     Admission,
+    Rule,
     and_then,
     partition,
 )
@@ -84,6 +85,40 @@ def by_name_or_id(
     return allowed
 
 
+def refused(
+    partitions: Iterable[Any],
+    answer: Callable[..., Any],
+    error: ErrorCode = FAILED,
+    **more: object,
+) -> tuple[Any, ...]:
+    """The same answer for each of `partitions`."""
+    return tuple(
+        answer(partition_index=each.partition_index, error_code=error, **more)
+        for each in partitions
+    )
+
+
+def _on_each(
+    operation: Operation,
+    response: Callable[..., Any],
+    refusal: Callable[[Any], Any],
+    answers: str = "topics",
+) -> Rule:
+    """`operation` on each topic of a request."""
+
+    def rule(request: Request[Any], access: Access, cores: Cores) -> Admission:
+        return partition(
+            request.body,
+            "topics",
+            lambda topic: access.topic(operation, topic.name),
+            response,
+            answers,
+            refusal,
+        )
+
+    return rule
+
+
 def produce(request: Request[Any], access: Access, cores: Cores) -> Admission:
     """Write on each topic; with a transactional id Write on it first."""
     body = request.body
@@ -129,28 +164,13 @@ def fetch(request: Request[Any], access: Access, cores: Cores) -> Admission:
     return Admission(allows=lambda topic: access.topic(Operation.READ, topic))
 
 
-def list_offsets(request: Request[Any], access: Access, cores: Cores) -> Admission:
-    """Describe on each topic."""
-
-    def refusal(topic: Any) -> Any:
-        return ListOffsetsTopicResponse(
-            name=topic.name,
-            partitions=tuple(
-                ListOffsetsPartitionResponse(
-                    partition_index=each.partition_index, error_code=FAILED
-                )
-                for each in topic.partitions
-            ),
-        )
-
-    return partition(
-        request.body,
-        "topics",
-        lambda topic: access.topic(Operation.DESCRIBE, topic.name),
-        ListOffsetsResponse,
-        "topics",
-        refusal,
-    )
+list_offsets = _on_each(
+    Operation.DESCRIBE,
+    ListOffsetsResponse,
+    lambda topic: ListOffsetsTopicResponse(
+        name=topic.name, partitions=refused(topic.partitions, ListOffsetsPartitionResponse)
+    ),
+)
 
 
 def offset_for_leader_epoch(request: Request[Any], access: Access, cores: Cores) -> Admission:
@@ -251,61 +271,34 @@ def _shown(access: Access, image: Image, topic_id: bytes) -> str | None:
     return name if name and access.topic(Operation.DESCRIBE, name) else None
 
 
-def delete_records(request: Request[Any], access: Access, cores: Cores) -> Admission:
-    """Delete on each topic."""
-
-    def refusal(topic: Any) -> Any:
-        return DeleteRecordsTopicResult(
-            name=topic.name,
-            partitions=tuple(
-                DeleteRecordsPartitionResult(
-                    partition_index=each.partition_index, low_watermark=-1, error_code=FAILED
-                )
-                for each in topic.partitions
-            ),
-        )
-
-    return partition(
-        request.body,
-        "topics",
-        lambda topic: access.topic(Operation.DELETE, topic.name),
-        DeleteRecordsResponse,
-        "topics",
-        refusal,
-    )
+delete_records = _on_each(
+    Operation.DELETE,
+    DeleteRecordsResponse,
+    lambda topic: DeleteRecordsTopicResult(
+        name=topic.name,
+        partitions=refused(topic.partitions, DeleteRecordsPartitionResult, low_watermark=-1),
+    ),
+)
 
 
-def create_partitions(request: Request[Any], access: Access, cores: Cores) -> Admission:
-    """Alter on each topic."""
-    return partition(
-        request.body,
-        "topics",
-        lambda topic: access.topic(Operation.ALTER, topic.name),
-        CreatePartitionsResponse,
-        "results",
-        lambda topic: CreatePartitionsTopicResult(
-            name=topic.name, error_code=FAILED, error_message=MESSAGE
+create_partitions = _on_each(
+    Operation.ALTER,
+    CreatePartitionsResponse,
+    lambda topic: CreatePartitionsTopicResult(
+        name=topic.name, error_code=FAILED, error_message=MESSAGE
+    ),
+    answers="results",
+)
+
+
+describe_producers = _on_each(
+    Operation.READ,
+    DescribeProducersResponse,
+    lambda topic: TopicResponse(
+        name=topic.name,
+        partitions=tuple(
+            PartitionResponse(partition_index=number, error_code=FAILED, error_message=None)
+            for number in topic.partition_indexes
         ),
-    )
-
-
-def describe_producers(request: Request[Any], access: Access, cores: Cores) -> Admission:
-    """Read on each topic."""
-
-    def refusal(topic: Any) -> Any:
-        return TopicResponse(
-            name=topic.name,
-            partitions=tuple(
-                PartitionResponse(partition_index=number, error_code=FAILED, error_message=None)
-                for number in topic.partition_indexes
-            ),
-        )
-
-    return partition(
-        request.body,
-        "topics",
-        lambda topic: access.topic(Operation.READ, topic.name),
-        DescribeProducersResponse,
-        "topics",
-        refusal,
-    )
+    ),
+)
