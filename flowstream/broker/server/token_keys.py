@@ -16,6 +16,7 @@ from collections.abc import Callable
 from http.client import HTTPException, HTTPMessage
 from pathlib import Path
 from typing import IO, Any, NamedTuple, Protocol
+from urllib.error import HTTPError
 from urllib.parse import unquote, urlsplit
 
 from flowstream.broker.config import BrokerConfig, ConfigError
@@ -233,6 +234,7 @@ class _SameDoor(urllib.request.HTTPRedirectHandler):
         newurl: str,
     ) -> urllib.request.Request | None:
         if urlsplit(newurl).scheme != "https":
+            fp.close()
             raise ValueError(f"a redirection to {newurl}, which is not https")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
@@ -241,8 +243,12 @@ def fetched(url: str) -> bytes:
     """What an http or https URL holds. Raises OSError, ValueError or HTTPException."""
     secure: Any = urllib.request.HTTPSHandler(context=ssl.create_default_context())
     opener = urllib.request.build_opener(_SameDoor, secure)
-    with opener.open(url, timeout=ANSWER_SECONDS) as answer:
-        data: bytes = answer.read(MAX_BYTES + 1)
+    try:
+        with opener.open(url, timeout=ANSWER_SECONDS) as answer:
+            data: bytes = answer.read(MAX_BYTES + 1)
+    except HTTPError as error:
+        error.close()  # it is an answer, too
+        raise
     if len(data) > MAX_BYTES:
         raise ValueError(f"more than {MAX_BYTES} bytes are no key set")
     return data
