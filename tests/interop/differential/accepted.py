@@ -28,7 +28,6 @@ ACCEPTED = (
     (r"ConsumerGroupHeartbeat .*(member_epoch|topic_partitions)$", "Kafka matches patterns and assigns in the background, here it is done in the turn"),
     (r"ListGroups .*group_state$", "the same: how far the group has come"),
     (r"AddPartitionsToTxn number 7 ", "a topic that is asked twice is answered twice"),
-    (r"TxnOffsetCommit \[.*'group_id'.*error_code$", "offsets of a group that has not joined the transaction are refused (T1)"),
     (r"AlterConfigs .*resource_type=8 .*error_code$", "both are wrong: which error comes first"),
     (r"AlterPartitionReassignments .*\.responses$", "the error is told once, for the whole request; Kafka repeats it for each part"),
     (r"DescribeUserScramCredentials .*\.results$", "the same"),

@@ -15,104 +15,52 @@ PART = {"partition_index": 0}
 OF_X = batch(b"1", producer_id=1, producer_epoch=0, base_sequence=0, transactional=True)
 
 
-def _of(**named: Any) -> dict[str, Any]:
-    return named
+def _produced(named: dict[str, Any], records: bytes) -> dict[str, Any]:
+    part = {"index": 0, "records": records}
+    topic = named | {"partition_data": [part]}
+    return {"acks": -1, "timeout_ms": 1000, "topic_data": [topic]}
+
+
+def _fetched(named: dict[str, Any]) -> dict[str, Any]:
+    part = {"partition": 0, "partition_max_bytes": 1000}
+    topic = named | {"partitions": [part]}
+    return {"max_wait_ms": 0, "min_bytes": 1, "topics": [topic]}
+
+
+def about_records(c: Client) -> None:
+    for name in ("dt", "absent"):
+        c.each(0, _produced({"name": name}, batch(b"1")), range(3, 13))
+        of_x = _produced({"name": name}, OF_X) | {"transactional_id": "x"}
+        c.each(0, of_x, range(3, 13))
+        c.each(1, _fetched({"topic": name}), range(4, 13))
+        wanted = PART | {"timestamp": -1}
+        c.each(2, {"replica_id": -1, "topics": [{"name": name, "partitions": [wanted]}]})
+        c.each(21, {"topics": [{"name": name, "partitions": [PART]}], "timeout_ms": 1000})
+        epoch = {"partition": 0, "leader_epoch": 0}
+        c.each(23, {"replica_id": -1, "topics": [{"topic": name, "partitions": [epoch]}]})
+        c.each(61, {"topics": [{"name": name, "partition_indexes": [0]}]})
+    for unknown in (NO_ID, ZERO_UUID):
+        c.each(0, _produced({"topic_id": unknown}, batch(b"1")), (13,))
+        c.each(1, _fetched({"topic_id": unknown}), range(13, 19))
 
 
 def about_topics(c: Client) -> None:
     for name in ("dt", "absent"):
-        c.each(
-            0,
-            {
-                "acks": -1,
-                "timeout_ms": 1000,
-                "topic_data": [
-                    {"name": name, "partition_data": [{"index": 0, "records": batch(b"1")}]}
-                ],
-            },
-            range(3, 13),
-        )
-        c.each(
-            0,
-            {
-                "transactional_id": "x",
-                "acks": -1,
-                "timeout_ms": 1000,
-                "topic_data": [{"name": name, "partition_data": [{"index": 0, "records": OF_X}]}],
-            },
-            range(3, 13),
-        )
-        c.each(
-            1,
-            {
-                "max_wait_ms": 0,
-                "min_bytes": 1,
-                "topics": [
-                    {"topic": name, "partitions": [{"partition": 0, "partition_max_bytes": 1000}]}
-                ],
-            },
-            range(4, 13),
-        )
-        c.each(
-            2,
-            {
-                "replica_id": -1,
-                "topics": [{"name": name, "partitions": [PART | {"timestamp": -1}]}],
-            },
-        )
-        c.each(3, {"topics": [{"name": name}], "allow_auto_topic_creation": False}, range(4, 14))
-        c.each(
-            19,
-            {
-                "topics": [{"name": name, "num_partitions": 1, "replication_factor": 1}],
-                "timeout_ms": 1000,
-            },
-        )
+        one = {"name": name}
+        c.each(3, {"topics": [one], "allow_auto_topic_creation": False}, range(4, 14))
+        new = one | {"num_partitions": 1, "replication_factor": 1}
+        c.each(19, {"topics": [new], "timeout_ms": 1000})
         c.each(20, {"topic_names": [name], "timeout_ms": 1000}, range(1, 6))
-        c.each(20, {"topics": [{"name": name}], "timeout_ms": 1000}, (6,))
-        c.each(21, {"topics": [{"name": name, "partitions": [PART]}], "timeout_ms": 1000})
-        c.each(
-            23,
-            {
-                "replica_id": -1,
-                "topics": [{"topic": name, "partitions": [{"partition": 0, "leader_epoch": 0}]}],
-            },
-        )
-        c.each(
-            37, {"topics": [{"name": name, "count": 9, "assignments": None}], "timeout_ms": 1000}
-        )
-        c.each(61, {"topics": [{"name": name, "partition_indexes": [0]}]})
-        c.each(75, {"topics": [{"name": name}]})
+        c.each(20, {"topics": [one], "timeout_ms": 1000}, (6,))
+        more = one | {"count": 9, "assignments": None}
+        c.each(37, {"topics": [more], "timeout_ms": 1000})
+        c.each(75, {"topics": [one]})
     c.each(3, {"topics": None}, range(1, 14))
     c.each(3, {"topics": []}, (0,))
     c.each(75, {"topics": []})
     for unknown in (NO_ID, ZERO_UUID):
-        c.each(
-            0,
-            {
-                "acks": -1,
-                "timeout_ms": 1000,
-                "topic_data": [
-                    {"topic_id": unknown, "partition_data": [{"index": 0, "records": batch(b"1")}]}
-                ],
-            },
-            (13,),
-        )
-        c.each(
-            1,
-            {
-                "max_wait_ms": 0,
-                "min_bytes": 1,
-                "topics": [
-                    {
-                        "topic_id": unknown,
-                        "partitions": [{"partition": 0, "partition_max_bytes": 1000}],
-                    }
-                ],
-            },
-            range(13, 19),
-        )
-        c.each(20, {"topics": [{"name": None, "topic_id": unknown}], "timeout_ms": 1000}, (6,))
+        topic = {"name": None, "topic_id": unknown}
+        c.each(20, {"topics": [topic], "timeout_ms": 1000}, (6,))
 
 
 def about_groups(c: Client) -> None:
@@ -239,4 +187,10 @@ def about_the_cluster(c: Client) -> None:
     c.each(74, {})
 
 
-STORIES: Iterable[Any] = (about_topics, about_groups, about_transactions, about_the_cluster)
+STORIES: Iterable[Any] = (
+    about_records,
+    about_topics,
+    about_groups,
+    about_transactions,
+    about_the_cluster,
+)
