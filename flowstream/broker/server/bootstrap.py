@@ -60,6 +60,11 @@ class Server:
         self._listeners = listeners
         self._keys = keys
 
+    @property
+    def can_reload(self) -> bool:
+        """Whether there are certificates, or keys of tokens."""
+        return self._keys is not None or any(each.tls for each in self._listeners.values())
+
     def reload(self) -> None:
         """Load certificates and the keys of tokens now; bad ones leave the old ones in force."""
         for listener in self._listeners.values():
