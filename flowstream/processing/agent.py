@@ -7,13 +7,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Sequence,
+)
 from typing import Any, Generic, Literal, TypeVar
 
+from flowstream.errors import FlowstreamError
 from flowstream.processing.codecs import BYTES
 from flowstream.processing.current import PROBED
-from flowstream.processing.errors import AppError
+from flowstream.processing.declaring import described
+from flowstream.processing.errors import AgentFailed, AppError
 from flowstream.processing.event import Arrival
 from flowstream.processing.stream import GroupBy, RegroupingSource, Stream
 from flowstream.processing.topic import Topic
@@ -80,7 +89,7 @@ class Agent(Generic[T]):
                 (running, asked), timeout=PROBE_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED
             )
             if running.done():
-                running.result()
+                self._refuse_failed(running)
             if not asked.done() or running.done():
                 raise AppError(
                     f"agent {self.name!r} does not read its stream:"
@@ -92,6 +101,18 @@ class Agent(Generic[T]):
             with contextlib.suppress(asyncio.CancelledError):
                 await running
         self.group = stream.found
+
+    def _refuse_failed(self, running: asyncio.Future[None]) -> None:
+        """Raise what the function raised before it read, so that it is told as an agent's error."""
+        try:
+            running.result()
+        except FlowstreamError:
+            raise
+        except Exception as error:
+            raise AgentFailed(
+                f"agent {self.name!r} failed before it read its stream:"
+                f" {type(error).__name__}: {error}"
+            ) from error
 
 
 Sink = Topic[Any, Any] | Agent[Any] | Callable[[Any], Any]
@@ -122,10 +143,31 @@ def sink_topic(sink: Sink) -> Topic[Any, Any] | None:
     return None
 
 
-def check_function(function: Callable[..., Any], name: str) -> None:
-    """Refuse what cannot be an agent."""
-    if not (inspect.isasyncgenfunction(function) or inspect.iscoroutinefunction(function)):
-        raise AppError(f"agent {name!r} must be an `async def` function that takes a stream")
+def check_topic(topic: object) -> None:
+    """Refuse what an agent cannot read."""
+    if isinstance(topic, Topic):
+        return
+    if callable(topic):
+        raise AppError("`@app.agent` needs the topic that the agent reads: `@app.agent(topic)`")
+    named = topic if isinstance(topic, str) else "orders"
+    raise AppError(
+        f"@app.agent takes a topic, not {described(topic)}: declare it first, topic ="
+        f" app.topic({named!r}, value_type=...), and write `@app.agent(topic)`"
+    )
+
+
+def check_sinks(sinks: object) -> tuple[Sink, ...]:
+    """Refuse what yielded values cannot go to."""
+    if isinstance(sinks, str | Topic | Agent) or not isinstance(sinks, Iterable):
+        raise AppError(f"sink takes a list, not {described(sinks)}: `sink=[topic]`")
+    found = tuple(sinks)
+    for sink in found:
+        if not (isinstance(sink, Topic | Agent) or callable(sink)):
+            raise AppError(
+                f"a sink is a topic, an agent or a function, not {described(sink)}: declare a"
+                f" topic with app.topic(...) and write `sink=[topic]`"
+            )
+    return found
 
 
 class ProbeFeed:

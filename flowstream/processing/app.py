@@ -16,7 +16,14 @@ from flowstream.processing.agent import (
     AgentFunction,
     OnError,
     Sink,
-    check_function,
+    check_sinks,
+    check_topic,
+)
+from flowstream.processing.declaring import (
+    check_agent_function,
+    check_default,
+    check_partitions,
+    check_table_name,
 )
 from flowstream.processing.errors import AppError
 from flowstream.processing.sender import Sender
@@ -116,7 +123,7 @@ class App:
             key_type=key_type,
             value_type=value_type,
             partitions=partitions,
-            config=config or {},
+            config={} if config is None else config,
             send=self._send,
         )
         known = self.topics.setdefault(name, topic)
@@ -162,6 +169,9 @@ class App:
         `partitions` is that of the topics whose agents use the table; give it only when the app
         reads topics with different numbers of partitions.
         """
+        check_table_name(name, self.changelog)
+        check_default(default, f"table {name!r}")
+        check_partitions(partitions, f"table {name!r}")
         if name in self.tables:
             raise AppError(f"table {name!r} is declared twice")
         if value_type is None:
@@ -191,12 +201,15 @@ class App:
         one stops), or send it to `<app>-dead-letters` in the transaction that passes it.
         """
 
+        check_topic(topic)
+        sinks = check_sinks(sink)
+
         def declare(function: AgentFunction[V]) -> Agent[V]:
             named = name or str(getattr(function, "__name__", "agent"))
-            check_function(function, named)
+            check_agent_function(function, named)
             if named in self.agents:
                 raise AppError(f"agent {named!r} is declared twice: pass name= to one of them")
-            agent = Agent(function, topic, name=named, sinks=tuple(sink), on_error=on_error)
+            agent = Agent(function, topic, name=named, sinks=sinks, on_error=on_error)
             self.agents[named] = cast("Agent[Any]", agent)
             return agent
 

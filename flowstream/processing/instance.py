@@ -26,6 +26,7 @@ from flowstream.processing.task import Source, Task
 log = logging.getLogger("flowstream.agent")
 
 LONGEST_BACKOFF = 100
+LONGEST_REASON = 300
 
 
 class Instance(UnitFeed):
@@ -47,7 +48,7 @@ class Instance(UnitFeed):
         # A forwarding stage yields nothing, and its sinks' topics are not its own.
         sinks = () if reader.stage is Stage.FORWARD else self.agent.sinks
         topics = [t for t in map(sink_topic, sinks) if t is not None]
-        self._topic_sinks = [(around.output(t.name), t.value_codec.encode) for t in topics]
+        self._topic_sinks = [(around.output(t.name), t.value_codec.encode, t) for t in topics]
         self._call_sinks = [s for s in sinks if sink_topic(s) is None]
 
     def start(self) -> None:
@@ -102,8 +103,11 @@ class Instance(UnitFeed):
                 if record is None:
                     raise AppError(f"{self.label} yielded a value before it took an event")
                 key, timestamp_ms = record.key, record.timestamp
-                for output, encode in self._topic_sinks:
-                    data = None if value is None else encode(value)
+                for output, encode, topic in self._topic_sinks:
+                    try:
+                        data = None if value is None else encode(value)
+                    except (TypeError, ValueError):
+                        data = topic.encode_value(value)  # raises as well, and names the topic
                     if len(data or b"") + len(key or b"") > output.roomy:
                         output.check(key, data)
                     self.outputs.append((output.place(key), key, data, timestamp_ms, ()))
@@ -157,7 +161,7 @@ class Instance(UnitFeed):
         counts, agent = self.around.counts, self.agent.name
         if policy == "skip":
             counts.skipped += len(records)
-            log.warning("agent %r skipped %s: %s: %s", agent, where, type(error).__name__, error)
+            log.warning("agent %r skipped %s: %s", agent, where, reason(error))
             return
         output = self.around.output(self.around.dead_letters)
         for record in records:
@@ -166,7 +170,7 @@ class Instance(UnitFeed):
             target = output.place(record.key)
             self.outputs.append((target, record.key, record.value, record.timestamp, headers))
         counts.dead_letters += len(records)
-        log.warning("agent %r: %s is a dead letter: %s", agent, where, type(error).__name__)
+        log.warning("agent %r: %s is a dead letter: %s", agent, where, reason(error))
 
     async def _retry(self, records: Sequence[Arrival], error: Exception) -> None:
         first, (last_first, times) = records[0].offset, self._failures
@@ -200,3 +204,9 @@ class Instance(UnitFeed):
         self._pass_over([self.record], error, policy)
         if not held:
             self.complete()
+
+
+def reason(error: BaseException) -> str:
+    """An error in one line of a log; all of it is in the dead letter's headers."""
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return text if len(text) <= LONGEST_REASON else text[:LONGEST_REASON] + "..."

@@ -12,6 +12,7 @@ from typing import Any
 
 from flowstream.processing.agent import Agent, sink_topic
 from flowstream.processing.app import App
+from flowstream.processing.declaring import check_topic_name
 from flowstream.processing.errors import PartitionMismatch, TopicMissing
 from flowstream.processing.tables import Table
 from flowstream.state.changelog import changelog_configs
@@ -87,7 +88,10 @@ def make_plan(app: App, existing: Mapping[str, int]) -> Plan:
         if agent.group is None:
             readers.append(Reader(agent, agent.topic.name))
             continue
-        through = app.repartition(agent.repartition_name)
+        through = check_topic_name(
+            app.repartition(agent.repartition_name),
+            f"repartition topic of agent {agent.name!r} (group_by's name)",
+        )
         sources[through] = existing.get(through) or agent.group.partitions or count
         if through not in existing:
             create[through] = ToCreate(through, sources[through], KEPT)
@@ -128,7 +132,7 @@ def _source(
             f" `flowstream topics create {name} --partitions N`, or declare"
             f" app.topic({name!r}, partitions=N) to have it created"
         )
-    create[name] = ToCreate(name, declared, app.topics[name].config)
+    create[name] = ToCreate(name, declared, (app.topics.get(name) or agent.topic).config)
     return declared
 
 

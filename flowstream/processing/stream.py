@@ -11,7 +11,7 @@ import operator
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Final, Generic, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, Protocol, TypeVar, cast, overload
 
 from flowstream.processing.codecs import DECODE_ERRORS, Codec, codec_of
 from flowstream.processing.errors import AppError
@@ -81,6 +81,11 @@ class Stream(Generic[T]):
     async def __anext__(self) -> T:
         return cast("T", await self._pull(hold=False, deadline=None))
 
+    if not TYPE_CHECKING:  # for type checkers a stream is simply not iterable
+
+        def __iter__(self) -> NoReturn:
+            raise AppError("a stream is asynchronous: write `async for value in stream:`")
+
     @property
     @abstractmethod
     def _feed(self) -> Feed:
@@ -94,11 +99,22 @@ class Stream(Generic[T]):
         """Only the values for which `predicate` (plain or async) is true."""
         return FilterStream(self, predicate)
 
-    def take(self, max_: int, within: Seconds) -> Stream[list[T]]:
+    @overload
+    def take(self, max_: int, within: Seconds) -> Stream[list[T]]: ...
+    @overload
+    def take(self, max_: int, within: None = None) -> NoReturn: ...
+    def take(self, max_: int, within: Seconds | None = None) -> Stream[list[T]]:
         """Lists of up to `max_` values, or fewer once `within` has passed since the first.
 
         A list is one unit: its values are processed, committed or retried together.
         """
+        if type(max_) is not int or max_ < 1:
+            raise AppError(f"take needs a maximum of at least 1, not {max_!r}")
+        if within is None:
+            raise AppError(
+                f"take({max_}) would wait for its last value for ever, and commit nothing until"
+                f" then: say how long, e.g. take({max_}, within=1.0)"
+            )
         return TakeStream(self, max_, milliseconds(within) / 1000)
 
     def items(self) -> Stream[tuple[Any, T]]:
@@ -252,8 +268,6 @@ class TakeStream(DerivedStream[list[T]]):
 
     def __init__(self, up: Stream[T], most: int, within_s: float) -> None:
         super().__init__(up)
-        if most < 1:
-            raise AppError("take needs a maximum of at least 1")
         self._most = most
         self._within_s = within_s
 

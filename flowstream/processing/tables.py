@@ -6,11 +6,12 @@ Finds the partition through the running agent instance; knows no store, changelo
 from __future__ import annotations
 
 import datetime
+import math
 import operator
 from collections.abc import Callable, Iterator, MutableMapping
 from typing import Any, Generic, NoReturn, TypeVar, cast, overload
 
-from flowstream.processing.codecs import Codec, codec_of
+from flowstream.processing.codecs import Codec, codec_of, refusal
 from flowstream.processing.current import CURRENT, Current, in_unit
 from flowstream.processing.errors import AppError
 from flowstream.processing.windows import (
@@ -32,7 +33,9 @@ Seconds = float | datetime.timedelta
 
 def milliseconds(span: Seconds) -> int:
     """A span as whole milliseconds."""
-    seconds = span.total_seconds() if isinstance(span, datetime.timedelta) else span
+    seconds: object = span.total_seconds() if isinstance(span, datetime.timedelta) else span
+    if not isinstance(seconds, float | int) or not math.isfinite(seconds):
+        raise AppError(f"a span of time is a number of seconds or a timedelta, not {span!r}")
     return round(seconds * 1000)
 
 
@@ -98,7 +101,11 @@ class Table(MutableMapping[K, V], Generic[K, V]):
         view = current.views.get(self.name)
         if view is None:
             view = current.view(self.name)
-        value = view.get(self._key(key))
+        try:
+            row = self._key(key)
+        except (TypeError, ValueError) as error:
+            raise self.unusable(key, error) from None
+        value = view.get(row)
         if value is DELETED:
             if self.default is None:
                 raise KeyError(key)
@@ -106,10 +113,26 @@ class Table(MutableMapping[K, V], Generic[K, V]):
         return cast("V", value)
 
     def __setitem__(self, key: K, value: V) -> None:
-        self._view().set(self._key(key), value)
+        view = self._view()
+        try:
+            row = self._key(key)
+        except (TypeError, ValueError) as error:
+            raise self.unusable(key, error) from None
+        view.set(row, value)
+
+    def _row(self, key: K) -> bytes:
+        """The key's bytes; TypeError or ValueError naming the table."""
+        try:
+            return self._key(key)
+        except (TypeError, ValueError) as error:
+            raise self.unusable(key, error) from None
+
+    def unusable(self, key: object, error: Exception) -> TypeError | ValueError:
+        """The error for a key that did not encode."""
+        return refusal(self.key_codec, key, error, f"a key of table {self.name!r}", "key_type")
 
     def __delitem__(self, key: K) -> None:
-        view, row = self._view(), self._key(key)
+        view, row = self._view(), self._row(key)
         if view.get(row) is DELETED:
             raise KeyError(key)
         view.delete(row)
@@ -138,12 +161,12 @@ class Table(MutableMapping[K, V], Generic[K, V]):
     def get(self, key: K, default: D, /) -> V | D: ...
     def get(self, key: K, default: Any = None, /) -> Any:
         """The stored value or the argument; the table's own default is not used, as in a dict."""
-        value = self._view().get(self._key(key))
+        value = self._view().get(self._row(key))
         return default if value is DELETED else value
 
     def setdefault(self, key: K, default: V = None, /) -> V:  # type: ignore[assignment]
         """The stored value, or `default` after storing it."""
-        value = self._view().get(self._key(key))
+        value = self._view().get(self._row(key))
         if value is not DELETED:
             return cast("V", value)
         self[key] = default
@@ -151,7 +174,7 @@ class Table(MutableMapping[K, V], Generic[K, V]):
 
     def pop(self, key: K, *default: Any) -> Any:
         """Remove a key and give its value, or the argument when there is none."""
-        view, row = self._view(), self._key(key)
+        view, row = self._view(), self._row(key)
         value = view.get(row)
         if value is not DELETED:
             view.delete(row)
@@ -182,7 +205,10 @@ class Table(MutableMapping[K, V], Generic[K, V]):
         if self.window is not None:
             raise AppError(f"table {self.name!r} has windows already")
         kept = None if expires is None else milliseconds(expires)
-        self.window = Window(milliseconds(size), milliseconds(step), kept)
+        try:
+            self.window = Window(milliseconds(size), milliseconds(step), kept)
+        except ValueError as error:
+            raise AppError(f"table {self.name!r}: {error} (spans are in seconds)") from None
         self._key = self._refuse
         return WindowedTable(self, self.window)
 
@@ -208,17 +234,23 @@ class WindowedTable(Generic[K, V]):
         return self.table.name
 
     def __getitem__(self, key: K) -> WindowSet[V]:
-        return WindowSet(self.table, self.window, self.table.key_codec.encode(key), key)
+        return WindowSet(self.table, self.window, self._row(key), key)
 
     def __setitem__(self, key: K, value: V | WindowSet[V]) -> None:
         if not isinstance(value, WindowSet):
             self[key].apply(lambda _: value)
-        elif not value.is_of(self.table, self.table.key_codec.encode(key)):
+        elif not value.is_of(self.table, self._row(key)):
             raise TypeError(
                 f"table {self.name!r}: {value!r} is the windows of another key or table, not a"
                 " value: assign one of theirs, e.g. windowed[key].current()"
             )
         # Else `t[key] += 1` has changed the windows already and hands back their set.
+
+    def _row(self, key: K) -> bytes:
+        try:
+            return self.table.key_codec.encode(key)
+        except (TypeError, ValueError) as error:
+            raise self.table.unusable(key, error) from None
 
     def __delitem__(self, key: K) -> None:
         self[key].delete()
