@@ -6,7 +6,6 @@ Declarations, and the probe that learns whether an agent re-keys its stream. Run
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
@@ -98,8 +97,7 @@ class Agent(Generic[T]):
         finally:
             asked.cancel()
             running.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await running
+            await asyncio.wait((running, asked))
         self.group = stream.found
 
     def _refuse_failed(self, running: asyncio.Future[None]) -> None:

@@ -187,8 +187,8 @@ class TablePartition:
         """The error for a value that the table's type does not hold."""
         kind = TypeError if isinstance(error, TypeError) else ValueError
         return kind(
-            f"table {self.name!r} holds {self.codec.name}: key {key!r:.80} was given a"
-            f" {type(value).__name__}, {value!r:.100} ({error})"
+            f"table {self.name!r} holds {self.codec.name} values; key {key!r:.80} was given"
+            f" {type(value).__name__}: {value!r:.100} ({error})"
         )
 
     def check_sizes(self, rows: Mapping[bytes, object]) -> None:
