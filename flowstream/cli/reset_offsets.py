@@ -6,6 +6,7 @@ Tells what would change; `--execute` changes it. A group with members keeps its 
 from __future__ import annotations
 
 import csv
+import json as json_module
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -49,28 +50,40 @@ class Known:
     """First offset that is not older than the time that is asked for; None: all are older."""
 
 
-def new_offset(target: Target, tp: TopicPartition, known: Known) -> int:
-    """Where the group will go on in a partition, never outside of what is there.
-
-    >>> new_offset(Target(shift=-5), TopicPartition("t", 0), Known(3, 9, 7))
-    3
-    """
+def wanted_offset(target: Target, tp: TopicPartition, known: Known) -> int:
+    """Where the group is to go on in a partition; see `clipped`."""
     if target.file is not None:
-        wanted = target.file[tp]
-    elif target.offset is not None:
-        wanted = target.offset
-    elif target.shift is not None:
+        return target.file[tp]
+    if target.offset is not None:
+        return target.offset
+    if target.shift is not None:
         if known.committed is None:
             raise FlowstreamError(
                 f"{tp.topic}-{tp.partition}: nothing is committed that could be shifted;"
                 " leave it out with --topic, or use --to-earliest"
             )
-        wanted = known.committed + target.shift
-    elif target.time_ms is not None:
-        wanted = known.end if known.at_time is None else known.at_time
-    else:
-        wanted = known.start if target.edge == "earliest" else known.end
-    return min(max(wanted, known.start), known.end)
+        return known.committed + target.shift
+    if target.time_ms is not None:
+        return known.end if known.at_time is None else known.at_time
+    return known.start if target.edge == "earliest" else known.end
+
+
+def clipped(tp: TopicPartition, wanted: int, known: Known) -> tuple[int, str]:
+    """The nearest offset that the partition has, and what to say when that is not the wanted one.
+
+    >>> clipped(TopicPartition("t", 0), 2, Known(3, 9, 7))
+    (3, 't-0 begins at offset 3, so it is set to that and not to 2')
+    """
+    where = f"{tp.topic}-{tp.partition}"
+    if wanted < known.start:
+        return known.start, (
+            f"{where} begins at offset {known.start}, so it is set to that and not to {wanted}"
+        )
+    if wanted > known.end:
+        return known.end, (
+            f"{where} ends at offset {known.end}, so it is set to that and not to {wanted}"
+        )
+    return wanted, ""
 
 
 def command(
@@ -89,7 +102,10 @@ def command(
     shift_by: Annotated[int | None, typer.Option("--shift-by", help="Back when negative.")] = None,
     to_offset: Annotated[int | None, typer.Option("--to-offset", min=0)] = None,
     from_file: Annotated[
-        Path | None, typer.Option("--from-file", metavar="CSV", help="topic,partition,offset")
+        Path | None,
+        typer.Option(
+            "--from-file", metavar="FILE", help="Lines topic,partition,offset; or JSON of --json."
+        ),
     ] = None,
     execute: Annotated[bool, typer.Option("--execute", help="Do it; else only tell.")] = False,
     broker: Broker = None,
@@ -147,15 +163,17 @@ async def reset(
     times: dict[TopicPartition, int | None] = {}
     if target.time_ms is not None:
         times = await offsets_at(cluster, tps, target.time_ms)
-    new = {
-        tp: new_offset(target, tp, Known(starts[tp], ends[tp], committed.get(tp), times.get(tp)))
-        for tp in tps
-    }
+    new = {}
+    for tp in tps:
+        known = Known(starts[tp], ends[tp], committed.get(tp), times.get(tp))
+        new[tp], told = clipped(tp, wanted_offset(target, tp, known), known)
+        if told:
+            typer.echo(f"warning: {told}", err=True)
     if execute:
         try:
             await admin.commit_offsets(new, Generation(group, -1, ""))
         except CommitRefused as error:
-            raise _busy(group) from error
+            raise busy(group) from error
     return [(*tp, committed.get(tp), new[tp], starts[tp], ends[tp]) for tp in tps]
 
 
@@ -173,10 +191,11 @@ async def check_idle(admin: Admin, group: str) -> None:
     """Refuse a group that has members: they would commit over what is changed."""
     for listed in await admin.groups():
         if listed.group == group and listed.state not in IDLE:
-            raise _busy(group)
+            raise busy(group)
 
 
-def _busy(group: str) -> FlowstreamError:
+def busy(group: str) -> FlowstreamError:
+    """The error for a group whose members would commit over what is changed."""
     return FlowstreamError(f"group {group!r} has members: stop its workers first, then try again")
 
 
@@ -229,19 +248,44 @@ def milliseconds(text: str) -> int:
 
 
 def read_plan(path: Path) -> dict[TopicPartition, int]:
-    """Lines of `topic,partition,offset`, as Kafka's tool exports them."""
-    found = {}
+    """Lines of `topic,partition,offset`, as Kafka's tool exports them; or what `--json` printed:
+    this verb's (its `new` offsets), or that of `groups describe` (the committed ones).
+    """
     try:
-        with path.open(encoding="utf-8", newline="") as lines:
-            for number, row in enumerate(csv.reader(lines), 1):
-                if not row:
-                    continue
-                digits = row[1:]
-                if len(row) != 3 or not all(each.isascii() and each.isdigit() for each in digits):
-                    raise typer.BadParameter(f"{path}:{number}: topic,partition,offset is expected")
-                found[TopicPartition(row[0], int(row[1]))] = int(row[2])
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise typer.BadParameter(f"{path} cannot be read: {error}") from error
+    found = _json_plan(path, text) if text.lstrip()[:1] in ("[", "{") else _csv_plan(path, text)
     if not found:
         raise typer.BadParameter(f"{path} names no partition")
     return found
+
+
+def _csv_plan(path: Path, text: str) -> dict[TopicPartition, int]:
+    found = {}
+    for number, row in enumerate(csv.reader(text.splitlines()), 1):
+        if not row:
+            continue
+        if len(row) != 3 or not all(each.isascii() and each.isdigit() for each in row[1:]):
+            raise typer.BadParameter(
+                f"{path}:{number}: topic,partition,offset is expected, or what --json prints"
+            )
+        found[TopicPartition(row[0], int(row[1]))] = int(row[2])
+    return found
+
+
+def _json_plan(path: Path, text: str) -> dict[TopicPartition, int]:
+    try:
+        told = json_module.loads(text)
+        rows = told["partitions"] if isinstance(told, dict) else told
+        column = "committed" if isinstance(told, dict) else "new"
+        return {
+            TopicPartition(str(row["topic"]), int(row["partition"])): int(row[column])
+            for row in rows
+            if row[column] is not None
+        }
+    except (ValueError, TypeError, KeyError) as error:
+        raise typer.BadParameter(
+            f"{path} is not what `groups reset-offsets --json` or `groups describe --json` prints"
+            f" ({type(error).__name__}: {error})"
+        ) from error
