@@ -24,6 +24,7 @@ from flowstream.transport.partitions import offsets_at
 from flowstream.transport.types import Generation, TopicPartition
 
 IDLE = ("Empty", "Dead")
+Row = tuple[str, int, int | None, int, int, int]
 COLUMNS = ("topic", "partition", "committed", "new", "start", "end")
 
 
@@ -133,6 +134,13 @@ def command(
             rows = await reset(cluster, group, topic or (), target, execute=execute)
             tables = await changelogs(cluster, group)
         show(COLUMNS, rows, as_json=json)
+        if between := repartitions(group, rows):
+            typer.echo(
+                f"{', '.join(between)} hold what {group} has made of its inputs: with the inputs'"
+                " offsets moved too it is read twice. Name the inputs with --topic, or delete"
+                " these topics",
+                err=True,
+            )
         if tables:
             typer.echo(
                 f"{group} keeps tables ({', '.join(tables)}): they stay as they are, so what is"
@@ -148,7 +156,7 @@ def command(
 
 async def reset(
     cluster: Cluster, group: str, topics: Iterable[str], target: Target, *, execute: bool
-) -> list[tuple[str, int, int | None, int, int, int]]:
+) -> list[Row]:
     """One row per partition; the offsets are committed when `execute`."""
     admin = Admin(cluster)
     await check_idle(admin, group)
@@ -175,6 +183,15 @@ async def reset(
         except CommitRefused as error:
             raise busy(group) from error
     return [(*tp, committed.get(tp), new[tp], starts[tp], ends[tp]) for tp in tps]
+
+
+def repartitions(group: str, rows: Iterable[Row]) -> list[str]:
+    """The repartition topics of an app of this name whose offsets are moved beside others'."""
+    moved = dict.fromkeys(row[0] for row in rows if row[2] != row[3])
+    ours = [
+        name for name in moved if name.startswith(f"{group}-") and name.endswith("-repartition")
+    ]
+    return ours if len(ours) < len(moved) else []
 
 
 async def changelogs(cluster: Cluster, group: str) -> list[str]:

@@ -269,6 +269,19 @@ def test_offsets_of_an_app_with_tables_are_not_reset_without_a_word(data: Path) 
     assert "kept keeps tables (kept-count-changelog)" in result.stderr
 
 
+def test_what_an_app_made_of_its_inputs_is_not_read_twice_without_a_word(data: Path) -> None:
+    between = "halved-by-x-repartition"
+    for topic in ("whole", between):
+        output(data, "topics", "create", topic)
+        output(data, "send", topic, "a", "b")
+    reset = ("groups", "reset-offsets", "halved", "--execute")
+    output(data, *reset, "--to-latest", "--topic", "whole", "--topic", between)
+    told = call(data, "groups", "reset-offsets", "halved", "--to-earliest").stderr
+    assert f"{between} hold what halved has made of its inputs" in told
+    alone = call(data, "groups", "reset-offsets", "halved", "--to-earliest", "--topic", "whole")
+    assert alone.stderr == ""
+
+
 def test_tail_starts_and_stops_where_it_is_told(data: Path) -> None:
     output(data, "topics", "create", "numbers")
     output(data, "send", "numbers", lines="".join(f"{n}\n" for n in range(100)))
