@@ -18,13 +18,16 @@ from collections.abc import (
 from typing import Any, Generic, Literal, TypeVar
 
 from flowstream.errors import FlowstreamError
-from flowstream.processing.codecs import BYTES
+from flowstream.processing.codecs import BYTES, Codec, codec_of
 from flowstream.processing.current import PROBED
 from flowstream.processing.declaring import described
 from flowstream.processing.errors import AgentFailed, AppError
 from flowstream.processing.event import Arrival
-from flowstream.processing.stream import GroupBy, RegroupingSource, Stream
+from flowstream.processing.inner import InnerSource
+from flowstream.processing.stream import GroupBy, SourceStream, Stream
+from flowstream.processing.stream_windows import StreamWindows
 from flowstream.processing.topic import Topic
+from flowstream.processing.windowing import Span
 
 T = TypeVar("T")
 
@@ -45,7 +48,7 @@ class Agent(Generic[T]):
     def __init__(
         self,
         function: AgentFunction[T],
-        topic: Topic[Any, T],
+        topic: Topic[Any, T] | InnerSource[Any, T],
         *,
         name: str,
         sinks: Sequence[Sink],
@@ -59,6 +62,7 @@ class Agent(Generic[T]):
         self.sinks = tuple(sinks)
         self.on_error = on_error
         self.group: GroupBy | None = None
+        self.windows: StreamWindows | None = None
 
     def __repr__(self) -> str:
         return f"Agent({self.name!r})"
@@ -66,6 +70,30 @@ class Agent(Generic[T]):
     def __call__(self, stream: Stream[T]) -> AsyncIterator[Any] | Awaitable[None]:
         """Run the function over a stream, as the worker does."""
         return self.function(stream)
+
+    @property
+    def inner(self) -> InnerSource[Any, T] | None:
+        """The source inside the app that this agent reads, None when it reads a topic."""
+        return self.topic if isinstance(self.topic, InnerSource) else None
+
+    @property
+    def source_topic(self) -> Topic[Any, T]:
+        """The topic that this agent reads."""
+        if isinstance(self.topic, InnerSource):
+            raise AppError(f"agent {self.name!r} reads {self.topic!r}, which is no topic")
+        return self.topic
+
+    @property
+    def key_codec(self) -> Codec[Any]:
+        """The keys of what the agent's body sees."""
+        if self.group is not None:
+            return codec_of(self.group.key_type or str)
+        return self.topic.key_codec
+
+    @property
+    def disorder_ms(self) -> int:
+        """How far behind its newest event the topic may bring others."""
+        return self.source_topic.disorder_ms
 
     @property
     def repartition_name(self) -> str:
@@ -98,7 +126,9 @@ class Agent(Generic[T]):
             asked.cancel()
             running.cancel()
             await asyncio.wait((running, asked))
-        self.group = stream.found
+        self.group, self.windows = stream.found, stream.windows
+        if self.windows is not None:
+            self.windows.bind(self.name, self.key_codec, self.topic.value_codec)
 
     def _refuse_failed(self, running: asyncio.Future[None]) -> None:
         """Raise what the function raised before it read, so that it is told as an agent's error."""
@@ -137,13 +167,13 @@ def sink_topic(sink: Sink) -> Topic[Any, Any] | None:
     if isinstance(sink, Topic):
         return sink
     if isinstance(sink, Agent):
-        return sink.topic
+        return sink.source_topic
     return None
 
 
 def check_topic(topic: object) -> None:
     """Refuse what an agent cannot read."""
-    if isinstance(topic, Topic):
+    if isinstance(topic, Topic | InnerSource):
         return
     if callable(topic):
         raise AppError("`@app.agent` needs the topic that the agent reads: `@app.agent(topic)`")
@@ -202,17 +232,31 @@ class ProbeFeed:
     def forward(self, key: bytes | None) -> None:
         """Never happens."""
 
+    def fill(self, windows: StreamWindows, value: Any) -> list[Span]:
+        """Nothing ever arrives."""
+        del windows, value
+        return []
+
+    def retime(self, timestamp_ms: int) -> None:
+        """Nothing ever arrives."""
+
     def loop_time(self) -> float:
         """Any time will do."""
         return 0.0
 
 
-class ProbeSource(RegroupingSource[T]):
-    """Remembers what `group_by` asked for."""
+class ProbeSource(SourceStream[T]):
+    """Remembers what `group_by` and windows asked for."""
 
     found: GroupBy | None = None
+    windows: StreamWindows | None = None
 
     def grouped(self, upstream: Stream[T], group: GroupBy) -> Stream[T]:
         """Go on probing on the same stream."""
         self.found = group
+        return upstream
+
+    def opened(self, upstream: Stream[Any], windows: StreamWindows) -> Stream[Any]:
+        """Go on probing on the same stream."""
+        self.windows = windows
         return upstream

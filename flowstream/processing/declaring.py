@@ -8,9 +8,11 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from flowstream.processing.errors import AppError
+
+T = TypeVar("T")
 
 LONGEST_TOPIC = 249
 _LEGAL_TOPIC = re.compile(r"[A-Za-z0-9._-]+")
@@ -32,16 +34,15 @@ def check_topic_name(name: object, what: str) -> str:
     return name
 
 
-def check_table_name(name: object, changelog: Callable[[str], str]) -> str:
+def check_table_name(name: object) -> str:
     """A table's name, which becomes part of a topic's and a directory's."""
     if not isinstance(name, str):
-        raise AppError(f"app.Table: the name must be a text, not {described(name)}")
+        raise AppError(f"a table's name must be a text, not {described(name)}")
     if not _LEGAL_TOPIC.fullmatch(name) or name in (".", ".."):
         raise AppError(
             f"table name {name!r} is not usable: its changelog topic and its directory are named"
             " after it; use letters, digits, '.', '_' and '-'"
         )
-    check_topic_name(changelog(name), f"changelog of table {name[:40]!r}")
     return name
 
 
@@ -95,6 +96,18 @@ def check_agent_function(function: Callable[..., Any], name: str) -> None:
             f"agent {name!r} is called with its stream and nothing else ({error}): write"
             f" `async def {name}(stream):`"
         ) from None
+
+
+def check_take(most: object, within: T | None) -> T:
+    """The arguments of `Stream.take`; gives `within`."""
+    if type(most) is not int or most < 1:
+        raise AppError(f"take needs a maximum of at least 1, not {described(most)}")
+    if within is None:
+        raise AppError(
+            f"take({most}) would wait for its last value for ever, and commit nothing until then:"
+            f" say how long, e.g. take({most}, within=1.0)"
+        )
+    return within
 
 
 def described(value: object) -> str:

@@ -12,16 +12,17 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 
 from flowstream.processing.agent import Agent, sink_topic
-from flowstream.processing.codecs import codec_of
 from flowstream.processing.current import CURRENT
-from flowstream.processing.dead_letters import dead_letter_headers
 from flowstream.processing.errors import AgentFailed, AppError, DecodeError
-from flowstream.processing.event import Arrival
+from flowstream.processing.event import Arrival, retimed
 from flowstream.processing.feed import UnitFeed
+from flowstream.processing.filling import FilledSource
 from flowstream.processing.plan import Reader, Stage
-from flowstream.processing.stream import ForwardSource, GroupedSource, SourceStream
+from flowstream.processing.regrouping import ForwardSource, GroupedSource
+from flowstream.processing.stream import SourceStream, timed
 from flowstream.processing.surroundings import Shelf, Surroundings
 from flowstream.processing.task import Source, Task
+from flowstream.processing.watermarks import UNKNOWN
 
 log = logging.getLogger("flowstream.agent")
 
@@ -118,14 +119,19 @@ class Instance(UnitFeed):
                 await body.aclose()
 
     def _stream(self) -> SourceStream[Any]:
-        topic, group = self.agent.topic, self.agent.group
-        keys: Any = topic.key_codec
+        topic = self.agent.source_topic
+        values: Any = topic.value_codec
         if self.reader.stage is Stage.FORWARD:
-            return ForwardSource(self, keys, topic.value_codec)
-        if self.reader.stage is Stage.GROUPED:
-            keys = codec_of((group.key_type if group is not None else None) or str)
-            return GroupedSource(self, keys, topic.value_codec)
-        return SourceStream(self, keys, topic.value_codec)
+            return ForwardSource(self, topic.key_codec, values, timed(self, topic.event_ms))
+        # What was re-keyed has the event time of its first life.
+        event_ms = topic.event_ms if self.reader.stage is Stage.WHOLE else None
+        keys, shape, windows = self.agent.key_codec, timed(self, event_ms), self.agent.windows
+        inside: SourceStream[Any] = (
+            SourceStream(self, keys, values, shape)
+            if windows is None
+            else FilledSource(self, keys, values, shape, windows)
+        )
+        return inside if self.reader.stage is Stage.WHOLE else GroupedSource(inside)
 
     async def _call(self, value: object) -> None:
         for call in self._call_sinks:
@@ -135,7 +141,11 @@ class Instance(UnitFeed):
 
     def _where(self) -> str:
         assert self.record is not None
-        return f"{self.label}: offset {self.record.offset}"
+        return f"{self.label}: {self._at()}"
+
+    def _at(self) -> str:
+        assert self.record is not None
+        return f"offset {self.record.offset}"
 
     async def _failed(self, error: Exception) -> None:
         """The body raised: drop the unit and do what the agent's policy says."""
@@ -147,7 +157,7 @@ class Instance(UnitFeed):
         records = [*self._held, self.record]
         policy = self.agent.on_error
         if policy == "stop":
-            await self._stop(error, f"failed at offset {self.record.offset}")
+            await self._stop(error, f"failed at {self._at()}")
         elif policy == "retry":
             await self._retry(records, error)
         else:
@@ -163,13 +173,8 @@ class Instance(UnitFeed):
             counts.skipped += len(records)
             log.warning("agent %r skipped %s: %s", agent, where, reason(error))
             return
-        output = self.around.output(self.around.dead_letters)
         for record in records:
-            headers = dead_letter_headers(record, error, app=self.around.app_id, agent=agent)
-            output.check(record.key, record.value, headers)
-            target = output.place(record.key)
-            self.outputs.append((target, record.key, record.value, record.timestamp, headers))
-        counts.dead_letters += len(records)
+            self.send_dead(record, error)
         log.warning("agent %r: %s is a dead letter: %s", agent, where, reason(error))
 
     async def _retry(self, records: Sequence[Arrival], error: Exception) -> None:
@@ -198,11 +203,14 @@ class Instance(UnitFeed):
         assert self.record is not None
         policy = self.agent.on_error
         if policy in ("stop", "retry"):
-            what = f"stopped: offset {self.record.offset} does not decode"
+            what = f"stopped: {self._at()} does not decode"
             remedy = "on_error='skip' or 'dead_letter' passes over such records"
             await self._stop(DecodeError(str(error)), f"{what} ({remedy})")
         self._pass_over([self.record], error, policy)
         if not held:
+            if self.agent.inner is None and self.agent.source_topic.event_ms is not None:
+                # Its event time is in a value that nobody can read: it says nothing of time.
+                self.record = retimed(self.record, UNKNOWN)
             self.complete()
 
 

@@ -136,6 +136,8 @@ class Membership:
     async def _tick(self) -> None:
         if self._paused:
             self._resume()
+        for task in self.tasks.values():
+            task.tick()
         if self._changing.locked():
             return  # the commit on its way is the affair of whoever takes the tasks away
         if self._committing is not None:

@@ -13,10 +13,21 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, Protocol, TypeVar, cast, overload
 
-from flowstream.processing.codecs import DECODE_ERRORS, Codec, codec_of
+from flowstream.processing.closing import WindowResult
+from flowstream.processing.codecs import DECODE_ERRORS, Codec
+from flowstream.processing.declaring import check_take
 from flowstream.processing.errors import AppError
 from flowstream.processing.event import Arrival, Event
-from flowstream.processing.tables import Seconds, milliseconds
+from flowstream.processing.stream_windows import (
+    Emit,
+    StreamWindows,
+    Windows,
+    fixed,
+    sessions,
+    sliding,
+)
+from flowstream.processing.windowed_tables import Late, Seconds, milliseconds
+from flowstream.processing.windowing import Span
 
 T = TypeVar("T")
 
@@ -57,6 +68,12 @@ class Feed(Protocol):
 
     def forward(self, key: bytes | None) -> None:
         """Add the record, under a new key, to the agent's repartition topic."""
+
+    def fill(self, windows: StreamWindows, value: Any) -> list[Span]:
+        """Add the value to its key's windows in the open unit; the windows that it changed."""
+
+    def retime(self, timestamp_ms: int) -> None:
+        """The event time of the record just taken, where its value says it."""
 
     def loop_time(self) -> float:
         """The event loop's clock, for deadlines."""
@@ -108,14 +125,7 @@ class Stream(Generic[T]):
 
         A list is one unit: its values are processed, committed or retried together.
         """
-        if type(max_) is not int or max_ < 1:
-            raise AppError(f"take needs a maximum of at least 1, not {max_!r}")
-        if within is None:
-            raise AppError(
-                f"take({max_}) would wait for its last value for ever, and commit nothing until"
-                f" then: say how long, e.g. take({max_}, within=1.0)"
-            )
-        return TakeStream(self, max_, milliseconds(within) / 1000)
+        return TakeStream(self, max_, milliseconds(check_take(max_, within)) / 1000)
 
     def items(self) -> Stream[tuple[Any, T]]:
         """(key, value) pairs; the key decodes to the topic's key type."""
@@ -138,8 +148,56 @@ class Stream(Generic[T]):
         `key` is a function of the value or the name of its attribute. Comes before every other
         operator except `filter`.
         """
-        del key, name, key_type, partitions
-        raise AppError("group_by comes first: only `filter` may stand before it")
+        return self._root("group_by").grouped(self, GroupBy(by(key), name, key_type, partitions))
+
+    def tumbling(
+        self, size: Seconds, *, grace: Seconds = 0.0, emit: Emit = "on_close",
+        late: Late = "drop", name: str | None = None,
+    ) -> Windows[T]:  # fmt: skip
+        """Windows of event time per key, of `size` each, one after the other; say what they keep:
+
+            async for window in stream.tumbling(60, grace=5).count():
+                print(window.key, window.start, window.value)
+
+        A window is final once the watermark is `grace` past its end, and is told then, once
+        (`emit="on_close"`); or on every change, or every so many seconds of event time and when it
+        is final. What is later than that is dropped and counted, or a "dead_letter". Comes before
+        every operator except `filter` and `group_by`. `name` is that of its table.
+        """
+        return fixed(self, size, size, grace, emit=emit, late=late, name=name)
+
+    def hopping(
+        self, size: Seconds, step: Seconds, *, grace: Seconds = 0.0, emit: Emit = "on_close",
+        late: Late = "drop", name: str | None = None,
+    ) -> Windows[T]:  # fmt: skip
+        """Windows of `size` that start every `step`; the rest as with `tumbling`."""
+        return fixed(self, size, step, grace, emit=emit, late=late, name=name)
+
+    def sliding(
+        self, size: Seconds, *, grace: Seconds = 0.0, emit: Emit = "on_close",
+        late: Late = "drop", name: str | None = None,
+    ) -> Windows[T]:  # fmt: skip
+        """For each event the window of `size` that ends with it; the rest as with `tumbling`."""
+        return sliding(self, size, grace, emit=emit, late=late, name=name)
+
+    def session(
+        self, gap: Seconds, *, grace: Seconds = 0.0, emit: Emit = "on_close",
+        late: Late = "drop", name: str | None = None,
+    ) -> Windows[T]:  # fmt: skip
+        """Sessions: events less than `gap` apart are one window; the rest as with `tumbling`."""
+        return sessions(self, gap, grace, emit=emit, late=late, name=name)
+
+    def windowed(self, windows: StreamWindows) -> Stream[WindowResult[Any, Any]]:
+        """What `tumbling` and the like give, by the part that this instance plays."""
+        return self._root("windows").opened(self, windows)
+
+    def _root(self, what: str) -> SourceStream[Any]:
+        stream: Stream[Any] = self
+        while isinstance(stream, FilterStream):
+            stream = stream._upstream()
+        if not isinstance(stream, SourceStream):
+            raise AppError(f"{what} comes first: only `filter` may stand before it")
+        return stream
 
     def _key(self) -> Any:
         """The current record's key, decoded."""
@@ -203,6 +261,18 @@ class SourceStream(Stream[T]):
             except DECODE_ERRORS as error:
                 await feed.undecodable(error, held=True)
 
+    def grouped(self, upstream: Stream[T], group: GroupBy) -> Stream[T]:
+        """What the agent gets from `group_by`, by the part that this instance plays."""
+        del upstream, group
+        raise AppError("group_by stands once in an agent, before every operator except `filter`")
+
+    def opened(
+        self, upstream: Stream[Any], windows: StreamWindows
+    ) -> Stream[WindowResult[Any, Any]]:
+        """What the agent gets from its windows, by the part that this instance plays."""
+        del upstream, windows
+        raise AppError("windows stand once in an agent, and not behind their own results")
+
     def items(self) -> Stream[tuple[Any, T]]:
         """See `Stream.items`."""
         if self._shape is not None:
@@ -217,6 +287,19 @@ class SourceStream(Stream[T]):
         if record is None or record.key is None:
             return None
         return self._keys.decode(record.key)
+
+
+def timed(feed: Feed, event_ms: Callable[[T], int] | None) -> Callable[[Arrival, T], T] | None:
+    """A source's shape that gives each record the event time that its value says."""
+    if event_ms is None:
+        return None
+
+    def shape(record: Arrival, value: T) -> T:
+        del record
+        feed.retime(event_ms(value))
+        return value
+
+    return shape
 
 
 class DerivedStream(Stream[T]):
@@ -250,17 +333,6 @@ class FilterStream(DerivedStream[T]):
                 kept = await kept
             if kept:
                 return cast("T", value)
-
-    def group_by(
-        self,
-        key: Callable[[T], Any] | str,
-        *,
-        name: str | None = None,
-        key_type: type[Any] | None = None,
-        partitions: int | None = None,
-    ) -> Stream[T]:
-        """See `Stream.group_by`."""
-        return regroup(self._up, self, GroupBy(by(key), name, key_type, partitions))
 
 
 class TakeStream(DerivedStream[list[T]]):
@@ -325,70 +397,3 @@ def by(key: Callable[[T], Any] | str) -> Callable[[T], Any]:
         return key
     attribute, item = operator.attrgetter(key), operator.itemgetter(key)
     return lambda value: item(value) if isinstance(value, dict) else attribute(value)
-
-
-def regroup(source: Stream[Any], upstream: Stream[T], group: GroupBy) -> Stream[T]:
-    """What `group_by` gives, by the stage that the stream's source plays."""
-    while isinstance(source, FilterStream):
-        source = source._upstream()
-    if isinstance(source, RegroupingSource):
-        return source.grouped(upstream, group)
-    raise AppError("group_by stands once in an agent, before every operator except `filter`")
-
-
-class RegroupingSource(SourceStream[T]):
-    """The stream of an agent that re-keys: each stage decides what `group_by` gives."""
-
-    def group_by(
-        self,
-        key: Callable[[T], Any] | str,
-        *,
-        name: str | None = None,
-        key_type: type[Any] | None = None,
-        partitions: int | None = None,
-    ) -> Stream[T]:
-        """See `Stream.group_by`."""
-        return self.grouped(self, GroupBy(by(key), name, key_type, partitions))
-
-    @abstractmethod
-    def grouped(self, upstream: Stream[T], group: GroupBy) -> Stream[T]:
-        """What the agent gets from `group_by`."""
-
-
-class ForwardSource(RegroupingSource[T]):
-    """Stage 0: everything up to `group_by` runs here and its values leave under the new key."""
-
-    def grouped(self, upstream: Stream[T], group: GroupBy) -> Stream[T]:
-        """A stream that forwards for ever and never gives the agent's body a value."""
-        return ForwardStream(upstream, group)
-
-
-class ForwardStream(DerivedStream[T]):
-    """Sends every value on under its new key."""
-
-    def __init__(self, up: Stream[T], group: GroupBy) -> None:
-        super().__init__(up)
-        self._group = group
-
-    async def _pull(self, *, hold: bool, deadline: float | None) -> T | TimedOut:
-        while True:
-            value = await self._up._pull(hold=hold, deadline=deadline)
-            if isinstance(value, TimedOut):
-                return value
-            key = self._group.key(value)
-            codec: Codec[Any] = codec_of(self._group.key_type or type(key))
-            self._feed.forward(None if key is None else codec.encode(key))
-
-
-class GroupedSource(RegroupingSource[T]):
-    """Stage 1: records of the repartition topic; what stood before `group_by` has been done."""
-
-    def filter(self, predicate: Callable[[T], bool | Awaitable[bool]]) -> Stream[T]:
-        """Nothing to do: stage 0 has filtered."""
-        del predicate
-        return self
-
-    def grouped(self, upstream: Stream[T], group: GroupBy) -> Stream[T]:
-        """The records of the repartition topic."""
-        del upstream, group
-        return SourceStream(self._source, self._keys, self._values)

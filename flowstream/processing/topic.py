@@ -12,6 +12,7 @@ from typing import Any, Generic, NamedTuple, TypeVar, cast
 from flowstream.processing.codecs import Codec, codec_of, encode_any_key, refusal
 from flowstream.processing.current import Headers, in_unit, is_inside_agent
 from flowstream.processing.declaring import check_config, check_partitions, check_topic_name
+from flowstream.processing.event_time import EventTime, event_time_of
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -51,6 +52,8 @@ class Topic(Generic[K, V]):
         partitions: int | None,
         config: Mapping[str, str],
         send: Send,
+        timestamp: str | EventTime | None = None,
+        disorder_ms: int = 0,
     ) -> None:
         self.name = check_topic_name(name, "app.topic")
         check_partitions(partitions, f"topic {name!r}")
@@ -60,6 +63,8 @@ class Topic(Generic[K, V]):
         self.config = check_config(config, f"topic {name!r}")
         self.key_codec: Codec[K] = codec_of(key_type)
         self.value_codec: Codec[V] = codec_of(value_type)
+        self.event_ms = event_time_of(timestamp)
+        self.disorder_ms = disorder_ms
         self._send = send
 
     def __repr__(self) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 
 from flowstream.clock import wall_ms
 from flowstream.processing.app import App
+from flowstream.processing.background import run_chore
 from flowstream.processing.claiming import claiming_assignor
 from flowstream.processing.commit import EXACTLY_ONCE
 from flowstream.processing.committer import Checkpoint, Committer, no_checkpoint
@@ -78,6 +79,7 @@ class Worker:
         self.counts = Counts()
         self.plan: Plan | None = None
         self.retry_backoff = app.settings.retry_backoff
+        self.source_idle = app.settings.source_idle
         self._bootstrap = bootstrap
         self._data_dir = Path(data_dir or app.settings.data_dir)
         self._checkpoint = checkpoint
@@ -150,6 +152,12 @@ class Worker:
         return [] if self._watchdog is None else self._watchdog.warnings()
 
     @property
+    def is_leader(self) -> bool:
+        """Whether the task of the first partition runs here."""
+        held = [] if self._membership is None else self._membership.tasks
+        return self.plan is not None and self.plan.first_task in held
+
+    @property
     def tasks(self) -> list[str]:
         """The tasks that run here now, for people."""
         return [] if self._membership is None else [str(id) for id in self._membership.tasks]
@@ -169,6 +177,8 @@ class Worker:
             if self.plan is not None and self._starter is not None and not self.wants_stop:
                 self._watch()
                 self._beside(notice_changes(self.plan, self._outputs, self._admin, self._outgrown))
+                for chore in self.app.chores:
+                    self._beside(run_chore(chore, self.app, lambda: self.is_leader))
                 if ready is not None:
                     ready()
                 while not self.wants_stop:

@@ -60,6 +60,8 @@ async def takes_two(stream: Any, table: Any) -> None:
         (lambda app: app.Table(".."), "not usable"),
         (lambda app: app.Table(5), "the name must be a text, not 5"),
         (lambda app: app.Table("t" * 240), "has 255 characters, at most 249"),
+        (lambda app: app.Timers("my timers", value_type=str), "'my timers' is not usable"),
+        (lambda app: app.Timers("t", value_type=str, partitions=0), "a whole number from 1 on"),
         (lambda app: app.Table("t").tumbling(0), "table 't': .*at least one millisecond"),
         (lambda app: app.Table("t").tumbling("60"), "seconds or a timedelta, not '60'"),
         (lambda app: app.Table("t").hopping(1, float("nan")), "not nan"),
