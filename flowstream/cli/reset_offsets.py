@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import json as json_module
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -134,24 +134,29 @@ def command(
             rows = await reset(cluster, group, topic or (), target, execute=execute)
             tables = await changelogs(cluster, group)
         show(COLUMNS, rows, as_json=json)
-        if between := repartitions(group, rows):
-            typer.echo(
-                f"{', '.join(between)} hold what {group} has made of its inputs: with the inputs'"
-                " offsets moved too it is read twice. Name the inputs with --topic, or delete"
-                " these topics",
-                err=True,
-            )
-        if tables:
-            typer.echo(
-                f"{group} keeps tables ({', '.join(tables)}): they stay as they are, so what is"
-                " read again counts again. To start over delete these topics and the app's state"
-                " directory too",
-                err=True,
-            )
+        warn_of_leftovers(group, repartitions(group, rows), tables)
         if not json and not execute:
             typer.echo("nothing is changed yet: say --execute to do it")
 
     perform(work)
+
+
+def warn_of_leftovers(group: str, between: Sequence[str], tables: Sequence[str]) -> None:
+    """Say what an app has besides its offsets, which stays as it is."""
+    if between:
+        typer.echo(
+            f"{', '.join(between)} hold what {group} has made of its inputs: with the inputs'"
+            " offsets moved too it is read twice. Name the inputs with --topic, or delete these"
+            " topics",
+            err=True,
+        )
+    if tables:
+        typer.echo(
+            f"{group} keeps tables ({', '.join(tables)}): they stay as they are, so what is read"
+            " again counts again. To start over delete these topics and the app's state directory"
+            " too",
+            err=True,
+        )
 
 
 async def reset(

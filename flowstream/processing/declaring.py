@@ -5,14 +5,15 @@ Pure. Every refusal names what is wrong and what to write instead; knows no topi
 
 from __future__ import annotations
 
+import datetime
 import inspect
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 from flowstream.processing.errors import AppError
 
-T = TypeVar("T")
+Span = float | datetime.timedelta
 
 LONGEST_TOPIC = 249
 _LEGAL_TOPIC = re.compile(r"[A-Za-z0-9._-]+")
@@ -98,7 +99,7 @@ def check_agent_function(function: Callable[..., Any], name: str) -> None:
         ) from None
 
 
-def check_take(most: object, within: T | None) -> T:
+def check_take(most: object, within: Span | None) -> Span:
     """The arguments of `Stream.take`; gives `within`."""
     if type(most) is not int or most < 1:
         raise AppError(f"take needs a maximum of at least 1, not {described(most)}")

@@ -58,7 +58,7 @@ async def takes_two(stream: Any, table: Any) -> None:
         (lambda app: app.Table("t", value_type=Opaque), "make it a pydantic model"),
         (lambda app: app.Table("my table"), "'my table' is not usable: .*use letters, digits"),
         (lambda app: app.Table(".."), "not usable"),
-        (lambda app: app.Table(5), "the name must be a text, not 5"),
+        (lambda app: app.Table(5), "a table's name must be a text, not 5"),
         (lambda app: app.Table("t" * 240), "has 255 characters, at most 249"),
         (lambda app: app.Timers("my timers", value_type=str), "'my timers' is not usable"),
         (lambda app: app.Timers("t", value_type=str, partitions=0), "a whole number from 1 on"),
