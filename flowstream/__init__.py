@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from flowstream.processing.aggregates import Reduce as Reduce
     from flowstream.processing.aggregates import Sum as Sum
     from flowstream.processing.app import App as App
+    from flowstream.processing.branches import branch as branch
     from flowstream.processing.closing import WindowResult as WindowResult
     from flowstream.processing.errors import AgentFailed as AgentFailed
     from flowstream.processing.errors import AppError as AppError
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from flowstream.processing.errors import StateLost as StateLost
     from flowstream.processing.errors import TopicMissing as TopicMissing
     from flowstream.processing.event import Event as Event
+    from flowstream.processing.joined import Joined as Joined
     from flowstream.processing.record import Record as Record
     from flowstream.processing.stream import Stream as Stream
     from flowstream.processing.tables import Table as Table
@@ -42,12 +44,14 @@ _HOMES = {
     "AgentFailed": "processing.errors",
     "App": "processing.app",
     "AppError": "processing.errors",
+    "branch": "processing.branches",
     "Collect": "processing.aggregates",
     "Count": "processing.aggregates",
     "DecodeError": "processing.errors",
     "Distinct": "processing.aggregates",
     "Event": "processing.event",
     "FlowstreamError": "errors",
+    "Joined": "processing.joined",
     "LateEvent": "processing.errors",
     "Max": "processing.aggregates",
     "Mean": "processing.aggregates",
@@ -82,6 +86,7 @@ __all__ = [
     "Distinct",
     "Event",
     "FlowstreamError",
+    "Joined",
     "LateEvent",
     "Max",
     "Mean",
@@ -103,6 +108,7 @@ __all__ = [
     "WindowSet",
     "WindowedTable",
     "Worker",
+    "branch",
 ]
 
 

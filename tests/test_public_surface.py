@@ -9,10 +9,10 @@ import flowstream
 
 PUBLIC = [
     "Agent", "AgentFailed", "App", "AppError", "Collect", "Count", "DecodeError", "Distinct",
-    "Event", "FlowstreamError", "LateEvent", "Max", "Mean", "Min", "NotInAgent",
+    "Event", "FlowstreamError", "Joined", "LateEvent", "Max", "Mean", "Min", "NotInAgent",
     "PartitionMismatch", "Record", "RecordMetadata", "Reduce", "SettingsError", "StateLost",
     "Stream", "Sum", "Table", "Timers", "Topic", "TopicMissing", "WindowResult", "WindowSet",
-    "WindowedTable", "Worker",
+    "WindowedTable", "Worker", "branch",
 ]  # fmt: skip
 
 

@@ -23,16 +23,15 @@ from flowstream.processing.declaring import (
     check_agent_function,
     check_default,
     check_partitions,
-    check_table_name,
     check_topic_name,
 )
 from flowstream.processing.errors import AppError
 from flowstream.processing.event_time import EventTime
 from flowstream.processing.inner import InnerSource
+from flowstream.processing.relating import Relating
 from flowstream.processing.sender import Sender
 from flowstream.processing.settings import Guarantee, Settings, check_app_id, resolve
 from flowstream.processing.tables import Table
-from flowstream.processing.timing import Timing
 from flowstream.processing.topic import Outgoing, RecordMetadata, Topic
 from flowstream.processing.windowed_tables import Seconds, milliseconds
 
@@ -42,7 +41,7 @@ V = TypeVar("V")
 log = logging.getLogger("flowstream.app")
 
 
-class App(Timing):
+class App(Relating):
     """A stream processing application.
 
     >>> app = App("shop")
@@ -66,6 +65,7 @@ class App(Timing):
         transaction_timeout: float | None = None,
         replication_factor: int | None = None,
         retry_backoff: float | None = None,
+        purge_interval: float | None = None,
         source_idle: float | None = None,
         stall_warning: float | None = None,
     ) -> None:
@@ -81,6 +81,7 @@ class App(Timing):
                 "transaction_timeout": transaction_timeout,
                 "replication_factor": replication_factor,
                 "retry_backoff": retry_backoff,
+                "purge_interval": purge_interval,
                 "source_idle": source_idle,
                 "stall_warning": stall_warning,
             }
@@ -185,12 +186,10 @@ class App(Timing):
         `partitions` is that of the topics whose agents use the table; give it only when the app
         reads topics with different numbers of partitions.
         """
-        check_table_name(name)
+        self.check_table_name(name)
         check_topic_name(self.changelog(name), f"changelog of table {name[:40]!r}")
         check_default(default, f"table {name!r}")
         check_partitions(partitions, f"table {name!r}")
-        if name in self.tables or name in self.timers:
-            raise AppError(f"table or timers {name!r} is declared twice")
         if value_type is None:
             value_type = default if isinstance(default, type) else Any
         table: Table[Any, Any] = Table(
@@ -206,26 +205,28 @@ class App(Timing):
     def agent(
         self,
         topic: Topic[Any, V] | InnerSource[Any, V],
-        *,
+        *others: Topic[Any, V],
         name: str | None = None,
         sink: Iterable[Sink] = (),
         on_error: OnError = "stop",
     ) -> Callable[[AgentFunction[V]], Agent[V]]:
-        """Declare an agent on a topic, or on what comes due inside the app: `Timers`, or the
-        `closed` windows of a table. One instance runs per partition.
+        """Declare an agent on a topic (or several, of one type), or on what comes due inside the
+        app: `Timers`, or the `closed` windows of a table. One instance runs per partition.
 
         `on_error` says what happens to an event whose processing raises, or that does not decode:
         `stop` the worker with a report, `skip` it, `retry` it with growing pauses (an undecodable
         one stops), or send it to `<app>-dead-letters` in the transaction that passes it.
         """
 
-        check_topic(topic)
+        check_topic(topic, *others)
         sinks = check_sinks(sink)
 
         def declare(function: AgentFunction[V]) -> Agent[V]:
             named = name or str(getattr(function, "__name__", "agent"))
             check_agent_function(function, named)
-            agent = Agent(function, topic, name=named, sinks=sinks, on_error=on_error)
+            agent = Agent(
+                function, topic, name=named, sinks=sinks, on_error=on_error, others=others
+            )
             self.add_agent(cast("Agent[Any]", agent))
             return agent
 

@@ -14,11 +14,16 @@ from typing import Any
 
 from flowstream.processing.current import Destination, Headers
 from flowstream.processing.dead_letters import dead_letter_headers
+from flowstream.processing.deduping import Seen
 from flowstream.processing.errors import LateEvent, PartitionMismatch
 from flowstream.processing.event import Arrival, retimed
+from flowstream.processing.joining import Entry, Side
+from flowstream.processing.lookups import Waiting
 from flowstream.processing.plan import Reader
+from flowstream.processing.stream_joins import JoinedStreams
 from flowstream.processing.stream_windows import StreamWindows
 from flowstream.processing.surroundings import Shelf, Surroundings
+from flowstream.processing.table_changes import change_row
 from flowstream.processing.task import Source, Task
 from flowstream.processing.topic import header_pairs
 from flowstream.processing.unit import Output, Unit
@@ -60,6 +65,7 @@ class UnitFeed:
         self._view_list = list(self.views.items())
         self._windowed = shelf.windowed
         self._dues = shelf.dues
+        self._changes = shelf.changes
         self._clock = shelf.clock
         self._top_ms = UNKNOWN
         # With one plain table there is nothing to gather before it is published.
@@ -202,6 +208,10 @@ class UnitFeed:
 
     def _seal(self, record: Arrival) -> list[Sealed]:
         """The unit's writes, encoded; every table or, when one does not encode, none."""
+        for name, beside in self._changes.items():
+            changed = dict.fromkeys(self.views[name].writes, change_row(record.timestamp))
+            for changes in beside if changed else ():
+                self.views[changes].writes.update(changed)
         dirty = [(name, view) for name, view in self._view_list if view.writes]
         sealed = [view.seal() for _, view in dirty]
         for name, view in dirty:
@@ -321,6 +331,40 @@ class UnitFeed:
                 self.late_letter(windows.table)
         return spans or []
 
+    @property
+    def seen(self) -> Seen | None:
+        """What the agent's `dedupe` remembers."""
+        return self.reader.agent.seen
+
+    def is_new(self, seen: Seen, id: bytes) -> bool:
+        """Whether an id was not seen before; remembers it in the unit."""
+        return seen.is_new(self.view(seen.table), id, self.timestamp_ms)
+
+    def wait_for_table(self, waiting: Waiting) -> None:
+        """Have the record wait for the table that it is joined with."""
+        record = self.record
+        assert record is not None
+        if record.key is None or record.value is None:
+            raise ValueError("an event finds its row by key, and needs a value")
+        view = self.view(waiting.table)
+        waiting.enter(view, record.key, record.timestamp, record.offset, record.value)
+
+    def meet(self, join: JoinedStreams, side: Side) -> list[Entry]:
+        """Enter the record in a join; the events of the other side that it meets."""
+        record = self.record
+        assert record is not None
+        if record.key is None or record.value is None:
+            raise ValueError("events meet by key, and need a value: group_by a key before the join")
+        met = join.join.meet(
+            self.view(join.table), side, record.key, record.timestamp, record.value,
+            self.watermark_ms,
+        )  # fmt: skip
+        if met is None:
+            self.late(join.table)
+            if join.late == "dead_letter":
+                self.late_letter(join.table)
+        return met or []
+
     def retime(self, timestamp_ms: int) -> None:
         """The event time of the record just taken, where its value says it."""
         assert self.record is not None
@@ -338,11 +382,11 @@ class UnitFeed:
         self._held = []
         self._holding = False
 
-    def forward(self, key: bytes | None) -> None:
-        """Add the record, under a new key, to the agent's repartition topic."""
+    def forward(self, key: bytes | None, value: bytes | None) -> None:
+        """Add the record, with this key and value, to the topic between the agent's parts."""
         record = self.record
         assert record is not None
         output = self.around.output(self.reader.forwards_to)
         headers = tuple(record.headers)
-        output.check(key, record.value, headers)
-        self.outputs.append((output.place(key), key, record.value, record.timestamp, headers))
+        output.check(key, value, headers)
+        self.outputs.append((output.place(key), key, value, record.timestamp, headers))

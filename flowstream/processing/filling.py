@@ -12,15 +12,19 @@ from typing import Any, TypeVar
 
 from flowstream.processing.closing import WindowResult
 from flowstream.processing.codecs import Codec
+from flowstream.processing.deduping import Seen
 from flowstream.processing.event import Arrival
+from flowstream.processing.joined import Joined
+from flowstream.processing.lookups import Waiting
+from flowstream.processing.stateful import GroupBy
 from flowstream.processing.stream import (
     DerivedStream,
     Feed,
-    GroupBy,
     SourceStream,
     Stream,
     TimedOut,
 )
+from flowstream.processing.stream_joins import JoinedStreams
 from flowstream.processing.stream_windows import StreamWindows
 from flowstream.processing.windowing import Span
 
@@ -87,6 +91,23 @@ class ResultsSource(SourceStream[T]):
         """Nothing to do."""
         del upstream, group
         return self
+
+    def deduped(self, upstream: Stream[T], seen: Seen) -> Stream[T]:
+        """Nothing to do."""
+        del upstream, seen
+        return self
+
+    def looked_up(self, upstream: Stream[Any], waiting: Waiting) -> Stream[Joined[Any, Any]]:
+        """Events whose time has come, as the agent goes on with them."""
+        del upstream, waiting
+        shape: Any = self._shape
+        return SourceStream(self._source, self._keys, self._values, shape)
+
+    def joined(self, upstream: Stream[Any], join: JoinedStreams) -> Stream[Joined[Any, Any]]:
+        """What met nobody, as the agent goes on with it."""
+        del upstream, join
+        shape: Any = self._shape
+        return SourceStream(self._source, self._keys, self._values, shape)
 
     def opened(
         self, upstream: Stream[Any], windows: StreamWindows

@@ -17,7 +17,7 @@ from flowstream.processing.plan import Reader
 from flowstream.processing.stream import SourceStream
 from flowstream.processing.surroundings import Shelf, Surroundings
 from flowstream.processing.task import Source, Task
-from flowstream.processing.watermarks import UNKNOWN, EventClock
+from flowstream.processing.watermarks import FOREVER, UNKNOWN, EventClock
 from flowstream.state.overlay import DELETED
 
 
@@ -53,7 +53,7 @@ class InnerInstance(Instance):
         """Just before the row's instant: what else is due then may still get its effects."""
         record = self.record
         assert isinstance(record, Fired)
-        if self.is_by_wall_clock:
+        if self.is_by_wall_clock or self._inner.at_once:
             return UNKNOWN if self._task_clock is None else self._task_clock.watermark_ms
         return record.due_ms - 1
 
@@ -75,6 +75,8 @@ class InnerInstance(Instance):
     def _until_ms(self) -> int:
         if self.is_by_wall_clock:
             return self.around.wall_time_ms()
+        if self._inner.at_once:
+            return FOREVER
         return UNKNOWN if self._task_clock is None else self._task_clock.watermark_ms
 
     def advance(self) -> Arrival | None:
@@ -153,7 +155,7 @@ class InnerInstance(Instance):
 
     def _stream(self) -> SourceStream[object]:
         inner = self._inner
-        of = SourceStream if self.agent.windows is None else ResultsSource
+        of = SourceStream if self.agent.inner is not None else ResultsSource
         return of(self, inner.key_codec, inner.value_codec, inner.shape)
 
     def _at(self) -> str:

@@ -67,6 +67,16 @@ class InnerSource(Generic[K, V]):
         return False
 
     @property
+    def at_once(self) -> bool:
+        """Whether everything is due as soon as it is written; instants only give the order."""
+        return False
+
+    @property
+    def watched(self) -> tuple[str, ...]:
+        """Tables each changed key of which becomes a row, with the event time of the change."""
+        return ()
+
+    @property
     def shape(self) -> Callable[[Any, Any], V] | None:
         """(record, decoded value) to what the agent sees; None: the value."""
         return None

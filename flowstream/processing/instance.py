@@ -11,12 +11,15 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 
-from flowstream.processing.agent import Agent, sink_topic
+from flowstream.processing.agent import Agent, sink_topics
+from flowstream.processing.branches import Branch
 from flowstream.processing.current import CURRENT
 from flowstream.processing.errors import AgentFailed, AppError, DecodeError
 from flowstream.processing.event import Arrival, retimed
 from flowstream.processing.feed import UnitFeed
 from flowstream.processing.filling import FilledSource
+from flowstream.processing.lookups import WaitingSource
+from flowstream.processing.meeting import LeftSource, RightSource
 from flowstream.processing.plan import Reader, Stage
 from flowstream.processing.regrouping import ForwardSource, GroupedSource
 from flowstream.processing.stream import SourceStream, timed
@@ -48,9 +51,10 @@ class Instance(UnitFeed):
         self._failures = (-1, 0)
         # A forwarding stage yields nothing, and its sinks' topics are not its own.
         sinks = () if reader.stage is Stage.FORWARD else self.agent.sinks
-        topics = [t for t in map(sink_topic, sinks) if t is not None]
+        topics = [t for s in sinks if not isinstance(s, Branch) for t in sink_topics(s)]
         self._topic_sinks = [(around.output(t.name), t.value_codec.encode, t) for t in topics]
-        self._call_sinks = [s for s in sinks if sink_topic(s) is None]
+        self._branches = [sink for sink in sinks if isinstance(sink, Branch)]
+        self._call_sinks = [s for s in sinks if callable(s) and not sink_topics(s)]
 
     def start(self) -> None:
         """Begin to run."""
@@ -104,14 +108,17 @@ class Instance(UnitFeed):
                 if record is None:
                     raise AppError(f"{self.label} yielded a value before it took an event")
                 key, timestamp_ms = record.key, record.timestamp
-                for output, encode, topic in self._topic_sinks:
+                for output, encode, sink in self._topic_sinks:
                     try:
                         data = None if value is None else encode(value)
                     except (TypeError, ValueError):
-                        data = topic.encode_value(value)  # raises as well, and names the topic
+                        data = sink.encode_value(value)  # raises as well, and names the topic
                     if len(data or b"") + len(key or b"") > output.roomy:
                         output.check(key, data)
                     self.outputs.append((output.place(key), key, data, timestamp_ms, ()))
+                for branch in self._branches:
+                    if (topic := branch.pick(value)) is not None:
+                        self.emit(topic, key, value, None, timestamp_ms, ())
                 if self._call_sinks:
                     await self._call(value)
         finally:
@@ -119,18 +126,29 @@ class Instance(UnitFeed):
                 await body.aclose()
 
     def _stream(self) -> SourceStream[Any]:
-        topic = self.agent.source_topic
+        topic = self.reader.source or self.agent.source_topic
         values: Any = topic.value_codec
         if self.reader.stage is Stage.FORWARD:
             return ForwardSource(self, topic.key_codec, values, timed(self, topic.event_ms))
         # What was re-keyed has the event time of its first life.
         event_ms = topic.event_ms if self.reader.stage is Stage.WHOLE else None
-        keys, shape, windows = self.agent.key_codec, timed(self, event_ms), self.agent.windows
-        inside: SourceStream[Any] = (
-            SourceStream(self, keys, values, shape)
-            if windows is None
-            else FilledSource(self, keys, values, shape, windows)
-        )
+        group = self.agent.group
+        if group is not None and group.topic is not None:
+            values = group.topic.value_codec
+        keys, shape = self.agent.key_codec, timed(self, event_ms)
+        windows, join = self.agent.windows, self.agent.joins
+        if self.reader.stage is Stage.RIGHT:
+            assert join is not None
+            return RightSource(self, topic.key_codec, values, timed(self, topic.event_ms), join)
+        inside: SourceStream[Any]
+        if windows is not None:
+            inside = FilledSource(self, keys, values, shape, windows)
+        elif self.agent.waiting is not None:
+            inside = WaitingSource(self, keys, values, shape, waiting=self.agent.waiting)
+        elif join is not None:
+            inside = LeftSource(self, keys, values, shape, join)
+        else:
+            inside = SourceStream(self, keys, values, shape)
         return inside if self.reader.stage is Stage.WHOLE else GroupedSource(inside)
 
     async def _call(self, value: object) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
 from flowstream.errors import FlowstreamError
@@ -84,6 +84,16 @@ class Membership:
     def held(self) -> list[TaskId]:
         """Tasks of the current or, during a rebalance, of the last assignment."""
         return sorted(self._held)
+
+    def partitions_of(self, topics: Sequence[str]) -> list[TopicPartition]:
+        """The partitions of these topics that tasks here read."""
+        counts = self._plan.sources
+        return [
+            TopicPartition(topic, id.number)
+            for topic in topics
+            for id in self.tasks
+            if id.partitions == counts[topic]
+        ]
 
     # -- polling --------------------------------------------------------------------------------
 

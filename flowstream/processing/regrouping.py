@@ -10,8 +10,14 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from flowstream.processing.codecs import Codec, codec_of
-from flowstream.processing.stream import DerivedStream, GroupBy, SourceStream, Stream, TimedOut
+from flowstream.processing.deduping import Seen
+from flowstream.processing.errors import AppError
+from flowstream.processing.lookups import Waiting
+from flowstream.processing.stateful import GroupBy
+from flowstream.processing.stream import DerivedStream, SourceStream, Stream, TimedOut
+from flowstream.processing.stream_joins import JoinedStreams
 from flowstream.processing.stream_windows import StreamWindows
+from flowstream.processing.windowed_tables import Seconds
 
 T = TypeVar("T")
 
@@ -22,6 +28,10 @@ class ForwardSource(SourceStream[T]):
     def grouped(self, upstream: Stream[T], group: GroupBy) -> Stream[T]:
         """A stream that forwards for ever and never gives the agent's body a value."""
         return ForwardStream(upstream, group)
+
+    def deduped(self, upstream: Stream[T], seen: Seen) -> Stream[T]:
+        """Ids are remembered where the values of one key meet."""
+        raise AppError("dedupe comes after group_by: ids are remembered per partition")
 
 
 class ForwardStream(DerivedStream[T]):
@@ -36,9 +46,32 @@ class ForwardStream(DerivedStream[T]):
             value = await self._up._pull(hold=hold, deadline=deadline)
             if isinstance(value, TimedOut):
                 return value
+            record = self._feed.record
+            assert record is not None
+            if self._group.topic is not None:
+                data = record.value if value is None else self._group.topic.encode_value(value)
+                self._feed.forward(record.key, data)
+                continue
             key = self._group.key(value)
             codec: Codec[Any] = codec_of(self._group.key_type or type(key))
-            self._feed.forward(None if key is None else codec.encode(key))
+            self._feed.forward(None if key is None else codec.encode(key), record.value)
+
+    def dedupe(
+        self, within: Seconds, *, by: Callable[[T], Any] | None = None, name: str | None = None
+    ) -> Stream[T]:
+        """Done on the other side of the topic."""
+        del within, by, name
+        return self
+
+    def _looked_up(self, waiting: Waiting) -> Stream[Any]:
+        """Joined on the other side of the topic."""
+        del waiting
+        return self
+
+    def _joined(self, join: JoinedStreams) -> Stream[Any]:
+        """Joined on the other side of the topic."""
+        del join
+        return self
 
     def windowed(self, windows: StreamWindows) -> Stream[Any]:
         """Filled on the other side of the topic."""

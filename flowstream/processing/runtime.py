@@ -80,7 +80,7 @@ class RunningTask:
             part.name: partial(TableView, part) for _, part in self.tables
         }
         self._clock = self._make_clock(positions)
-        shelf = Shelf(views, self._windowed, self._dues, self._clock)
+        shelf = Shelf(views, self._windowed, self._watched(), self._dues, self._clock)
         self.committed.update((tp, offset) for tp, offset in positions.items())
         for (topic, number), position in sorted(positions.items()):
             readers = self._plan.readers_of(topic)
@@ -105,6 +105,14 @@ class RunningTask:
                 due.arm(source.armed(self.id.number, due.present))
                 self._due_of[source.name] = due
                 self._dues.setdefault(source.table, []).append(due)
+
+    def _watched(self) -> dict[str, list[str]]:
+        beside: dict[str, list[str]] = {}
+        for source in self._plan.due_sources:
+            for name in source.watched:
+                if source.name in self._due_of:
+                    beside.setdefault(name, []).append(source.table)
+        return beside
 
     def _make_clock(self, positions: Mapping[TopicPartition, int]) -> EventClock | None:
         """The task's event time, if anything in it comes due or is ever late."""

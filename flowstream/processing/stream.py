@@ -1,35 +1,36 @@
-"""Streams: what an agent iterates over, and the operators on it.
+"""Streams: what an agent iterates over, and its source.
 
 A stream pulls from its agent instance; asking for the next value completes the unit of the one
-before. Knows the feed protocol only: no consumer, no epoch, no table.
+before. Knows the feed protocol only: no consumer, no epoch, no table. Operators are imported where
+they are asked for: each is a stream itself.
 """
 
 from __future__ import annotations
 
-import inspect
-import operator
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, Protocol, TypeVar, cast, overload
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, TypeVar, cast, overload
 
 from flowstream.processing.closing import WindowResult
 from flowstream.processing.codecs import DECODE_ERRORS, Codec
 from flowstream.processing.declaring import check_take
 from flowstream.processing.errors import AppError
 from flowstream.processing.event import Arrival, Event
-from flowstream.processing.stream_windows import (
-    Emit,
-    StreamWindows,
-    Windows,
-    fixed,
-    sessions,
-    sliding,
-)
-from flowstream.processing.windowed_tables import Late, Seconds, milliseconds
+from flowstream.processing.joined import Joined
+from flowstream.processing.joining import Entry, Side
+from flowstream.processing.stateful import GroupBy, StatefulOperators
+from flowstream.processing.stream_joins import JoinedStreams
+from flowstream.processing.stream_windows import StreamWindows
+from flowstream.processing.topic import Topic
+from flowstream.processing.windowed_tables import Seconds, milliseconds
 from flowstream.processing.windowing import Span
 
+if TYPE_CHECKING:
+    from flowstream.processing.deduping import Seen
+    from flowstream.processing.lookups import Waiting
+
 T = TypeVar("T")
+R = TypeVar("R")
 
 NO_VALUE = "the record has no value (a tombstone, and the type is not `... | None`)"
 
@@ -66,11 +67,24 @@ class Feed(Protocol):
     async def undecodable(self, error: Exception, *, held: bool) -> None:
         """Treat the record just taken by the agent's policy; returns when it is dealt with."""
 
-    def forward(self, key: bytes | None) -> None:
-        """Add the record, under a new key, to the agent's repartition topic."""
+    def forward(self, key: bytes | None, value: bytes | None) -> None:
+        """Add the record, with this key and value, to the topic between the agent's parts."""
 
     def fill(self, windows: StreamWindows, value: Any) -> list[Span]:
         """Add the value to its key's windows in the open unit; the windows that it changed."""
+
+    @property
+    def seen(self) -> Seen | None:
+        """What the agent's `dedupe` remembers."""
+
+    def is_new(self, seen: Seen, id: bytes) -> bool:
+        """Whether an id was not seen before; remembers it."""
+
+    def wait_for_table(self, waiting: Waiting) -> None:
+        """Have the record wait for the table that it is joined with."""
+
+    def meet(self, join: JoinedStreams, side: Side) -> list[Entry]:
+        """Enter the record in a join; the events of the other side that it meets."""
 
     def retime(self, timestamp_ms: int) -> None:
         """The event time of the record just taken, where its value says it."""
@@ -79,17 +93,7 @@ class Feed(Protocol):
         """The event loop's clock, for deadlines."""
 
 
-@dataclass(frozen=True, slots=True)
-class GroupBy:
-    """What an agent's `group_by` asked for."""
-
-    key: Callable[[Any], Any]
-    name: str | None
-    key_type: type[Any] | None
-    partitions: int | None
-
-
-class Stream(Generic[T]):
+class Stream(StatefulOperators[T]):
     """An unbounded sequence of values, one partition's, in order."""
 
     def __aiter__(self) -> Stream[T]:
@@ -112,9 +116,50 @@ class Stream(Generic[T]):
     async def _pull(self, *, hold: bool, deadline: float | None) -> T | TimedOut:
         """The next value; with `hold` it belongs to the open unit."""
 
+    is_transparent = False
+    """Whether re-keying, windows and joins may stand behind this operator."""
+
     def filter(self, predicate: Callable[[T], bool | Awaitable[bool]]) -> Stream[T]:
         """Only the values for which `predicate` (plain or async) is true."""
+        from flowstream.processing.operators import FilterStream
+
         return FilterStream(self, predicate)
+
+    def map(self, function: Callable[[T], Awaitable[R] | R]) -> Stream[R]:
+        """What `function` (plain or async) makes of each value."""
+        from flowstream.processing.operators import MapStream
+
+        return MapStream(self, function)
+
+    def flat_map(self, function: Callable[[T], Iterable[R]]) -> Stream[R]:
+        """Each of the values that `function` makes of a value, all in its unit."""
+        from flowstream.processing.operators import FlatMapStream
+
+        return FlatMapStream(self, function)
+
+    def dedupe(
+        self, within: Seconds, *, by: Callable[[T], Any] | None = None, name: str | None = None
+    ) -> Stream[T]:
+        """Only the first value of each key, or of what `by` says of it, `within` of event time.
+
+        Equal ids must come with equal keys: each partition remembers its own. Once in an agent.
+        `name` is that of its table.
+        """
+        from flowstream.processing.deduping import Seen
+
+        return self._root("dedupe").deduped(self, Seen(within, by, name=name))
+
+    def enumerate(self, start: int = 0) -> Stream[tuple[int, T]]:
+        """(number, value) pairs, as this instance counts: from `start` again after each restart."""
+        from flowstream.processing.operators import EnumerateStream
+
+        return EnumerateStream(self, start)
+
+    def echo(self, *topics: Topic[Any, T]) -> Stream[T]:
+        """The same values, each also sent to `topics` with its key."""
+        from flowstream.processing.operators import EchoStream
+
+        return EchoStream(self, topics)
 
     @overload
     def take(self, max_: int, within: Seconds) -> Stream[list[T]]: ...
@@ -125,75 +170,29 @@ class Stream(Generic[T]):
 
         A list is one unit: its values are processed, committed or retried together.
         """
+        from flowstream.processing.operators import TakeStream
+
         return TakeStream(self, max_, milliseconds(check_take(max_, within)) / 1000)
 
     def items(self) -> Stream[tuple[Any, T]]:
         """(key, value) pairs; the key decodes to the topic's key type."""
+        from flowstream.processing.operators import ItemsStream
+
         return ItemsStream(self)
 
     def events(self) -> Stream[Event[T]]:
         """Values with key, headers, timestamp, topic, partition and offset."""
+        from flowstream.processing.operators import EventStream
+
         return EventStream(self)
 
-    def group_by(
-        self,
-        key: Callable[[T], Any] | str,
-        *,
-        name: str | None = None,
-        key_type: type[Any] | None = None,
-        partitions: int | None = None,
-    ) -> Stream[T]:
-        """The same values under another key, through the topic `<app>-<name>-repartition`.
-
-        `key` is a function of the value or the name of its attribute. Comes before every other
-        operator except `filter`.
-        """
-        return self._root("group_by").grouped(self, GroupBy(by(key), name, key_type, partitions))
-
-    def tumbling(
-        self, size: Seconds, *, grace: Seconds = 0.0, emit: Emit = "on_close",
-        late: Late = "drop", name: str | None = None,
-    ) -> Windows[T]:  # fmt: skip
-        """Windows of event time per key, of `size` each, one after the other; say what they keep:
-
-            async for window in stream.tumbling(60, grace=5).count():
-                print(window.key, window.start, window.value)
-
-        A window is final once the watermark is `grace` past its end, and is told then, once
-        (`emit="on_close"`); or on every change, or every so many seconds of event time and when it
-        is final. What is later than that is dropped and counted, or a "dead_letter". Comes before
-        every operator except `filter` and `group_by`. `name` is that of its table.
-        """
-        return fixed(self, size, size, grace, emit=emit, late=late, name=name)
-
-    def hopping(
-        self, size: Seconds, step: Seconds, *, grace: Seconds = 0.0, emit: Emit = "on_close",
-        late: Late = "drop", name: str | None = None,
-    ) -> Windows[T]:  # fmt: skip
-        """Windows of `size` that start every `step`; the rest as with `tumbling`."""
-        return fixed(self, size, step, grace, emit=emit, late=late, name=name)
-
-    def sliding(
-        self, size: Seconds, *, grace: Seconds = 0.0, emit: Emit = "on_close",
-        late: Late = "drop", name: str | None = None,
-    ) -> Windows[T]:  # fmt: skip
-        """For each event the window of `size` that ends with it; the rest as with `tumbling`."""
-        return sliding(self, size, grace, emit=emit, late=late, name=name)
-
-    def session(
-        self, gap: Seconds, *, grace: Seconds = 0.0, emit: Emit = "on_close",
-        late: Late = "drop", name: str | None = None,
-    ) -> Windows[T]:  # fmt: skip
-        """Sessions: events less than `gap` apart are one window; the rest as with `tumbling`."""
-        return sessions(self, gap, grace, emit=emit, late=late, name=name)
-
-    def windowed(self, windows: StreamWindows) -> Stream[WindowResult[Any, Any]]:
-        """What `tumbling` and the like give, by the part that this instance plays."""
-        return self._root("windows").opened(self, windows)
+    @property
+    def _this(self) -> Stream[T]:
+        return self
 
     def _root(self, what: str) -> SourceStream[Any]:
         stream: Stream[Any] = self
-        while isinstance(stream, FilterStream):
+        while stream.is_transparent:
             stream = stream._upstream()
         if not isinstance(stream, SourceStream):
             raise AppError(f"{what} comes first: only `filter` may stand before it")
@@ -264,14 +263,33 @@ class SourceStream(Stream[T]):
     def grouped(self, upstream: Stream[T], group: GroupBy) -> Stream[T]:
         """What the agent gets from `group_by`, by the part that this instance plays."""
         del upstream, group
-        raise AppError("group_by stands once in an agent, before every operator except `filter`")
+        raise AppError("group_by comes first, and once: only `filter` may stand before it")
+
+    def deduped(self, upstream: Stream[T], seen: Seen) -> Stream[T]:
+        """What the agent gets from `dedupe`, by the part that this instance plays."""
+        from flowstream.processing.deduping import DedupeStream
+
+        del seen
+        found = self._source.seen
+        assert found is not None
+        return DedupeStream(upstream, found)
+
+    def looked_up(self, upstream: Stream[Any], waiting: Waiting) -> Stream[Joined[Any, Any]]:
+        """What the agent gets from a join as of event time, by the part that this one plays."""
+        del upstream, waiting
+        raise AppError("join comes first, and once: `filter` and `group_by` may stand before it")
+
+    def joined(self, upstream: Stream[Any], join: JoinedStreams) -> Stream[Joined[Any, Any]]:
+        """What the agent gets from its join, by the part that this instance plays."""
+        del upstream, join
+        raise AppError("join comes first, and once: `filter` and `group_by` may stand before it")
 
     def opened(
         self, upstream: Stream[Any], windows: StreamWindows
     ) -> Stream[WindowResult[Any, Any]]:
         """What the agent gets from its windows, by the part that this instance plays."""
         del upstream, windows
-        raise AppError("windows stand once in an agent, and not behind their own results")
+        raise AppError("windows come first, and once: `filter` and `group_by` may stand before")
 
     def items(self) -> Stream[tuple[Any, T]]:
         """See `Stream.items`."""
@@ -314,86 +332,3 @@ class DerivedStream(Stream[T]):
 
     def _upstream(self) -> Stream[Any]:
         return self._up
-
-
-class FilterStream(DerivedStream[T]):
-    """See `Stream.filter`."""
-
-    def __init__(self, up: Stream[T], predicate: Callable[[T], bool | Awaitable[bool]]) -> None:
-        super().__init__(up)
-        self._predicate = predicate
-
-    async def _pull(self, *, hold: bool, deadline: float | None) -> T | TimedOut:
-        while True:
-            value = await self._up._pull(hold=hold, deadline=deadline)
-            if isinstance(value, TimedOut):
-                return value
-            kept = self._predicate(value)
-            if inspect.isawaitable(kept):
-                kept = await kept
-            if kept:
-                return cast("T", value)
-
-
-class TakeStream(DerivedStream[list[T]]):
-    """See `Stream.take`."""
-
-    def __init__(self, up: Stream[T], most: int, within_s: float) -> None:
-        super().__init__(up)
-        self._most = most
-        self._within_s = within_s
-
-    async def _pull(self, *, hold: bool, deadline: float | None) -> list[T] | TimedOut:
-        first = await self._up._pull(hold=hold, deadline=deadline)
-        if isinstance(first, TimedOut):
-            return first
-        values = [first]
-        until = self._feed.loop_time() + self._within_s
-        while len(values) < self._most:
-            value = await self._up._pull(hold=True, deadline=until)
-            if isinstance(value, TimedOut):
-                break
-            values.append(value)
-        return values
-
-
-class ItemsStream(DerivedStream[tuple[Any, T]]):
-    """See `Stream.items`."""
-
-    async def _pull(self, *, hold: bool, deadline: float | None) -> tuple[Any, T] | TimedOut:
-        while True:
-            value = await self._up._pull(hold=hold, deadline=deadline)
-            if isinstance(value, TimedOut):
-                return value
-            try:
-                return self._up._key(), value
-            except DECODE_ERRORS as error:
-                await self._feed.undecodable(error, held=hold)
-
-
-class EventStream(DerivedStream[Event[T]]):
-    """See `Stream.events`."""
-
-    async def _pull(self, *, hold: bool, deadline: float | None) -> Event[T] | TimedOut:
-        while True:
-            value = await self._up._pull(hold=hold, deadline=deadline)
-            if isinstance(value, TimedOut):
-                return value
-            try:
-                key = self._up._key()
-            except DECODE_ERRORS as error:
-                await self._feed.undecodable(error, held=hold)
-                continue
-            record = self._feed.record
-            assert record is not None
-            headers = tuple(record.headers)
-            at = record.timestamp / 1000
-            return Event(key, value, headers, at, record.topic, record.partition, record.offset)
-
-
-def by(key: Callable[[T], Any] | str) -> Callable[[T], Any]:
-    """A key function from a function or an attribute's (or dict key's) name."""
-    if callable(key):
-        return key
-    attribute, item = operator.attrgetter(key), operator.itemgetter(key)
-    return lambda value: item(value) if isinstance(value, dict) else attribute(value)

@@ -72,6 +72,8 @@ class Shelf:
 
     views: Mapping[str, Callable[[], TableView]] = field(default_factory=dict)
     windowed: Mapping[str, WindowedPartition] = field(default_factory=dict)
+    changes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Tables in which each changed key of a table is entered."""
     dues: Mapping[str, Sequence[DuePartition]] = field(default_factory=dict)
     clock: EventClock | None = None
     """The task's event time; None when nothing in the task comes due."""

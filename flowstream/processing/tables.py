@@ -11,6 +11,7 @@ from typing import Any, Generic, NoReturn, TypeVar, cast, overload
 from flowstream.processing.codecs import Codec, codec_of, refusal
 from flowstream.processing.current import CURRENT, in_unit
 from flowstream.processing.errors import AppError
+from flowstream.processing.table_changes import Changes
 from flowstream.processing.windowed_tables import (
     Late,
     Seconds,
@@ -47,6 +48,9 @@ class Table(MutableMapping[K, V], Generic[K, V]):
         self.name = name
         self.partitions = partitions
         self.default = default
+        self._changes: Changes[K, V] | None = None
+        self.versions: Table[bytes, Any] | None = None
+        """What the rows were before, where a join needs it (see `lookups`)."""
         self.window: Window | None = None
         self.late: Late = "drop"
         self.open_rows: Table[bytes, bytes] | None = None
@@ -185,6 +189,18 @@ class Table(MutableMapping[K, V], Generic[K, V]):
         return Table(
             name, key_type=bytes, value_type=bytes, default=None, partitions=self.partitions
         )
+
+    @property
+    def changes(self) -> Changes[K, V]:
+        """The keys that changed, with what they are now (None: gone), for an agent to read:
+        `@app.agent(table.changes)`. Every change is told, those of one key in quick succession
+        perhaps as one.
+        """
+        if self.window is not None:
+            raise AppError(f"table {self.name!r} has windows: give them grace=, and read `closed`")
+        if self._changes is None:
+            self._changes = Changes(self, self.name)
+        return self._changes
 
     def tumbling(
         self,

@@ -6,10 +6,10 @@ import datetime
 from collections.abc import Callable
 from typing import Any, TypeVar, overload
 
+from flowstream.processing import declaring
 from flowstream.processing.agent import Agent, OnError
 from flowstream.processing.background import Chore, Function, called, takes_app
 from flowstream.processing.crontabs import Crontab, Schedule, rows_table
-from flowstream.processing.declaring import check_partitions, check_table_name
 from flowstream.processing.errors import AppError
 from flowstream.processing.stream import Stream
 from flowstream.processing.tables import Table
@@ -29,6 +29,12 @@ class Timing:
         self.timers: dict[str, Timers[Any, Any]] = {}
         self.chores: list[Chore] = []
         self._crontab_rows = rows_table()
+
+    def check_table_name(self, name: str) -> None:
+        """Refuse a name that cannot be a table's, or that a table or timers have."""
+        declaring.check_table_name(name)
+        if name in self.tables or name in self.timers:
+            raise AppError(f"table or timers {name!r} is declared twice")
 
     def add_agent(self, agent: Agent[Any]) -> None:
         """Enter an agent under its name."""
@@ -67,10 +73,8 @@ class Timing:
         ...     async for customer, text in timers.items():
         ...         print(customer, text)
         """
-        check_table_name(name)
-        check_partitions(partitions, f"timers {name!r}")
-        if name in self.tables or name in self.timers:
-            raise AppError(f"table or timers {name!r} is declared twice")
+        self.check_table_name(name)
+        declaring.check_partitions(partitions, f"timers {name!r}")
         timers: Timers[Any, Any] = Timers(
             name, key_type=key_type, value_type=value_type, time=time, partitions=partitions
         )

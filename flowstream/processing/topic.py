@@ -6,6 +6,8 @@ unit, or to the app's plain producer outside of agents.
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
@@ -69,6 +71,12 @@ class Topic(Generic[K, V]):
 
     def __repr__(self) -> str:
         return f"Topic({self.name!r})"
+
+    def with_tombstones(self) -> Topic[K, V | None]:
+        """The same topic, read by who takes records without a value as they are."""
+        copied: Topic[K, Any] = copy.copy(self)
+        copied.value_codec = dataclasses.replace(self.value_codec, nullable=True)
+        return copied
 
     async def send(
         self,

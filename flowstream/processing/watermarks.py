@@ -11,6 +11,8 @@ from collections.abc import Sequence
 
 UNKNOWN = -(2**62)
 """Before any event time that a record can have: nothing is late, nothing is due."""
+FOREVER = 2**62
+"""After any event time."""
 
 
 class EventClock:
