@@ -131,7 +131,10 @@ def print_configs(configs: list[Config], *, everything: bool, doc: bool, as_json
         rows.append(row + [config.doc if as_json else first_sentence(config.doc)] * doc)
     show(columns, rows, as_json=as_json)
     if not rows and not as_json:
-        typer.echo("nothing is set; --all shows the defaults too", err=True)
+        typer.echo(
+            "nothing was changed here; --all shows the defaults and the settings of the start",
+            err=True,
+        )
 
 
 def first_sentence(doc: str | None) -> str | None:

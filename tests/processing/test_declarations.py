@@ -10,8 +10,8 @@ import pytest
 
 import flowstream as fs
 from flowstream.processing.instance import LONGEST_REASON, reason
-from flowstream.processing.plan import make_plan
-from flowstream.processing.stream import GroupBy
+from flowstream.processing.planning import make_plan
+from flowstream.processing.stateful import GroupBy
 from flowstream.transport.types import NewTopic
 from tests.processing.conftest import Kit
 
