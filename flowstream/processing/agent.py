@@ -15,9 +15,10 @@ from collections.abc import (
     Iterable,
     Sequence,
 )
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, TypeVar
 
 from flowstream.errors import FlowstreamError
+from flowstream.processing.asking import Askable
 from flowstream.processing.branches import Branch
 from flowstream.processing.codecs import BYTES, Codec, codec_of
 from flowstream.processing.current import PROBED
@@ -28,6 +29,8 @@ from flowstream.processing.event import Arrival
 from flowstream.processing.inner import InnerSource
 from flowstream.processing.joining import Entry, Side
 from flowstream.processing.lookups import Waiting
+from flowstream.processing.parking import Parking
+from flowstream.processing.policies import OnError, policy_of
 from flowstream.processing.stateful import GroupBy
 from flowstream.processing.stream import SourceStream, Stream
 from flowstream.processing.stream_joins import JoinedStreams
@@ -37,15 +40,12 @@ from flowstream.processing.windowing import Span
 
 T = TypeVar("T")
 
-OnError = Literal["stop", "skip", "retry", "dead_letter"]
-POLICIES: tuple[OnError, ...] = ("stop", "skip", "retry", "dead_letter")
-
 PROBE_TIMEOUT_S = 10.0
 
 AgentFunction = Callable[[Stream[T]], AsyncIterator[Any] | Awaitable[None]]
 
 
-class Agent(Generic[T]):
+class Agent(Askable, Generic[T]):
     """A function that consumes a stream; made by `App.agent`.
 
     Sinks get every value it yields, with the key and the timestamp of the event it came from.
@@ -60,9 +60,9 @@ class Agent(Generic[T]):
         sinks: Sequence[Sink],
         on_error: OnError,
         others: Sequence[Topic[Any, T]] = (),
+        reply_type: Any = None,
     ) -> None:
-        if on_error not in POLICIES:
-            raise AppError(f"agent {name!r}: on_error must be one of {', '.join(POLICIES)}")
+        self.policy = policy_of(on_error, name)
         self.function = function
         self.topic = topic
         self.topics: tuple[Topic[Any, T], ...] = (
@@ -70,12 +70,14 @@ class Agent(Generic[T]):
         )
         self.name = name
         self.sinks = tuple(sinks)
-        self.on_error = on_error
+        self.reply_type = reply_type
+        self.reply_codec = codec_of(reply_type)
         self.group: GroupBy | None = None
         self.windows: StreamWindows | None = None
         self.joins: JoinedStreams | None = None
         self.seen: Seen | None = None
         self.waiting: Waiting | None = None
+        self.parking: Parking | None = None
 
     def __repr__(self) -> str:
         return f"Agent({self.name!r})"
@@ -92,7 +94,7 @@ class Agent(Generic[T]):
     @property
     def inner_sources(self) -> list[InnerSource[Any, Any]]:
         """All sources inside the app that instances of this agent read."""
-        found = (self.inner, self.windows, self.joins, self.seen, self.waiting)
+        found = (self.inner, self.windows, self.joins, self.seen, self.waiting, self.parking)
         return [source for source in found if source is not None]
 
     @property
@@ -149,6 +151,8 @@ class Agent(Generic[T]):
                 " and have the windows in an agent on that topic"
             )
         self.seen, self.waiting = stream.found_seen, stream.found_waiting
+        if self.policy.action == "park":
+            self._have_parking()
         for each in (self.windows, self.joins, self.seen, self.waiting):
             if each is not None:
                 each.bind(self.name, self.key_codec, self.topic.value_codec)
@@ -164,6 +168,14 @@ class Agent(Generic[T]):
                 f"agent {self.name!r} failed before it read its stream:"
                 f" {type(error).__name__}: {error}"
             ) from error
+
+    def _have_parking(self) -> None:
+        if self.inner_sources:
+            raise AppError(
+                f"agent {self.name!r} cannot park what it fails on, as it has windows, joins or a"
+                " source inside the app: use fs.retry(..., then='dead_letter')"
+            )
+        self.parking = Parking(self.name, self.key_codec, self.topic.value_codec)
 
 
 Sink = Topic[Any, Any] | Agent[Any] | Branch | Callable[[Any], Any]
