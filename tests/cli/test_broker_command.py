@@ -187,6 +187,17 @@ def test_every_setting_can_be_listed() -> None:
     assert any(line.startswith("num.partitions = 1  # partitions of a topic") for line in lines)
 
 
+def test_who_reads_only_the_first_settings_ends_the_list_quietly() -> None:
+    with subprocess.Popen(
+        [*COMMAND, "--list-settings"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as listing:
+        assert listing.stdout is not None
+        assert listing.stderr is not None
+        listing.stdout.close()
+        assert listing.stderr.read() == b""
+        assert listing.wait(20) == 0
+
+
 def test_a_start_without_metrics_does_not_load_their_library() -> None:
     code = (
         "import sys; from flowstream.cli import broker_process, broker_settings;"
