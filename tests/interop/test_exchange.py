@@ -44,12 +44,14 @@ def free_ports() -> int:
 
 
 @contextlib.contextmanager
-def kafka(home: Path) -> Iterator[str]:
+def kafka(home: Path, *extra: str) -> Iterator[str]:
     """A real Apache Kafka with its log directory in `home`/log."""
     port = free_ports()
     settings = ("offsets.topic.num.partitions=4", "transaction.state.log.num.partitions=4")
     subprocess.run(
-        [PEER, "start", home, str(port), *settings], check=True, stdout=subprocess.DEVNULL
+        [PEER, "start", home, str(port), *settings, *extra],
+        check=True,
+        stdout=subprocess.DEVNULL,
     )
     try:
         yield f"127.0.0.1:{port}"
