@@ -107,13 +107,7 @@ def open_cores(
         epoch = image.broker_epoch(meta.node_id)
         points = points._replace(log_start=_log_starts(storage, perform, epoch, points, report))
     given, config = config, broker_configs.effective(config, image)
-    logs = Logs()
-    for topic in image.topics.values():
-        log_config = LogConfig.of(log_settings(config, image.topic_configs(topic.name)))
-        for number in sorted(topic.partitions):
-            name = TopicPartition(topic.name, number)
-            log = _open(storage, perform, name, topic.topic_id, log_config, points, now, report)
-            logs.add(_epoch_checked(log, topic.partitions[number].leader_epoch))
+    logs = _open_topics(storage, perform, image, config, points, now, report)
     perform(
         _put_away(storage, image, removed, report)
         + _known_only(points, logs, image.broker_epoch(meta.node_id))
@@ -143,6 +137,25 @@ def open_cores(
     )
     cores.quotas.follow(image.quotas)
     return Opened(cores, report)
+
+
+def _open_topics(
+    storage: Storage,
+    perform: Perform,
+    image: Image,
+    config: BrokerConfig,
+    points: _Points,
+    now: Instant,
+    report: list[str],
+) -> Logs:
+    logs = Logs()
+    for topic in image.topics.values():
+        log_config = LogConfig.of(log_settings(config, image.topic_configs(topic.name)))
+        for number in sorted(topic.partitions):
+            name = TopicPartition(topic.name, number)
+            log = _open(storage, perform, name, topic.topic_id, log_config, points, now, report)
+            logs.add(_epoch_checked(log, topic.partitions[number].leader_epoch))
+    return logs
 
 
 def replay_metadata(log: PartitionLog, removed: set[bytes] | None = None) -> Image:
