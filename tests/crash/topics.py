@@ -101,7 +101,8 @@ class Results:
 
     def __init__(self, broker: str, topic: str) -> None:
         self.records: list[Found] = []
-        self._broker, self._topic = broker, topic
+        self.topic = topic
+        self._broker = broker
         self._positions: dict[TopicPartition, int] = {}
 
     async def look(self) -> None:
@@ -125,8 +126,8 @@ class Results:
         try:
             cluster = await consumer._client.fetch_all_metadata()
             tps = [
-                TopicPartition(self._topic, p)
-                for p in sorted(cluster.partitions_for_topic(self._topic) or ())
+                TopicPartition(self.topic, p)
+                for p in sorted(cluster.partitions_for_topic(self.topic) or ())
             ]
             if not tps:
                 return

@@ -18,7 +18,14 @@ from confluent_kafka import (
     Producer,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    OffsetSpec,
+)
 
 from tests.checkers.history import Operation, Outcome, Partition, Send
 
@@ -74,18 +81,31 @@ def insist(ask: Callable[[], Any], *fine: int) -> Any:
 def create(admin: AdminClient, topic: str, partitions: int, config: Mapping[str, str]) -> None:
     """Create a topic, whatever dies meanwhile; an earlier try may have worked."""
     new = NewTopic(topic, partitions, 1, config=dict(config))
-    insist(
-        lambda: admin.create_topics([new], request_timeout=ANSWER_S)[topic].result(),
-        KafkaError.TOPIC_ALREADY_EXISTS,
-    )
+
+    def ask() -> object:
+        return admin.create_topics([new], request_timeout=ANSWER_S)[topic].result()
+
+    insist(ask, KafkaError.TOPIC_ALREADY_EXISTS)
 
 
 def delete(admin: AdminClient, topic: str) -> None:
     """Delete a topic, whatever dies meanwhile."""
-    insist(
-        lambda: admin.delete_topics([topic], request_timeout=ANSWER_S)[topic].result(),
-        KafkaError.UNKNOWN_TOPIC_OR_PART,
-    )
+
+    def ask() -> object:
+        return admin.delete_topics([topic], request_timeout=ANSWER_S)[topic].result()
+
+    insist(ask, KafkaError.UNKNOWN_TOPIC_OR_PART)
+
+
+def configure(admin: AdminClient, topic: str, name: str, value: str) -> None:
+    """Set a configuration of a topic that somebody makes, sooner or later."""
+    entry = ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[entry])
+
+    def ask() -> object:
+        return admin.incremental_alter_configs([resource])[resource].result()
+
+    insist(ask)
 
 
 class Sender:
@@ -169,7 +189,10 @@ def offsets_of(admin: AdminClient, partition: Partition) -> Offsets:
         admin.list_offsets({at: spec}, isolation_level=level, request_timeout=ANSWER_S)[at]
         for spec, level in asked
     ]
-    return Offsets(*(each.result().offset for each in found))
+    offsets = [each.result().offset for each in found]
+    if min(offsets) < 0:
+        raise KafkaException(KafkaError(KafkaError._NO_OFFSET))  # it says so without an error
+    return Offsets(*offsets)
 
 
 def quiet_end(admin: AdminClient, partition: Partition) -> Offsets:
