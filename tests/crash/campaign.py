@@ -37,7 +37,8 @@ MODULE = "tests.crash.chain_app"
 PARTITIONS = 4
 WORKERS = 2
 RATE = 400.0
-ROUND = 10
+ROUND = 15
+BREATHING = 0.75
 DRAIN_S = 30.0
 CHANGES_KEPT_MS = 60_000
 QUIET_S = 1.0
@@ -80,12 +81,19 @@ class Campaign:
         await asyncio.sleep(0.5)
         for _ in range(kills):
             await self._strike()
-            await asyncio.sleep(self._rng.uniform(0.2, 1.5))
+            await self._breathe()
         feeding.cancel()
         await feeding
         await asyncio.gather(self._drain(), self.crowd.end())
         self._check()
-        self.anomalies += self.crowd.anomalies
+        self.anomalies += self.crowd.take_anomalies()
+
+    async def _breathe(self) -> None:
+        """Time until the next one: mostly while all is at work again, else while it starts."""
+        if self._rng.random() < BREATHING:
+            while not await answers(self.address):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        await asyncio.sleep(self._rng.uniform(0.2, 1.5))
 
     async def _strike(self) -> None:
         victim = self._rng.choice(VICTIMS)
@@ -199,7 +207,7 @@ async def campaign(kills: int, seed: int, directory: Path) -> Campaign:
         await asyncio.gather(*tasks, return_exceptions=True)
     run.check_ends()
     run.crowd.check_happened(run.kills.total())
-    run.anomalies += run.crowd.anomalies
+    run.anomalies += run.crowd.take_anomalies()
     run.check_stores()
     return run
 

@@ -147,6 +147,11 @@ class Crowd:
             elif result is not None:
                 raise result
 
+    def take_anomalies(self) -> list[Anomaly]:
+        """What was found since this was last called."""
+        found, self.anomalies = self.anomalies, []
+        return found
+
     def check_happened(self, kills: int) -> None:
         """A campaign in which the crowd did nothing has shown nothing."""
         if kills < LONG:

@@ -43,6 +43,7 @@ class Lives(Neighbour):
         self.topic = topic
         self._broker = broker
         self._admin = administrator(broker)
+        self._left_open = 0
 
     def roles(self) -> Mapping[str, Role]:
         """One life after the other."""
@@ -50,12 +51,14 @@ class Lives(Neighbour):
 
     def _live(self, stop: threading.Event, rng: random.Random) -> None:
         while not stop.is_set():
-            life = Life(self._broker, self.topic, self.counts["lives"], rng)
+            number = self.counts["lives"]
+            life = Life(self._broker, self.topic, number, rng, markers=self._left_open)
             self.gone()
             create(self._admin, self.topic, life.partitions, rng.choice(CONFIGS))
             life.write()
             life.read()
-            end_transaction = life.leave_open() if self.counts["lives"] % 3 == 1 else None
+            end_transaction = life.leave_open() if number % 3 == 1 else None
+            self._left_open = int(end_transaction is not None)
             delete(self._admin, self.topic)
             if end_transaction is not None:
                 self.counts["transactions open at a deletion"] += 1
@@ -78,7 +81,11 @@ class Lives(Neighbour):
 class Life:
     """From a topic's creation to its end."""
 
-    def __init__(self, broker: str, topic: str, number: int, rng: random.Random) -> None:
+    def __init__(
+        self, broker: str, topic: str, number: int, rng: random.Random, *, markers: int
+    ) -> None:
+        """`markers`: transactions that were open when the life before this one ended."""
+        self._markers = markers
         self.partitions = rng.randrange(1, MOST_PARTITIONS + 1)
         self.history: list[Operation] = []
         self._broker, self._topic, self._number, self._rng = broker, topic, number, rng
@@ -134,11 +141,13 @@ class Life:
     def judge(self) -> list[Anomaly]:
         """What was wrong in this life."""
         self._writer.close()
-        return check(self.history) + begins_anew(self.history)
+        return check(self.history) + begins_anew(self.history, self._markers)
 
 
-def begins_anew(history: list[Operation]) -> list[Anomaly]:
-    """L1: the first record of a life has offset 0."""
+def begins_anew(history: list[Operation], markers: int) -> list[Anomaly]:
+    """L1: the first record of a life has offset 0. Before it there may be the `markers` of former
+    lives: a transaction knows its partitions by name, as in Kafka.
+    """
     first: dict[Partition, int] = {}
     for each in history:
         if isinstance(each, Send) and each.outcome is Outcome.OK and each.offset is not None:
@@ -146,5 +155,5 @@ def begins_anew(history: list[Operation]) -> list[Anomaly]:
     return [
         Anomaly("offsets go on", "L1", f"{partition} begins at {offset}")
         for partition, offset in first.items()
-        if offset > 0
+        if offset > markers
     ]

@@ -27,6 +27,7 @@ from tests.crash.crowd.transactions import Transactional
 TOPIC = "crowd-table"
 PARTITIONS = 2
 KEYS = 25
+ABANDONED_MS = 3000
 FATES = (*("committed",) * 8, *("aborted",) * 3, "abandoned")
 CONFIG = {
     "cleanup.policy": "compact",
@@ -99,12 +100,18 @@ class Table(Neighbour):
             fates = fates or rng.sample(FATES, len(FATES))
             fate = fates.pop()
             if fate == "abandoned":
-                Transactional(self._broker, self._session("gone"), self.history).abandon(fill)
+                self._gone().abandon(fill)
             elif not writer.run(fill, commit=fate == "committed"):
                 fate = "committed or not" if fate == "committed" else fate
             self.counts[fate] += 1
         writer.close()
         self.counts["fenced"] += writer.fenced
+
+    def _gone(self) -> Transactional:
+        """One that will not be heard of again; its transaction holds readers up for a while."""
+        return Transactional(
+            self._broker, self._session("gone"), self.history, timeout_ms=ABANDONED_MS
+        )
 
     def _follow(self, stop: threading.Event, rng: random.Random, *, committed: bool) -> None:
         number = rng.randrange(PARTITIONS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable
 
@@ -11,18 +12,22 @@ from tests.checkers.history import End, Operation, Outcome
 from tests.crash.crowd.clients import BOUND_S, RETRY_S, Sender, Stalled
 
 TIMEOUT_MS = 10_000
+SERIAL = itertools.count()
+"""No two transactions or sessions of a campaign have one name."""
 Fill = Callable[[Sender, str], None]
 
 
 class Transactional:
     """One transactional id and its producer, made anew when it was fenced."""
 
-    def __init__(self, broker: str, id: str, history: list[Operation]) -> None:
+    def __init__(
+        self, broker: str, id: str, history: list[Operation], *, timeout_ms: int = TIMEOUT_MS
+    ) -> None:
         self.id = id
+        self._timeout_ms = timeout_ms
         self.fenced = 0
         self._broker, self._history = broker, history
         self._sender: Sender | None = None
-        self._count = 0
 
     def run(self, fill: Fill, *, commit: bool) -> bool:
         """One transaction; whether it committed for sure. Raises Stalled."""
@@ -46,8 +51,7 @@ class Transactional:
         """A transaction left open, with its records acknowledged as far as they are."""
         if self._sender is None:
             self._sender = self._start()
-        sender, name = self._sender, f"{self.id}/{self._count}"
-        self._count += 1
+        sender, name = self._sender, f"{self.id}/{next(SERIAL)}"
         sender.producer.begin_transaction()
         fill(sender, name)
         sender.settle()
@@ -75,10 +79,11 @@ class Transactional:
     def _start(self) -> Sender:
         more = {
             "transactional.id": self.id,
-            "transaction.timeout.ms": TIMEOUT_MS,
-            "message.timeout.ms": TIMEOUT_MS,
+            "transaction.timeout.ms": self._timeout_ms,
+            "message.timeout.ms": self._timeout_ms,
         }
-        sender = Sender(self._broker, f"{self.id}#{self._count}", self._history, **more)
+        session = f"{self.id}#{next(SERIAL)}"
+        sender = Sender(self._broker, session, self._history, **more)
         self._repeat(sender.producer.init_transactions)
         return sender
 
