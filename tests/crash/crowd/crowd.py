@@ -44,7 +44,7 @@ class Cleanings(Neighbour):
     expected = ("of the table", "of the broker's topics")
 
     def __init__(self, directory: Path) -> None:
-        super().__init__()
+        super().__init__("")
         self._file = directory / "broker" / checkpoints.CLEANER
         self._before: dict[object, int] = {}
 

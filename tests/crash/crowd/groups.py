@@ -26,7 +26,6 @@ from tests.crash.crowd.clients import (
     ANSWER_S,
     BOUND_S,
     Sender,
-    administrator,
     create,
     insist,
     settings,
@@ -58,21 +57,19 @@ class Group(Neighbour):
     expected = ("rebalances", "commits", "static members that vanished")
 
     def __init__(self, broker: str, protocol: str) -> None:
-        super().__init__()
+        super().__init__(broker)
         self.topic = f"crowd-queue-{protocol}"
         self.group = f"crowd-{protocol}"
         self.history: list[Operation] = []
         self.answers: list[Answer] = []
         self.seen: set[tuple[int, int]] = set()
-        self._broker = broker
-        self._admin = administrator(broker)
         more = PROTOCOLS[protocol]
         self._more = dict(more) if "group.protocol" in more else {**CLASSIC, **more}
         self._number = self._members = 0
 
     def prepare(self) -> None:
         """The topic."""
-        create(self._admin, self.topic, PARTITIONS, {})
+        create(self.admin, self.topic, PARTITIONS, {})
 
     def roles(self) -> Mapping[str, Role]:
         """Who writes, who watches, and three places for members."""
@@ -81,7 +78,7 @@ class Group(Neighbour):
 
     def _write(self, stop: threading.Event, rng: random.Random) -> None:
         self._number += 1
-        sender = Sender(self._broker, f"{self.topic}#{self._number}", self.history)
+        sender = Sender(self.broker, f"{self.topic}#{self._number}", self.history)
         while not stop.wait(0.03):
             self._number += 1
             where = Partition(self.topic, rng.randrange(PARTITIONS))
@@ -108,7 +105,7 @@ class Group(Neighbour):
     def _member(self, done: Done, *, static: bool = False) -> None:
         self._members += 1
         more = self._more | ({"group.instance.id": f"{self.group}-named"} if static else {})
-        Member(self, self._broker, f"member {self._members}", more).serve(done)
+        Member(self, self.broker, f"member {self._members}", more).serve(done)
 
     # What is known
 
@@ -122,7 +119,7 @@ class Group(Neighbour):
         watcher.close()
 
     def _watcher(self) -> Consumer:
-        return Consumer(settings(self._broker) | {"group.id": self.group})
+        return Consumer(settings(self.broker) | {"group.id": self.group})
 
     def _committed(self, watcher: Consumer) -> dict[int, int]:
         """The committed offsets, 0 where there is none."""
@@ -158,7 +155,7 @@ class Group(Neighbour):
             done.set()
             for member in members:
                 member.join()
-        self._judge(committed)
+        self.judge(committed)
 
     def _reach_the_end(self) -> dict[int, int]:
         ends = dict.fromkeys(range(PARTITIONS), 0)
@@ -188,7 +185,7 @@ class Group(Neighbour):
             if isinstance(each, Send) and each.outcome is Outcome.OK and each.offset is not None
         ]
 
-    def _judge(self, committed: Mapping[int, int]) -> None:
+    def judge(self, committed: Mapping[int, int]) -> None:
         self.anomalies += rising.check(self.answers)
         self.anomalies += passed_over(self.group, self._acknowledged(), self.seen, committed)
         highest: dict[GroupPartition, Answer] = {}

@@ -9,12 +9,13 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
 
+from confluent_kafka.admin import AdminClient
+
 from tests.checkers.history import Anomaly, Drained, Operation, Outcome, Partition, Poll, Seek, Send
 from tests.checkers.log import check
 from tests.crash.crowd.clients import (
     ANSWER_S,
     Sender,
-    administrator,
     create,
     delete,
     insist,
@@ -39,10 +40,8 @@ class Lives(Neighbour):
     expected = ("lives", "transactions open at a deletion")
 
     def __init__(self, broker: str, topic: str) -> None:
-        super().__init__()
+        super().__init__(broker)
         self.topic = topic
-        self._broker = broker
-        self._admin = administrator(broker)
         self._left_open = 0
 
     def roles(self) -> Mapping[str, Role]:
@@ -52,14 +51,14 @@ class Lives(Neighbour):
     def _live(self, stop: threading.Event, rng: random.Random) -> None:
         while not stop.is_set():
             number = self.counts["lives"]
-            life = Life(self._broker, self.topic, number, rng, markers=self._left_open)
+            life = Life(self.broker, self.topic, number, rng, markers=self._left_open)
             self.gone()
-            create(self._admin, self.topic, life.partitions, rng.choice(CONFIGS))
+            create(self.admin, self.topic, life.partitions, rng.choice(CONFIGS))
             life.write()
-            life.read()
+            life.read(self.admin)
             end_transaction = life.leave_open() if number % 3 == 1 else None
             self._left_open = int(end_transaction is not None)
-            delete(self._admin, self.topic)
+            delete(self.admin, self.topic)
             if end_transaction is not None:
                 self.counts["transactions open at a deletion"] += 1
                 end_transaction()
@@ -68,7 +67,7 @@ class Lives(Neighbour):
 
     def gone(self) -> None:
         """L8: an acknowledged deletion stays."""
-        found = insist(lambda: self._admin.list_topics(timeout=ANSWER_S)).topics
+        found = insist(lambda: self.admin.list_topics(timeout=ANSWER_S)).topics
         if self.topic in found:
             evidence = f"{self.topic} after {self.counts['lives']} lives"
             self.anomalies.append(Anomaly("deleted topic is there", "L8", evidence))
@@ -115,9 +114,8 @@ class Life:
             where = self._partition(self._rng.randrange(self.partitions))
             sender.send(where, self._value("transactional"), transaction=name)
 
-    def read(self) -> None:
+    def read(self, admin: AdminClient) -> None:
         """All of it, by readers of both kinds."""
-        admin = administrator(self._broker)
         for number in range(self.partitions):
             where = self._partition(number)
             end = quiet_end(admin, where).end

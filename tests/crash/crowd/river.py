@@ -26,7 +26,6 @@ from tests.crash.crowd.clients import (
     ANSWER_S,
     Record,
     Sender,
-    administrator,
     create,
     insist,
     offsets_of,
@@ -47,15 +46,14 @@ class River(Neighbour):
         self, broker: str, topic: str, bounds: retained.Bounds, *, size: int, cuts: bool
     ) -> None:
         """Records of `size` bytes; `cuts`: some are deleted on demand."""
-        super().__init__()
+        super().__init__(broker)
         self.where = Partition(topic, 0)
         self.bounds = bounds
         self.history: list[Operation] = []
         self.starts: list[retained.Start] = []
         self.cuts: list[retained.Cut] = []
         self.sent_at: dict[str, int] = {}
-        self._broker, self._size, self._with_cuts = broker, size, cuts
-        self._admin = administrator(broker)
+        self._size, self._with_cuts = size, cuts
         self._number = self._rounds = 0
         if cuts:
             self.expected = ("log starts", "records deleted on demand")
@@ -68,7 +66,7 @@ class River(Neighbour):
             "retention.ms": str(-1 if bounds.ms is None else bounds.ms),
             "retention.bytes": str(-1 if bounds.bytes is None else bounds.bytes),
         }
-        create(self._admin, self.where.topic, 1, config)
+        create(self.admin, self.where.topic, 1, config)
 
     def roles(self) -> Mapping[str, Role]:
         """One writes, one watches, one deletes."""
@@ -77,7 +75,7 @@ class River(Neighbour):
 
     def _write(self, stop: threading.Event, rng: random.Random) -> None:
         self._rounds += 1
-        sender = Sender(self._broker, f"{self.where.topic}#{self._rounds}", self.history)
+        sender = Sender(self.broker, f"{self.where.topic}#{self._rounds}", self.history)
         while not stop.wait(0.02):
             for _ in range(rng.randrange(1, 5)):
                 value = f"{self.where.topic}:{self._number}"
@@ -97,7 +95,7 @@ class River(Neighbour):
     def _look(self) -> int:
         """Where the log begins now."""
         asked = wall_ms()
-        start, stable, end = offsets_of(self._admin, self.where)
+        start, stable, end = offsets_of(self.admin, self.where)
         before = self.starts[-1].offset if self.starts else 0
         self.counts["log starts"] += start > before
         self.starts.append(retained.Start(start, asked, wall_ms()))
@@ -114,7 +112,7 @@ class River(Neighbour):
             at = TopicPartition(*self.where, offset)
             self.cuts.append(retained.Cut(offset, asked, None))
             try:
-                self._admin.delete_records([at], request_timeout=ANSWER_S)[at].result()
+                self.admin.delete_records([at], request_timeout=ANSWER_S)[at].result()
             except KafkaException:
                 continue
             self.cuts[-1] = retained.Cut(offset, asked, wall_ms())
@@ -123,15 +121,15 @@ class River(Neighbour):
     def settle(self, rng: random.Random) -> None:
         """Read what is left, and judge."""
         self._rounds += 1
-        end = insist(lambda: offsets_of(self._admin, self.where)).end
-        records = read_all(self._broker, self.where, end, committed=True, reset="earliest")
+        end = insist(lambda: offsets_of(self.admin, self.where)).end
+        records = read_all(self.broker, self.where, end, committed=True, reset="earliest")
         start: int = insist(self._look)
         # What was deleted while it was read may have been seen or not.
         left = [record for record in records if record.offset >= start]
-        self._judge(records, left, start, end)
+        self.judge(records, left, start, end)
         self._forget(start)
 
-    def _judge(self, records: list[Record], left: list[Record], start: int, end: int) -> None:
+    def judge(self, records: list[Record], left: list[Record], start: int, end: int) -> None:
         for number, record in enumerate(records[: len(records) - len(left)]):
             alone = f"early reader {self._rounds}.{number}"
             self.history.append(Seek(alone, self.where, record.offset))

@@ -16,7 +16,6 @@ from tests.crash.crowd.clients import (
     Reader,
     Record,
     Sender,
-    administrator,
     create,
     quiet_end,
     read_all,
@@ -44,18 +43,16 @@ class Table(Neighbour):
     expected = ("committed", "aborted", "abandoned", "tombstones", "superseded")
 
     def __init__(self, broker: str) -> None:
-        super().__init__()
+        super().__init__(broker)
         self.history: list[Operation] = []
         self.keys: dict[str, tuple[str, bool]] = {}
-        self._broker = broker
-        self._admin = administrator(broker)
-        self._views: dict[int, list[View]] = defaultdict(list)
+        self.views: dict[int, list[View]] = defaultdict(list)
         self._values: dict[int, dict[int, str | None]] = defaultdict(dict)
         self._sessions = 0
 
     def prepare(self) -> None:
         """The topic."""
-        create(self._admin, TOPIC, PARTITIONS, CONFIG)
+        create(self.admin, TOPIC, PARTITIONS, CONFIG)
 
     def roles(self) -> Mapping[str, Role]:
         """Two writers, and a reader of each kind in the midst of the cleaning."""
@@ -82,7 +79,7 @@ class Table(Neighbour):
         )
 
     def _plain(self, stop: threading.Event, rng: random.Random) -> None:
-        sender = Sender(self._broker, self._session("plain"), self.history)
+        sender = Sender(self.broker, self._session("plain"), self.history)
         while not stop.wait(rng.uniform(0.01, 0.08)):
             for _ in range(rng.randrange(1, 4)):
                 self._send(sender, rng, None)
@@ -94,7 +91,7 @@ class Table(Neighbour):
             for _ in range(rng.randrange(1, 8)):
                 self._send(sender, rng, name)
 
-        writer = Transactional(self._broker, "crowd-table", self.history)
+        writer = Transactional(self.broker, "crowd-table", self.history)
         fates: list[str] = []
         while not stop.wait(rng.uniform(0.01, 0.15)):
             fates = fates or rng.sample(FATES, len(FATES))
@@ -110,12 +107,12 @@ class Table(Neighbour):
     def _gone(self) -> Transactional:
         """One that will not be heard of again; its transaction holds readers up for a while."""
         return Transactional(
-            self._broker, self._session("gone"), self.history, timeout_ms=ABANDONED_MS
+            self.broker, self._session("gone"), self.history, timeout_ms=ABANDONED_MS
         )
 
     def _follow(self, stop: threading.Event, rng: random.Random, *, committed: bool) -> None:
         number = rng.randrange(PARTITIONS)
-        reader = Reader(self._broker, Partition(TOPIC, number), committed=committed)
+        reader = Reader(self.broker, Partition(TOPIC, number), committed=committed)
         records: list[Record] = []
         while not stop.is_set():
             records += reader.take()
@@ -123,26 +120,26 @@ class Table(Neighbour):
             time.sleep(rng.choice((0, 0, 0.3)))
         reader.close()
         name = f"follower of {TOPIC}-{number}, committed={committed}"
-        self._views[number].append(View(name, tuple(records), committed, drained=False))
+        self.views[number].append(View(name, tuple(records), committed, drained=False))
 
     def settle(self, rng: random.Random) -> None:
         """Read all of it, in both ways."""
         for number in range(PARTITIONS):
             where = Partition(TOPIC, number)
-            end = quiet_end(self._admin, where).end
+            end = quiet_end(self.admin, where).end
             for committed in (True, False):
-                records = read_all(self._broker, where, end, committed=committed)
+                records = read_all(self.broker, where, end, committed=committed)
                 name = f"reader of {TOPIC}-{number}, committed={committed}, to {end}"
-                self._views[number].append(View(name, tuple(records), committed, drained=True))
-            self._judge(number)
+                self.views[number].append(View(name, tuple(records), committed, drained=True))
+            self.judge(number)
 
-    def _judge(self, number: int) -> None:
+    def judge(self, number: int) -> None:
         keyed = [
             Keyed(each, *self.keys[each.value])
             for each in self.history
             if isinstance(each, Send) and each.partition.partition == number
         ]
-        views = self._views.pop(number)
+        views = self.views.pop(number)
         # What was sent and is not there any more, without being aborted: compaction took it.
         self.counts["superseded"] = max(
             self.counts["superseded"], len(keyed) - len(views[-1].records)
