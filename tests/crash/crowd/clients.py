@@ -199,7 +199,10 @@ def quiet_end(admin: AdminClient, partition: Partition) -> Offsets:
     """The offsets once no transaction is open any more (T10). Raises Stalled."""
     deadline = time.monotonic() + BOUND_S
     while True:
-        found: Offsets = insist(lambda: offsets_of(admin, partition))
+        try:
+            found: Offsets = insist(lambda: offsets_of(admin, partition))
+        except Stalled as stalled:
+            raise Stalled(f"{partition}: {stalled}") from stalled
         if found.stable == found.end:
             return found
         if time.monotonic() > deadline:

@@ -9,13 +9,12 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
 
-from confluent_kafka.admin import AdminClient
-
 from tests.checkers.history import Anomaly, Drained, Operation, Outcome, Partition, Poll, Seek, Send
 from tests.checkers.log import check
 from tests.crash.crowd.clients import (
     ANSWER_S,
     Sender,
+    administrator,
     create,
     delete,
     insist,
@@ -55,7 +54,7 @@ class Lives(Neighbour):
             self.gone()
             create(self.admin, self.topic, life.partitions, rng.choice(CONFIGS))
             life.write()
-            life.read(self.admin)
+            life.read()
             end_transaction = life.leave_open() if number % 3 == 1 else None
             self._left_open = int(end_transaction is not None)
             delete(self.admin, self.topic)
@@ -114,8 +113,10 @@ class Life:
             where = self._partition(self._rng.randrange(self.partitions))
             sender.send(where, self._value("transactional"), transaction=name)
 
-    def read(self, admin: AdminClient) -> None:
+    def read(self) -> None:
         """All of it, by readers of both kinds."""
+        # One that knew the topic of this name before may believe in its partitions for minutes.
+        admin = administrator(self._broker)
         for number in range(self.partitions):
             where = self._partition(number)
             end = quiet_end(admin, where).end
