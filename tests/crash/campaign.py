@@ -106,6 +106,7 @@ class Campaign:
             worker.kill()
         if victim in ("broker", "both"):
             kill_broker(self._directory)
+            self.crowd.struck()
 
     async def _drain(self) -> None:
         """Wait until there is an answer for every input, or the bound is over (V1)."""

@@ -255,6 +255,17 @@ def test_compactions_are_counted_as_they_come(tmp_path: Path) -> None:
     assert cleanings.counts == {"of the table": 2, "of the broker's topics": 1}
 
 
+def test_what_a_killed_broker_left_unfinished_is_counted(tmp_path: Path) -> None:
+    cleanings = Cleanings(tmp_path)
+    cleanings.struck()
+    (tmp_path / "broker" / "t-0").mkdir(parents=True)
+    (tmp_path / "broker" / "t-0" / "00000000000000000000.log.cleaned").touch()
+    (tmp_path / "broker" / "0123-0-delete").mkdir()
+    cleanings.struck()
+    found = {what: count for what, count in cleanings.counts.items() if count}
+    assert found == {"killed while cleaning": 1, "killed in a deletion": 1}
+
+
 def test_what_has_no_answer_may_have_happened() -> None:
     sender = Sender(NOBODY, "s", [])
     sender.send(Partition("t", 0), "v")

@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 from flowstream.broker.log import checkpoints
+from flowstream.broker.log.names import CLEANED, SWAP
 from flowstream.errors import FlowstreamError
 from tests.checkers.history import Anomaly
 from tests.checkers.retained import Bounds
@@ -35,17 +36,26 @@ SETTINGS = {
     "GROUP_CONSUMER_HEARTBEAT_INTERVAL_MS": "300",
 }
 """Cleaning, retention and rebalances are frequent, also in the broker's own topics."""
+LEFT_BEHIND = {
+    "killed while cleaning": f"*/*{CLEANED}",
+    "killed in an exchange": f"*/*{SWAP}",
+    "killed in a deletion": "*-delete",
+}
+"""What a start finds unfinished, and the files that say so."""
 ENVIRONMENT = {f"FLOWSTREAM_BROKER_{name}": value for name, value in SETTINGS.items()}
 
 
 class Cleanings(Neighbour):
-    """Counts the compactions by what the broker notes of each: how far a log is clean."""
+    """Counts the compactions by what the broker notes of each: how far a log is clean; and what a
+    killed one leaves behind of those that were going on.
+    """
 
     expected = ("of the table", "of the broker's topics")
 
     def __init__(self, directory: Path) -> None:
         super().__init__("")
-        self._file = directory / "broker" / checkpoints.CLEANER
+        self._data = directory / "broker"
+        self._file = self._data / checkpoints.CLEANER
         self._before: dict[object, int] = {}
 
     def roles(self) -> dict[str, Role]:
@@ -66,6 +76,11 @@ class Cleanings(Neighbour):
             if end > self._before.get(name, 0):
                 self.counts[kind(name.topic)] += 1
         self._before = dict(ends)
+
+    def struck(self) -> None:
+        """The broker was killed just now."""
+        for what, pattern in LEFT_BEHIND.items():
+            self.counts[what] += any(self._data.glob(pattern))
 
     def settle(self, rng: random.Random) -> None:
         """Nothing to judge."""
@@ -100,10 +115,10 @@ class Crowd:
             "kept by size": sized,
             "short lives": Lives(broker, "crowd-lives"),
             "other short lives": Lives(broker, "crowd-other-lives"),
-            "compactions": Cleanings(directory),
         }
         groups = {f"{protocol} group": Group(broker, protocol) for protocol in PROTOCOLS}
-        return cls(neighbours | groups, rng)
+        cleanings = {"compactions": Cleanings(directory)}
+        return cls(neighbours | groups | cleanings, rng)
 
     async def prepare(self) -> None:
         """Make the topics."""
@@ -118,6 +133,11 @@ class Crowd:
             for neighbour in self.neighbours.values()
             for role in neighbour.roles().values()
         ]
+
+    def struck(self) -> None:
+        """The broker was killed just now."""
+        for neighbour in self.neighbours.values():
+            neighbour.struck()
 
     async def end(self) -> None:
         """Everybody stops, looks at all there is, and judges."""

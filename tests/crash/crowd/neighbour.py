@@ -40,6 +40,9 @@ class Neighbour:
         """What goes on at once while things die."""
         raise NotImplementedError
 
+    def struck(self) -> None:
+        """The broker was killed just now."""
+
     def settle(self, rng: random.Random) -> None:
         """Nothing dies any more and the roles have ended: read everything, and judge."""
         raise NotImplementedError
