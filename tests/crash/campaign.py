@@ -37,7 +37,7 @@ MODULE = "tests.crash.chain_app"
 PARTITIONS = 4
 WORKERS = 2
 RATE = 400.0
-ROUND = 15
+ROUND = 20
 BREATHING = 0.75
 DRAIN_S = 30.0
 CHANGES_KEPT_MS = 60_000
@@ -58,6 +58,7 @@ class Campaign:
         self.workers = [
             Worker(f"worker-{n}", MODULE, directory, ENVIRONMENT) for n in range(1, WORKERS + 1)
         ]
+        self._zombie: asyncio.Task[None] | None = None
         self._directory, self._rng = directory, rng
 
     async def start(self) -> None:
@@ -84,6 +85,8 @@ class Campaign:
             await self._breathe()
         feeding.cancel()
         await feeding
+        if self._zombie is not None:
+            await self._zombie
         await asyncio.gather(self._drain(), self.crowd.end())
         self._check()
         self.anomalies += self.crowd.take_anomalies()
@@ -93,15 +96,18 @@ class Campaign:
         if self._rng.random() < BREATHING:
             while not await answers(self.address):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
-        await asyncio.sleep(self._rng.uniform(0.2, 1.5))
+        await asyncio.sleep(self._rng.uniform(0.1, 1.0))
 
     async def _strike(self) -> None:
         victim = self._rng.choice(VICTIMS)
         worker = self._rng.choice(self.workers)
-        self.kills[victim] += 1
         if victim == "zombie":
-            await worker.freeze(SESSION_TIMEOUT_S + self._rng.uniform(0.5, 2.0))
-            return
+            if self._zombie is not None:
+                await self._zombie
+            # What dies while it sleeps, it does not know when it wakes.
+            sleep = SESSION_TIMEOUT_S + self._rng.uniform(0.5, 2.0)
+            self._zombie = asyncio.create_task(worker.freeze(sleep))
+        self.kills[victim] += 1
         if victim in ("worker", "both"):
             worker.kill()
         if victim in ("broker", "both"):
