@@ -114,6 +114,7 @@ class Crowd:
             "kept by age": aged,
             "kept by size": sized,
             "short lives": Lives(broker, "crowd-lives"),
+            "more short lives": Lives(broker, "crowd-more-lives"),
             "other short lives": Lives(broker, "crowd-other-lives"),
         }
         groups = {f"{protocol} group": Group(broker, protocol) for protocol in PROTOCOLS}

@@ -26,6 +26,8 @@ from tests.crash.crowd.transactions import Transactional
 TOPIC = "crowd-table"
 PARTITIONS = 2
 KEYS = 25
+WRITERS = 3
+"""Transactional ones: after every kill each is busy for a while with finding its coordinator."""
 ABANDONED_MS = 3000
 FATES = (*("committed",) * 8, *("aborted",) * 3, "abandoned")
 CONFIG = {
@@ -55,10 +57,10 @@ class Table(Neighbour):
         create(self.admin, TOPIC, PARTITIONS, CONFIG)
 
     def roles(self) -> Mapping[str, Role]:
-        """Two writers, and a reader of each kind in the midst of the cleaning."""
+        """Writers, and a reader of each kind in the midst of the cleaning."""
         return {
             "plain": self._plain,
-            "transactional": self._transactional,
+            **{f"transactional {n}": self._writes(f"crowd-table-{n}") for n in range(WRITERS)},
             "follower": lambda stop, rng: self._follow(stop, rng, committed=True),
             "dirty follower": lambda stop, rng: self._follow(stop, rng, committed=False),
         }
@@ -86,12 +88,16 @@ class Table(Neighbour):
         sender.settle()
         sender.close()
 
-    def _transactional(self, stop: threading.Event, rng: random.Random) -> None:
+    def _writes(self, id: str) -> Role:
+        """Transactions of one transactional id."""
+        return lambda stop, rng: self._transactional(stop, rng, id)
+
+    def _transactional(self, stop: threading.Event, rng: random.Random, id: str) -> None:
         def fill(sender: Sender, name: str) -> None:
             for _ in range(rng.randrange(1, 8)):
                 self._send(sender, rng, name)
 
-        writer = Transactional(self.broker, "crowd-table", self.history)
+        writer = Transactional(self.broker, id, self.history)
         fates: list[str] = []
         while not stop.wait(rng.uniform(0.01, 0.15)):
             fates = fates or rng.sample(FATES, len(FATES))
