@@ -21,7 +21,7 @@ from tests.crash.crowd.clients import (
     read_all,
 )
 from tests.crash.crowd.neighbour import Neighbour, Role
-from tests.crash.crowd.transactions import Transactional
+from tests.crash.crowd.transactions import SERIAL, Transactional
 
 TOPIC = "crowd-table"
 PARTITIONS = 2
@@ -50,7 +50,6 @@ class Table(Neighbour):
         self.keys: dict[str, tuple[str, bool]] = {}
         self.views: dict[int, list[View]] = defaultdict(list)
         self._values: dict[int, dict[int, str | None]] = defaultdict(dict)
-        self._sessions = 0
 
     def prepare(self) -> None:
         """The topic."""
@@ -66,8 +65,7 @@ class Table(Neighbour):
         }
 
     def _session(self, name: str) -> str:
-        self._sessions += 1
-        return f"table-{name}-{self._sessions}"
+        return f"table-{name}-{next(SERIAL)}"
 
     def _send(self, sender: Sender, rng: random.Random, transaction: str | None) -> None:
         """One record, a tombstone now and then."""
