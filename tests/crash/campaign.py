@@ -96,7 +96,7 @@ class Campaign:
         if self._rng.random() < BREATHING:
             while not await answers(self.address):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
-        await asyncio.sleep(self._rng.uniform(0.1, 1.0))
+        await asyncio.sleep(self._rng.uniform(0.2, 1.6))
 
     async def _strike(self) -> None:
         victim = self._rng.choice(VICTIMS)

@@ -29,7 +29,7 @@ KEYS = 25
 WRITERS = 3
 """Transactional ones: after every kill each is busy for a while with finding its coordinator."""
 ABANDONED_MS = 3000
-FATES = (*("committed",) * 8, *("aborted",) * 3, "abandoned")
+FATES = (*("committed",) * 5, *("aborted",) * 3, "abandoned")
 CONFIG = {
     "cleanup.policy": "compact",
     "segment.ms": "300",
