@@ -40,7 +40,7 @@ RATE = 400.0
 ROUND = 20
 BREATHING = 0.75
 DRAIN_S = 30.0
-CHANGES_KEPT_MS = 60_000
+CHANGES_KEPT_MS = 180_000
 QUIET_S = 1.0
 """Ten commit intervals: an answer that comes later than all that were wanted is a duplicate."""
 VICTIMS = ("worker",) * 4 + ("broker",) * 3 + ("both",) * 2 + ("zombie",)

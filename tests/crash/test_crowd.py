@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 
 from flowstream.broker.log import checkpoints
 from flowstream.broker.types import TopicPartition
@@ -16,8 +17,8 @@ from tests.checkers.compacted import View
 from tests.checkers.history import Drained, End, Outcome, Partition, Poll, Send
 from tests.checkers.retained import Bounds, Cut, Start
 from tests.checkers.rising import Answer
-from tests.crash.crowd import lives
-from tests.crash.crowd.clients import Record, Refused, Sender, Stalled
+from tests.crash.crowd import clients, lives
+from tests.crash.crowd.clients import BOUND_S, Record, Refused, Sender, Stalled, insist
 from tests.crash.crowd.crowd import LONG, Cleanings, Crowd
 from tests.crash.crowd.groups import Group
 from tests.crash.crowd.lives import Life
@@ -220,6 +221,33 @@ async def test_V1_P1_what_stops_a_neighbour_is_a_violation() -> None:
         assert [(each.invariant, each.evidence) for each in found] == [(invariant, str(error))]
         assert once.counts["settled"] == 0
         assert crowd.take_anomalies() == []
+
+
+def test_V1_bounds_count_from_when_nothing_dies_any_more() -> None:
+    now = [0.0]
+    calm = clients.Calm(lambda: now[0])
+    now[0] = 1000.0
+    assert not calm.is_over(began=0.0)
+    calm.begin()
+    now[0] = 1000.0 + BOUND_S
+    assert not calm.is_over(began=0.0)
+    now[0] += 1
+    assert calm.is_over(began=0.0)
+    assert not calm.is_over(began=1001.0)
+    calm.end()
+    assert not calm.is_over(began=0.0)
+
+
+def test_V1_what_never_comes_is_a_violation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clients.CALM, "since", -1000.0)
+    monkeypatch.setattr(clients, "BOUND_S", -1.0)
+
+    def refuse() -> object:
+        raise KafkaException(KafkaError(KafkaError._TRANSPORT))
+
+    with pytest.raises(Stalled, match="after -1 s"):
+        insist(refuse)
+    insist(refuse, KafkaError._TRANSPORT)
 
 
 async def test_an_error_of_a_neighbours_own_ends_the_campaign() -> None:

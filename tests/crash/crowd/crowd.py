@@ -13,7 +13,7 @@ from flowstream.broker.log.names import CLEANED, SWAP
 from flowstream.errors import FlowstreamError
 from tests.checkers.history import Anomaly
 from tests.checkers.retained import Bounds
-from tests.crash.crowd.clients import Refused, Stalled
+from tests.crash.crowd.clients import CALM, Refused, Stalled
 from tests.crash.crowd.groups import PROTOCOLS, Group
 from tests.crash.crowd.lives import Lives
 from tests.crash.crowd.neighbour import Neighbour, Role
@@ -128,6 +128,7 @@ class Crowd:
 
     def begin(self) -> None:
         """Everybody works."""
+        CALM.end()
         self._stop = threading.Event()
         self._working = [
             asyncio.ensure_future(in_thread(role, self._stop, self._seeded()))
@@ -142,6 +143,7 @@ class Crowd:
 
     async def end(self) -> None:
         """Everybody stops, looks at all there is, and judges."""
+        CALM.begin()
         self._stop.set()
         self._take(await asyncio.gather(*self._working, return_exceptions=True))
         self._working = []

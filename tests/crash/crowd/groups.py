@@ -25,6 +25,7 @@ from tests.checkers.rising import Answer
 from tests.crash.crowd.clients import (
     ANSWER_S,
     BOUND_S,
+    CALM,
     Sender,
     create,
     insist,
@@ -164,13 +165,13 @@ class Group(Neighbour):
             number = each.partition.partition
             ends[number] = max(ends[number], each.offset + 1)
         watcher = self._watcher()
-        deadline = time.monotonic() + BOUND_S
+        began = time.monotonic()
         try:
             while True:
                 committed: dict[int, int] = insist(lambda: self._committed(watcher))
                 if all(committed[number] >= end for number, end in ends.items()):
                     return committed
-                if time.monotonic() > deadline:
+                if CALM.is_over(began):
                     evidence = f"{self.group} is at {committed} of {ends} after {BOUND_S:.0f} s"
                     self.anomalies.append(Anomaly("stalled group", "G7", evidence))
                     return committed

@@ -34,7 +34,7 @@ CONFIG = {
     "cleanup.policy": "compact",
     "segment.ms": "300",
     "min.cleanable.dirty.ratio": "0.01",
-    "delete.retention.ms": "4000",
+    "delete.retention.ms": "10000",
 }
 """Tombstones stay longer than a reader needs from one end to the other."""
 
