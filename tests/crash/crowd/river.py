@@ -40,7 +40,7 @@ WATCH_S = 0.15
 class River(Neighbour):
     """A topic of one partition under retention."""
 
-    expected = ("log starts",)
+    expected: tuple[str, ...] = ("log starts",)
 
     def __init__(
         self, broker: str, topic: str, bounds: retained.Bounds, *, size: int, cuts: bool
