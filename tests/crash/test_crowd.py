@@ -302,6 +302,23 @@ def test_what_has_no_answer_may_have_happened() -> None:
     sender.producer.purge()
 
 
+def test_P1_a_session_that_is_ended_is_a_violation() -> None:
+    sender = Sender(NOBODY, "s", [])
+    sender.send(Partition("t", 0), "v")
+    fatal = KafkaError(KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, "out of order", True)
+    sender._delivered("v", fatal, SimpleNamespace(offset=lambda: -1001))
+    sender.producer.purge()
+    with pytest.raises(Refused, match="out of order"):
+        sender.send(Partition("t", 0), "w")
+
+
+def test_P1_a_duplicate_without_an_offset_may_be_gone_by_now() -> None:
+    sender = Sender(NOBODY, "s", [])
+    sender._pending = {"v": Send("s", Partition("t", 0), "v", Outcome.UNKNOWN)}
+    sender._delivered("v", None, SimpleNamespace(offset=lambda: -1001))
+    assert sender.history == [Send("s", Partition("t", 0), "v", Outcome.UNKNOWN)]
+
+
 async def test_threads_end_before_the_round_does() -> None:
     seen: list[str] = []
 

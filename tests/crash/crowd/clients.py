@@ -141,6 +141,7 @@ class Sender:
         self.history = history
         mine = {"enable.idempotence": True, "linger.ms": 2, "message.timeout.ms": 300_000}
         self.producer = Producer(settings(broker) | mine | more)
+        self.refused: KafkaError | None = None
         self._pending: dict[str, Send] = {}
         self._transactional = "transactional.id" in more
 
@@ -155,7 +156,8 @@ class Sender:
         padding: int = 0,
         timestamp: int = 0,
     ) -> None:
-        """Send a record that `value` names in the history."""
+        """Send a record that `value` names in the history. Raises Refused."""
+        self._check()
         unknown = Send(self.session, partition, value, Outcome.UNKNOWN, None, transaction)
         self._pending[value] = unknown
         self.producer.produce(
@@ -172,22 +174,28 @@ class Sender:
         sent = self._pending.pop(value, None)
         if sent is None:
             return
-        if error is None:
+        outcome, offset = Outcome.UNKNOWN, None
+        if error is None and (message.offset() or 0) >= 0:
+            # Without an offset it was written, but retention may have taken it since.
             outcome, offset = Outcome.OK, message.offset()
-        else:
-            outcome, offset = Outcome.UNKNOWN, None
-            if error.fatal() and not self._transactional:
-                raise Refused(f"{self.session}: {error}")
+        elif error is not None and error.fatal() and not self._transactional:
+            self.refused = error
         self.history.append(
             Send(sent.session, sent.partition, value, outcome, offset, sent.transaction)
         )
 
     def settle(self) -> None:
-        """Wait for what is under way. Raises Stalled."""
+        """Wait for what is under way. Raises Stalled and Refused."""
         began = time.monotonic()
         while self.producer.flush(ANSWER_S):
             if CALM.is_over(began):
                 raise Stalled(f"{self.session}: {len(self.producer)} records without an answer")
+        self._check()
+
+    def _check(self) -> None:
+        """P1: a session ends when it wants to. A callback of the client cannot raise."""
+        if self.refused is not None:
+            raise Refused(f"{self.session}: {self.refused}")
 
     def close(self) -> None:
         """Forget the producer; what has no answer may have happened."""
