@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import os
 import random
@@ -189,10 +190,11 @@ def kill_broker(directory: Path) -> None:
     try:
         pid = int((data / ".lock").read_text(encoding="ascii"))
         command = Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8").split("\0")
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, ProcessLookupError, ValueError):
         return  # between two brokers
     if str(data) in command:  # a lock left behind may name a process of somebody else by now
-        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 async def campaign(kills: int, seed: int, directory: Path) -> Campaign:
