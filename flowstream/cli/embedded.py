@@ -24,6 +24,8 @@ log = logging.getLogger("flowstream.embedded")
 
 # Members of its groups live on this machine and want each other's death noticed soon.
 SETTINGS = ("--set", "group.min.session.timeout.ms=1000")
+EMBEDDED_DIRECTORY = "broker"
+"""The broker's data directory inside the app's."""
 PROGRAM = (sys.executable, "-m", "flowstream", "broker", *SETTINGS)
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 10.0
@@ -160,7 +162,7 @@ class EmbeddedBroker:
                 port = 0
                 log.warning(
                     "%s is in use by another broker: waiting for it, %d s at most",
-                    self.directory / "broker",
+                    self.directory / EMBEDDED_DIRECTORY,
                     START_TIMEOUT_S,
                 )
             await asyncio.sleep(POLL_S)
@@ -172,7 +174,7 @@ class EmbeddedBroker:
     async def _spawn(self, port: int) -> str | int:
         """Run the child until it says `ready HOST:PORT`; its exit status when it ends before."""
         theirs, ours = os.pipe()
-        command = (*self.program, "--data", str(self.directory / "broker"))
+        command = (*self.program, "--data", str(self.directory / EMBEDDED_DIRECTORY))
         command += ("--port", str(port), "--owner-fd", str(theirs))
         try:
             with (self.directory / "broker.log").open("ab") as errors:
