@@ -5,7 +5,7 @@ SEEDS ?= 200
 KILLS ?= 3
 V := .venv/bin
 
-.PHONY: install demo test check bench crash sim interop lock
+.PHONY: install demo demo-analytics test check bench crash sim interop lock
 
 install: .venv/installed
 .venv/installed: requirements/dev.txt pyproject.toml
@@ -17,6 +17,9 @@ install: .venv/installed
 
 demo: install ## the fraud pipeline on the integrated broker, killed at random while it runs
 	$(V)/python -m examples.fraud_detection.demo --kills $(KILLS)
+
+demo-analytics: install ## an access log, windows that are told once, compared with a single pass
+	$(V)/python -m examples.web_analytics.demo
 
 test: install ## every test that needs nothing else
 	$(V)/pytest -q -m "not slow and not interop"

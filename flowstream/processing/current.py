@@ -56,9 +56,8 @@ class Current(Protocol):
     def stream_time_ms(self, table: str) -> int:
         """The greatest event time that a windowed table has seen, this unit included."""
 
-    @property
-    def watermark_ms(self) -> int:
-        """Event time that is over for this unit: what was due by then is final."""
+    def watermark(self, table: str) -> int:
+        """Event time (ms) that is over in a table for this unit: what was due by then is final."""
 
     def wall_time_ms(self) -> int:
         """Now, by the worker's clock."""

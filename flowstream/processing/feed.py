@@ -66,6 +66,7 @@ class UnitFeed(Emitting):
         self._marks = shelf.marks.get(source.topic) if not source.is_inner else None
         self._changes = shelf.changes
         self._clock = shelf.clock
+        self._watermarks = shelf.watermarks
         self._top_ms = UNKNOWN
         # With one plain table there is nothing to gather before it is published.
         single = self._view_list[0] if len(self._view_list) == 1 else None
@@ -114,16 +115,12 @@ class UnitFeed(Emitting):
         seen = -1 if windowed is None else windowed.stream_time_ms
         return max(seen, self.timestamp_ms)
 
-    @property
-    def watermark_ms(self) -> int:
-        """Event time that is over for this unit."""
-        clock = self._clock
-        if clock is None:
+    def watermark(self, table: str) -> int:
+        """Event time that is over in a table for this unit."""
+        watermark = self._watermarks.get(table)
+        if watermark is None:
             return UNKNOWN
-        if not clock.is_alone:
-            return clock.watermark_ms
-        # Agents that share the source may be behind: what is late here depends on no one else.
-        return max(clock.watermark_ms, clock.bound(self.source.index, self._top_ms))
+        return watermark.of_unit(self.source.index, self._top_ms)
 
     def wall_time_ms(self) -> int:
         """Now, by the clock door."""
@@ -181,7 +178,7 @@ class UnitFeed(Emitting):
             if name in self._windowed:
                 self._windowed[name].observe(view.writes, record.timestamp)
             for due in self._dues.get(name, ()):
-                due.observe(view.writes, self.watermark_ms)
+                due.observe(view.writes, self.watermark(name))
         for _, view in self._view_list:
             view.clear()
         return sealed
@@ -197,7 +194,7 @@ class UnitFeed(Emitting):
                 part.partition.merge(part)
             for output in unit.outputs:
                 self._append(*output)
-            if self._clock is not None:
+            if self._clock is not None and not self.task.sources[unit.source].is_inner:
                 self._clock.observe(unit.source, unit.at_ms)
         if not self.task.pending:
             for _, view in self._view_list:
@@ -245,7 +242,8 @@ class UnitFeed(Emitting):
             self.record, self.next_offset = retimed(record, UNKNOWN), record.offset + 1
             self.complete()
             if marks.put(*mark) and clock is not None:
-                clock.mark(self.source.index, marks.bound_ms)
+                bound = marks.bound
+                clock.mark(self.source.index, bound.at_ms, idle=bound.idle)
             if not self.ready or (self._shared and not self._may_take(self.ready[0].offset)):
                 return None
             record = self.ready.popleft()
@@ -334,7 +332,11 @@ class UnitFeed(Emitting):
         if record.key is None:
             raise ValueError("windows are per key, and the record has none: group_by one")
         spans = windows.windowing.add(
-            self.view(windows.table), record.key, record.timestamp, value, self.watermark_ms
+            self.view(windows.table),
+            record.key,
+            record.timestamp,
+            value,
+            self.watermark(windows.table),
         )
         if spans is None:
             self.late(windows.table)
@@ -368,7 +370,7 @@ class UnitFeed(Emitting):
             raise ValueError("events meet by key, and need a value: group_by a key before the join")
         met = join.join.meet(
             self.view(join.table), side, record.key, record.timestamp, record.value,
-            self.watermark_ms,
+            self.watermark(join.table),
         )  # fmt: skip
         if met is None:
             self.late(join.table)

@@ -19,7 +19,7 @@ from flowstream.processing.regrouping import GroupedSource
 from flowstream.processing.stream import SourceStream
 from flowstream.processing.surroundings import Shelf, Surroundings
 from flowstream.processing.task import Source, Task
-from flowstream.processing.watermarks import FOREVER, UNKNOWN, EventClock
+from flowstream.processing.watermarks import FOREVER, UNKNOWN
 from flowstream.state.overlay import DELETED
 
 log = logging.getLogger("flowstream.agent")
@@ -43,7 +43,6 @@ class InnerInstance(Instance):
         """All instances of the task that fire by event time, in the order of declaration."""
         self._inner = inner
         self._due = due
-        self._task_clock: EventClock | None = shelf.clock
         # What comes from here is no event of a source: it moves no watermark.
         self._clock = None
 
@@ -52,14 +51,15 @@ class InnerInstance(Instance):
         """True when this is a matter of the worker's clock, not of event time."""
         return self._inner.by_wall_clock
 
-    @property
-    def watermark_ms(self) -> int:
-        """Just before the row's instant: what else is due then may still get its effects."""
-        record = self.record
-        assert isinstance(record, Fired)
-        if self.is_by_wall_clock or self._inner.at_once:
-            return UNKNOWN if self._task_clock is None else self._task_clock.watermark_ms
-        return record.due_ms - 1
+    def watermark(self, table: str) -> int:
+        """As for everyone; but just before the row's instant, as what else is due then may still
+        get its effects.
+        """
+        record, watermark = self.record, self._watermarks.get(table)
+        value = UNKNOWN if watermark is None else watermark.value_ms
+        if not isinstance(record, Fired) or self.is_by_wall_clock or self._inner.at_once:
+            return value
+        return min(value, record.due_ms - 1)
 
     @property
     def pending_ms(self) -> int | None:
@@ -81,7 +81,8 @@ class InnerInstance(Instance):
             return self.around.wall_time_ms()
         if self._inner.at_once:
             return FOREVER
-        return UNKNOWN if self._task_clock is None else self._task_clock.watermark_ms
+        watermark = self._watermarks.get(self._inner.table)
+        return UNKNOWN if watermark is None else watermark.value_ms
 
     def advance(self) -> Arrival | None:
         """Complete the open unit and begin the next one if something is due."""
@@ -131,7 +132,10 @@ class InnerInstance(Instance):
                 before = False
                 continue
             first = other.pending_ms
-            if first is not None and (first < due_ms or (before and first == due_ms)):
+            if first is None or not other.is_due:
+                # What is not due yet may be waiting for what this one gives.
+                continue
+            if first < due_ms or (before and first == due_ms):
                 return False
         return True
 

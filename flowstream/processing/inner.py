@@ -57,6 +57,11 @@ class InnerSource(Generic[K, V]):
         return ()
 
     @property
+    def fed_by(self) -> tuple[str, ...]:
+        """Topics besides its agent's whose event time counts here."""
+        return ()
+
+    @property
     def by_value(self) -> bool:
         """Whether a row's value says when it is due; else its name does."""
         return False

@@ -118,6 +118,11 @@ class Waiting(InnerSource[Any, Joined[Any, Any]]):
         return (self._rows,)
 
     @property
+    def fed_by(self) -> tuple[str, ...]:
+        """The topic that the table is of."""
+        return () if self._table.fed_by is None else (self._table.fed_by,)
+
+    @property
     def shape(self) -> Callable[[Any, Any], Any]:
         """Both sides."""
         return joined_shape(self._left, self._table.value_codec)

@@ -1,86 +1,101 @@
 """Marks: how a watermark crosses a repartition topic.
 
 Pure. Behind the records that it forwarded, each source partition writes its watermark into every
-partition of the topic; who reads there is as far as the least of them. Without marks, partitions
-that are read at different speeds would look like events out of order.
+partition of the topic; who reads there is as far as the least of them, idle ones aside. Without
+marks, partitions that are read at different speeds would look like events out of order.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 import msgspec
 
 from flowstream.processing.event import Arrival
-from flowstream.processing.watermarks import FOREVER, UNKNOWN
+from flowstream.processing.watermarks import UNKNOWN
 
 HEADER = "flowstream.watermark"
-IDLE = FOREVER
-"""The mark of a source that holds nobody back, as long as it brings nothing."""
 PAUSE_MS = 250
 """A source marks no more often than this."""
 
 Headers = tuple[tuple[str, bytes | None], ...]
 
 
-def mark_headers(upstream: str, at_ms: int) -> Headers:
+class Mark(NamedTuple):
+    """A watermark in ms, and whether its source has been silent for long."""
+
+    at_ms: int
+    idle: bool
+
+
+def mark_headers(upstream: str, mark: Mark) -> Headers:
     """The headers of a mark: a record without key and value."""
-    return ((HEADER, f"{at_ms} {upstream}".encode()),)
+    state = "idle" if mark.idle else "active"
+    return ((HEADER, f"{mark.at_ms} {state} {upstream}".encode()),)
 
 
-def mark_of(record: Arrival) -> tuple[str, int] | None:
-    """The source and its watermark, None when the record is no mark.
+def mark_of(record: Arrival) -> tuple[str, Mark] | None:
+    """The source and its mark, None when the record is none.
 
     A record like it from elsewhere marks nothing: the source must be one that is expected.
     """
     if record.key is not None or record.value is not None or not record.headers:
         return None
-    told = dict(record.headers).get(HEADER)
-    at, _, upstream = (told or b"").decode("utf-8", "replace").partition(" ")
-    return (upstream, int(at)) if upstream and at.removeprefix("-").isdecimal() else None
+    told = (dict(record.headers).get(HEADER) or b"").decode("utf-8", "replace")
+    at, state, upstream = [*told.split(" ", 2), "", ""][:3]
+    if not upstream or not at.removeprefix("-").isdecimal():
+        return None
+    return upstream, Mark(int(at), state == "idle")
 
 
 class Marks:
     """What the sources behind one repartition topic have marked.
 
     >>> marks = Marks(["a/0", "a/1"])
-    >>> marks.put("a/0", 10), marks.bound_ms == UNKNOWN, marks.put("a/1", 7), marks.bound_ms
-    (True, True, True, 7)
+    >>> marks.put("a/0", Mark(10, False)), marks.bound == Mark(UNKNOWN, False)
+    (True, True)
+    >>> marks.put("a/1", Mark(7, False)), marks.bound
+    (True, Mark(at_ms=7, idle=False))
     """
 
     __slots__ = ("_at", "changed")
 
-    def __init__(self, sources: Iterable[str], known: Mapping[str, int] | None = None) -> None:
-        self._at = dict.fromkeys(sources, UNKNOWN)
+    def __init__(self, sources: Iterable[str], known: Mapping[str, Mark] | None = None) -> None:
+        self._at = dict.fromkeys(sources, Mark(UNKNOWN, idle=False))
         self.changed = False
-        for source, at_ms in (known or {}).items():
+        for source, mark in (known or {}).items():
             if source in self._at:
-                self._at[source] = at_ms
+                self._at[source] = mark
 
-    def put(self, source: str, at_ms: int) -> bool:
-        """A mark has come; False when nobody expected it. Only an idle source may fall back."""
+    def put(self, source: str, mark: Mark) -> bool:
+        """A mark has come; False when nobody expected it. A watermark never falls."""
         before = self._at.get(source)
         if before is None:
             return False
-        if at_ms > before or before == IDLE:
-            self._at[source] = at_ms
+        now = Mark(max(before.at_ms, mark.at_ms), mark.idle)
+        if now != before:
+            self._at[source] = now
             self.changed = True
         return True
 
     @property
-    def bound_ms(self) -> int:
-        """The least of them; IDLE when all sources are."""
-        return min(self._at.values(), default=IDLE)
+    def bound(self) -> Mark:
+        """The least of those that are not idle; when all are, nobody holds back the greatest."""
+        active = [mark.at_ms for mark in self._at.values() if not mark.idle]
+        if active:
+            return Mark(min(active), idle=False)
+        return Mark(max((mark.at_ms for mark in self._at.values()), default=UNKNOWN), idle=True)
 
     def encode(self) -> bytes:
         """All of them, to be kept with a commit."""
         return msgspec.json.encode(self._at)
 
 
-_decoder = msgspec.json.Decoder(dict[str, int])
+_decoder = msgspec.json.Decoder(dict[str, Mark])
 
 
-def decode_marks(data: bytes | None) -> dict[str, int]:
+def decode_marks(data: bytes | None) -> dict[str, Mark]:
     """Marks that were kept; none when there are none."""
     return {} if data is None else _decoder.decode(data)
 
@@ -88,19 +103,16 @@ def decode_marks(data: bytes | None) -> dict[str, int]:
 class Marker:
     """What one forwarding source has marked last, and when it has to again."""
 
-    __slots__ = ("_at_ms", "_told_ms", "upstream")
+    __slots__ = ("_at_ms", "_told", "upstream")
 
     def __init__(self, upstream: str) -> None:
         self.upstream = upstream
-        self._told_ms = UNKNOWN
+        self._told = Mark(UNKNOWN, idle=False)
         self._at_ms = -PAUSE_MS
 
-    def due(self, bound_ms: int, *, idle: bool, now_ms: int) -> int | None:
+    def due(self, mark: Mark, *, now_ms: int) -> Mark | None:
         """The mark to write now, None when there is none."""
-        mark = IDLE if idle else bound_ms
-        if mark in (self._told_ms, UNKNOWN) or now_ms - self._at_ms < PAUSE_MS:
+        if mark == self._told or now_ms - self._at_ms < PAUSE_MS:
             return None
-        if mark < self._told_ms != IDLE:
-            return None
-        self._told_ms, self._at_ms = mark, now_ms
+        self._told, self._at_ms = mark, now_ms
         return mark

@@ -55,6 +55,8 @@ class InnerReader:
     reader: Reader
     source: InnerSource[Any, Any]
     partitions: int
+    topics: tuple[str, ...] = ()
+    """Whose event time decides what is due: where its rows come from."""
 
 
 @dataclass(frozen=True, slots=True)

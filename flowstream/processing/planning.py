@@ -240,8 +240,39 @@ class Planner:
                 if source.table not in partitions:
                     raise AppError(f"agent {agent.name!r} reads {source!r} of another app")
                 reader = Reader(agent, source.name)
-                found[source.name] = InnerReader(reader, source, partitions[source.table])
+                topics = self._times(agent, source)
+                count = partitions[source.table]
+                found[source.name] = InnerReader(reader, source, count, topics)
         return tuple(found.values())
+
+    def _times(self, agent: Agent[Any], source: InnerSource[Any, Any]) -> tuple[str, ...]:
+        """The topics whose event time counts for what comes due in a source.
+
+        For what an agent's own operators keep: those that it reads. For other tables nobody says
+        who writes them: all, but for those that get what the agent on this source gives, whose
+        time comes after it.
+        """
+        if agent.inner is None:
+            stages = (Stage.WHOLE, Stage.GROUPED, Stage.RIGHT)
+            own = [r.topic for r in self._readers if r.agent is agent and r.stage in stages]
+            return tuple(dict.fromkeys([*own, *source.fed_by]))
+        after = self._behind(agent)
+        return tuple(topic for topic in self._sources if topic not in after)
+
+    def _behind(self, agent: Agent[Any]) -> set[str]:
+        """The topics that an agent's results end up in, by way of sinks and re-keying."""
+        behind: set[str] = set()
+        waiting = [topic.name for sink in agent.sinks for topic in sink_topics(sink)]
+        while waiting:
+            name = waiting.pop()
+            if name in behind:
+                continue
+            behind.add(name)
+            for reader in self._readers:
+                if reader.topic == name:
+                    sinks = [t.name for s in reader.agent.sinks for t in sink_topics(s)]
+                    waiting += [reader.forwards_to] if reader.forwards_to else sinks
+        return behind
 
     # -- topics that are written ----------------------------------------------------------------
 

@@ -41,6 +41,7 @@ class Relating(Timing):
             partitions=None,
         )  # fmt: skip
         self.tables[named] = table
+        table.fed_by = topic.name
         follow = follower(table)
         if history is not None:
             versions: Table[Any, Any] = table.beside(f"{named}-versions")

@@ -16,12 +16,12 @@ from flowstream.processing.event import Arrival
 from flowstream.processing.feed import UnitFeed
 from flowstream.processing.firing import InnerInstance
 from flowstream.processing.instance import Instance
-from flowstream.processing.marks import Marker, Marks, decode_marks, mark_headers
+from flowstream.processing.marks import Mark, Marker, Marks, decode_marks, mark_headers
 from flowstream.processing.plan import Plan, TablePlan
 from flowstream.processing.surroundings import Shelf, Surroundings
 from flowstream.processing.task import Source, Task, TaskId, TaskState
 from flowstream.processing.unit import Output
-from flowstream.processing.watermarks import EventClock
+from flowstream.processing.watermarks import EventClock, Watermark
 from flowstream.processing.windowed import WindowedPartition
 from flowstream.state.store import StateStore
 from flowstream.state.table import TablePartition, TableView
@@ -52,8 +52,10 @@ class RunningTask:
         self._due_of: dict[str, DuePartition] = {}
         self._clock: EventClock | None = None
         self._inner: list[InnerInstance] = []
+        self._watermarks: dict[str, Watermark] = {}
         self._marks: dict[str, Marks] = {}
-        self._markers: dict[int, tuple[Marker, str]] = {}
+        self._markers: list[tuple[int, Marker, str]] = []
+        """Which source marks its watermark in which repartition topic."""
 
     def __repr__(self) -> str:
         return f"RunningTask({self.id}, {self.task.state.value})"
@@ -85,7 +87,9 @@ class RunningTask:
         }
         self._clock = self._make_clock(positions)
         watched = self._watched()
-        shelf = Shelf(views, self._windowed, watched, self._marks, self._dues, self._clock)
+        shelf = Shelf(
+            views, self._windowed, watched, self._marks, self._dues, self._clock, self._watermarks
+        )
         self.committed.update((tp, offset) for tp, offset in positions.items())
         for (topic, number), position in sorted(positions.items()):
             readers = self._plan.readers_of(topic)
@@ -123,12 +127,12 @@ class RunningTask:
         """The task's event time, if anything in it comes due or is ever late."""
         closing = [p for p, _ in self.tables if p.table.window and p.table.window.closes]
         topics = [topic for topic, _ in sorted(positions)]
-        self._markers = {
-            index: (Marker(f"{topic}/{self.id.number}"), reader.forwards_to)
+        self._markers = [
+            (index, Marker(f"{topic}/{self.id.number}"), reader.forwards_to)
             for index, topic in enumerate(topics)
             for reader in self._plan.readers_of(topic)
             if self._plan.marked(reader.forwards_to)
-        }
+        ]
         if not closing and not self._dues and not self._markers:
             return None
         clock = EventClock(
@@ -136,26 +140,40 @@ class RunningTask:
             idle_ms=round(self._around.settings.source_idle * 1000),
             now_ms=loop_ms(),
         )
-        for due in self._due_of.values():
-            clock.recall(due.recorded_ms)
         for index, topic in enumerate(topics):
             sources = self._plan.marked(topic)
             if sources:
                 kept = [decode_marks(due.marks(topic)) for due in self._due_of.values()]
                 known = next((marks for marks in kept if marks), {})
                 self._marks[topic] = Marks(sources, known)
-                clock.mark(index, self._marks[topic].bound_ms)
+                bound = self._marks[topic].bound
+                clock.mark(index, bound.at_ms, idle=bound.idle)
+        self._open_watermarks(clock, topics)
         return clock
+
+    def _open_watermarks(self, clock: EventClock, topics: Sequence[str]) -> None:
+        """What is over in each table, by the sources that its rows come from."""
+        times = {inner.source.table: inner.topics for inner in self._plan.inner}
+        for plan, part in self.tables:
+            window = plan.table.window
+            if part.name not in self._dues and (window is None or not window.closes):
+                continue
+            wanted = times.get(part.name) or topics
+            sources = [index for index, topic in enumerate(topics) if topic in wanted]
+            watermark = Watermark(clock, sources or range(len(topics)))
+            for due in self._dues.get(part.name, ()):
+                watermark.recall(due.recorded_ms)
+            self._watermarks[part.name] = watermark
 
     def take_marks(self) -> list[Output]:
         """Marks to write into repartition topics, behind what was forwarded there."""
         clock, now, found = self._clock, loop_ms(), list[Output]()
-        for index, (marker, topic) in self._markers.items() if clock is not None else ():
+        for index, marker, topic in self._markers if clock is not None else ():
             assert clock is not None
-            bound, idle = clock.bound_of(index), clock.is_idle(index, now)
-            mark = marker.due(bound, idle=idle, now_ms=now)
+            here = Mark(clock.bound_of(index), clock.is_idle(index, now))
+            mark = marker.due(here, now_ms=now)
             if mark is not None:
-                headers, at_ms = mark_headers(marker.upstream, mark), max(bound, 0)
+                headers, at_ms = mark_headers(marker.upstream, mark), max(mark.at_ms, 0)
                 targets = self._around.output(topic).targets
                 found += [(target, None, None, at_ms, headers) for target in targets]
         return found
@@ -182,7 +200,8 @@ class RunningTask:
             for source in self.task.sources:
                 if not source.is_inner and self.queued(source.topic):
                     self._clock.fed(source.index, now)
-            self._clock.advance(now_ms=now)
+            for watermark in self._watermarks.values():
+                watermark.advance(now_ms=now)
         for instance in self._inner:
             if instance.is_due:
                 instance.wake()
@@ -241,8 +260,8 @@ class RunningTask:
             rows.update(marks)
             if windowed is not None:
                 windowed.record_time(rows)
-            if part.name in self._dues and self._clock is not None:
-                self._dues[part.name][0].record(rows, self._clock.watermark_ms)
+            if part.name in self._dues:
+                self._dues[part.name][0].record(rows, self._watermarks[part.name].value_ms)
             changelog = (plan.changelog, self.id.number)
             taken.append(TableRows(part, changelog, rows, self._source_offset()))
         return taken

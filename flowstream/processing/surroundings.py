@@ -13,7 +13,7 @@ from flowstream.processing.dues import DuePartition
 from flowstream.processing.marks import Marks
 from flowstream.processing.outputs import OutputTopic
 from flowstream.processing.settings import Settings
-from flowstream.processing.watermarks import EventClock
+from flowstream.processing.watermarks import EventClock, Watermark
 from flowstream.processing.windowed import WindowedPartition
 from flowstream.state.table import TableView
 
@@ -92,3 +92,5 @@ class Shelf:
     dues: Mapping[str, Sequence[DuePartition]] = field(default_factory=dict)
     clock: EventClock | None = None
     """The task's event time; None when nothing in the task comes due."""
+    watermarks: Mapping[str, Watermark] = field(default_factory=dict)
+    """What is over in each table in which something comes due or is ever late."""

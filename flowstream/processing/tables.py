@@ -49,6 +49,8 @@ class Table(MutableMapping[K, V], Generic[K, V]):
         self.partitions = partitions
         self.default = default
         self._changes: Changes[K, V] | None = None
+        self.fed_by: str | None = None
+        """The topic that this is the table of, if it is one's (see `App.table`)."""
         self.versions: Table[bytes, Any] | None = None
         """What the rows were before, where a join needs it (see `lookups`)."""
         self.window: Window | None = None

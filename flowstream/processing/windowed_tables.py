@@ -194,7 +194,8 @@ class WindowSet(Generic[V]):
         current = self._unit()
         view = current.view(self._table.name)
         stream_time = current.stream_time_ms(self._table.name)
-        watermark, kept = current.watermark_ms, self._table.open_rows
+        watermark = current.watermark(self._table.name)
+        kept = self._table.open_rows
         open_rows = None if kept is None else current.view(kept.name)
         starts, too_late = self._window.starts(current.timestamp_ms), 0
         for start in starts:
@@ -217,7 +218,7 @@ class WindowSet(Generic[V]):
         current = self._unit()
         view = current.view(self._table.name)
         for start in self._window.starts(current.timestamp_ms):
-            if not self._window.is_closed(start, current.watermark_ms):
+            if not self._window.is_closed(start, current.watermark(self._table.name)):
                 view.delete(window_key(self._row, start))
 
     def __iadd__(self, other: Any) -> WindowSet[V]:

@@ -9,7 +9,7 @@ import pytest
 
 import flowstream as fs
 from flowstream.processing.event import Retimed
-from flowstream.processing.marks import IDLE, Marker, Marks, mark_headers, mark_of
+from flowstream.processing.marks import Mark, Marker, Marks, decode_marks, mark_headers, mark_of
 from flowstream.processing.watermarks import UNKNOWN
 from tests.processing.conftest import Kit
 
@@ -63,6 +63,25 @@ async def test_S12_partitions_read_one_after_the_other_are_not_late(kit: Kit, na
     assert (await counts(kit, out.name))[100.0] == 6
 
 
+async def test_every_agent_that_re_keys_a_topic_has_its_marks(kit: Kit, name: str) -> None:
+    app, hits, out = counting(kit, name)
+    other = app.topic(f"{name}-other", key_type=str, value_type=Line, partitions=1)
+
+    @app.agent(hits, sink=[other])
+    async def again(stream: fs.Stream[str]) -> Any:
+        async for window in stream.group_by(str, key_type=str).tumbling(10).count():
+            yield Line(window.start, window.value)
+
+    await kit.create(app)
+    async with kit.running(app):
+        for partition in range(3):
+            for second in (1.0, 15.0):
+                await hits.send(key="k", value="page", partition=partition, timestamp=second)
+        for topic in (out, other):
+            await kit.until(kit.count(topic.name, 1))
+            assert await counts(kit, topic.name) == {0.0: 3}
+
+
 async def test_a_partition_that_brings_nothing_holds_nobody_back_for_long(
     kit: Kit, name: str
 ) -> None:
@@ -75,42 +94,49 @@ async def test_a_partition_that_brings_nothing_holds_nobody_back_for_long(
     assert await counts(kit, out.name) == {0.0: 2}
 
 
+def at(ms: int, *, idle: bool = False) -> Mark:
+    return Mark(ms, idle)
+
+
 def test_marks_are_the_least_of_all_that_are_expected() -> None:
-    marks = Marks(["a/0", "a/1"], {"a/0": 5, "gone/0": 1})
-    assert marks.bound_ms == UNKNOWN
+    marks = Marks(["a/0", "a/1"], {"a/0": at(5), "gone/0": at(1)})
+    assert marks.bound == at(UNKNOWN)
     assert not marks.changed
-    assert marks.put("a/1", 9)
-    assert marks.bound_ms == 5
-    assert not marks.put("b/0", 1)
-    marks.put("a/0", 3)
-    assert marks.bound_ms == 5, "a mark never falls"
-    marks.put("a/0", IDLE)
-    assert marks.bound_ms == 9
-    marks.put("a/0", 4)
-    assert marks.bound_ms == 4, "but after idleness"
+    assert marks.put("a/1", at(9))
+    assert marks.bound == at(5)
+    assert not marks.put("b/0", at(1))
+    marks.put("a/0", at(3))
+    assert marks.bound == at(5), "a mark never falls"
+    marks.put("a/0", at(5, idle=True))
+    assert marks.bound == at(9)
+    marks.put("a/1", at(9, idle=True))
+    assert marks.bound == at(9, idle=True)
+    marks.put("a/0", at(7))
+    assert marks.bound == at(7)
+    assert decode_marks(marks.encode()) == {"a/0": at(7), "a/1": at(9, idle=True)}
 
 
-def test_a_source_marks_when_it_has_moved_and_not_too_often() -> None:
+def test_a_source_marks_when_something_changed_and_not_too_often() -> None:
     marker = Marker("a/0")
-    assert marker.due(UNKNOWN, idle=False, now_ms=0) is None
-    assert marker.due(10, idle=False, now_ms=0) == 10
-    assert marker.due(20, idle=False, now_ms=100) is None
-    assert marker.due(20, idle=False, now_ms=300) == 20
-    assert marker.due(20, idle=False, now_ms=900) is None
-    assert marker.due(20, idle=True, now_ms=900) == IDLE
-    assert marker.due(20, idle=True, now_ms=1900) is None
-    assert marker.due(20, idle=False, now_ms=2900) == 20
+    assert marker.due(at(UNKNOWN), now_ms=0) is None
+    assert marker.due(at(10), now_ms=0) == at(10)
+    assert marker.due(at(20), now_ms=100) is None
+    assert marker.due(at(20), now_ms=300) == at(20)
+    assert marker.due(at(20), now_ms=900) is None
+    assert marker.due(at(20, idle=True), now_ms=900) == at(20, idle=True)
+    assert marker.due(at(20, idle=True), now_ms=1900) is None
+    assert marker.due(at(20), now_ms=2900) == at(20)
 
 
 @pytest.mark.parametrize(
     ("value", "headers", "expected"),
     [
-        (None, mark_headers("a/0", -7), ("a/0", -7)),
+        (None, mark_headers("a/0", Mark(-7, True)), ("a/0", Mark(-7, True))),
         (None, (), None),
-        (b"x", mark_headers("a/0", 7), None),
+        (b"x", mark_headers("a/0", Mark(7, False)), None),
         (None, (("flowstream.watermark", b"\xff"),), None),
         (None, (("flowstream.watermark", None),), None),
-        (None, (("other", b"1 a/0"),), None),
+        (None, (("other", b"1 idle a/0"),), None),
     ],
 )
 def test_only_a_record_that_is_nothing_else_is_a_mark(
