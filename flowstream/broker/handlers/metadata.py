@@ -2,7 +2,8 @@
 
 A topic that does not exist is created when both sides want that, and is answered with its
 partitions once it is durable (Kafka answers UNKNOWN_TOPIC_OR_PARTITION and lets the client ask
-again). 0 asks for all topics with an empty list, later versions with null; 12 asks by id (KIP-516).
+again). 0 asks for all topics with an empty list, later versions with null; 12 asks by id (KIP-516):
+10 and 11 have ids and nullable names in their form, and a request that uses them there is refused.
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ from flowstream.wire.messages.metadata import (
     MetadataResponseTopic,
 )
 
+BY_ID = 12
+"""The first version that asks by topic id."""
+
 
 def handle(request: Request[MetadataRequest], cores: Cores, now: Instant) -> list[Effect]:
     """Answer at once, or when created topics are durable."""
@@ -40,6 +44,8 @@ def handle(request: Request[MetadataRequest], cores: Cores, now: Instant) -> lis
     if body.topics is None or (version == 0 and not body.topics):
         topics = [_described(topic, body) for topic in cores.image.topics.values()]
         return [Reply(request.to, _response(topics, request, cores))]
+    if version < BY_ID and any(t.name is None or t.topic_id != ZERO_UUID for t in body.topics):
+        return [Reply(request.to, _response(map(_refused, body.topics), request, cores))]
     refused, effects = _create_missing(body, cores, now)
     topics = [_answer(asked, body, cores, refused) for asked in dict.fromkeys(body.topics)]
     response = _response(topics, request, cores)
@@ -95,6 +101,10 @@ def _answer(
     error_code = refused.get(asked.name, error_code)
     internal = asked.name in INTERNAL_TOPICS
     return MetadataResponseTopic(error_code=error_code, name=asked.name, is_internal=internal)
+
+
+def _refused(asked: MetadataRequestTopic) -> MetadataResponseTopic:
+    return MetadataResponseTopic(error_code=ErrorCode.INVALID_REQUEST, name=asked.name or "")
 
 
 def _described(topic: Topic, body: MetadataRequest) -> MetadataResponseTopic:
