@@ -1,7 +1,7 @@
 """`python -m tests.fuzz --inputs N`: N odd inputs; each failure is printed with what repeats it.
 
-Levels: `wire` (the decoder), `node` (a node without security), `guarded` (a node where one logs in
-and has few rights), `socket` and `tls` (a server behind real sockets, before and after a login).
+Levels: `wire` (the decoder), `node` (a node without security), `guarded` (a node where clients log
+in and have few rights), `socket` and `secured` (the same two behind real sockets).
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         failures += 1
         print(leak)
     took = time.monotonic() - started
-    print(f"{failures} failures in {total.total()} inputs, {took:.0f} s: {dict(sorted(total.items()))}")
+    print(f"{failures} failures in {total.total()} inputs, {took:.0f} s")
+    for what, many in sorted(total.items()):
+        print(f"{many:10} {what}")
     return 1 if failures else 0
 
 

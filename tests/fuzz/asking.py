@@ -7,20 +7,17 @@ that left something behind, a view of the request that is used after its turn.
 
 from __future__ import annotations
 
-import logging
 import random
 from collections import Counter
 from typing import Any
 
-from flowstream.broker.config import BrokerConfig
 from flowstream.broker.effects import Close, Effect, LoggedIn
 from flowstream.broker.events import Disconnected, Request
 from flowstream.broker.handlers import ROUTES, handler_of, serves
 from flowstream.broker.server.connection import BEFORE_LOGIN
-from flowstream.broker.types import LOCAL, ConnectionId, Instant, Principal, ReplyTo, Session
+from flowstream.broker.types import LOCAL, ConnectionId, Principal, ReplyTo, Session
 from flowstream.errors import WireError
 from flowstream.wire.api import request_class, response_class
-from flowstream.wire.batch import encode_batch
 from flowstream.wire.fields import layout_of
 from flowstream.wire.frame import decode_request, encode_request, encode_response
 from flowstream.wire.messages.create_acls import AclCreation, CreateAclsRequest
@@ -30,10 +27,11 @@ from flowstream.wire.messages.create_topics import (
     CreateTopicsRequest,
 )
 from flowstream.wire.schema import decoder, encoder
-from tests.broker.machine import TIME, Machine
+from tests.broker.machine import Machine
 from tests.fuzz.batches import BOMB_BYTES
 from tests.fuzz.generate import CONFIGS, Known, message, mutated
-from tests.fuzz.resting import at_rest, durable, ends, innocent, same
+from tests.fuzz.resting import at_rest, ends, innocent, same
+from tests.fuzz.stories import Teller
 from tests.fuzz.watch import Finding, Watch
 
 SERVED = [
@@ -48,7 +46,7 @@ PER_PARTITION = 24 * 1024
 """Memory for a partition that a request made."""
 PER_ANSWERED = 20
 """Memory for each byte of an answer: it tells of what there is, not of what was asked."""
-EXPANDED = 3 * BOMB_BYTES
+EXPANDED = 4 * BOMB_BYTES
 """Memory for batches that must be read: their bounds are settings, whatever their size."""
 SECURED = {
     "listeners": "SASL_PLAINTEXT://127.0.0.1:9092",
@@ -71,9 +69,14 @@ class Asked(Machine):
         self._connected = 1
         super().__init__(seed, None, **settings)
 
+    @property
+    def asked(self) -> int:
+        """The number of the last request."""
+        return self._asked
+
     def client(self, rng: random.Random) -> ConnectionId:
         """One of the clients; a new one at first and now and then."""
-        if len(self.sessions) < CONNECTIONS and rng.random() < 0.3 or not self.sessions:
+        if (len(self.sessions) < CONNECTIONS and rng.random() < 0.3) or not self.sessions:
             self._connected += 1
             self.sessions[ConnectionId(self._connected)] = self.first
         return rng.choice(list(self.sessions))
@@ -108,9 +111,7 @@ class Asked(Machine):
         to = ReplyTo(connection, asked, key, version)
         before = ends(self.cores)
         try:
-            effects = self.node.handle(
-                Request(to, client_id, "127.0.0.1", body, session), self.now
-            )
+            effects = self.node.handle(Request(to, client_id, "127.0.0.1", body, session), self.now)
         except WireError as error:
             if ends(self.cores) != before:
                 raise Finding("refused as malformed, but logs have grown") from error
@@ -167,11 +168,10 @@ def populate(machine: Machine) -> None:
 
 def _campaign(machine: Asked, seed: int, count: int, watch: Watch) -> Counter[str]:
     rng = random.Random(seed)
-    known = Known()
+    chunk = Chunk(machine, rng, watch)
     seen: Counter[str] = Counter()
     for _ in range(count):
-        connection = machine.client(rng)
-        seen[_ask(machine, connection, rng, known, watch)] += 1
+        seen[chunk.ask()] += 1
         _between(machine, rng)
     at_rest(machine)
     same(machine)
@@ -194,26 +194,64 @@ def _between(machine: Asked, rng: random.Random) -> None:
         machine.sessions[rng.choice(list(machine.sessions))] = rng.choice((ALICE, ALICE, ADMIN))
 
 
-def _ask(
-    machine: Asked, connection: ConnectionId, rng: random.Random, known: Known, watch: Watch
-) -> str:
-    stranger = machine.sessions[connection] == STRANGER
-    key, version = rng.choice(OPENED if stranger and rng.random() < 0.9 else SERVED)
-    prepare(key, version)
-    body = message(request_class(key), version, rng, known)
-    frame = b"".join(encode_request(key, version, 7, "fuzz", body))[4:]
-    if rng.random() < 0.3:
-        frame = mutated(frame, rng)
-    partitions = len(machine.cores.logs.by_name)
-    try:
-        with watch.over(len(frame), more=EXPANDED if key in (0, 2) else 0):
-            outcome = machine.take(bytearray(frame), connection)
-            made = len(machine.cores.logs.by_name) - partitions
-            watch.allow(max(0, made) * PER_PARTITION + PER_ANSWERED * _answers(machine, rng, known))
-    except Exception as error:
-        error.add_note(f"API {key} v{version} {body!r:.3000}\n{frame[:2000].hex()}")
-        raise
-    return outcome
+class Chunk:
+    """One machine's inputs, one after the other."""
+
+    def __init__(self, machine: Asked, rng: random.Random, watch: Watch) -> None:
+        self._machine = machine
+        self._rng = rng
+        self._watch = watch
+        self._known = Known()
+        self._teller = Teller(rng)
+
+    def ask(self) -> str:
+        """One input, and what came of it."""
+        machine, rng = self._machine, self._rng
+        connection = machine.client(rng)
+        key, version, body, told = self._body(machine.sessions[connection])
+        prepare(key, version)
+        frame = b"".join(encode_request(key, version, 7, "fuzz", body))[4:]
+        if rng.random() < (0.1 if told else 0.3):
+            frame = mutated(frame, rng)
+        partitions = len(machine.cores.logs.by_name)
+        try:
+            with self._watch.over(len(frame), more=EXPANDED if key in (0, 2) else 0) as watch:
+                outcome = machine.take(bytearray(frame), connection)
+                made = len(machine.cores.logs.by_name) - partitions
+                size = self._answers(told)
+                watch.allow(max(0, made) * PER_PARTITION + PER_ANSWERED * size)
+        except Exception as error:
+            error.add_note(f"API {key} v{version} {body!r:.3000}\n{frame[:2000].hex()}")
+            raise
+        return outcome
+
+    def _body(self, session: Session) -> tuple[int, int, Any, bool]:
+        """API key, version, request, and whether it is a step of a story."""
+        rng = self._rng
+        if session == STRANGER:
+            key, version = rng.choice(OPENED if rng.random() < 0.9 else SERVED)
+        elif rng.random() < 0.25:
+            return (*self._teller.step(), True)
+        else:
+            key, version = rng.choice(SERVED)
+        return key, version, message(request_class(key), version, rng, self._known), False
+
+    def _answers(self, told: bool) -> int:
+        """Encode the answers that are there, and learn from them; their bytes."""
+        size = 0
+        replies, self._machine.replies = self._machine.replies, {}
+        for asked, (to, answer) in replies.items():
+            try:
+                parts = encode_response(to.api_key, to.version, to.correlation_id, answer)
+            except WireError as error:
+                name = f"API {to.api_key} v{to.version}"
+                raise Finding(f"{name} cannot carry {answer!r:.2000}") from error
+            size += sum(map(len, parts))
+            if told and asked == self._machine.asked:
+                self._teller.answered(answer)
+            if self._rng.random() < 0.3:
+                self._known.learn(answer, self._rng)
+        return size
 
 
 def prepare(key: int, version: int) -> None:
@@ -221,18 +259,3 @@ def prepare(key: int, version: int) -> None:
     handler_of(key)
     decoder(request_class(key), version)
     encoder(response_class(key), version)
-
-
-def _answers(machine: Machine, rng: random.Random, known: Known) -> int:
-    """Encode the answers that are there, and learn from them; their bytes."""
-    size = 0
-    for asked in list(machine.replies):
-        to, answer = machine.replies.pop(asked)
-        try:
-            parts = encode_response(to.api_key, to.version, to.correlation_id, answer)
-            size += sum(map(len, parts))
-        except WireError as error:
-            raise Finding(f"API {to.api_key} v{to.version} cannot carry {answer!r:.2000}") from error
-        if rng.random() < 0.3:
-            known.learn(answer, rng)
-    return size

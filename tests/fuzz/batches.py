@@ -28,8 +28,8 @@ FIELDS = {
     "count": (57, ">i"),
 }
 CODECS = (GZIP, SNAPPY, LZ4, ZSTD)
-BOMB_BYTES = 32 << 20
-"""What a bomb expands to."""
+BOMB_BYTES = 20 << 20
+"""What a bomb expands to: more than a batch may, from less than one may have."""
 SMALLEST = b"\x0c\0\0\0\1\1\0"
 """A record without key, value and headers."""
 

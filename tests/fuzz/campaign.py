@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 from tests.fuzz.asking import guarded, node
 from tests.fuzz.decoding import wire
-from tests.fuzz.sockets import socket, tls
+from tests.fuzz.secured_sockets import guarded_sockets
+from tests.fuzz.sockets import socket
 from tests.fuzz.watch import MIB, Watch, resident, watching
 
 Level = Callable[[int, int, Watch], Counter[str]]
@@ -32,13 +33,13 @@ class Kind(NamedTuple):
 
 
 LEVELS = {
-    "wire": Kind(wire, 1000, 0.76),
-    "node": Kind(node, 1000, 0.15),
-    "guarded": Kind(guarded, 1000, 0.06),
-    "socket": Kind(socket, 500, 0.02),
-    "tls": Kind(tls, 500, 0.01),
+    "wire": Kind(wire, 1000, 0.9),
+    "node": Kind(node, 1000, 0.07),
+    "guarded": Kind(guarded, 1000, 0.02),
+    "socket": Kind(socket, 500, 0.007),
+    "secured": Kind(guarded_sockets, 500, 0.003),
 }
-TRACED_EVERY = 16
+TRACED_EVERY = 50
 """One seed of so many has its memory counted to the byte, at a third of the speed."""
 HANGS_S = 120
 """Not even a signal comes through: the process ends itself."""

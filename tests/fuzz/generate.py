@@ -41,6 +41,33 @@ CONFIGS = (
     ("consumer.session.timeout.ms", "50000"),
 )
 """Settings of topics and groups that change what is done with records."""
+PLAUSIBLE: dict[str, tuple[int, ...] | tuple[str, ...]] = {
+    "acks": (-1, 1, 0),
+    "fetch_offset": (0, 1, 5),
+    "group_id": ("g", "g", "h"),
+    "group_instance_id": ("i",),
+    "index": (0, 1),
+    "isolation_level": (0, 1),
+    "key_type": (0, 1),
+    "max_bytes": (1 << 20,),
+    "max_wait_ms": (0, 100, 500),
+    "member_epoch": (0, 1, 2, -1),
+    "member_id": ("", "m"),
+    "min_bytes": (1, 0, 1 << 20),
+    "name": ("a", "b", "t", "range"),
+    "partition": (0, 1),
+    "partition_index": (0, 1),
+    "partition_max_bytes": (1 << 20,),
+    "protocol_type": ("consumer",),
+    "rebalance_timeout_ms": (1, 60_000),
+    "session_epoch": (0, 1, 2, -1),
+    "session_id": (0,),
+    "session_timeout_ms": (6000, 45_000),
+    "topic": ("a", "b", "t"),
+    "transaction_timeout_ms": (1000, 60_000),
+    "transactional_id": ("t", "t", "u"),
+}
+"""What clients say in fields of these names: most chance values are refused at the door."""
 HUGE = "x" * 32_767
 """The longest string that there may be."""
 EXTREMES = tuple(
@@ -48,43 +75,56 @@ EXTREMES = tuple(
     for text in ("00", "7f", "80", "ff", "7fff", "8000", "7fffffff", "80000000", "ffffffff0f")
 )
 COUNTS = (b"\x7f\xff\xff\xff", b"\x00\xff\xff\xff", b"\x80\0\0\0", b"\xff\xff\xff\xff\x0f")
-REMEMBERED = 40
-"""Values of each type that are kept of what a node answered."""
+REMEMBERED = 6
+"""Values of each name and type that are kept of what a node answered."""
+MEMBER_ID_REQUIRED = 79
+LEARNED = frozenset({"string", "uuid", "int64", "int32", "int16"})
+DULL = range(300, 100_000)
+"""Ports and such: as a number of partitions they would only take time."""
 LONG = b"\x00" * 3000
 """Where a count or a length may find something to read."""
 
 
 @dataclass
 class Known:
-    """Values that mean something to the node that is asked: at first names, then what it answered
-    (member ids, topic ids, producer ids, sessions).
+    """Values that mean something to the node that is asked, because it answered them (member ids,
+    topic ids, producer ids, sessions): by the name of their field and by type.
     """
 
     values: dict[str, list[Any]] = field(default_factory=dict)
 
     def learn(self, answer: Any, rng: random.Random) -> None:
-        """Remember what an answer or a request holds."""
+        """Remember what an answer holds; a refusal only repeats what was asked."""
+        if getattr(answer, "error_code", 0) not in (0, MEMBER_ID_REQUIRED):
+            return
         for each in layout_of(type(answer)).fields:
-            self._learn(each.type, getattr(answer, each.name), rng)
+            self._learn(each.name, each.type, getattr(answer, each.name), rng)
 
-    def _learn(self, type: WireType[Any], value: Any, rng: random.Random) -> None:
+    def _learn(self, name: str, type: WireType[Any], value: Any, rng: random.Random) -> None:
         if value is None:
             return
         if type.layout is not None:
             self.learn(value, rng)
         elif type.element is not None:
             for each in value[:3]:
-                self._learn(type.element, each, rng)
-        elif type.name in ("string", "uuid", "int64", "int32", "int16") and value not in (0, -1):
-            kept = self.values.setdefault(type.name, [])
-            if len(kept) < REMEMBERED:
-                kept.append(value)
-            else:
-                kept[rng.randrange(REMEMBERED)] = value
+                self._learn(name, type.element, each, rng)
+        elif (
+            type.name in LEARNED
+            and value not in (0, -1)
+            and not (isinstance(value, int) and value in DULL)
+        ):
+            for key in (name, type.name):
+                kept = self.values.setdefault(key, [])
+                if len(kept) < REMEMBERED:
+                    kept.append(value)
+                else:
+                    kept[rng.randrange(REMEMBERED)] = value
 
-    def pick(self, type: WireType[Any], rng: random.Random) -> Any:
+    def pick(self, name: str, type: WireType[Any], rng: random.Random) -> Any:
         """One of them, or None."""
-        kept = self.values.get(type.name)
+        kept = self.values.get(name)
+        if kept is None or type.name not in LEARNED or rng.random() < 0.3:
+            kept = self.values.get(type.name)
         return rng.choice(kept) if kept else None
 
 
@@ -110,14 +150,17 @@ def _field(declared: Field, version: int, rng: random.Random, known: Known) -> A
         return None
     if version in declared.tagged and rng.random() < 0.5:
         return declared.default
-    return _value(declared.type, version, rng, known)
+    return _value(declared.name, declared.type, version, rng, known)
 
 
-def _value(type: WireType[Any], version: int, rng: random.Random, known: Known) -> Any:
-    if known.values and rng.random() < 0.3:
-        found = known.pick(type, rng)
+def _value(name: str, type: WireType[Any], version: int, rng: random.Random, known: Known) -> Any:
+    if known.values and rng.random() < 0.5:
+        found = known.pick(name, type, rng)
         if found is not None:
             return found
+    often = PLAUSIBLE.get(name) if known.values and rng.random() < 0.7 else None
+    if often and isinstance(often[0], str) == (type.name == "string"):
+        return rng.choice(often)
     if type.name in BITS:
         top = 1 << BITS[type.name]
         return rng.choice((0, 0, 1, 1, 2, -1, -2, 100, top - 1, -top, rng.randrange(-top, top)))
@@ -138,7 +181,7 @@ def _value(type: WireType[Any], version: int, rng: random.Random, known: Known) 
     if type.name == "array":
         assert type.element is not None
         count = rng.choice((0, 1, 1, 1, 2, 3))
-        return tuple(_value(type.element, version, rng, known) for _ in range(count))
+        return tuple(_value(name, type.element, version, rng, known) for _ in range(count))
     assert type.layout is not None
     return _struct(type.layout, version, rng, known)
 
@@ -152,7 +195,7 @@ def records(rng: random.Random) -> bytes:
         return mutated(bytes(sound(rng)), rng)
     if chance < 0.85:
         return lying_header(rng)
-    if chance < 0.998:
+    if chance < 0.995:
         return lying_body(rng)
     return bomb(rng)
 

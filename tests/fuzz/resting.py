@@ -48,7 +48,9 @@ def durable(cores: Cores) -> dict[str, Any]:
             if not name.topic.startswith("__")
         },
         "producers": {
-            str(name): {each.producer_id: (each.epoch, list(each.batches)) for each in log.producers}
+            str(name): {
+                each.producer_id: (each.epoch, list(each.batches)) for each in log.producers
+            }
             for name, log in cores.logs.by_name.items()
         },
         "groups": cores.groups.durable(),
@@ -144,9 +146,7 @@ def _equal(what: str, found: int, wanted: int) -> None:
 def innocent(machine: Machine) -> None:
     """A client that did nothing wrong writes and reads back, before and after a crash."""
     configs = tuple(CreatableTopicConfig(name=name, value=value) for name, value in OWN_CONFIGS)
-    topic = CreatableTopic(
-        name="innocent", num_partitions=1, replication_factor=1, configs=configs
-    )
+    topic = CreatableTopic(name="innocent", num_partitions=1, replication_factor=1, configs=configs)
     made = machine.ask(CreateTopicsRequest(topics=(topic,), timeout_ms=1000), 5)
     assert made.topics[0].error_code == 0, made
     produced = machine.produce("innocent", 0, batch(b"1"))

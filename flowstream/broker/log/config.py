@@ -7,8 +7,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from flowstream.wire.batch import RECORD_MIN
+
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 """Kafka's names of the compression codecs; the position is the number in the batch attributes."""
+
+BATCH_MIN = 1 << 20
+"""What a batch may hold at least, however small it has to be when it comes."""
+EXPANSION = 16
+"""How many times its largest size a batch may expand to."""
 
 LONG_MAX = 2**63 - 1
 DAY_MS = 24 * 3600 * 1000
@@ -52,6 +59,18 @@ class LogConfig:
         """Work out what every batch asks."""
         reads = self.compact or self.codec is not None or self.full_validation or self.bounds_age
         object.__setattr__(self, "reads_records", reads)
+
+    @property
+    def max_records(self) -> int:
+        """Records of one batch: as many as fit uncompressed. More of them in a small one would be
+        much work for all that ever read it (X3).
+        """
+        return max(self.max_message_bytes, BATCH_MIN) // RECORD_MIN
+
+    @property
+    def max_expanded(self) -> int:
+        """Bytes that a compressed batch whose records are read may expand to (X3)."""
+        return max(self.max_message_bytes, BATCH_MIN) * EXPANSION
 
     @property
     def bounds_age(self) -> bool:
