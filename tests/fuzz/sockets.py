@@ -104,7 +104,7 @@ class Clients:
     async def _say(self, connect: Connect, parts: list[bytes]) -> str:
         try:
             reader, writer = await connect()
-        except (ConnectionError, asyncio.IncompleteReadError):
+        except (OSError, EOFError):
             return "refused"
         try:
             for part in parts:
@@ -126,11 +126,11 @@ class Clients:
 
     async def _finish(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> str:
         """Say that no more comes, and read what is answered to the end."""
-        if writer.can_write_eof():
-            writer.write_eof()
-        else:
-            writer.close()
         try:
+            if writer.can_write_eof():
+                writer.write_eof()
+            else:
+                writer.close()
             async with asyncio.timeout(ANSWER_S):
                 answered = len(await reader.read(1 << 24))
                 while await reader.read(1 << 24):

@@ -126,17 +126,17 @@ def test_X4_a_refusal_that_leaves_something_behind_is_found(plant: Plant) -> Non
 
 def test_X3_a_parked_request_of_one_who_left_is_found(plant: Plant) -> None:
     plant(Waiting, "disconnected", lambda *_: None)
-    assert "requests parked when everyone was gone" in found("node", 1000)
+    assert "requests parked when everyone was gone" in found("node", 300)
 
 
 def test_X3_a_fetch_session_that_is_not_let_go_is_found(plant: Plant) -> None:
     plant(FetchSessions, "_unwatch", lambda *_: None)
-    assert "watchers" in found("node", 1000)
+    assert "watchers" in found("node", 400)
 
 
 def test_D5_a_restart_that_forgets_is_found(plant: Plant) -> None:
     plant(lifecycle, "load_transactions", lambda *_: None)
-    assert "transactions after a restart" in found("node", 1000)
+    assert "after a restart" in found("node", 1000)
 
 
 def test_X4_a_server_that_dies_is_found(plant: Plant) -> None:
