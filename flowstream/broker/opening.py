@@ -298,7 +298,8 @@ def _put_away(
         elif number.isdecimal() and not _owns(image, topic, int(number)):
             if _topic_id(storage, name) in removed:
                 gone = name[: NAME_MAX - len(GONE)] + GONE
-                operations += [Rename(name, gone), Remove(gone)]
+                # One that went before may have come back: its removal was not durable.
+                operations += [Remove(gone), Rename(name, gone), Remove(gone)]
                 continue
             aside = name[: NAME_MAX - len(STRAY)] + STRAY
             report.append(f"{name} belongs to no topic: kept aside as {aside}")

@@ -220,14 +220,16 @@ class MemoryStorage:
             if target in self._files or target in self._directories:
                 return
             raise StorageError(f"{path}: {os.strerror(errno.ENOENT)}")
+        if path in self._directories and any(n.startswith(target + "/") for n in self._files):
+            raise StorageError(f"{path}: {os.strerror(errno.ENOTEMPTY)}")
+        # What is in a directory goes with it, also what a crash may bring back.
+        for name in [name for name in self._entries if name.startswith(path + "/")]:
+            self._entries[target + name[len(path) :]] = self._entries.pop(name)
         for name in moved:
             renamed = target + name[len(path) :]
-            file = self._files.pop(name)
-            self._files[renamed] = file
+            self._files[renamed] = self._files.pop(name)
             if name in unsynced:
                 unsynced.add(renamed)
-            if name != path and self._entries.pop(name, None) is not None:
-                self._entries[renamed] = file
         inside = [d for d in self._directories if d == path or d.startswith(path + "/")]
         for directory in inside:
             self._directories.discard(directory)
