@@ -13,6 +13,8 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
+from flowstream.broker.events import Event, Request
+from flowstream.broker.server.driver import Driver
 from flowstream.wire.frame import encode_request
 from flowstream.wire.messages.sasl_authenticate import SaslAuthenticateRequest
 from flowstream.wire.messages.sasl_handshake import SaslHandshakeRequest
@@ -20,11 +22,12 @@ from tests.broker.server.secured import NAMES, USERS, Secured, secured
 from tests.fuzz.asking import OPENED
 from tests.fuzz.generate import mutated
 from tests.fuzz.sockets import Clients, stream
-from tests.fuzz.watch import Watch
+from tests.fuzz.watch import Finding, Watch
 
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 SECRETS = (*(f"\0{user}\0{password}".encode() for user, password in USERS.items()), b"\0a\0b", b"")
 SCRAM = (b"n,,n=admin,r=abc", b"n,,n=nobody,r=abc", b"y,,n=a,r=", b"p=x,,n=a,r=b")
+LOGIN = (17, 18, 36)
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 PROOF = b"c=biws,r=abcdef,p=dGhpcyBpcyBub3QgdGhlIHByb29m"
 
@@ -88,6 +91,21 @@ async def damaged_tls(
     return mutated(finished, rng)
 
 
+def before_login(driver: Driver) -> list[int]:
+    """From now on: the APIs that strangers get through to the node, those of a login apart (X1)."""
+    submit, early = driver.submit, list[int]()
+
+    def seen(event: Event) -> None:
+        if isinstance(event, Request):
+            session, key = event.session, event.to.api_key
+            if "SASL" in session.protocol and not session.mechanism and key not in LOGIN:
+                early.append(key)
+        submit(event)
+
+    driver.submit = seen  # type: ignore[method-assign]
+    return early
+
+
 def guarded_sockets(seed: int, count: int, watch: Watch) -> Counter[str]:
     """Talk to a secured server."""
     with tempfile.TemporaryDirectory(dir=MEMORY) as directory:
@@ -100,9 +118,12 @@ async def _talk(directory: Path, seed: int, count: int, watch: Watch) -> Counter
         innocent = await broker.logged_in()
         context = broker.context()
         first = hello(context)
+        early = before_login(broker.server.driver)
         async with Clients(broker.server.driver, innocent, rng, watch) as clients:
             for _ in range(count):
                 await _one(broker, context, first, clients, rng)
+                if early:
+                    raise Finding(f"API {early[0]} was parsed before a login")
             await clients.end()
             return clients.seen
 

@@ -28,6 +28,7 @@ ANSWER_S = 20
 LENGTHS = (0, 1, -1, -(2**31), 2**31 - 1, 104_857_600, 104_857_601, 65_536, 65_537, 7, 10)
 HANGING = 20
 """Clients that say no more and do not leave."""
+BEFORE_LOGIN_BYTES = 64 * 1024 + 4
 INNOCENT_EVERY = 10
 PARTITIONS = 300 * PER_PARTITION
 """Memory for what a connection's requests made."""
@@ -145,6 +146,9 @@ class Clients:
         """The server lives, and serves others."""
         if self._driver.failed is not None:
             raise Finding("the broker failed") from self._driver.failed
+        for each in self._driver.connections.values():
+            if not each.logged_in and len(each._buffer) > BEFORE_LOGIN_BYTES:
+                raise Finding(f"{len(each._buffer)} bytes of buffer before a login")
         answer = await self._innocent.ask(18, 3, VERSIONS)
         assert answer.error_code == 0, answer
 

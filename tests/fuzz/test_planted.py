@@ -12,6 +12,7 @@ from flowstream.broker import lifecycle
 from flowstream.broker.fetch_sessions import FetchSessions
 from flowstream.broker.handlers import metadata
 from flowstream.broker.log.partition import PartitionLog
+from flowstream.broker.server import connection
 from flowstream.broker.server.connection import Connection
 from flowstream.broker.waiting import Waiting
 from flowstream.errors import WireError
@@ -157,6 +158,17 @@ def test_X4_a_connection_that_outlives_its_peer_is_found(plant: Plant) -> None:
     plant(sockets, "ANSWER_S", 0.2)
     plant(Connection, "close", stay)
     assert "not closed at its peer's end" in found("socket")
+
+
+def test_X1_what_is_parsed_before_a_login_is_found(plant: Plant) -> None:
+    plant(connection, "BEFORE_LOGIN", tuple(range(100)))
+    assert "was parsed before a login" in found("secured", 100)
+
+
+def test_X1_X3_a_large_buffer_before_a_login_is_found(plant: Plant) -> None:
+    plant(connection, "LOGIN_FRAME_BYTES", 1 << 20)
+    plant(connection, "REST_BYTES", 1 << 17)
+    assert "bytes of buffer before a login" in found("secured", 100)
 
 
 def test_X3_a_process_that_grows_is_found() -> None:
