@@ -9,7 +9,8 @@ sockets or time.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import chain, count
 from typing import NamedTuple
 
 from flowstream.broker.config import BrokerConfig
@@ -289,7 +290,8 @@ def _put_away(
     records must not cost data (D7).
     """
     operations: list[Operation] = []
-    for name in storage.names(""):
+    names = storage.names("")
+    for name in tuple(names):
         topic, dash, number = name.rpartition("-")
         if not dash:
             continue
@@ -301,10 +303,18 @@ def _put_away(
                 # One that went before may have come back: its removal was not durable.
                 operations += [Remove(gone), Rename(name, gone), Remove(gone)]
                 continue
-            aside = name[: NAME_MAX - len(STRAY)] + STRAY
+            aside = _aside(names, name)
+            names.append(aside)
             report.append(f"{name} belongs to no topic: kept aside as {aside}")
             operations.append(Rename(name, aside))
     return operations
+
+
+def _aside(taken: Collection[str], name: str) -> str:
+    """A name for a stray that no other has: the same crash may have come before."""
+    suffixes = chain((STRAY,), (f".{number}{STRAY}" for number in count(1)))
+    names = (name[: NAME_MAX - len(suffix)] + suffix for suffix in suffixes)
+    return next(each for each in names if each not in taken)
 
 
 def _topic_id(storage: Storage, directory: str) -> bytes | None:

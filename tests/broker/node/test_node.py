@@ -129,6 +129,18 @@ def test_D7_a_stray_directory_is_kept_aside(machine: Machine) -> None:
     assert "lost-0" not in storage.names("")
 
 
+def test_D7_the_same_stray_again_is_kept_beside_the_first(machine: Machine) -> None:
+    """A power cut while a topic is made leaves one; the next cut may come at the same moment."""
+    from flowstream.broker.doors import MakeDirectory, Replace
+
+    for content in (b"1", b"2", b"3"):
+        path = "lost-0/partition.metadata"
+        machine.storage.perform([MakeDirectory("lost-0"), Replace(path, content)])
+        machine.open()
+    found = [name for name in machine.storage.names("") if name.startswith("lost")]
+    assert found == ["lost-0-stray", "lost-0.1-stray", "lost-0.2-stray"]
+
+
 def test_D7_a_metadata_log_without_its_beginning_is_refused(machine: Machine) -> None:
     from flowstream.broker.opening import replay_metadata
 
