@@ -13,6 +13,7 @@ import asyncio
 import logging
 import os
 import random
+import shutil
 import sys
 import tempfile
 import time
@@ -305,21 +306,29 @@ async def live(supply: Supply, ledger: Ledger, rng: random.Random) -> None:
 
 
 def run(root: Path, cuts: int, seed: int) -> Ledger:
-    """Live through `cuts` power cuts, then look at everything once more."""
+    """Live through `cuts` power cuts; each life looks at what the cut before it left. After a
+    violation the directory is as it was found, and what it was at the start of that life is beside
+    it.
+    """
     rng = random.Random(seed)
     ledger = Ledger()
     twin = MemoryStorage()
     root.mkdir(exist_ok=True)
     for _ in range(cuts):
         supply = Supply(root, rng.randrange(1, rng.choice(OPERATIONS)), twin)
+        before = {path: bytes(file.data) for path, file in twin._files.items()}
         try:
             asyncio.run(live(supply, ledger, rng))
         except Exception as error:  # noqa: BLE001 - a finding, with the cut that it came after
             ledger.violations.append(f"after cut {ledger.cuts}: {error!r}")
-        supply.cut(rng)
         ledger.cuts += 1
         if ledger.violations:
+            for path, data in before.items():
+                file = root.with_name(f"{root.name}-before") / path
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(data)
             break
+        supply.cut(rng)
     return ledger
 
 
@@ -338,9 +347,13 @@ def main() -> int:
     violations: list[str] = []
     while cuts < arguments.cuts and not violations:
         # A fresh directory now and then: reading everything after each cut takes its time.
-        with tempfile.TemporaryDirectory(dir=arguments.directory) as directory:
-            count = min(50, arguments.cuts - cuts)
-            ledger = run(Path(directory) / "data", count, arguments.seed * 1_000_000 + cuts)
+        directory = Path(tempfile.mkdtemp(prefix="powercuts-", dir=arguments.directory))
+        count = min(50, arguments.cuts - cuts)
+        ledger = run(directory / "data", count, arguments.seed * 1_000_000 + cuts)
+        if ledger.violations:
+            print(f"the directory is kept: {directory}")
+        else:
+            shutil.rmtree(directory)
         cuts += ledger.cuts
         records += len(ledger.acknowledged)
         transactions += len(ledger.committed)
