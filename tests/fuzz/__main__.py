@@ -15,7 +15,7 @@ from concurrent.futures import ProcessPoolExecutor
 from itertools import islice
 from multiprocessing import get_context
 
-from tests.fuzz.campaign import LEVELS, Leaks, quiet, run, tasks_of
+from tests.fuzz.campaign import LEVELS, Leaks, quiet, tasks_of, work
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # A process that dies ends the campaign with BrokenProcessPool: that is a finding too.
     with ProcessPoolExecutor(options.jobs, get_context("spawn"), quiet) as pool:
         while batch := list(islice(tasks, 100 * options.jobs)):
-            for result in pool.map(run, batch):
+            for result in pool.map(work, batch):
                 leaks.add(result)
                 level = result.task.level
                 total.update({f"{level} {what}": many for what, many in result.seen.items()})

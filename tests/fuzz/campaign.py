@@ -81,7 +81,6 @@ def tasks_of(levels: Sequence[str], inputs: int, seed: int) -> Iterator[Task]:
 
 def run(task: Task) -> Result:
     """One chunk; a failure tells how it is repeated."""
-    faulthandler.dump_traceback_later(HANGS_S, exit=True)
     seen: Counter[str] = Counter()
     failure = None
     with watching(traced=task.seed % TRACED_EVERY == 0) as watch:
@@ -90,8 +89,15 @@ def run(task: Task) -> Result:
         except Exception:  # noqa: BLE001 - whatever it is, it is the finding
             again = f"--level {task.level} --seed {task.seed} --inputs {watch.number + 1}"
             failure = f"input {watch.number}, again by {again}\n{traceback.format_exc()}"
-    faulthandler.cancel_dump_traceback_later()
     return Result(task, seen, failure, os.getpid(), resident())
+
+
+def work(task: Task) -> Result:
+    """One chunk in a process of a campaign, which says where it hangs and ends."""
+    faulthandler.dump_traceback_later(HANGS_S, exit=True)
+    result = run(task)
+    faulthandler.cancel_dump_traceback_later()
+    return result
 
 
 def quiet() -> None:
