@@ -58,6 +58,8 @@ SETTINGS = {
 }
 OPERATIONS = (200, 2500)
 """Operations and syncs until the cut, at most: within recovery often, and later."""
+CUTS_PER_DIRECTORY = 20
+"""Reading and writing everything at each cut takes its time."""
 TRANSACTIONAL_ID = "t"
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 """Files in memory, where there are such: what is durable is the twin's account, and real syncs
@@ -346,9 +348,8 @@ def main() -> int:
     done: Counter[str] = Counter()
     violations: list[str] = []
     while cuts < arguments.cuts and not violations:
-        # A fresh directory now and then: reading everything after each cut takes its time.
         directory = Path(tempfile.mkdtemp(prefix="powercuts-", dir=arguments.directory))
-        count = min(50, arguments.cuts - cuts)
+        count = min(CUTS_PER_DIRECTORY, arguments.cuts - cuts)
         ledger = run(directory / "data", count, arguments.seed * 1_000_000 + cuts)
         if ledger.violations:
             print(f"the directory is kept: {directory}")

@@ -207,8 +207,10 @@ class MemoryStorage:
 
     def _sync_directory(self, directory: str) -> None:
         """Names that came and went before are durable now; contents are not."""
+        prefix = directory + "/" if directory else ""
+        start = len(prefix)
         for entries in (self._entries, self._files):
-            for path in [p for p in entries if p.rpartition("/")[0] == directory]:
+            for path in [p for p in entries if p.startswith(prefix) and "/" not in p[start:]]:
                 if path in self._files:
                     self._entries[path] = self._files[path]
                 else:
