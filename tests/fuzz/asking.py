@@ -219,7 +219,7 @@ class Chunk:
             with self._watch.over(len(frame), more=EXPANDED if key in (0, 2) else 0) as watch:
                 outcome = machine.take(bytearray(frame), connection)
                 made = len(machine.cores.logs.by_name) - partitions
-                size = self._answers(told)
+                size = self._answers(key if told else None)
                 watch.allow(max(0, made) * PER_PARTITION + PER_ANSWERED * size)
         except Exception as error:
             error.add_note(f"API {key} v{version} {body!r:.3000}\n{frame[:2000].hex()}")
@@ -237,8 +237,10 @@ class Chunk:
             key, version = rng.choice(SERVED)
         return key, version, message(request_class(key), version, rng, self._known), False
 
-    def _answers(self, told: bool) -> int:
-        """Encode the answers that are there, and learn from them; their bytes."""
+    def _answers(self, told: int | None) -> int:
+        """Encode the answers that are there, and learn from them; their bytes. `told` is the API of
+        a story's step: its frame may have become one of another.
+        """
         size = 0
         replies, self._machine.replies = self._machine.replies, {}
         for asked, (to, answer) in replies.items():
@@ -248,7 +250,7 @@ class Chunk:
                 name = f"API {to.api_key} v{to.version}"
                 raise Finding(f"{name} cannot carry {answer!r:.2000}") from error
             size += sum(map(len, parts))
-            if told and asked == self._machine.asked:
+            if to.api_key == told and asked == self._machine.asked:
                 self._teller.answered(answer)
             if self._rng.random() < 0.3:
                 self._known.learn(answer, self._rng)
