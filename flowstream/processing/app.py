@@ -19,10 +19,14 @@ from flowstream.processing.agent import (
     check_function,
 )
 from flowstream.processing.errors import AppError
+from flowstream.processing.event_time import EventTime
+from flowstream.processing.inner import InnerSource
+from flowstream.processing.relating import Relating
 from flowstream.processing.sender import Sender
 from flowstream.processing.settings import Guarantee, Settings, check_app_id, resolve
 from flowstream.processing.tables import Table
 from flowstream.processing.topic import Outgoing, RecordMetadata, Topic
+from flowstream.processing.windowed_tables import Seconds, milliseconds
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -30,7 +34,7 @@ V = TypeVar("V")
 log = logging.getLogger("flowstream.app")
 
 
-class App:
+class App(Relating):
     """A stream processing application.
 
     >>> app = App("shop")
@@ -54,8 +58,11 @@ class App:
         transaction_timeout: float | None = None,
         replication_factor: int | None = None,
         retry_backoff: float | None = None,
+        purge_interval: float | None = None,
+        source_idle: float | None = None,
         stall_warning: float | None = None,
     ) -> None:
+        super().__init__()
         self.id = check_app_id(id)
         self.settings: Settings = resolve(
             {
@@ -67,12 +74,12 @@ class App:
                 "transaction_timeout": transaction_timeout,
                 "replication_factor": replication_factor,
                 "retry_backoff": retry_backoff,
+                "purge_interval": purge_interval,
+                "source_idle": source_idle,
                 "stall_warning": stall_warning,
             }
         )
         self.topics: dict[str, Topic[Any, Any]] = {}
-        self.tables: dict[str, Table[Any, Any]] = {}
-        self.agents: dict[str, Agent[Any]] = {}
         self._sender = Sender(self.id, self.settings)
 
     def __repr__(self) -> str:
@@ -81,22 +88,26 @@ class App:
     @overload
     def topic(
         self, name: str, *, key_type: type[K], value_type: type[V], partitions: int | None = ...,
-        config: Mapping[str, str] = ...,
+        config: Mapping[str, str] = ..., timestamp: str | EventTime | None = ...,
+        out_of_orderness: Seconds = ...,
     ) -> Topic[K, V]: ...  # fmt: skip
     @overload
     def topic(
         self, name: str, *, value_type: type[V], partitions: int | None = ...,
-        config: Mapping[str, str] = ...,
+        config: Mapping[str, str] = ..., timestamp: str | EventTime | None = ...,
+        out_of_orderness: Seconds = ...,
     ) -> Topic[Any, V]: ...  # fmt: skip
     @overload
     def topic(
         self, name: str, *, key_type: type[K], partitions: int | None = ...,
-        config: Mapping[str, str] = ...,
+        config: Mapping[str, str] = ..., timestamp: str | EventTime | None = ...,
+        out_of_orderness: Seconds = ...,
     ) -> Topic[K, Any]: ...  # fmt: skip
     @overload
     def topic(
-        self, name: str, *, partitions: int | None = ..., config: Mapping[str, str] = ...
-    ) -> Topic[Any, Any]: ...
+        self, name: str, *, partitions: int | None = ..., config: Mapping[str, str] = ...,
+        timestamp: str | EventTime | None = ..., out_of_orderness: Seconds = ...,
+    ) -> Topic[Any, Any]: ...  # fmt: skip
     def topic(
         self,
         name: str,
@@ -105,11 +116,15 @@ class App:
         value_type: Any = Any,
         partitions: int | None = None,
         config: Mapping[str, str] | None = None,
+        timestamp: str | EventTime | None = None,
+        out_of_orderness: Seconds = 0.0,
     ) -> Topic[Any, Any]:
         """Declare a topic. With `partitions` (and `config`) it is created when it is missing.
 
         `key_type` defaults to bytes as they are, `value_type` to any JSON. The types may be
         pydantic models, msgspec Structs, dataclasses, dict, list, str, bytes, int, float, bool.
+        Event time is the record's timestamp, or what the field or function `timestamp` says of
+        the value; events may come up to `out_of_orderness` later than one that is newer.
         """
         topic: Topic[Any, Any] = Topic(
             name,
@@ -118,6 +133,8 @@ class App:
             partitions=partitions,
             config=config or {},
             send=self._send,
+            timestamp=timestamp,
+            disorder_ms=milliseconds(out_of_orderness),
         )
         known = self.topics.setdefault(name, topic)
         if known.partitions is None and partitions is not None:
@@ -162,8 +179,7 @@ class App:
         `partitions` is that of the topics whose agents use the table; give it only when the app
         reads topics with different numbers of partitions.
         """
-        if name in self.tables:
-            raise AppError(f"table {name!r} is declared twice")
+        self.check_table_name(name)
         if value_type is None:
             value_type = default if isinstance(default, type) else Any
         table: Table[Any, Any] = Table(
@@ -178,13 +194,14 @@ class App:
 
     def agent(
         self,
-        topic: Topic[Any, V],
-        *,
+        topic: Topic[Any, V] | InnerSource[Any, V],
+        *others: Topic[Any, V],
         name: str | None = None,
         sink: Iterable[Sink] = (),
         on_error: OnError = "stop",
     ) -> Callable[[AgentFunction[V]], Agent[V]]:
-        """Declare an agent on a topic. One instance runs per partition.
+        """Declare an agent on a topic (or several, of one type), or on what comes due inside the
+        app: `Timers`, or the `closed` windows of a table. One instance runs per partition.
 
         `on_error` says what happens to an event whose processing raises, or that does not decode:
         `stop` the worker with a report, `skip` it, `retry` it with growing pauses (an undecodable
@@ -194,10 +211,10 @@ class App:
         def declare(function: AgentFunction[V]) -> Agent[V]:
             named = name or str(getattr(function, "__name__", "agent"))
             check_function(function, named)
-            if named in self.agents:
-                raise AppError(f"agent {named!r} is declared twice: pass name= to one of them")
-            agent = Agent(function, topic, name=named, sinks=tuple(sink), on_error=on_error)
-            self.agents[named] = cast("Agent[Any]", agent)
+            agent = Agent(
+                function, topic, name=named, sinks=tuple(sink), on_error=on_error, others=others
+            )
+            self.add_agent(cast("Agent[Any]", agent))
             return agent
 
         return declare

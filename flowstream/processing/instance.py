@@ -11,17 +11,21 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 
-from flowstream.processing.agent import Agent, sink_topic
-from flowstream.processing.codecs import codec_of
+from flowstream.processing.agent import Agent, sink_topics
+from flowstream.processing.branches import Branch
 from flowstream.processing.current import CURRENT
-from flowstream.processing.dead_letters import dead_letter_headers
 from flowstream.processing.errors import AgentFailed, AppError, DecodeError
-from flowstream.processing.event import Arrival
+from flowstream.processing.event import Arrival, retimed
 from flowstream.processing.feed import UnitFeed
+from flowstream.processing.filling import FilledSource
+from flowstream.processing.lookups import WaitingSource
+from flowstream.processing.meeting import LeftSource, RightSource
 from flowstream.processing.plan import Reader, Stage
-from flowstream.processing.stream import ForwardSource, GroupedSource, SourceStream
+from flowstream.processing.regrouping import ForwardSource, GroupedSource
+from flowstream.processing.stream import SourceStream, timed
 from flowstream.processing.surroundings import Shelf, Surroundings
 from flowstream.processing.task import Source, Task
+from flowstream.processing.watermarks import UNKNOWN
 
 log = logging.getLogger("flowstream.agent")
 
@@ -46,9 +50,10 @@ class Instance(UnitFeed):
         self._failures = (-1, 0)
         # A forwarding stage yields nothing, and its sinks' topics are not its own.
         sinks = () if reader.stage is Stage.FORWARD else self.agent.sinks
-        topics = [t for t in map(sink_topic, sinks) if t is not None]
+        topics = [t for s in sinks if not isinstance(s, Branch) for t in sink_topics(s)]
         self._topic_sinks = [(around.output(t.name), t.value_codec.encode) for t in topics]
-        self._call_sinks = [s for s in sinks if sink_topic(s) is None]
+        self._branches = [sink for sink in sinks if isinstance(sink, Branch)]
+        self._call_sinks = [s for s in sinks if callable(s) and not sink_topics(s)]
 
     def start(self) -> None:
         """Begin to run."""
@@ -107,6 +112,9 @@ class Instance(UnitFeed):
                     if len(data or b"") + len(key or b"") > output.roomy:
                         output.check(key, data)
                     self.outputs.append((output.place(key), key, data, timestamp_ms, ()))
+                for branch in self._branches:
+                    if (topic := branch.pick(value)) is not None:
+                        self.emit(topic, key, value, None, timestamp_ms, ())
                 if self._call_sinks:
                     await self._call(value)
         finally:
@@ -114,14 +122,30 @@ class Instance(UnitFeed):
                 await body.aclose()
 
     def _stream(self) -> SourceStream[Any]:
-        topic, group = self.agent.topic, self.agent.group
-        keys: Any = topic.key_codec
+        topic = self.reader.source or self.agent.source_topic
+        values: Any = topic.value_codec
         if self.reader.stage is Stage.FORWARD:
-            return ForwardSource(self, keys, topic.value_codec)
-        if self.reader.stage is Stage.GROUPED:
-            keys = codec_of((group.key_type if group is not None else None) or str)
-            return GroupedSource(self, keys, topic.value_codec)
-        return SourceStream(self, keys, topic.value_codec)
+            return ForwardSource(self, topic.key_codec, values, timed(self, topic.event_ms))
+        # What was re-keyed has the event time of its first life.
+        event_ms = topic.event_ms if self.reader.stage is Stage.WHOLE else None
+        group = self.agent.group
+        if group is not None and group.topic is not None:
+            values = group.topic.value_codec
+        keys, shape = self.agent.key_codec, timed(self, event_ms)
+        windows, join = self.agent.windows, self.agent.joins
+        if self.reader.stage is Stage.RIGHT:
+            assert join is not None
+            return RightSource(self, topic.key_codec, values, timed(self, topic.event_ms), join)
+        inside: SourceStream[Any]
+        if windows is not None:
+            inside = FilledSource(self, keys, values, shape, windows)
+        elif self.agent.waiting is not None:
+            inside = WaitingSource(self, keys, values, shape, waiting=self.agent.waiting)
+        elif join is not None:
+            inside = LeftSource(self, keys, values, shape, join)
+        else:
+            inside = SourceStream(self, keys, values, shape)
+        return inside if self.reader.stage is Stage.WHOLE else GroupedSource(inside)
 
     async def _call(self, value: object) -> None:
         for call in self._call_sinks:
@@ -131,7 +155,11 @@ class Instance(UnitFeed):
 
     def _where(self) -> str:
         assert self.record is not None
-        return f"{self.label}: offset {self.record.offset}"
+        return f"{self.label}: {self._at()}"
+
+    def _at(self) -> str:
+        assert self.record is not None
+        return f"offset {self.record.offset}"
 
     async def _failed(self, error: Exception) -> None:
         """The body raised: drop the unit and do what the agent's policy says."""
@@ -143,7 +171,7 @@ class Instance(UnitFeed):
         records = [*self._held, self.record]
         policy = self.agent.on_error
         if policy == "stop":
-            await self._stop(error, f"failed at offset {self.record.offset}")
+            await self._stop(error, f"failed at {self._at()}")
         elif policy == "retry":
             await self._retry(records, error)
         else:
@@ -159,13 +187,8 @@ class Instance(UnitFeed):
             counts.skipped += len(records)
             log.warning("agent %r skipped %s: %s: %s", agent, where, type(error).__name__, error)
             return
-        output = self.around.output(self.around.dead_letters)
         for record in records:
-            headers = dead_letter_headers(record, error, app=self.around.app_id, agent=agent)
-            output.check(record.key, record.value, headers)
-            target = output.place(record.key)
-            self.outputs.append((target, record.key, record.value, record.timestamp, headers))
-        counts.dead_letters += len(records)
+            self.send_dead(record, error)
         log.warning("agent %r: %s is a dead letter: %s", agent, where, type(error).__name__)
 
     async def _retry(self, records: Sequence[Arrival], error: Exception) -> None:
@@ -194,9 +217,12 @@ class Instance(UnitFeed):
         assert self.record is not None
         policy = self.agent.on_error
         if policy in ("stop", "retry"):
-            what = f"stopped: offset {self.record.offset} does not decode"
+            what = f"stopped: {self._at()} does not decode"
             remedy = "on_error='skip' or 'dead_letter' passes over such records"
             await self._stop(DecodeError(str(error)), f"{what} ({remedy})")
         self._pass_over([self.record], error, policy)
         if not held:
+            if self.agent.inner is None and self.agent.source_topic.event_ms is not None:
+                # Its event time is in a value that nobody can read: it says nothing of time.
+                self.record = retimed(self.record, UNKNOWN)
             self.complete()

@@ -5,11 +5,13 @@ Protocols and plain counters; knows no implementation.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from flowstream.processing.dues import DuePartition
 from flowstream.processing.outputs import OutputTopic
+from flowstream.processing.watermarks import EventClock
 from flowstream.processing.windowed import WindowedPartition
 from flowstream.state.table import TableView
 
@@ -43,6 +45,10 @@ class Surroundings(Protocol):
         """The first pause of a retry, in seconds."""
 
     @property
+    def source_idle(self) -> float:
+        """After so many silent seconds a source holds no other back any more."""
+
+    @property
     def append(self) -> Callable[..., None]:
         """Add (partition, key, value, timestamp_ms, headers) to the open epoch."""
 
@@ -66,3 +72,8 @@ class Shelf:
 
     views: Mapping[str, Callable[[], TableView]] = field(default_factory=dict)
     windowed: Mapping[str, WindowedPartition] = field(default_factory=dict)
+    changes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Tables in which each changed key of a table is entered."""
+    dues: Mapping[str, Sequence[DuePartition]] = field(default_factory=dict)
+    clock: EventClock | None = None
+    """The task's event time; None when nothing in the task comes due."""
