@@ -46,6 +46,10 @@ class LogConfig:
     """Whether the records of every batch are read before it is stored."""
     reads_records: bool = field(init=False, default=False)
     """Whether a batch's header is not enough to decide about it."""
+    max_records: int = field(init=False, default=0)
+    """Records of one batch: as many as fit uncompressed. More of them in a small one would be much
+    work for all that ever read it (X3).
+    """
     timestamp_before_max_ms: int = LONG_MAX
     timestamp_after_max_ms: int = 3600 * 1000
     """KIP-937; the default since Kafka 4.0."""
@@ -59,13 +63,8 @@ class LogConfig:
         """Work out what every batch asks."""
         reads = self.compact or self.codec is not None or self.full_validation or self.bounds_age
         object.__setattr__(self, "reads_records", reads)
-
-    @property
-    def max_records(self) -> int:
-        """Records of one batch: as many as fit uncompressed. More of them in a small one would be
-        much work for all that ever read it (X3).
-        """
-        return max(self.max_message_bytes, BATCH_MIN) // RECORD_MIN
+        most = max(self.max_message_bytes, BATCH_MIN) // RECORD_MIN
+        object.__setattr__(self, "max_records", most)
 
     @property
     def max_expanded(self) -> int:
