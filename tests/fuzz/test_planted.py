@@ -95,7 +95,7 @@ def test_X4_a_stall_is_found(plant: Plant) -> None:
 
 
 def test_X4_an_answer_that_its_version_cannot_carry_is_found(plant: Plant) -> None:
-    plant(metadata, "BY_ID", 0)
+    plant(metadata, "by_id_too_early", lambda *_: False)
     assert "cannot carry MetadataResponse" in found("node", 1000)
 
 

@@ -2,8 +2,7 @@
 
 A topic that does not exist is created when both sides want that, and is answered with its
 partitions once it is durable (Kafka answers UNKNOWN_TOPIC_OR_PARTITION and lets the client ask
-again). 0 asks for all topics with an empty list, later versions with null; 12 asks by id (KIP-516):
-10 and 11 have ids and nullable names in their form, and a request that uses them there is refused.
+again). 0 asks for all topics with an empty list, later versions with null; 12 asks by id (KIP-516).
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from flowstream.broker.handlers.describe_cluster import CLUSTER_OPERATIONS, NOT_
 from flowstream.broker.handlers.describe_topic_partitions import TOPIC_OPERATIONS
 from flowstream.broker.metadata.controller import internal_topic
 from flowstream.broker.metadata.image import Topic
-from flowstream.broker.metadata.names import problem_with
+from flowstream.broker.metadata.names import by_id_too_early, problem_with
 from flowstream.broker.metadata.records import MetadataRecord
 from flowstream.broker.metadata.topics import auto_create
 from flowstream.broker.types import Instant
@@ -34,9 +33,6 @@ from flowstream.wire.messages.metadata import (
     MetadataResponseTopic,
 )
 
-BY_ID = 12
-"""The first version that asks by topic id."""
-
 
 def handle(request: Request[MetadataRequest], cores: Cores, now: Instant) -> list[Effect]:
     """Answer at once, or when created topics are durable."""
@@ -44,7 +40,7 @@ def handle(request: Request[MetadataRequest], cores: Cores, now: Instant) -> lis
     if body.topics is None or (version == 0 and not body.topics):
         topics = [_described(topic, body) for topic in cores.image.topics.values()]
         return [Reply(request.to, _response(topics, request, cores))]
-    if version < BY_ID and any(t.name is None or t.topic_id != ZERO_UUID for t in body.topics):
+    if by_id_too_early(body.topics, version):
         return [Reply(request.to, _response(map(_refused, body.topics), request, cores))]
     refused, effects = _create_missing(body, cores, now)
     topics = [_answer(asked, body, cores, refused) for asked in dict.fromkeys(body.topics)]
