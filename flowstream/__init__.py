@@ -29,7 +29,11 @@ if TYPE_CHECKING:
     from flowstream.processing.errors import TopicMissing as TopicMissing
     from flowstream.processing.event import Event as Event
     from flowstream.processing.joined import Joined as Joined
+    from flowstream.processing.policies import Policy as Policy
+    from flowstream.processing.policies import park as park
+    from flowstream.processing.policies import retry as retry
     from flowstream.processing.record import Record as Record
+    from flowstream.processing.replies import ReplyFailed as ReplyFailed
     from flowstream.processing.stream import Stream as Stream
     from flowstream.processing.tables import Table as Table
     from flowstream.processing.timers import Timers as Timers
@@ -57,10 +61,14 @@ _HOMES = {
     "Mean": "processing.aggregates",
     "Min": "processing.aggregates",
     "NotInAgent": "processing.errors",
+    "park": "processing.policies",
     "PartitionMismatch": "processing.errors",
+    "Policy": "processing.policies",
     "Record": "processing.record",
     "RecordMetadata": "processing.topic",
     "Reduce": "processing.aggregates",
+    "ReplyFailed": "processing.replies",
+    "retry": "processing.policies",
     "SettingsError": "processing.errors",
     "StateLost": "processing.errors",
     "Stream": "processing.stream",
@@ -93,9 +101,11 @@ __all__ = [
     "Min",
     "NotInAgent",
     "PartitionMismatch",
+    "Policy",
     "Record",
     "RecordMetadata",
     "Reduce",
+    "ReplyFailed",
     "SettingsError",
     "StateLost",
     "Stream",
@@ -109,6 +119,8 @@ __all__ = [
     "WindowedTable",
     "Worker",
     "branch",
+    "park",
+    "retry",
 ]
 
 

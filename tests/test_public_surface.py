@@ -10,9 +10,9 @@ import flowstream
 PUBLIC = [
     "Agent", "AgentFailed", "App", "AppError", "Collect", "Count", "DecodeError", "Distinct",
     "Event", "FlowstreamError", "Joined", "LateEvent", "Max", "Mean", "Min", "NotInAgent",
-    "PartitionMismatch", "Record", "RecordMetadata", "Reduce", "SettingsError", "StateLost",
-    "Stream", "Sum", "Table", "Timers", "Topic", "TopicMissing", "WindowResult", "WindowSet",
-    "WindowedTable", "Worker", "branch",
+    "PartitionMismatch", "Policy", "Record", "RecordMetadata", "Reduce", "ReplyFailed",
+    "SettingsError", "StateLost", "Stream", "Sum", "Table", "Timers", "Topic", "TopicMissing",
+    "WindowResult", "WindowSet", "WindowedTable", "Worker", "branch", "park", "retry",
 ]  # fmt: skip
 
 

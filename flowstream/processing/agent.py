@@ -9,8 +9,9 @@ import asyncio
 import contextlib
 import inspect
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, TypeVar
 
+from flowstream.processing.asking import Askable
 from flowstream.processing.branches import Branch
 from flowstream.processing.codecs import BYTES, Codec, codec_of
 from flowstream.processing.current import PROBED
@@ -20,6 +21,8 @@ from flowstream.processing.event import Arrival
 from flowstream.processing.inner import InnerSource
 from flowstream.processing.joining import Entry, Side
 from flowstream.processing.lookups import Waiting
+from flowstream.processing.parking import Parking
+from flowstream.processing.policies import OnError, policy_of
 from flowstream.processing.stateful import GroupBy
 from flowstream.processing.stream import SourceStream, Stream
 from flowstream.processing.stream_joins import JoinedStreams
@@ -29,15 +32,12 @@ from flowstream.processing.windowing import Span
 
 T = TypeVar("T")
 
-OnError = Literal["stop", "skip", "retry", "dead_letter"]
-POLICIES: tuple[OnError, ...] = ("stop", "skip", "retry", "dead_letter")
-
 PROBE_TIMEOUT_S = 10.0
 
 AgentFunction = Callable[[Stream[T]], AsyncIterator[Any] | Awaitable[None]]
 
 
-class Agent(Generic[T]):
+class Agent(Askable, Generic[T]):
     """A function that consumes a stream; made by `App.agent`.
 
     Sinks get every value it yields, with the key and the timestamp of the event it came from.
@@ -52,9 +52,9 @@ class Agent(Generic[T]):
         sinks: Sequence[Sink],
         on_error: OnError,
         others: Sequence[Topic[Any, T]] = (),
+        reply_type: Any = None,
     ) -> None:
-        if on_error not in POLICIES:
-            raise AppError(f"agent {name!r}: on_error must be one of {', '.join(POLICIES)}")
+        self.policy = policy_of(on_error, name)
         self.function = function
         self.topic = topic
         self.topics: tuple[Topic[Any, T], ...] = (
@@ -62,12 +62,14 @@ class Agent(Generic[T]):
         )
         self.name = name
         self.sinks = tuple(sinks)
-        self.on_error = on_error
+        self.reply_type = reply_type
+        self.reply_codec = codec_of(reply_type)
         self.group: GroupBy | None = None
         self.windows: StreamWindows | None = None
         self.joins: JoinedStreams | None = None
         self.seen: Seen | None = None
         self.waiting: Waiting | None = None
+        self.parking: Parking | None = None
 
     def __repr__(self) -> str:
         return f"Agent({self.name!r})"
@@ -84,7 +86,7 @@ class Agent(Generic[T]):
     @property
     def inner_sources(self) -> list[InnerSource[Any, Any]]:
         """All sources inside the app that instances of this agent read."""
-        found = (self.inner, self.windows, self.joins, self.seen, self.waiting)
+        found = (self.inner, self.windows, self.joins, self.seen, self.waiting, self.parking)
         return [source for source in found if source is not None]
 
     @property
@@ -142,9 +144,19 @@ class Agent(Generic[T]):
                 " and have the windows in an agent on that topic"
             )
         self.seen, self.waiting = stream.found_seen, stream.found_waiting
+        if self.policy.action == "park":
+            self._have_parking()
         for each in (self.windows, self.joins, self.seen, self.waiting):
             if each is not None:
                 each.bind(self.name, self.key_codec, self.topic.value_codec)
+
+    def _have_parking(self) -> None:
+        if self.inner_sources:
+            raise AppError(
+                f"agent {self.name!r} cannot park what it fails on, as it has windows, joins or a"
+                " source inside the app: use fs.retry(..., then='dead_letter')"
+            )
+        self.parking = Parking(self.name, self.key_codec, self.topic.value_codec)
 
 
 Sink = Topic[Any, Any] | Agent[Any] | Branch | Callable[[Any], Any]

@@ -14,13 +14,14 @@ from typing import Any, TypeVar, cast, overload
 from flowstream.processing.agent import (
     Agent,
     AgentFunction,
-    OnError,
     Sink,
     check_function,
 )
+from flowstream.processing.asking import Asker
 from flowstream.processing.errors import AppError
 from flowstream.processing.event_time import EventTime
 from flowstream.processing.inner import InnerSource
+from flowstream.processing.policies import OnError
 from flowstream.processing.relating import Relating
 from flowstream.processing.sender import Sender
 from flowstream.processing.settings import Guarantee, Settings, check_app_id, resolve
@@ -58,6 +59,7 @@ class App(Relating):
         transaction_timeout: float | None = None,
         replication_factor: int | None = None,
         retry_backoff: float | None = None,
+        circuit_breaker: int | None = None,
         purge_interval: float | None = None,
         source_idle: float | None = None,
         stall_warning: float | None = None,
@@ -74,6 +76,7 @@ class App(Relating):
                 "transaction_timeout": transaction_timeout,
                 "replication_factor": replication_factor,
                 "retry_backoff": retry_backoff,
+                "circuit_breaker": circuit_breaker,
                 "purge_interval": purge_interval,
                 "source_idle": source_idle,
                 "stall_warning": stall_warning,
@@ -81,6 +84,7 @@ class App(Relating):
         )
         self.topics: dict[str, Topic[Any, Any]] = {}
         self._sender = Sender(self.id, self.settings)
+        self._asker: Asker | None = None
 
     def __repr__(self) -> str:
         return f"App({self.id!r})"
@@ -199,20 +203,29 @@ class App(Relating):
         name: str | None = None,
         sink: Iterable[Sink] = (),
         on_error: OnError = "stop",
+        reply_type: Any = None,
     ) -> Callable[[AgentFunction[V]], Agent[V]]:
         """Declare an agent on a topic (or several, of one type), or on what comes due inside the
         app: `Timers`, or the `closed` windows of a table. One instance runs per partition.
 
         `on_error` says what happens to an event whose processing raises, or that does not decode:
         `stop` the worker with a report, `skip` it, `retry` it with growing pauses (an undecodable
-        one stops), or send it to `<app>-dead-letters` in the transaction that passes it.
+        one stops), or send it to `<app>-dead-letters` in the transaction that passes it; "park" it
+        with what follows under its key. `fs.retry` and `fs.park` say how often and how long.
+        `reply_type`: what it yields, for those who `ask` it (any JSON unless given).
         """
 
         def declare(function: AgentFunction[V]) -> Agent[V]:
             named = name or str(getattr(function, "__name__", "agent"))
             check_function(function, named)
             agent = Agent(
-                function, topic, name=named, sinks=tuple(sink), on_error=on_error, others=others
+                function,
+                topic,
+                name=named,
+                sinks=tuple(sink),
+                on_error=on_error,
+                others=others,
+                reply_type=reply_type,
             )
             self.add_agent(cast("Agent[Any]", agent))
             return agent
@@ -243,8 +256,26 @@ class App(Relating):
     async def _send(self, record: Outgoing) -> RecordMetadata:
         return await self._sender.send(record)
 
+    @property
+    def replies(self) -> str:
+        """The name of the topic for replies of agents that are asked."""
+        return f"{self.id}-replies"
+
+    def add_agent(self, agent: Agent[Any]) -> None:
+        """Enter an agent under its name, for others to ask."""
+        super().add_agent(agent)
+        agent.asker = self._ask
+
+    def _ask(self) -> Asker:
+        if self._asker is None:
+            self._asker = Asker(self.replies, self._sender)
+        return self._asker
+
     async def close(self) -> None:
-        """Close the connection that sends outside of agents opened, if any."""
+        """Close the connection that sends and asks outside of agents opened, if any."""
+        asker, self._asker = self._asker, None
+        if asker is not None:
+            await asker.close()
         await self._sender.close()
 
     async def __aenter__(self) -> App:

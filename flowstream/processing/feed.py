@@ -12,10 +12,9 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from flowstream.processing.current import Destination, Headers
-from flowstream.processing.dead_letters import dead_letter_headers
 from flowstream.processing.deduping import Seen
-from flowstream.processing.errors import LateEvent, PartitionMismatch
+from flowstream.processing.emitting import Emitting
+from flowstream.processing.errors import PartitionMismatch
 from flowstream.processing.event import Arrival, retimed
 from flowstream.processing.joining import Entry, Side
 from flowstream.processing.lookups import Waiting
@@ -25,8 +24,7 @@ from flowstream.processing.stream_windows import StreamWindows
 from flowstream.processing.surroundings import Shelf, Surroundings
 from flowstream.processing.table_changes import change_row
 from flowstream.processing.task import Source, Task
-from flowstream.processing.topic import header_pairs
-from flowstream.processing.unit import Output, Unit
+from flowstream.processing.unit import Unit
 from flowstream.processing.watermarks import UNKNOWN
 from flowstream.processing.windowing import Span
 from flowstream.state.table import Sealed, TableView
@@ -34,7 +32,7 @@ from flowstream.state.table import Sealed, TableView
 log = logging.getLogger("flowstream.agent")
 
 
-class UnitFeed:
+class UnitFeed(Emitting):
     """Records in, units out, for one agent on one partition."""
 
     def __init__(
@@ -46,16 +44,13 @@ class UnitFeed:
         shelf: Shelf,
         around: Surroundings,
     ) -> None:
-        self.reader = reader
+        super().__init__(reader, around)
         self.index = index
         self.task = task
         self.source = source
-        self.around = around
         self.peers: Sequence[UnitFeed] = ()
         self.ready: deque[Arrival] = deque()
-        self.record: Arrival | None = None
         self.next_offset = source.position
-        self.outputs: list[Output] = []
         self.closed = False
         # Records of the open unit before `record`; only a `take` has any.
         self._held: list[Arrival] = []
@@ -65,6 +60,7 @@ class UnitFeed:
         self._view_list = list(self.views.items())
         self._windowed = shelf.windowed
         self._dues = shelf.dues
+        self._parking = reader.agent.parking
         self._changes = shelf.changes
         self._clock = shelf.clock
         self._top_ms = UNKNOWN
@@ -130,45 +126,6 @@ class UnitFeed:
         """Now, by the clock door."""
         return self.around.wall_time_ms()
 
-    def late(self, table: str) -> None:
-        """Count a write past keeping."""
-        self.around.counts.late += 1
-        log.debug("%s: a write to an expired window of %r was dropped", self.label, table)
-
-    def late_letter(self, table: str) -> None:
-        """Send the event to the dead letters, because its windows have closed."""
-        assert self.record is not None
-        self.send_dead(self.record, LateEvent(f"the windows of table {table!r} have closed"))
-
-    def send_dead(self, record: Arrival, error: BaseException) -> None:
-        """Add a record, with the reason, to the dead letters in the unit."""
-        output = self.around.output(self.around.dead_letters)
-        agent = self.reader.agent.name
-        headers = dead_letter_headers(record, error, app=self.around.app_id, agent=agent)
-        output.check(record.key, record.value, headers)
-        target = output.place(record.key)
-        self.outputs.append((target, record.key, record.value, record.timestamp, headers))
-        self.around.counts.dead_letters += 1
-
-    def emit(
-        self,
-        topic: Destination,
-        key: object,
-        value: object,
-        partition: int | None,
-        timestamp_ms: int | None,
-        headers: Headers,
-    ) -> tuple[str, int]:
-        """Add a record to the unit."""
-        output = self.around.output(topic.name)
-        raw = topic.encode_key(key)
-        target = output.place(raw) if partition is None else output.at(partition)
-        at = self.timestamp_ms if timestamp_ms is None else timestamp_ms
-        encoded, pairs = topic.encode_value(value), header_pairs(headers)
-        output.check(raw, encoded, pairs)
-        self.outputs.append((target, raw, encoded, at, pairs))
-        return target
-
     # -- what streams ask (see stream.Feed) -----------------------------------------------------
 
     def complete(self) -> None:
@@ -176,6 +133,8 @@ class UnitFeed:
         record = self.record
         if record is None:
             return
+        if record.headers:
+            self.reply(None)
         if self._shared or self.task.pending:
             self._defer(self._seal(record), self._event_ms(record))
             self.outputs = []
@@ -259,6 +218,37 @@ class UnitFeed:
         if self._shared or not ready:
             return self.take_ready()
         record = ready.popleft()
+        if self._parking is not None:
+            return self._unless_parked(record)
+        self.record = record
+        self.next_offset = record.offset + 1
+        self._taken += 1
+        return record
+
+    def _unless_parked(self, record: Arrival) -> Arrival | None:
+        """The record, or the next one whose key has nothing parked: the order of a key holds."""
+        parking = self._parking
+        assert parking is not None
+        view = self.views[parking.table]
+        while record.key is not None and parking.holds(view, record.key):
+            if self._holding:
+                # A `take` ends before it.
+                self.ready.appendleft(record)
+                return None
+            self.record, self.next_offset = record, record.offset + 1
+            parking.park(view, record, 0, 0)
+            self.around.counts.parked += 1
+            self.complete()
+            if not self.ready or (self._shared and not self._may_take(self.ready[0].offset)):
+                return None
+            record = self.ready.popleft()
+        return self._begin(record)
+
+    def _begin(self, record: Arrival) -> Arrival:
+        if self._holding:
+            # Not before: a `take` that times out has its last record in the unit already.
+            assert self.record is not None
+            self._held.append(self.record)
         self.record = record
         self.next_offset = record.offset + 1
         self._taken += 1
@@ -270,14 +260,7 @@ class UnitFeed:
         if not ready or (self._shared and not self._may_take(ready[0].offset)):
             return None
         record = ready.popleft()
-        if self._holding:
-            # Not before: a `take` that times out has its last record in the unit already.
-            assert self.record is not None
-            self._held.append(self.record)
-        self.record = record
-        self.next_offset = record.offset + 1
-        self._taken += 1
-        return record
+        return self._begin(record) if self._parking is None else self._unless_parked(record)
 
     def _may_take(self, offset: int) -> bool:
         before = self.source.limit
@@ -377,16 +360,8 @@ class UnitFeed:
     def drop(self) -> None:
         """The unit failed: forget its effects."""
         self.outputs = []
+        self._replied = None
         for _, view in self._view_list:
             view.clear()
         self._held = []
         self._holding = False
-
-    def forward(self, key: bytes | None, value: bytes | None) -> None:
-        """Add the record, with this key and value, to the topic between the agent's parts."""
-        record = self.record
-        assert record is not None
-        output = self.around.output(self.reader.forwards_to)
-        headers = tuple(record.headers)
-        output.check(key, value, headers)
-        self.outputs.append((output.place(key), key, value, record.timestamp, headers))

@@ -6,6 +6,7 @@ not commit is due again.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 from flowstream.processing.dues import DuePartition
@@ -14,11 +15,14 @@ from flowstream.processing.filling import ResultsSource
 from flowstream.processing.inner import Fired, InnerSource
 from flowstream.processing.instance import Instance
 from flowstream.processing.plan import Reader
+from flowstream.processing.regrouping import GroupedSource
 from flowstream.processing.stream import SourceStream
 from flowstream.processing.surroundings import Shelf, Surroundings
 from flowstream.processing.task import Source, Task
 from flowstream.processing.watermarks import FOREVER, UNKNOWN, EventClock
 from flowstream.state.overlay import DELETED
+
+log = logging.getLogger("flowstream.agent")
 
 
 class InnerInstance(Instance):
@@ -155,8 +159,39 @@ class InnerInstance(Instance):
 
     def _stream(self) -> SourceStream[object]:
         inner = self._inner
+        if inner is self.agent.parking:
+            again: SourceStream[object] = SourceStream(self, inner.key_codec, inner.value_codec)
+            return again if self.agent.group is None else GroupedSource(again)
         of = SourceStream if self.agent.inner is not None else ResultsSource
         return of(self, inner.key_codec, inner.value_codec, inner.shape)
+
+    async def _failed(self, error: Exception) -> None:
+        """As the policy says; a parked event that fails again is put off, or given up."""
+        parking, record = self.agent.parking, self.record
+        if self.closed or parking is not self._inner or not isinstance(record, Fired):
+            await super()._failed(error)
+            return
+        policy, view = self.agent.policy, self.views[parking.table]
+        self.drop()
+        failures = parking.failures(view, record.row) + 1
+        if policy.is_spent(failures):
+            if policy.then == "stop":
+                await self._stop(error, f"failed {failures} times at {self._at()}")
+            if record.headers:
+                self.reply(None, error)
+            self._pass_over([record], error, policy.then)
+            self.complete()
+            return
+        pause_s = policy.pause_s(failures, self.around.settings.retry_backoff)
+        parking.put_off(view, record.row, self.around.wall_time_ms() + round(pause_s * 1000))
+        self.around.counts.retried += 1
+        log.warning("%s stays parked (%d): %s", self._where(), failures, error)
+        self.complete_as_it_is()
+
+    def complete_as_it_is(self) -> None:
+        """End the unit without settling its rows."""
+        super().complete()
+        self.record = None
 
     def _at(self) -> str:
         record = self.record

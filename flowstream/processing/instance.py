@@ -22,14 +22,13 @@ from flowstream.processing.lookups import WaitingSource
 from flowstream.processing.meeting import LeftSource, RightSource
 from flowstream.processing.plan import Reader, Stage
 from flowstream.processing.regrouping import ForwardSource, GroupedSource
+from flowstream.processing.replies import reply_to
 from flowstream.processing.stream import SourceStream, timed
 from flowstream.processing.surroundings import Shelf, Surroundings
 from flowstream.processing.task import Source, Task
 from flowstream.processing.watermarks import UNKNOWN
 
 log = logging.getLogger("flowstream.agent")
-
-LONGEST_BACKOFF = 100
 
 
 class Instance(UnitFeed):
@@ -47,7 +46,8 @@ class Instance(UnitFeed):
         super().__init__(reader, index, task, source, shelf, around)
         self.agent: Agent[Any] = reader.agent
         self._runner: asyncio.Task[None] | None = None
-        self._failures = (-1, 0)
+        self._failures: tuple[object, int] = (None, 0)
+        self._failed_at = self._in_a_row = 0
         # A forwarding stage yields nothing, and its sinks' topics are not its own.
         sinks = () if reader.stage is Stage.FORWARD else self.agent.sinks
         topics = [t for s in sinks if not isinstance(s, Branch) for t in sink_topics(s)]
@@ -107,6 +107,8 @@ class Instance(UnitFeed):
                 if record is None:
                     raise AppError(f"{self.label} yielded a value before it took an event")
                 key, timestamp_ms = record.key, record.timestamp
+                if record.headers and not self.reply(value):
+                    await self._learn_replies()
                 for output, encode in self._topic_sinks:
                     data = None if value is None else encode(value)
                     if len(data or b"") + len(key or b"") > output.roomy:
@@ -120,6 +122,19 @@ class Instance(UnitFeed):
         finally:
             if inspect.isasyncgen(body):
                 await body.aclose()
+
+    async def _learn_replies(self) -> None:
+        """Somebody asks, and the plan is older than the topic of replies: plan anew, and come back
+        to this event. A topic that is not there then, or is not ours, gets no reply.
+        """
+        record = self.record
+        assert record is not None
+        to = reply_to(record.headers)
+        if to is None or to.topic != self.around.replies or self.around.has_looked_for_replies:
+            log.warning("%s: no topic for the reply that %r asks for", self._where(), to)
+            return
+        self.around.plan_again()
+        await self._loop.create_future()
 
     def _stream(self) -> SourceStream[Any]:
         topic = self.reader.source or self.agent.source_topic
@@ -169,21 +184,72 @@ class Instance(UnitFeed):
             await self._stop(error, "failed outside an event")
             return
         records = [*self._held, self.record]
-        policy = self.agent.on_error
-        if policy == "stop":
+        policy, action = self.agent.policy, self.agent.policy.action
+        if action == "park" and self.record.key is None:
+            action = policy.then
+        if action == "retry" or (action != "stop" and self._everything_fails(records)):
+            failures = self._count(records)
+            if action != "retry" or not policy.is_spent(failures):
+                await self._retry(records, error, failures)
+                return
+            action = policy.then
+        if action == "stop":
             await self._stop(error, f"failed at {self._at()}")
-        elif policy == "retry":
-            await self._retry(records, error)
+            return
+        self.drop()
+        self.record, self.next_offset = records[-1], records[-1].offset + 1
+        if action == "park":
+            self._park(records, error)
         else:
-            self.drop()
-            self.record, self.next_offset = records[-1], records[-1].offset + 1
-            self._pass_over(records, error, policy)
-            self.complete()
+            if self.record.headers:
+                self.reply(None, error)
+            self._pass_over(records, error, action)
+        self.complete()
 
-    def _pass_over(self, records: Sequence[Arrival], error: Exception, policy: str) -> None:
+    def _everything_fails(self, records: Sequence[Arrival]) -> bool:
+        """Whether so many events failed one after the other that it cannot be the events: pass over
+        no more of them, but try the same one until it goes well (a circuit breaker).
+        """
+        before, self._failed_at = self._failed_at, self._taken
+        if self._taken - before > len(records):
+            self._in_a_row = 0
+        self._in_a_row += 1
+        most = self.around.settings.circuit_breaker
+        if not most or self._in_a_row <= most:
+            return False
+        if self._in_a_row == most + 1:
+            log.error(
+                "%s: %d events in a row failed, so that no more are passed over: this one is tried"
+                " until it goes well (circuit_breaker=0 turns this off)", self.label, most,
+            )  # fmt: skip
+        return True
+
+    def _count(self, records: Sequence[Arrival]) -> int:
+        """How often this event has failed in a row."""
+        first = records[0]
+        event = (first.topic, first.partition, first.offset, first.key)
+        self._failures = (event, self._failures[1] + 1 if event == self._failures[0] else 1)
+        return self._failures[1]
+
+    def _park(self, records: Sequence[Arrival], error: Exception) -> None:
+        """Put events aside; what they did is dropped, and their keys wait."""
+        parking = self.agent.parking
+        assert parking is not None
+        view = self.view(parking.table)
+        pause_s = self.agent.policy.pause_s(1, self.around.settings.retry_backoff)
+        due_ms = self.around.wall_time_ms() + round(pause_s * 1000)
+        for record in records:
+            if record.key is None:
+                self.send_dead(record, error)
+                continue
+            parking.park(view, record, due_ms, 1)
+        self.around.counts.parked += len(records)
+        log.warning("%s is parked: %s: %s", self._where(), type(error).__name__, error)
+
+    def _pass_over(self, records: Sequence[Arrival], error: Exception, action: str) -> None:
         where = f"{records[0].topic}-{records[0].partition} offset {records[0].offset}"
         counts, agent = self.around.counts, self.agent.name
-        if policy == "skip":
+        if action == "skip":
             counts.skipped += len(records)
             log.warning("agent %r skipped %s: %s: %s", agent, where, type(error).__name__, error)
             return
@@ -191,17 +257,16 @@ class Instance(UnitFeed):
             self.send_dead(record, error)
         log.warning("agent %r: %s is a dead letter: %s", agent, where, type(error).__name__)
 
-    async def _retry(self, records: Sequence[Arrival], error: Exception) -> None:
-        first, (last_first, times) = records[0].offset, self._failures
-        times = times + 1 if first == last_first else 1
-        self._failures = (first, times)
+    async def _retry(self, records: Sequence[Arrival], error: Exception, failures: int) -> None:
         self.around.counts.retried += 1
-        log.warning("%s will be retried (%d): %s", self._where(), times, error, exc_info=error)
+        log.warning("%s will be retried (%d): %s", self._where(), failures, error, exc_info=error)
         self.drop()
         self.record = None
         self.ready.extendleft(reversed(records))
-        pause = min(2 ** min(times - 1, 10), LONGEST_BACKOFF) * self.around.retry_backoff
-        await asyncio.sleep(pause)
+        # Taken once more: what fails next is the next in a row only if this does not go well.
+        self._taken -= len(records)
+        self._failed_at -= len(records)
+        await asyncio.sleep(self.agent.policy.pause_s(failures, self.around.settings.retry_backoff))
 
     async def _stop(self, error: Exception, how: str) -> None:
         """Ask the worker to stop, and never run again."""
@@ -215,12 +280,14 @@ class Instance(UnitFeed):
     async def undecodable(self, error: Exception, *, held: bool) -> None:
         """Treat the record just taken by the agent's policy."""
         assert self.record is not None
-        policy = self.agent.on_error
-        if policy in ("stop", "retry"):
+        policy = self.agent.policy
+        # To try again would not help: its bytes stay what they are.
+        action = policy.then if policy.action in ("retry", "park") else policy.action
+        if action == "stop":
             what = f"stopped: {self._at()} does not decode"
             remedy = "on_error='skip' or 'dead_letter' passes over such records"
             await self._stop(DecodeError(str(error)), f"{what} ({remedy})")
-        self._pass_over([self.record], error, policy)
+        self._pass_over([self.record], error, action)
         if not held:
             if self.agent.inner is None and self.agent.source_topic.event_ms is not None:
                 # Its event time is in a value that nobody can read: it says nothing of time.

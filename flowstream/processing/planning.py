@@ -244,10 +244,12 @@ class Planner:
     def _outputs(self) -> tuple[str, ...]:
         app = self._app
         names = dict.fromkeys(app.topics)
+        if app.replies in self._existing:
+            names[app.replies] = None
         for agent in app.agents.values():
             names.update((topic.name, None) for sink in agent.sinks for topic in sink_topics(sink))
             names.update((r.forwards_to, None) for r in self._readers if r.forwards_to)
-            if agent.on_error == "dead_letter":
+            if "dead_letter" in (agent.policy.action, agent.policy.then) or agent.parking:
                 names[app.dead_letters] = None
         if any(table.late == "dead_letter" for table in self._tables()):
             names[app.dead_letters] = None

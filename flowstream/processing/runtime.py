@@ -121,7 +121,7 @@ class RunningTask:
             return None
         clock = EventClock(
             [self._plan.disorder_ms(topic) for topic, _ in sorted(positions)],
-            idle_ms=round(self._around.source_idle * 1000),
+            idle_ms=round(self._around.settings.source_idle * 1000),
             now_ms=loop_ms(),
         )
         for due in self._due_of.values():

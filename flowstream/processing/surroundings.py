@@ -11,6 +11,7 @@ from typing import Protocol
 
 from flowstream.processing.dues import DuePartition
 from flowstream.processing.outputs import OutputTopic
+from flowstream.processing.settings import Settings
 from flowstream.processing.watermarks import EventClock
 from flowstream.processing.windowed import WindowedPartition
 from flowstream.state.table import TableView
@@ -24,6 +25,7 @@ class Counts:
     skipped: int = 0
     retried: int = 0
     dead_letters: int = 0
+    parked: int = 0
     late: int = 0
     commits: int = 0
     aborts: int = 0
@@ -37,16 +39,12 @@ class Surroundings(Protocol):
         """The app's id."""
 
     @property
+    def settings(self) -> Settings:
+        """The app's."""
+
+    @property
     def counts(self) -> Counts:
         """Shared counters."""
-
-    @property
-    def retry_backoff(self) -> float:
-        """The first pause of a retry, in seconds."""
-
-    @property
-    def source_idle(self) -> float:
-        """After so many silent seconds a source holds no other back any more."""
 
     @property
     def append(self) -> Callable[..., None]:
@@ -58,6 +56,20 @@ class Surroundings(Protocol):
     @property
     def dead_letters(self) -> str:
         """The topic of dead letters."""
+
+    @property
+    def replies(self) -> str:
+        """The topic of replies of this app."""
+
+    @property
+    def has_looked_for_replies(self) -> bool:
+        """Whether the plan was made anew for the sake of replies."""
+
+    def reply_output(self, topic: str) -> OutputTopic | None:
+        """The topic of replies, None when it is not that of this app or not there."""
+
+    def plan_again(self) -> None:
+        """There is a topic that the plan does not know: join anew with another plan."""
 
     def fail(self, error: BaseException) -> None:
         """Stop the worker after committing what is complete."""

@@ -6,10 +6,11 @@ import datetime
 from collections.abc import Callable
 from typing import Any, TypeVar, overload
 
-from flowstream.processing.agent import Agent, OnError
+from flowstream.processing.agent import Agent
 from flowstream.processing.background import Chore, Function, called, takes_app
 from flowstream.processing.crontabs import Crontab, Schedule, rows_table
 from flowstream.processing.errors import AppError
+from flowstream.processing.policies import OnError
 from flowstream.processing.stream import Stream
 from flowstream.processing.tables import Table
 from flowstream.processing.timers import TimeDomain, Timers

@@ -80,9 +80,9 @@ class Worker:
     ) -> None:
         self.app = app
         self.counts = Counts()
+        self.has_looked_for_replies = False
         self.plan: Plan | None = None
-        self.retry_backoff = app.settings.retry_backoff
-        self.source_idle = app.settings.source_idle
+        self.settings = app.settings
         self._bootstrap = bootstrap
         self._data_dir = Path(data_dir or app.settings.data_dir)
         self._checkpoint = checkpoint
@@ -128,6 +128,20 @@ class Worker:
             raise AppError(
                 f"topic {topic!r} was declared after the worker started: call app.topic at import"
             ) from None
+
+    @property
+    def replies(self) -> str:
+        """The topic of replies of this app."""
+        return self.app.replies
+
+    def reply_output(self, topic: str) -> OutputTopic | None:
+        """The topic of replies, None when it is not that of this app or not there."""
+        return self._outputs.get(topic) if topic == self.app.replies else None
+
+    def plan_again(self) -> None:
+        """There is a topic that the plan does not know: join anew with another plan."""
+        self.has_looked_for_replies = True
+        self._outgrown()
 
     def wall_time_ms(self) -> int:
         """Now, by the clock door."""
@@ -209,7 +223,7 @@ class Worker:
             self._cluster,
             self._admin,
             self._slot,
-            self.app.settings.processing_guarantee,
+            self.settings.processing_guarantee,
         )
         self._starter = starter
         starter.adopt(plan.tables)
@@ -217,7 +231,7 @@ class Worker:
             self._session = TransactionSession(
                 self._cluster,
                 f"{self.app.id}-{self._slot.uuid}",
-                timeout_ms=round(self.app.settings.transaction_timeout * 1000),
+                timeout_ms=round(self.settings.transaction_timeout * 1000),
             )
             await patiently(self._session.init, address)
         self.plan = plan
@@ -235,7 +249,7 @@ class Worker:
         def owned() -> list[TopicPartition]:
             return [] if self._membership is None else self._membership.partitions_of(topics)
 
-        interval = self.app.settings.purge_interval
+        interval = self.settings.purge_interval
         return purge(self.app.id, self._cluster, self._admin, owned, interval=interval)
 
     def _outgrown(self) -> None:
@@ -269,7 +283,7 @@ class Worker:
             for agent in self.app.agents.values()
         }
         known = {code: name for code, name in codes.items() if code is not None}
-        self._watchdog = Watchdog(known, self._open_units, self.app.settings.stall_warning)
+        self._watchdog = Watchdog(known, self._open_units, self.settings.stall_warning)
         self._watchdog.start()
 
     def _open_units(self) -> list[tuple[str, int]]:
@@ -301,7 +315,7 @@ class Worker:
     async def _be_member(self, plan: Plan, starter: TaskStarter) -> None:
         """Join, run, and leave when stopped or when the membership is of no more use."""
         committer = Committer(
-            self.app.settings.processing_guarantee,
+            self.settings.processing_guarantee,
             session=self._session,
             plain=None if self._session is not None else IdempotentProducer(self._cluster),
             admin=self._admin,
@@ -309,15 +323,15 @@ class Worker:
         )
         membership = Membership(
             plan, self, self._buffer, committer, starter,
-            commit_interval=self.app.settings.commit_interval,
+            commit_interval=self.settings.commit_interval,
         )  # fmt: skip
         consumer = GroupConsumer(
             self._cluster,
             self.app.id,
             claiming_assignor(membership, starter, plan.sources),
             membership,
-            session_timeout_ms=round(self.app.settings.session_timeout * 1000),
-            heartbeat_interval_ms=max(100, round(self.app.settings.session_timeout * 1000 / 10)),
+            session_timeout_ms=round(self.settings.session_timeout * 1000),
+            heartbeat_interval_ms=max(100, round(self.settings.session_timeout * 1000 / 10)),
         )
         membership.attach(consumer)
         self._membership = membership
