@@ -2,7 +2,8 @@
 
 A topic that does not exist is created when both sides want that, and is answered with its
 partitions once it is durable (Kafka answers UNKNOWN_TOPIC_OR_PARTITION and lets the client ask
-again). 0 asks for all topics with an empty list, later versions with null; 12 asks by id (KIP-516).
+again). 0 asks for all topics with an empty list, later versions with null; 12 asks by id (KIP-516),
+which 10 and 11 can write but have no answer to.
 """
 
 from __future__ import annotations
@@ -41,13 +42,24 @@ def handle(request: Request[MetadataRequest], cores: Cores, now: Instant) -> lis
         topics = [_described(topic, body) for topic in cores.image.topics.values()]
         return [Reply(request.to, _response(topics, request, cores))]
     if by_id_too_early(body.topics, version):
-        return [Reply(request.to, _response(map(_refused, body.topics), request, cores))]
+        return [Reply(request.to, _refusal(body))]
     refused, effects = _create_missing(body, cores, now)
     topics = [_answer(asked, body, cores, refused) for asked in dict.fromkeys(body.topics)]
     response = _response(topics, request, cores)
     if effects:
         return effects + replies_when_durable([(request.to, response)])
     return [Reply(request.to, response)]
+
+
+def _refusal(body: MetadataRequest) -> MetadataResponse:
+    """Every topic has the error, for want of a place for it alone."""
+    topics = tuple(
+        MetadataResponseTopic(
+            error_code=ErrorCode.INVALID_REQUEST, name=asked.name or "", topic_id=asked.topic_id
+        )
+        for asked in body.topics or ()
+    )
+    return MetadataResponse(topics=topics)
 
 
 def _create_missing(
@@ -97,10 +109,6 @@ def _answer(
     error_code = refused.get(asked.name, error_code)
     internal = asked.name in INTERNAL_TOPICS
     return MetadataResponseTopic(error_code=error_code, name=asked.name, is_internal=internal)
-
-
-def _refused(asked: MetadataRequestTopic) -> MetadataResponseTopic:
-    return MetadataResponseTopic(error_code=ErrorCode.INVALID_REQUEST, name=asked.name or "")
 
 
 def _described(topic: Topic, body: MetadataRequest) -> MetadataResponseTopic:
