@@ -59,7 +59,8 @@ __all__ = [
 DECOMPRESSED_MAX = 256 * 1024 * 1024
 """Default bound of what one compressed batch may expand to."""
 
-_RECORD_MIN = 7
+RECORD_MIN = 7
+"""Bytes of a record without key, value and headers."""
 _CONTROL_KEY = struct.Struct(">hh")
 _CONTROL_VALUE = struct.Struct(">hi")
 
@@ -122,7 +123,7 @@ def body_of(batch: Buffer, header: BatchHeader, max_decompressed: int = DECOMPRE
         raise WireError(f"a batch of {header.size} bytes in {len(batch)}, magic {header.magic}")
     body = memoryview(batch)[HEADER_SIZE:]
     data = decompress(header.codec, body, max_decompressed) if header.codec else bytes(body)
-    if not 0 <= header.count <= len(data) // _RECORD_MIN:
+    if not 0 <= header.count <= len(data) // RECORD_MIN:
         raise WireError(f"{header.count} records in {len(data)} bytes")
     return data
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from flowstream.errors import WireError
 from flowstream.wire.api import API, Api, ApiKey, request_class, response_class
+from flowstream.wire.clipping import clipped
 from flowstream.wire.decoder import DecodeFrom
 from flowstream.wire.encoder import EncodeInto, Parts
 from flowstream.wire.primitives import Buffer, read_tags, read_text, read_uvarint, string
@@ -125,7 +126,11 @@ def encode_response(key: int, version: int, correlation_id: int, body: object) -
     """The response as buffers to send, the length included."""
     route = _known_route(key, version)
     parts: Parts = [b""]
-    route.write_response(parts, body)
+    try:
+        route.write_response(parts, body)
+    except WireError:
+        parts = [b""]
+        route.write_response(parts, clipped(body))
     size = 4 + sum(map(len, parts))
     if route.tagged_response:
         return _sendable(parts, size + 1, _TAGGED_RESPONSE_HEAD, correlation_id)

@@ -2,7 +2,8 @@
 power is cut at random operations, over and over on one directory.
 
 After each cut it must start again; every acknowledged record is at its offset (L2, D4), every
-transaction is there in all its partitions or in none, as it was acknowledged (T9).
+transaction is there in all its partitions or in none, as it was acknowledged (T9). `chores` adds
+compaction, retention, and topics that come and go.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ import asyncio
 import logging
 import os
 import random
+import shutil
 import sys
 import tempfile
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,6 +45,8 @@ from flowstream.wire.messages.produce import (
 )
 from tests.broker.machine import visible
 from tests.broker.server.serving import RawClient
+from tests.crash import chores
+from tests.crash.chores import Chore, Chores
 from tests.crash.power import PoweredFiles, PowerOff, Supply
 
 PARTITIONS = 5
@@ -49,9 +54,12 @@ SETTINGS = {
     "log.roll.ms": "200",
     "offsets.topic.num.partitions": "1",
     "transaction.state.log.num.partitions": "1",
+    **chores.SETTINGS,
 }
 OPERATIONS = (200, 2500)
 """Operations and syncs until the cut, at most: within recovery often, and later."""
+CUTS_PER_DIRECTORY = 20
+"""Reading and writing everything at each cut takes its time."""
 TRANSACTIONAL_ID = "t"
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 """Files in memory, where there are such: what is durable is the twin's account, and real syncs
@@ -70,6 +78,7 @@ class Ledger:
     sent: int = 0
     cuts: int = 0
     violations: list[str] = field(default_factory=list)
+    chores: Chores = field(default_factory=Chores)
 
     def check(self, cores: Cores) -> None:
         """Compare with what the broker holds now; all transactions are decided."""
@@ -90,6 +99,7 @@ class Ledger:
                 self.violations.append(
                     f"T9: cut {self.cuts}: transaction {number} ended {outcome}, is in {there}"
                 )
+        self.violations += [f"cut {self.cuts}: {each}" for each in self.chores.check(cores)]
 
 
 def values_by_offset(log: Any) -> dict[int, bytes]:
@@ -256,7 +266,7 @@ async def transact(broker: Broker, ledger: Ledger, rng: random.Random) -> None:
 
 
 async def create(broker: Broker) -> None:
-    """The two topics, when they are not there yet."""
+    """The topics that stay, when they are not there yet."""
     client = await broker.client()
     try:
         topics = tuple(
@@ -264,6 +274,17 @@ async def create(broker: Broker) -> None:
             for name in ("plain", "tx")
         )
         await client.ask(19, 5, CreateTopicsRequest(topics=topics, timeout_ms=1000))
+        await client.ask(19, 5, chores.creation(chores.KEYED, chores.SHORT))
+    finally:
+        await client.close()
+
+
+async def do(chore: Chore, broker: Broker, ledger: Ledger, rng: random.Random) -> None:
+    """One of the chores, until the power goes."""
+    await broker.checked.wait()
+    client = await broker.client()
+    try:
+        await chore(client, ledger.chores, rng)
     finally:
         await client.close()
 
@@ -277,6 +298,7 @@ async def live(supply: Supply, ledger: Ledger, rng: random.Random) -> None:
     clients = {
         asyncio.create_task(client(broker, ledger, rng)) for client in (produce_plain, transact)
     }
+    clients |= {asyncio.create_task(do(each, broker, ledger, rng)) for each in chores.CLIENTS}
     try:
         # Who connects after the end is answered by nobody.
         await asyncio.wait({broker.driver.ended, *clients}, return_when=asyncio.FIRST_COMPLETED)
@@ -295,21 +317,29 @@ async def live(supply: Supply, ledger: Ledger, rng: random.Random) -> None:
 
 
 def run(root: Path, cuts: int, seed: int) -> Ledger:
-    """Live through `cuts` power cuts, then look at everything once more."""
+    """Live through `cuts` power cuts; each life looks at what the cut before it left. After a
+    violation the directory is as it was found, and what it was at the start of that life is beside
+    it.
+    """
     rng = random.Random(seed)
     ledger = Ledger()
     twin = MemoryStorage()
     root.mkdir(exist_ok=True)
     for _ in range(cuts):
         supply = Supply(root, rng.randrange(1, rng.choice(OPERATIONS)), twin)
+        before = {path: bytes(file.data) for path, file in twin._files.items()}
         try:
             asyncio.run(live(supply, ledger, rng))
         except Exception as error:  # noqa: BLE001 - a finding, with the cut that it came after
             ledger.violations.append(f"after cut {ledger.cuts}: {error!r}")
-        supply.cut(rng)
         ledger.cuts += 1
         if ledger.violations:
+            for path, data in before.items():
+                file = root.with_name(f"{root.name}-before") / path
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(data)
             break
+        supply.cut(rng)
     return ledger
 
 
@@ -324,21 +354,26 @@ def main() -> int:
     logging.getLogger("flowstream.broker").setLevel(logging.CRITICAL + 1)
     started = time.monotonic()
     cuts = records = transactions = 0
+    done: Counter[str] = Counter()
     violations: list[str] = []
     while cuts < arguments.cuts and not violations:
-        # A fresh directory now and then: reading everything after each cut takes its time.
-        with tempfile.TemporaryDirectory(dir=arguments.directory) as directory:
-            count = min(50, arguments.cuts - cuts)
-            ledger = run(Path(directory) / "data", count, arguments.seed * 1_000_000 + cuts)
+        directory = Path(tempfile.mkdtemp(prefix="powercuts-", dir=arguments.directory))
+        count = min(CUTS_PER_DIRECTORY, arguments.cuts - cuts)
+        ledger = run(directory / "data", count, arguments.seed * 1_000_000 + cuts)
+        if ledger.violations:
+            print(f"the directory is kept: {directory}")
+        else:
+            shutil.rmtree(directory)
         cuts += ledger.cuts
         records += len(ledger.acknowledged)
         transactions += len(ledger.committed)
         violations += ledger.violations
+        done.update(ledger.chores.done())
     for line in violations[:20]:
         print(line)
     print(
         f"{len(violations)} violations in {cuts} power cuts: {records} acknowledged records,"
-        f" {transactions} transactions, {time.monotonic() - started:.0f} s"
+        f" {transactions} transactions, {time.monotonic() - started:.0f} s; {dict(done)}"
     )
     return 1 if violations else 0
 

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from flowstream.broker.log import retention
+from flowstream.broker.log.cleaning import Filter
+from tests.crash import chores
 from tests.crash.power import PoweredFiles
 from tests.crash.powercuts import MEMORY, run
 
@@ -34,5 +37,26 @@ def test_D4_a_disk_that_syncs_nothing_is_found(root: Path, monkeypatch: pytest.M
             self.supply.use()
 
     monkeypatch.setattr(PoweredFiles, "sync", lie)
-    found = [run(root / str(seed), 8, seed).violations for seed in range(3)]
-    assert any(found)
+    assert found(root)
+
+
+def test_L7_a_cleaning_that_drops_keys_is_found(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Filter, "_records", lambda *_: [])
+    assert any("L7" in each for each in found(root))
+
+
+def test_L8_records_that_are_retired_early_are_found(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Long enough for the slowest machine: nothing is old.
+    monkeypatch.setattr(chores, "RETENTION_MS", 3_600_000)
+    monkeypatch.setitem(chores.CONFIGS[chores.SHORT], "retention.ms", "3600000")
+    monkeypatch.setattr(retention, "_too_old", lambda log, now: len(log.segments) - 1)
+    assert any("L8" in each for each in found(root))
+
+
+def found(root: Path) -> list[str]:
+    """The violations of a few runs."""
+    return [each for seed in range(4) for each in run(root / str(seed), 10, seed).violations]

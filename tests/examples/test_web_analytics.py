@@ -27,7 +27,7 @@ def test_a_line_is_a_hit_or_malformed() -> None:
     )
     assert Hit.of_line(good) == Hit("1.2.3.4", 1431857103.0, "/a", 404, 0, "x.org")
     for bad in ("", good.replace("404", "abc"), good.replace("17/May", "99/May"), good[:60]):
-        with pytest.raises(ValueError, match="."):
+        with pytest.raises(ValueError):
             Hit.of_line(bad)
 
 

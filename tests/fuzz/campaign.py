@@ -1,132 +1,129 @@
-"""One chunk of a campaign: a seed decides all its inputs."""
+"""One chunk of a campaign: a level and a seed decide all its inputs. And what many chunks say
+together.
+"""
 
 from __future__ import annotations
 
-import random
+import faulthandler
+import logging
+import os
 import traceback
-from collections import Counter
-from typing import Any
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
-from flowstream.broker.handlers import ROUTES
-from flowstream.errors import WireError
-from flowstream.wire.api import API, request_class, response_class
-from flowstream.wire.batch import decode_records, iter_batches
-from flowstream.wire.fields import layout_of
-from flowstream.wire.messages.create_topics import CreatableTopic, CreateTopicsRequest
-from flowstream.wire.schema import decode, encode
-from tests.broker.machine import Machine, batch
-from tests.fuzz.generate import message, mutated, records
+from tests.fuzz.asking import guarded, node
+from tests.fuzz.decoding import wire
+from tests.fuzz.secured_sockets import guarded_sockets
+from tests.fuzz.sockets import socket
+from tests.fuzz.watch import MIB, Watch, resident, watching
 
-CHUNK = 1000
-"""Inputs per seed."""
-VARIANTS = 20
-"""Damaged encodings of one message: making the message costs more than damaging it."""
-SERVED = [
-    (request_class(key), version)
-    for key, route in ROUTES.items()
-    for version in range(route.oldest, route.newest + 1)
-    if version in layout_of(request_class(key)).versions
-]
-DECLARED = [
-    (cls, version)
-    for api in API.values()
-    for cls in (request_class(api.key), response_class(api.key))
-    for version in layout_of(cls).versions
-]
+Level = Callable[[int, int, Watch], Counter[str]]
+"""Seed, number of inputs, watch -> what came of them."""
 
 
-def wire(seed: int, count: int = CHUNK) -> Counter[str]:
-    """Decode `count` damaged messages and batches: a value or WireError."""
-    rng = random.Random(seed)
+class Kind(NamedTuple):
+    """How a level is run."""
+
+    run: Level
+    chunk: int
+    """Inputs per seed."""
+    share: float
+    """Of a campaign over all levels."""
+
+
+LEVELS = {
+    "wire": Kind(wire, 1000, 0.9),
+    "node": Kind(node, 1000, 0.07),
+    "guarded": Kind(guarded, 1000, 0.02),
+    "socket": Kind(socket, 500, 0.007),
+    "secured": Kind(guarded_sockets, 500, 0.003),
+}
+TRACED_EVERY = 50
+"""One seed of so many has its memory counted to the byte, at a third of the speed."""
+HANGS_S = 120
+"""Not even a signal comes through: the process ends itself."""
+LEAK_BYTES = 48 * MIB
+"""What a process may have more at the end of a campaign than in its middle."""
+LEAK_CHUNKS = 400
+"""Fewer say nothing: codecs are compiled when a message is first met."""
+
+
+class Task(NamedTuple):
+    """One chunk."""
+
+    level: str
+    seed: int
+    inputs: int
+
+
+class Result(NamedTuple):
+    """What came of a chunk's inputs, the failure that ended it, and its process afterwards."""
+
+    task: Task
+    seen: Counter[str]
+    failure: str | None
+    process: int
+    resident: int
+
+
+def tasks_of(levels: Sequence[str], inputs: int, seed: int) -> Iterator[Task]:
+    """The chunks of a campaign of so many inputs in all, seeds from `seed` on."""
+    shares = {level: LEVELS[level].share for level in levels}
+    whole = sum(shares.values())
+    left = inputs
+    for at, (level, share) in enumerate(shares.items()):
+        mine = left if at == len(shares) - 1 else round(inputs * share / whole)
+        left -= mine
+        for number, begin in enumerate(range(0, mine, LEVELS[level].chunk)):
+            yield Task(level, seed + number, min(LEVELS[level].chunk, mine - begin))
+
+
+def run(task: Task) -> Result:
+    """One chunk; a failure tells how it is repeated."""
     seen: Counter[str] = Counter()
-    while seen.total() < count:
-        cls, version = rng.choice(DECLARED)
-        raw = encode(message(cls, version, rng), version)
-        for _ in range(min(VARIANTS, count - seen.total())):
-            if rng.random() < 0.1:
-                seen[_outcome_of_records(records(rng))] += 1
-            else:
-                seen[_outcome(cls, version, mutated(raw, rng))] += 1
-    return seen
+    failure = None
+    with watching(traced=task.seed % TRACED_EVERY == 0) as watch:
+        try:
+            seen = LEVELS[task.level].run(task.seed, task.inputs, watch)
+        except Exception:  # noqa: BLE001 - whatever it is, it is the finding
+            again = f"--level {task.level} --seed {task.seed} --inputs {watch.number + 1}"
+            failure = f"input {watch.number}, again by {again}\n{traceback.format_exc()}"
+    return Result(task, seen, failure, os.getpid(), resident())
 
 
-def _outcome(cls: type[Any], version: int, raw: bytes) -> str:
-    try:
-        decode(cls, raw, version)
-    except WireError:
-        return "refused"
-    except Exception as error:
-        error.add_note(f"{cls.__name__} v{version}: {raw.hex()}")
-        raise
-    return "decoded"
+def work(task: Task) -> Result:
+    """One chunk in a process of a campaign, which says where it hangs and ends."""
+    faulthandler.dump_traceback_later(HANGS_S, exit=True)
+    result = run(task)
+    faulthandler.cancel_dump_traceback_later()
+    return result
 
 
-def _outcome_of_records(raw: bytes) -> str:
-    try:
-        for position, header in iter_batches(memoryview(raw)):
-            decode_records(memoryview(raw)[position : position + header.size])
-    except WireError:
-        return "refused"
-    except Exception as error:
-        error.add_note(f"records: {raw.hex()}")
-        raise
-    return "decoded"
+def quiet() -> None:
+    """What the broker logs of bad input is no news to a process of a campaign."""
+    logging.disable(logging.CRITICAL)
 
 
-def node(seed: int, count: int = CHUNK) -> Counter[str]:
-    """Ask one node `count` odd requests; an innocent client must still be served."""
-    rng = random.Random(seed)
-    machine = Machine(seed)
-    seen: Counter[str] = Counter()
-    for _ in range(count):
-        cls, version = rng.choice(SERVED)
-        seen[_ask(machine, cls, version, rng)] += 1
-        if rng.random() < 0.01:
-            machine.wait(rng.choice((1, 1000, 60_000)))
-        if rng.random() < 0.002:
-            machine.settle()
-            machine.crash()
-    machine.replies.clear()
-    _innocent(machine)
-    return seen
+class Leaks:
+    """How large the processes of a campaign are after each of its chunks."""
 
+    def __init__(self) -> None:
+        self._sizes: dict[int, list[int]] = defaultdict(list)
 
-def _ask(machine: Machine, cls: type[Any], version: int, rng: random.Random) -> str:
-    body = message(cls, version, rng)
-    try:
-        if rng.random() < 0.2:
-            body = decode(cls, mutated(encode(body, version), rng), version)
-        asked = machine.post(body, version)
-        machine.settle()
-        if asked in machine.replies:
-            machine.answer(asked)
-            return "answered"
-    except WireError:
-        return "refused"
-    except Exception as error:
-        error.add_note(f"v{version} {body!r}"[:3000])
-        raise
-    return "waiting"
+    def add(self, result: Result) -> None:
+        """One more chunk is done."""
+        self._sizes[result.process].append(result.resident)
 
-
-def _innocent(machine: Machine) -> None:
-    """A client that did nothing wrong writes and reads back, before and after a crash."""
-    topic = CreatableTopic(name="innocent", num_partitions=1, replication_factor=1)
-    made = machine.ask(CreateTopicsRequest(topics=(topic,), timeout_ms=1000), 5)
-    assert made.topics[0].error_code == 0, made
-    assert machine.produce("innocent", 0, batch(b"1")).error_code == 0
-    assert machine.read("innocent") == [b"1"]
-    machine.crash()
-    assert machine.read("innocent") == [b"1"]
-
-
-LEVELS = {"wire": wire, "node": node}
-
-
-def run(task: tuple[str, int]) -> tuple[str, int, Counter[str], str | None]:
-    """One chunk: what came of its inputs, and the failure that ended it."""
-    level, seed = task
-    try:
-        return level, seed, LEVELS[level](seed), None
-    except Exception:  # noqa: BLE001 - whatever it is, it is the finding
-        return level, seed, Counter(), traceback.format_exc()
+    def found(self) -> list[str]:
+        """The processes that grow: larger in the last quarter than ever in the second."""
+        told = []
+        for process, sizes in self._sizes.items():
+            quarter = len(sizes) // 4
+            if len(sizes) < LEAK_CHUNKS:
+                continue
+            before = max(sizes[quarter : 2 * quarter])
+            after = min(sizes[3 * quarter :])
+            if after > before + LEAK_BYTES:
+                told.append(f"process {process} grew from {before} to {after} bytes")
+        return told

@@ -17,6 +17,7 @@ from flowstream.broker.authorization.admission import (
 from flowstream.broker.authorization.topics import FAILED, by_name_or_id
 from flowstream.broker.cores import Cores
 from flowstream.broker.events import Request
+from flowstream.broker.metadata.names import by_id_too_early
 from flowstream.broker.security.acl import OPERATIONS_OF
 from flowstream.broker.security.authorizer import Access
 from flowstream.wire.acl_codes import CLUSTER_NAME, Operation, ResourceType
@@ -46,6 +47,8 @@ def metadata(request: Request[Any], access: Access, cores: Cores) -> Admission:
     body = request.body
     if body.topics is None or (request.to.version == 0 and not body.topics):
         admission = only("topics", lambda each: access.topic(Operation.DESCRIBE, each.name or ""))
+    elif by_id_too_early(body.topics, request.to.version):
+        return PASS  # to be refused as a whole
     else:
         admission = _named(body, access, cores)
     if not (body.include_topic_authorized_operations or body.include_cluster_authorized_operations):

@@ -19,7 +19,7 @@ from flowstream.broker.handlers.describe_cluster import CLUSTER_OPERATIONS, NOT_
 from flowstream.broker.handlers.describe_topic_partitions import TOPIC_OPERATIONS
 from flowstream.broker.metadata.controller import internal_topic
 from flowstream.broker.metadata.image import Topic
-from flowstream.broker.metadata.names import problem_with
+from flowstream.broker.metadata.names import by_id_too_early, problem_with
 from flowstream.broker.metadata.records import MetadataRecord
 from flowstream.broker.metadata.topics import auto_create
 from flowstream.broker.types import Instant
@@ -34,8 +34,6 @@ from flowstream.wire.messages.metadata import (
     MetadataResponseTopic,
 )
 
-BY_ID_SINCE = 12
-
 
 def handle(request: Request[MetadataRequest], cores: Cores, now: Instant) -> list[Effect]:
     """Answer at once, or when created topics are durable."""
@@ -43,7 +41,7 @@ def handle(request: Request[MetadataRequest], cores: Cores, now: Instant) -> lis
     if body.topics is None or (version == 0 and not body.topics):
         topics = [_described(topic, body) for topic in cores.image.topics.values()]
         return [Reply(request.to, _response(topics, request, cores))]
-    if version < BY_ID_SINCE and any(topic.name is None for topic in body.topics):
+    if by_id_too_early(body.topics, version):
         return [Reply(request.to, _refusal(body))]
     refused, effects = _create_missing(body, cores, now)
     topics = [_answer(asked, body, cores, refused) for asked in dict.fromkeys(body.topics)]

@@ -53,7 +53,7 @@ def check_client_batch(
         return refused
     if crc32c(batch[CRC_FROM:]) != header.crc:
         return Refused(ErrorCode.CORRUPT_MESSAGE, "the CRC does not match the batch")
-    refused = _check_header(header)
+    refused = _check_header(header) or _too_many(header, config)
     if refused is None and not config.log_append_time:
         refused = _check_timestamps(batch, header, config, now)
     if refused is not None:
@@ -112,6 +112,14 @@ def _check_header(header: BatchHeader) -> Refused | None:
     return None
 
 
+def _too_many(header: BatchHeader, config: LogConfig) -> Refused | None:
+    """A producer that is told so splits its batch."""
+    if header.count <= config.max_records:
+        return None
+    told = f"{header.count} records in a batch; max.message.bytes allows {config.max_records}"
+    return Refused(ErrorCode.MESSAGE_TOO_LARGE, told)
+
+
 def _check_timestamps(
     batch: memoryview, header: BatchHeader, config: LogConfig, now: Instant
 ) -> Refused | None:
@@ -122,4 +130,4 @@ def _check_timestamps(
     first = header.base_timestamp
     if header.max_timestamp <= latest and (first == NO_TIMESTAMP or first >= earliest):
         return None
-    return out_of_range(batch, earliest, latest)
+    return out_of_range(batch, config.max_expanded, earliest, latest)

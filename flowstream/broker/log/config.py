@@ -7,8 +7,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from flowstream.wire.batch import RECORD_MIN
+
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 """Kafka's names of the compression codecs; the position is the number in the batch attributes."""
+
+BATCH_MIN = 1 << 20
+"""What a batch may hold at least, however small it has to be when it comes."""
+EXPANSION = 16
+"""How many times its largest size a batch may expand to."""
 
 LONG_MAX = 2**63 - 1
 DAY_MS = 24 * 3600 * 1000
@@ -41,6 +48,10 @@ class LogConfig:
     """Whether the records of every batch are read before it is stored."""
     reads_records: bool = field(init=False, default=False)
     """Whether a batch's header is not enough to decide about it."""
+    max_records: int = field(init=False, default=0)
+    """Records of one batch: as many as fit uncompressed. More of them in a small one would be much
+    work for all that ever read it (X3).
+    """
     timestamp_before_max_ms: int = LONG_MAX
     timestamp_after_max_ms: int = 3600 * 1000
     """KIP-937; the default since Kafka 4.0."""
@@ -54,6 +65,13 @@ class LogConfig:
         """Work out what every batch asks."""
         reads = self.compact or self.codec is not None or self.full_validation or self.bounds_age
         object.__setattr__(self, "reads_records", reads)
+        most = max(self.max_message_bytes, BATCH_MIN) // RECORD_MIN
+        object.__setattr__(self, "max_records", most)
+
+    @property
+    def max_expanded(self) -> int:
+        """Bytes that a compressed batch whose records are read may expand to (X3)."""
+        return max(self.max_message_bytes, BATCH_MIN) * EXPANSION
 
     @property
     def bounds_age(self) -> bool:

@@ -44,12 +44,13 @@ def check_records(
     """The batch to store, which is another one when the topic wants another codec."""
     recompress = config.codec is not None and config.codec != header.codec
     dated = config.bounds_age and not config.log_append_time
+    limit = config.max_expanded
     try:
-        if config.compact and (keyless := keyless_records(batch)):
+        if config.compact and (keyless := keyless_records(batch, max_decompressed=limit)):
             return _keyless(keyless)
         if not (recompress or dated or config.full_validation):
             return header, batch
-        records = decode_records(batch)
+        records = decode_records(batch, max_decompressed=limit)
     except WireError as error:
         return Refused(ErrorCode.INVALID_RECORD, str(error))
     wrong = [at for at, record in enumerate(records) if record.offset != at]
@@ -65,10 +66,12 @@ def check_records(
     return _recompressed(records, header, config) if recompress else (header, batch)
 
 
-def out_of_range(batch: memoryview, earliest: int, latest: int) -> Refused:
-    """The refusal of a batch whose header tells of records before `earliest` or after `latest`."""
+def out_of_range(batch: memoryview, limit: int, earliest: int, latest: int) -> Refused:
+    """The refusal of a batch whose header tells of records before `earliest` or after `latest`;
+    they are named when it expands to at most `limit` bytes.
+    """
     try:
-        records = decode_records(batch)
+        records = decode_records(batch, max_decompressed=limit)
     except WireError:
         records = []
     return _dated_wrong(_out_of_range(records, earliest, latest))

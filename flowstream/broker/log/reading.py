@@ -275,10 +275,10 @@ def _first_in_batch(
     log: LogState, header: BatchHeader, batch: memoryview, timestamp: int
 ) -> TimestampOffset | None:
     try:
-        records = decode_records(batch)
+        records = decode_records(batch, max_decompressed=log.config.max_expanded)
     except WireError:
-        # A lying body inside a valid CRC is stored as it came: the batch's beginning is near
-        # enough.
+        # A lying body inside a valid CRC is stored as it came, and one that expands too far is not
+        # read: the batch's beginning is near enough.
         return TimestampOffset(header.max_timestamp, header.base_offset, header.leader_epoch)
     for record in records:
         if record.timestamp >= timestamp and record.offset >= log.log_start:

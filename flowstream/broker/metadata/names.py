@@ -1,9 +1,17 @@
-"""Which topic names Kafka allows, and which two may not live side by side."""
+"""Which topic names Kafka allows, which two may not live side by side, and since when topics are
+named by id.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
+from flowstream.wire.fields import ZERO_UUID
+from flowstream.wire.messages.metadata import MetadataRequestTopic
+
+BY_ID = 12
+"""The first version of Metadata that asks by topic id (KIP-516)."""
 MAX_LENGTH = 249
 _LEGAL = re.compile(r"[a-zA-Z0-9._-]+", re.ASCII)
 
@@ -31,3 +39,10 @@ def folded(name: str) -> str:
     True
     """
     return name.replace(".", "_")
+
+
+def by_id_too_early(asked: Iterable[MetadataRequestTopic], version: int) -> bool:
+    """Whether a Metadata request names topics as only later versions may: 10 and 11 have ids and
+    nullable names in their form, and Kafka refuses to read them there.
+    """
+    return version < BY_ID and any(t.name is None or t.topic_id != ZERO_UUID for t in asked)

@@ -230,8 +230,10 @@ class MemoryStorage:
 
     def _sync_directory(self, directory: str) -> None:
         """Names that came and went before are durable now; contents are not."""
+        prefix = directory + "/" if directory else ""
+        start = len(prefix)
         for entries in (self._entries, self._files):
-            for path in [p for p in entries if p.rpartition("/")[0] == directory]:
+            for path in [p for p in entries if p.startswith(prefix) and "/" not in p[start:]]:
                 if path in self._files:
                     self._entries[path] = self._files[path]
                 else:
@@ -246,14 +248,14 @@ class MemoryStorage:
             if target in self._files or target in self._directories:
                 return
             raise StorageError(f"{path}: {os.strerror(errno.ENOENT)}")
+        # What is in a directory goes with it, also what a crash may bring back.
+        for name in [name for name in self._entries if name.startswith(path + "/")]:
+            self._entries[target + name[len(path) :]] = self._entries.pop(name)
         for name in moved:
             renamed = target + name[len(path) :]
-            file = self._files.pop(name)
-            self._files[renamed] = file
+            self._files[renamed] = self._files.pop(name)
             if name in unsynced:
                 unsynced.add(renamed)
-            if name != path and self._entries.pop(name, None) is not None:
-                self._entries[renamed] = file
         for directory in inside(self._directories, path):
             self._directories.discard(directory)
             self._directories.add(target + directory[len(path) :])

@@ -370,3 +370,18 @@ def test_no_version_we_serve_is_one_that_kafka_does_not() -> None:
     for each in Machine().ask(ApiVersionsRequest(), 0).api_keys:
         assert each.min_version >= theirs[each.api_key].min_version
         assert each.max_version <= theirs[each.api_key].max_version
+
+
+@pytest.mark.parametrize("version", [10, 11])
+def test_X4_metadata_by_id_before_version_12_is_refused_and_creates_nothing(version: int) -> None:
+    made = Machine()
+    asked = (
+        MetadataRequestTopic(name=None, topic_id=b"\x09" * 16),
+        MetadataRequestTopic(name="new"),
+    )
+    response = made.ask(MetadataRequest(topics=asked), version)
+    assert [(each.name, each.error_code) for each in response.topics] == [
+        ("", ErrorCode.INVALID_REQUEST),
+        ("new", ErrorCode.INVALID_REQUEST),
+    ]
+    assert not made.cores.image.topics

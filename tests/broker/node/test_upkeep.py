@@ -8,6 +8,7 @@ import pytest
 
 from flowstream.broker.coordination import commit_metadata
 from flowstream.broker.decision import Decision
+from flowstream.broker.doors import MakeDirectory, Replace
 from flowstream.broker.effects import Notice
 from flowstream.broker.events import Tick
 from flowstream.broker.log import checkpoints
@@ -311,6 +312,20 @@ def test_D5_a_topic_deletion_survives_a_crash_at_every_operation() -> None:
             assert not [name for name in made.storage.names("") if name.endswith("-delete")]
         outcomes.add("t" in made.cores.image.topics)
     assert outcomes == {True, False}
+
+
+def test_D5_what_comes_back_of_an_earlier_deletion_is_no_obstacle_to_the_next_one() -> None:
+    made = deleting()
+    files = {path: bytes(file.data) for path, file in made.storage._files.items() if "/" in path}
+    made.ask(DeleteTopicsRequest(topics=(DeleteTopicState(name="t"),)), 6)
+    # A crash after the deletion is durable and before the directory is gone, for the second time.
+    for path, data in files.items():
+        directory, name = path.split("/")
+        if directory == "t-0":
+            for again in ("t-0", "t-0-delete"):
+                made.storage.perform([MakeDirectory(again), Replace(f"{again}/{name}", data)])
+    made.crash()
+    assert not [name for name in made.storage.names("") if name.startswith("t-")]
 
 
 class Counting(dict[TopicPartition, PartitionLog]):

@@ -112,6 +112,14 @@ def test_metadata_by_id_tells_no_name(machine: Machine) -> None:
     assert (topic.name, topic.topic_id, topic.error_code) == (None, topic_id, T)
 
 
+@pytest.mark.parametrize("version", [10, 11])
+def test_X4_metadata_by_id_before_version_12_tells_nothing(machine: Machine, version: int) -> None:
+    topic_id = machine.cores.image.topics["other"].topic_id
+    asked = MetadataRequestTopic(name=None, topic_id=topic_id)
+    (topic,) = ask(machine, MetadataRequest(topics=(asked,)), version).topics
+    assert (topic.name, topic.error_code) == ("", ErrorCode.INVALID_REQUEST)
+
+
 def test_a_missing_topic_is_created_only_for_who_may(machine: Machine) -> None:
     asked = named("new", allow_auto_topic_creation=True)
     allow(machine, O.DESCRIBE, "*")

@@ -81,6 +81,27 @@ def test_removals_and_renames_may_be_repeated(storage: FileStorage | MemoryStora
         storage.perform([Append("e/x", (b"1",))])
 
 
+def test_a_directory_is_not_renamed_to_one_that_holds_something(
+    storage: FileStorage | MemoryStorage,
+) -> None:
+    storage.perform([MakeDirectory("d"), MakeDirectory("e"), Append("d/x", (b"1",))])
+    storage.perform([Rename("d", "e"), MakeDirectory("d"), Append("d/y", (b"2",))])
+    with pytest.raises(StorageError, match="Directory not empty"):
+        storage.perform([Rename("d", "e")])
+    assert (content(storage, "d/y"), content(storage, "e/x")) == (b"2", b"1")
+
+
+def test_what_a_crash_brings_back_is_in_the_renamed_directory() -> None:
+    for seed in range(20):
+        twin = MemoryStorage()
+        twin.perform([MakeDirectory("d"), Append("d/x", (b"1",)), Append("d/y", (b"2",))])
+        twin.sync(["d/x", "d/y"])
+        twin.perform([Remove("d/x"), Rename("d", "e"), MakeDirectory("d")])
+        twin.crash(random.Random(seed))
+        assert twin.names("d") == []
+        assert set(twin.names("e")) in ({"y"}, {"x", "y"})
+
+
 def test_D1_what_is_put_gets_its_name_with_the_sync(storage: FileStorage | MemoryStorage) -> None:
     storage.perform([MakeDirectory("d"), Replace("d/x", b"old")])
     unsynced = storage.perform([Put("d/x", b"new"), Put("d/y", b"1"), Put("d/y", b"2")])
