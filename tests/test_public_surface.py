@@ -8,9 +8,11 @@ import sys
 import flowstream
 
 PUBLIC = [
-    "Agent", "AgentFailed", "App", "AppError", "DecodeError", "Event", "FlowstreamError",
-    "NotInAgent", "PartitionMismatch", "Record", "RecordMetadata", "SettingsError", "StateLost",
-    "Stream", "Table", "Topic", "TopicMissing", "WindowSet", "WindowedTable", "Worker",
+    "Agent", "AgentFailed", "App", "AppError", "Collect", "Count", "DecodeError", "Distinct",
+    "Event", "FlowstreamError", "Joined", "LateEvent", "Max", "Mean", "Min", "NotInAgent",
+    "PartitionMismatch", "Policy", "Record", "RecordMetadata", "Reduce", "ReplyFailed",
+    "SettingsError", "StateLost", "Stream", "Sum", "Table", "Timers", "Topic", "TopicMissing",
+    "WindowResult", "WindowSet", "WindowedTable", "Worker", "branch", "park", "retry",
 ]  # fmt: skip
 
 

@@ -36,6 +36,10 @@ class DecodeError(FlowstreamError):
     """A record's key or value does not decode to the declared type."""
 
 
+class LateEvent(FlowstreamError):
+    """An event that came after its windows had closed."""
+
+
 class RecordTooLarge(FlowstreamError):
     """A record that its topic would not take; the message names the topic and the remedy."""
 
