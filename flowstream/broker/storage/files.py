@@ -99,7 +99,8 @@ class FileStorage:
                     self._append(path, pending)
                     path, pending = operation.path, []
                     unsynced.add(path)
-                    self._touch(path)
+                    if not operation.buffers:
+                        self._touch(path)
                 pending += operation.buffers
                 continue
             self._append(path, pending)
