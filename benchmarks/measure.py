@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from benchmarks.brokers import Running
+from benchmarks.brokers import Running, warm_memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +49,13 @@ class Metered:
     broker: Running
     load: Callable[[str], float]
     records: int
+    warms: bool = False
+    """Whether what it writes goes to pages that were used just now, whoever was measured before."""
     samples: list[float] = field(default_factory=list)
 
     def __call__(self) -> float:
+        if self.warms:
+            warm_memory()
         before = self.broker.cpu_seconds()
         value = self.load(self.broker.address)
         self.samples.append((self.broker.cpu_seconds() - before) / self.records * 1e6)

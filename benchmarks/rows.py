@@ -17,6 +17,8 @@ FORGETS_AT_ONCE = ("log.segment.delete.delay.ms=100",)
 FLUSHES = ("log.flush.interval.messages=1",)
 """Kafka syncs before it acknowledges."""
 WARM_UPS = 3
+WARM_FROM = 100_000_000
+"""Bytes of a sample from which on it matters whether the memory it writes to is warm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +59,10 @@ def _against_kafka(
     records: int,
     medium: Medium = DISK,
     limit: Callable[[], float] | None = None,
+    warms: bool = False,
 ) -> Row:
     with _both(medium) as running:
-        contenders = {each.name: Metered(each, measure, records) for each in running}
+        contenders = {each.name: Metered(each, measure, records, warms=warms) for each in running}
         for contender in contenders.values():
             contender.warm_up(WARM_UPS)
         command = f"python -m benchmarks {name}"
@@ -94,6 +97,7 @@ def _produce(
         records=count,
         medium=medium,
         limit=limit,
+        warms=size * count > WARM_FROM,
     )
 
 
