@@ -16,6 +16,7 @@ from flowstream.broker.cores import Cores
 from flowstream.broker.effects import (
     Advance,
     Close,
+    Compute,
     Effect,
     Log,
     Parkable,
@@ -24,7 +25,7 @@ from flowstream.broker.effects import (
     WhenDurable,
     Write,
 )
-from flowstream.broker.events import Disconnected, Durable, Event, Request
+from flowstream.broker.events import Computed, Disconnected, Durable, Event, Request
 from flowstream.broker.handlers import handler_of
 from flowstream.broker.metadata.records import MetadataRecord
 from flowstream.broker.types import ConnectionId, Instant
@@ -40,8 +41,9 @@ class Node:
     """The broker as one deterministic machine; the same under a driver, a test and the simulator.
 
     `handle` returns only what a driver must do: Write, Reply, Close. Advance and WhenDurable stay
-    inside, parked with the write group that they wait for, and a ReplyWhenDurable until then. After
-    a turn's operations were taken, `close_group` names the group.
+    inside, parked with the write group that they wait for, and a ReplyWhenDurable until then; so
+    does what follows a Compute. After a turn's operations were taken, `close_group` names the
+    group.
     """
 
     def __init__(self, cores: Cores) -> None:
@@ -70,6 +72,9 @@ class Node:
             return self._carry_out(effects, now)
         if isinstance(event, Durable):
             effects = self._release(event.group, now)
+        elif isinstance(event, Computed):
+            then = self.cores.waiting.computing.pop(event.connection, None)
+            effects = [] if then is None else self._carry_out(then(event.result, now), now)
         elif isinstance(event, Disconnected):
             effects = []
             self._disconnected(event.connection)
@@ -88,6 +93,8 @@ class Node:
             request = replace(request, body=admission.body)
         elif admission.close:
             return [Close(request.to.connection, admission.close)]
+        if admission.allows is not None:
+            request = replace(request, allows=admission.allows)
         effects = handler_of(request.to.api_key)(request, self.cores, now)
         if admission.close:
             effects.append(Close(request.to.connection, admission.close))
@@ -124,6 +131,8 @@ class Node:
                 self._written = self._written or bool(effect.operations)
                 out.append(effect)
             elif type(effect) not in _PARKABLE:
+                if isinstance(effect, Compute):
+                    self.cores.waiting.computing[effect.connection] = effect.then
                 out.append(effect)
             elif self._written:
                 self._open.append(effect)  # type: ignore[arg-type]

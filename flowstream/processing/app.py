@@ -15,9 +15,16 @@ from flowstream.processing.agent import (
     Agent,
     AgentFunction,
     Sink,
-    check_function,
+    check_sinks,
+    check_topic,
 )
 from flowstream.processing.asking import Asker
+from flowstream.processing.declaring import (
+    check_agent_function,
+    check_default,
+    check_partitions,
+    check_topic_name,
+)
 from flowstream.processing.errors import AppError
 from flowstream.processing.event_time import EventTime
 from flowstream.processing.inner import InnerSource
@@ -135,7 +142,7 @@ class App(Relating):
             key_type=key_type,
             value_type=value_type,
             partitions=partitions,
-            config=config or {},
+            config={} if config is None else config,
             send=self._send,
             timestamp=timestamp,
             disorder_ms=milliseconds(out_of_orderness),
@@ -184,6 +191,9 @@ class App(Relating):
         reads topics with different numbers of partitions.
         """
         self.check_table_name(name)
+        check_topic_name(self.changelog(name), f"changelog of table {name[:40]!r}")
+        check_default(default, f"table {name!r}")
+        check_partitions(partitions, f"table {name!r}")
         if value_type is None:
             value_type = default if isinstance(default, type) else Any
         table: Table[Any, Any] = Table(
@@ -215,14 +225,17 @@ class App(Relating):
         `reply_type`: what it yields, for those who `ask` it (any JSON unless given).
         """
 
+        check_topic(topic, *others)
+        sinks = check_sinks(sink)
+
         def declare(function: AgentFunction[V]) -> Agent[V]:
             named = name or str(getattr(function, "__name__", "agent"))
-            check_function(function, named)
+            check_agent_function(function, named)
             agent = Agent(
                 function,
                 topic,
                 name=named,
-                sinks=tuple(sink),
+                sinks=sinks,
                 on_error=on_error,
                 others=others,
                 reply_type=reply_type,

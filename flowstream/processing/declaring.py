@@ -1,0 +1,121 @@
+"""What a declaration may say: names, numbers and functions, refused where they are written.
+
+Pure. Every refusal names what is wrong and what to write instead; knows no topic, table or agent.
+"""
+
+from __future__ import annotations
+
+import datetime
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from flowstream.processing.errors import AppError
+
+Span = float | datetime.timedelta
+
+LONGEST_TOPIC = 249
+_LEGAL_TOPIC = re.compile(r"[A-Za-z0-9._-]+")
+
+
+def check_topic_name(name: object, what: str) -> str:
+    """A name that Kafka takes for a topic; `what` says whose it is."""
+    if not isinstance(name, str):
+        raise AppError(f"{what}: its name must be a text, not {described(name)}")
+    if len(name) > LONGEST_TOPIC:
+        raise AppError(
+            f"{what}: the topic's name {name[:40]}... has {len(name)} characters, at most"
+            f" {LONGEST_TOPIC} are allowed"
+        )
+    if not _LEGAL_TOPIC.fullmatch(name) or name in (".", ".."):
+        raise AppError(
+            f"{what}: {name!r} cannot be a topic's name; use letters, digits, '.', '_' and '-'"
+        )
+    return name
+
+
+def check_table_name(name: object) -> str:
+    """A table's name, which becomes part of a topic's and a directory's."""
+    if not isinstance(name, str):
+        raise AppError(f"a table's name must be a text, not {described(name)}")
+    if not _LEGAL_TOPIC.fullmatch(name) or name in (".", ".."):
+        raise AppError(
+            f"table name {name!r} is not usable: its changelog topic and its directory are named"
+            " after it; use letters, digits, '.', '_' and '-'"
+        )
+    return name
+
+
+def check_partitions(partitions: object, what: str) -> None:
+    """A number of partitions, or None for the default."""
+    if partitions is None:
+        return
+    if type(partitions) is not int or partitions < 1:
+        raise AppError(
+            f"{what}: partitions must be a whole number from 1 on, not {described(partitions)}"
+        )
+
+
+def check_config(config: object, what: str) -> dict[str, str]:
+    """A topic's configuration, by Kafka's names, all texts."""
+    if not isinstance(config, Mapping):
+        raise AppError(
+            f"{what}: config must be a dict like {{'retention.ms': '60000'}}, not"
+            f" {described(config)}"
+        )
+    for key, value in config.items():
+        if not (isinstance(key, str) and isinstance(value, str)):
+            raise AppError(
+                f"{what}: names and values of config are texts: write {str(key)!r}: {str(value)!r}"
+            )
+    return dict(config)
+
+
+def check_default(default: object, what: str) -> None:
+    """A table's default: a callable that makes a value."""
+    if default is None or callable(default):
+        return
+    kind = type(default).__name__
+    makes = f"default={kind}" if not default else f"default=lambda: {default!r:.40}"
+    raise AppError(
+        f"{what}: default is called for every missing key and must be a function or a type, not"
+        f" {described(default)}: write {makes}"
+    )
+
+
+def check_agent_function(function: Callable[..., Any], name: str) -> None:
+    """An agent's function: `async def`, callable with the stream alone."""
+    if not isinstance(name, str):
+        raise AppError(f"@app.agent: the name must be a text, not {described(name)}")
+    if not (inspect.isasyncgenfunction(function) or inspect.iscoroutinefunction(function)):
+        raise AppError(f"agent {name!r} must be an `async def` function that takes a stream")
+    try:
+        inspect.signature(function).bind(None)
+    except TypeError as error:
+        raise AppError(
+            f"agent {name!r} is called with its stream and nothing else ({error}): write"
+            f" `async def {name}(stream):`"
+        ) from None
+
+
+def check_take(most: object, within: Span | None) -> Span:
+    """The arguments of `Stream.take`; gives `within`."""
+    if type(most) is not int or most < 1:
+        raise AppError(f"take needs a maximum of at least 1, not {described(most)}")
+    if within is None:
+        raise AppError(
+            f"take({most}) would wait for its last value for ever, and commit nothing until then:"
+            f" say how long, e.g. take({most}, within=1.0)"
+        )
+    return within
+
+
+def described(value: object) -> str:
+    """A value and its type, for messages.
+
+    >>> described("5")
+    "'5' (a str)"
+    """
+    kind = type(value).__name__
+    return f"{value!r:.60} ({'an' if kind[0] in 'aeiou' else 'a'} {kind})"
