@@ -23,7 +23,10 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     known = {**ROWS, **growth.ROWS}
-    rows = [known[name](arguments.rounds) for name in arguments.rows or ROWS]
+    rows = []
+    for name in arguments.rows or ROWS:
+        rows.append(known[name](arguments.rounds))
+        print(rows[-1], flush=True)
     print(HEADER)
     for row in rows:
         print(row)

@@ -13,6 +13,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from benchmarks.brokers import PEERS
+from benchmarks.raw import Client, produce_pipelined, produce_request
 from flowstream.clock import wall_ms
 from flowstream.transport.batches import RecordBuffer
 from flowstream.transport.cluster import Cluster
@@ -21,8 +22,9 @@ from flowstream.transport.types import TopicPartition as Partition
 
 LARGE_BATCHES = (
     "-X", "linger.ms=5", "-X", "batch.size=1000000", "-X", "batch.num.messages=100000",
-    "-X", "queue.buffering.max.messages=1000000", "-X", "queue.buffering.max.kbytes=1000000",
+    "-X", "queue.buffering.max.messages=1000000", "-X", "queue.buffering.max.kbytes=65536",
 )  # fmt: skip
+"""The client's queue is bounded, so that it uses the same memory again and again."""
 ONE_PER_REQUEST = (
     "-X",
     "linger.ms=0",
@@ -39,6 +41,12 @@ def topic(address: str, partitions: int = 1) -> str:
     admin = AdminClient({"bootstrap.servers": address})
     admin.create_topics([NewTopic(name, partitions, 1)])[name].result(30)
     return name
+
+
+def delete_topic(address: str, name: str) -> None:
+    """Delete a topic."""
+    admin = AdminClient({"bootstrap.servers": address})
+    admin.delete_topics([name])[name].result(30)
 
 
 def rdkafka(*arguments: str) -> float:
@@ -62,8 +70,7 @@ def produce(address: str, size: int, count: int, options: tuple[str, ...] = LARG
     name = topic(address)
     where = ("-P", "-t", name, "-p", "0", "-b", address)
     rate = rdkafka(*where, "-s", str(size), "-c", str(count), "-a", "-1", *options)
-    admin = AdminClient({"bootstrap.servers": address})
-    admin.delete_topics([name])[name].result(30)
+    delete_topic(address, name)
     return rate
 
 
@@ -71,6 +78,18 @@ def produce_limit(size: int, count: int, options: tuple[str, ...] = LARGE_BATCHE
     """The same into librdkafka's own mock, which keeps nothing: what the client alone reaches."""
     where = ("-P", "-t", "t", "-p", "0", "-b", "localhost:1", "-X", "test.mock.num.brokers=1")
     return rdkafka(*where, "-s", str(size), "-c", str(count), "-a", "-1", *options)
+
+
+def produce_one_pipelined(address: str, count: int) -> float:
+    """Requests of one 100 B record per second, 32 in flight, over one connection."""
+    name = topic(address)
+    request = produce_request(name, 0, count=1, size=100)
+    with Client(address) as client:
+        start = time.perf_counter()
+        produce_pipelined(client, request, count, depth=32)
+        took = time.perf_counter() - start
+    delete_topic(address, name)
+    return count / took
 
 
 def consume(address: str, name: str, count: int) -> float:

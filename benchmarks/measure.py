@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from benchmarks.brokers import Running, warm_memory
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table: the medians, the ratio of the first to the second, the target."""
+    """One line of the table: the medians, the ratio of the first to the second, the target, and
+    where it was measured the CPU of each broker, in microseconds per record.
+    """
 
     title: str
     unit: str
@@ -17,14 +21,51 @@ class Row:
     ratio: float
     target: str
     command: str
+    cpu: Mapping[str, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        values = ", ".join(f"{name} {value:,.6g}" for name, value in self.medians.items())
-        cells = (self.title, f"{values} {self.unit}", f"{self.ratio:.2f}x", self.target)
+        values = f"{_listed(self.medians)} {self.unit}"
+        cells = (self.title, values, f"{self.ratio:.2f}x", self.target, _listed(self.cpu))
         return "| " + " | ".join(cells) + f" | `{self.command}` |"
 
 
-HEADER = "| row | median | ratio | target | command |\n|---|---|---|---|---|"
+HEADER = """\
+| row | median | ratio | target | broker CPU, us per record | command |
+|---|---|---|---|---|---|"""
+
+
+def _listed(values: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {_shown(value)}" for name, value in values.items())
+
+
+def _shown(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+
+
+@dataclass(slots=True)
+class Metered:
+    """A contender that notes what its broker's CPU was for each of `records` records."""
+
+    broker: Running
+    load: Callable[[str], float]
+    records: int
+    warms: bool = False
+    """Whether what it writes goes to pages that were used just now, whoever was measured before."""
+    samples: list[float] = field(default_factory=list)
+
+    def __call__(self) -> float:
+        if self.warms:
+            warm_memory()
+        before = self.broker.cpu_seconds()
+        value = self.load(self.broker.address)
+        self.samples.append((self.broker.cpu_seconds() - before) / self.records * 1e6)
+        return value
+
+    def warm_up(self, times: int) -> None:
+        """Let caches and compilers settle; what is measured begins afterwards."""
+        for _ in range(times):
+            self()
+        self.samples.clear()
 
 
 def alternate(contenders: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
@@ -53,4 +94,9 @@ def compare(
     first, second = list(contenders)[:2]
     ratio = statistics.median(a / b for a, b in zip(samples[first], samples[second], strict=True))
     medians = {name: statistics.median(values) for name, values in samples.items()}
-    return Row(title, unit, medians, ratio, target, command)
+    cpu = {
+        name: statistics.median(each.samples)
+        for name, each in contenders.items()
+        if isinstance(each, Metered)
+    }
+    return Row(title, unit, medians, ratio, target, command, cpu)

@@ -1,10 +1,10 @@
 """What a node wants done, as values, in order. The driver performs them; nothing here has
 behaviour.
 
-Within one turn: operations are performed in the order of the list; `Advance` and `WhenDurable` take
-effect once everything emitted before them (this turn's operations included) is durable; `Reply`,
-`Mute` and `Close` at once. Made and dropped per request, so not frozen: that would double their
-cost.
+Within one turn: operations are performed in the order of the list; `Advance`, `WhenDurable` and
+`ReplyWhenDurable` take effect once everything emitted before them (this turn's operations included)
+is durable; `Reply`, `Mute` and `Close` at once. Made and dropped per request, so not frozen: that
+would double their cost.
 """
 
 from __future__ import annotations
@@ -65,6 +65,11 @@ class Reply:
 
 
 @dataclass(slots=True)
+class ReplyWhenDurable(Reply):
+    """The same, when durable: what Produce answers, so it costs no closure."""
+
+
+@dataclass(slots=True)
 class Close:
     """Close the connection: its peer broke the protocol. `reason` goes to the log. With
     `after_answers` the answers it already has are sent first, and nothing more of it is read.
@@ -110,4 +115,18 @@ class Notice:
     text: str
 
 
-Effect = Write | Advance | WhenDurable | Reply | Close | Mute | LoggedIn | Compute | Notice
+Effect = (
+    Write
+    | Advance
+    | WhenDurable
+    | Reply
+    | ReplyWhenDurable
+    | Close
+    | Mute
+    | LoggedIn
+    | Compute
+    | Notice
+)
+
+Parkable = Advance | WhenDurable | ReplyWhenDurable
+"""What waits for its write group."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from flowstream.broker import lifecycle
 from flowstream.broker.cores import Cores
@@ -19,7 +19,9 @@ from flowstream.broker.effects import (
     Compute,
     Effect,
     Log,
+    Parkable,
     Reply,
+    ReplyWhenDurable,
     WhenDurable,
     Write,
 )
@@ -27,6 +29,8 @@ from flowstream.broker.events import Computed, Disconnected, Durable, Event, Req
 from flowstream.broker.handlers import handler_of
 from flowstream.broker.metadata.records import MetadataRecord
 from flowstream.broker.types import ConnectionId, Instant
+
+_PARKABLE = frozenset(get_args(Parkable))
 
 if TYPE_CHECKING:
     from flowstream.broker.authorization.gate import Gate
@@ -37,15 +41,16 @@ class Node:
     """The broker as one deterministic machine; the same under a driver, a test and the simulator.
 
     `handle` returns only what a driver must do: Write, Reply, Close. Advance and WhenDurable stay
-    inside, parked with the write group that they wait for; so does what follows a Compute. After a
-    turn's operations were taken, `close_group` names the group.
+    inside, parked with the write group that they wait for, and a ReplyWhenDurable until then; so
+    does what follows a Compute. After a turn's operations were taken, `close_group` names the
+    group.
     """
 
     def __init__(self, cores: Cores) -> None:
         self.cores = cores
         self._written = False  # operations were emitted since the last close_group
         self._last_group = 0
-        self._open: list[Advance | WhenDurable] = []
+        self._open: list[Parkable] = []
         self._gate = None if cores.authorizer is None else _gate(cores.authorizer, cores)
 
     def start(self, now: Instant, records: tuple[MetadataRecord, ...] = ()) -> list[Effect]:
@@ -125,22 +130,25 @@ class Node:
             if isinstance(effect, Write):
                 self._written = self._written or bool(effect.operations)
                 out.append(effect)
-            elif isinstance(effect, (Advance, WhenDurable)):
-                self._park(effect, now, out)
-            else:
+            elif type(effect) not in _PARKABLE:
                 if isinstance(effect, Compute):
                     self.cores.waiting.computing[effect.connection] = effect.then
                 out.append(effect)
+            elif self._written:
+                self._open.append(effect)  # type: ignore[arg-type]
+            else:
+                self._park(effect, now, out)  # type: ignore[arg-type]
         return out
 
-    def _park(self, effect: Advance | WhenDurable, now: Instant, out: list[Effect]) -> None:
+    def _park(self, effect: Parkable, now: Instant, out: list[Effect]) -> None:
+        """This turn wrote nothing so far: wait for the group before, if there is one."""
         groups = self.cores.waiting.groups
-        if self._written:
-            self._open.append(effect)
-        elif groups:
+        if groups:
             groups[-1][1].append(effect)
         elif isinstance(effect, Advance):
             out += self._advance({effect.log: effect.offset}, now)
+        elif isinstance(effect, ReplyWhenDurable):
+            out.append(effect)
         else:
             out += self._carry_out(effect.then(now), now)
 
@@ -149,17 +157,15 @@ class Node:
         them.
         """
         groups = self.cores.waiting.groups
-        durable: list[Advance | WhenDurable] = []
+        durable: list[Parkable] = []
         while groups and groups[0][0] <= group:
             durable += groups.popleft()[1]
         out = self._advance({e.log: e.offset for e in durable if isinstance(e, Advance)}, now)
         for effect in durable:
-            if isinstance(effect, WhenDurable):
-                effects = effect.then(now)
-                if len(effects) == 1 and isinstance(effects[0], Reply):
-                    out.append(effects[0])
-                else:
-                    out += self._carry_out(effects, now)
+            if isinstance(effect, ReplyWhenDurable):
+                out.append(effect)
+            elif isinstance(effect, WhenDurable):
+                out += self._carry_out(effect.then(now), now)
         return out
 
     def _advance(self, ends: dict[Log, int], now: Instant) -> list[Effect]:

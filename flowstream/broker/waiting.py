@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Hashable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from flowstream.broker.effects import Advance, Effect, WhenDurable
+from flowstream.broker.effects import Effect, Parkable
 from flowstream.broker.types import ConnectionId, Instant, TopicPartition
 
 SLACK = 64
@@ -47,7 +47,7 @@ class Watcher(Protocol):
 class Waiting:
     """Effects that wait for write groups, in order, and requests that wait for partitions."""
 
-    groups: deque[tuple[int, list[Advance | WhenDurable]]] = field(default_factory=deque)
+    groups: deque[tuple[int, list[Parkable]]] = field(default_factory=deque)
     _by_partition: dict[TopicPartition, dict[Parked, None]] = field(default_factory=dict)
     _by_connection: dict[ConnectionId, dict[Parked, None]] = field(default_factory=dict)
     _watchers: dict[TopicPartition, dict[tuple[Watcher, Hashable], None]] = field(
@@ -91,9 +91,10 @@ class Waiting:
         if self._watchers:
             for parked in self._woken(partitions):
                 self._attempt(parked, now, last=False, effects=effects)
-        for partition in partitions:
-            for parked in list(self._by_partition.get(partition, ())):
-                self._attempt(parked, now, last=False, effects=effects)
+        if self._by_partition:
+            for partition in partitions:
+                for parked in list(self._by_partition.get(partition, ())):
+                    self._attempt(parked, now, last=False, effects=effects)
         return effects
 
     def _woken(self, partitions: Collection[TopicPartition]) -> dict[Parked, None]:

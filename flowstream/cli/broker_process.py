@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -22,13 +23,27 @@ from flowstream.cli.log_format import start_logging
 
 log = logging.getLogger("flowstream.broker")
 
+OPEN_FILES = 65_536
+"""Files and connections that a broker asks the system for, if its hard limit allows: the usual soft
+limit of 1,024 is for programs that use select().
+"""
+
 PRIVATE = 0o077
 """What the broker writes is for nobody else on the machine: records, and users' keys (X5)."""
+
+
+def allow_open_files() -> None:
+    """Raise the soft limit of open files, never the hard one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 async def serve(launch: Launch, owner_fd: int | None) -> int:
     """Run the broker that `launch` describes until it is told to end or cannot go on."""
     os.umask(PRIVATE)
+    allow_open_files()
     start_logging(launch.log_level, launch.log_format)
     for note in launch.notes:
         log.warning("%s", note)

@@ -21,6 +21,9 @@ from flowstream.wire.schema import byte_view, decoder, encoder
 COPY_LIMIT = 1024
 """Record buffers above this many bytes are sent from where they are."""
 
+unpack_length = struct.Struct(">i").unpack_from
+"""The length before a frame, as a tuple of one."""
+
 _REQUEST_HEADER = struct.Struct(">hhih")
 _REQUEST_HEAD = struct.Struct(">ihhi")
 _RESPONSE_HEAD = struct.Struct(">ii")
@@ -52,6 +55,10 @@ class Request(NamedTuple):
     correlation_id: int
     client_id: str | None
     body: Any
+
+
+_plain = tuple.__new__
+"""Makes a named tuple in half the time: one is made per request."""
 
 
 class _Route:
@@ -112,19 +119,19 @@ def decode_request(frame: Buffer) -> Request:
     except struct.error as error:
         raise WireError(f"a request header in {len(view)} bytes") from error
     client_id, position = (None, 10) if length == -1 else read_text(view, 10, length)
-    route = _find_route(key, version)
+    route = _routes.get((key, version)) or _find_route(key, version)
     if route is None:
         raise UnsupportedVersion(key, version, correlation_id, client_id)
     if route.tagged_request:
         position = _skip_tags(view, position)
     # Bytes after the body are ignored, as in Kafka: librdkafka 2.15 leaves some after Metadata v13.
     body, _ = route.read_request(view, position)
-    return Request(key, version, correlation_id, client_id, body)
+    return _plain(Request, (key, version, correlation_id, client_id, body))
 
 
 def encode_response(key: int, version: int, correlation_id: int, body: object) -> list[Buffer]:
     """The response as buffers to send, the length included."""
-    route = _known_route(key, version)
+    route = _routes.get((key, version)) or _known_route(key, version)
     parts: Parts = [b""]
     try:
         route.write_response(parts, body)

@@ -125,7 +125,7 @@ def decode(cls: type[T], buffer: Buffer, version: int) -> T:
 
 def byte_view(buffer: Buffer) -> memoryview:
     """`buffer` as a flat view of bytes."""
-    view = memoryview(buffer)
+    view = buffer if type(buffer) is memoryview else memoryview(buffer)
     return view if view.format == "B" and view.ndim == 1 else view.cast("B")
 
 

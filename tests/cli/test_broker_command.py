@@ -207,6 +207,20 @@ def test_a_start_without_metrics_does_not_load_their_library() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_a_process_may_open_as_many_files_as_its_hard_limit_allows() -> None:
+    code = (
+        "import resource as r; hard = r.getrlimit(r.RLIMIT_NOFILE)[1];"
+        "r.setrlimit(r.RLIMIT_NOFILE, (256, min(4096, hard) if hard > 0 else 4096));"
+        "from flowstream.cli.broker_process import allow_open_files;"
+        "from flowstream.broker.storage.disk import open_files;"
+        "before = open_files(); allow_open_files();"
+        "soft, hard = r.getrlimit(r.RLIMIT_NOFILE);"
+        "print(before, soft == hard, open_files() * 2 == soft)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["512", "True", "True"]
+
+
 def test_a_service_manager_hears_when_it_is_ready(tmp_path: Path) -> None:
     path = tmp_path / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:

@@ -12,7 +12,7 @@ with one node acks=all never lacks a replica.
 from __future__ import annotations
 
 from flowstream.broker.cores import INTERNAL_TOPICS, Cores
-from flowstream.broker.effects import Close, Effect, Mute, Reply, WhenDurable
+from flowstream.broker.effects import Close, Effect, Mute, ReplyWhenDurable, WhenDurable
 from flowstream.broker.events import Request
 from flowstream.broker.handlers.joining import join
 from flowstream.broker.handlers.partition_data import unknown
@@ -80,10 +80,10 @@ def handle(request: Request[ProduceRequest], cores: Cores, now: Instant) -> list
             effects.append(Mute(request.to.connection, throttle_ms))
         return effects
     response = ProduceResponse(responses=tuple(responses), throttle_time_ms=throttle_ms)
-    reply: list[Effect] = [Reply(request.to, response)]
+    effects.append(ReplyWhenDurable(request.to, response))
     if throttle_ms:
-        reply.append(Mute(request.to.connection, throttle_ms))
-    effects.append(WhenDurable(lambda now: reply))
+        mute = Mute(request.to.connection, throttle_ms)
+        effects.append(WhenDurable(lambda now: [mute]))
     return effects
 
 

@@ -24,7 +24,7 @@ from flowstream.broker.server.stream import Stream, drop_sent
 from flowstream.broker.types import LOCAL, ConnectionId, ReplyTo, Session
 from flowstream.errors import WireError
 from flowstream.wire.api import ApiKey
-from flowstream.wire.frame import UnsupportedVersion, decode_request, encode_response
+from flowstream.wire.frame import UnsupportedVersion, decode_request, encode_response, unpack_length
 
 log = logging.getLogger("flowstream.broker")
 
@@ -202,7 +202,7 @@ class Connection:
     def _parse(self) -> None:
         view, start = self._view, self._start
         while self._end - start >= 4 and not self.closed and not self._must_wait():
-            length = int.from_bytes(view[start : start + 4], "big", signed=True)
+            (length,) = unpack_length(view, start)
             if not 0 < length <= self._max_frame:
                 self.close(f"a frame of {length} bytes; allowed are 1 to {self._max_frame}")
                 return

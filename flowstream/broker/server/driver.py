@@ -66,6 +66,7 @@ class Driver:
         self._ending = False  # end_turn is scheduled
         self._stopping = False  # no request is taken any more
         self._closed = False  # nothing is written any more: the directory may be a successor's
+        self._turn_now: Instant | None = None  # one turn, one time
         self._operations: list[Operation] = []
         self._sending: dict[Connection, None] = {}
         self._sync = SyncThread(storage, self._loop, self._synced) if fsync else None
@@ -108,13 +109,17 @@ class Driver:
             return
         if self._stopping and isinstance(event, Request):
             return
+        now = self._turn_now
+        if now is None:
+            now = self._turn_now = Instant(self._clock())
         try:
-            self.carry_out(self._node.handle(event, Instant(self._clock())))
+            self.carry_out(self._node.handle(event, now))
         except WireError as error:
             self._blame(event, error)
         except Exception as error:  # noqa: BLE001 - the outermost line: a broken invariant stops it
             self.fail(error)
-        self._schedule_end()
+        if not self._ending:
+            self._schedule_end()
 
     def _blame(self, event: Event, error: WireError) -> None:
         """A peer that breaks the protocol costs itself its connection, nothing else (X4)."""
@@ -144,7 +149,8 @@ class Driver:
                     connection.reply(effect.to, effect.body)
             elif isinstance(effect, Write):
                 self._operations += effect.operations
-                self._schedule_end()
+                if not self._ending:
+                    self._schedule_end()
             elif isinstance(effect, (Close, Mute)):
                 connection = self.connections.get(effect.connection)
                 if connection is None:
@@ -185,6 +191,7 @@ class Driver:
     def end_turn(self) -> None:
         """Perform the turn's operations, start a sync, send the answers that are ready."""
         self._ending = False
+        self._turn_now = None
         if self._closed:
             return
         if self.failed is None:
@@ -242,6 +249,7 @@ class Driver:
 
     def _tick(self) -> None:
         self._timer = None
+        self._turn_now = None  # not a moment before the deadline
         self.submit(Tick())
 
     # -- the end --------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from flowstream.broker.doors import Append, Flush, MakeDirectory, Remove, Replace
-from flowstream.broker.effects import Effect, Reply, WhenDurable, Write
+from flowstream.broker.effects import Effect, Reply, ReplyWhenDurable, WhenDurable, Write
 from flowstream.broker.events import Durable, Request
 from flowstream.broker.types import ConnectionId, Instant, ReplyTo, TopicPartition
 from flowstream.errors import FlowstreamError
@@ -94,6 +94,23 @@ def test_L6_a_reader_sees_nothing_that_is_not_durable(machine: Machine) -> None:
 def test_with_nothing_pending_it_is_durable_already(machine: Machine) -> None:
     effects = machine.node._carry_out([WhenDurable(lambda now: [Reply(TO, "now")])], machine.now)
     assert effects == [Reply(TO, "now")]
+
+
+def test_a_reply_when_durable_waits_for_its_group_and_keeps_its_place(machine: Machine) -> None:
+    node, now = machine.node, machine.now
+    assert replies(node._carry_out([ReplyWhenDurable(TO, "nothing pends")], now)) == [
+        "nothing pends"
+    ]
+    write(machine, post(machine, 0, 8, produced()))
+    group = node.close_group()
+    assert group is not None
+    waiting = [
+        WhenDurable(lambda now: [Reply(TO, "first")]),
+        ReplyWhenDurable(TO, "second"),
+        WhenDurable(lambda now: [Reply(TO, "third")]),
+    ]
+    assert node._carry_out(waiting, now) == []
+    assert replies(node.handle(Durable(group), now))[1:] == ["first", "second", "third"]
 
 
 def test_what_follows_a_pending_group_waits_for_it(machine: Machine) -> None:
