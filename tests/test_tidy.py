@@ -51,6 +51,8 @@ PURE = (
     "flowstream/state/table.py",
     "flowstream/state/changelog.py",
     "flowstream/state/restore.py",
+    "flowstream/state/keys.py",
+    "flowstream/state/key_fields.py",
     "flowstream/processing/codecs.py",
     "flowstream/processing/current.py",
     "flowstream/processing/dead_letters.py",
