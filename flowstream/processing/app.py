@@ -18,10 +18,10 @@ from flowstream.processing.agent import (
     Sink,
     check_function,
 )
+from flowstream.processing.declaring import DeclaresTables
 from flowstream.processing.errors import AppError
 from flowstream.processing.sender import Sender
 from flowstream.processing.settings import Guarantee, Settings, check_app_id, resolve
-from flowstream.processing.tables import Table
 from flowstream.processing.topic import Outgoing, RecordMetadata, Topic
 
 K = TypeVar("K")
@@ -30,7 +30,7 @@ V = TypeVar("V")
 log = logging.getLogger("flowstream.app")
 
 
-class App:
+class App(DeclaresTables):
     """A stream processing application.
 
     >>> app = App("shop")
@@ -71,7 +71,7 @@ class App:
             }
         )
         self.topics: dict[str, Topic[Any, Any]] = {}
-        self.tables: dict[str, Table[Any, Any]] = {}
+        self.tables = {}
         self.agents: dict[str, Agent[Any]] = {}
         self._sender = Sender(self.id, self.settings)
 
@@ -126,55 +126,6 @@ class App:
             raise AppError(f"topic {name!r} is declared with {known.partitions} and {partitions}"
                            " partitions")  # fmt: skip
         return topic
-
-    @overload
-    def Table(
-        self, name: str, *, key_type: type[K], value_type: type[V],
-        default: Callable[[], V] | None = ..., partitions: int | None = ...,
-    ) -> Table[K, V]: ...  # fmt: skip
-    @overload
-    def Table(
-        self, name: str, *, value_type: type[V], default: Callable[[], V] | None = ...,
-        partitions: int | None = ...,
-    ) -> Table[str, V]: ...  # fmt: skip
-    @overload
-    def Table(
-        self, name: str, *, key_type: type[K], default: Callable[[], V],
-        partitions: int | None = ...,
-    ) -> Table[K, V]: ...  # fmt: skip
-    @overload
-    def Table(
-        self, name: str, *, default: Callable[[], V], partitions: int | None = ...
-    ) -> Table[str, V]: ...
-    @overload
-    def Table(self, name: str, *, partitions: int | None = ...) -> Table[str, Any]: ...
-    def Table(  # Faust's name
-        self,
-        name: str,
-        *,
-        key_type: Any = str,
-        value_type: Any = None,
-        default: Callable[[], Any] | None = None,
-        partitions: int | None = None,
-    ) -> Table[Any, Any]:
-        """Declare a table. `value_type` defaults to `default` when that is a type, else any JSON.
-
-        `partitions` is that of the topics whose agents use the table; give it only when the app
-        reads topics with different numbers of partitions.
-        """
-        if name in self.tables:
-            raise AppError(f"table {name!r} is declared twice")
-        if value_type is None:
-            value_type = default if isinstance(default, type) else Any
-        table: Table[Any, Any] = Table(
-            name,
-            key_type=key_type,
-            value_type=value_type,
-            default=default,
-            partitions=partitions,
-        )
-        self.tables[name] = table
-        return table
 
     def agent(
         self,

@@ -51,7 +51,7 @@ class UnitFeed:
         self._held: list[Arrival] = []
         self._holding = False
         self._shared = source.is_shared
-        self.views = {name: view() for name, view in shelf.views.items()}
+        self.views = {name: view(self) for name, view in shelf.views.items()}
         self._view_list = list(self.views.items())
         self._windowed = shelf.windowed
         # With one plain table there is nothing to gather before it is published.

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from typing import Any
 
 from flowstream.processing.epoch import TableRows
 from flowstream.processing.event import Arrival
 from flowstream.processing.feed import UnitFeed
 from flowstream.processing.instance import Instance
 from flowstream.processing.plan import Plan, TablePlan
-from flowstream.processing.surroundings import Shelf, Surroundings
+from flowstream.processing.rows import refuse_other_rows
+from flowstream.processing.surroundings import Shelf, Surroundings, Timed
+from flowstream.processing.tables import Table
 from flowstream.processing.task import Source, Task, TaskId, TaskState
 from flowstream.processing.windowed import WindowedPartition
+from flowstream.state.expiring import ExpiringPartition, ExpiringView, UnitTime
 from flowstream.state.store import StateStore
 from flowstream.state.table import TablePartition, TableView
 from flowstream.transport.types import TopicPartition
@@ -37,7 +40,7 @@ class RunningTask:
         self.committed: dict[tuple[str, int], int] = {}
         self._plan = plan
         self._around = around
-        self._windowed: dict[str, WindowedPartition] = {}
+        self._windowed: dict[str, Timed] = {}
 
     def __repr__(self) -> str:
         return f"RunningTask({self.id}, {self.task.state.value})"
@@ -53,19 +56,24 @@ class RunningTask:
         """Begin to run at these positions over restored stores."""
         for plan in self.table_plans:
             table = plan.table
+            if table.window is None:
+                refuse_other_rows(
+                    table.name, table.row_keys, stores[table.name], expires=table.ttl_ms is not None
+                )
             part = TablePartition(
                 table.name,
                 self.id.number,
                 stores[table.name],
-                table.value_codec,
+                table.row_codec,
                 most_bytes=self._around.output(plan.changelog).roomy,
+                mend=table.mend,
             )
             self.tables.append((plan, part))
             if table.window is not None and table.window.expires_ms is not None:
                 self._windowed[table.name] = WindowedPartition(part, table.window)
-        views: dict[str, Callable[[], TableView]] = {
-            part.name: partial(TableView, part) for _, part in self.tables
-        }
+            if table.ttl_ms is not None:
+                self._windowed[table.name] = ExpiringPartition(part, table.ttl_ms)
+        views = {part.name: view_of(plan.table, part) for plan, part in self.tables}
         shelf = Shelf(views, self._windowed)
         self.committed.update((tp, offset) for tp, offset in positions.items())
         for (topic, number), position in sorted(positions.items()):
@@ -155,3 +163,11 @@ class RunningTask:
     def stuck(self) -> list[UnitFeed]:
         """Instances with an open unit."""
         return [instance for instance in self.all_instances if instance.is_busy]
+
+
+def view_of(table: Table[Any, Any], part: TablePartition) -> Callable[[UnitTime], TableView]:
+    """Makes a unit's view of a table partition."""
+    ttl_ms = table.ttl_ms
+    if ttl_ms is None:
+        return lambda _: TableView(part)
+    return lambda unit: ExpiringView(part, unit, ttl_ms)

@@ -5,12 +5,12 @@ Protocols and plain counters; knows no implementation.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from flowstream.processing.outputs import OutputTopic
-from flowstream.processing.windowed import WindowedPartition
+from flowstream.state.expiring import UnitTime
 from flowstream.state.table import TableView
 
 
@@ -60,9 +60,24 @@ class Surroundings(Protocol):
         """Now, by the clock door."""
 
 
+class Timed(Protocol):
+    """What keeps the event time of a table partition whose rows end: by windows, or by ttl."""
+
+    stream_time_ms: int
+
+    def observe(self, rows: Iterable[bytes], at_ms: int) -> None:
+        """A unit at this event time wrote rows."""
+
+    def expire(self) -> None:
+        """Before the epoch closes: delete what is due."""
+
+    def record_time(self, rows: dict[bytes, bytes | None]) -> None:
+        """Add the event time to the epoch's rows when it has moved."""
+
+
 @dataclass(slots=True)
 class Shelf:
     """A task's tables as its instances share them."""
 
-    views: Mapping[str, Callable[[], TableView]] = field(default_factory=dict)
-    windowed: Mapping[str, WindowedPartition] = field(default_factory=dict)
+    views: Mapping[str, Callable[[UnitTime], TableView]] = field(default_factory=dict)
+    windowed: Mapping[str, Timed] = field(default_factory=dict)

@@ -7,20 +7,23 @@ from __future__ import annotations
 
 import datetime
 import operator
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator
 from typing import Any, Generic, NoReturn, TypeVar, cast, overload
 
 from flowstream.processing.codecs import Codec, codec_of
 from flowstream.processing.current import CURRENT, Current, in_unit
 from flowstream.processing.errors import AppError
+from flowstream.processing.rows import Migrate, mended, row_keys
+from flowstream.processing.scanning import Scans
 from flowstream.processing.windows import (
     STREAM_TIME_KEY,
     Window,
     split_window_key,
     window_key,
 )
+from flowstream.state.expiring import ExpiringCodec, split
 from flowstream.state.overlay import DELETED
-from flowstream.state.table import TableView
+from flowstream.state.table import TableView, ValueCodec
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -36,12 +39,12 @@ def milliseconds(span: Seconds) -> int:
     return round(seconds * 1000)
 
 
-class Table(MutableMapping[K, V], Generic[K, V]):
+class Table(Scans[K, V]):
     """A sharded, durable mapping: an agent sees the partition of the event it processes.
 
     A missing key reads as `default()` when the table has a default (it is not stored until it is
     assigned). A mutable value is a copy: a change in place counts when it is assigned back.
-    Iterating and `len` walk the partition's rows.
+    Iterating and `len` walk the partition's rows; `range` and `prefix` walk some of them in order.
     """
 
     def __init__(
@@ -52,6 +55,9 @@ class Table(MutableMapping[K, V], Generic[K, V]):
         value_type: type[V],
         default: Callable[[], V] | None,
         partitions: int | None,
+        ordered: bool = False,
+        ttl: Seconds | None = None,
+        migrate: Migrate | None = None,
     ) -> None:
         self.name = name
         self.partitions = partitions
@@ -59,7 +65,13 @@ class Table(MutableMapping[K, V], Generic[K, V]):
         self.window: Window | None = None
         self.key_codec: Codec[K] = codec_of(key_type)
         self.value_codec: Codec[V] = codec_of(value_type)
-        self._key = self.key_codec.encode
+        self.row_keys = row_keys(name, key_type, self.key_codec, ordered=ordered)
+        self.ttl_ms = None if ttl is None else milliseconds(ttl)
+        if self.ttl_ms is not None and self.ttl_ms <= 0:
+            raise AppError(f"table {name!r}: ttl must be at least one millisecond")
+        self._ordered = ordered
+        self._migrate = migrate
+        self._key = self.row_keys.encode
         self._what = f"using table {name!r}"
 
     def __repr__(self) -> str:
@@ -79,6 +91,19 @@ class Table(MutableMapping[K, V], Generic[K, V]):
             self._refuse(None)
         view = current.views.get(self.name)
         return current.view(self.name) if view is None else view
+
+    @property
+    def row_codec(self) -> ValueCodec:
+        """How a value becomes a row."""
+        return self.value_codec if self.ttl_ms is None else ExpiringCodec(self.value_codec)
+
+    def mend(self, row: bytes, data: bytes, error: Exception) -> Any:
+        """The value of a row that does not decode, by `migrate`; RowUnreadable without it."""
+        key = self.row_keys.decode(row) if self.window is None else row
+        if self.ttl_ms is None:
+            return mended(self.name, key, data, error, self._migrate)
+        at, inner = split(data)
+        return at, mended(self.name, key, inner, error, self._migrate)
 
     def _refuse(self, key: object) -> NoReturn:
         """A row that is no window's would be skipped by every read of the windows, and a clear
@@ -121,14 +146,6 @@ class Table(MutableMapping[K, V], Generic[K, V]):
         except (TypeError, ValueError):
             return False
         return view.get(row) is not DELETED
-
-    def __iter__(self) -> Iterator[K]:
-        decode = self.key_codec.decode
-        for row, _ in self._view().scan():
-            yield decode(row)
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self._view().scan())
 
     @overload
     def get(self, key: K, default: None = None, /) -> V | None: ...
@@ -181,6 +198,10 @@ class Table(MutableMapping[K, V], Generic[K, V]):
     ) -> WindowedTable[K, V]:
         if self.window is not None:
             raise AppError(f"table {self.name!r} has windows already")
+        if self.ttl_ms is not None or self._ordered:
+            raise AppError(
+                f"table {self.name!r}: windows have expires= instead of ttl=, and are not ordered="
+            )
         kept = None if expires is None else milliseconds(expires)
         self.window = Window(milliseconds(size), milliseconds(step), kept)
         self._key = self._refuse

@@ -1,0 +1,91 @@
+"""The tables that an app declares. A part of `App`; declares only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar, overload
+
+from flowstream.processing.errors import AppError
+from flowstream.processing.tables import Seconds, Table
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class DeclaresTables:
+    """`app.Table`."""
+
+    tables: dict[str, Table[Any, Any]]
+
+    @overload
+    def Table(
+        self, name: str, *, key_type: type[K], value_type: type[V],
+        default: Callable[[], V] | None = ..., partitions: int | None = ..., ordered: bool = ...,
+        ttl: Seconds | None = ..., migrate: Callable[[Any], V] | None = ...,
+    ) -> Table[K, V]: ...  # fmt: skip
+    @overload
+    def Table(
+        self, name: str, *, value_type: type[V], default: Callable[[], V] | None = ...,
+        partitions: int | None = ..., ordered: bool = ..., ttl: Seconds | None = ...,
+        migrate: Callable[[Any], V] | None = ...,
+    ) -> Table[str, V]: ...  # fmt: skip
+    @overload
+    def Table(
+        self, name: str, *, key_type: type[K], default: Callable[[], V],
+        partitions: int | None = ..., ordered: bool = ..., ttl: Seconds | None = ...,
+        migrate: Callable[[Any], V] | None = ...,
+    ) -> Table[K, V]: ...  # fmt: skip
+    @overload
+    def Table(
+        self, name: str, *, default: Callable[[], V], partitions: int | None = ...,
+        ordered: bool = ..., ttl: Seconds | None = ..., migrate: Callable[[Any], V] | None = ...,
+    ) -> Table[str, V]: ...  # fmt: skip
+    @overload
+    def Table(
+        self, name: str, *, partitions: int | None = ..., ordered: bool = ...,
+        ttl: Seconds | None = ...,
+    ) -> Table[str, Any]: ...  # fmt: skip
+    def Table(  # Faust's name
+        self,
+        name: str,
+        *,
+        key_type: Any = str,
+        value_type: Any = None,
+        default: Callable[[], Any] | None = None,
+        partitions: int | None = None,
+        ordered: bool = False,
+        ttl: Seconds | None = None,
+        migrate: Callable[[Any], Any] | None = None,
+    ) -> Table[Any, Any]:
+        """Declare a table. `value_type` defaults to `default` when that is a type, else any JSON.
+
+        `partitions` is that of the topics whose agents use the table; give it only when the app
+        reads topics with different numbers of partitions. `ordered` writes rows in the order of
+        their keys, for `range` and `prefix` (keys of str and bytes always are). `ttl` ends a row
+        that long after the event time of its last write. `migrate` makes a value of a row that
+        an older value type wrote: of a dict where the row is a JSON object, else of its bytes.
+        """
+        table: Table[Any, Any] = Table(
+            name,
+            key_type=key_type,
+            value_type=_value_type(value_type, default),
+            default=default,
+            partitions=partitions,
+            ordered=ordered,
+            ttl=ttl,
+            migrate=migrate,
+        )
+        _declare(self.tables, table)
+        return table
+
+
+def _declare(tables: dict[str, Table[Any, Any]], table: Table[Any, Any]) -> None:
+    if table.name in tables:
+        raise AppError(f"table {table.name!r} is declared twice")
+    tables[table.name] = table
+
+
+def _value_type(value_type: Any, default: Callable[[], Any] | None) -> Any:
+    if value_type is not None:
+        return value_type
+    return default if isinstance(default, type) else Any
