@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from flowstream.processing.errors import DecodeError as DecodeError
     from flowstream.processing.errors import NotInAgent as NotInAgent
     from flowstream.processing.errors import PartitionMismatch as PartitionMismatch
+    from flowstream.processing.errors import RowUnreadable as RowUnreadable
     from flowstream.processing.errors import SettingsError as SettingsError
     from flowstream.processing.errors import StateLost as StateLost
     from flowstream.processing.errors import TopicMissing as TopicMissing
@@ -38,6 +39,7 @@ _HOMES = {
     "PartitionMismatch": "processing.errors",
     "Record": "processing.record",
     "RecordMetadata": "processing.topic",
+    "RowUnreadable": "processing.errors",
     "SettingsError": "processing.errors",
     "StateLost": "processing.errors",
     "Stream": "processing.stream",
@@ -61,6 +63,7 @@ __all__ = [
     "PartitionMismatch",
     "Record",
     "RecordMetadata",
+    "RowUnreadable",
     "SettingsError",
     "StateLost",
     "Stream",

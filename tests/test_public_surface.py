@@ -9,7 +9,8 @@ import flowstream
 
 PUBLIC = [
     "Agent", "AgentFailed", "App", "AppError", "DecodeError", "Event", "FlowstreamError",
-    "NotInAgent", "PartitionMismatch", "Record", "RecordMetadata", "SettingsError", "StateLost",
+    "NotInAgent", "PartitionMismatch", "Record", "RecordMetadata", "RowUnreadable", "SettingsError",
+    "StateLost",
     "Stream", "Table", "Topic", "TopicMissing", "WindowSet", "WindowedTable", "Worker",
 ]  # fmt: skip
 

@@ -18,9 +18,11 @@ from flowstream.state.table import Sealed, TablePartition, TableView, ValueCodec
 
 TIME_ROW = b"\xff@time"
 """The row of the partition's event time. No encoded key looks like it; bytes are checked."""
+_AFTER_TIME = TIME_ROW + b"\0"
 SLICE_ROWS = 500
 """Rows that one sweep looks at: well under a millisecond."""
 
+_NEVER = float("inf")
 _AT = struct.Struct(">q")
 
 
@@ -103,10 +105,13 @@ class ExpiringView(TableView):
         self, start: bytes = b"", stop: bytes | None = None, *, reverse: bool = False
     ) -> Iterator[tuple[bytes, object]]:
         """(key, value) of the rows whose time is not over."""
-        for key, found in super().scan(start, stop, reverse=reverse):
-            written: Any = found
-            if key != TIME_ROW and not self._is_over(written[0]):
-                yield key, written[1]
+        before = (start, TIME_ROW if stop is None else min(stop, TIME_ROW))
+        behind = (max(start, _AFTER_TIME), stop)
+        for low, high in (behind, before) if reverse else (before, behind):
+            for key, found in super().scan(low, high, reverse=reverse):
+                written: Any = found
+                if not self._is_over(written[0]):
+                    yield key, written[1]
 
     def _is_over(self, at: int) -> bool:
         return at + self._ttl_ms <= self._unit.stream_time_ms(self.partition.name)
@@ -115,7 +120,8 @@ class ExpiringView(TableView):
 class ExpiringPartition:
     """Event time and the sweep beside a table partition."""
 
-    __slots__ = ("_cursor", "_due_ms", "_later_ms", "_partition", "_recorded_ms", "_ttl_ms",
+    __slots__ = ("_cursor", "_due_ms", "_later_ms", "_partition", "_recent_ms", "_recorded_ms",
+                 "_ttl_ms",
                  "stream_time_ms")  # fmt: skip
 
     def __init__(self, partition: TablePartition, ttl_ms: int) -> None:
@@ -124,10 +130,11 @@ class ExpiringPartition:
         row = partition.store.get(TIME_ROW)
         self.stream_time_ms = self._recorded_ms = -1 if row is None else int(row)
         # Where the sweep goes on, None between two sweeps. No row of the store is over before
-        # `_due_ms`; while a sweep runs, `_later_ms` is what it will know at its end.
+        # `_due_ms`; while a sweep runs, `_later_ms` is what it will know at its end. `_recent_ms`
+        # is of rows that the store does not have yet.
         self._cursor: bytes | None = None
         self._due_ms: float = -1
-        self._later_ms: float = float("inf")
+        self._later_ms = self._recent_ms = _NEVER
 
     def observe(self, rows: Iterable[bytes], at_ms: int) -> None:
         """A unit at this event time wrote rows."""
@@ -135,14 +142,18 @@ class ExpiringPartition:
         over = at_ms + self._ttl_ms
         self._due_ms = min(self._due_ms, over)
         self._later_ms = min(self._later_ms, over)
+        self._recent_ms = min(self._recent_ms, over)
         self.stream_time_ms = max(self.stream_time_ms, at_ms)
 
     def expire(self) -> None:
         """Before the epoch closes: delete what one slice of the sweep finds over."""
+        recent = self._recent_ms
+        if not self._partition.overlay.pending:
+            self._recent_ms = _NEVER
         if self._cursor is None:
             if self.stream_time_ms < self._due_ms:
                 return
-            self._cursor, self._later_ms = b"", float("inf")
+            self._cursor, self._later_ms = b"", recent
         over = self._slice(self._cursor)
         if over:
             rows: dict[bytes, object] = dict.fromkeys(over, DELETED)
