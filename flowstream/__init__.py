@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from flowstream.processing.errors import TopicMissing as TopicMissing
     from flowstream.processing.event import Event as Event
     from flowstream.processing.record import Record as Record
+    from flowstream.processing.replicated import GlobalTable as GlobalTable
+    from flowstream.processing.replicated import TableOf as TableOf
+    from flowstream.processing.set_tables import MemberSet as MemberSet
+    from flowstream.processing.set_tables import SetTable as SetTable
     from flowstream.processing.stream import Stream as Stream
     from flowstream.processing.tables import Table as Table
     from flowstream.processing.tables import WindowedTable as WindowedTable
@@ -35,15 +39,19 @@ _HOMES = {
     "DecodeError": "processing.errors",
     "Event": "processing.event",
     "FlowstreamError": "errors",
+    "GlobalTable": "processing.replicated",
+    "MemberSet": "processing.set_tables",
     "NotInAgent": "processing.errors",
     "PartitionMismatch": "processing.errors",
     "Record": "processing.record",
     "RecordMetadata": "processing.topic",
     "RowUnreadable": "processing.errors",
+    "SetTable": "processing.set_tables",
     "SettingsError": "processing.errors",
     "StateLost": "processing.errors",
     "Stream": "processing.stream",
     "Table": "processing.tables",
+    "TableOf": "processing.replicated",
     "Topic": "processing.topic",
     "TopicMissing": "processing.errors",
     "WindowSet": "processing.tables",
@@ -59,15 +67,19 @@ __all__ = [
     "DecodeError",
     "Event",
     "FlowstreamError",
+    "GlobalTable",
+    "MemberSet",
     "NotInAgent",
     "PartitionMismatch",
     "Record",
     "RecordMetadata",
     "RowUnreadable",
+    "SetTable",
     "SettingsError",
     "StateLost",
     "Stream",
     "Table",
+    "TableOf",
     "Topic",
     "TopicMissing",
     "WindowSet",

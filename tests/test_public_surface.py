@@ -9,9 +9,9 @@ import flowstream
 
 PUBLIC = [
     "Agent", "AgentFailed", "App", "AppError", "DecodeError", "Event", "FlowstreamError",
-    "NotInAgent", "PartitionMismatch", "Record", "RecordMetadata", "RowUnreadable", "SettingsError",
-    "StateLost",
-    "Stream", "Table", "Topic", "TopicMissing", "WindowSet", "WindowedTable", "Worker",
+    "GlobalTable", "MemberSet", "NotInAgent", "PartitionMismatch", "Record", "RecordMetadata",
+    "RowUnreadable", "SetTable", "SettingsError", "StateLost", "Stream", "Table", "TableOf",
+    "Topic", "TopicMissing", "WindowSet", "WindowedTable", "Worker",
 ]  # fmt: skip
 
 

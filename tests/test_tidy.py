@@ -61,6 +61,8 @@ PURE = (
     "flowstream/processing/plan.py",
     "flowstream/processing/rows.py",
     "flowstream/processing/scanning.py",
+    "flowstream/processing/set_tables.py",
+    "flowstream/processing/replicated.py",
     "flowstream/processing/declaring.py",
     "flowstream/processing/tables.py",
     "flowstream/processing/windowed.py",

@@ -72,6 +72,7 @@ class App(DeclaresTables):
         )
         self.topics: dict[str, Topic[Any, Any]] = {}
         self.tables = {}
+        self.foreign_tables = {}
         self.agents: dict[str, Agent[Any]] = {}
         self._sender = Sender(self.id, self.settings)
 

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar, overload
 
 from flowstream.processing.errors import AppError
+from flowstream.processing.replicated import GlobalTable, TableOf
+from flowstream.processing.set_tables import MemberRows, SetTable
 from flowstream.processing.tables import Seconds, Table
 
 K = TypeVar("K")
@@ -13,9 +15,10 @@ V = TypeVar("V")
 
 
 class DeclaresTables:
-    """`app.Table`."""
+    """`app.Table` and the other kinds of tables."""
 
     tables: dict[str, Table[Any, Any]]
+    foreign_tables: dict[str, TableOf[Any, Any]]
 
     @overload
     def Table(
@@ -76,6 +79,125 @@ class DeclaresTables:
             migrate=migrate,
         )
         _declare(self.tables, table)
+        return table
+
+    @overload
+    def SetTable(
+        self, name: str, *, key_type: type[K], value_type: type[V], partitions: int | None = ...,
+        ttl: Seconds | None = ...,
+    ) -> SetTable[K, V]: ...  # fmt: skip
+    @overload
+    def SetTable(
+        self, name: str, *, value_type: type[V], partitions: int | None = ...,
+        ttl: Seconds | None = ...,
+    ) -> SetTable[str, V]: ...  # fmt: skip
+    @overload
+    def SetTable(
+        self,
+        name: str,
+        *,
+        key_type: type[K],
+        partitions: int | None = ...,
+        ttl: Seconds | None = ...,
+    ) -> SetTable[K, str]: ...
+    @overload
+    def SetTable(
+        self, name: str, *, partitions: int | None = ..., ttl: Seconds | None = ...
+    ) -> SetTable[str, str]: ...
+    def SetTable(  # Faust's name
+        self,
+        name: str,
+        *,
+        key_type: Any = str,
+        value_type: Any = str,
+        partitions: int | None = None,
+        ttl: Seconds | None = None,
+    ) -> SetTable[Any, Any]:
+        """Declare a table whose values are sets of `value_type`, one row per member.
+
+        `ttl` ends a member that long after the event time at which it was last added.
+        """
+        rows = MemberRows(
+            name, key_type=key_type, value_type=value_type, partitions=partitions, ttl=ttl
+        )
+        _declare(self.tables, rows)
+        return SetTable(rows)
+
+    @overload
+    def GlobalTable(
+        self, name: str, *, key_type: type[K], value_type: type[V],
+        default: Callable[[], V] | None = ..., partitions: int | None = ..., ordered: bool = ...,
+        migrate: Callable[[Any], V] | None = ...,
+    ) -> GlobalTable[K, V]: ...  # fmt: skip
+    @overload
+    def GlobalTable(
+        self, name: str, *, value_type: type[V], default: Callable[[], V] | None = ...,
+        partitions: int | None = ..., ordered: bool = ..., migrate: Callable[[Any], V] | None = ...,
+    ) -> GlobalTable[str, V]: ...  # fmt: skip
+    @overload
+    def GlobalTable(
+        self, name: str, *, key_type: type[K], default: Callable[[], V],
+        partitions: int | None = ..., ordered: bool = ..., migrate: Callable[[Any], V] | None = ...,
+    ) -> GlobalTable[K, V]: ...  # fmt: skip
+    @overload
+    def GlobalTable(
+        self, name: str, *, default: Callable[[], V], partitions: int | None = ...,
+        ordered: bool = ..., migrate: Callable[[Any], V] | None = ...,
+    ) -> GlobalTable[str, V]: ...  # fmt: skip
+    @overload
+    def GlobalTable(
+        self, name: str, *, partitions: int | None = ..., ordered: bool = ...
+    ) -> GlobalTable[str, Any]: ...
+    def GlobalTable(  # Faust's name
+        self,
+        name: str,
+        *,
+        key_type: Any = str,
+        value_type: Any = None,
+        default: Callable[[], Any] | None = None,
+        partitions: int | None = None,
+        ordered: bool = False,
+        migrate: Callable[[Any], Any] | None = None,
+    ) -> GlobalTable[Any, Any]:
+        """Declare a table that every worker holds whole: read any key, write keys that belong to
+        the event's partition. The rest is as for `Table`.
+        """
+        table: GlobalTable[Any, Any] = GlobalTable(
+            name,
+            key_type=key_type,
+            value_type=_value_type(value_type, default),
+            default=default,
+            partitions=partitions,
+            ordered=ordered,
+            migrate=migrate,
+        )
+        _declare(self.tables, table)
+        return table
+
+    def table_of(
+        self,
+        app: str,
+        name: str,
+        *,
+        key_type: type[K],
+        value_type: type[V],
+        default: Callable[[], V] | None = None,
+        partitions: int | None = None,
+        ordered: bool = False,
+        migrate: Callable[[Any], V] | None = None,
+    ) -> TableOf[K, V]:
+        """Read a table of another app, with the types (and `ordered`) it is declared with there.
+
+        With `partitions`, that of its changelog and of the topics read here, an agent sees the
+        partition of its event; without, every worker holds the whole table.
+        """
+        table = TableOf(
+            app, name, key_type=key_type, value_type=value_type, default=default,
+            partitions=partitions, ordered=ordered, migrate=migrate,
+        )  # fmt: skip
+        if table.rows.name in self.foreign_tables:
+            raise AppError(f"table {name!r} of app {app!r} is declared twice")
+        self.foreign_tables[table.rows.name] = table
         return table
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from flowstream.processing.agent import Agent, sink_topic
 from flowstream.processing.app import App
 from flowstream.processing.errors import PartitionMismatch, TopicMissing
+from flowstream.processing.replicated import TableOf
 from flowstream.processing.tables import Table
 from flowstream.state.changelog import changelog_configs
 
@@ -62,6 +63,14 @@ class TablePlan:
 
 
 @dataclass(frozen=True, slots=True)
+class ForeignPlan:
+    """Another app's table and its place."""
+
+    table: TableOf[Any, Any]
+    partitions: int
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What a worker runs."""
 
@@ -70,6 +79,7 @@ class Plan:
     tables: tuple[TablePlan, ...]
     create: tuple[ToCreate, ...]
     outputs: tuple[str, ...]
+    foreign: tuple[ForeignPlan, ...] = ()
 
     def readers_of(self, topic: str) -> list[Reader]:
         """Agents that read a topic, in the order of their declaration."""
@@ -96,8 +106,9 @@ def make_plan(app: App, existing: Mapping[str, int]) -> Plan:
     bodies = {reader.topic for reader in readers if reader.stage is not Stage.FORWARD}
     counts = {sources[topic] for topic in bodies}
     tables = tuple(_table(app, table, counts, existing, create) for table in app.tables.values())
+    foreign = tuple(_foreign(table, counts, existing) for table in app.foreign_tables.values())
     outputs = _outputs(app, existing, create)
-    return Plan(tuple(readers), sources, tables, tuple(create.values()), outputs)
+    return Plan(tuple(readers), sources, tables, tuple(create.values()), outputs, foreign)
 
 
 def undeclared_inputs(app: App, existing: Mapping[str, int]) -> list[str]:
@@ -163,6 +174,25 @@ def _table(
     if changelog not in existing:
         create[changelog] = ToCreate(changelog, partitions, COMPACTED)
     return TablePlan(table, partitions, changelog)
+
+
+def _foreign(
+    table: TableOf[Any, Any], counts: set[int], existing: Mapping[str, int]
+) -> ForeignPlan:
+    found = existing.get(table.changelog)
+    if found is None:
+        raise TopicMissing(
+            f"app {table.app!r} has no table {table.table_name!r} on this cluster (its changelog"
+            f" {table.changelog!r} does not exist): start that app once before this one"
+        )
+    if table.partitions is not None and (table.partitions != found or found not in counts):
+        raise PartitionMismatch(
+            f"table {table.table_name!r} of app {table.app!r} has {found} partitions, it is"
+            f" declared with {table.partitions}, and the topics of this app's agents have"
+            f" {', '.join(map(str, sorted(counts)))}: partitions= is for tables and topics that"
+            " have as many; without it every worker reads the whole table"
+        )
+    return ForeignPlan(table, found)
 
 
 def _outputs(app: App, existing: Mapping[str, int], create: dict[str, ToCreate]) -> tuple[str, ...]:

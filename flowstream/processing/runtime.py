@@ -15,6 +15,7 @@ from flowstream.processing.event import Arrival
 from flowstream.processing.feed import UnitFeed
 from flowstream.processing.instance import Instance
 from flowstream.processing.plan import Plan, TablePlan
+from flowstream.processing.replicated import Replicas, ReplicatedView
 from flowstream.processing.rows import refuse_other_rows
 from flowstream.processing.surroundings import Shelf, Surroundings, Timed
 from flowstream.processing.tables import Table
@@ -51,9 +52,14 @@ class RunningTask:
         return [plan for plan in self._plan.tables if plan.partitions == self.id.partitions]
 
     def open(
-        self, stores: Mapping[str, StateStore], positions: Mapping[TopicPartition, int]
+        self,
+        stores: Mapping[str, StateStore],
+        positions: Mapping[TopicPartition, int],
+        replicated: Mapping[str, Replicas],
     ) -> None:
-        """Begin to run at these positions over restored stores."""
+        """Begin to run at these positions over restored stores, beside tables that are replicated
+        to this worker.
+        """
         for plan in self.table_plans:
             table = plan.table
             if table.window is None:
@@ -74,6 +80,10 @@ class RunningTask:
             if table.ttl_ms is not None:
                 self._windowed[table.name] = ExpiringPartition(part, table.ttl_ms)
         views = {part.name: view_of(plan.table, part) for plan, part in self.tables}
+        own = {part.name: part for _, part in self.tables}
+        for name, replicas in replicated.items():
+            if replicas.is_seen_by(self.id.partitions):
+                views[name] = replicated_view(replicas, own.get(name), self.id.number)
         shelf = Shelf(views, self._windowed)
         self.committed.update((tp, offset) for tp, offset in positions.items())
         for (topic, number), position in sorted(positions.items()):
@@ -171,3 +181,10 @@ def view_of(table: Table[Any, Any], part: TablePartition) -> Callable[[UnitTime]
     if ttl_ms is None:
         return lambda _: TableView(part)
     return lambda unit: ExpiringView(part, unit, ttl_ms)
+
+
+def replicated_view(
+    replicas: Replicas, own: TablePartition | None, number: int
+) -> Callable[[UnitTime], TableView]:
+    """Makes a unit's view of a replicated table, as a task with this number sees it."""
+    return lambda _: ReplicatedView(replicas, own, number)

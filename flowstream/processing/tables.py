@@ -69,7 +69,7 @@ class Table(Scans[K, V]):
         self.ttl_ms = None if ttl is None else milliseconds(ttl)
         if self.ttl_ms is not None and self.ttl_ms <= 0:
             raise AppError(f"table {name!r}: ttl must be at least one millisecond")
-        self._ordered = ordered
+        self.is_ordered = ordered
         self._migrate = migrate
         self._key = self.row_keys.encode
         self._what = f"using table {name!r}"
@@ -198,7 +198,7 @@ class Table(Scans[K, V]):
     ) -> WindowedTable[K, V]:
         if self.window is not None:
             raise AppError(f"table {self.name!r} has windows already")
-        if self.ttl_ms is not None or self._ordered:
+        if self.ttl_ms is not None or self.is_ordered:
             raise AppError(
                 f"table {self.name!r}: windows have expires= instead of ttl=, and are not ordered="
             )

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -197,7 +198,8 @@ class Worker:
             self.app.settings.processing_guarantee,
         )
         self._starter = starter
-        starter.adopt(plan.tables)
+        await patiently(partial(starter.adopt, plan), address)
+        self._beside(starter.follow())
         if self._exactly_once:
             self._session = TransactionSession(
                 self._cluster,

@@ -161,6 +161,13 @@ class TablePartition:
             self._warm, self.hot = self.hot, {}
         self.hot.update(cached)
 
+    def replicate(self, rows: Mapping[bytes, bytes | None], changelog_offset: int | None) -> None:
+        """Rows that another worker has committed."""
+        self.store.write(rows, changelog_offset=changelog_offset, source_offset=None)
+        for key in rows:
+            self.hot.pop(key, None)
+            self._warm.pop(key, None)
+
     def defer(self, sealed: Sealed) -> None:
         """Make a unit readable whose offset is not complete yet."""
         self.overlay.defer(sealed.rows)

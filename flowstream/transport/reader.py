@@ -73,7 +73,12 @@ class PartitionReader:
             return []
         if answer.error_code:
             raise RequestRefused("fetch", answer.error_code)
-        data: PartitionData = answer.responses[0].partitions[0]
+        return await self.accept(answer.responses[0].partitions[0])
+
+    async def accept(self, data: PartitionData) -> list[LogRecord]:
+        """The records of a fetch's answer for this partition, with the position moved behind them;
+        empty after an error that passes. Raises OffsetOutOfRange.
+        """
         if data.error_code == ErrorCode.OFFSET_OUT_OF_RANGE:
             raise OffsetOutOfRange(self._tp, self.position)
         if data.error_code:
@@ -87,18 +92,22 @@ class PartitionReader:
             return []
         return self._decode(bytes(data.records), data)
 
-    def _request(self, timeout_ms: int) -> FetchRequest:
-        partition = FetchPartition(
+    @property
+    def wish(self) -> FetchPartition:
+        """What to ask a fetch for."""
+        return FetchPartition(
             partition=self._tp.partition,
             fetch_offset=self.position,
             partition_max_bytes=self._max_bytes,
         )
+
+    def _request(self, timeout_ms: int) -> FetchRequest:
         return FetchRequest(
             max_wait_ms=timeout_ms,
             min_bytes=1,
             max_bytes=self._max_bytes,
             isolation_level=self._isolation,
-            topics=(FetchTopic(topic=self._tp.topic, partitions=(partition,)),),
+            topics=(FetchTopic(topic=self._tp.topic, partitions=(self.wish,)),),
         )
 
     async def _retry_later(self, code: int) -> None:
