@@ -12,6 +12,7 @@ from flowstream.processing.codecs import codec_of
 from flowstream.processing.rows import RowKeys, row_keys
 from flowstream.processing.tables import Seconds, Table
 from flowstream.state.keys import ordered_keys
+from flowstream.state.overlay import DELETED
 
 K = TypeVar("K")
 M = TypeVar("M")
@@ -108,9 +109,9 @@ class SetTable(MutableMapping[K, "MemberSet[M]"]):
 
     def __iter__(self) -> Iterator[K]:
         """Each key that has members, once."""
-        last: Any = _END
+        last: Any = DELETED
         for key, _ in self.rows:
-            if key != last:
+            if last is DELETED or key != last:
                 last = key
                 yield key
 
