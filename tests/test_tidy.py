@@ -62,6 +62,7 @@ PURE = (
     "flowstream/processing/rows.py",
     "flowstream/processing/scanning.py",
     "flowstream/processing/set_tables.py",
+    "flowstream/processing/showing.py",
     "flowstream/processing/replicated.py",
     "flowstream/processing/declaring.py",
     "flowstream/processing/tables.py",

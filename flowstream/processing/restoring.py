@@ -74,7 +74,17 @@ async def restore(
 
     Call it after the stable committed offsets are known: what they cover is below the watermark.
     """
-    plan = await _plan(store, admin, changelog, table)
+    await replay(store, cluster, changelog, await _plan(store, admin, changelog, table), progress)
+
+
+async def replay(
+    store: StateStore,
+    cluster: Cluster,
+    changelog: TopicPartition,
+    plan: rules.RestorePlan,
+    progress: Progress,
+) -> None:
+    """Write what a plan says to read into a store."""
     progress.expect(plan.end - plan.start)
     reader = PartitionReader(cluster, changelog, plan.start)
     chunk = rules.Chunk()
@@ -93,7 +103,7 @@ async def holds_records(
     cluster: Cluster, admin: Admin, changelog: TopicPartition, *, table: str
 ) -> bool:
     """Whether a changelog has a committed record; those of aborted transactions do not count."""
-    plan = await _ends(admin, changelog, table)
+    plan = await changelog_ends(admin, changelog, table)
     reader = PartitionReader(cluster, changelog, plan.start)
     while not plan.done(reader.position):
         if await reader.read():
@@ -104,16 +114,7 @@ async def holds_records(
 async def _plan(
     store: StateStore, admin: Admin, changelog: TopicPartition, table: str
 ) -> rules.RestorePlan:
-    ends = await _ends(admin, changelog, table)
-    written = store.written_ms
-    retention = await _delete_retention_ms(admin, changelog.topic)
-    decided = rules.plan(
-        store.changelog_offset,
-        ends.start,
-        ends.end,
-        missed_ms=None if written is None else wall_ms() - written,
-        delete_retention_ms=retention,
-    )
+    decided = await decide(store, admin, changelog, table)
     if isinstance(decided, rules.Refuse):
         raise StateLost(f"table {table!r}, partition {changelog.partition}: {decided.reason}")
     if isinstance(decided, rules.Rebuild):
@@ -125,7 +126,23 @@ async def _plan(
     return decided
 
 
-async def _ends(admin: Admin, changelog: TopicPartition, table: str) -> rules.RestorePlan:
+async def decide(
+    store: StateStore, admin: Admin, changelog: TopicPartition, table: str
+) -> rules.RestorePlan | rules.Rebuild | rules.Refuse:
+    """What a store needs to be what its changelog says now."""
+    ends = await changelog_ends(admin, changelog, table)
+    written = store.written_ms
+    retention = await _delete_retention_ms(admin, changelog.topic)
+    return rules.plan(
+        store.changelog_offset,
+        ends.start,
+        ends.end,
+        missed_ms=None if written is None else wall_ms() - written,
+        delete_retention_ms=retention,
+    )
+
+
+async def changelog_ends(admin: Admin, changelog: TopicPartition, table: str) -> rules.RestorePlan:
     """All that the changelog holds now."""
     try:
         start = (await admin.beginning_offsets([changelog]))[changelog]
