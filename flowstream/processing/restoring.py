@@ -22,6 +22,8 @@ from flowstream.transport.types import TopicPartition
 log = logging.getLogger("flowstream.restore")
 
 PROGRESS_EVERY_MS = 2_000
+FETCH_BYTES = 1 << 20
+"""Decoding so much at a time holds the loop for some 30 ms; others may be working."""
 
 
 @dataclass(slots=True)
@@ -86,15 +88,15 @@ async def replay(
 ) -> None:
     """Write what a plan says to read into a store."""
     progress.expect(plan.end - plan.start)
-    reader = PartitionReader(cluster, changelog, plan.start)
+    reader = PartitionReader(cluster, changelog, plan.start, max_bytes=FETCH_BYTES)
     chunk = rules.Chunk()
     while not plan.done(reader.position):
         before = reader.position
         records = await reader.read()
-        chunk.add(records)
+        chunk.add(records, reader.read_bytes)
         progress.advance(reader.position - before, len(records))
         if chunk.full:
-            store.write(chunk.take(), changelog_offset=reader.position, caught_up=False)
+            store.load(chunk.take(), changelog_offset=reader.position)
     # Without rows too: from now on the store is current, and misses no deletion from before.
     store.write(chunk.take(), changelog_offset=reader.position)
 

@@ -48,6 +48,8 @@ class PartitionReader:
         """High watermark at the last fetch."""
         self.log_start: int | None = None
         """First offset of the partition at the last fetch."""
+        self.read_bytes = 0
+        """Size of the last fetch's records, as they came."""
         self._cluster = cluster
         self._pauses = backoffs()
         self._storage_errors = 0
@@ -88,6 +90,7 @@ class PartitionReader:
         self._storage_errors = 0
         self.high_watermark = data.high_watermark
         self.log_start = data.log_start_offset
+        self.read_bytes = len(data.records or b"")
         if not data.records:
             return []
         return self._decode(bytes(data.records), data)
