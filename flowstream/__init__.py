@@ -7,10 +7,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from flowstream.errors import FlowstreamError as FlowstreamError
     from flowstream.processing.agent import Agent as Agent
+    from flowstream.processing.aggregates import Collect as Collect
+    from flowstream.processing.aggregates import Count as Count
+    from flowstream.processing.aggregates import Distinct as Distinct
+    from flowstream.processing.aggregates import Max as Max
+    from flowstream.processing.aggregates import Mean as Mean
+    from flowstream.processing.aggregates import Min as Min
+    from flowstream.processing.aggregates import Reduce as Reduce
+    from flowstream.processing.aggregates import Sum as Sum
     from flowstream.processing.app import App as App
+    from flowstream.processing.branches import branch as branch
+    from flowstream.processing.closing import WindowResult as WindowResult
     from flowstream.processing.errors import AgentFailed as AgentFailed
     from flowstream.processing.errors import AppError as AppError
     from flowstream.processing.errors import DecodeError as DecodeError
+    from flowstream.processing.errors import LateEvent as LateEvent
     from flowstream.processing.errors import NotInAgent as NotInAgent
     from flowstream.processing.errors import PartitionMismatch as PartitionMismatch
     from flowstream.processing.errors import RowUnreadable as RowUnreadable
@@ -18,17 +29,23 @@ if TYPE_CHECKING:
     from flowstream.processing.errors import StateLost as StateLost
     from flowstream.processing.errors import TopicMissing as TopicMissing
     from flowstream.processing.event import Event as Event
+    from flowstream.processing.joined import Joined as Joined
+    from flowstream.processing.policies import Policy as Policy
+    from flowstream.processing.policies import park as park
+    from flowstream.processing.policies import retry as retry
     from flowstream.processing.record import Record as Record
     from flowstream.processing.replicated import GlobalTable as GlobalTable
     from flowstream.processing.replicated import TableOf as TableOf
+    from flowstream.processing.replies import ReplyFailed as ReplyFailed
     from flowstream.processing.set_tables import MemberSet as MemberSet
     from flowstream.processing.set_tables import SetTable as SetTable
     from flowstream.processing.stream import Stream as Stream
     from flowstream.processing.tables import Table as Table
-    from flowstream.processing.tables import WindowedTable as WindowedTable
-    from flowstream.processing.tables import WindowSet as WindowSet
+    from flowstream.processing.timers import Timers as Timers
     from flowstream.processing.topic import RecordMetadata as RecordMetadata
     from flowstream.processing.topic import Topic as Topic
+    from flowstream.processing.windowed_tables import WindowedTable as WindowedTable
+    from flowstream.processing.windowed_tables import WindowSet as WindowSet
     from flowstream.processing.worker import Worker as Worker
 
 _HOMES = {
@@ -36,26 +53,43 @@ _HOMES = {
     "AgentFailed": "processing.errors",
     "App": "processing.app",
     "AppError": "processing.errors",
+    "branch": "processing.branches",
+    "Collect": "processing.aggregates",
+    "Count": "processing.aggregates",
     "DecodeError": "processing.errors",
+    "Distinct": "processing.aggregates",
     "Event": "processing.event",
     "FlowstreamError": "errors",
     "GlobalTable": "processing.replicated",
+    "Joined": "processing.joined",
+    "LateEvent": "processing.errors",
+    "Max": "processing.aggregates",
+    "Mean": "processing.aggregates",
     "MemberSet": "processing.set_tables",
+    "Min": "processing.aggregates",
     "NotInAgent": "processing.errors",
+    "park": "processing.policies",
     "PartitionMismatch": "processing.errors",
+    "Policy": "processing.policies",
     "Record": "processing.record",
     "RecordMetadata": "processing.topic",
+    "Reduce": "processing.aggregates",
+    "ReplyFailed": "processing.replies",
+    "retry": "processing.policies",
     "RowUnreadable": "processing.errors",
     "SetTable": "processing.set_tables",
     "SettingsError": "processing.errors",
     "StateLost": "processing.errors",
     "Stream": "processing.stream",
+    "Sum": "processing.aggregates",
     "Table": "processing.tables",
     "TableOf": "processing.replicated",
+    "Timers": "processing.timers",
     "Topic": "processing.topic",
     "TopicMissing": "processing.errors",
-    "WindowSet": "processing.tables",
-    "WindowedTable": "processing.tables",
+    "WindowedTable": "processing.windowed_tables",
+    "WindowResult": "processing.closing",
+    "WindowSet": "processing.windowed_tables",
     "Worker": "processing.worker",
 }
 
@@ -64,27 +98,44 @@ __all__ = [
     "AgentFailed",
     "App",
     "AppError",
+    "Collect",
+    "Count",
     "DecodeError",
+    "Distinct",
     "Event",
     "FlowstreamError",
     "GlobalTable",
+    "Joined",
+    "LateEvent",
+    "Max",
+    "Mean",
     "MemberSet",
+    "Min",
     "NotInAgent",
     "PartitionMismatch",
+    "Policy",
     "Record",
     "RecordMetadata",
+    "Reduce",
+    "ReplyFailed",
     "RowUnreadable",
     "SetTable",
     "SettingsError",
     "StateLost",
     "Stream",
+    "Sum",
     "Table",
     "TableOf",
+    "Timers",
     "Topic",
     "TopicMissing",
+    "WindowResult",
     "WindowSet",
     "WindowedTable",
     "Worker",
+    "branch",
+    "park",
+    "retry",
 ]
 
 

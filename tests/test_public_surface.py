@@ -8,10 +8,12 @@ import sys
 import flowstream
 
 PUBLIC = [
-    "Agent", "AgentFailed", "App", "AppError", "DecodeError", "Event", "FlowstreamError",
-    "GlobalTable", "MemberSet", "NotInAgent", "PartitionMismatch", "Record", "RecordMetadata",
-    "RowUnreadable", "SetTable", "SettingsError", "StateLost", "Stream", "Table", "TableOf",
-    "Topic", "TopicMissing", "WindowSet", "WindowedTable", "Worker",
+    "Agent", "AgentFailed", "App", "AppError", "Collect", "Count", "DecodeError", "Distinct",
+    "Event", "FlowstreamError", "GlobalTable", "Joined", "LateEvent", "Max", "Mean",
+    "MemberSet", "Min", "NotInAgent", "PartitionMismatch", "Policy", "Record", "RecordMetadata",
+    "Reduce", "ReplyFailed", "RowUnreadable", "SetTable", "SettingsError", "StateLost",
+    "Stream", "Sum", "Table", "TableOf", "Timers", "Topic", "TopicMissing", "WindowResult",
+    "WindowSet", "WindowedTable", "Worker", "branch", "park", "retry",
 ]  # fmt: skip
 
 

@@ -12,7 +12,7 @@ import typer
 
 VERBS = (
     "worker", "broker", "topics", "groups", "users", "acls", "send", "tail", "configs", "quotas",
-    "transactions", "producers", "tables", "reset", "logdirs", "cluster", "dump", "doctor",
+    "transactions", "producers", "tables", "reset", "logdirs", "cluster", "dump", "doctor", "dlq",
 )  # fmt: skip
 """The module `flowstream.cli.<verb>` has either `app`, verbs of its own, or `command`."""
 

@@ -17,6 +17,7 @@ from flowstream.cli.options import Json, perform, show
 from flowstream.errors import FlowstreamError
 from flowstream.processing.app import App
 from flowstream.processing.looking import Place, close, look, places, refuse_unknown, verify
+from flowstream.processing.planning import all_tables
 from flowstream.processing.showing import (
     Shown,
     event_time,
@@ -50,7 +51,7 @@ def list_tables(
     async def work() -> None:
         async with opened(module, broker, data) as (found, cluster, existing):
             rows = []
-            for name, table in sorted(found.tables.items()):
+            for name, table in sorted(all_tables(found).items()):
                 there = _places(found, existing, name) if name in existing else []
                 admin = Admin(cluster)
                 tps = [place.changelog for place in there]
@@ -170,7 +171,7 @@ def verify_tables(
         nonlocal bad
         async with opened(module, broker, data) as (found, cluster, existing):
             rows = []
-            for name in names or sorted(found.tables):
+            for name in names or sorted(all_tables(found)):
                 _table(found, existing, name)
                 for place in _places(found, existing, name):
                     for told in await verify(cluster, place):
@@ -195,11 +196,14 @@ async def opened(
 ) -> AsyncIterator[tuple[App, Cluster, dict[str, int]]]:
     """The app, its cluster, and the partitions of those of its tables that have a changelog."""
     found = app_of(module, broker, data)
+    for agent in found.agents.values():
+        await agent.probe()
     async with cluster_of(found) as cluster:
-        topics = await Admin(cluster).topics([found.changelog(name) for name in found.tables])
+        tables = all_tables(found)
+        topics = await Admin(cluster).topics([found.changelog(name) for name in tables])
         there = {
             name: topics[found.changelog(name)].partitions
-            for name in found.tables
+            for name in tables
             if found.changelog(name) in topics
         }
         yield found, cluster, there
@@ -236,11 +240,12 @@ def _shown(
 
 
 def _table(found: App, existing: dict[str, int], name: str) -> Table[Any, Any]:
-    if name not in found.tables:
-        known = ", ".join(sorted(found.tables)) or "none"
+    tables = all_tables(found)
+    if name not in tables:
+        known = ", ".join(sorted(tables)) or "none"
         raise FlowstreamError(f"app {found.id!r} has no table {name!r}, only {known}")
     refuse_unknown(existing, name)
-    return found.tables[name]
+    return tables[name]
 
 
 def _places(
@@ -249,7 +254,7 @@ def _places(
     if partition is not None and partition >= existing[name]:
         raise FlowstreamError(f"table {name!r} has partitions 0 to {existing[name] - 1}")
     directory = Path(found.settings.data_dir)
-    all_places = places(found.id, {name: existing[name]}, found.tables, directory)
+    all_places = places(found.id, {name: existing[name]}, all_tables(found), directory)
     return [p for p in all_places if partition is None or p.changelog.partition == partition]
 
 

@@ -9,26 +9,35 @@ import asyncio
 import contextlib
 import inspect
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, TypeVar
 
-from flowstream.processing.codecs import BYTES
+from flowstream.processing.asking import Askable
+from flowstream.processing.branches import Branch
+from flowstream.processing.codecs import BYTES, Codec, codec_of
 from flowstream.processing.current import PROBED
+from flowstream.processing.deduping import Seen
 from flowstream.processing.errors import AppError
 from flowstream.processing.event import Arrival
-from flowstream.processing.stream import GroupBy, RegroupingSource, Stream
+from flowstream.processing.inner import InnerSource
+from flowstream.processing.joining import Entry, Side
+from flowstream.processing.lookups import Waiting
+from flowstream.processing.parking import Parking
+from flowstream.processing.policies import OnError, policy_of
+from flowstream.processing.stateful import GroupBy
+from flowstream.processing.stream import SourceStream, Stream
+from flowstream.processing.stream_joins import JoinedStreams
+from flowstream.processing.stream_windows import StreamWindows
 from flowstream.processing.topic import Topic
+from flowstream.processing.windowing import Span
 
 T = TypeVar("T")
-
-OnError = Literal["stop", "skip", "retry", "dead_letter"]
-POLICIES: tuple[OnError, ...] = ("stop", "skip", "retry", "dead_letter")
 
 PROBE_TIMEOUT_S = 10.0
 
 AgentFunction = Callable[[Stream[T]], AsyncIterator[Any] | Awaitable[None]]
 
 
-class Agent(Generic[T]):
+class Agent(Askable, Generic[T]):
     """A function that consumes a stream; made by `App.agent`.
 
     Sinks get every value it yields, with the key and the timestamp of the event it came from.
@@ -37,20 +46,30 @@ class Agent(Generic[T]):
     def __init__(
         self,
         function: AgentFunction[T],
-        topic: Topic[Any, T],
+        topic: Topic[Any, T] | InnerSource[Any, T],
         *,
         name: str,
         sinks: Sequence[Sink],
         on_error: OnError,
+        others: Sequence[Topic[Any, T]] = (),
+        reply_type: Any = None,
     ) -> None:
-        if on_error not in POLICIES:
-            raise AppError(f"agent {name!r}: on_error must be one of {', '.join(POLICIES)}")
+        self.policy = policy_of(on_error, name)
         self.function = function
         self.topic = topic
+        self.topics: tuple[Topic[Any, T], ...] = (
+            () if isinstance(topic, InnerSource) else (topic, *others)
+        )
         self.name = name
         self.sinks = tuple(sinks)
-        self.on_error = on_error
+        self.reply_type = reply_type
+        self.reply_codec = codec_of(reply_type)
         self.group: GroupBy | None = None
+        self.windows: StreamWindows | None = None
+        self.joins: JoinedStreams | None = None
+        self.seen: Seen | None = None
+        self.waiting: Waiting | None = None
+        self.parking: Parking | None = None
 
     def __repr__(self) -> str:
         return f"Agent({self.name!r})"
@@ -58,6 +77,33 @@ class Agent(Generic[T]):
     def __call__(self, stream: Stream[T]) -> AsyncIterator[Any] | Awaitable[None]:
         """Run the function over a stream, as the worker does."""
         return self.function(stream)
+
+    @property
+    def inner(self) -> InnerSource[Any, T] | None:
+        """The source inside the app that this agent reads, None when it reads a topic."""
+        return self.topic if isinstance(self.topic, InnerSource) else None
+
+    @property
+    def inner_sources(self) -> list[InnerSource[Any, Any]]:
+        """All sources inside the app that instances of this agent read."""
+        found = (self.inner, self.windows, self.joins, self.seen, self.waiting, self.parking)
+        return [source for source in found if source is not None]
+
+    @property
+    def source_topic(self) -> Topic[Any, T]:
+        """The topic that this agent reads."""
+        if isinstance(self.topic, InnerSource):
+            raise AppError(f"agent {self.name!r} reads {self.topic!r}, which is no topic")
+        return self.topic
+
+    @property
+    def key_codec(self) -> Codec[Any]:
+        """The keys of what the agent's body sees."""
+        if self.group is not None and self.group.topic is not None:
+            return self.group.topic.key_codec
+        if self.group is not None:
+            return codec_of(self.group.key_type or str)
+        return self.topic.key_codec
 
     @property
     def repartition_name(self) -> str:
@@ -91,11 +137,32 @@ class Agent(Generic[T]):
             running.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await running
-        self.group = stream.found
+        self.group, self.windows, self.joins = stream.found, stream.windows, stream.found_join
+        if self.windows is not None and self.joins is not None:
+            raise AppError(
+                f"agent {self.name!r} has a join and windows: yield what the join gives to a topic,"
+                " and have the windows in an agent on that topic"
+            )
+        self.seen, self.waiting = stream.found_seen, stream.found_waiting
+        if self.policy.action == "park":
+            self._have_parking()
+        for each in (self.windows, self.joins, self.seen, self.waiting):
+            if each is not None:
+                each.bind(self.name, self.key_codec, self.topic.value_codec)
+
+    def _have_parking(self) -> None:
+        if self.inner_sources:
+            raise AppError(
+                f"agent {self.name!r} cannot park what it fails on, as it has windows, joins or a"
+                " source inside the app: use fs.retry(..., then='dead_letter')"
+            )
+        self.parking = Parking(self.name, self.key_codec, self.topic.value_codec)
 
 
-Sink = Topic[Any, Any] | Agent[Any] | Callable[[Any], Any]
-"""Where yielded values go: a topic, an agent's topic, or a function (called before the commit)."""
+Sink = Topic[Any, Any] | Agent[Any] | Branch | Callable[[Any], Any]
+"""Where yielded values go: a topic, an agent's topic, one of several topics, or a function (called
+before the commit).
+"""
 
 
 async def first_step(body: AsyncIterator[Any] | Awaitable[None]) -> None:
@@ -113,13 +180,13 @@ async def first_step(body: AsyncIterator[Any] | Awaitable[None]) -> None:
         )
 
 
-def sink_topic(sink: Sink) -> Topic[Any, Any] | None:
-    """The topic behind a sink, or None for a function."""
+def sink_topics(sink: Sink) -> list[Topic[Any, Any]]:
+    """The topics that a sink may send to; none for a function."""
     if isinstance(sink, Topic):
-        return sink
+        return [sink]
     if isinstance(sink, Agent):
-        return sink.topic
-    return None
+        return [sink.source_topic]
+    return sink.topics if isinstance(sink, Branch) else []
 
 
 def check_function(function: Callable[..., Any], name: str) -> None:
@@ -159,20 +226,71 @@ class ProbeFeed:
     async def undecodable(self, error: Exception, *, held: bool) -> None:
         """Never happens."""
 
-    def forward(self, key: bytes | None) -> None:
+    def forward(self, key: bytes | None, value: bytes | None) -> None:
         """Never happens."""
+
+    def fill(self, windows: StreamWindows, value: Any) -> list[Span]:
+        """Nothing ever arrives."""
+        del windows, value
+        return []
+
+    @property
+    def seen(self) -> Seen | None:
+        """Nothing is remembered."""
+        return None
+
+    def is_new(self, seen: Seen, id: bytes) -> bool:
+        """Nothing ever arrives."""
+        del seen, id
+        return True
+
+    def wait_for_table(self, waiting: Waiting) -> None:
+        """Nothing ever arrives."""
+        del waiting
+
+    def meet(self, join: JoinedStreams, side: Side) -> list[Entry]:
+        """Nothing ever arrives."""
+        del join, side
+        return []
+
+    def retime(self, timestamp_ms: int) -> None:
+        """Nothing ever arrives."""
 
     def loop_time(self) -> float:
         """Any time will do."""
         return 0.0
 
 
-class ProbeSource(RegroupingSource[T]):
-    """Remembers what `group_by` asked for."""
+class ProbeSource(SourceStream[T]):
+    """Remembers what `group_by` and windows asked for."""
 
     found: GroupBy | None = None
+    windows: StreamWindows | None = None
+    found_join: JoinedStreams | None = None
+    found_seen: Seen | None = None
+    found_waiting: Waiting | None = None
 
     def grouped(self, upstream: Stream[T], group: GroupBy) -> Stream[T]:
         """Go on probing on the same stream."""
         self.found = group
+        return upstream
+
+    def deduped(self, upstream: Stream[T], seen: Seen) -> Stream[T]:
+        """Go on probing on the same stream."""
+        self.found_seen = seen
+        return upstream
+
+    def looked_up(self, upstream: Stream[Any], waiting: Waiting) -> Stream[Any]:
+        """Go on probing on the same stream."""
+        self.found_waiting = waiting
+        return upstream
+
+    def joined(self, upstream: Stream[Any], join: JoinedStreams) -> Stream[Any]:
+        """Go on probing on the same stream."""
+        self.found_join = join
+        return upstream
+
+    def opened(self, upstream: Stream[Any], windows: StreamWindows) -> Stream[Any]:
+        """Go on probing on the same stream."""
+        self.windows = windows
         return upstream

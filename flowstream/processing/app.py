@@ -14,15 +14,19 @@ from typing import Any, TypeVar, cast, overload
 from flowstream.processing.agent import (
     Agent,
     AgentFunction,
-    OnError,
     Sink,
     check_function,
 )
+from flowstream.processing.asking import Asker
 from flowstream.processing.declaring import DeclaresTables
 from flowstream.processing.errors import AppError
+from flowstream.processing.event_time import EventTime
+from flowstream.processing.inner import InnerSource
+from flowstream.processing.policies import OnError
 from flowstream.processing.sender import Sender
 from flowstream.processing.settings import Guarantee, Settings, check_app_id, resolve
 from flowstream.processing.topic import Outgoing, RecordMetadata, Topic
+from flowstream.processing.windowed_tables import Seconds, milliseconds
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -54,8 +58,12 @@ class App(DeclaresTables):
         transaction_timeout: float | None = None,
         replication_factor: int | None = None,
         retry_backoff: float | None = None,
+        circuit_breaker: int | None = None,
+        purge_interval: float | None = None,
+        source_idle: float | None = None,
         stall_warning: float | None = None,
     ) -> None:
+        super().__init__()
         self.id = check_app_id(id)
         self.settings: Settings = resolve(
             {
@@ -67,14 +75,15 @@ class App(DeclaresTables):
                 "transaction_timeout": transaction_timeout,
                 "replication_factor": replication_factor,
                 "retry_backoff": retry_backoff,
+                "circuit_breaker": circuit_breaker,
+                "purge_interval": purge_interval,
+                "source_idle": source_idle,
                 "stall_warning": stall_warning,
             }
         )
         self.topics: dict[str, Topic[Any, Any]] = {}
-        self.tables = {}
-        self.foreign_tables = {}
-        self.agents: dict[str, Agent[Any]] = {}
         self._sender = Sender(self.id, self.settings)
+        self._asker: Asker | None = None
 
     def __repr__(self) -> str:
         return f"App({self.id!r})"
@@ -82,22 +91,26 @@ class App(DeclaresTables):
     @overload
     def topic(
         self, name: str, *, key_type: type[K], value_type: type[V], partitions: int | None = ...,
-        config: Mapping[str, str] = ...,
+        config: Mapping[str, str] = ..., timestamp: str | EventTime | None = ...,
+        out_of_orderness: Seconds = ...,
     ) -> Topic[K, V]: ...  # fmt: skip
     @overload
     def topic(
         self, name: str, *, value_type: type[V], partitions: int | None = ...,
-        config: Mapping[str, str] = ...,
+        config: Mapping[str, str] = ..., timestamp: str | EventTime | None = ...,
+        out_of_orderness: Seconds = ...,
     ) -> Topic[Any, V]: ...  # fmt: skip
     @overload
     def topic(
         self, name: str, *, key_type: type[K], partitions: int | None = ...,
-        config: Mapping[str, str] = ...,
+        config: Mapping[str, str] = ..., timestamp: str | EventTime | None = ...,
+        out_of_orderness: Seconds = ...,
     ) -> Topic[K, Any]: ...  # fmt: skip
     @overload
     def topic(
-        self, name: str, *, partitions: int | None = ..., config: Mapping[str, str] = ...
-    ) -> Topic[Any, Any]: ...
+        self, name: str, *, partitions: int | None = ..., config: Mapping[str, str] = ...,
+        timestamp: str | EventTime | None = ..., out_of_orderness: Seconds = ...,
+    ) -> Topic[Any, Any]: ...  # fmt: skip
     def topic(
         self,
         name: str,
@@ -106,11 +119,15 @@ class App(DeclaresTables):
         value_type: Any = Any,
         partitions: int | None = None,
         config: Mapping[str, str] | None = None,
+        timestamp: str | EventTime | None = None,
+        out_of_orderness: Seconds = 0.0,
     ) -> Topic[Any, Any]:
         """Declare a topic. With `partitions` (and `config`) it is created when it is missing.
 
         `key_type` defaults to bytes as they are, `value_type` to any JSON. The types may be
         pydantic models, msgspec Structs, dataclasses, dict, list, str, bytes, int, float, bool.
+        Event time is the record's timestamp, or what the field or function `timestamp` says of
+        the value; events may come up to `out_of_orderness` later than one that is newer.
         """
         topic: Topic[Any, Any] = Topic(
             name,
@@ -119,6 +136,8 @@ class App(DeclaresTables):
             partitions=partitions,
             config=config or {},
             send=self._send,
+            timestamp=timestamp,
+            disorder_ms=milliseconds(out_of_orderness),
         )
         known = self.topics.setdefault(name, topic)
         if known.partitions is None and partitions is not None:
@@ -130,26 +149,36 @@ class App(DeclaresTables):
 
     def agent(
         self,
-        topic: Topic[Any, V],
-        *,
+        topic: Topic[Any, V] | InnerSource[Any, V],
+        *others: Topic[Any, V],
         name: str | None = None,
         sink: Iterable[Sink] = (),
         on_error: OnError = "stop",
+        reply_type: Any = None,
     ) -> Callable[[AgentFunction[V]], Agent[V]]:
-        """Declare an agent on a topic. One instance runs per partition.
+        """Declare an agent on a topic (or several, of one type), or on what comes due inside the
+        app: `Timers`, or the `closed` windows of a table. One instance runs per partition.
 
         `on_error` says what happens to an event whose processing raises, or that does not decode:
         `stop` the worker with a report, `skip` it, `retry` it with growing pauses (an undecodable
-        one stops), or send it to `<app>-dead-letters` in the transaction that passes it.
+        one stops), or send it to `<app>-dead-letters` in the transaction that passes it; "park" it
+        with what follows under its key. `fs.retry` and `fs.park` say how often and how long.
+        `reply_type`: what it yields, for those who `ask` it (any JSON unless given).
         """
 
         def declare(function: AgentFunction[V]) -> Agent[V]:
             named = name or str(getattr(function, "__name__", "agent"))
             check_function(function, named)
-            if named in self.agents:
-                raise AppError(f"agent {named!r} is declared twice: pass name= to one of them")
-            agent = Agent(function, topic, name=named, sinks=tuple(sink), on_error=on_error)
-            self.agents[named] = cast("Agent[Any]", agent)
+            agent = Agent(
+                function,
+                topic,
+                name=named,
+                sinks=tuple(sink),
+                on_error=on_error,
+                others=others,
+                reply_type=reply_type,
+            )
+            self.add_agent(cast("Agent[Any]", agent))
             return agent
 
         return declare
@@ -178,8 +207,26 @@ class App(DeclaresTables):
     async def _send(self, record: Outgoing) -> RecordMetadata:
         return await self._sender.send(record)
 
+    @property
+    def replies(self) -> str:
+        """The name of the topic for replies of agents that are asked."""
+        return f"{self.id}-replies"
+
+    def add_agent(self, agent: Agent[Any]) -> None:
+        """Enter an agent under its name, for others to ask."""
+        super().add_agent(agent)
+        agent.asker = self._ask
+
+    def _ask(self) -> Asker:
+        if self._asker is None:
+            self._asker = Asker(self.replies, self._sender)
+        return self._asker
+
     async def close(self) -> None:
-        """Close the connection that sends outside of agents opened, if any."""
+        """Close the connection that sends and asks outside of agents opened, if any."""
+        asker, self._asker = self._asker, None
+        if asker is not None:
+            await asker.close()
         await self._sender.close()
 
     async def __aenter__(self) -> App:

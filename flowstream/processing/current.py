@@ -56,11 +56,18 @@ class Current(Protocol):
     def stream_time_ms(self, table: str) -> int:
         """The greatest event time that a windowed table has seen, this unit included."""
 
+    @property
+    def watermark_ms(self) -> int:
+        """Event time that is over for this unit: what was due by then is final."""
+
     def wall_time_ms(self) -> int:
         """Now, by the worker's clock."""
 
     def late(self, table: str) -> None:
         """Count a write to a window that is past keeping (S11)."""
+
+    def late_letter(self, table: str) -> None:
+        """Send the event to the dead letters, because its windows have closed."""
 
     def emit(
         self,

@@ -6,19 +6,22 @@ from collections.abc import Callable
 from typing import Any, TypeVar, overload
 
 from flowstream.processing.errors import AppError
+from flowstream.processing.relating import Relating
 from flowstream.processing.replicated import GlobalTable, TableOf
 from flowstream.processing.set_tables import MemberRows, SetTable
-from flowstream.processing.tables import Seconds, Table
+from flowstream.processing.tables import Table
+from flowstream.processing.windowed_tables import Seconds
 
 K = TypeVar("K")
 V = TypeVar("V")
 
 
-class DeclaresTables:
+class DeclaresTables(Relating):
     """`app.Table` and the other kinds of tables."""
 
-    tables: dict[str, Table[Any, Any]]
-    foreign_tables: dict[str, TableOf[Any, Any]]
+    def __init__(self) -> None:
+        super().__init__()
+        self.foreign_tables: dict[str, TableOf[Any, Any]] = {}
 
     @overload
     def Table(
@@ -78,7 +81,7 @@ class DeclaresTables:
             ttl=ttl,
             migrate=migrate,
         )
-        _declare(self.tables, table)
+        self._declare(table)
         return table
 
     @overload
@@ -120,7 +123,7 @@ class DeclaresTables:
         rows = MemberRows(
             name, key_type=key_type, value_type=value_type, partitions=partitions, ttl=ttl
         )
-        _declare(self.tables, rows)
+        self._declare(rows)
         return SetTable(rows)
 
     @overload
@@ -171,7 +174,7 @@ class DeclaresTables:
             ordered=ordered,
             migrate=migrate,
         )
-        _declare(self.tables, table)
+        self._declare(table)
         return table
 
     def table_of(
@@ -199,12 +202,6 @@ class DeclaresTables:
             raise AppError(f"table {name!r} of app {app!r} is declared twice")
         self.foreign_tables[table.rows.name] = table
         return table
-
-
-def _declare(tables: dict[str, Table[Any, Any]], table: Table[Any, Any]) -> None:
-    if table.name in tables:
-        raise AppError(f"table {table.name!r} is declared twice")
-    tables[table.name] = table
 
 
 def _value_type(value_type: Any, default: Callable[[], Any] | None) -> Any:

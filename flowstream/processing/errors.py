@@ -40,6 +40,10 @@ class RowUnreadable(FlowstreamError):
     """A table's row is older than its value type; the message names table, key and field."""
 
 
+class LateEvent(FlowstreamError):
+    """An event that came after its windows had closed."""
+
+
 class RecordTooLarge(FlowstreamError):
     """A record that its topic would not take; the message names the topic and the remedy."""
 

@@ -45,6 +45,27 @@ class Arrival(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Retimed:
+    """A record whose event time was read from its value."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes | None]]
+
+
+def retimed(record: Arrival, timestamp_ms: int) -> Arrival:
+    """The record with another timestamp."""
+    return Retimed(
+        record.topic, record.partition, record.offset, timestamp_ms, record.key, record.value,
+        record.headers,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
 class Event(Generic[T]):
     """A value with everything its record said; `timestamp` is in seconds."""
 

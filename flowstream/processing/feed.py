@@ -10,21 +10,29 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Sequence
+from typing import Any
 
-from flowstream.processing.current import Destination, Headers
+from flowstream.processing.deduping import Seen
+from flowstream.processing.emitting import Emitting
 from flowstream.processing.errors import PartitionMismatch
-from flowstream.processing.event import Arrival
+from flowstream.processing.event import Arrival, retimed
+from flowstream.processing.joining import Entry, Side
+from flowstream.processing.lookups import Waiting
 from flowstream.processing.plan import Reader
+from flowstream.processing.stream_joins import JoinedStreams
+from flowstream.processing.stream_windows import StreamWindows
 from flowstream.processing.surroundings import Shelf, Surroundings
+from flowstream.processing.table_changes import change_row
 from flowstream.processing.task import Source, Task
-from flowstream.processing.topic import header_pairs
-from flowstream.processing.unit import Output, Unit
+from flowstream.processing.unit import Unit
+from flowstream.processing.watermarks import UNKNOWN
+from flowstream.processing.windowing import Span
 from flowstream.state.table import Sealed, TableView
 
 log = logging.getLogger("flowstream.agent")
 
 
-class UnitFeed:
+class UnitFeed(Emitting):
     """Records in, units out, for one agent on one partition."""
 
     def __init__(
@@ -36,16 +44,13 @@ class UnitFeed:
         shelf: Shelf,
         around: Surroundings,
     ) -> None:
-        self.reader = reader
+        super().__init__(reader, around)
         self.index = index
         self.task = task
         self.source = source
-        self.around = around
         self.peers: Sequence[UnitFeed] = ()
         self.ready: deque[Arrival] = deque()
-        self.record: Arrival | None = None
         self.next_offset = source.position
-        self.outputs: list[Output] = []
         self.closed = False
         # Records of the open unit before `record`; only a `take` has any.
         self._held: list[Arrival] = []
@@ -54,10 +59,15 @@ class UnitFeed:
         self.views = {name: view(self) for name, view in shelf.views.items()}
         self._view_list = list(self.views.items())
         self._windowed = shelf.windowed
+        self._dues = shelf.dues
+        self._parking = reader.agent.parking
+        self._changes = shelf.changes
+        self._clock = shelf.clock
+        self._top_ms = UNKNOWN
         # With one plain table there is nothing to gather before it is published.
         single = self._view_list[0] if len(self._view_list) == 1 else None
-        alone = single is not None and single[0] not in shelf.windowed
-        self._single = single[1] if single is not None and alone else None
+        watched = shelf.windowed.keys() | shelf.dues.keys()
+        self._single = single[1] if single is not None and single[0] not in watched else None
         self._append = around.append
         self._waiter: asyncio.Future[None] | None = None
         self._taken = 0
@@ -101,33 +111,20 @@ class UnitFeed:
         seen = -1 if windowed is None else windowed.stream_time_ms
         return max(seen, self.timestamp_ms)
 
+    @property
+    def watermark_ms(self) -> int:
+        """Event time that is over for this unit."""
+        clock = self._clock
+        if clock is None:
+            return UNKNOWN
+        if not clock.is_alone:
+            return clock.watermark_ms
+        # Agents that share the source may be behind: what is late here depends on no one else.
+        return max(clock.watermark_ms, clock.bound(self.source.index, self._top_ms))
+
     def wall_time_ms(self) -> int:
         """Now, by the clock door."""
         return self.around.wall_time_ms()
-
-    def late(self, table: str) -> None:
-        """Count a write past keeping."""
-        self.around.counts.late += 1
-        log.debug("%s: a write to an expired window of %r was dropped", self.label, table)
-
-    def emit(
-        self,
-        topic: Destination,
-        key: object,
-        value: object,
-        partition: int | None,
-        timestamp_ms: int | None,
-        headers: Headers,
-    ) -> tuple[str, int]:
-        """Add a record to the unit."""
-        output = self.around.output(topic.name)
-        raw = topic.encode_key(key)
-        target = output.place(raw) if partition is None else output.at(partition)
-        at = self.timestamp_ms if timestamp_ms is None else timestamp_ms
-        encoded, pairs = topic.encode_value(value), header_pairs(headers)
-        output.check(raw, encoded, pairs)
-        self.outputs.append((target, raw, encoded, at, pairs))
-        return target
 
     # -- what streams ask (see stream.Feed) -----------------------------------------------------
 
@@ -136,8 +133,10 @@ class UnitFeed:
         record = self.record
         if record is None:
             return
+        if record.headers:
+            self.reply(None)
         if self._shared or self.task.pending:
-            self._defer(self._seal(record))
+            self._defer(self._seal(record), self._event_ms(record))
             self.outputs = []
         else:
             single = self._single
@@ -153,33 +152,49 @@ class UnitFeed:
                     append(tp, key, value, timestamp_ms, headers)
                 outputs.clear()
             self.source.position = self.next_offset
+            if self._clock is not None:
+                self._clock.observe(self.source.index, self._event_ms(record))
         self.record = None
         if self._holding:
             self._held = []
             self._holding = False
 
+    def _event_ms(self, record: Arrival) -> int:
+        """The greatest event time of the unit."""
+        held = [before.timestamp for before in self._held]
+        self._top_ms = max(self._top_ms, record.timestamp, *held)
+        return max(record.timestamp, *held) if held else record.timestamp
+
     def _seal(self, record: Arrival) -> list[Sealed]:
         """The unit's writes, encoded; every table or, when one does not encode, none."""
+        for name, beside in self._changes.items():
+            changed = dict.fromkeys(self.views[name].writes, change_row(record.timestamp))
+            for changes in beside if changed else ():
+                self.views[changes].writes.update(changed)
         dirty = [(name, view) for name, view in self._view_list if view.writes]
         sealed = [view.seal() for _, view in dirty]
         for name, view in dirty:
             if name in self._windowed:
                 self._windowed[name].observe(view.writes, record.timestamp)
+            for due in self._dues.get(name, ()):
+                due.observe(view.writes, self.watermark_ms)
         for _, view in self._view_list:
             view.clear()
         return sealed
 
-    def _defer(self, sealed: Sequence[Sealed]) -> None:
+    def _defer(self, sealed: Sequence[Sealed], at_ms: int) -> None:
         for part in sealed:
             part.partition.defer(part)
         outputs, tables = tuple(self.outputs), tuple(sealed)
-        self.task.defer(Unit(self.source.index, self.next_offset, outputs, tables))
+        self.task.defer(Unit(self.source.index, self.next_offset, at_ms, outputs, tables))
         self.source.done(self.index, self.next_offset)
         for unit in self.task.mergeable():
             for part in unit.tables:
                 part.partition.merge(part)
             for output in unit.outputs:
                 self._append(*output)
+            if self._clock is not None:
+                self._clock.observe(unit.source, unit.at_ms)
         if not self.task.pending:
             for _, view in self._view_list:
                 view.partition.overlay.settle()
@@ -203,6 +218,37 @@ class UnitFeed:
         if self._shared or not ready:
             return self.take_ready()
         record = ready.popleft()
+        if self._parking is not None:
+            return self._unless_parked(record)
+        self.record = record
+        self.next_offset = record.offset + 1
+        self._taken += 1
+        return record
+
+    def _unless_parked(self, record: Arrival) -> Arrival | None:
+        """The record, or the next one whose key has nothing parked: the order of a key holds."""
+        parking = self._parking
+        assert parking is not None
+        view = self.views[parking.table]
+        while record.key is not None and parking.holds(view, record.key):
+            if self._holding:
+                # A `take` ends before it.
+                self.ready.appendleft(record)
+                return None
+            self.record, self.next_offset = record, record.offset + 1
+            parking.park(view, record, 0, 0)
+            self.around.counts.parked += 1
+            self.complete()
+            if not self.ready or (self._shared and not self._may_take(self.ready[0].offset)):
+                return None
+            record = self.ready.popleft()
+        return self._begin(record)
+
+    def _begin(self, record: Arrival) -> Arrival:
+        if self._holding:
+            # Not before: a `take` that times out has its last record in the unit already.
+            assert self.record is not None
+            self._held.append(self.record)
         self.record = record
         self.next_offset = record.offset + 1
         self._taken += 1
@@ -214,14 +260,7 @@ class UnitFeed:
         if not ready or (self._shared and not self._may_take(ready[0].offset)):
             return None
         record = ready.popleft()
-        if self._holding:
-            # Not before: a `take` that times out has its last record in the unit already.
-            assert self.record is not None
-            self._held.append(self.record)
-        self.record = record
-        self.next_offset = record.offset + 1
-        self._taken += 1
-        return record
+        return self._begin(record) if self._parking is None else self._unless_parked(record)
 
     def _may_take(self, offset: int) -> bool:
         before = self.source.limit
@@ -260,6 +299,60 @@ class UnitFeed:
         self.ready.extend(records)
         self.wake()
 
+    def fill(self, windows: StreamWindows, value: Any) -> list[Span]:
+        """Add the value to its key's windows; the windows that it changed, none when it is late."""
+        record = self.record
+        assert record is not None
+        if record.key is None:
+            raise ValueError("windows are per key, and the record has none: group_by one")
+        spans = windows.windowing.add(
+            self.view(windows.table), record.key, record.timestamp, value, self.watermark_ms
+        )
+        if spans is None:
+            self.late(windows.table)
+            if windows.late == "dead_letter":
+                self.late_letter(windows.table)
+        return spans or []
+
+    @property
+    def seen(self) -> Seen | None:
+        """What the agent's `dedupe` remembers."""
+        return self.reader.agent.seen
+
+    def is_new(self, seen: Seen, id: bytes) -> bool:
+        """Whether an id was not seen before; remembers it in the unit."""
+        return seen.is_new(self.view(seen.table), id, self.timestamp_ms)
+
+    def wait_for_table(self, waiting: Waiting) -> None:
+        """Have the record wait for the table that it is joined with."""
+        record = self.record
+        assert record is not None
+        if record.key is None or record.value is None:
+            raise ValueError("an event finds its row by key, and needs a value")
+        view = self.view(waiting.table)
+        waiting.enter(view, record.key, record.timestamp, record.offset, record.value)
+
+    def meet(self, join: JoinedStreams, side: Side) -> list[Entry]:
+        """Enter the record in a join; the events of the other side that it meets."""
+        record = self.record
+        assert record is not None
+        if record.key is None or record.value is None:
+            raise ValueError("events meet by key, and need a value: group_by a key before the join")
+        met = join.join.meet(
+            self.view(join.table), side, record.key, record.timestamp, record.value,
+            self.watermark_ms,
+        )  # fmt: skip
+        if met is None:
+            self.late(join.table)
+            if join.late == "dead_letter":
+                self.late_letter(join.table)
+        return met or []
+
+    def retime(self, timestamp_ms: int) -> None:
+        """The event time of the record just taken, where its value says it."""
+        assert self.record is not None
+        self.record = retimed(self.record, timestamp_ms)
+
     def loop_time(self) -> float:
         """The event loop's clock."""
         return self._loop.time()
@@ -267,16 +360,8 @@ class UnitFeed:
     def drop(self) -> None:
         """The unit failed: forget its effects."""
         self.outputs = []
+        self._replied = None
         for _, view in self._view_list:
             view.clear()
         self._held = []
         self._holding = False
-
-    def forward(self, key: bytes | None) -> None:
-        """Add the record, under a new key, to the agent's repartition topic."""
-        record = self.record
-        assert record is not None
-        output = self.around.output(self.reader.forwards_to)
-        headers = tuple(record.headers)
-        output.check(key, record.value, headers)
-        self.outputs.append((output.place(key), key, record.value, record.timestamp, headers))

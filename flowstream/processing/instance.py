@@ -11,21 +11,24 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 
-from flowstream.processing.agent import Agent, sink_topic
-from flowstream.processing.codecs import codec_of
+from flowstream.processing.agent import Agent, sink_topics
+from flowstream.processing.branches import Branch
 from flowstream.processing.current import CURRENT
-from flowstream.processing.dead_letters import dead_letter_headers
 from flowstream.processing.errors import AgentFailed, AppError, DecodeError
-from flowstream.processing.event import Arrival
+from flowstream.processing.event import Arrival, retimed
 from flowstream.processing.feed import UnitFeed
+from flowstream.processing.filling import FilledSource
+from flowstream.processing.lookups import WaitingSource
+from flowstream.processing.meeting import LeftSource, RightSource
 from flowstream.processing.plan import Reader, Stage
-from flowstream.processing.stream import ForwardSource, GroupedSource, SourceStream
+from flowstream.processing.regrouping import ForwardSource, GroupedSource
+from flowstream.processing.replies import reply_to
+from flowstream.processing.stream import SourceStream, timed
 from flowstream.processing.surroundings import Shelf, Surroundings
 from flowstream.processing.task import Source, Task
+from flowstream.processing.watermarks import UNKNOWN
 
 log = logging.getLogger("flowstream.agent")
-
-LONGEST_BACKOFF = 100
 
 
 class Instance(UnitFeed):
@@ -43,12 +46,14 @@ class Instance(UnitFeed):
         super().__init__(reader, index, task, source, shelf, around)
         self.agent: Agent[Any] = reader.agent
         self._runner: asyncio.Task[None] | None = None
-        self._failures = (-1, 0)
+        self._failures: tuple[object, int] = (None, 0)
+        self._failed_at = self._in_a_row = 0
         # A forwarding stage yields nothing, and its sinks' topics are not its own.
         sinks = () if reader.stage is Stage.FORWARD else self.agent.sinks
-        topics = [t for t in map(sink_topic, sinks) if t is not None]
+        topics = [t for s in sinks if not isinstance(s, Branch) for t in sink_topics(s)]
         self._topic_sinks = [(around.output(t.name), t.value_codec.encode) for t in topics]
-        self._call_sinks = [s for s in sinks if sink_topic(s) is None]
+        self._branches = [sink for sink in sinks if isinstance(sink, Branch)]
+        self._call_sinks = [s for s in sinks if callable(s) and not sink_topics(s)]
 
     def start(self) -> None:
         """Begin to run."""
@@ -102,26 +107,60 @@ class Instance(UnitFeed):
                 if record is None:
                     raise AppError(f"{self.label} yielded a value before it took an event")
                 key, timestamp_ms = record.key, record.timestamp
+                if record.headers and not self.reply(value):
+                    await self._learn_replies()
                 for output, encode in self._topic_sinks:
                     data = None if value is None else encode(value)
                     if len(data or b"") + len(key or b"") > output.roomy:
                         output.check(key, data)
                     self.outputs.append((output.place(key), key, data, timestamp_ms, ()))
+                for branch in self._branches:
+                    if (topic := branch.pick(value)) is not None:
+                        self.emit(topic, key, value, None, timestamp_ms, ())
                 if self._call_sinks:
                     await self._call(value)
         finally:
             if inspect.isasyncgen(body):
                 await body.aclose()
 
+    async def _learn_replies(self) -> None:
+        """Somebody asks, and the plan is older than the topic of replies: plan anew, and come back
+        to this event. A topic that is not there then, or is not ours, gets no reply.
+        """
+        record = self.record
+        assert record is not None
+        to = reply_to(record.headers)
+        if to is None or to.topic != self.around.replies or self.around.has_looked_for_replies:
+            log.warning("%s: no topic for the reply that %r asks for", self._where(), to)
+            return
+        self.around.plan_again()
+        await self._loop.create_future()
+
     def _stream(self) -> SourceStream[Any]:
-        topic, group = self.agent.topic, self.agent.group
-        keys: Any = topic.key_codec
+        topic = self.reader.source or self.agent.source_topic
+        values: Any = topic.value_codec
         if self.reader.stage is Stage.FORWARD:
-            return ForwardSource(self, keys, topic.value_codec)
-        if self.reader.stage is Stage.GROUPED:
-            keys = codec_of((group.key_type if group is not None else None) or str)
-            return GroupedSource(self, keys, topic.value_codec)
-        return SourceStream(self, keys, topic.value_codec)
+            return ForwardSource(self, topic.key_codec, values, timed(self, topic.event_ms))
+        # What was re-keyed has the event time of its first life.
+        event_ms = topic.event_ms if self.reader.stage is Stage.WHOLE else None
+        group = self.agent.group
+        if group is not None and group.topic is not None:
+            values = group.topic.value_codec
+        keys, shape = self.agent.key_codec, timed(self, event_ms)
+        windows, join = self.agent.windows, self.agent.joins
+        if self.reader.stage is Stage.RIGHT:
+            assert join is not None
+            return RightSource(self, topic.key_codec, values, timed(self, topic.event_ms), join)
+        inside: SourceStream[Any]
+        if windows is not None:
+            inside = FilledSource(self, keys, values, shape, windows)
+        elif self.agent.waiting is not None:
+            inside = WaitingSource(self, keys, values, shape, waiting=self.agent.waiting)
+        elif join is not None:
+            inside = LeftSource(self, keys, values, shape, join)
+        else:
+            inside = SourceStream(self, keys, values, shape)
+        return inside if self.reader.stage is Stage.WHOLE else GroupedSource(inside)
 
     async def _call(self, value: object) -> None:
         for call in self._call_sinks:
@@ -131,7 +170,11 @@ class Instance(UnitFeed):
 
     def _where(self) -> str:
         assert self.record is not None
-        return f"{self.label}: offset {self.record.offset}"
+        return f"{self.label}: {self._at()}"
+
+    def _at(self) -> str:
+        assert self.record is not None
+        return f"offset {self.record.offset}"
 
     async def _failed(self, error: Exception) -> None:
         """The body raised: drop the unit and do what the agent's policy says."""
@@ -141,44 +184,89 @@ class Instance(UnitFeed):
             await self._stop(error, "failed outside an event")
             return
         records = [*self._held, self.record]
-        policy = self.agent.on_error
-        if policy == "stop":
-            await self._stop(error, f"failed at offset {self.record.offset}")
-        elif policy == "retry":
-            await self._retry(records, error)
+        policy, action = self.agent.policy, self.agent.policy.action
+        if action == "park" and self.record.key is None:
+            action = policy.then
+        if action == "retry" or (action != "stop" and self._everything_fails(records)):
+            failures = self._count(records)
+            if action != "retry" or not policy.is_spent(failures):
+                await self._retry(records, error, failures)
+                return
+            action = policy.then
+        if action == "stop":
+            await self._stop(error, f"failed at {self._at()}")
+            return
+        self.drop()
+        self.record, self.next_offset = records[-1], records[-1].offset + 1
+        if action == "park":
+            self._park(records, error)
         else:
-            self.drop()
-            self.record, self.next_offset = records[-1], records[-1].offset + 1
-            self._pass_over(records, error, policy)
-            self.complete()
+            if self.record.headers:
+                self.reply(None, error)
+            self._pass_over(records, error, action)
+        self.complete()
 
-    def _pass_over(self, records: Sequence[Arrival], error: Exception, policy: str) -> None:
+    def _everything_fails(self, records: Sequence[Arrival]) -> bool:
+        """Whether so many events failed one after the other that it cannot be the events: pass over
+        no more of them, but try the same one until it goes well (a circuit breaker).
+        """
+        before, self._failed_at = self._failed_at, self._taken
+        if self._taken - before > len(records):
+            self._in_a_row = 0
+        self._in_a_row += 1
+        most = self.around.settings.circuit_breaker
+        if not most or self._in_a_row <= most:
+            return False
+        if self._in_a_row == most + 1:
+            log.error(
+                "%s: %d events in a row failed, so that no more are passed over: this one is tried"
+                " until it goes well (circuit_breaker=0 turns this off)", self.label, most,
+            )  # fmt: skip
+        return True
+
+    def _count(self, records: Sequence[Arrival]) -> int:
+        """How often this event has failed in a row."""
+        first = records[0]
+        event = (first.topic, first.partition, first.offset, first.key)
+        self._failures = (event, self._failures[1] + 1 if event == self._failures[0] else 1)
+        return self._failures[1]
+
+    def _park(self, records: Sequence[Arrival], error: Exception) -> None:
+        """Put events aside; what they did is dropped, and their keys wait."""
+        parking = self.agent.parking
+        assert parking is not None
+        view = self.view(parking.table)
+        pause_s = self.agent.policy.pause_s(1, self.around.settings.retry_backoff)
+        due_ms = self.around.wall_time_ms() + round(pause_s * 1000)
+        for record in records:
+            if record.key is None:
+                self.send_dead(record, error)
+                continue
+            parking.park(view, record, due_ms, 1)
+        self.around.counts.parked += len(records)
+        log.warning("%s is parked: %s: %s", self._where(), type(error).__name__, error)
+
+    def _pass_over(self, records: Sequence[Arrival], error: Exception, action: str) -> None:
         where = f"{records[0].topic}-{records[0].partition} offset {records[0].offset}"
         counts, agent = self.around.counts, self.agent.name
-        if policy == "skip":
+        if action == "skip":
             counts.skipped += len(records)
             log.warning("agent %r skipped %s: %s: %s", agent, where, type(error).__name__, error)
             return
-        output = self.around.output(self.around.dead_letters)
         for record in records:
-            headers = dead_letter_headers(record, error, app=self.around.app_id, agent=agent)
-            output.check(record.key, record.value, headers)
-            target = output.place(record.key)
-            self.outputs.append((target, record.key, record.value, record.timestamp, headers))
-        counts.dead_letters += len(records)
+            self.send_dead(record, error)
         log.warning("agent %r: %s is a dead letter: %s", agent, where, type(error).__name__)
 
-    async def _retry(self, records: Sequence[Arrival], error: Exception) -> None:
-        first, (last_first, times) = records[0].offset, self._failures
-        times = times + 1 if first == last_first else 1
-        self._failures = (first, times)
+    async def _retry(self, records: Sequence[Arrival], error: Exception, failures: int) -> None:
         self.around.counts.retried += 1
-        log.warning("%s will be retried (%d): %s", self._where(), times, error, exc_info=error)
+        log.warning("%s will be retried (%d): %s", self._where(), failures, error, exc_info=error)
         self.drop()
         self.record = None
         self.ready.extendleft(reversed(records))
-        pause = min(2 ** min(times - 1, 10), LONGEST_BACKOFF) * self.around.retry_backoff
-        await asyncio.sleep(pause)
+        # Taken once more: what fails next is the next in a row only if this does not go well.
+        self._taken -= len(records)
+        self._failed_at -= len(records)
+        await asyncio.sleep(self.agent.policy.pause_s(failures, self.around.settings.retry_backoff))
 
     async def _stop(self, error: Exception, how: str) -> None:
         """Ask the worker to stop, and never run again."""
@@ -192,11 +280,16 @@ class Instance(UnitFeed):
     async def undecodable(self, error: Exception, *, held: bool) -> None:
         """Treat the record just taken by the agent's policy."""
         assert self.record is not None
-        policy = self.agent.on_error
-        if policy in ("stop", "retry"):
-            what = f"stopped: offset {self.record.offset} does not decode"
+        policy = self.agent.policy
+        # To try again would not help: its bytes stay what they are.
+        action = policy.then if policy.action in ("retry", "park") else policy.action
+        if action == "stop":
+            what = f"stopped: {self._at()} does not decode"
             remedy = "on_error='skip' or 'dead_letter' passes over such records"
             await self._stop(DecodeError(str(error)), f"{what} ({remedy})")
-        self._pass_over([self.record], error, policy)
+        self._pass_over([self.record], error, action)
         if not held:
+            if self.agent.inner is None and self.agent.source_topic.event_ms is not None:
+                # Its event time is in a value that nobody can read: it says nothing of time.
+                self.record = retimed(self.record, UNKNOWN)
             self.complete()

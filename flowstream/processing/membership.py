@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
 from flowstream.errors import FlowstreamError
@@ -85,6 +85,16 @@ class Membership:
         """Tasks of the current or, during a rebalance, of the last assignment."""
         return sorted(self._held)
 
+    def partitions_of(self, topics: Sequence[str]) -> list[TopicPartition]:
+        """The partitions of these topics that tasks here read."""
+        counts = self._plan.sources
+        return [
+            TopicPartition(topic, id.number)
+            for topic in topics
+            for id in self.tasks
+            if id.partitions == counts[topic]
+        ]
+
     # -- polling --------------------------------------------------------------------------------
 
     async def run(self, wants_stop: Callable[[], bool]) -> None:
@@ -136,6 +146,8 @@ class Membership:
     async def _tick(self) -> None:
         if self._paused:
             self._resume()
+        for task in self.tasks.values():
+            task.tick()
         if self._changing.locked():
             return  # the commit on its way is the affair of whoever takes the tasks away
         if self._committing is not None:

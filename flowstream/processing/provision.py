@@ -14,7 +14,8 @@ from pathlib import Path
 from flowstream.processing.app import App
 from flowstream.processing.errors import StateLost, TopicMissing
 from flowstream.processing.outputs import MAX_MESSAGE_BYTES, OutputTopic
-from flowstream.processing.plan import Plan, ToCreate, make_plan, undeclared_inputs
+from flowstream.processing.plan import Plan, ToCreate
+from flowstream.processing.planning import make_plan, undeclared_inputs
 from flowstream.processing.slots import stores_on_disk
 from flowstream.transport.admin import Admin
 from flowstream.transport.errors import TopicExists, TransportError

@@ -13,7 +13,7 @@ from typing import Any, NoReturn, TypeVar, overload
 
 from flowstream.processing.errors import AppError, PartitionMismatch
 from flowstream.processing.rows import Migrate
-from flowstream.processing.tables import Seconds, Table, WindowedTable
+from flowstream.processing.tables import Table
 from flowstream.state.memory import MemoryStore
 from flowstream.state.overlay import DELETED, Mark
 from flowstream.state.table import TablePartition, TableView
@@ -204,9 +204,8 @@ class GlobalTable(Table[K, V]):
         """Refused: no unit may write every partition."""
         raise AppError(f"global table {self.name!r} has many writers: delete its keys one by one")
 
-    def _windowed(
-        self, size: Seconds, step: Seconds, expires: Seconds | None
-    ) -> WindowedTable[K, V]:
+    def _windowed(self, *span: object) -> NoReturn:
+        del span
         raise AppError(f"global table {self.name!r} cannot have windows")
 
 

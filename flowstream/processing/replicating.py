@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 
+from flowstream.processing.errors import StateLost
 from flowstream.processing.plan import Plan
 from flowstream.processing.replicated import GlobalTable, Replica, Replicas
 from flowstream.processing.restoring import Progress, restore
@@ -76,7 +78,16 @@ class Replication:
         elif replicas.held[number] is not None:
             return
         table, changelog = replicas.table, TopicPartition(replicas.changelog, number)
-        await restore(store, self._cluster, self._admin, changelog, table=name, progress=progress)
+        bring = partial(restore, store, self._cluster, self._admin, changelog, table=name)
+        try:
+            await bring(progress=progress)
+        except StateLost as error:
+            if replicas.is_strict:
+                raise
+            # Another app's affair: it was reset, and a copy of what it was is of no use.
+            log.warning("the copy of %r, partition %d is made anew: %s", name, number, error)
+            store.clear()
+            await bring(progress=progress)
         refuse_other_rows(name, table.row_keys, store, expires=False)
         part = TablePartition(name, number, store, table.row_codec, mend=table.mend)
         replicas.held[number] = Replica(part)

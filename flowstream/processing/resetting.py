@@ -16,6 +16,7 @@ from pathlib import Path
 
 from flowstream.errors import FlowstreamError
 from flowstream.processing.app import App
+from flowstream.processing.planning import all_tables
 from flowstream.processing.slots import RESETTING, lock_all
 from flowstream.transport.admin import Admin
 from flowstream.transport.errors import UnknownTopic
@@ -63,9 +64,9 @@ async def plan_reset(app: App, admin: Admin, data_dir: Path, *, dead_letters: bo
     through = [
         app.repartition(agent.repartition_name)
         for agent in app.agents.values()
-        if agent.group is not None
+        if agent.group is not None and agent.group.topic is None
     ]
-    tables = [app.changelog(name) for name in app.tables]
+    tables = [app.changelog(name) for name in all_tables(app)]
     listed = {group.group: group.state for group in await admin.groups()}
     state = listed.get(app.id)
     if state is not None and state not in IDLE:

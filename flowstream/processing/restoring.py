@@ -76,7 +76,27 @@ async def restore(
 
     Call it after the stable committed offsets are known: what they cover is below the watermark.
     """
-    await replay(store, cluster, changelog, await _plan(store, admin, changelog, table), progress)
+    plan = await _plan(store, admin, changelog, table)
+    await _descend(store, admin, changelog, table)
+    await replay(store, cluster, changelog, plan, progress)
+
+
+async def _descend(store: StateStore, admin: Admin, changelog: TopicPartition, table: str) -> None:
+    """A changelog of the same name may be another one: its offsets would be taken for those of the
+    first, and rows that are in neither would stay.
+    """
+    described = (await admin.topics([changelog.topic])).get(changelog.topic)
+    if described is None or not any(described.topic_id):
+        return  # a cluster that has no ids
+    if store.lineage is None:
+        store.descend(described.topic_id)
+    elif store.lineage != described.topic_id:
+        raise StateLost(
+            f"table {table!r}, partition {changelog.partition}: the changelog {changelog.topic!r}"
+            " was deleted and made anew since this worker's store was built from it. If the new one"
+            " is what you want, delete the store's directory (below the app's state directory) to"
+            " build it anew; else bring the old one back"
+        )
 
 
 async def replay(

@@ -10,9 +10,11 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from flowstream.processing.dues import DuePartition
 from flowstream.processing.epoch import TableRows
 from flowstream.processing.event import Arrival
 from flowstream.processing.feed import UnitFeed
+from flowstream.processing.firing import InnerInstance
 from flowstream.processing.instance import Instance
 from flowstream.processing.plan import Plan, TablePlan
 from flowstream.processing.replicated import Replicas, ReplicatedView
@@ -20,6 +22,7 @@ from flowstream.processing.rows import refuse_other_rows
 from flowstream.processing.surroundings import Shelf, Surroundings, Timed
 from flowstream.processing.tables import Table
 from flowstream.processing.task import Source, Task, TaskId, TaskState
+from flowstream.processing.watermarks import EventClock
 from flowstream.processing.windowed import WindowedPartition
 from flowstream.state.expiring import ExpiringPartition, ExpiringView, UnitTime
 from flowstream.state.store import StateStore
@@ -28,6 +31,11 @@ from flowstream.transport.types import TopicPartition
 
 QUEUE_HIGH = 1_000
 QUEUE_LOW = 250
+
+
+def loop_ms() -> int:
+    """The event loop's clock, for how long a source has been silent."""
+    return round(asyncio.get_running_loop().time() * 1000)
 
 
 class RunningTask:
@@ -42,6 +50,10 @@ class RunningTask:
         self._plan = plan
         self._around = around
         self._windowed: dict[str, Timed] = {}
+        self._dues: dict[str, list[DuePartition]] = {}
+        self._due_of: dict[str, DuePartition] = {}
+        self._clock: EventClock | None = None
+        self._inner: list[InnerInstance] = []
 
     def __repr__(self) -> str:
         return f"RunningTask({self.id}, {self.task.state.value})"
@@ -84,7 +96,9 @@ class RunningTask:
         for name, replicas in replicated.items():
             if replicas.is_seen_by(self.id.partitions):
                 views[name] = replicated_view(replicas, own.get(name), self.id.number)
-        shelf = Shelf(views, self._windowed)
+        self._open_dues()
+        self._clock = self._make_clock(positions)
+        shelf = Shelf(views, self._windowed, self._watched(), self._dues, self._clock)
         self.committed.update((tp, offset) for tp, offset in positions.items())
         for (topic, number), position in sorted(positions.items()):
             readers = self._plan.readers_of(topic)
@@ -96,9 +110,68 @@ class RunningTask:
             for instance in group:
                 instance.peers = group
             self.instances[topic] = group
+        self._open_inner(shelf)
         self.task.move(TaskState.RUNNING)
         for instance in self.all_instances:
             instance.start()
+
+    def _open_dues(self) -> None:
+        parts = {part.name: part for _, part in self.tables}
+        for source in self._plan.due_sources:
+            if source.table in parts:
+                due = DuePartition(parts[source.table], source.due_ms, by_value=source.by_value)
+                due.arm(source.armed(self.id.number, due.present))
+                self._due_of[source.name] = due
+                self._dues.setdefault(source.table, []).append(due)
+
+    def _watched(self) -> dict[str, list[str]]:
+        beside: dict[str, list[str]] = {}
+        for source in self._plan.due_sources:
+            for name in source.watched:
+                if source.name in self._due_of:
+                    beside.setdefault(name, []).append(source.table)
+        return beside
+
+    def _make_clock(self, positions: Mapping[TopicPartition, int]) -> EventClock | None:
+        """The task's event time, if anything in it comes due or is ever late."""
+        closing = [p for p, _ in self.tables if p.table.window and p.table.window.closes]
+        if not closing and not self._dues:
+            return None
+        clock = EventClock(
+            [self._plan.disorder_ms(topic) for topic, _ in sorted(positions)],
+            idle_ms=round(self._around.settings.source_idle * 1000),
+            now_ms=loop_ms(),
+        )
+        for due in self._due_of.values():
+            clock.recall(due.recorded_ms)
+        return clock
+
+    def _open_inner(self, shelf: Shelf) -> None:
+        for inner in self._plan.inner:
+            if inner.partitions == self.id.partitions:
+                name = inner.source.name
+                source = self.task.add_source(name, self.id.number, 0, 1, inner=True)
+                due = self._due_of[name]
+                instance = InnerInstance(
+                    inner.reader, inner.source, due, self.task, source, shelf, self._around
+                )
+                self.instances[name] = [instance]
+                self._inner.append(instance)
+        rota = [instance for instance in self._inner if not instance.is_by_wall_clock]
+        for instance in rota:
+            instance.rota = rota
+
+    def tick(self) -> None:
+        """Time has passed: advance the watermark, and wake who has something due."""
+        if self._clock is not None and self.is_running:
+            now = loop_ms()
+            for source in self.task.sources:
+                if not source.is_inner and self.queued(source.topic):
+                    self._clock.fed(source.index, now)
+            self._clock.advance(now_ms=now)
+        for instance in self._inner:
+            if instance.is_due:
+                instance.wake()
 
     @property
     def all_instances(self) -> list[Instance]:
@@ -113,6 +186,8 @@ class RunningTask:
     def feed(self, topic: str, records: Sequence[Arrival]) -> None:
         """Hand records to the instances of a source."""
         group = self.instances[topic]
+        if self._clock is not None:
+            self._clock.fed(self._source(topic).index, loop_ms())
         if len(group) > 1:
             self._source(topic).fed([record.offset for record in records])
         for instance in group:
@@ -150,6 +225,8 @@ class RunningTask:
             rows = part.close()
             if windowed is not None:
                 windowed.record_time(rows)
+            if part.name in self._dues and self._clock is not None:
+                self._dues[part.name][0].record(rows, self._clock.watermark_ms)
             changelog = (plan.changelog, self.id.number)
             taken.append(TableRows(part, changelog, rows, self._source_offset()))
         return taken

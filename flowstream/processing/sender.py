@@ -55,6 +55,12 @@ class Sender:
         )
         return RecordMetadata(sent.topic, sent.partition, sent.offset)
 
+    async def cluster(self) -> Cluster:
+        """The connected cluster."""
+        await self._connected()
+        assert self._cluster is not None
+        return self._cluster
+
     async def close(self) -> None:
         """Close the connection; a later send opens another."""
         producer, self._producer = self._producer, None

@@ -10,7 +10,8 @@ from typing import Any, TypeVar, cast, overload
 
 from flowstream.processing.codecs import codec_of
 from flowstream.processing.rows import RowKeys, row_keys
-from flowstream.processing.tables import Seconds, Table
+from flowstream.processing.tables import Table
+from flowstream.processing.windowed_tables import Seconds
 from flowstream.state.keys import ordered_keys
 from flowstream.state.overlay import DELETED
 

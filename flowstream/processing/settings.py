@@ -75,6 +75,13 @@ class Settings:
     """Of topics that the app creates; -1 is the broker's default."""
     retry_backoff: float = 0.1
     """First pause of `on_error="retry"`; it doubles up to a hundred times this."""
+    circuit_breaker: int = 100
+    """After so many failed events in a row an agent passes over no more of them, but tries the same
+    one until it goes well; 0: never."""
+    purge_interval: float = 30.0
+    """How often repartition topics are emptied of what is committed."""
+    source_idle: float = 10.0
+    """A source that is silent this long, with nothing waiting, does not hold the watermark back."""
     stall_warning: float = 5.0
     """An agent that neither finishes an event nor yields for this long is named in the log."""
 

@@ -1,24 +1,35 @@
-"""Streams: what an agent iterates over, and the operators on it.
+"""Streams: what an agent iterates over, and its source.
 
 A stream pulls from its agent instance; asking for the next value completes the unit of the one
-before. Knows the feed protocol only: no consumer, no epoch, no table.
+before. Knows the feed protocol only: no consumer, no epoch, no table. Operators are imported where
+they are asked for: each is a stream itself.
 """
 
 from __future__ import annotations
 
-import inspect
-import operator
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Any, Final, Generic, Protocol, TypeVar, cast
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
 
-from flowstream.processing.codecs import DECODE_ERRORS, Codec, codec_of
+from flowstream.processing.closing import WindowResult
+from flowstream.processing.codecs import DECODE_ERRORS, Codec
 from flowstream.processing.errors import AppError
 from flowstream.processing.event import Arrival, Event
-from flowstream.processing.tables import Seconds, milliseconds
+from flowstream.processing.joined import Joined
+from flowstream.processing.joining import Entry, Side
+from flowstream.processing.stateful import GroupBy, StatefulOperators
+from flowstream.processing.stream_joins import JoinedStreams
+from flowstream.processing.stream_windows import StreamWindows
+from flowstream.processing.topic import Topic
+from flowstream.processing.windowed_tables import Seconds, milliseconds
+from flowstream.processing.windowing import Span
+
+if TYPE_CHECKING:
+    from flowstream.processing.deduping import Seen
+    from flowstream.processing.lookups import Waiting
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 NO_VALUE = "the record has no value (a tombstone, and the type is not `... | None`)"
 
@@ -55,24 +66,33 @@ class Feed(Protocol):
     async def undecodable(self, error: Exception, *, held: bool) -> None:
         """Treat the record just taken by the agent's policy; returns when it is dealt with."""
 
-    def forward(self, key: bytes | None) -> None:
-        """Add the record, under a new key, to the agent's repartition topic."""
+    def forward(self, key: bytes | None, value: bytes | None) -> None:
+        """Add the record, with this key and value, to the topic between the agent's parts."""
+
+    def fill(self, windows: StreamWindows, value: Any) -> list[Span]:
+        """Add the value to its key's windows in the open unit; the windows that it changed."""
+
+    @property
+    def seen(self) -> Seen | None:
+        """What the agent's `dedupe` remembers."""
+
+    def is_new(self, seen: Seen, id: bytes) -> bool:
+        """Whether an id was not seen before; remembers it."""
+
+    def wait_for_table(self, waiting: Waiting) -> None:
+        """Have the record wait for the table that it is joined with."""
+
+    def meet(self, join: JoinedStreams, side: Side) -> list[Entry]:
+        """Enter the record in a join; the events of the other side that it meets."""
+
+    def retime(self, timestamp_ms: int) -> None:
+        """The event time of the record just taken, where its value says it."""
 
     def loop_time(self) -> float:
         """The event loop's clock, for deadlines."""
 
 
-@dataclass(frozen=True, slots=True)
-class GroupBy:
-    """What an agent's `group_by` asked for."""
-
-    key: Callable[[Any], Any]
-    name: str | None
-    key_type: type[Any] | None
-    partitions: int | None
-
-
-class Stream(Generic[T]):
+class Stream(StatefulOperators[T]):
     """An unbounded sequence of values, one partition's, in order."""
 
     def __aiter__(self) -> Stream[T]:
@@ -90,40 +110,83 @@ class Stream(Generic[T]):
     async def _pull(self, *, hold: bool, deadline: float | None) -> T | TimedOut:
         """The next value; with `hold` it belongs to the open unit."""
 
+    is_transparent = False
+    """Whether re-keying, windows and joins may stand behind this operator."""
+
     def filter(self, predicate: Callable[[T], bool | Awaitable[bool]]) -> Stream[T]:
         """Only the values for which `predicate` (plain or async) is true."""
+        from flowstream.processing.operators import FilterStream
+
         return FilterStream(self, predicate)
+
+    def map(self, function: Callable[[T], Awaitable[R] | R]) -> Stream[R]:
+        """What `function` (plain or async) makes of each value."""
+        from flowstream.processing.operators import MapStream
+
+        return MapStream(self, function)
+
+    def flat_map(self, function: Callable[[T], Iterable[R]]) -> Stream[R]:
+        """Each of the values that `function` makes of a value, all in its unit."""
+        from flowstream.processing.operators import FlatMapStream
+
+        return FlatMapStream(self, function)
+
+    def dedupe(
+        self, within: Seconds, *, by: Callable[[T], Any] | None = None, name: str | None = None
+    ) -> Stream[T]:
+        """Only the first value of each key, or of what `by` says of it, `within` of event time.
+
+        Equal ids must come with equal keys: each partition remembers its own. Once in an agent.
+        `name` is that of its table.
+        """
+        from flowstream.processing.deduping import Seen
+
+        return self._root("dedupe").deduped(self, Seen(within, by, name=name))
+
+    def enumerate(self, start: int = 0) -> Stream[tuple[int, T]]:
+        """(number, value) pairs, as this instance counts: from `start` again after each restart."""
+        from flowstream.processing.operators import EnumerateStream
+
+        return EnumerateStream(self, start)
+
+    def echo(self, *topics: Topic[Any, T]) -> Stream[T]:
+        """The same values, each also sent to `topics` with its key."""
+        from flowstream.processing.operators import EchoStream
+
+        return EchoStream(self, topics)
 
     def take(self, max_: int, within: Seconds) -> Stream[list[T]]:
         """Lists of up to `max_` values, or fewer once `within` has passed since the first.
 
         A list is one unit: its values are processed, committed or retried together.
         """
+        from flowstream.processing.operators import TakeStream
+
         return TakeStream(self, max_, milliseconds(within) / 1000)
 
     def items(self) -> Stream[tuple[Any, T]]:
         """(key, value) pairs; the key decodes to the topic's key type."""
+        from flowstream.processing.operators import ItemsStream
+
         return ItemsStream(self)
 
     def events(self) -> Stream[Event[T]]:
         """Values with key, headers, timestamp, topic, partition and offset."""
+        from flowstream.processing.operators import EventStream
+
         return EventStream(self)
 
-    def group_by(
-        self,
-        key: Callable[[T], Any] | str,
-        *,
-        name: str | None = None,
-        key_type: type[Any] | None = None,
-        partitions: int | None = None,
-    ) -> Stream[T]:
-        """The same values under another key, through the topic `<app>-<name>-repartition`.
+    @property
+    def _this(self) -> Stream[T]:
+        return self
 
-        `key` is a function of the value or the name of its attribute. Comes before every other
-        operator except `filter`.
-        """
-        del key, name, key_type, partitions
-        raise AppError("group_by comes first: only `filter` may stand before it")
+    def _root(self, what: str) -> SourceStream[Any]:
+        stream: Stream[Any] = self
+        while stream.is_transparent:
+            stream = stream._upstream()
+        if not isinstance(stream, SourceStream):
+            raise AppError(f"{what} comes first: only `filter` may stand before it")
+        return stream
 
     def _key(self) -> Any:
         """The current record's key, decoded."""
@@ -187,6 +250,37 @@ class SourceStream(Stream[T]):
             except DECODE_ERRORS as error:
                 await feed.undecodable(error, held=True)
 
+    def grouped(self, upstream: Stream[T], group: GroupBy) -> Stream[T]:
+        """What the agent gets from `group_by`, by the part that this instance plays."""
+        del upstream, group
+        raise AppError("group_by comes first, and once: only `filter` may stand before it")
+
+    def deduped(self, upstream: Stream[T], seen: Seen) -> Stream[T]:
+        """What the agent gets from `dedupe`, by the part that this instance plays."""
+        from flowstream.processing.deduping import DedupeStream
+
+        del seen
+        found = self._source.seen
+        assert found is not None
+        return DedupeStream(upstream, found)
+
+    def looked_up(self, upstream: Stream[Any], waiting: Waiting) -> Stream[Joined[Any, Any]]:
+        """What the agent gets from a join as of event time, by the part that this one plays."""
+        del upstream, waiting
+        raise AppError("join comes first, and once: `filter` and `group_by` may stand before it")
+
+    def joined(self, upstream: Stream[Any], join: JoinedStreams) -> Stream[Joined[Any, Any]]:
+        """What the agent gets from its join, by the part that this instance plays."""
+        del upstream, join
+        raise AppError("join comes first, and once: `filter` and `group_by` may stand before it")
+
+    def opened(
+        self, upstream: Stream[Any], windows: StreamWindows
+    ) -> Stream[WindowResult[Any, Any]]:
+        """What the agent gets from its windows, by the part that this instance plays."""
+        del upstream, windows
+        raise AppError("windows come first, and once: `filter` and `group_by` may stand before")
+
     def items(self) -> Stream[tuple[Any, T]]:
         """See `Stream.items`."""
         if self._shape is not None:
@@ -203,6 +297,19 @@ class SourceStream(Stream[T]):
         return self._keys.decode(record.key)
 
 
+def timed(feed: Feed, event_ms: Callable[[T], int] | None) -> Callable[[Arrival, T], T] | None:
+    """A source's shape that gives each record the event time that its value says."""
+    if event_ms is None:
+        return None
+
+    def shape(record: Arrival, value: T) -> T:
+        del record
+        feed.retime(event_ms(value))
+        return value
+
+    return shape
+
+
 class DerivedStream(Stream[T]):
     """A stream over another one."""
 
@@ -215,166 +322,3 @@ class DerivedStream(Stream[T]):
 
     def _upstream(self) -> Stream[Any]:
         return self._up
-
-
-class FilterStream(DerivedStream[T]):
-    """See `Stream.filter`."""
-
-    def __init__(self, up: Stream[T], predicate: Callable[[T], bool | Awaitable[bool]]) -> None:
-        super().__init__(up)
-        self._predicate = predicate
-
-    async def _pull(self, *, hold: bool, deadline: float | None) -> T | TimedOut:
-        while True:
-            value = await self._up._pull(hold=hold, deadline=deadline)
-            if isinstance(value, TimedOut):
-                return value
-            kept = self._predicate(value)
-            if inspect.isawaitable(kept):
-                kept = await kept
-            if kept:
-                return cast("T", value)
-
-    def group_by(
-        self,
-        key: Callable[[T], Any] | str,
-        *,
-        name: str | None = None,
-        key_type: type[Any] | None = None,
-        partitions: int | None = None,
-    ) -> Stream[T]:
-        """See `Stream.group_by`."""
-        return regroup(self._up, self, GroupBy(by(key), name, key_type, partitions))
-
-
-class TakeStream(DerivedStream[list[T]]):
-    """See `Stream.take`."""
-
-    def __init__(self, up: Stream[T], most: int, within_s: float) -> None:
-        super().__init__(up)
-        if most < 1:
-            raise AppError("take needs a maximum of at least 1")
-        self._most = most
-        self._within_s = within_s
-
-    async def _pull(self, *, hold: bool, deadline: float | None) -> list[T] | TimedOut:
-        first = await self._up._pull(hold=hold, deadline=deadline)
-        if isinstance(first, TimedOut):
-            return first
-        values = [first]
-        until = self._feed.loop_time() + self._within_s
-        while len(values) < self._most:
-            value = await self._up._pull(hold=True, deadline=until)
-            if isinstance(value, TimedOut):
-                break
-            values.append(value)
-        return values
-
-
-class ItemsStream(DerivedStream[tuple[Any, T]]):
-    """See `Stream.items`."""
-
-    async def _pull(self, *, hold: bool, deadline: float | None) -> tuple[Any, T] | TimedOut:
-        while True:
-            value = await self._up._pull(hold=hold, deadline=deadline)
-            if isinstance(value, TimedOut):
-                return value
-            try:
-                return self._up._key(), value
-            except DECODE_ERRORS as error:
-                await self._feed.undecodable(error, held=hold)
-
-
-class EventStream(DerivedStream[Event[T]]):
-    """See `Stream.events`."""
-
-    async def _pull(self, *, hold: bool, deadline: float | None) -> Event[T] | TimedOut:
-        while True:
-            value = await self._up._pull(hold=hold, deadline=deadline)
-            if isinstance(value, TimedOut):
-                return value
-            try:
-                key = self._up._key()
-            except DECODE_ERRORS as error:
-                await self._feed.undecodable(error, held=hold)
-                continue
-            record = self._feed.record
-            assert record is not None
-            headers = tuple(record.headers)
-            at = record.timestamp / 1000
-            return Event(key, value, headers, at, record.topic, record.partition, record.offset)
-
-
-def by(key: Callable[[T], Any] | str) -> Callable[[T], Any]:
-    """A key function from a function or an attribute's (or dict key's) name."""
-    if callable(key):
-        return key
-    attribute, item = operator.attrgetter(key), operator.itemgetter(key)
-    return lambda value: item(value) if isinstance(value, dict) else attribute(value)
-
-
-def regroup(source: Stream[Any], upstream: Stream[T], group: GroupBy) -> Stream[T]:
-    """What `group_by` gives, by the stage that the stream's source plays."""
-    while isinstance(source, FilterStream):
-        source = source._upstream()
-    if isinstance(source, RegroupingSource):
-        return source.grouped(upstream, group)
-    raise AppError("group_by stands once in an agent, before every operator except `filter`")
-
-
-class RegroupingSource(SourceStream[T]):
-    """The stream of an agent that re-keys: each stage decides what `group_by` gives."""
-
-    def group_by(
-        self,
-        key: Callable[[T], Any] | str,
-        *,
-        name: str | None = None,
-        key_type: type[Any] | None = None,
-        partitions: int | None = None,
-    ) -> Stream[T]:
-        """See `Stream.group_by`."""
-        return self.grouped(self, GroupBy(by(key), name, key_type, partitions))
-
-    @abstractmethod
-    def grouped(self, upstream: Stream[T], group: GroupBy) -> Stream[T]:
-        """What the agent gets from `group_by`."""
-
-
-class ForwardSource(RegroupingSource[T]):
-    """Stage 0: everything up to `group_by` runs here and its values leave under the new key."""
-
-    def grouped(self, upstream: Stream[T], group: GroupBy) -> Stream[T]:
-        """A stream that forwards for ever and never gives the agent's body a value."""
-        return ForwardStream(upstream, group)
-
-
-class ForwardStream(DerivedStream[T]):
-    """Sends every value on under its new key."""
-
-    def __init__(self, up: Stream[T], group: GroupBy) -> None:
-        super().__init__(up)
-        self._group = group
-
-    async def _pull(self, *, hold: bool, deadline: float | None) -> T | TimedOut:
-        while True:
-            value = await self._up._pull(hold=hold, deadline=deadline)
-            if isinstance(value, TimedOut):
-                return value
-            key = self._group.key(value)
-            codec: Codec[Any] = codec_of(self._group.key_type or type(key))
-            self._feed.forward(None if key is None else codec.encode(key))
-
-
-class GroupedSource(RegroupingSource[T]):
-    """Stage 1: records of the repartition topic; what stood before `group_by` has been done."""
-
-    def filter(self, predicate: Callable[[T], bool | Awaitable[bool]]) -> Stream[T]:
-        """Nothing to do: stage 0 has filtered."""
-        del predicate
-        return self
-
-    def grouped(self, upstream: Stream[T], group: GroupBy) -> Stream[T]:
-        """The records of the repartition topic."""
-        del upstream, group
-        return SourceStream(self._source, self._keys, self._values)

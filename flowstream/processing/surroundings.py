@@ -5,11 +5,14 @@ Protocols and plain counters; knows no implementation.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from flowstream.processing.dues import DuePartition
 from flowstream.processing.outputs import OutputTopic
+from flowstream.processing.settings import Settings
+from flowstream.processing.watermarks import EventClock
 from flowstream.state.expiring import UnitTime
 from flowstream.state.table import TableView
 
@@ -22,6 +25,7 @@ class Counts:
     skipped: int = 0
     retried: int = 0
     dead_letters: int = 0
+    parked: int = 0
     late: int = 0
     commits: int = 0
     aborts: int = 0
@@ -35,12 +39,12 @@ class Surroundings(Protocol):
         """The app's id."""
 
     @property
-    def counts(self) -> Counts:
-        """Shared counters."""
+    def settings(self) -> Settings:
+        """The app's."""
 
     @property
-    def retry_backoff(self) -> float:
-        """The first pause of a retry, in seconds."""
+    def counts(self) -> Counts:
+        """Shared counters."""
 
     @property
     def append(self) -> Callable[..., None]:
@@ -52,6 +56,20 @@ class Surroundings(Protocol):
     @property
     def dead_letters(self) -> str:
         """The topic of dead letters."""
+
+    @property
+    def replies(self) -> str:
+        """The topic of replies of this app."""
+
+    @property
+    def has_looked_for_replies(self) -> bool:
+        """Whether the plan was made anew for the sake of replies."""
+
+    def reply_output(self, topic: str) -> OutputTopic | None:
+        """The topic of replies, None when it is not that of this app or not there."""
+
+    def plan_again(self) -> None:
+        """There is a topic that the plan does not know: join anew with another plan."""
 
     def fail(self, error: BaseException) -> None:
         """Stop the worker after committing what is complete."""
@@ -81,3 +99,8 @@ class Shelf:
 
     views: Mapping[str, Callable[[UnitTime], TableView]] = field(default_factory=dict)
     windowed: Mapping[str, Timed] = field(default_factory=dict)
+    changes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Tables in which each changed key of a table is entered."""
+    dues: Mapping[str, Sequence[DuePartition]] = field(default_factory=dict)
+    clock: EventClock | None = None
+    """The task's event time; None when nothing in the task comes due."""

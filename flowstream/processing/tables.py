@@ -5,22 +5,23 @@ Finds the partition through the running agent instance; knows no store, changelo
 
 from __future__ import annotations
 
-import datetime
-import operator
-from collections.abc import Callable, Iterator
-from typing import Any, Generic, NoReturn, TypeVar, cast, overload
+from collections.abc import Callable
+from typing import Any, NoReturn, TypeVar, cast, overload
 
 from flowstream.processing.codecs import Codec, codec_of
-from flowstream.processing.current import CURRENT, Current, in_unit
+from flowstream.processing.current import CURRENT, in_unit
 from flowstream.processing.errors import AppError
 from flowstream.processing.rows import Migrate, mended, row_keys
 from flowstream.processing.scanning import Scans
-from flowstream.processing.windows import (
-    STREAM_TIME_KEY,
-    Window,
-    split_window_key,
-    window_key,
+from flowstream.processing.table_changes import Changes
+from flowstream.processing.windowed_tables import (
+    Late,
+    Seconds,
+    WindowedTable,
+    check_late,
+    milliseconds,
 )
+from flowstream.processing.windows import Window
 from flowstream.state.expiring import ExpiringCodec, split
 from flowstream.state.overlay import DELETED
 from flowstream.state.table import TableView, ValueCodec
@@ -28,15 +29,6 @@ from flowstream.state.table import TableView, ValueCodec
 K = TypeVar("K")
 V = TypeVar("V")
 D = TypeVar("D")
-
-Seconds = float | datetime.timedelta
-"""A span of time: seconds or a timedelta."""
-
-
-def milliseconds(span: Seconds) -> int:
-    """A span as whole milliseconds."""
-    seconds = span.total_seconds() if isinstance(span, datetime.timedelta) else span
-    return round(seconds * 1000)
 
 
 class Table(Scans[K, V]):
@@ -62,7 +54,13 @@ class Table(Scans[K, V]):
         self.name = name
         self.partitions = partitions
         self.default = default
+        self._changes: Changes[K, V] | None = None
+        self.versions: Table[bytes, Any] | None = None
+        """What the rows were before, where a join needs it (see `lookups`)."""
         self.window: Window | None = None
+        self.late: Late = "drop"
+        self.open_rows: Table[bytes, bytes] | None = None
+        """Which windows have not closed yet, where closed ones are kept (see ClosedWindows)."""
         self.key_codec: Codec[K] = codec_of(key_type)
         self.value_codec: Codec[V] = codec_of(value_type)
         self.row_keys = row_keys(name, key_type, self.key_codec, ordered=ordered)
@@ -183,18 +181,61 @@ class Table(Scans[K, V]):
         for row, _ in list(view.scan()):
             view.delete(row)
 
-    def tumbling(self, size: Seconds, *, expires: Seconds | None = None) -> WindowedTable[K, V]:
-        """Windows of `size`, one after the other. `expires`: how long to keep one after its end."""
-        return self._windowed(size, size, expires)
+    def beside(self, name: str) -> Table[bytes, bytes]:
+        """A table of plain rows with as many partitions, for what must be kept beside this one."""
+        return Table(
+            name, key_type=bytes, value_type=bytes, default=None, partitions=self.partitions
+        )
+
+    @property
+    def changes(self) -> Changes[K, V]:
+        """The keys that changed, with what they are now (None: gone), for an agent to read:
+        `@app.agent(table.changes)`. Every change is told, those of one key in quick succession
+        perhaps as one.
+        """
+        if self.window is not None:
+            raise AppError(f"table {self.name!r} has windows: give them grace=, and read `closed`")
+        if self._changes is None:
+            self._changes = Changes(self, self.name)
+        return self._changes
+
+    def tumbling(
+        self,
+        size: Seconds,
+        *,
+        expires: Seconds | None = None,
+        grace: Seconds | None = None,
+        late: Late = "drop",
+    ) -> WindowedTable[K, V]:
+        """Windows of `size`, one after the other. `expires`: how long to keep one after its end.
+
+        With `grace` a window closes once the watermark is that far past its end: its value is
+        final (see `WindowedTable.closed`) and what comes later is `late`: dropped and counted,
+        a "dead_letter", or an "update" that closes the window once more (needs `expires`).
+        """
+        return self._windowed(size, size, expires, grace, late)
 
     def hopping(
-        self, size: Seconds, step: Seconds, *, expires: Seconds | None = None
+        self,
+        size: Seconds,
+        step: Seconds,
+        *,
+        expires: Seconds | None = None,
+        grace: Seconds | None = None,
+        late: Late = "drop",
     ) -> WindowedTable[K, V]:
-        """Windows of `size` that start every `step`: an event is in size/step of them."""
-        return self._windowed(size, step, expires)
+        """Windows of `size` that start every `step`: an event is in size/step of them. The rest
+        is as with `tumbling`.
+        """
+        return self._windowed(size, step, expires, grace, late)
 
     def _windowed(
-        self, size: Seconds, step: Seconds, expires: Seconds | None
+        self,
+        size: Seconds,
+        step: Seconds,
+        expires: Seconds | None,
+        grace: Seconds | None,
+        late: Late,
     ) -> WindowedTable[K, V]:
         if self.window is not None:
             raise AppError(f"table {self.name!r} has windows already")
@@ -203,184 +244,9 @@ class Table(Scans[K, V]):
                 f"table {self.name!r}: windows have expires= instead of ttl=, and are not ordered="
             )
         kept = None if expires is None else milliseconds(expires)
-        self.window = Window(milliseconds(size), milliseconds(step), kept)
+        closing = None if grace is None else milliseconds(grace)
+        self.window = Window(milliseconds(size), milliseconds(step), kept, closing)
+        check_late(self, self.window, late)
+        self.late = late
         self._key = self._refuse
         return WindowedTable(self, self.window)
-
-
-class WindowedTable(Generic[K, V]):
-    """A table whose values belong to a key *and* a window of event time.
-
-    `windowed[key] += 1` changes every window that holds the event; `windowed[key].current()`
-    reads one. A write to a window past its `expires` is dropped and counted. `in` and iteration
-    are of the windows that hold the event; `items` gives every window kept.
-    """
-
-    def __init__(self, table: Table[K, V], window: Window) -> None:
-        self.table = table
-        self.window = window
-
-    def __repr__(self) -> str:
-        return f"WindowedTable({self.table.name!r})"
-
-    @property
-    def name(self) -> str:
-        """The table's name."""
-        return self.table.name
-
-    def __getitem__(self, key: K) -> WindowSet[V]:
-        return WindowSet(self.table, self.window, self.table.key_codec.encode(key), key)
-
-    def __setitem__(self, key: K, value: V | WindowSet[V]) -> None:
-        if not isinstance(value, WindowSet):
-            self[key].apply(lambda _: value)
-        elif not value.is_of(self.table, self.table.key_codec.encode(key)):
-            raise TypeError(
-                f"table {self.name!r}: {value!r} is the windows of another key or table, not a"
-                " value: assign one of theirs, e.g. windowed[key].current()"
-            )
-        # Else `t[key] += 1` has changed the windows already and hands back their set.
-
-    def __delitem__(self, key: K) -> None:
-        self[key].delete()
-
-    def __contains__(self, key: object) -> bool:
-        """Whether a window that holds the event has a value of this key."""
-        current = in_unit(f"using table {self.name!r}")
-        try:
-            row = self.table.key_codec.encode(cast("K", key))
-        except (TypeError, ValueError):
-            return False
-        view = current.view(self.name)
-        return any(
-            view.get(window_key(row, start)) is not DELETED for start in self._open_starts(current)
-        )
-
-    def __iter__(self) -> Iterator[K]:
-        """The keys that are `in` the table: of the windows that hold the event, each key once."""
-        current = in_unit(f"using table {self.name!r}")
-        open_starts = frozenset(self._open_starts(current))
-        keys: dict[bytes, None] = {}
-        for row, _ in current.view(self.name).scan():
-            found = None if row == STREAM_TIME_KEY else split_window_key(row)
-            if found is not None and found[1] in open_starts:
-                keys[found[0]] = None
-        return map(self.table.key_codec.decode, keys)
-
-    def _open_starts(self, current: Current) -> list[int]:
-        """Starts of the windows that hold the event and are not past keeping."""
-        stream_time = current.stream_time_ms(self.name)
-        return [
-            start
-            for start in self.window.starts(current.timestamp_ms)
-            if not self.window.is_expired(start, stream_time)
-        ]
-
-    def items(self) -> Iterator[tuple[K, float, V]]:
-        """(key, start in seconds, value) of every window kept in this partition, by key."""
-        current = in_unit(f"using table {self.name!r}")
-        stream_time = current.stream_time_ms(self.name)
-        decode = self.table.key_codec.decode
-        for row, value in current.view(self.name).scan():
-            found = None if row == STREAM_TIME_KEY else split_window_key(row)
-            if found is not None and not self.window.is_expired(found[1], stream_time):
-                yield decode(found[0]), found[1] / 1000, cast("V", value)
-
-
-class WindowSet(Generic[V]):
-    """All windows of one key, seen from the event that is being processed."""
-
-    __slots__ = ("_key", "_row", "_table", "_window")
-
-    def __init__(self, table: Table[Any, V], window: Window, row: bytes, key: object) -> None:
-        self._table = table
-        self._window = window
-        self._row = row
-        self._key = key
-
-    def __repr__(self) -> str:
-        return f"WindowSet({self._table.name!r}, {self._key!r})"
-
-    def is_of(self, table: Table[Any, Any], row: bytes) -> bool:
-        """Whether these are the windows of that table's key."""
-        return self._table is table and self._row == row
-
-    def now(self) -> V:
-        """The value of the window that holds the worker's clock (not repeatable in a replay)."""
-        return self._at(self._window.current(self._unit().wall_time_ms()))
-
-    def current(self) -> V:
-        """The value of the window that began last and holds the event."""
-        return self._at(self._window.current(self._unit().timestamp_ms))
-
-    def earliest(self) -> V:
-        """The value of the window that began first and still holds the event: the longest view."""
-        return self._at(self._window.earliest(self._unit().timestamp_ms))
-
-    def delta(self, span: Seconds) -> V:
-        """The value of the window that was current `span` before the event."""
-        return self._at(self._window.current(self._unit().timestamp_ms - milliseconds(span)))
-
-    def value(self, at: float | datetime.datetime | None = None) -> V:
-        """The value of the window current at a time (seconds or datetime; default: the event's)."""
-        if at is None:
-            return self.current()
-        seconds = at.timestamp() if isinstance(at, datetime.datetime) else at
-        return self._at(self._window.current(round(seconds * 1000)))
-
-    def windows(self) -> list[tuple[float, V]]:
-        """(start in seconds, value) of every window that holds the event, oldest first."""
-        starts = self._window.starts(self._unit().timestamp_ms)
-        return [(start / 1000, self._at(start)) for start in starts]
-
-    def apply(self, change: Callable[[V], V]) -> WindowSet[V]:
-        """Replace the value of every window that holds the event by `change(value)`."""
-        current = self._unit()
-        view = current.view(self._table.name)
-        stream_time = current.stream_time_ms(self._table.name)
-        for start in self._window.starts(current.timestamp_ms):
-            if self._window.is_expired(start, stream_time):
-                current.late(self._table.name)
-            else:
-                view.set(window_key(self._row, start), change(self._at(start)))
-        return self
-
-    def delete(self) -> None:
-        """Delete the value of every window that holds the event."""
-        current = self._unit()
-        view = current.view(self._table.name)
-        for start in self._window.starts(current.timestamp_ms):
-            view.delete(window_key(self._row, start))
-
-    def __iadd__(self, other: Any) -> WindowSet[V]:
-        return self._operate(operator.add, other)
-
-    def __isub__(self, other: Any) -> WindowSet[V]:
-        return self._operate(operator.sub, other)
-
-    def __imul__(self, other: Any) -> WindowSet[V]:
-        return self._operate(operator.mul, other)
-
-    def __ior__(self, other: Any) -> WindowSet[V]:
-        return self._operate(operator.or_, other)
-
-    def __iand__(self, other: Any) -> WindowSet[V]:
-        return self._operate(operator.and_, other)
-
-    def _operate(self, operation: Callable[[Any, Any], Any], other: Any) -> WindowSet[V]:
-        return self.apply(lambda value: cast("V", operation(value, other)))
-
-    def _unit(self) -> Any:
-        return in_unit(f"using table {self._table.name!r}")
-
-    def _at(self, start: int) -> V:
-        current = self._unit()
-        name = self._table.name
-        value: object = DELETED
-        if not self._window.is_expired(start, current.stream_time_ms(name)):
-            value = current.view(name).get(window_key(self._row, start))
-        if value is not DELETED:
-            return cast("V", value)
-        if self._table.default is None:
-            raise KeyError(self._key)
-        return self._table.default()

@@ -67,13 +67,24 @@ class Source:
         "_offsets",
         "_started",
         "index",
+        "is_inner",
         "limit",
         "partition",
         "position",
         "topic",
     )
 
-    def __init__(self, index: int, topic: str, partition: int, position: int, agents: int) -> None:
+    def __init__(
+        self,
+        index: int,
+        topic: str,
+        partition: int,
+        position: int,
+        agents: int,
+        *,
+        inner: bool = False,
+    ) -> None:
+        self.is_inner = inner
         self.index = index
         self.topic = topic
         self.partition = partition
@@ -154,9 +165,11 @@ class Task:
         assert state in MOVES[self.state], f"task {self.id}: {self.state} to {state}"
         self.state = state
 
-    def add_source(self, topic: str, partition: int, position: int, agents: int) -> Source:
-        """Join a topic partition at its committed offset."""
-        source = Source(len(self.sources), topic, partition, position, agents)
+    def add_source(
+        self, topic: str, partition: int, position: int, agents: int, *, inner: bool = False
+    ) -> Source:
+        """Join a topic partition at its committed offset; an `inner` source has none."""
+        source = Source(len(self.sources), topic, partition, position, agents, inner=inner)
         self.sources.append(source)
         return source
 
@@ -180,5 +193,5 @@ class Task:
         return not source.is_shared or source.is_clear(unit.next_offset)
 
     def offsets(self) -> dict[tuple[str, int], int]:
-        """The committable offset of every source."""
-        return {(s.topic, s.partition): s.position for s in self.sources}
+        """The committable offset of every source that is a topic."""
+        return {(s.topic, s.partition): s.position for s in self.sources if not s.is_inner}

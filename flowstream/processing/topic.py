@@ -6,12 +6,15 @@ unit, or to the app's plain producer outside of agents.
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 from flowstream.processing.codecs import Codec, codec_of, encode_any_key
 from flowstream.processing.current import Headers, in_unit, is_inside_agent
 from flowstream.processing.errors import AppError
+from flowstream.processing.event_time import EventTime, event_time_of
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -51,6 +54,8 @@ class Topic(Generic[K, V]):
         partitions: int | None,
         config: Mapping[str, str],
         send: Send,
+        timestamp: str | EventTime | None = None,
+        disorder_ms: int = 0,
     ) -> None:
         if partitions is not None and partitions < 1:
             raise AppError(f"topic {name!r}: partitions must be at least 1")
@@ -61,10 +66,18 @@ class Topic(Generic[K, V]):
         self.config = dict(config)
         self.key_codec: Codec[K] = codec_of(key_type)
         self.value_codec: Codec[V] = codec_of(value_type)
+        self.event_ms = event_time_of(timestamp)
+        self.disorder_ms = disorder_ms
         self._send = send
 
     def __repr__(self) -> str:
         return f"Topic({self.name!r})"
+
+    def with_tombstones(self) -> Topic[K, V | None]:
+        """The same topic, read by who takes records without a value as they are."""
+        copied: Topic[K, Any] = copy.copy(self)
+        copied.value_codec = dataclasses.replace(self.value_codec, nullable=True)
+        return copied
 
     async def send(
         self,

@@ -25,5 +25,7 @@ class Unit:
 
     source: int
     next_offset: int
+    at_ms: int
+    """Event time: the greatest of the records."""
     outputs: tuple[Output, ...] = ()
     tables: tuple[Sealed, ...] = ()

@@ -17,12 +17,14 @@ STREAM_TIME_KEY = b"@stream-time"
 class Window:
     """Windows of `size_ms` that start every `step_ms`; kept `expires_ms` after their end.
 
-    Tumbling windows have step = size. `expires_ms` None keeps them for ever.
+    Tumbling windows have step = size. `expires_ms` None keeps them for ever. With `grace_ms` they
+    close: once the watermark is that far past its end, a window's value is final.
     """
 
     size_ms: int
     step_ms: int
     expires_ms: int | None = None
+    grace_ms: int | None = None
 
     def __post_init__(self) -> None:
         if self.size_ms <= 0 or self.step_ms <= 0:
@@ -31,6 +33,8 @@ class Window:
             raise ValueError("a step longer than the window would lose events between windows")
         if self.expires_ms is not None and self.expires_ms < 0:
             raise ValueError("expires must not be negative")
+        if self.grace_ms is not None and self.grace_ms < 0:
+            raise ValueError("grace must not be negative")
 
     def starts(self, at_ms: int) -> range:
         """Starts of every window [start, start + size) that holds `at_ms`, oldest first.
@@ -54,6 +58,21 @@ class Window:
         if self.expires_ms is None:
             return False
         return start_ms + self.size_ms + self.expires_ms <= stream_time_ms
+
+    @property
+    def closes(self) -> bool:
+        """True when windows close."""
+        return self.grace_ms is not None
+
+    def closes_ms(self, start_ms: int) -> int | None:
+        """The watermark at which the window's value is final, None when it never is."""
+        return None if self.grace_ms is None else start_ms + self.size_ms + self.grace_ms
+
+    def is_closed(self, start_ms: int, watermark_ms: int) -> bool:
+        """True when the window's value is final at this watermark."""
+        return self.grace_ms is not None and (
+            start_ms + self.size_ms + self.grace_ms <= watermark_ms
+        )
 
 
 def window_key(key: bytes, start_ms: int) -> bytes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 
 from flowstream.clock import wall_ms
 from flowstream.processing.app import App
+from flowstream.processing.background import run_chore
 from flowstream.processing.claiming import claiming_assignor
 from flowstream.processing.commit import EXACTLY_ONCE
 from flowstream.processing.committer import Checkpoint, Committer, no_checkpoint
@@ -25,9 +26,11 @@ from flowstream.processing.membership import Membership, TopicGrown
 from flowstream.processing.outputs import OutputTopic
 from flowstream.processing.plan import Plan
 from flowstream.processing.provision import notice_changes, provision
+from flowstream.processing.purging import purge
 from flowstream.processing.securing import security_of
 from flowstream.processing.slots import Slot, take_slot
 from flowstream.processing.starting import TaskStarter
+from flowstream.processing.stopping import Stopping
 from flowstream.processing.surroundings import Counts
 from flowstream.processing.watchdog import Watchdog
 from flowstream.transport.admin import Admin
@@ -43,6 +46,7 @@ from flowstream.transport.errors import (
 )
 from flowstream.transport.producer import IdempotentProducer
 from flowstream.transport.transaction import TransactionSession
+from flowstream.transport.types import TopicPartition
 
 log = logging.getLogger("flowstream.worker")
 
@@ -77,8 +81,9 @@ class Worker:
     ) -> None:
         self.app = app
         self.counts = Counts()
+        self.has_looked_for_replies = False
         self.plan: Plan | None = None
-        self.retry_backoff = app.settings.retry_backoff
+        self.settings = app.settings
         self._bootstrap = bootstrap
         self._data_dir = Path(data_dir or app.settings.data_dir)
         self._checkpoint = checkpoint
@@ -89,7 +94,7 @@ class Worker:
         self._buffer = RecordBuffer(transactional=self._exactly_once)
         self._outputs: dict[str, OutputTopic] = {}
         self._is_outgrown = False
-        self._stopping = asyncio.Event()
+        self._stopping = Stopping()
         self._failure: BaseException | None = None
         self._membership: Membership | None = None
         self._watchdog: Watchdog | None = None
@@ -125,6 +130,20 @@ class Worker:
                 f"topic {topic!r} was declared after the worker started: call app.topic at import"
             ) from None
 
+    @property
+    def replies(self) -> str:
+        """The topic of replies of this app."""
+        return self.app.replies
+
+    def reply_output(self, topic: str) -> OutputTopic | None:
+        """The topic of replies, None when it is not that of this app or not there."""
+        return self._outputs.get(topic) if topic == self.app.replies else None
+
+    def plan_again(self) -> None:
+        """There is a topic that the plan does not know: join anew with another plan."""
+        self.has_looked_for_replies = True
+        self._outgrown()
+
     def wall_time_ms(self) -> int:
         """Now, by the clock door."""
         return self._clock()
@@ -144,11 +163,17 @@ class Worker:
     @property
     def wants_stop(self) -> bool:
         """True once `stop` was called or something failed."""
-        return self._stopping.is_set()
+        return self._stopping.is_set
 
     def warnings(self) -> list[str]:
         """What is wrong with this worker's health now."""
         return [] if self._watchdog is None else self._watchdog.warnings()
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether the task of the first partition runs here."""
+        held = [] if self._membership is None else self._membership.tasks
+        return self.plan is not None and self.plan.first_task in held
 
     @property
     def tasks(self) -> list[str]:
@@ -166,10 +191,14 @@ class Worker:
         if not self.app.agents:
             raise AppError(f"app {self.app.id!r} has no agents: nothing to run")
         try:
-            await self._unless_stopped(self._start())
+            await self._stopping.unless(self._start())
             if self.plan is not None and self._starter is not None and not self.wants_stop:
                 self._watch()
                 self._beside(notice_changes(self.plan, self._outputs, self._admin, self._outgrown))
+                if self.plan.purged:
+                    self._beside(self._purge(self.plan.purged))
+                for chore in self.app.chores:
+                    self._beside(run_chore(chore, self.app, lambda: self.is_leader))
                 if ready is not None:
                     ready()
                 while not self.wants_stop:
@@ -190,21 +219,20 @@ class Worker:
             self._beside(follow(self._cluster, self.app, address))
         self._slot = take_slot(self._data_dir, self.app.id)
         plan = await patiently(self._provide, address)
-        starter = TaskStarter(
+        starter = self._starter = TaskStarter(
             self.app.id,
             self._cluster,
             self._admin,
             self._slot,
-            self.app.settings.processing_guarantee,
+            self.settings.processing_guarantee,
         )
-        self._starter = starter
         await patiently(partial(starter.adopt, plan), address)
         self._beside(starter.follow())
         if self._exactly_once:
             self._session = TransactionSession(
                 self._cluster,
                 f"{self.app.id}-{self._slot.uuid}",
-                timeout_ms=round(self.app.settings.transaction_timeout * 1000),
+                timeout_ms=round(self.settings.transaction_timeout * 1000),
             )
             await patiently(self._session.init, address)
         self.plan = plan
@@ -215,6 +243,15 @@ class Worker:
         for output in self._outputs.values():
             self._buffer.limit(output.name, output.max_message_bytes)
         return plan
+
+    def _purge(self, topics: Sequence[str]) -> Coroutine[Any, Any, None]:
+        """Empty repartition topics behind the app, where this worker reads them."""
+
+        def owned() -> list[TopicPartition]:
+            return [] if self._membership is None else self._membership.partitions_of(topics)
+
+        interval = self.settings.purge_interval
+        return purge(self.app.id, self._cluster, self._admin, owned, interval=interval)
 
     def _outgrown(self) -> None:
         """A topic has more partitions than the plan knows: finish, and plan anew."""
@@ -229,7 +266,7 @@ class Worker:
         except TransportError as error:
             self._is_outgrown = True
             log.warning("%s: trying again", error)
-            await self._pause(RECOVERY_PAUSE_S)
+            await self._stopping.pause(RECOVERY_PAUSE_S)
 
     def _beside(self, work: Coroutine[Any, Any, None]) -> None:
         """Do this until the worker ends; its failure is the worker's."""
@@ -247,7 +284,7 @@ class Worker:
             for agent in self.app.agents.values()
         }
         known = {code: name for code, name in codes.items() if code is not None}
-        self._watchdog = Watchdog(known, self._open_units, self.app.settings.stall_warning)
+        self._watchdog = Watchdog(known, self._open_units, self.settings.stall_warning)
         self._watchdog.start()
 
     def _open_units(self) -> list[tuple[str, int]]:
@@ -279,7 +316,7 @@ class Worker:
     async def _be_member(self, plan: Plan, starter: TaskStarter) -> None:
         """Join, run, and leave when stopped or when the membership is of no more use."""
         committer = Committer(
-            self.app.settings.processing_guarantee,
+            self.settings.processing_guarantee,
             session=self._session,
             plain=None if self._session is not None else IdempotentProducer(self._cluster),
             admin=self._admin,
@@ -287,15 +324,15 @@ class Worker:
         )
         membership = Membership(
             plan, self, self._buffer, committer, starter,
-            commit_interval=self.app.settings.commit_interval,
+            commit_interval=self.settings.commit_interval,
         )  # fmt: skip
         consumer = GroupConsumer(
             self._cluster,
             self.app.id,
             claiming_assignor(membership, starter, plan.sources),
             membership,
-            session_timeout_ms=round(self.app.settings.session_timeout * 1000),
-            heartbeat_interval_ms=max(100, round(self.app.settings.session_timeout * 1000 / 10)),
+            session_timeout_ms=round(self.settings.session_timeout * 1000),
+            heartbeat_interval_ms=max(100, round(self.settings.session_timeout * 1000 / 10)),
         )
         membership.attach(consumer)
         self._membership = membership
@@ -304,7 +341,7 @@ class Worker:
             await self._run_member(membership)
         except TopicGrown:
             self._outgrown()
-            await self._pause(RECOVERY_PAUSE_S)
+            await self._stopping.pause(RECOVERY_PAUSE_S)
         except TransportError as error:
             await self._lost(error)
             await membership.abandon()
@@ -343,7 +380,7 @@ class Worker:
             await self._abort()
             raise error
         log.warning("%s: going back to the last commit", error)
-        await self._pause(RECOVERY_PAUSE_S)
+        await self._stopping.pause(RECOVERY_PAUSE_S)
 
     async def _abort(self) -> None:
         """Let readers not wait for the timeout of a transaction that will never be committed."""
@@ -356,27 +393,8 @@ class Worker:
         """A fresh producer epoch: what was open is aborted, what was decided is complete."""
         while self._session is not None and not self.wants_stop:
             try:
-                await self._unless_stopped(self._session.init())
+                await self._stopping.unless(self._session.init())
                 return
             except TransportError as error:
                 log.warning("%s: trying again", error)
-                await self._pause(RECOVERY_PAUSE_S)
-
-    async def _unless_stopped(self, work: Awaitable[None]) -> None:
-        working = asyncio.ensure_future(work)
-        stopping = asyncio.ensure_future(self._stopping.wait())
-        try:
-            await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
-            if working.done():
-                working.result()
-        finally:
-            stopping.cancel()
-            working.cancel()
-            await asyncio.wait((working, stopping))
-
-    async def _pause(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._stopping.wait()
-        except TimeoutError:
-            return
+                await self._stopping.pause(RECOVERY_PAUSE_S)

@@ -45,6 +45,7 @@ WRITE_BUFFER_BYTES = 16 << 20
 _ROW = b"\x01"
 _AFTER_ROWS = b"\x02"
 _IDENTITY = b"\x00identity"
+_LINEAGE = b"\x00lineage"
 _OFFSETS = b"\x00offsets"
 _PACKED = struct.Struct(">qqq")
 _NONE = -1
@@ -86,6 +87,20 @@ class RocksStore:
     def written_ms(self) -> int | None:
         """Wall time at which the store was last current."""
         return _known(self._written_ms)
+
+    @property
+    def lineage(self) -> bytes | None:
+        """The id of the topic that the rows come from."""
+        found: bytes | None = self._opened().get(_LINEAGE)
+        return found
+
+    def descend(self, lineage: bytes) -> None:
+        """Remember, on disk at once, from which topic the rows come."""
+        try:
+            self._opened().put(_LINEAGE, lineage, self._write_options)
+        except Exception as error:
+            raise self._failed("written", error) from error
+        self.flush()
 
     def get(self, key: bytes) -> bytes | None:
         """The row of `key`."""

@@ -137,6 +137,17 @@ class TransactionSession:
         # Without a generation the coordinator would not check anything.
         assert generation.generation_id >= 0, generation
         assert generation.member_id, generation
+        await self._add_offsets(offsets, generation)
+
+    async def add_lone_offsets(self, offsets: Mapping[TopicPartition, int], group: str) -> None:
+        """Make positions of a group without members part of the transaction: only the
+        transactional id says who may.
+        """
+        await self._add_offsets(offsets, Generation(group, -1, ""))
+
+    async def _add_offsets(
+        self, offsets: Mapping[TopicPartition, int], generation: Generation
+    ) -> None:
         with self._step():
             if not offsets:
                 return

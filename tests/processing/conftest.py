@@ -19,7 +19,7 @@ import flowstream as fs
 from flowstream.transport.admin import Admin
 from flowstream.transport.cluster import Cluster
 from flowstream.transport.reader import PartitionReader
-from flowstream.transport.types import LogRecord, TopicPartition
+from flowstream.transport.types import LogRecord, NewTopic, TopicPartition
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DEADLINE_S = 30.0
@@ -77,6 +77,14 @@ class Kit:
         self.apps.append(fs.App(name, broker=f"kafka://{self.address}", **settings))
         return self.apps[-1]
 
+    async def create(self, app: fs.App) -> None:
+        """Create the topics that the app declares, where they are missing."""
+        existing = await self.admin.topics(None)
+        missing = [topic for topic in app.topics.values() if topic.name not in existing]
+        new = [NewTopic(topic.name, topic.partitions or 1, 1, topic.config) for topic in missing]
+        if new:
+            await self.admin.create_topics(new)
+
     @asynccontextmanager
     async def running(self, app: fs.App, **options: Any) -> AsyncIterator[fs.Worker]:
         """A worker for the length of a block, stopped gracefully after it."""
@@ -105,6 +113,14 @@ class Kit:
         async with asyncio.timeout(DEADLINE_S):
             while not await condition():  # noqa: ASYNC110 - it is outside of this process
                 await asyncio.sleep(0.02)
+
+    async def sees(self, holds: Callable[[], bool]) -> None:
+        """Wait for something that happens in this process."""
+
+        async def condition() -> bool:
+            return holds()
+
+        await self.until(condition)
 
     async def records(self, topic: str) -> list[LogRecord]:
         """All committed records of a topic, partition by partition."""

@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 import flowstream as fs
-from flowstream.processing.plan import Stage, make_plan
+from flowstream.processing.plan import Stage
+from flowstream.processing.planning import make_plan
 from flowstream.processing.stream import GroupBy
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -222,7 +223,12 @@ async def test_a_table_of_another_app(kit: Kit, name: str, partitions: int | Non
     await kit.run_until(reader, kit.count(answers.name, len(KEYS)))
     told = {value for value in await kit.values(answers.name) if value}
     assert told == {f"{key}=7 True".encode() for key in KEYS}
-    # What the other app does next is followed.
+    # The other app begins anew, and its table with it: a copy of the old one is of no use.
+    await kit.admin.delete_topics([writer.changelog("kept")])
+    await kit.admin.delete_group(writer.id)
+    shutil.rmtree(writer.settings.data_dir)
+    await kit.run_until(writer, kit.committed(writer, puts.name, 1))
+    # What it does next is followed.
     async with kit.running(reader), kit.running(writer):
         await puts.send(key="k1", value=8)
 

@@ -10,7 +10,7 @@ import pytest
 
 import flowstream as fs
 from flowstream.processing.runtime import QUEUE_HIGH
-from flowstream.transport.types import NewTopic
+from flowstream.transport.types import NewTopic, TopicPartition
 from tests.processing.conftest import Kit
 
 
@@ -250,3 +250,72 @@ async def test_an_undecodable_record_stops_by_default(kit: Kit, name: str) -> No
     with pytest.raises(fs.AgentFailed, match="offset 1 does not decode"):
         await fs.Worker(app, kit.address).run()
     assert await kit.committed(app, numbers.name, 1)()
+
+
+async def test_an_agent_reads_several_topics_and_branches(kit: Kit, name: str) -> None:
+    app = kit.app(name)
+    first = app.topic(f"{name}-first", key_type=str, value_type=int, partitions=1)
+    second = app.topic(f"{name}-second", key_type=str, value_type=int, partitions=2)
+    odd = app.topic(f"{name}-odd", key_type=str, value_type=int, partitions=1)
+    rest = app.topic(f"{name}-rest", key_type=str, value_type=int, partitions=1)
+
+    @app.agent(first, second, sink=[fs.branch((lambda n: n % 2 == 1, odd), default=rest)])
+    async def route(stream: fs.Stream[int]) -> AsyncIterator[int]:
+        async for number in stream:
+            yield number
+
+    await kit.create(app)
+    async with kit.running(app):
+        for number in range(6):
+            await (first if number < 3 else second).send(key="k", value=number)
+        await kit.until(kit.count(odd.name, 3))
+        await kit.until(kit.count(rest.name, 3))
+    assert sorted(v or b"" for v in await kit.values(odd.name)) == [b"1", b"3", b"5"]
+    assert sorted(v or b"" for v in await kit.values(rest.name)) == [b"0", b"2", b"4"]
+
+
+async def test_a_stream_goes_through_a_topic_of_the_app(kit: Kit, name: str) -> None:
+    app = kit.app(name)
+    words = app.topic(f"{name}-words", key_type=str, value_type=str, partitions=1)
+    middle = app.topic(f"{name}-middle", key_type=str, value_type=str, partitions=2)
+    out = app.topic(f"{name}-out", key_type=str, value_type=str, partitions=1)
+
+    @app.agent(words, sink=[out])
+    async def count(stream: fs.Stream[str]) -> AsyncIterator[str]:
+        async for event in stream.filter(bool).through(middle).events():
+            yield f"{event.topic.removeprefix(name)}:{event.key}:{event.value}"
+
+    await kit.create(app)
+    async with kit.running(app):
+        for key in "abc":
+            await words.send(key=key, value=key.upper())
+        await words.send(key="d", value="")
+        await kit.until(kit.count(out.name, 3))
+    assert sorted(v or b"" for v in await kit.values(out.name)) == [
+        b"-middle:a:A", b"-middle:b:B", b"-middle:c:C",
+    ]  # fmt: skip
+    assert len(await kit.records(middle.name)) == 3
+
+
+async def test_S11_a_repartition_topic_is_emptied_of_what_is_committed(kit: Kit, name: str) -> None:
+    app = kit.app(name, purge_interval=0.05)
+    words = app.topic(f"{name}-words", key_type=str, value_type=str, partitions=1)
+    out = app.topic(f"{name}-out", key_type=str, value_type=str, partitions=1)
+
+    @app.agent(words, sink=[out])
+    async def count(stream: fs.Stream[str]) -> AsyncIterator[str]:
+        async for word in stream.group_by(str.lower, key_type=str):
+            yield word
+
+    await kit.create(app)
+    async with kit.running(app):
+        for number in range(5):
+            await words.send(key="k", value=f"W{number}")
+        await kit.until(kit.count(out.name, 5))
+        between = TopicPartition(app.repartition("count"), 0)
+
+        async def emptied() -> bool:
+            return (await kit.admin.beginning_offsets([between]))[between] >= 5
+
+        await kit.until(emptied)
+    assert len(await kit.records(out.name)) == 5

@@ -65,7 +65,7 @@ class Agents:
 
     def complete(self, agent: int) -> None:
         """The agent moves on."""
-        unit = Unit(self.source.index, self.next[agent])
+        unit = Unit(self.source.index, self.next[agent], 0)
         self.task.defer(unit)
         self.source.done(agent, self.next[agent])
         self.began[agent] = self.next[agent]
@@ -96,13 +96,13 @@ def test_units_merge_in_the_order_of_completion_over_sources() -> None:
     shared, lone = task.add_source("s", 0, 0, 2), task.add_source("l", 0, 0, 1)
     shared.fed([0, 1])
     assert shared.may_take(0, 0, holding=False, now=0.0)
-    task.defer(Unit(shared.index, 1))
+    task.defer(Unit(shared.index, 1, 0))
     shared.done(0, 1)
     assert list(task.mergeable()) == []
-    task.defer(Unit(lone.index, 7))
+    task.defer(Unit(lone.index, 7, 0))
     assert list(task.mergeable()) == [], "it may have read what the shared source's agent wrote"
     assert not shared.may_take(0, 1, holding=False, now=0.0)
-    task.defer(Unit(shared.index, 1))
+    task.defer(Unit(shared.index, 1, 0))
     shared.done(1, 1)
     assert [unit.source for unit in task.mergeable()] == [0, 1, 0]
     assert task.offsets() == {("s", 0): 1, ("l", 0): 7}

@@ -154,6 +154,17 @@ def test_D5_what_was_loaded_survives_a_crash_with_its_offset(tmp_path: Path) -> 
     store.close()
 
 
+def test_a_store_knows_the_topic_it_comes_from(make: Make) -> None:
+    store = make()
+    assert store.lineage is None
+    store.descend(b"one")
+    store.write({b"a": b"1"}, changelog_offset=1)
+    assert (store.lineage, list(store.scan())) == (b"one", [(b"a", b"1")])
+    store.clear()
+    assert store.lineage is None
+    store.close()
+
+
 def test_a_store_can_be_read_while_it_is_open(tmp_path: Path) -> None:
     store = open_store(tmp_path, ME)
     store.write({b"a": b"1"}, changelog_offset=1)

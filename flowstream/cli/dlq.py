@@ -1,0 +1,159 @@
+"""`flowstream dlq`: an app's dead letters, looked at, sent back or passed over."""
+
+from __future__ import annotations
+
+import base64
+import json as jsonlib
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from flowstream.cli.options import Broker, Data, Json, connected, perform, show
+from flowstream.processing.redriving import BadLetter, DeadLetters, Letter
+from flowstream.transport.cluster import Cluster
+
+app = typer.Typer(
+    help="Dead letters: events that an app's agents could not process.", no_args_is_help=True
+)
+
+COLUMNS = ("partition", "offset", "time", "agent", "topic", "key", "error", "cause")
+SHOWN = 80
+
+AppId = Annotated[str, typer.Argument(help="The app's id.", metavar="APP")]
+Count = Annotated[
+    int | None,
+    typer.Option("--count", "-n", min=1, help="Only so many, the oldest of each partition first."),
+]
+Execute = Annotated[
+    bool, typer.Option("--execute", help="Do it; without this it is only shown what would be done.")
+]
+
+
+@app.callback()
+def noun() -> None:
+    """Dead letters: events that an app's agents could not process."""
+
+
+def letters_of(cluster: Cluster, app_id: str) -> DeadLetters:
+    """The dead letters of an app."""
+    return DeadLetters(cluster, app_id, f"{app_id}-dead-letters")
+
+
+def text(data: bytes | None) -> str | None:
+    """Bytes for people: as text where they are, else base64."""
+    if data is None:
+        return None
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return "base64:" + base64.b64encode(data).decode()
+
+
+def time_of(letter: Letter) -> str:
+    """The event's time."""
+    return datetime.fromtimestamp(letter.timestamp_ms / 1000, UTC).isoformat(timespec="seconds")
+
+
+def row(letter: Letter) -> tuple[object, ...]:
+    """A letter's line in a list."""
+    told = letter.told
+    key = text(letter.key)
+    cause = told.get("cause", "").splitlines()
+    return (
+        letter.tp.partition, letter.offset, time_of(letter), told.get("agent"), told.get("topic"),
+        key if key is None else key[:SHOWN], told.get("error"), cause[0][:SHOWN] if cause else None,
+    )  # fmt: skip
+
+
+@app.command("list")
+def list_command(
+    app_id: AppId, count: Count = None, broker: Broker = None, data: Data = None, json: Json = False
+) -> None:
+    """List the dead letters that were neither sent back nor discarded."""
+
+    async def work() -> None:
+        async with connected(broker, data) as cluster, letters_of(cluster, app_id) as dead:
+            show(COLUMNS, map(row, await dead.pending(count)), as_json=json)
+
+    perform(work)
+
+
+@app.command("show")
+def show_command(
+    app_id: AppId,
+    offset: Annotated[str, typer.Argument(help="PARTITION:OFFSET, as `list` shows them.")],
+    broker: Broker = None,
+    data: Data = None,
+) -> None:
+    """Show one dead letter: key, value, headers, and the traceback of its error."""
+    partition, colon, at = offset.partition(":")
+    if not (colon and partition.isdecimal() and at.isdecimal()):
+        raise typer.BadParameter(f"{offset!r} is not PARTITION:OFFSET, e.g. 0:17")
+
+    async def work() -> None:
+        async with connected(broker, data) as cluster, letters_of(cluster, app_id) as dead:
+            for letter in await dead.pending():
+                if (letter.tp.partition, letter.offset) == (int(partition), int(at)):
+                    typer.echo(described(letter))
+                    return
+        raise BadLetter(f"no dead letter waits at {offset}: `flowstream dlq list {app_id}` has all")
+
+    perform(work)
+
+
+def described(letter: Letter) -> str:
+    """Everything that a letter says."""
+    told = dict(letter.told)
+    traceback = told.pop("traceback", "")
+    found = {
+        "time": time_of(letter),
+        "key": text(letter.key),
+        "value": text(letter.value),
+        "headers": {name: text(value) for name, value in letter.headers},
+        **told,
+    }
+    return jsonlib.dumps(found, indent=2, ensure_ascii=False) + f"\n\n{traceback}"
+
+
+@app.command()
+def redrive(
+    app_id: AppId,
+    count: Count = None,
+    execute: Execute = False,
+    broker: Broker = None,
+    data: Data = None,
+) -> None:
+    """Send dead letters back to the topics they came from, each exactly once."""
+    deal(app_id, count, execute, broker, data, discard=False)
+
+
+@app.command()
+def discard(
+    app_id: AppId,
+    count: Count = None,
+    execute: Execute = False,
+    broker: Broker = None,
+    data: Data = None,
+) -> None:
+    """Pass over dead letters for good (their records stay in the topic)."""
+    deal(app_id, count, execute, broker, data, discard=True)
+
+
+def deal(
+    app_id: str, count: int | None, execute: bool, broker: Broker, data: Data, *, discard: bool
+) -> None:
+    """Redrive or discard, or say what that would do."""
+    what = "discarded" if discard else "sent back"
+
+    async def work() -> None:
+        async with connected(broker, data) as cluster, letters_of(cluster, app_id) as dead:
+            letters = await dead.pending(count)
+            if not execute:
+                show(COLUMNS, map(row, letters))
+                typer.echo(f"{len(letters)} dead letters would be {what}: add --execute to do it")
+                return
+            await (dead.discard(letters) if discard else dead.redrive(letters))
+            typer.echo(f"{len(letters)} dead letters {what}")
+
+    perform(work)

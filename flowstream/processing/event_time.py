@@ -1,0 +1,54 @@
+"""Event time of a record: from a field or a function of its value. Pure."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable
+from typing import Any
+
+EventTime = Callable[[Any], float | datetime.datetime]
+"""A function of a value: its instant in seconds since 1970, or a datetime."""
+
+FARTHEST_S = 100_000_000_000
+"""The year 5138: what is beyond is no count of seconds."""
+
+
+def instant_ms(at: object) -> int:
+    """An instant in milliseconds since 1970; a datetime without a zone is UTC.
+
+    >>> instant_ms(1.5)
+    1500
+    """
+    if isinstance(at, datetime.datetime):
+        zoned = at if at.tzinfo is not None else at.replace(tzinfo=datetime.UTC)
+        return round(zoned.timestamp() * 1000)
+    if isinstance(at, bool) or not isinstance(at, int | float):
+        raise TypeError(f"an instant is seconds since 1970 or a datetime, not {at!r:.100}")
+    if not -FARTHEST_S < at < FARTHEST_S:
+        raise ValueError(f"{at!r} is no count of seconds since 1970: are these milliseconds?")
+    return round(at * 1000)
+
+
+def event_time_of(source: str | EventTime | None) -> Callable[[Any], int] | None:
+    """Value to milliseconds, from a field's name or a function; None: the record's own time.
+
+    What cannot be read raises ValueError, as a value that does not decode.
+    """
+    if source is None:
+        return None
+    read, what = (source, "the timestamp function") if callable(source) else _field(source)
+
+    def event_ms(value: Any) -> int:
+        try:
+            return instant_ms(read(value))
+        except Exception as error:
+            raise ValueError(f"{what} gives no event time: {error!r}") from error
+
+    return event_ms
+
+
+def _field(name: str) -> tuple[Callable[[Any], Any], str]:
+    def read(value: Any) -> Any:
+        return value[name] if isinstance(value, dict) else getattr(value, name)
+
+    return read, f"field {name!r}"

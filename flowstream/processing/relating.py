@@ -1,0 +1,122 @@
+"""What an app declares about tables that come from elsewhere: from a topic, or from two tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from flowstream.processing.agent import Agent
+from flowstream.processing.errors import AppError
+from flowstream.processing.lookups import VERSIONS, with_version
+from flowstream.processing.stream import Stream
+from flowstream.processing.table_changes import JoinedTables, TableJoin
+from flowstream.processing.tables import Table
+from flowstream.processing.timing import Timing
+from flowstream.processing.topic import Topic
+from flowstream.processing.windowed_tables import Seconds, milliseconds
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Relating(Timing):
+    """The part of an app that makes tables of topics, and joins tables."""
+
+    def _declare(self, table: Table[Any, Any]) -> None:
+        self.check_table_name(table.name)
+        self.tables[table.name] = table
+
+    def table(
+        self, topic: Topic[K, V], *, name: str | None = None, history: Seconds | None = None
+    ) -> Table[K, V]:
+        """A table of a topic's newest value per key; a record without a value deletes its key.
+
+        `history`: how far back its rows stay known as they were, for joins as of event time
+        (`stream.join(table, as_of=True)`).
+
+        >>> from flowstream import App
+        >>> app = App("shop")
+        >>> customers = app.table(app.topic("customers", key_type=str, value_type=dict))
+        """
+        named = name or topic.name
+        table: Table[K, V] = Table(
+            named, key_type=topic.key_type, value_type=topic.value_type, default=None,
+            partitions=None,
+        )  # fmt: skip
+        self._declare(table)
+        follow = follower(table)
+        if history is not None:
+            versions: Table[Any, Any] = table.beside(f"{named}-versions")
+            versions.value_codec = VERSIONS
+            table.versions = versions
+            self._declare(versions)
+            follow = versioning(table, versions, milliseconds(history))
+        source = topic.with_tombstones()
+        self.add_agent(Agent(follow, source, name=f"{named}.table", sinks=(), on_error="stop"))
+        return table
+
+    def join(
+        self,
+        left: Table[K, Any],
+        right: Table[K, Any],
+        *,
+        how: TableJoin = "inner",
+        name: str | None = None,
+    ) -> JoinedTables[K]:
+        """Two tables with one key, side by side, for an agent to read: `Joined(left, right)`
+        whenever one side of a key changed, None once the key has no result any more.
+
+        >>> from flowstream import App
+        >>> app = App("shop")
+        >>> prices, stock = app.Table("prices", default=int), app.Table("stock", default=int)
+        >>> @app.agent(app.join(prices, stock))
+        ... async def offer(stream):
+        ...     async for item, joined in stream.items():
+        ...         print(item, "gone" if joined is None else joined.left)
+        """
+        for table in (left, right):
+            if table.window is not None:
+                raise AppError(f"table {table.name!r} has windows, which have no single value")
+        return JoinedTables(name or f"{left.name}-{right.name}", left, right, how)
+
+
+Follower = Callable[[Stream[Any]], Coroutine[Any, Any, None]]
+
+
+def follower(table: Table[Any, Any]) -> Follower:
+    """An agent that keeps a table as its topic says."""
+
+    async def follow(stream: Stream[Any]) -> None:
+        async for event in stream.events():
+            if event.key is None:
+                raise ValueError(f"a record of table {table.name!r} needs a key")
+            put(table, event.key, event.value)
+
+    return follow
+
+
+def versioning(table: Table[Any, Any], versions: Table[Any, Any], history_ms: int) -> Follower:
+    """The same, and what the rows were: a record that comes late changes the past alone."""
+    encode_key, encode = table.key_codec.encode, table.value_codec.encode
+
+    async def follow(stream: Stream[Any]) -> None:
+        async for event in stream.events():
+            if event.key is None:
+                raise ValueError(f"a record of table {table.name!r} needs a key")
+            row, at_ms = encode_key(event.key), round(event.timestamp * 1000)
+            data = None if event.value is None else encode(event.value)
+            before = versions.get(row, ())
+            newest = max([at_ms, *(at for at, _ in before)])
+            versions[row] = with_version(before, at_ms, data, newest - history_ms)
+            if at_ms == newest:
+                put(table, event.key, event.value)
+
+    return follow
+
+
+def put(table: Table[Any, Any], key: Any, value: Any) -> None:
+    """The newest value of a key; None deletes it."""
+    if value is None:
+        table.pop(key, None)
+    else:
+        table[key] = value

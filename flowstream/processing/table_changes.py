@@ -1,0 +1,179 @@
+"""Changes of tables as sources: keys that changed since they were last told, as they are now.
+
+Declarations and the pure rules of one row. A change is a row of a table beside, written by the unit
+that changed the key and deleted by the one that was told: told exactly once, several changes of one
+key perhaps as one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from flowstream.processing.codecs import BYTES, Codec
+from flowstream.processing.errors import AppError
+from flowstream.processing.inner import Fired, InnerSource
+from flowstream.processing.joined import LEFT_HEADER, RIGHT_HEADER, joined_shape
+from flowstream.state.overlay import DELETED
+from flowstream.state.table import TableView
+
+if TYPE_CHECKING:
+    from flowstream.processing.tables import Table
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+TableJoin = Literal["inner", "left", "outer"]
+_DIGITS = 16
+
+
+class Changes(InnerSource[K, V | None]):
+    """The keys of a table that changed; see `Table.changes`."""
+
+    def __init__(self, table: Table[K, V], name: str) -> None:
+        self.name = f"{name}.changes"
+        self.key_codec = table.key_codec
+        self.value_codec = dataclasses.replace(table.value_codec, nullable=True)
+        self.partitions = table.partitions
+        self._of = table
+        self._rows = table.beside(f"{name}-changes")
+
+    @property
+    def table(self) -> str:
+        """The table of changes that were not told."""
+        return self._rows.name
+
+    @property
+    def hidden(self) -> tuple[Table[Any, Any], ...]:
+        """The table nobody declared."""
+        return (self._rows,)
+
+    @property
+    def watched(self) -> tuple[str, ...]:
+        """Tables whose changed keys are entered."""
+        return (self._of.name,)
+
+    @property
+    def at_once(self) -> bool:
+        """Due as soon as it is written."""
+        return True
+
+    @property
+    def by_value(self) -> bool:
+        """A row's value is the event time of the change."""
+        return True
+
+    def due_ms(self, row: bytes, value: Any, watermark_ms: int | None) -> int | None:
+        """In the order of event time."""
+        del row, watermark_ms
+        return int(value[:_DIGITS])
+
+    def fired(
+        self, row: bytes, due_ms: int, views: Mapping[str, TableView], partition: int
+    ) -> Fired:
+        """The key as it is now; no value when it is gone."""
+        value = views[self._of.name].get(row)
+        data = None if value is DELETED else self.value_codec.encode(value)
+        return Fired(self.name, partition, due_ms, row, data, row, due_ms)
+
+    def settle(self, fired: Fired, views: Mapping[str, TableView], now_ms: int) -> None:
+        """Told, unless the key changed again meanwhile."""
+        del now_ms
+        view = views[self.table]
+        if view.get(fired.row) == change_row(fired.due_ms):
+            view.delete(fired.row)
+
+
+def change_row(at_ms: int) -> bytes:
+    """The row of a change at an event time."""
+    return b"%016d" % at_ms
+
+
+class JoinedTables(InnerSource[K, Any]):
+    """Two tables with one key, side by side; see `App.join`.
+
+    A key is told whenever one side of it changed: as `Joined`, or None once it has no result any
+    more. What was never told is not taken back.
+    """
+
+    def __init__(
+        self, name: str, left: Table[K, Any], right: Table[K, Any], how: TableJoin
+    ) -> None:
+        if how not in ("inner", "left", "outer"):
+            raise AppError(f"join {name!r}: how= is 'inner', 'left' or 'outer', not {how!r}")
+        if left is right:
+            raise AppError(f"join {name!r} is of a table with itself")
+        self.name = f"{name}.joined"
+        self.key_codec = left.key_codec
+        self.value_codec: Codec[Any] = dataclasses.replace(BYTES, nullable=True)
+        self.partitions = left.partitions
+        self._left, self._right, self._how = left, right, how
+        self._rows = left.beside(f"{name}-changes")
+        self._told = left.beside(f"{name}-told")
+
+    @property
+    def table(self) -> str:
+        """The table of changes that were not told."""
+        return self._rows.name
+
+    @property
+    def hidden(self) -> tuple[Table[Any, Any], ...]:
+        """Tables nobody declared."""
+        return (self._rows, self._told)
+
+    @property
+    def watched(self) -> tuple[str, ...]:
+        """Both tables."""
+        return (self._left.name, self._right.name)
+
+    @property
+    def at_once(self) -> bool:
+        """Due as soon as it is written."""
+        return True
+
+    @property
+    def by_value(self) -> bool:
+        """A row's value is the event time of the change."""
+        return True
+
+    def due_ms(self, row: bytes, value: Any, watermark_ms: int | None) -> int | None:
+        """In the order of event time."""
+        del row, watermark_ms
+        return int(value[:_DIGITS])
+
+    @property
+    def shape(self) -> Callable[[Any, Any], Any]:
+        """Both sides, decoded anew each time: an agent may change what it gets, and try again."""
+        return joined_shape(self._left.value_codec, self._right.value_codec)
+
+    def fired(
+        self, row: bytes, due_ms: int, views: Mapping[str, TableView], partition: int
+    ) -> Fired:
+        """Both sides as they are now; silent when there is nothing to tell or to take back."""
+        left, right = (self._side(table, row, views) for table in (self._left, self._right))
+        needed = {"inner": (left, right), "left": (left,), "outer": ()}[self._how]
+        is_there = (left, right) != (None, None) and None not in needed
+        was_there = views[self._told.name].get(row) is not DELETED
+        return Fired(
+            self.name, partition, due_ms, row, b"" if is_there else None, row, due_ms,
+            headers=((LEFT_HEADER, left), (RIGHT_HEADER, right)),
+            is_silent=not is_there and not was_there,
+        )  # fmt: skip
+
+    def _side(
+        self, table: Table[K, Any], row: bytes, views: Mapping[str, TableView]
+    ) -> bytes | None:
+        value = views[table.name].get(row)
+        return None if value is DELETED else table.value_codec.encode(value)
+
+    def settle(self, fired: Fired, views: Mapping[str, TableView], now_ms: int) -> None:
+        """Told, unless the key changed again meanwhile; and what may have to be taken back."""
+        del now_ms
+        view, memory = views[self.table], views[self._told.name]
+        if fired.value is not None:
+            memory.set(fired.row, b"")
+        elif memory.get(fired.row) is not DELETED:
+            memory.delete(fired.row)
+        if view.get(fired.row) == change_row(fired.due_ms):
+            view.delete(fired.row)

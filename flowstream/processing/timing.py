@@ -1,0 +1,141 @@
+"""What an app declares about time: timers per key, crontabs, timers and tasks of a worker."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable
+from typing import Any, TypeVar, overload
+
+from flowstream.processing.agent import Agent
+from flowstream.processing.background import Chore, Function, called, takes_app
+from flowstream.processing.crontabs import Crontab, Schedule, rows_table
+from flowstream.processing.errors import AppError
+from flowstream.processing.policies import OnError
+from flowstream.processing.stream import Stream
+from flowstream.processing.tables import Table
+from flowstream.processing.timers import TimeDomain, Timers
+from flowstream.processing.windowed_tables import Seconds, milliseconds
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Timing:
+    """The part of an app that is about time."""
+
+    def __init__(self) -> None:
+        self.tables: dict[str, Table[Any, Any]] = {}
+        self.agents: dict[str, Agent[Any]] = {}
+        self.timers: dict[str, Timers[Any, Any]] = {}
+        self.chores: list[Chore] = []
+        self._crontab_rows = rows_table()
+
+    def check_table_name(self, name: str) -> None:
+        """Refuse a name that a table or timers have."""
+        if name in self.tables or name in self.timers:
+            raise AppError(f"table or timers {name!r} is declared twice")
+
+    def add_agent(self, agent: Agent[Any]) -> None:
+        """Enter an agent under its name."""
+        if agent.name in self.agents:
+            raise AppError(f"agent {agent.name!r} is declared twice: pass name= to one of them")
+        self.agents[agent.name] = agent
+
+    @overload
+    def Timers(
+        self, name: str, *, key_type: type[K], value_type: type[V], time: TimeDomain = ...,
+        partitions: int | None = ...,
+    ) -> Timers[K, V]: ...  # fmt: skip
+    @overload
+    def Timers(
+        self, name: str, *, value_type: type[V], time: TimeDomain = ...,
+        partitions: int | None = ...,
+    ) -> Timers[str, V]: ...  # fmt: skip
+    def Timers(  # as Table: it is one
+        self,
+        name: str,
+        *,
+        key_type: Any = str,
+        value_type: Any,
+        time: TimeDomain = "event",
+        partitions: int | None = None,
+    ) -> Timers[Any, Any]:
+        """Declare durable timers, one per key, each with a value; an agent reads those that fire.
+
+        With `time="event"` a timer fires once the watermark has reached its instant, with
+        "processing" once the worker's clock has. See `Timers.set`.
+
+        >>> app = App("shop")
+        >>> reminders = app.Timers("reminders", value_type=str)
+        >>> @app.agent(reminders)
+        ... async def remind(timers):
+        ...     async for customer, text in timers.items():
+        ...         print(customer, text)
+        """
+        self.check_table_name(name)
+        timers: Timers[Any, Any] = Timers(
+            name, key_type=key_type, value_type=value_type, time=time, partitions=partitions
+        )
+        self.timers[name] = timers
+        return timers
+
+    def crontab(
+        self,
+        expression: str,
+        *,
+        timezone: str | datetime.tzinfo | None = None,
+        name: str | None = None,
+        on_error: OnError = "stop",
+    ) -> Callable[[Function], Function]:
+        """Run a function at times of the clock: once per app, in whichever worker has partition 0.
+
+        It takes no argument, or the app. What it sends commits with the fact that it ran. Times
+        that were missed while no worker lived are made up for by one run. `timezone` is a name as
+        "Europe/Berlin" (UTC unless given).
+
+        >>> app = App("shop")
+        >>> @app.crontab("0 6 * * mon-fri", timezone="Europe/Berlin")
+        ... async def wake_up() -> None: ...
+        """
+        schedule = Schedule(expression, timezone)
+
+        def declare(function: Function) -> Function:
+            named = name or function.__name__
+            takes_app(function, f"crontab {named!r}")
+
+            async def body(stream: Stream[bytes]) -> None:
+                async for _ in stream:
+                    await called(function, self)
+
+            source = Crontab(named, schedule, self._crontab_rows)
+            self.add_agent(Agent(body, source, name=source.name, sinks=(), on_error=on_error))
+            return function
+
+        return declare
+
+    def timer(
+        self, interval: Seconds, *, on_leader: bool = False
+    ) -> Callable[[Function], Function]:
+        """Run a function in each worker every `interval`, from one interval after its start on.
+
+        It takes no argument, or the app, and belongs to no unit: what it sends is sent at once.
+        `on_leader`: only in the worker that has partition 0. See `Timers` for durable ones.
+        """
+        seconds = milliseconds(interval) / 1000
+        if seconds <= 0:
+            raise AppError(f"a timer's interval must be at least a millisecond, not {interval!r}")
+        return self._chore(f"a timer of {seconds:g} s", seconds, on_leader)
+
+    def task(self, function: Function) -> Function:
+        """Run a function in each worker once it has started. It takes no argument, or the app."""
+        return self._chore("a task", None, False)(function)
+
+    def _chore(
+        self, what: str, interval: float | None, on_leader: bool
+    ) -> Callable[[Function], Function]:
+        def declare(function: Function) -> Function:
+            takes_app(function, f"{what}, {getattr(function, '__name__', function)!r},")
+            self.chores.append(Chore(function, interval, on_leader))
+            return function
+
+        return declare

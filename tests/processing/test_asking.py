@@ -1,0 +1,126 @@
+"""Asking agents: requests and their replies, through a restart of either side."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import pytest
+
+import flowstream as fs
+from tests.processing.conftest import Kit
+
+
+class Sum(msgspec.Struct, frozen=True):
+    """A request."""
+
+    numbers: list[int]
+
+
+def adding(kit: Kit, name: str, **how: Any) -> tuple[fs.App, fs.Agent[Sum], list[int]]:
+    """An app whose agent answers with a sum."""
+    app = kit.app(name)
+    sums = app.topic(f"{name}-sums", key_type=str, value_type=Sum, partitions=2)
+    seen: list[int] = []
+
+    @app.agent(sums, **how)
+    async def add(stream: fs.Stream[Sum]) -> AsyncIterator[int]:
+        async for request in stream:
+            seen.append(sum(request.numbers))
+            if not request.numbers:
+                raise ValueError("nothing to add")
+            yield sum(request.numbers)
+
+    return app, add, seen
+
+
+async def test_T3_a_reply_comes_and_values_are_mapped_and_joined(kit: Kit, name: str) -> None:
+    app, add, _ = adding(kit, name)
+    await kit.create(app)
+    async with kit.running(app):
+        assert await add.ask(Sum([1, 2]), key="a") == 3
+        assert await add.join([Sum([n]) for n in range(10)]) == list(range(10))
+        assert await add.kvjoin([("a", Sum([4])), ("b", Sum([5]))]) == [4, 5]
+        assert sorted([reply async for reply in add.map([Sum([1]), Sum([2])], key="k")]) == [1, 2]
+        found = [item async for item in add.kvmap([("x", Sum([1])), ("y", Sum([2]))])]
+        assert sorted(found) == [("x", 1), ("y", 2)]
+        await add.cast(Sum([7]), key="a")
+        await app.close()
+    assert await kit.values(app.replies) != []
+
+
+async def test_a_request_waits_for_a_worker_and_survives_one(kit: Kit, name: str) -> None:
+    app, add, seen = adding(kit, name)
+    await kit.create(app)
+    asking = asyncio.create_task(add.ask(Sum([1, 2, 3])))
+    async with kit.running(adding(kit, name)[0]):
+        assert await asking == 6
+    asking = asyncio.create_task(add.ask(Sum([4])))
+    async with kit.running(adding(kit, name)[0]):
+        assert await asking == 4
+    assert seen == []
+    await app.close()
+
+
+async def test_an_agent_that_fails_and_goes_on_tells_whoever_asked(kit: Kit, name: str) -> None:
+    app, add, _ = adding(kit, name, on_error="skip")
+    await kit.create(app)
+    async with kit.running(app):
+        with pytest.raises(fs.ReplyFailed, match="ValueError: nothing to add"):
+            await add.ask(Sum([]))
+        assert await add.ask(Sum([1])) == 1
+        await app.close()
+
+
+async def test_an_agent_that_yields_nothing_replies_with_nothing(kit: Kit, name: str) -> None:
+    app = kit.app(name)
+    words = app.topic(f"{name}-words", value_type=str, partitions=1)
+
+    @app.agent(words)
+    async def listen(stream: fs.Stream[str]) -> None:
+        async for _ in stream:
+            pass
+
+    await kit.create(app)
+    with pytest.raises(TimeoutError, match="does a worker"):
+        await listen.ask("anybody?", timeout=0.01)
+    async with kit.running(app):
+        assert await listen.ask("hello") is None
+        await app.close()
+
+
+async def test_replies_have_a_type_and_strangers_get_none(kit: Kit, name: str) -> None:
+    app = kit.app(name)
+    words = app.topic(f"{name}-words", value_type=str, partitions=1)
+
+    @app.agent(words, reply_type=Sum)
+    async def parse(stream: fs.Stream[str]) -> AsyncIterator[Sum]:
+        async for word in stream:
+            yield Sum([int(digit) for digit in word])
+
+    await kit.create(app)
+    async with kit.running(app):
+        stranger = {"flowstream.reply-to": b"elsewhere/0", "flowstream.correlation": b"x"}
+        await words.send(value="1", headers=stranger)
+        await words.send(value="2", headers={"flowstream.reply-to": b"\xff", **stranger})
+        assert await parse.ask("123") == Sum([1, 2, 3])
+        await app.close()
+
+
+async def test_one_agent_asks_another(kit: Kit, name: str) -> None:
+    app, add, _ = adding(kit, name)
+    words = app.topic(f"{name}-words", value_type=str, partitions=1)
+    out = app.topic(f"{name}-out", value_type=int, partitions=1)
+
+    @app.agent(words, sink=[out])
+    async def ask(stream: fs.Stream[str]) -> AsyncIterator[int]:
+        async for word in stream:
+            yield await add.ask(Sum([len(word), 1]))
+
+    await kit.create(app)
+    async with kit.running(app):
+        await words.send(value="four")
+        await kit.until(kit.count(out.name, 1))
+    assert await kit.values(out.name) == [b"5"]
