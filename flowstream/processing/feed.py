@@ -106,10 +106,10 @@ class UnitFeed(Emitting):
             ) from None
 
     def stream_time_ms(self, table: str) -> int:
-        """The greatest event time a windowed table has seen, this unit included."""
+        """The greatest event time a windowed table has seen, the open unit included."""
         windowed = self._windowed.get(table)
         seen = -1 if windowed is None else windowed.stream_time_ms
-        return max(seen, self.timestamp_ms)
+        return seen if self.record is None else max(seen, self.timestamp_ms)
 
     @property
     def watermark_ms(self) -> int:

@@ -94,8 +94,7 @@ class Replicas:
         if found is None:
             if len(self._places) >= CACHED_PLACES:
                 self._places.clear()
-            table = self.table
-            key = table.key_codec.encode(table.row_keys.decode(row)) if table.is_ordered else row
+            key = self.table.topic_key(row)
             found = self._places[row] = partition_for_key(key, self.partitions)
         return found
 

@@ -75,7 +75,7 @@ class Changes(InnerSource[K, V | None]):
         """The key as it is now; no value when it is gone."""
         value = views[self._of.name].get(row)
         data = None if value is DELETED else self.value_codec.encode(value)
-        return Fired(self.name, partition, due_ms, row, data, row, due_ms)
+        return Fired(self.name, partition, due_ms, self._of.topic_key(row), data, row, due_ms)
 
     def settle(self, fired: Fired, views: Mapping[str, TableView], now_ms: int) -> None:
         """Told, unless the key changed again meanwhile."""
@@ -104,6 +104,8 @@ class JoinedTables(InnerSource[K, Any]):
             raise AppError(f"join {name!r}: how= is 'inner', 'left' or 'outer', not {how!r}")
         if left is right:
             raise AppError(f"join {name!r} is of a table with itself")
+        if left.is_ordered is not right.is_ordered:
+            raise AppError(f"join {name!r}: both tables must be ordered=True, or none")
         self.name = f"{name}.joined"
         self.key_codec = left.key_codec
         self.value_codec: Codec[Any] = dataclasses.replace(BYTES, nullable=True)
@@ -156,7 +158,8 @@ class JoinedTables(InnerSource[K, Any]):
         is_there = (left, right) != (None, None) and None not in needed
         was_there = views[self._told.name].get(row) is not DELETED
         return Fired(
-            self.name, partition, due_ms, row, b"" if is_there else None, row, due_ms,
+            self.name, partition, due_ms, self._left.topic_key(row), b"" if is_there else None,
+            row, due_ms,
             headers=((LEFT_HEADER, left), (RIGHT_HEADER, right)),
             is_silent=not is_there and not was_there,
         )  # fmt: skip

@@ -90,6 +90,10 @@ class Table(Scans[K, V]):
         view = current.views.get(self.name)
         return current.view(self.name) if view is None else view
 
+    def topic_key(self, row: bytes) -> bytes:
+        """A row's key as topics have it: by this a key is placed."""
+        return self.key_codec.encode(self.row_keys.decode(row)) if self.is_ordered else row
+
     @property
     def row_codec(self) -> ValueCodec:
         """How a value becomes a row."""

@@ -225,3 +225,31 @@ async def test_rows_of_another_declaration_are_refused(kit: Kit, name: str) -> N
 
     with pytest.raises(fs.AppError, match="were written with ttl="):
         await fs.Worker(changed, kit.address).run()
+
+
+async def test_changes_of_ordered_and_expiring_tables_are_told_by_key(kit: Kit, name: str) -> None:
+    app = kit.app(name)
+    words = app.topic(f"{name}-in", key_type=int, value_type=int, partitions=1)
+    out = app.topic(f"{name}-out", key_type=int, value_type=str, partitions=1)
+    table = app.Table("t", key_type=int, value_type=int, ordered=True, ttl=10)
+
+    @app.agent(words)
+    async def keep(stream: fs.Stream[int]) -> None:
+        async for key, value in stream.items():
+            table[key] = value
+
+    @app.agent(table.changes, sink=[out])
+    async def tell(changes: fs.Stream[int | None]) -> AsyncIterator[str]:
+        async for key, value in changes.items():
+            yield f"{key}:{value}"
+
+    await kit.admin.create_topics([NewTopic(words.name, 1), NewTopic(out.name, 1)])
+    async with kit.running(app):
+        for count, key in enumerate((7, -300), 1):
+            await words.send(key=key, value=count, timestamp=1.0)
+            await kit.until(kit.count(out.name, count))
+    told = {(record.key, record.value) for record in await kit.records(out.name)}
+    assert told == {(b"7", b"7:1"), (b"-300", b"-300:2")}
+    other = app.Table("u", key_type=int, default=int)
+    with pytest.raises(fs.AppError, match="ordered=True, or none"):
+        app.join(table, other)
