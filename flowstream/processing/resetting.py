@@ -40,16 +40,14 @@ class Reset:
     repartitions: tuple[str, ...]
     changelogs: tuple[str, ...]
     dead_letters: tuple[str, ...]
-    offsets: int
-    has_group: bool
+    groups: tuple[str, ...]
     state: Path
 
     @property
     def steps(self) -> list[str]:
         """What would be done, one line each; nothing when the app is at its beginning."""
         lines = [f"delete topic {name}" for name in self.repartitions]
-        if self.has_group:
-            lines.append(f"delete group {self.app} with its offsets of {self.offsets} partitions")
+        lines += [f"delete group {name} with its offsets" for name in self.groups]
         lines += [f"delete topic {name}" for name in (*self.changelogs, *self.dead_letters)]
         if self.state.exists():
             lines.append(f"delete the stores below {self.state}")
@@ -68,8 +66,10 @@ async def plan_reset(app: App, admin: Admin, data_dir: Path, *, dead_letters: bo
     ]
     tables = [app.changelog(name) for name in all_tables(app)]
     listed = {group.group: group.state for group in await admin.groups()}
-    state = listed.get(app.id)
-    if state is not None and state not in IDLE:
+    # The group of the dead letters' topic says how far they were sent back.
+    groups = [name for name in (app.id, app.dead_letters)[: 1 + dead_letters] if name in listed]
+    state = listed.get(app.id, IDLE[0])
+    if state not in IDLE:
         raise ResetRefused(
             f"app {app.id!r} is running: its group has members ({state}). Stop its workers, and"
             " wait until a killed one's session has ended"
@@ -80,8 +80,7 @@ async def plan_reset(app: App, admin: Admin, data_dir: Path, *, dead_letters: bo
         tuple(name for name in through if name in there),
         tuple(name for name in tables if name in there),
         tuple(name for name in dead if name in there),
-        len(await admin.group_offsets(app.id)) if state is not None else 0,
-        state is not None,
+        tuple(groups),
         data_dir / "state" / app.id,
     )
 
@@ -104,8 +103,8 @@ async def execute_reset(
         checkpoint("repartitions")
         await _delete(admin, reset.repartitions)
         checkpoint("offsets")
-        if reset.has_group:
-            await admin.delete_group(reset.app)
+        for group in reset.groups:
+            await admin.delete_group(group)
         checkpoint("changelogs")
         await _delete(admin, (*reset.changelogs, *reset.dead_letters))
         checkpoint("stores")

@@ -194,6 +194,7 @@ async def test_G6_a_reset_tells_first_and_then_begins_anew(shop: Shop, kit: Kit)
     told = await shop.call("reset")
     assert "--execute would do" in told.output
     assert f"delete topic {shop.app.changelog('counts')}" in told.output
+    assert f"delete group {shop.app.id} with its offsets" in told.output
     assert await kit.admin.group_offsets(shop.app.id)
     assert sorted(await shop.lines("scan", "counts"), key=str) == before
     done = await shop.call("reset", "--execute")
