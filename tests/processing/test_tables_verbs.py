@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 
 import flowstream as fs
 from flowstream.cli.app import build
+from flowstream.processing.commit import EXACTLY_ONCE, ORDER, Step
 from flowstream.processing.resetting import execute_reset, plan_reset
 from flowstream.processing.slots import SlotError
 from flowstream.state.rocksdb import open_store
@@ -279,3 +280,38 @@ async def test_what_is_re_keyed_is_reset_too(kit: Kit, name: str) -> None:
     await execute_reset(reset, kit.admin)
     left = await kit.admin.topics([through, app.changelog("counts"), app.dead_letters, words.name])
     assert set(left) == {words.name}
+
+
+class Crash(Exception):
+    """The worker dies here."""
+
+
+@pytest.mark.parametrize("step", [s for s in ORDER[EXACTLY_ONCE] if s is not Step.CLOSE])
+async def test_S2_S8_every_kind_of_table_survives_a_crash_before_any_step(
+    shop: Shop, kit: Kit, step: Step
+) -> None:
+    def crash(name: str) -> None:
+        if name == step.value:
+            raise Crash
+
+    records = [(f"k{n % 5}", n, float(n)) for n in range(30)]
+    await shop.feed(*records[:10])
+    with pytest.raises(Crash):
+        await fs.Worker(shop.app, kit.address, checkpoint=crash).run()
+    await shop.feed(*records[10:])
+    await kit.run_until(shop.app, kit.committed(shop.app, shop.words.name, 30))
+    model = {f"k{key}": [n for n in range(30) if n % 5 == key] for key in range(5)}
+    found = {row["key"]: row["value"] for row in await shop.lines("export", "counts")}
+    assert found == {key: sum(numbers) for key, numbers in model.items()}
+    members: dict[str, list[int]] = {}
+    for row in await shop.lines("export", "members"):
+        members.setdefault(row["key"], []).append(row["value"])
+    assert members == model, "in order, too"
+    seats = [tuple(row["key"]) for row in await shop.lines("export", "seats")]
+    assert sorted(seats) == sorted((key, n) for key, numbers in model.items() for n in numbers)
+    whole = {row["key"]: row["value"] for row in await shop.lines("export", "whole")}
+    assert whole == {key: numbers[-1] for key, numbers in model.items()}
+    recent = {row["key"]: row["value"] for row in await shop.lines("export", "recent")}
+    assert recent == whole
+    status, rows = await shop.verdicts()
+    assert (status, {row["verdict"] for row in rows}) == (0, {"equal"})
