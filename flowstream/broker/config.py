@@ -15,8 +15,10 @@ from typing import Any, NamedTuple, TypeVar
 
 from flowstream.broker.setting_kinds import (
     FLAG,
+    SECRET,
     BadValue,
     Kind,
+    Secret,
     choice,
     fraction,
     several,
@@ -113,8 +115,8 @@ class BrokerConfig:
     log_retention_check_interval_ms: int = setting(300_000, whole("long", 1), "time between two looks at retention")
     log_roll_hours: int = setting(168, whole("int", 1), "hours after which a segment is closed; used when ms is not set")
     log_roll_ms: int | None = setting(None, whole("long", 1), "milliseconds after which a segment is closed")
-    log_roll_jitter_ms: int | None = setting(None, whole("long", 0), "random time taken off the roll time" + NO_EFFECT)
-    log_roll_jitter_hours: int = setting(0, whole("int", 0), "random hours taken off the roll time" + NO_EFFECT)
+    log_roll_jitter_ms: int | None = setting(None, whole("long", 0), "time taken off the roll time, at most: another one for each segment")
+    log_roll_jitter_hours: int = setting(0, whole("int", 0), "hours taken off the roll time, at most")
     log_segment_bytes: int = setting(1 << 30, whole("int", 1 << 20), "size at which a segment is closed")
     log_segment_delete_delay_ms: int = setting(60_000, whole("long", 0), "time between taking a file out of use and deleting it" + NO_EFFECT)
 
@@ -169,13 +171,20 @@ class BrokerConfig:
     sasl_oauthbearer_clock_skew_seconds: int = setting(30, whole("int", 0), "how wrong the clock of a token's issuer may be")
     sasl_oauthbearer_expected_audience: tuple[str, ...] = setting((), several(), "for whom a token must be meant")
     sasl_oauthbearer_expected_issuer: str = setting("", choice(), "who must have issued a token")
-    sasl_oauthbearer_jwks_endpoint_url: str = setting("", choice(), "file:// URL of the keys that sign tokens")
+    sasl_oauthbearer_jwks_endpoint_url: str = setting("", choice(), "https:// or file:// URL of the keys that sign tokens")
+    sasl_oauthbearer_jwks_endpoint_refresh_ms: int = setting(3_600_000, whole("long", 1), "how often the keys of an https:// URL are fetched")
+    sasl_oauthbearer_jwks_endpoint_retry_backoff_ms: int = setting(100, whole("long", 1), "time to the next try after a failed fetch; twice as long after each more")
+    sasl_oauthbearer_jwks_endpoint_retry_backoff_max_ms: int = setting(10_000, whole("long", 1), "longest time to the next try")
     sasl_oauthbearer_sub_claim_name: str = setting("sub", choice(), "the claim of a token that names its user")
     ssl_client_auth: str = setting("none", choice("none", "requested", "required"), "whether clients show a certificate")
     ssl_enabled_protocols: tuple[str, ...] = setting(("TLSv1.2", "TLSv1.3"), several("TLSv1.2", "TLSv1.3"), "versions of TLS")
+    ssl_key_password: str = setting("", SECRET, "password of the private key")
+    ssl_keystore_certificate_chain: str = setting("", SECRET, "the certificate chain itself, as PEM, in place of a file")
+    ssl_keystore_key: str = setting("", SECRET, "the private key itself, as PEM, in place of a file")
     ssl_keystore_location: str = setting("", choice(), "PEM file with the private key and the certificate chain")
     ssl_keystore_type: str = setting("PEM", choice("PEM"), "format of the keystore")
     ssl_principal_mapping_rules: str = setting("DEFAULT", choice(), "from a certificate's subject to a principal")
+    ssl_truststore_certificates: str = setting("", SECRET, "the authorities themselves, as PEM, in place of a file")
     ssl_truststore_location: str = setting("", choice(), "PEM file with the authorities of client certificates")
     ssl_truststore_type: str = setting("PEM", choice("PEM"), "format of the truststore")
     authorizer_class_name: str = setting("", choice("", AUTHORIZER), "access rules; always in force where clients log in")
@@ -183,7 +192,9 @@ class BrokerConfig:
     super_users: str = setting("", choice(), "principals that may do everything, separated by semicolons")
     # fmt: on
 
-    of_listener: Mapping[str, Mapping[str, str]] = field(default_factory=dict, hash=False)
+    of_listener: Mapping[str, Mapping[str, str]] = field(
+        default_factory=dict, hash=False, repr=False
+    )
     """Settings of one listener alone, as text: `listener.name.<name>.<setting>`."""
     given: frozenset[str] = frozenset()
     """Names of the settings that were given, even when equal to the default."""
@@ -306,7 +317,11 @@ LISTENER_SETTINGS = {
     "sasl.enabled.mechanisms": "mechanisms",
     "connections.max.reauth.ms": "reauth_ms",
     "ssl.client.auth": "client_auth",
+    "ssl.key.password": "key_password",
+    "ssl.keystore.certificate.chain": "chain_pem",
+    "ssl.keystore.key": "key_pem",
     "ssl.keystore.location": "keystore",
+    "ssl.truststore.certificates": "truststore_pem",
     "ssl.truststore.location": "truststore",
     "ssl.enabled.protocols": "tls_versions",
 }
@@ -316,7 +331,9 @@ _LISTENER_SETTING = re.compile(r"listener\.name\.([A-Za-z0-9_-]+)\.(.+)")
 
 
 def text_of(value: object) -> str | None:
-    """A setting's value as Kafka writes it."""
+    """A setting's value as Kafka writes it; a secret is not told (X5)."""
+    if isinstance(value, Secret):
+        return None
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, bool):

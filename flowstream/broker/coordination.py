@@ -226,7 +226,9 @@ def lead(cores: Cores, topic_id: bytes, partition: int) -> list[Effect]:
     """Let a log write under the leader epoch that the image says."""
     log = cores.logs.by_id[topic_id, partition]
     epoch = cores.image.topics_by_id[topic_id].partitions[partition].leader_epoch
-    operations = log.lead(epoch) if epoch > log.leader_epoch else []
+    # A crash may have left an empty log that does not know its first epoch.
+    unknown = not log.epochs.entries and log.log_end == log.log_start
+    operations = log.lead(epoch) if unknown or epoch > log.leader_epoch else []
     return [Write(operations)] if operations else []
 
 
@@ -285,11 +287,11 @@ def _delete_logs(cores: Cores, topic_id: bytes, now: Instant) -> list[Effect]:
     operations: list[Operation] = [Flush(path) for path in cores.metadata_log.unsynced_paths()]
     topic = cores.image.topics_by_id[topic_id]
     names = [TopicPartition(topic.name, number) for number in topic.partitions]
-    for name in names:
-        directory = cores.logs.remove(name).directory
-        # Without the name, which alone may fill what a file system allows.
-        gone = f"{topic_id.hex()}-{name.partition}-delete"
-        operations += [Rename(directory, gone), Remove(gone)]
+    # Without the name, which alone may fill what a file system allows.
+    gone = [f"{topic_id.hex()}-{name.partition}-delete" for name in names]
+    for name, target in zip(names, gone, strict=True):
+        operations.append(Rename(cores.logs.remove(name).directory, target))
+    operations += [Remove(target) for target in gone]
     operations += _forget_checkpoints(cores)
     effects: list[Effect] = [Write(operations)]
     for group_id, decision in cores.groups.partitions_deleted(names):

@@ -17,8 +17,8 @@ Buffer = bytes | bytearray | memoryview
 
 @dataclass(slots=True)
 class Append:
-    """Write `buffers` at the end of `path` (created when absent). Durable only after the path was
-    synced.
+    """Write `buffers` at the end of `path` (created when absent; without bytes in a new directory
+    perhaps not before the sync). Durable only after the path was synced.
     """
 
     path: str
@@ -47,6 +47,16 @@ class Replace:
 
 
 @dataclass(frozen=True, slots=True)
+class Put:
+    """Like Replace, but with the next sync of `path`: until then, and after a crash before it, the
+    name stands for what it stood for. Many of them cost one sync.
+    """
+
+    path: str
+    data: Buffer
+
+
+@dataclass(frozen=True, slots=True)
 class Truncate:
     """Cut `path` to `size` bytes."""
 
@@ -56,7 +66,9 @@ class Truncate:
 
 @dataclass(frozen=True, slots=True)
 class Rename:
-    """Move `path` to `target` (file or directory) and sync the parent directory."""
+    """Move `path` to `target` (file or directory), durably before any later operation; several
+    directories in a row together.
+    """
 
     path: str
     target: str
@@ -64,14 +76,18 @@ class Rename:
 
 @dataclass(frozen=True, slots=True)
 class Remove:
-    """Delete the file or the whole directory `path`; absent is fine."""
+    """Delete the file or the whole directory `path`; absent is fine. A directory may go later:
+    its name must not be used again.
+    """
 
     path: str
 
 
 @dataclass(frozen=True, slots=True)
 class MakeDirectory:
-    """Create the directory `path` (parents too) durably; present is fine."""
+    """Create the directory `path` (parents too); present is fine. It is there with what is written
+    in it, and durable with what is synced in it.
+    """
 
     path: str
 
@@ -83,7 +99,16 @@ class Flush:
     path: str
 
 
-Operation = Append | Overwrite | Replace | Truncate | Rename | Remove | MakeDirectory | Flush
+@dataclass(frozen=True, slots=True)
+class Sync:
+    """Let `path` be among what the next sync makes durable; absent is fine."""
+
+    path: str
+
+
+Operation = (
+    Append | Overwrite | Replace | Put | Truncate | Rename | Remove | MakeDirectory | Flush | Sync
+)
 
 
 class Space(NamedTuple):

@@ -10,7 +10,7 @@ cost.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from flowstream.broker.doors import Operation
@@ -92,10 +92,22 @@ class Mute:
 
 
 @dataclass(slots=True)
+class Compute:
+    """Call `work`, a pure function that takes long, off the loop and tell its result by `Computed`;
+    then `then(result, now)` is called and the effects it returns are carried out. A connection
+    waits for one at a time; nobody wants the result once it is gone. `work` may hold secrets (X5).
+    """
+
+    connection: ConnectionId
+    work: Callable[[], bytes] = field(repr=False)
+    then: Callable[[bytes, Instant], list[Effect]]
+
+
+@dataclass(slots=True)
 class Notice:
     """Something that whoever runs the broker should read in its log."""
 
     text: str
 
 
-Effect = Write | Advance | WhenDurable | Reply | Close | Mute | LoggedIn | Notice
+Effect = Write | Advance | WhenDurable | Reply | Close | Mute | LoggedIn | Compute | Notice

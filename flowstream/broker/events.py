@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from flowstream.broker.types import LOCAL, ConnectionId, ReplyTo, Session
@@ -21,6 +22,12 @@ class Request(Generic[M]):
     client_host: str
     body: M
     session: Session = LOCAL
+    size: int = 0
+    """Bytes of its frame, which is what quotas count."""
+    allows: Callable[[str], bool] | None = None
+    """Which topics the client may have, asked by name where only the handler finds out which they
+    are: a session's, a pattern's. None: all of them.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +47,16 @@ class Durable:
 
 
 @dataclass(frozen=True, slots=True)
+class Computed:
+    """The result that an effect `Compute` of the connection asked for."""
+
+    connection: ConnectionId
+    result: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """The deadline that the node asked for has come."""
 
 
-Event = Request[object] | Disconnected | Durable | Tick
+Event = Request[object] | Disconnected | Durable | Computed | Tick

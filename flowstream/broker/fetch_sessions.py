@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from flowstream.broker.doors import Random
-from flowstream.broker.types import Instant, TopicPartition
+from flowstream.broker.types import Instant, Principal, TopicPartition
 from flowstream.broker.waiting import Parked, Waiting
 from flowstream.wire.error_codes import ErrorCode
 from flowstream.wire.messages.fetch import FetchPartition, PartitionData
@@ -70,6 +70,7 @@ class FetchSession:
     """One reader's session. Invariant: what is not in `ready` is quiet and watched."""
 
     __slots__ = (
+        "asker",
         "by_id",
         "created",
         "epoch",
@@ -90,6 +91,8 @@ class FetchSession:
         self.epoch = 1
         self.isolation_level = isolation_level
         self.partitions: dict[Key, SessionPartition] = {}
+        self.asker: tuple[Principal, str, int] | None = None
+        """Whose permissions were looked at, and when; None without security."""
         self.ready: dict[Key, None] = {}
         """What may have news, in the order in which it is read."""
         self.parked: Parked | None = None
@@ -108,6 +111,14 @@ class FetchSession:
         """Read at another isolation level: what was quiet at the old one need not be."""
         if level != self.isolation_level:
             self.isolation_level = level
+            self.ready = dict.fromkeys(self.partitions)
+
+    def asked_by(self, principal: Principal, host: str, *, at: int) -> None:
+        """Who asks, under the rules as they were `at` this end of the metadata log. When either is
+        another than before, what is quiet may be forbidden by now, or allowed.
+        """
+        if self.asker != (principal, host, at):
+            self.asker = (principal, host, at)
             self.ready = dict.fromkeys(self.partitions)
 
     def moved(self, partition: TopicPartition, key: Key) -> Parked | None:

@@ -12,7 +12,7 @@ from flowstream.broker.coordination import commit_group, commit_metadata, lead, 
 from flowstream.broker.cores import OFFSETS_TOPIC, TRANSACTIONS_TOPIC, Address, Cores
 from flowstream.broker.decision import Decision
 from flowstream.broker.doors import Operation, Replace
-from flowstream.broker.effects import Effect, Write
+from flowstream.broker.effects import Effect, WhenDurable, Write
 from flowstream.broker.log import checkpoints
 from flowstream.broker.log.partition import PartitionLog
 from flowstream.broker.metadata import controller
@@ -124,11 +124,16 @@ def deadline(cores: Cores) -> Instant | None:
 
 
 def stop(cores: Cores, now: Instant) -> list[Effect]:
-    """Close every log; the clean-shutdown mark comes last."""
+    """Close every log; what says that they are closed comes when that is durable."""
     operations: list[Operation] = []
     for log in all_logs(cores):
-        operations += log.close_clean(now)
-    operations += _checkpoints(cores)
+        operations += log.close_clean(now, synced=cores.fsync)
+    return [Write(operations), WhenDurable(lambda now: _stopped(cores))]
+
+
+def _stopped(cores: Cores) -> list[Effect]:
+    """The clean-shutdown mark comes last."""
+    operations = _checkpoints(cores)
     broker = cores.image.brokers.get(cores.address.node_id)
     epoch = broker.registration.broker_epoch if broker is not None else -1
     mark = checkpoints.encode_clean_shutdown(epoch)

@@ -13,8 +13,17 @@ from typing import TYPE_CHECKING
 
 from flowstream.broker import lifecycle
 from flowstream.broker.cores import Cores
-from flowstream.broker.effects import Advance, Close, Effect, Log, Reply, WhenDurable, Write
-from flowstream.broker.events import Disconnected, Durable, Event, Request
+from flowstream.broker.effects import (
+    Advance,
+    Close,
+    Compute,
+    Effect,
+    Log,
+    Reply,
+    WhenDurable,
+    Write,
+)
+from flowstream.broker.events import Computed, Disconnected, Durable, Event, Request
 from flowstream.broker.handlers import handler_of
 from flowstream.broker.metadata.records import MetadataRecord
 from flowstream.broker.types import ConnectionId, Instant
@@ -28,8 +37,8 @@ class Node:
     """The broker as one deterministic machine; the same under a driver, a test and the simulator.
 
     `handle` returns only what a driver must do: Write, Reply, Close. Advance and WhenDurable stay
-    inside, parked with the write group that they wait for. After a turn's operations were taken,
-    `close_group` names the group.
+    inside, parked with the write group that they wait for; so does what follows a Compute. After a
+    turn's operations were taken, `close_group` names the group.
     """
 
     def __init__(self, cores: Cores) -> None:
@@ -58,6 +67,9 @@ class Node:
             return self._carry_out(effects, now)
         if isinstance(event, Durable):
             effects = self._release(event.group, now)
+        elif isinstance(event, Computed):
+            then = self.cores.waiting.computing.pop(event.connection, None)
+            effects = [] if then is None else self._carry_out(then(event.result, now), now)
         elif isinstance(event, Disconnected):
             effects = []
             self._disconnected(event.connection)
@@ -76,6 +88,8 @@ class Node:
             request = replace(request, body=admission.body)
         elif admission.close:
             return [Close(request.to.connection, admission.close)]
+        if admission.allows is not None:
+            request = replace(request, allows=admission.allows)
         effects = handler_of(request.to.api_key)(request, self.cores, now)
         if admission.close:
             effects.append(Close(request.to.connection, admission.close))
@@ -114,6 +128,8 @@ class Node:
             elif isinstance(effect, (Advance, WhenDurable)):
                 self._park(effect, now, out)
             else:
+                if isinstance(effect, Compute):
+                    self.cores.waiting.computing[effect.connection] = effect.then
                 out.append(effect)
         return out
 

@@ -28,7 +28,14 @@ from flowstream.broker.groups.coordinator import GroupCoordinator
 from flowstream.broker.log import checkpoints, journal
 from flowstream.broker.log.checkpoints import MetaProperties
 from flowstream.broker.log.config import LogConfig
-from flowstream.broker.log.names import PARTITION_METADATA
+from flowstream.broker.log.names import (
+    LEADER_EPOCHS,
+    LOG,
+    PARTITION_METADATA,
+    SWAP,
+    TEMPORARY,
+    file_path,
+)
 from flowstream.broker.log.partition import PartitionLog
 from flowstream.broker.log.recovery import open_log
 from flowstream.broker.log.state import NEVER_CLEANED
@@ -227,9 +234,11 @@ def _open(
     report: list[str],
 ) -> PartitionLog:
     directory = str(name)
-    if not storage.names(directory):
+    entries = storage.names(directory)
+    if not entries:
         perform([MakeDirectory(directory)])
-    perform(finish_swaps(storage, directory))
+    elif any(each.endswith(SWAP) for each in entries):
+        perform(finish_swaps(storage, directory))
     opened = open_log(
         storage,
         name,
@@ -242,7 +251,8 @@ def _open(
         clean_end=points.clean_end.get(name, NEVER_CLEANED),
         synced=points.synced,
     )
-    perform(opened.operations)
+    if opened.operations:
+        perform(opened.operations)
     report += opened.report
     return opened.log
 
@@ -296,14 +306,39 @@ def _put_away(
         if name.endswith(GONE):
             operations.append(Remove(name))
         elif number.isdecimal() and not _owns(image, topic, int(number)):
-            if _topic_id(storage, name) in removed:
-                gone = name[: NAME_MAX - len(GONE)] + GONE
+            topic_id = _topic_id(storage, name)
+            if topic_id in removed or _is_pristine(storage, name, topic_id):
+                gone = _free(storage, name, GONE)
                 operations += [Rename(name, gone), Remove(gone)]
-                continue
-            aside = name[: NAME_MAX - len(STRAY)] + STRAY
-            report.append(f"{name} belongs to no topic: kept aside as {aside}")
-            operations.append(Rename(name, aside))
+            else:
+                aside = _free(storage, name, STRAY)
+                report.append(f"{name} belongs to no topic: kept aside as {aside}")
+                operations.append(Rename(name, aside))
     return operations
+
+
+def _is_pristine(storage: Storage, directory: str, topic_id: bytes | None) -> bool:
+    """Whether nothing was ever written to the partition: a crash took the record of its creation,
+    which nobody was told of.
+    """
+    first = file_path(directory, 0, LOG)
+    expected = {first, f"{directory}/{LEADER_EPOCHS}"}
+    if topic_id is not None:
+        expected.add(f"{directory}/{PARTITION_METADATA}")
+    found = {f"{directory}/{name}" for name in storage.names(directory)}
+    rest = {path for path in found - expected if not path.endswith(TEMPORARY)}
+    return not rest and not storage.size(first)
+
+
+def _free(storage: Storage, directory: str, kind: str) -> str:
+    """A name of its kind for a directory, which no other one has: what an earlier start put away
+    may still be there.
+    """
+    count, suffix = 1, kind
+    while storage.names(directory[: NAME_MAX - len(suffix)] + suffix):
+        count += 1
+        suffix = f"-{count}{kind}"
+    return directory[: NAME_MAX - len(suffix)] + suffix
 
 
 def _topic_id(storage: Storage, directory: str) -> bytes | None:

@@ -1,5 +1,5 @@
 """How fast clients may go: rates over Kafka's windows, and for how long who is too fast is not read
-(KIP-13, KIP-124, KIP-219).
+(KIP-13, KIP-124, KIP-219, KIP-599).
 
 Pure: `now` and amounts in, milliseconds out. What is counted is soft state, gone after a restart.
 It must not know requests, records or how a connection is muted.
@@ -8,13 +8,15 @@ It must not know requests, records or how a connection is muted.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Generic, Protocol, TypeVar
 
 from flowstream.broker.types import Instant
 
 PRODUCE = "producer_byte_rate"
 FETCH = "consumer_byte_rate"
 CONNECT = "connection_creation_rate"
+MUTATE = "controller_mutation_rate"
 
 SAMPLES = 11
 """`quota.window.num`."""
@@ -67,6 +69,40 @@ class Rate:
             self._total -= samples.popleft()[1]
 
 
+class Bucket:
+    """Tokens that come at a rate up to what the windows hold, and are taken: below none the taker
+    has to wait (KIP-599).
+    """
+
+    __slots__ = ("_at", "_limit", "_tokens")
+
+    def __init__(self) -> None:
+        self._tokens: float | None = None  # full
+        self._limit = 0.0
+        self._at = Instant(0)
+
+    def take(self, amount: int) -> None:
+        """`amount` happened. Call `excess_ms` first."""
+        assert self._tokens is not None
+        self._tokens -= amount
+
+    def excess_ms(self, limit: float, now: Instant) -> int:
+        """How long nothing must happen until there is no debt; 0 when there is none."""
+        burst = limit * SAMPLES * WINDOW_MS / 1000
+        if self._tokens is None:
+            self._tokens = burst
+        self._tokens = min(burst, self._tokens + (now - self._at) * limit / 1000)
+        self._limit, self._at = limit, now
+        return max(0, round(-self._tokens * 1000 / limit))
+
+    def at_rest(self, now: Instant) -> bool:
+        """Whether it is full again."""
+        burst = self._limit * SAMPLES * WINDOW_MS / 1000
+        return self._tokens is None or (
+            self._tokens + (now - self._at) * self._limit / 1000 >= burst
+        )
+
+
 class Quotas:
     """The rates of all clients that have a quota. `limited` names the quotas that anybody has: look
     there first, it costs nothing.
@@ -75,8 +111,8 @@ class Quotas:
     def __init__(self) -> None:
         self.limited: frozenset[str] = frozenset()
         self._limits: Mapping[Entity, Mapping[str, float]] = {}
-        self._rates: dict[tuple[str, _Tags], Rate] = {}
-        self._sweep_at = REMEMBERED
+        self._rates: _Remembered[tuple[str, _Tags], Rate] = _Remembered(Rate)
+        self._buckets: _Remembered[_Tags, Bucket] = _Remembered(Bucket)
 
     def follow(self, limits: Mapping[Entity, Mapping[str, float]]) -> None:
         """These are the quotas from now on; what was counted still counts."""
@@ -90,9 +126,25 @@ class Quotas:
         limit, tags = self._limit(key, user, client_id)
         if limit is None:
             return 0
-        rate = self._rate(key, tags, now)
+        rate = self._rates.of((key, tags), now)
         rate.record(amount, now)
         return rate.excess_ms(limit, now)
+
+    def mutation_throttle_ms(
+        self, user: str, client_id: str, amount: int, now: Instant, *, strict: bool
+    ) -> int:
+        """Count `amount` created or deleted partitions for a client, and how long it has to wait.
+        `strict`: nothing counts, and nothing is to be done, while it has to wait.
+        """
+        limit, tags = self._limit(MUTATE, user, client_id)
+        if limit is None:
+            return 0
+        bucket = self._buckets.of(tags, now)
+        wait_ms = bucket.excess_ms(limit, now)
+        if strict and wait_ms:
+            return wait_ms
+        bucket.take(amount)
+        return 0 if strict else bucket.excess_ms(limit, now)
 
     def most_at_once(self, key: str, user: str, client_id: str) -> int | None:
         """What the quota of a client allows in all windows but one: more at a time would have it
@@ -106,7 +158,7 @@ class Quotas:
         for name in (host, None):
             limit = self._limits.get((("ip", name),), {}).get(CONNECT)
             if limit is not None:
-                rate = self._rate(CONNECT, (host, None), now)
+                rate = self._rates.of((CONNECT, (host, None)), now)
                 rate.record(1, now)
                 if rate.excess_ms(limit, now) == 0:
                     return True
@@ -121,18 +173,37 @@ class Quotas:
                 return limit, tags
         return None, (None, None)
 
-    def _rate(self, key: str, tags: _Tags, now: Instant) -> Rate:
-        """Clients may call themselves what they like: when there are many, those at rest are
-        forgotten. A rate at rest is a new one's.
-        """
-        rate = self._rates.get((key, tags))
-        if rate is not None:
-            return rate
-        if len(self._rates) >= self._sweep_at:
-            self._rates = {k: rate for k, rate in self._rates.items() if not rate.at_rest(now)}
-            self._sweep_at = max(REMEMBERED, 2 * len(self._rates))
-        rate = self._rates[key, tags] = Rate()
-        return rate
+
+class _Counted(Protocol):
+    def at_rest(self, now: Instant, /) -> bool: ...
+
+
+K = TypeVar("K")
+V = TypeVar("V", bound=_Counted)
+
+
+class _Remembered(Generic[K, V]):
+    """What is counted of whom. Clients may call themselves what they like: when there are many,
+    those at rest are forgotten. One at rest is as a new one.
+    """
+
+    def __init__(self, make: Callable[[], V]) -> None:
+        self._make = make
+        self._found: dict[K, V] = {}
+        self._sweep_at = REMEMBERED
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def of(self, key: K, now: Instant) -> V:
+        found = self._found.get(key)
+        if found is not None:
+            return found
+        if len(self._found) >= self._sweep_at:
+            self._found = {k: each for k, each in self._found.items() if not each.at_rest(now)}
+            self._sweep_at = max(REMEMBERED, 2 * len(self._found))
+        made = self._found[key] = self._make()
+        return made
 
 
 def _candidates(user: str, client_id: str) -> tuple[tuple[Entity, _Tags], ...]:

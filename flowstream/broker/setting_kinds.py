@@ -79,6 +79,18 @@ def choice(*allowed: str) -> Kind:
     return Kind("string", 2, parse)
 
 
+class Secret(str):
+    """A text that nobody is shown (X5)."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "[hidden]"
+
+
+SECRET = Kind("password", 9, Secret)
+
+
 def several(*allowed: str) -> Kind:
     """A comma-separated list of some of `allowed`; of anything when there are none."""
 

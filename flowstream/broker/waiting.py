@@ -53,6 +53,10 @@ class Waiting:
     _watchers: dict[TopicPartition, dict[tuple[Watcher, Hashable], None]] = field(
         default_factory=dict
     )
+    computing: dict[ConnectionId, Callable[[bytes, Instant], list[Effect]]] = field(
+        default_factory=dict
+    )
+    """What becomes of the results that are computed off the loop (Compute)."""
     _deadlines: list[tuple[Instant, int, Parked]] = field(default_factory=list)
     _parked: int = 0
     _alive: int = 0
@@ -119,6 +123,7 @@ class Waiting:
 
     def disconnected(self, connection: ConnectionId) -> None:
         """Nobody is left to answer on `connection`."""
+        self.computing.pop(connection, None)
         for parked in list(self._by_connection.get(connection, ())):
             self._forget(parked)
 

@@ -10,11 +10,15 @@ from importlib import import_module
 
 import typer
 
+from flowstream.cli.taught import with_options
+
 VERBS = (
     "worker", "broker", "topics", "groups", "users", "acls", "send", "tail", "configs", "quotas",
     "transactions", "producers", "tables", "reset", "logdirs", "cluster", "dump", "doctor", "dlq",
 )  # fmt: skip
-"""The module `flowstream.cli.<verb>` has either `app`, verbs of its own, or `command`."""
+"""The module `flowstream.cli.<verb>` has either `app`, verbs of its own, or `command`; and `parser`
+when that parses its options itself.
+"""
 
 MODULE_OPTION = ("-A", "--app")
 
@@ -42,6 +46,8 @@ def build(verbs: Sequence[str]) -> typer.Typer:
         module = import_module(f"flowstream.cli.{verb}")
         if hasattr(module, "app"):
             app.add_typer(module.app, name=verb)
+        elif hasattr(module, "parser"):
+            app.command(verb)(with_options(module.parser(), module.command))
         else:
             app.command(verb)(module.command)
     return app

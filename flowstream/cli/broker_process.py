@@ -49,6 +49,8 @@ async def serve(launch: Launch, owner_fd: int | None) -> int:
         counters=counters,
         users={} if launch.users is None else read_users(launch.users),
     )
+    if server.can_reload or not os.isatty(0):  # else a closed terminal ends its broker, as ever
+        loop.add_signal_handler(signal.SIGHUP, server.reload)
     async with AsyncExitStack() as closing:  # the metrics tell of the stop, too
         try:
             if counters is not None:

@@ -130,6 +130,11 @@ def print_configs(configs: list[Config], *, everything: bool, doc: bool, as_json
         row = [config.name, value, config.source, config.read_only]
         rows.append(row + [config.doc if as_json else first_sentence(config.doc)] * doc)
     show(columns, rows, as_json=as_json)
+    if not rows and not as_json:
+        typer.echo(
+            "nothing was changed here; --all shows the defaults and the settings of the start",
+            err=True,
+        )
 
 
 def first_sentence(doc: str | None) -> str | None:

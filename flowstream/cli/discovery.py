@@ -19,6 +19,10 @@ class NoApp(FlowstreamError):
     """The module cannot be imported or holds no app; the message says what to write."""
 
 
+class AppFailed(FlowstreamError):
+    """The module raised while it was imported, `__cause__` says what."""
+
+
 def find_app(target: str) -> App:
     """The app of `module[:name]`. Without a name: `app`, or the only App in the module."""
     here = str(Path.cwd())
@@ -63,4 +67,12 @@ def _import(name: str) -> ModuleType:
                 f"there is no module {name!r} (looked in {Path.cwd()} and the Python path):"
                 " give it as `flowstream worker -A package.module`"
             ) from None
+        raise _failed(name, error) from error
+    except FlowstreamError:
         raise
+    except Exception as error:
+        raise _failed(name, error) from error
+
+
+def _failed(name: str, error: Exception) -> AppFailed:
+    return AppFailed(f"module {name!r} cannot be imported: {type(error).__name__}: {error}")

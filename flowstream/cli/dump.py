@@ -30,6 +30,10 @@ SENTENCES: Mapping[str, str] = {
     " {transaction_from}",
     "offset": "{topic}-{partition}: {offset}",
     "epoch": "leader epoch {epoch} begins at offset {start_offset}",
+    "frame": "frame {number} at byte {position}: {size} bytes of {pieces} files,"
+    " floor {floor}{dead}",
+    "piece": "  {path} byte {position}: {size} bytes",
+    "index check": "the aborted index of a segment of {log_size} bytes has the CRC {crc}",
     "partition": "topic id {topic_id}",
     "directory": "cluster {cluster_id}, node {node_id}, directory {directory_id}",
     "clean shutdown": "stopped cleanly (broker epoch {broker_epoch})",
@@ -41,9 +45,15 @@ SENTENCES: Mapping[str, str] = {
 def command(
     files: Annotated[
         list[Path],
-        typer.Argument(help="Segments, indexes, snapshots, checkpoints, properties.", exists=True),
+        typer.Argument(
+            help="Segments, indexes, journals, snapshots, checkpoints, properties.",
+            exists=True,
+            dir_okay=False,
+        ),
     ],
-    deep: Annotated[bool, typer.Option("--deep", help="The records in the batches too.")] = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="What batches and frames hold, too.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Explain files of a data directory. Status 1 when something in them does not fit."""
@@ -86,6 +96,8 @@ def sentence(entry: Mapping[str, object]) -> str:
         words["headers"] = f", headers {entry['headers']}" if entry["headers"] else ""
         words["key"] = _short(entry.get("key"))
         words["value"] = _short(entry.get("value"))
+    if entry["kind"] == "frame":
+        words["dead"] = " (dead: its files were synced since)" if entry["dead"] else ""
     if entry["kind"] == "problem":
         words["at"] = f" (byte {entry['position']})" if "position" in entry else ""
     return SENTENCES[str(entry["kind"])].format_map(words)

@@ -24,6 +24,8 @@ log = logging.getLogger("flowstream.embedded")
 
 # Members of its groups live on this machine and want each other's death noticed soon.
 SETTINGS = ("--set", "group.min.session.timeout.ms=1000")
+EMBEDDED_DIRECTORY = "broker"
+"""The broker's data directory inside the app's."""
 PROGRAM = (sys.executable, "-m", "flowstream", "broker", *SETTINGS)
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 10.0
@@ -153,7 +155,7 @@ class EmbeddedBroker:
                 port = 0
                 log.warning(
                     "%s is in use by another broker: waiting for it, %d s at most",
-                    self.directory / "broker",
+                    self.directory / EMBEDDED_DIRECTORY,
                     START_TIMEOUT_S,
                 )
             await asyncio.sleep(POLL_S)
@@ -165,7 +167,7 @@ class EmbeddedBroker:
     async def _spawn(self, port: int) -> str | None:
         """Run the child until it says `ready HOST:PORT`; None when it ends before."""
         theirs, ours = os.pipe()
-        command = (*self.program, "--data", str(self.directory / "broker"))
+        command = (*self.program, "--data", str(self.directory / EMBEDDED_DIRECTORY))
         command += ("--port", str(port), "--owner-fd", str(theirs))
         try:
             with (self.directory / "broker.log").open("ab") as errors:

@@ -16,9 +16,10 @@ from flowstream.errors import FlowstreamError
 from flowstream.transport.admin import Admin
 from flowstream.transport.cluster import Cluster
 from flowstream.transport.consumer_groups import describe_consumer_group
-from flowstream.transport.errors import OffsetOutOfRange
+from flowstream.transport.errors import OffsetOutOfRange, RequestRefused
 from flowstream.transport.reader import PartitionReader
 from flowstream.transport.types import GroupDescription, TopicPartition
+from flowstream.wire.error_codes import ErrorCode
 
 app = typer.Typer(
     help="List, describe and delete groups, and move their offsets.", no_args_is_help=True
@@ -84,8 +85,11 @@ def delete(
     async def work() -> None:
         async with connected(broker, data) as cluster:
             for group in groups:
-                await Admin(cluster).delete_group(group)
-        typer.echo(f"deleted {', '.join(groups)}")
+                try:
+                    await Admin(cluster).delete_group(group)
+                except RequestRefused as error:
+                    raise refusal(error, group) from error
+                typer.echo(f"deleted {group}")
 
     perform(work)
 
@@ -116,13 +120,25 @@ def delete_offsets(
                     f"group {group!r} has no such offsets of {topic!r}:"
                     f" see `flowstream groups describe {group}`"
                 )
-            await admin.delete_offsets(group, tps)
+            try:
+                await admin.delete_offsets(group, tps)
+            except RequestRefused as error:
+                raise refusal(error, group) from error
         typer.echo(f"{group} has no offsets of {len(tps)} partitions of {topic} any more")
 
     perform(work)
 
 
 app.command("reset-offsets")(reset_offsets.command)
+
+
+def refusal(error: RequestRefused, group: str) -> FlowstreamError:
+    """What a broker's refusal means for the one who asked, with the remedy."""
+    if error.code in (ErrorCode.NON_EMPTY_GROUP, ErrorCode.GROUP_SUBSCRIBED_TO_TOPIC):
+        return reset_offsets.busy(group)
+    if error.code == ErrorCode.GROUP_ID_NOT_FOUND:
+        return FlowstreamError(f"there is no group {group!r}: see `flowstream groups list`")
+    return error
 
 
 async def skip_markers(cluster: Cluster, tp: TopicPartition, offset: int, end: int) -> int:

@@ -6,7 +6,8 @@ Tells what would change; `--execute` changes it. A group with members keeps its 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping
+import json as json_module
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +24,7 @@ from flowstream.transport.partitions import offsets_at
 from flowstream.transport.types import Generation, TopicPartition
 
 IDLE = ("Empty", "Dead")
+Row = tuple[str, int, int | None, int, int, int]
 COLUMNS = ("topic", "partition", "committed", "new", "start", "end")
 
 
@@ -49,28 +51,40 @@ class Known:
     """First offset that is not older than the time that is asked for; None: all are older."""
 
 
-def new_offset(target: Target, tp: TopicPartition, known: Known) -> int:
-    """Where the group will go on in a partition, never outside of what is there.
-
-    >>> new_offset(Target(shift=-5), TopicPartition("t", 0), Known(3, 9, 7))
-    3
-    """
+def wanted_offset(target: Target, tp: TopicPartition, known: Known) -> int:
+    """Where the group is to go on in a partition; see `clipped`."""
     if target.file is not None:
-        wanted = target.file[tp]
-    elif target.offset is not None:
-        wanted = target.offset
-    elif target.shift is not None:
+        return target.file[tp]
+    if target.offset is not None:
+        return target.offset
+    if target.shift is not None:
         if known.committed is None:
             raise FlowstreamError(
                 f"{tp.topic}-{tp.partition}: nothing is committed that could be shifted;"
                 " leave it out with --topic, or use --to-earliest"
             )
-        wanted = known.committed + target.shift
-    elif target.time_ms is not None:
-        wanted = known.end if known.at_time is None else known.at_time
-    else:
-        wanted = known.start if target.edge == "earliest" else known.end
-    return min(max(wanted, known.start), known.end)
+        return known.committed + target.shift
+    if target.time_ms is not None:
+        return known.end if known.at_time is None else known.at_time
+    return known.start if target.edge == "earliest" else known.end
+
+
+def clipped(tp: TopicPartition, wanted: int, known: Known) -> tuple[int, str]:
+    """The nearest offset that the partition has, and what to say when that is not the wanted one.
+
+    >>> clipped(TopicPartition("t", 0), 2, Known(3, 9, 7))
+    (3, 't-0 begins at offset 3, so it is set to that and not to 2')
+    """
+    where = f"{tp.topic}-{tp.partition}"
+    if wanted < known.start:
+        return known.start, (
+            f"{where} begins at offset {known.start}, so it is set to that and not to {wanted}"
+        )
+    if wanted > known.end:
+        return known.end, (
+            f"{where} ends at offset {known.end}, so it is set to that and not to {wanted}"
+        )
+    return wanted, ""
 
 
 def command(
@@ -89,7 +103,10 @@ def command(
     shift_by: Annotated[int | None, typer.Option("--shift-by", help="Back when negative.")] = None,
     to_offset: Annotated[int | None, typer.Option("--to-offset", min=0)] = None,
     from_file: Annotated[
-        Path | None, typer.Option("--from-file", metavar="CSV", help="topic,partition,offset")
+        Path | None,
+        typer.Option(
+            "--from-file", metavar="FILE", help="Lines topic,partition,offset; or JSON of --json."
+        ),
     ] = None,
     execute: Annotated[bool, typer.Option("--execute", help="Do it; else only tell.")] = False,
     broker: Broker = None,
@@ -117,22 +134,34 @@ def command(
             rows = await reset(cluster, group, topic or (), target, execute=execute)
             tables = await changelogs(cluster, group)
         show(COLUMNS, rows, as_json=json)
-        if tables:
-            typer.echo(
-                f"{group} keeps tables ({', '.join(tables)}): they stay as they are, so what is"
-                " read again counts again. To start over delete these topics and the app's state"
-                " directory too",
-                err=True,
-            )
+        warn_of_leftovers(group, repartitions(group, rows), tables)
         if not json and not execute:
             typer.echo("nothing is changed yet: say --execute to do it")
 
     perform(work)
 
 
+def warn_of_leftovers(group: str, between: Sequence[str], tables: Sequence[str]) -> None:
+    """Say what an app has besides its offsets, which stays as it is."""
+    if between:
+        typer.echo(
+            f"{', '.join(between)} hold what {group} has made of its inputs: with the inputs'"
+            " offsets moved too it is read twice. Name the inputs with --topic, or delete these"
+            " topics",
+            err=True,
+        )
+    if tables:
+        typer.echo(
+            f"{group} keeps tables ({', '.join(tables)}): they stay as they are, so what is read"
+            " again counts again. To start over delete these topics and the app's state directory"
+            " too",
+            err=True,
+        )
+
+
 async def reset(
     cluster: Cluster, group: str, topics: Iterable[str], target: Target, *, execute: bool
-) -> list[tuple[str, int, int | None, int, int, int]]:
+) -> list[Row]:
     """One row per partition; the offsets are committed when `execute`."""
     admin = Admin(cluster)
     await check_idle(admin, group)
@@ -147,16 +176,27 @@ async def reset(
     times: dict[TopicPartition, int | None] = {}
     if target.time_ms is not None:
         times = await offsets_at(cluster, tps, target.time_ms)
-    new = {
-        tp: new_offset(target, tp, Known(starts[tp], ends[tp], committed.get(tp), times.get(tp)))
-        for tp in tps
-    }
+    new = {}
+    for tp in tps:
+        known = Known(starts[tp], ends[tp], committed.get(tp), times.get(tp))
+        new[tp], told = clipped(tp, wanted_offset(target, tp, known), known)
+        if told:
+            typer.echo(f"warning: {told}", err=True)
     if execute:
         try:
             await admin.commit_offsets(new, Generation(group, -1, ""))
         except CommitRefused as error:
-            raise _busy(group) from error
+            raise busy(group) from error
     return [(*tp, committed.get(tp), new[tp], starts[tp], ends[tp]) for tp in tps]
+
+
+def repartitions(group: str, rows: Iterable[Row]) -> list[str]:
+    """The repartition topics of an app of this name whose offsets are moved beside others'."""
+    moved = dict.fromkeys(row[0] for row in rows if row[2] != row[3])
+    ours = [
+        name for name in moved if name.startswith(f"{group}-") and name.endswith("-repartition")
+    ]
+    return ours if len(ours) < len(moved) else []
 
 
 async def changelogs(cluster: Cluster, group: str) -> list[str]:
@@ -173,10 +213,11 @@ async def check_idle(admin: Admin, group: str) -> None:
     """Refuse a group that has members: they would commit over what is changed."""
     for listed in await admin.groups():
         if listed.group == group and listed.state not in IDLE:
-            raise _busy(group)
+            raise busy(group)
 
 
-def _busy(group: str) -> FlowstreamError:
+def busy(group: str) -> FlowstreamError:
+    """The error for a group whose members would commit over what is changed."""
     return FlowstreamError(f"group {group!r} has members: stop its workers first, then try again")
 
 
@@ -229,19 +270,44 @@ def milliseconds(text: str) -> int:
 
 
 def read_plan(path: Path) -> dict[TopicPartition, int]:
-    """Lines of `topic,partition,offset`, as Kafka's tool exports them."""
-    found = {}
+    """Lines of `topic,partition,offset`, as Kafka's tool exports them; or what `--json` printed:
+    this verb's (its `new` offsets), or that of `groups describe` (the committed ones).
+    """
     try:
-        with path.open(encoding="utf-8", newline="") as lines:
-            for number, row in enumerate(csv.reader(lines), 1):
-                if not row:
-                    continue
-                digits = row[1:]
-                if len(row) != 3 or not all(each.isascii() and each.isdigit() for each in digits):
-                    raise typer.BadParameter(f"{path}:{number}: topic,partition,offset is expected")
-                found[TopicPartition(row[0], int(row[1]))] = int(row[2])
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise typer.BadParameter(f"{path} cannot be read: {error}") from error
+    found = _json_plan(path, text) if text.lstrip()[:1] in ("[", "{") else _csv_plan(path, text)
     if not found:
         raise typer.BadParameter(f"{path} names no partition")
     return found
+
+
+def _csv_plan(path: Path, text: str) -> dict[TopicPartition, int]:
+    found = {}
+    for number, row in enumerate(csv.reader(text.splitlines()), 1):
+        if not row:
+            continue
+        if len(row) != 3 or not all(each.isascii() and each.isdigit() for each in row[1:]):
+            raise typer.BadParameter(
+                f"{path}:{number}: topic,partition,offset is expected, or what --json prints"
+            )
+        found[TopicPartition(row[0], int(row[1]))] = int(row[2])
+    return found
+
+
+def _json_plan(path: Path, text: str) -> dict[TopicPartition, int]:
+    try:
+        told = json_module.loads(text)
+        rows = told["partitions"] if isinstance(told, dict) else told
+        column = "committed" if isinstance(told, dict) else "new"
+        return {
+            TopicPartition(str(row["topic"]), int(row["partition"])): int(row[column])
+            for row in rows
+            if row[column] is not None
+        }
+    except (ValueError, TypeError, KeyError) as error:
+        raise typer.BadParameter(
+            f"{path} is not what `groups reset-offsets --json` or `groups describe --json` prints"
+            f" ({type(error).__name__}: {error})"
+        ) from error

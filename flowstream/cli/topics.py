@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
 
 from flowstream.cli.options import Broker, Data, Json, connected, pair, partitions_of, perform, show
+from flowstream.errors import FlowstreamError
 from flowstream.transport.admin import Admin
 from flowstream.transport.errors import UnknownTopic
 from flowstream.transport.partitions import create_partitions, delete_records
@@ -129,11 +131,22 @@ def delete_records_command(
     async def work() -> None:
         async with connected(broker, data) as cluster:
             tps = await partitions_of(cluster, name, partition)
+            check_reach(offset, await Admin(cluster).end_offsets(tps))
             starts = await delete_records(cluster, dict.fromkeys(tps, offset))
         rows = [(tp.topic, tp.partition, start) for tp, start in starts.items()]
         show(("topic", "partition", "start"), rows, as_json=json)
 
     perform(work)
+
+
+def check_reach(offset: int, ends: Mapping[TopicPartition, int]) -> None:
+    """Refuse an offset beyond the end of a partition, before anything is deleted anywhere."""
+    short = [f"{tp.topic}-{tp.partition} ends at {end}" for tp, end in ends.items() if offset > end]
+    if short:
+        raise FlowstreamError(
+            f"--before {offset} is beyond what there is ({', '.join(short)}): nothing was deleted;"
+            " say --before latest to delete all records, or choose partitions with -p"
+        )
 
 
 def print_description(

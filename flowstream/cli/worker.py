@@ -17,8 +17,9 @@ from typing import Annotated
 
 import typer
 
-from flowstream.cli.discovery import find_app
+from flowstream.cli.discovery import AppFailed, find_app
 from flowstream.cli.embedded import EmbeddedBroker, embedded_broker
+from flowstream.cli.tracebacks import place, without_our_frames
 from flowstream.errors import FlowstreamError
 from flowstream.processing.app import App
 from flowstream.processing.errors import AgentFailed, DecodeError
@@ -67,10 +68,22 @@ def command(
         asyncio.run(work(app))
     except FlowstreamError as error:
         log.debug("stopped by", exc_info=error)
-        if isinstance(error, AgentFailed) and not isinstance(error.__cause__, DecodeError):
-            log.error("the agent raised", exc_info=error.__cause__)
-        typer.echo(f"error: {error}", err=True)
+        tell(error)
         raise typer.Exit(1) from None
+
+
+def tell(error: FlowstreamError) -> None:
+    """What ended the worker: one line, and the way through the user's own code that led there."""
+    cause = error.__cause__
+    if isinstance(error, AgentFailed | AppFailed) and cause is not None:
+        shown = without_our_frames(cause)
+        if shown.__traceback__ is not None and not isinstance(cause, DecodeError):
+            who = "the agent" if isinstance(error, AgentFailed) else "the module"
+            log.error("%s raised", who, exc_info=shown)
+        typer.echo(f"error: {error}", err=True)
+        return
+    where = place(error)
+    typer.echo(f"error: {error}" if where is None else f"error: {where}: {error}", err=True)
 
 
 def configure_logging(level: int) -> None:

@@ -6,17 +6,25 @@ Declarations, and the probe that learns whether an agent re-keys its stream. Run
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import inspect
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Sequence,
+)
 from typing import Any, Generic, TypeVar
 
+from flowstream.errors import FlowstreamError
 from flowstream.processing.asking import Askable
 from flowstream.processing.branches import Branch
 from flowstream.processing.codecs import BYTES, Codec, codec_of
 from flowstream.processing.current import PROBED
+from flowstream.processing.declaring import described
 from flowstream.processing.deduping import Seen
-from flowstream.processing.errors import AppError
+from flowstream.processing.errors import AgentFailed, AppError
 from flowstream.processing.event import Arrival
 from flowstream.processing.inner import InnerSource
 from flowstream.processing.joining import Entry, Side
@@ -90,6 +98,12 @@ class Agent(Askable, Generic[T]):
         return [source for source in found if source is not None]
 
     @property
+    def tells_time(self) -> bool:
+        """Whether what this agent gives depends on event time."""
+        kept = (self.windows, self.joins, self.seen, self.waiting)
+        return any(source is not None for source in kept)
+
+    @property
     def source_topic(self) -> Topic[Any, T]:
         """The topic that this agent reads."""
         if isinstance(self.topic, InnerSource):
@@ -126,7 +140,7 @@ class Agent(Askable, Generic[T]):
                 (running, asked), timeout=PROBE_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED
             )
             if running.done():
-                running.result()
+                self._refuse_failed(running)
             if not asked.done() or running.done():
                 raise AppError(
                     f"agent {self.name!r} does not read its stream:"
@@ -135,8 +149,7 @@ class Agent(Askable, Generic[T]):
         finally:
             asked.cancel()
             running.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await running
+            await asyncio.wait((running, asked))
         self.group, self.windows, self.joins = stream.found, stream.windows, stream.found_join
         if self.windows is not None and self.joins is not None:
             raise AppError(
@@ -149,6 +162,18 @@ class Agent(Askable, Generic[T]):
         for each in (self.windows, self.joins, self.seen, self.waiting):
             if each is not None:
                 each.bind(self.name, self.key_codec, self.topic.value_codec)
+
+    def _refuse_failed(self, running: asyncio.Future[None]) -> None:
+        """Raise what the function raised before it read, so that it is told as an agent's error."""
+        try:
+            running.result()
+        except FlowstreamError:
+            raise
+        except Exception as error:
+            raise AgentFailed(
+                f"agent {self.name!r} failed before it read its stream:"
+                f" {type(error).__name__}: {error}"
+            ) from error
 
     def _have_parking(self) -> None:
         if self.inner_sources:
@@ -189,10 +214,34 @@ def sink_topics(sink: Sink) -> list[Topic[Any, Any]]:
     return sink.topics if isinstance(sink, Branch) else []
 
 
-def check_function(function: Callable[..., Any], name: str) -> None:
-    """Refuse what cannot be an agent."""
-    if not (inspect.isasyncgenfunction(function) or inspect.iscoroutinefunction(function)):
-        raise AppError(f"agent {name!r} must be an `async def` function that takes a stream")
+def check_topic(topic: object, *others: object) -> None:
+    """Refuse what an agent cannot read."""
+    for other in others:
+        if not isinstance(other, Topic):
+            raise AppError(f"@app.agent takes several topics, not {described(other)} among them")
+    if isinstance(topic, Topic | InnerSource):
+        return
+    if callable(topic):
+        raise AppError("`@app.agent` needs the topic that the agent reads: `@app.agent(topic)`")
+    named = topic if isinstance(topic, str) else "orders"
+    raise AppError(
+        f"@app.agent takes a topic, not {described(topic)}: declare it first, topic ="
+        f" app.topic({named!r}, value_type=...), and write `@app.agent(topic)`"
+    )
+
+
+def check_sinks(sinks: object) -> tuple[Sink, ...]:
+    """Refuse what yielded values cannot go to."""
+    if isinstance(sinks, str | Topic | Agent | Branch) or not isinstance(sinks, Iterable):
+        raise AppError(f"sink takes a list, not {described(sinks)}: `sink=[topic]`")
+    found = tuple(sinks)
+    for sink in found:
+        if not (isinstance(sink, Topic | Agent | Branch) or callable(sink)):
+            raise AppError(
+                f"a sink is a topic, an agent or a function, not {described(sink)}: declare a"
+                f" topic with app.topic(...) and write `sink=[topic]`"
+            )
+    return found
 
 
 class ProbeFeed:

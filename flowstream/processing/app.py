@@ -15,10 +15,14 @@ from flowstream.processing.agent import (
     Agent,
     AgentFunction,
     Sink,
-    check_function,
+    check_sinks,
+    check_topic,
 )
 from flowstream.processing.asking import Asker
-from flowstream.processing.declaring import DeclaresTables
+from flowstream.processing.declared_tables import DeclaresTables
+from flowstream.processing.declaring import (
+    check_agent_function,
+)
 from flowstream.processing.errors import AppError
 from flowstream.processing.event_time import EventTime
 from flowstream.processing.inner import InnerSource
@@ -134,7 +138,7 @@ class App(DeclaresTables):
             key_type=key_type,
             value_type=value_type,
             partitions=partitions,
-            config=config or {},
+            config={} if config is None else config,
             send=self._send,
             timestamp=timestamp,
             disorder_ms=milliseconds(out_of_orderness),
@@ -166,14 +170,17 @@ class App(DeclaresTables):
         `reply_type`: what it yields, for those who `ask` it (any JSON unless given).
         """
 
+        check_topic(topic, *others)
+        sinks = check_sinks(sink)
+
         def declare(function: AgentFunction[V]) -> Agent[V]:
             named = name or str(getattr(function, "__name__", "agent"))
-            check_function(function, named)
+            check_agent_function(function, named)
             agent = Agent(
                 function,
                 topic,
                 name=named,
-                sinks=tuple(sink),
+                sinks=sinks,
                 on_error=on_error,
                 others=others,
                 reply_type=reply_type,

@@ -187,6 +187,11 @@ def _json(kind: object) -> Codec[Any]:
             f"{name} cannot be read from JSON ({error}): use a pydantic model, a msgspec.Struct,"
             " a dataclass or a builtin type"
         ) from error
+    if _is_opaque(kind):
+        raise AppError(
+            f"{name} cannot be written as JSON: make it a pydantic model (flowstream.Record), a"
+            " msgspec.Struct or a dataclass"
+        )
     to_json = msgspec.json.Encoder().encode
     expected = typing.get_origin(kind) or kind
     if not isinstance(expected, type):
@@ -198,6 +203,11 @@ def _json(kind: object) -> Codec[Any]:
         return to_json(value)
 
     return Codec(name, encode, decoder.decode, immutable=_is_immutable(kind))
+
+
+def _is_opaque(kind: object) -> bool:
+    """True for a class that msgspec takes for the user's to convert, which fails on every value."""
+    return isinstance(msgspec.inspect.type_info(kind), msgspec.inspect.CustomType)
 
 
 def _is_immutable(kind: object) -> bool:
@@ -214,6 +224,20 @@ def _is_immutable(kind: object) -> bool:
     if dataclasses.is_dataclass(kind):
         return bool(kind.__dataclass_params__.frozen)  # type: ignore[attr-defined]
     return issubclass(kind, enum.Enum)
+
+
+def refusal(
+    codec: Codec[Any], value: object, error: Exception, what: str, option: str
+) -> TypeError | ValueError:
+    """The error to raise instead of a codec's own, which does not know `what` the value was to be,
+    nor the `option` that declares its type.
+    """
+    kind = TypeError if isinstance(error, TypeError) else ValueError
+    if codec.encode is not str.encode or isinstance(value, str):
+        return kind(f"{what}: {error}")
+    # The builtin is the fastest encoder there is, and its error speaks of descriptors.
+    given = type(value).__name__
+    return kind(f"{what}: {_mismatch('str', value)}; convert it, or declare {option}={given}")
 
 
 def encode_any_key(key: object) -> bytes | None:

@@ -1,210 +1,121 @@
-"""The tables that an app declares. A part of `App`; declares only."""
+"""What a declaration may say: names, numbers and functions, refused where they are written.
+
+Pure. Every refusal names what is wrong and what to write instead; knows no topic, table or agent.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar, overload
+import datetime
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from flowstream.processing.errors import AppError
-from flowstream.processing.relating import Relating
-from flowstream.processing.replicated import GlobalTable, TableOf
-from flowstream.processing.set_tables import MemberRows, SetTable
-from flowstream.processing.tables import Table
-from flowstream.processing.windowed_tables import Seconds
 
-K = TypeVar("K")
-V = TypeVar("V")
+Span = float | datetime.timedelta
+
+LONGEST_TOPIC = 249
+_LEGAL_TOPIC = re.compile(r"[A-Za-z0-9._-]+")
 
 
-class DeclaresTables(Relating):
-    """`app.Table` and the other kinds of tables."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.foreign_tables: dict[str, TableOf[Any, Any]] = {}
-
-    @overload
-    def Table(
-        self, name: str, *, key_type: type[K], value_type: type[V],
-        default: Callable[[], V] | None = ..., partitions: int | None = ..., ordered: bool = ...,
-        ttl: Seconds | None = ..., migrate: Callable[[Any], V] | None = ...,
-    ) -> Table[K, V]: ...  # fmt: skip
-    @overload
-    def Table(
-        self, name: str, *, value_type: type[V], default: Callable[[], V] | None = ...,
-        partitions: int | None = ..., ordered: bool = ..., ttl: Seconds | None = ...,
-        migrate: Callable[[Any], V] | None = ...,
-    ) -> Table[str, V]: ...  # fmt: skip
-    @overload
-    def Table(
-        self, name: str, *, key_type: type[K], default: Callable[[], V],
-        partitions: int | None = ..., ordered: bool = ..., ttl: Seconds | None = ...,
-        migrate: Callable[[Any], V] | None = ...,
-    ) -> Table[K, V]: ...  # fmt: skip
-    @overload
-    def Table(
-        self, name: str, *, default: Callable[[], V], partitions: int | None = ...,
-        ordered: bool = ..., ttl: Seconds | None = ..., migrate: Callable[[Any], V] | None = ...,
-    ) -> Table[str, V]: ...  # fmt: skip
-    @overload
-    def Table(
-        self, name: str, *, partitions: int | None = ..., ordered: bool = ...,
-        ttl: Seconds | None = ...,
-    ) -> Table[str, Any]: ...  # fmt: skip
-    def Table(  # Faust's name
-        self,
-        name: str,
-        *,
-        key_type: Any = str,
-        value_type: Any = None,
-        default: Callable[[], Any] | None = None,
-        partitions: int | None = None,
-        ordered: bool = False,
-        ttl: Seconds | None = None,
-        migrate: Callable[[Any], Any] | None = None,
-    ) -> Table[Any, Any]:
-        """Declare a table. `value_type` defaults to `default` when that is a type, else any JSON.
-
-        `partitions` is that of the topics whose agents use the table; give it only when the app
-        reads topics with different numbers of partitions. `ordered` writes rows in the order of
-        their keys, for `range` and `prefix` (keys of str and bytes always are). `ttl` ends a row
-        that long after the event time of its last write. `migrate` makes a value of a row that
-        an older value type wrote: of a dict where the row is a JSON object, else of its bytes.
-        """
-        table: Table[Any, Any] = Table(
-            name,
-            key_type=key_type,
-            value_type=_value_type(value_type, default),
-            default=default,
-            partitions=partitions,
-            ordered=ordered,
-            ttl=ttl,
-            migrate=migrate,
+def check_topic_name(name: object, what: str) -> str:
+    """A name that Kafka takes for a topic; `what` says whose it is."""
+    if not isinstance(name, str):
+        raise AppError(f"{what}: its name must be a text, not {described(name)}")
+    if len(name) > LONGEST_TOPIC:
+        raise AppError(
+            f"{what}: the topic's name {name[:40]}... has {len(name)} characters, at most"
+            f" {LONGEST_TOPIC} are allowed"
         )
-        self._declare(table)
-        return table
-
-    @overload
-    def SetTable(
-        self, name: str, *, key_type: type[K], value_type: type[V], partitions: int | None = ...,
-        ttl: Seconds | None = ...,
-    ) -> SetTable[K, V]: ...  # fmt: skip
-    @overload
-    def SetTable(
-        self, name: str, *, value_type: type[V], partitions: int | None = ...,
-        ttl: Seconds | None = ...,
-    ) -> SetTable[str, V]: ...  # fmt: skip
-    @overload
-    def SetTable(
-        self,
-        name: str,
-        *,
-        key_type: type[K],
-        partitions: int | None = ...,
-        ttl: Seconds | None = ...,
-    ) -> SetTable[K, str]: ...
-    @overload
-    def SetTable(
-        self, name: str, *, partitions: int | None = ..., ttl: Seconds | None = ...
-    ) -> SetTable[str, str]: ...
-    def SetTable(  # Faust's name
-        self,
-        name: str,
-        *,
-        key_type: Any = str,
-        value_type: Any = str,
-        partitions: int | None = None,
-        ttl: Seconds | None = None,
-    ) -> SetTable[Any, Any]:
-        """Declare a table whose values are sets of `value_type`, one row per member.
-
-        `ttl` ends a member that long after the event time at which it was last added.
-        """
-        rows = MemberRows(
-            name, key_type=key_type, value_type=value_type, partitions=partitions, ttl=ttl
+    if not _LEGAL_TOPIC.fullmatch(name) or name in (".", ".."):
+        raise AppError(
+            f"{what}: {name!r} cannot be a topic's name; use letters, digits, '.', '_' and '-'"
         )
-        self._declare(rows)
-        return SetTable(rows)
+    return name
 
-    @overload
-    def GlobalTable(
-        self, name: str, *, key_type: type[K], value_type: type[V],
-        default: Callable[[], V] | None = ..., partitions: int | None = ..., ordered: bool = ...,
-        migrate: Callable[[Any], V] | None = ...,
-    ) -> GlobalTable[K, V]: ...  # fmt: skip
-    @overload
-    def GlobalTable(
-        self, name: str, *, value_type: type[V], default: Callable[[], V] | None = ...,
-        partitions: int | None = ..., ordered: bool = ..., migrate: Callable[[Any], V] | None = ...,
-    ) -> GlobalTable[str, V]: ...  # fmt: skip
-    @overload
-    def GlobalTable(
-        self, name: str, *, key_type: type[K], default: Callable[[], V],
-        partitions: int | None = ..., ordered: bool = ..., migrate: Callable[[Any], V] | None = ...,
-    ) -> GlobalTable[K, V]: ...  # fmt: skip
-    @overload
-    def GlobalTable(
-        self, name: str, *, default: Callable[[], V], partitions: int | None = ...,
-        ordered: bool = ..., migrate: Callable[[Any], V] | None = ...,
-    ) -> GlobalTable[str, V]: ...  # fmt: skip
-    @overload
-    def GlobalTable(
-        self, name: str, *, partitions: int | None = ..., ordered: bool = ...
-    ) -> GlobalTable[str, Any]: ...
-    def GlobalTable(  # Faust's name
-        self,
-        name: str,
-        *,
-        key_type: Any = str,
-        value_type: Any = None,
-        default: Callable[[], Any] | None = None,
-        partitions: int | None = None,
-        ordered: bool = False,
-        migrate: Callable[[Any], Any] | None = None,
-    ) -> GlobalTable[Any, Any]:
-        """Declare a table that every worker holds whole: read any key, write keys that belong to
-        the event's partition. The rest is as for `Table`.
-        """
-        table: GlobalTable[Any, Any] = GlobalTable(
-            name,
-            key_type=key_type,
-            value_type=_value_type(value_type, default),
-            default=default,
-            partitions=partitions,
-            ordered=ordered,
-            migrate=migrate,
+
+def check_table_name(name: object) -> str:
+    """A table's name, which becomes part of a topic's and a directory's."""
+    if not isinstance(name, str):
+        raise AppError(f"a table's name must be a text, not {described(name)}")
+    if not _LEGAL_TOPIC.fullmatch(name) or name in (".", ".."):
+        raise AppError(
+            f"table name {name!r} is not usable: its changelog topic and its directory are named"
+            " after it; use letters, digits, '.', '_' and '-'"
         )
-        self._declare(table)
-        return table
-
-    def table_of(
-        self,
-        app: str,
-        name: str,
-        *,
-        key_type: type[K],
-        value_type: type[V],
-        default: Callable[[], V] | None = None,
-        partitions: int | None = None,
-        ordered: bool = False,
-        migrate: Callable[[Any], V] | None = None,
-    ) -> TableOf[K, V]:
-        """Read a table of another app, with the types (and `ordered`) it is declared with there.
-
-        With `partitions`, that of its changelog and of the topics read here, an agent sees the
-        partition of its event; without, every worker holds the whole table.
-        """
-        table = TableOf(
-            app, name, key_type=key_type, value_type=value_type, default=default,
-            partitions=partitions, ordered=ordered, migrate=migrate,
-        )  # fmt: skip
-        if table.rows.name in self.foreign_tables:
-            raise AppError(f"table {name!r} of app {app!r} is declared twice")
-        self.foreign_tables[table.rows.name] = table
-        return table
+    return name
 
 
-def _value_type(value_type: Any, default: Callable[[], Any] | None) -> Any:
-    if value_type is not None:
-        return value_type
-    return default if isinstance(default, type) else Any
+def check_partitions(partitions: object, what: str) -> None:
+    """A number of partitions, or None for the default."""
+    if partitions is None:
+        return
+    if type(partitions) is not int or partitions < 1:
+        raise AppError(
+            f"{what}: partitions must be a whole number from 1 on, not {described(partitions)}"
+        )
+
+
+def check_config(config: object, what: str) -> dict[str, str]:
+    """A topic's configuration, by Kafka's names, all texts."""
+    if not isinstance(config, Mapping):
+        raise AppError(
+            f"{what}: config must be a dict like {{'retention.ms': '60000'}}, not"
+            f" {described(config)}"
+        )
+    for key, value in config.items():
+        if not (isinstance(key, str) and isinstance(value, str)):
+            raise AppError(
+                f"{what}: names and values of config are texts: write {str(key)!r}: {str(value)!r}"
+            )
+    return dict(config)
+
+
+def check_default(default: object, what: str) -> None:
+    """A table's default: a callable that makes a value."""
+    if default is None or callable(default):
+        return
+    kind = type(default).__name__
+    makes = f"default={kind}" if not default else f"default=lambda: {default!r:.40}"
+    raise AppError(
+        f"{what}: default is called for every missing key and must be a function or a type, not"
+        f" {described(default)}: write {makes}"
+    )
+
+
+def check_agent_function(function: Callable[..., Any], name: str) -> None:
+    """An agent's function: `async def`, callable with the stream alone."""
+    if not isinstance(name, str):
+        raise AppError(f"@app.agent: the name must be a text, not {described(name)}")
+    if not (inspect.isasyncgenfunction(function) or inspect.iscoroutinefunction(function)):
+        raise AppError(f"agent {name!r} must be an `async def` function that takes a stream")
+    try:
+        inspect.signature(function).bind(None)
+    except TypeError as error:
+        raise AppError(
+            f"agent {name!r} is called with its stream and nothing else ({error}): write"
+            f" `async def {name}(stream):`"
+        ) from None
+
+
+def check_take(most: object, within: Span | None) -> Span:
+    """The arguments of `Stream.take`; gives `within`."""
+    if type(most) is not int or most < 1:
+        raise AppError(f"take needs a maximum of at least 1, not {described(most)}")
+    if within is None:
+        raise AppError(
+            f"take({most}) would wait for its last value for ever, and commit nothing until then:"
+            f" say how long, e.g. take({most}, within=1.0)"
+        )
+    return within
+
+
+def described(value: object) -> str:
+    """A value and its type, for messages.
+
+    >>> described("5")
+    "'5' (a str)"
+    """
+    kind = type(value).__name__
+    return f"{value!r:.60} ({'an' if kind[0] in 'aeiou' else 'a'} {kind})"

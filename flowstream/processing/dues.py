@@ -18,6 +18,9 @@ from flowstream.state.table import TablePartition
 WATERMARK_KEY = b"@watermark"
 """The row that holds the watermark of the last commit that wrote to the partition."""
 
+MARKS_KEY = b"@marks "
+"""Begins the rows that hold the marks of repartition topics; no row that comes due begins so."""
+
 DueOf = Callable[[bytes, Any, int | None], int | None]
 """When a row with this value, written at this watermark (None: in an earlier life), is due, in ms;
 None for rows that never are.
@@ -37,7 +40,7 @@ class DuePartition:
         for row, stored in partition.store.scan():
             if row == WATERMARK_KEY:
                 self._recorded_ms = int(stored)
-            else:
+            elif not row.startswith(MARKS_KEY):
                 self._put(row, partition.codec.decode(stored) if by_value else None, None)
 
     @property
@@ -67,6 +70,10 @@ class DuePartition:
                 self.agenda.discard(row)
             else:
                 self._put(row, value, watermark_ms)
+
+    def marks(self, topic: str) -> bytes | None:
+        """The marks of a repartition topic that the store holds."""
+        return self.partition.store.get(MARKS_KEY + topic.encode())
 
     def record(self, rows: dict[bytes, bytes | None], watermark_ms: int) -> None:
         """Add the watermark to the rows of an epoch when it has moved. Whoever comes after must

@@ -18,10 +18,12 @@ from flowstream.processing.errors import PartitionMismatch
 from flowstream.processing.event import Arrival, retimed
 from flowstream.processing.joining import Entry, Side
 from flowstream.processing.lookups import Waiting
+from flowstream.processing.marks import mark_of
 from flowstream.processing.plan import Reader
 from flowstream.processing.stream_joins import JoinedStreams
 from flowstream.processing.stream_windows import StreamWindows
 from flowstream.processing.surroundings import Shelf, Surroundings
+from flowstream.processing.table_changes import PREFIX as CHANGED
 from flowstream.processing.table_changes import change_row
 from flowstream.processing.task import Source, Task
 from flowstream.processing.unit import Unit
@@ -61,6 +63,7 @@ class UnitFeed(Emitting):
         self._windowed = shelf.windowed
         self._dues = shelf.dues
         self._parking = reader.agent.parking
+        self._marks = shelf.marks.get(source.topic) if not source.is_inner else None
         self._changes = shelf.changes
         self._clock = shelf.clock
         self._top_ms = UNKNOWN
@@ -168,7 +171,8 @@ class UnitFeed(Emitting):
     def _seal(self, record: Arrival) -> list[Sealed]:
         """The unit's writes, encoded; every table or, when one does not encode, none."""
         for name, beside in self._changes.items():
-            changed = dict.fromkeys(self.views[name].writes, change_row(record.timestamp))
+            keys = [CHANGED + key for key in self.views[name].writes]
+            changed = dict.fromkeys(keys, change_row(record.timestamp))
             for changes in beside if changed else ():
                 self.views[changes].writes.update(changed)
         dirty = [(name, view) for name, view in self._view_list if view.writes]
@@ -218,12 +222,34 @@ class UnitFeed(Emitting):
         if self._shared or not ready:
             return self.take_ready()
         record = ready.popleft()
+        if self._marks is not None and record.value is None:
+            return self._unless_mark(record)
         if self._parking is not None:
             return self._unless_parked(record)
         self.record = record
         self.next_offset = record.offset + 1
         self._taken += 1
         return record
+
+    def _unless_mark(self, record: Arrival) -> Arrival | None:
+        """The record, or the first one behind watermarks, which are taken for what they say (see
+        `marks`).
+        """
+        marks, clock = self._marks, self._clock
+        assert marks is not None
+        while (mark := mark_of(record)) is not None:
+            if self._holding:
+                # A `take` ends before it.
+                self.ready.appendleft(record)
+                return None
+            self.record, self.next_offset = retimed(record, UNKNOWN), record.offset + 1
+            self.complete()
+            if marks.put(*mark) and clock is not None:
+                clock.mark(self.source.index, marks.bound_ms)
+            if not self.ready or (self._shared and not self._may_take(self.ready[0].offset)):
+                return None
+            record = self.ready.popleft()
+        return self._begin(record)
 
     def _unless_parked(self, record: Arrival) -> Arrival | None:
         """The record, or the next one whose key has nothing parked: the order of a key holds."""
@@ -260,6 +286,8 @@ class UnitFeed(Emitting):
         if not ready or (self._shared and not self._may_take(ready[0].offset)):
             return None
         record = ready.popleft()
+        if self._marks is not None and record.value is None:
+            return self._unless_mark(record)
         return self._begin(record) if self._parking is None else self._unless_parked(record)
 
     def _may_take(self, offset: int) -> bool:

@@ -30,6 +30,8 @@ from flowstream.processing.watermarks import UNKNOWN
 
 log = logging.getLogger("flowstream.agent")
 
+LONGEST_REASON = 300
+
 
 class Instance(UnitFeed):
     """One agent on one partition, running."""
@@ -51,7 +53,7 @@ class Instance(UnitFeed):
         # A forwarding stage yields nothing, and its sinks' topics are not its own.
         sinks = () if reader.stage is Stage.FORWARD else self.agent.sinks
         topics = [t for s in sinks if not isinstance(s, Branch) for t in sink_topics(s)]
-        self._topic_sinks = [(around.output(t.name), t.value_codec.encode) for t in topics]
+        self._topic_sinks = [(around.output(t.name), t.value_codec.encode, t) for t in topics]
         self._branches = [sink for sink in sinks if isinstance(sink, Branch)]
         self._call_sinks = [s for s in sinks if callable(s) and not sink_topics(s)]
 
@@ -109,8 +111,11 @@ class Instance(UnitFeed):
                 key, timestamp_ms = record.key, record.timestamp
                 if record.headers and not self.reply(value):
                     await self._learn_replies()
-                for output, encode in self._topic_sinks:
-                    data = None if value is None else encode(value)
+                for output, encode, sink in self._topic_sinks:
+                    try:
+                        data = None if value is None else encode(value)
+                    except (TypeError, ValueError):
+                        data = sink.encode_value(value)  # raises as well, and names the topic
                     if len(data or b"") + len(key or b"") > output.roomy:
                         output.check(key, data)
                     self.outputs.append((output.place(key), key, data, timestamp_ms, ()))
@@ -244,18 +249,18 @@ class Instance(UnitFeed):
                 continue
             parking.park(view, record, due_ms, 1)
         self.around.counts.parked += len(records)
-        log.warning("%s is parked: %s: %s", self._where(), type(error).__name__, error)
+        log.warning("%s is parked: %s", self._where(), reason(error))
 
     def _pass_over(self, records: Sequence[Arrival], error: Exception, action: str) -> None:
         where = f"{records[0].topic}-{records[0].partition} offset {records[0].offset}"
         counts, agent = self.around.counts, self.agent.name
         if action == "skip":
             counts.skipped += len(records)
-            log.warning("agent %r skipped %s: %s: %s", agent, where, type(error).__name__, error)
+            log.warning("agent %r skipped %s: %s", agent, where, reason(error))
             return
         for record in records:
             self.send_dead(record, error)
-        log.warning("agent %r: %s is a dead letter: %s", agent, where, type(error).__name__)
+        log.warning("agent %r: %s is a dead letter: %s", agent, where, reason(error))
 
     async def _retry(self, records: Sequence[Arrival], error: Exception, failures: int) -> None:
         self.around.counts.retried += 1
@@ -293,3 +298,9 @@ class Instance(UnitFeed):
                 # Its event time is in a value that nobody can read: it says nothing of time.
                 self.record = retimed(self.record, UNKNOWN)
             self.complete()
+
+
+def reason(error: BaseException) -> str:
+    """An error in one line of a log; all of it is in the dead letter's headers."""
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return text if len(text) <= LONGEST_REASON else text[:LONGEST_REASON] + "..."

@@ -193,6 +193,9 @@ class Membership:
             tables += task.take_rows()
         now = self._around.wall_time_ms()
         append = self._buffer.append
+        for task in self.tasks.values():
+            for output in task.take_marks():
+                append(*output)
         for table in tables:
             assert table.changelog is not None
             target = TopicPartition(*table.changelog)

@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, TypeVar, cast
 
 from flowstream.processing.codecs import DECODE_ERRORS
-from flowstream.processing.errors import AppError
 from flowstream.processing.event import Event
 from flowstream.processing.stream import DerivedStream, Stream, TimedOut
 from flowstream.processing.topic import Topic
@@ -43,8 +42,6 @@ class TakeStream(DerivedStream[list[T]]):
 
     def __init__(self, up: Stream[T], most: int, within_s: float) -> None:
         super().__init__(up)
-        if most < 1:
-            raise AppError("take needs a maximum of at least 1")
         self._most = most
         self._within_s = within_s
 

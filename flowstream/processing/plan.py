@@ -113,6 +113,15 @@ class Plan:
         bounds = [r.source.disorder_ms for r in self.readers_of(topic) if r.source is not None]
         return max(bounds, default=0)
 
+    def marked(self, topic: str) -> list[str]:
+        """The source partitions that mark their watermarks in a topic (see `marks`)."""
+        return [
+            f"{reader.topic}/{number}"
+            for reader in self.readers
+            if reader.forwards_to == topic and topic in self.purged and reader.agent.tells_time
+            for number in range(self.sources[reader.topic])
+        ]
+
     def readers_of(self, topic: str) -> list[Reader]:
         """Agents that read a topic, in the order of their declaration."""
         return [reader for reader in self.readers if reader.topic == topic]

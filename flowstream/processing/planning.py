@@ -10,6 +10,7 @@ from typing import Any
 
 from flowstream.processing.agent import Agent, sink_topics
 from flowstream.processing.app import App
+from flowstream.processing.declaring import check_topic_name
 from flowstream.processing.errors import AppError, PartitionMismatch, TopicMissing
 from flowstream.processing.inner import InnerSource
 from flowstream.processing.plan import (
@@ -135,7 +136,10 @@ class Planner:
         if group.topic is not None:
             self._source(agent, group.topic)
             return group.topic.name
-        name = self._app.repartition(agent.repartition_name)
+        name = check_topic_name(
+            self._app.repartition(agent.repartition_name),
+            f"repartition topic of agent {agent.name!r} (group_by's name)",
+        )
         self._sources[name] = self._existing.get(name) or group.partitions or count
         if name not in self._existing:
             self._create[name] = ToCreate(name, self._sources[name], KEPT)

@@ -10,18 +10,20 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from flowstream.processing.dues import DuePartition
+from flowstream.processing.dues import MARKS_KEY, DuePartition
 from flowstream.processing.epoch import TableRows
 from flowstream.processing.event import Arrival
 from flowstream.processing.feed import UnitFeed
 from flowstream.processing.firing import InnerInstance
 from flowstream.processing.instance import Instance
+from flowstream.processing.marks import Marker, Marks, decode_marks, mark_headers
 from flowstream.processing.plan import Plan, TablePlan
 from flowstream.processing.replicated import Replicas, ReplicatedView
 from flowstream.processing.rows import refuse_other_rows
 from flowstream.processing.surroundings import Shelf, Surroundings, Timed
 from flowstream.processing.tables import Table
 from flowstream.processing.task import Source, Task, TaskId, TaskState
+from flowstream.processing.unit import Output
 from flowstream.processing.watermarks import EventClock
 from flowstream.processing.windowed import WindowedPartition
 from flowstream.state.expiring import ExpiringPartition, ExpiringView, UnitTime
@@ -54,6 +56,8 @@ class RunningTask:
         self._due_of: dict[str, DuePartition] = {}
         self._clock: EventClock | None = None
         self._inner: list[InnerInstance] = []
+        self._marks: dict[str, Marks] = {}
+        self._markers: dict[int, tuple[Marker, str]] = {}
 
     def __repr__(self) -> str:
         return f"RunningTask({self.id}, {self.task.state.value})"
@@ -98,7 +102,8 @@ class RunningTask:
                 views[name] = replicated_view(replicas, own.get(name), self.id.number)
         self._open_dues()
         self._clock = self._make_clock(positions)
-        shelf = Shelf(views, self._windowed, self._watched(), self._dues, self._clock)
+        watched = self._watched()
+        shelf = Shelf(views, self._windowed, watched, self._marks, self._dues, self._clock)
         self.committed.update((tp, offset) for tp, offset in positions.items())
         for (topic, number), position in sorted(positions.items()):
             readers = self._plan.readers_of(topic)
@@ -135,7 +140,14 @@ class RunningTask:
     def _make_clock(self, positions: Mapping[TopicPartition, int]) -> EventClock | None:
         """The task's event time, if anything in it comes due or is ever late."""
         closing = [p for p, _ in self.tables if p.table.window and p.table.window.closes]
-        if not closing and not self._dues:
+        topics = [topic for topic, _ in sorted(positions)]
+        self._markers = {
+            index: (Marker(f"{topic}/{self.id.number}"), reader.forwards_to)
+            for index, topic in enumerate(topics)
+            for reader in self._plan.readers_of(topic)
+            if self._plan.marked(reader.forwards_to)
+        }
+        if not closing and not self._dues and not self._markers:
             return None
         clock = EventClock(
             [self._plan.disorder_ms(topic) for topic, _ in sorted(positions)],
@@ -144,7 +156,27 @@ class RunningTask:
         )
         for due in self._due_of.values():
             clock.recall(due.recorded_ms)
+        for index, topic in enumerate(topics):
+            sources = self._plan.marked(topic)
+            if sources:
+                kept = [decode_marks(due.marks(topic)) for due in self._due_of.values()]
+                known = next((marks for marks in kept if marks), {})
+                self._marks[topic] = Marks(sources, known)
+                clock.mark(index, self._marks[topic].bound_ms)
         return clock
+
+    def take_marks(self) -> list[Output]:
+        """Marks to write into repartition topics, behind what was forwarded there."""
+        clock, now, found = self._clock, loop_ms(), list[Output]()
+        for index, (marker, topic) in self._markers.items() if clock is not None else ():
+            assert clock is not None
+            bound, idle = clock.bound_of(index), clock.is_idle(index, now)
+            mark = marker.due(bound, idle=idle, now_ms=now)
+            if mark is not None:
+                headers, at_ms = mark_headers(marker.upstream, mark), max(bound, 0)
+                targets = self._around.output(topic).targets
+                found += [(target, None, None, at_ms, headers) for target in targets]
+        return found
 
     def _open_inner(self, shelf: Shelf) -> None:
         for inner in self._plan.inner:
@@ -220,9 +252,11 @@ class RunningTask:
             windowed = self._windowed.get(part.name)
             if windowed is not None:
                 windowed.expire()
-            if not part.dirty:
+            marks = self._changed_marks(part.name)
+            if not part.dirty and not marks:
                 continue
             rows = part.close()
+            rows.update(marks)
             if windowed is not None:
                 windowed.record_time(rows)
             if part.name in self._dues and self._clock is not None:
@@ -230,6 +264,15 @@ class RunningTask:
             changelog = (plan.changelog, self.id.number)
             taken.append(TableRows(part, changelog, rows, self._source_offset()))
         return taken
+
+    def _changed_marks(self, table: str) -> dict[bytes, bytes]:
+        """Marks to keep in the first table of the task in which something comes due."""
+        if table != next(iter(self._dues), None):
+            return {}
+        changed = {topic: marks for topic, marks in self._marks.items() if marks.changed}
+        for marks in changed.values():
+            marks.changed = False
+        return {MARKS_KEY + topic.encode(): marks.encode() for topic, marks in changed.items()}
 
     def _source_offset(self) -> int:
         """The sum of the task's positions: it grows with every commit and orders two stores."""

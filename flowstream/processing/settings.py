@@ -171,9 +171,9 @@ def _one_of(value: Any, allowed: tuple[str, ...]) -> str:
     return str(value)
 
 
-def check_app_id(id: str) -> str:
+def check_app_id(id: object) -> str:
     """Refuse an app id that cannot be part of topic and directory names."""
-    if not _LEGAL_ID.fullmatch(id) or id in (".", ".."):
+    if not isinstance(id, str) or not _LEGAL_ID.fullmatch(id) or id in (".", ".."):
         raise SettingsError(
             f"app id {id!r} is not usable: topics and directories are named after it;"
             " use letters, digits, '.', '_' and '-'"

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, TypeVar, cast, overload
 
 from flowstream.processing.closing import WindowResult
 from flowstream.processing.codecs import DECODE_ERRORS, Codec
+from flowstream.processing.declaring import check_take
 from flowstream.processing.errors import AppError
 from flowstream.processing.event import Arrival, Event
 from flowstream.processing.joined import Joined
@@ -101,6 +102,11 @@ class Stream(StatefulOperators[T]):
     async def __anext__(self) -> T:
         return cast("T", await self._pull(hold=False, deadline=None))
 
+    if not TYPE_CHECKING:  # for type checkers a stream is simply not iterable
+
+        def __iter__(self) -> NoReturn:
+            raise AppError("a stream is asynchronous: write `async for value in stream:`")
+
     @property
     @abstractmethod
     def _feed(self) -> Feed:
@@ -155,14 +161,18 @@ class Stream(StatefulOperators[T]):
 
         return EchoStream(self, topics)
 
-    def take(self, max_: int, within: Seconds) -> Stream[list[T]]:
+    @overload
+    def take(self, max_: int, within: Seconds) -> Stream[list[T]]: ...
+    @overload
+    def take(self, max_: int, within: None = None) -> NoReturn: ...
+    def take(self, max_: int, within: Seconds | None = None) -> Stream[list[T]]:
         """Lists of up to `max_` values, or fewer once `within` has passed since the first.
 
         A list is one unit: its values are processed, committed or retried together.
         """
         from flowstream.processing.operators import TakeStream
 
-        return TakeStream(self, max_, milliseconds(within) / 1000)
+        return TakeStream(self, max_, milliseconds(check_take(max_, within)) / 1000)
 
     def items(self) -> Stream[tuple[Any, T]]:
         """(key, value) pairs; the key decodes to the topic's key type."""

@@ -215,7 +215,10 @@ def fixed(
     stream: Stream[T], size: Seconds, step: Seconds, grace: Seconds, **how: Any
 ) -> Windows[T]:
     """Windows of `size` that start every `step`."""
-    window = Window(milliseconds(size), milliseconds(step), None, milliseconds(grace))
+    try:
+        window = Window(milliseconds(size), milliseconds(step), None, milliseconds(grace))
+    except ValueError as error:
+        raise AppError(f"windows of a stream: {error} (spans are in seconds)") from None
     return Windows(stream, lambda aggregate: FixedWindows(aggregate, window), **how)
 
 

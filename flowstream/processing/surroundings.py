@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from flowstream.processing.dues import DuePartition
+from flowstream.processing.marks import Marks
 from flowstream.processing.outputs import OutputTopic
 from flowstream.processing.settings import Settings
 from flowstream.processing.watermarks import EventClock
@@ -101,6 +102,8 @@ class Shelf:
     windowed: Mapping[str, Timed] = field(default_factory=dict)
     changes: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Tables in which each changed key of a table is entered."""
+    marks: Mapping[str, Marks] = field(default_factory=dict)
+    """The marks of each repartition topic that the task reads."""
     dues: Mapping[str, Sequence[DuePartition]] = field(default_factory=dict)
     clock: EventClock | None = None
     """The task's event time; None when nothing in the task comes due."""

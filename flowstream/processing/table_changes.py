@@ -26,6 +26,8 @@ V = TypeVar("V")
 
 TableJoin = Literal["inner", "left", "outer"]
 _DIGITS = 16
+PREFIX = b"="
+"""Before a key, so that no key looks like a row of our own."""
 
 
 class Changes(InnerSource[K, V | None]):
@@ -73,9 +75,10 @@ class Changes(InnerSource[K, V | None]):
         self, row: bytes, due_ms: int, views: Mapping[str, TableView], partition: int
     ) -> Fired:
         """The key as it is now; no value when it is gone."""
-        value = views[self._of.name].get(row)
+        key = row.removeprefix(PREFIX)
+        value = views[self._of.name].get(key)
         data = None if value is DELETED else self.value_codec.encode(value)
-        return Fired(self.name, partition, due_ms, self._of.topic_key(row), data, row, due_ms)
+        return Fired(self.name, partition, due_ms, self._of.topic_key(key), data, row, due_ms)
 
     def settle(self, fired: Fired, views: Mapping[str, TableView], now_ms: int) -> None:
         """Told, unless the key changed again meanwhile."""
@@ -153,12 +156,13 @@ class JoinedTables(InnerSource[K, Any]):
         self, row: bytes, due_ms: int, views: Mapping[str, TableView], partition: int
     ) -> Fired:
         """Both sides as they are now; silent when there is nothing to tell or to take back."""
-        left, right = (self._side(table, row, views) for table in (self._left, self._right))
+        key = row.removeprefix(PREFIX)
+        left, right = (self._side(table, key, views) for table in (self._left, self._right))
         needed = {"inner": (left, right), "left": (left,), "outer": ()}[self._how]
         is_there = (left, right) != (None, None) and None not in needed
         was_there = views[self._told.name].get(row) is not DELETED
         return Fired(
-            self.name, partition, due_ms, self._left.topic_key(row), b"" if is_there else None,
+            self.name, partition, due_ms, self._left.topic_key(key), b"" if is_there else None,
             row, due_ms,
             headers=((LEFT_HEADER, left), (RIGHT_HEADER, right)),
             is_silent=not is_there and not was_there,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar, cast, overload
 
-from flowstream.processing.codecs import Codec, codec_of
+from flowstream.processing.codecs import Codec, codec_of, refusal
 from flowstream.processing.current import CURRENT, in_unit
 from flowstream.processing.errors import AppError
 from flowstream.processing.rows import Migrate, mended, row_keys
@@ -125,7 +125,11 @@ class Table(Scans[K, V]):
         view = current.views.get(self.name)
         if view is None:
             view = current.view(self.name)
-        value = view.get(self._key(key))
+        try:
+            row = self._key(key)
+        except (TypeError, ValueError) as error:
+            raise self.unusable(key, error) from None
+        value = view.get(row)
         if value is DELETED:
             if self.default is None:
                 raise KeyError(key)
@@ -133,10 +137,26 @@ class Table(Scans[K, V]):
         return cast("V", value)
 
     def __setitem__(self, key: K, value: V) -> None:
-        self._view().set(self._key(key), value)
+        view = self._view()
+        try:
+            row = self._key(key)
+        except (TypeError, ValueError) as error:
+            raise self.unusable(key, error) from None
+        view.set(row, value)
+
+    def _row(self, key: K) -> bytes:
+        """The key's bytes; TypeError or ValueError naming the table."""
+        try:
+            return self._key(key)
+        except (TypeError, ValueError) as error:
+            raise self.unusable(key, error) from None
+
+    def unusable(self, key: object, error: Exception) -> TypeError | ValueError:
+        """The error for a key that did not encode."""
+        return refusal(self.key_codec, key, error, f"a key of table {self.name!r}", "key_type")
 
     def __delitem__(self, key: K) -> None:
-        view, row = self._view(), self._key(key)
+        view, row = self._view(), self._row(key)
         if view.get(row) is DELETED:
             raise KeyError(key)
         view.delete(row)
@@ -157,12 +177,12 @@ class Table(Scans[K, V]):
     def get(self, key: K, default: D, /) -> V | D: ...
     def get(self, key: K, default: Any = None, /) -> Any:
         """The stored value or the argument; the table's own default is not used, as in a dict."""
-        value = self._view().get(self._key(key))
+        value = self._view().get(self._row(key))
         return default if value is DELETED else value
 
     def setdefault(self, key: K, default: V = None, /) -> V:  # type: ignore[assignment]
         """The stored value, or `default` after storing it."""
-        value = self._view().get(self._key(key))
+        value = self._view().get(self._row(key))
         if value is not DELETED:
             return cast("V", value)
         self[key] = default
@@ -170,7 +190,7 @@ class Table(Scans[K, V]):
 
     def pop(self, key: K, *default: Any) -> Any:
         """Remove a key and give its value, or the argument when there is none."""
-        view, row = self._view(), self._key(key)
+        view, row = self._view(), self._row(key)
         value = view.get(row)
         if value is not DELETED:
             view.delete(row)
@@ -249,8 +269,12 @@ class Table(Scans[K, V]):
             )
         kept = None if expires is None else milliseconds(expires)
         closing = None if grace is None else milliseconds(grace)
-        self.window = Window(milliseconds(size), milliseconds(step), kept, closing)
-        check_late(self, self.window, late)
+        try:
+            window = Window(milliseconds(size), milliseconds(step), kept, closing)
+        except ValueError as error:
+            raise AppError(f"table {self.name!r}: {error} (spans are in seconds)") from None
+        check_late(self, window, late)
+        self.window = window
         self.late = late
         self._key = self._refuse
-        return WindowedTable(self, self.window)
+        return WindowedTable(self, window)

@@ -10,7 +10,7 @@ import datetime
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar, cast
 
-from flowstream.processing.codecs import Codec, codec_of
+from flowstream.processing.codecs import Codec, codec_of, refusal
 from flowstream.processing.current import in_unit
 from flowstream.processing.errors import AppError
 from flowstream.processing.event_time import instant_ms
@@ -25,6 +25,8 @@ V = TypeVar("V")
 
 TimeDomain = Literal["event", "processing"]
 _DIGITS = 16
+PREFIX = b"="
+"""Before a key, so that no key looks like a row of our own."""
 
 
 def timer_row(due_ms: int, payload: bytes) -> bytes:
@@ -102,8 +104,12 @@ class Timers(InnerSource[K, V]):
         else:
             now = current.wall_time_ms() if self.by_wall_clock else current.timestamp_ms
             due_ms = now + milliseconds(cast("Seconds", after))
-        row = timer_row(due_ms, self.value_codec.encode(value))
-        current.view(self.name).set(self.key_codec.encode(key), row)
+        try:
+            payload = self.value_codec.encode(value)
+        except (TypeError, ValueError) as error:
+            what = f"a value of timers {self.name!r}"
+            raise refusal(self.value_codec, value, error, what, "value_type") from None
+        current.view(self.name).set(self._row(key), timer_row(due_ms, payload))
 
     def cancel(self, key: K) -> bool:
         """Forget the key's timer; False when it has none."""
@@ -126,7 +132,11 @@ class Timers(InnerSource[K, V]):
         return view.get(self._row(key)) is not DELETED
 
     def _row(self, key: K) -> bytes:
-        return self.key_codec.encode(key)
+        try:
+            return PREFIX + self.key_codec.encode(key)
+        except (TypeError, ValueError) as error:
+            what = f"a key of timers {self.name!r}"
+            raise refusal(self.key_codec, key, error, what, "key_type") from None
 
     def due_ms(self, row: bytes, value: Any, watermark_ms: int | None) -> int | None:
         """The instant in the row."""
@@ -141,7 +151,8 @@ class Timers(InnerSource[K, V]):
         if found is DELETED:
             return None
         _, payload = split_timer_row(cast("bytes", found))
-        return Fired(self.name, partition, due_ms, row, payload, row, due_ms)
+        key = row.removeprefix(PREFIX)
+        return Fired(self.name, partition, due_ms, key, payload, row, due_ms)
 
     def settle(self, fired: Fired, views: Mapping[str, TableView], now_ms: int) -> None:
         """Gone, unless it was set anew meanwhile."""

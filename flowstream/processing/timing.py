@@ -6,6 +6,7 @@ import datetime
 from collections.abc import Callable
 from typing import Any, TypeVar, overload
 
+from flowstream.processing import declaring
 from flowstream.processing.agent import Agent
 from flowstream.processing.background import Chore, Function, called, takes_app
 from flowstream.processing.crontabs import Crontab, Schedule, rows_table
@@ -31,7 +32,8 @@ class Timing:
         self._crontab_rows = rows_table()
 
     def check_table_name(self, name: str) -> None:
-        """Refuse a name that a table or timers have."""
+        """Refuse a name that cannot be a table's, or that a table or timers have."""
+        declaring.check_table_name(name)
         if name in self.tables or name in self.timers:
             raise AppError(f"table or timers {name!r} is declared twice")
 
@@ -73,6 +75,7 @@ class Timing:
         ...         print(customer, text)
         """
         self.check_table_name(name)
+        declaring.check_partitions(partitions, f"timers {name!r}")
         timers: Timers[Any, Any] = Timers(
             name, key_type=key_type, value_type=value_type, time=time, partitions=partitions
         )

@@ -11,9 +11,9 @@ import dataclasses
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
-from flowstream.processing.codecs import Codec, codec_of, encode_any_key
+from flowstream.processing.codecs import Codec, codec_of, encode_any_key, refusal
 from flowstream.processing.current import Headers, in_unit, is_inside_agent
-from flowstream.processing.errors import AppError
+from flowstream.processing.declaring import check_config, check_partitions, check_topic_name
 from flowstream.processing.event_time import EventTime, event_time_of
 
 K = TypeVar("K")
@@ -57,13 +57,12 @@ class Topic(Generic[K, V]):
         timestamp: str | EventTime | None = None,
         disorder_ms: int = 0,
     ) -> None:
-        if partitions is not None and partitions < 1:
-            raise AppError(f"topic {name!r}: partitions must be at least 1")
-        self.name = name
+        self.name = check_topic_name(name, "app.topic")
+        check_partitions(partitions, f"topic {name!r}")
         self.key_type = key_type
         self.value_type = value_type
         self.partitions = partitions
-        self.config = dict(config)
+        self.config = check_config(config, f"topic {name!r}")
         self.key_codec: Codec[K] = codec_of(key_type)
         self.value_codec: Codec[V] = codec_of(value_type)
         self.event_ms = event_time_of(timestamp)
@@ -118,11 +117,21 @@ class Topic(Generic[K, V]):
             return key
         if self.key_type is bytes:
             return encode_any_key(key)
-        return self.key_codec.encode(cast("Any", key))
+        try:
+            return self.key_codec.encode(cast("Any", key))
+        except (TypeError, ValueError) as error:
+            what = f"a key of topic {self.name!r}"
+            raise refusal(self.key_codec, key, error, what, "key_type") from None
 
     def encode_value(self, value: object) -> bytes | None:
         """The value's bytes; None is a tombstone."""
-        return None if value is None else self.value_codec.encode(cast("Any", value))
+        if value is None:
+            return None
+        try:
+            return self.value_codec.encode(cast("Any", value))
+        except (TypeError, ValueError) as error:
+            what = f"a value of topic {self.name!r}"
+            raise refusal(self.value_codec, value, error, what, "value_type") from None
 
 
 def header_pairs(headers: Headers) -> tuple[tuple[str, bytes | None], ...]:

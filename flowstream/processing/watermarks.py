@@ -27,21 +27,22 @@ class EventClock:
     45
     """
 
-    __slots__ = ("_disorder", "_fed", "_idle_ms", "_tops", "watermark_ms")
+    __slots__ = ("_disorder", "_fed", "_idle_ms", "_marked", "_tops", "watermark_ms")
 
     def __init__(self, disorder_ms: Sequence[int], *, idle_ms: int, now_ms: int) -> None:
         self._disorder = tuple(disorder_ms)
         self._idle_ms = idle_ms
         self._tops = [UNKNOWN] * len(self._disorder)
+        self._marked: set[int] = set()
         self._fed = [now_ms] * len(self._disorder)
         self.watermark_ms = UNKNOWN
 
     @property
     def is_alone(self) -> bool:
-        """True with one source: nobody waits for another, and what is late depends on the order of
-        its records alone, so that a replay decides the same.
+        """True with one source that has no marks: nobody waits for another, and what is late
+        depends on the order of its records alone, so that a replay decides the same.
         """
-        return len(self._tops) == 1
+        return len(self._tops) == 1 and not self._marked
 
     def recall(self, watermark_ms: int) -> None:
         """A watermark that was recorded with a commit: it holds from now on."""
@@ -51,24 +52,39 @@ class EventClock:
         """A source brought records, or has some waiting: it is not idle."""
         self._fed[source] = now_ms
 
+    def is_idle(self, source: int, now_ms: int) -> bool:
+        """Whether a source has been silent for long."""
+        return now_ms - self._fed[source] >= self._idle_ms
+
     def bound(self, source: int, at_ms: int) -> int:
         """The watermark of a source whose newest event is of that time."""
-        return at_ms - self._disorder[source]
+        return at_ms if at_ms == UNKNOWN else at_ms - self._disorder[source]
+
+    def bound_of(self, source: int) -> int:
+        """The watermark of a source."""
+        top = self._tops[source]
+        return top if source in self._marked else self.bound(source, top)
 
     def observe(self, source: int, at_ms: int) -> None:
         """A unit of this event time may commit."""
-        if at_ms > self._tops[source]:
+        if source not in self._marked and at_ms > self._tops[source]:
             self._tops[source] = at_ms
             if self.is_alone:
                 self.recall(self.bound(source, at_ms))
 
+    def mark(self, source: int, bound_ms: int) -> None:
+        """A source goes by marks: this is its watermark, FOREVER when all behind it are idle."""
+        self._marked.add(source)
+        self._tops[source] = bound_ms
+
     def advance(self, *, now_ms: int) -> int:
         """The watermark now. A source that brought nothing yet holds it back until it is idle."""
-        active = [
-            top if top == UNKNOWN else self.bound(source, top)
-            for source, (top, fed) in enumerate(zip(self._tops, self._fed, strict=True))
-            if now_ms - fed < self._idle_ms
+        bounds = [
+            self.bound_of(source)
+            for source in range(len(self._tops))
+            if not self.is_idle(source, now_ms)
         ]
+        active = [bound for bound in bounds if bound != FOREVER]
         if active:
             self.recall(min(active))
         return self.watermark_ms

@@ -6,6 +6,7 @@ Finds the partition through the running agent instance; knows no store, changelo
 from __future__ import annotations
 
 import datetime
+import math
 import operator
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
@@ -30,7 +31,9 @@ Seconds = float | datetime.timedelta
 
 def milliseconds(span: Seconds) -> int:
     """A span as whole milliseconds."""
-    seconds = span.total_seconds() if isinstance(span, datetime.timedelta) else span
+    seconds: object = span.total_seconds() if isinstance(span, datetime.timedelta) else span
+    if not isinstance(seconds, float | int) or not math.isfinite(seconds):
+        raise AppError(f"a span of time is a number of seconds or a timedelta, not {span!r}")
     return round(seconds * 1000)
 
 
@@ -76,17 +79,23 @@ class WindowedTable(Generic[K, V]):
         return self._closed
 
     def __getitem__(self, key: K) -> WindowSet[V]:
-        return WindowSet(self.table, self.window, self.table.key_codec.encode(key), key)
+        return WindowSet(self.table, self.window, self._row(key), key)
 
     def __setitem__(self, key: K, value: V | WindowSet[V]) -> None:
         if not isinstance(value, WindowSet):
             self[key].apply(lambda _: value)
-        elif not value.is_of(self.table, self.table.key_codec.encode(key)):
+        elif not value.is_of(self.table, self._row(key)):
             raise TypeError(
                 f"table {self.name!r}: {value!r} is the windows of another key or table, not a"
                 " value: assign one of theirs, e.g. windowed[key].current()"
             )
         # Else `t[key] += 1` has changed the windows already and hands back their set.
+
+    def _row(self, key: K) -> bytes:
+        try:
+            return self.table.key_codec.encode(key)
+        except (TypeError, ValueError) as error:
+            raise self.table.unusable(key, error) from None
 
     def __delitem__(self, key: K) -> None:
         self[key].delete()

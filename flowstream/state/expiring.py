@@ -43,10 +43,11 @@ class UnitTime(Protocol):
 class ExpiringCodec:
     """A row is eight bytes of event time, then the value; as an object, (milliseconds, value)."""
 
-    __slots__ = ("_codec", "check", "immutable")
+    __slots__ = ("_codec", "check", "immutable", "name")
 
     def __init__(self, codec: ValueCodec) -> None:
         self._codec = codec
+        self.name = codec.name
         self.immutable = codec.immutable
         self.check: Callable[[Any], None] | None = None
 

@@ -25,6 +25,10 @@ class ValueCodec(Protocol):
     """What a table needs of a codec (see `flowstream.processing.codecs`)."""
 
     @property
+    def name(self) -> str:
+        """The declared type's name, for messages."""
+
+    @property
     def encode(self) -> Callable[[Any], bytes]:
         """Value to bytes; raises on another type."""
 
@@ -182,6 +186,38 @@ class TablePartition:
         self.overlay.open.update(sealed.rows)
         self.remember(sealed.cached)
 
+    def encoded(self, writes: Mapping[bytes, object]) -> dict[bytes, object]:
+        """A unit's rows as bytes. Raises what the codec raises, naming table and key, and
+        RowTooLarge.
+        """
+        encode = self.codec.encode
+        try:
+            rows: dict[bytes, object] = {
+                key: value if value is DELETED else encode(value) for key, value in writes.items()
+            }
+        except (TypeError, ValueError) as error:
+            raise self._unencodable(writes, error) from None
+        self.check_sizes(rows)
+        return rows
+
+    def _unencodable(self, writes: Mapping[bytes, object], error: Exception) -> Exception:
+        """The error for the first value that does not encode."""
+        for key, value in writes.items():
+            try:
+                if value is not DELETED:
+                    self.codec.encode(value)
+            except (TypeError, ValueError):
+                return self.unfit(key, value, error)
+        return error
+
+    def unfit(self, key: bytes, value: object, error: Exception) -> TypeError | ValueError:
+        """The error for a value that the table's type does not hold."""
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        return kind(
+            f"table {self.name!r} holds {self.codec.name} values; key {key!r:.80} was given"
+            f" {type(value).__name__}: {value!r:.100} ({error})"
+        )
+
     def check_sizes(self, rows: Mapping[bytes, object]) -> None:
         """Raise RowTooLarge for what the changelog would refuse: in the unit that wrote it, where
         the agent's policy can deal with it.
@@ -307,7 +343,10 @@ class TableView:
             )
         check = self.partition.codec.check
         if check is not None:
-            check(value)
+            try:
+                check(value)
+            except (TypeError, ValueError) as error:
+                raise self.partition.unfit(key, value, error) from None
             if value.__class__ is bytes:
                 self.partition.check_sizes({key: value})
         self.writes[key] = value
@@ -332,11 +371,7 @@ class TableView:
         codec = partition.codec
         if codec.check is not None:
             return Sealed(partition, writes, writes)
-        encode = codec.encode
-        rows: dict[bytes, object] = {
-            key: value if value is DELETED else encode(value) for key, value in writes.items()
-        }
-        partition.check_sizes(rows)
+        rows = partition.encoded(writes)
         return Sealed(partition, rows, writes if codec.immutable else rows)
 
     def publish(self) -> None:
@@ -344,11 +379,7 @@ class TableView:
         writes, partition = self.writes, self.partition
         cached = rows = writes
         if partition.codec.check is None:
-            encode = partition.codec.encode
-            rows = {
-                key: value if value is DELETED else encode(value) for key, value in writes.items()
-            }
-            partition.check_sizes(rows)
+            rows = partition.encoded(writes)
             cached = writes if self._shares else rows
         partition.overlay.open.update(rows)
         if len(partition.hot) < partition.limit:

@@ -1,7 +1,8 @@
 """The plain producer: idempotent, no transaction, every send answered with its offset.
 
 One batch per partition is under way at a time; what is sent meanwhile forms the next, so order
-needs no window and a full pipe fills its own batches.
+needs no window and a full pipe fills its own batches. A batch that is too large for its topic is
+sent again in smaller ones; only a record that is too large by itself fails.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from flowstream.transport.batches import PendingBatch, RecordBuffer, SealedBatch
 from flowstream.transport.cluster import Cluster, backoffs
 from flowstream.transport.errors import (
     ConnectionLost,
+    RefusedForGood,
     RequestRefused,
     SendFailed,
     TransportError,
@@ -22,11 +24,12 @@ from flowstream.transport.errors import (
 from flowstream.transport.shipping import Route, for_good, ship
 from flowstream.transport.types import Headers, RecordMetadata, TopicPartition
 from flowstream.wire.api import ApiKey
-from flowstream.wire.error_codes import retriable
+from flowstream.wire.error_codes import ErrorCode, retriable
 from flowstream.wire.hashing import partition_for_key
 from flowstream.wire.messages.init_producer_id import InitProducerIdRequest
 
 SEQUENCE_END = 1 << 31
+TOO_LARGE = (ErrorCode.MESSAGE_TOO_LARGE, ErrorCode.RECORD_LIST_TOO_LARGE)
 
 
 class _Sending(NamedTuple):
@@ -37,6 +40,14 @@ class _Sending(NamedTuple):
     timestamp_ms: int
     headers: Headers
     done: asyncio.Future[RecordMetadata]
+
+
+class _BatchTooLarge(RefusedForGood):
+    """The topic takes no batch of `size` bytes."""
+
+    def __init__(self, message: str, size: int) -> None:
+        super().__init__(message)
+        self.size = size
 
 
 class IdempotentProducer:
@@ -54,6 +65,7 @@ class IdempotentProducer:
         self._timeout_ms = timeout_ms
         self._route = Route(timeout_ms=timeout_ms, request_timeout_ms=request_timeout_ms)
         self._max_batch_bytes = max_batch_bytes
+        self._batch_bytes: dict[str, int] = {}  # what topics were found to take at most
         self._identity: tuple[int, int] | None = None
         self._identity_lock = asyncio.Lock()
         self._sequences: dict[TopicPartition, int] = {}
@@ -136,19 +148,31 @@ class IdempotentProducer:
             _fail([*queue, *self._queues.pop(tp)], ended)
 
     async def _send_queue(self, tp: TopicPartition, queue: list[_Sending]) -> None:
-        buffer = RecordBuffer(self._max_batch_bytes, transactional=False)
+        async with self._lock(tp):
+            while queue:
+                queue = await self._send_batches(tp, queue)
+
+    async def _send_batches(self, tp: TopicPartition, queue: list[_Sending]) -> list[_Sending]:
+        """Send them in batches as large as the topic is known to take. Returns those that are to be
+        sent in smaller ones: what was refused and, for the order's sake, all behind it.
+        """
+        most = self._batch_bytes.get(tp.topic, self._max_batch_bytes)
+        buffer = RecordBuffer(most, transactional=False)
         taken = [sending for sending in queue if _append(buffer, tp, sending)]
         first = 0
-        async with self._lock(tp):
-            for batch in buffer.take().get(tp, ()):
-                waiting = taken[first : first + batch.records]
-                first += batch.records
-                try:
-                    offset = await self._ship(batch)
-                except TransportError as error:
-                    _fail(waiting, error)
-                else:
-                    _answer(waiting, tp, offset)
+        for batch in buffer.take().get(tp, ()):
+            waiting = taken[first : first + batch.records]
+            try:
+                offset = await self._ship(batch)
+            except TransportError as error:
+                if isinstance(error, _BatchTooLarge) and batch.records > 1:
+                    self._batch_bytes[tp.topic] = min(most, error.size) // 2
+                    return taken[first:]
+                _fail(waiting, error)
+            else:
+                _answer(waiting, tp, offset)
+            first += batch.records
+        return []
 
     async def _ship(self, batch: PendingBatch) -> int:
         """Ship one batch of a partition whose lock is held; returns its first offset."""
@@ -163,9 +187,13 @@ class IdempotentProducer:
             self._forget_identity(identity)
             raise SendFailed(f"{error}; the records may or may not be stored") from error
         if shipment.refused:
-            self._forget_identity(identity)
             (refusal,) = shipment.refused
-            raise for_good(shipment.refused) or SendFailed(f"refused: {refusal.reason}")
+            error_for_good = for_good(shipment.refused)
+            if refusal.code in TOO_LARGE:
+                # The log did not look at it: its sequence is the next batch's.
+                raise _BatchTooLarge(str(error_for_good), len(sealed.data))
+            self._forget_identity(identity)
+            raise error_for_good or SendFailed(f"refused: {refusal.reason}")
         if self._identity == identity:
             self._sequences[tp] = (sequence + batch.records) % SEQUENCE_END
         return shipment.offsets[tp]

@@ -11,8 +11,8 @@ from typing import Any
 from flowstream.broker.config import BrokerConfig
 from flowstream.broker.cores import Cores
 from flowstream.broker.doors import Operation
-from flowstream.broker.effects import Close, Effect, Reply, Write
-from flowstream.broker.events import Durable, Request, Tick
+from flowstream.broker.effects import Close, Compute, Effect, Mute, Reply, Write
+from flowstream.broker.events import Computed, Durable, Request, Tick
 from flowstream.broker.handlers import ROUTES
 from flowstream.broker.log.journal import BLOCK, SALT_BYTES
 from flowstream.broker.node import Node
@@ -62,6 +62,8 @@ class Machine:
         self.replies: dict[int, Any] = {}
         self.closed: list[str] = []
         self.session = LOCAL
+        self.connection = ConnectionId(1)
+        self.computing: list[Compute] = []
         self._asked = 0
         self.unsynced: set[str] = set()
         self.open()
@@ -100,22 +102,22 @@ class Machine:
         """A clean stop: only Kafka's files are left."""
         self.settle()
         self.carry_out(self.node.stop(self.now))
-        self.disk.sync(self.unsynced)
+        self.settle()
         self.disk.retire()
 
     def post(self, body: Hashable, version: int) -> int:
         """Hand in a request and perform its writes, but sync nothing."""
         self._asked += 1
-        to = ReplyTo(ConnectionId(1), self._asked, key_of(type(body)), version)
+        to = ReplyTo(self.connection, self._asked, key_of(type(body)), version)
         view = memoryview(bytearray(encode(body, version)))
         asked = decode(type(body), view, version)
-        request = Request(to, "client", "127.0.0.1", asked, self.session)
+        request = Request(to, "client", "127.0.0.1", asked, self.session, len(view))
         self.carry_out(self.node.handle(request, self.now))
         return self._asked
 
     def settle(self) -> None:
-        """Sync turn by turn until nothing waits."""
-        while self.settle_once():
+        """Sync turn by turn, and compute, until nothing waits."""
+        while self.settle_once() or self.compute_once():
             pass
 
     def settle_once(self) -> bool:
@@ -126,6 +128,14 @@ class Machine:
         self.disk.sync(self.unsynced)
         self.unsynced = set()
         self.carry_out(self.node.handle(Durable(group), self.now))
+        return True
+
+    def compute_once(self) -> bool:
+        """Compute what waits longest and tell the node. False when nothing waited."""
+        if not self.computing:
+            return False
+        wanted = self.computing.pop(0)
+        self.carry_out(self.node.handle(Computed(wanted.connection, wanted.work()), self.now))
         return True
 
     def ask(self, body: Hashable, version: int) -> Any:
@@ -159,6 +169,8 @@ class Machine:
             elif isinstance(effect, Reply):
                 assert effect.to.correlation_id not in self.replies
                 self.replies[effect.to.correlation_id] = (effect.to, effect.body)
+            elif isinstance(effect, Compute):
+                self.computing.append(effect)
             elif isinstance(effect, Close):
                 self.closed.append(effect.reason)
 
@@ -202,6 +214,18 @@ class Machine:
                 if position + header.size == len(partition.records)
             )
         return visible(fetched, sorted(aborted))
+
+
+class Muting(Machine):
+    """Remembers for how long its client was muted."""
+
+    def __init__(self, **settings: str) -> None:
+        self.muted: list[int] = []
+        super().__init__(**settings)
+
+    def carry_out(self, effects: list[Effect]) -> None:
+        self.muted += [each.milliseconds for each in effects if isinstance(each, Mute)]
+        super().carry_out(effects)
 
 
 def visible(records: bytes, aborted: list[tuple[int, int]]) -> list[bytes | None]:

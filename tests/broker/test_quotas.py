@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from flowstream.broker.quotas import (
     CONNECT,
+    MUTATE,
     PRODUCE,
     REMEMBERED,
     SAMPLES,
@@ -90,6 +91,31 @@ def test_connections_beyond_the_rate_are_refused_and_do_not_count() -> None:
     assert admitted == [True] * 10 + [False] * 5
     assert [made.admits("10.0.0.2", Instant(NOW)) for _ in range(21)].count(True) == 20
     assert made.admits("10.0.0.1", Instant(NOW + SAMPLES * WINDOW_MS))
+
+
+def test_mutations_are_taken_from_a_bucket() -> None:
+    """KIP-599: what one request does may go into debt, the next one waits until there is none."""
+    made = Quotas()
+    made.follow({(("user", "u"),): {MUTATE: 2.0}})
+
+    def asked(amount: int, after_ms: int, *, strict: bool = True) -> int:
+        return made.mutation_throttle_ms("u", "c", amount, Instant(NOW + after_ms), strict=strict)
+
+    assert asked(32, 0) == 0, "a full bucket holds 22"
+    assert asked(1, 0) == 5_000
+    assert asked(1, 4_999) > 0
+    assert asked(1, 5_000) == 0, "what was refused did not count"
+    assert asked(1, 5_000) == 500
+    assert asked(10, 5_000, strict=False) == 5_500, "done, and the client waits"
+    assert made.mutation_throttle_ms("v", "c", 10**6, Instant(NOW), strict=True) == 0
+
+
+def test_X3_full_buckets_are_forgotten() -> None:
+    made = Quotas()
+    made.follow({(("client-id", None),): {MUTATE: 100.0}})
+    for n in range(10 * REMEMBERED):
+        made.mutation_throttle_ms("u", f"c{n}", 1, Instant(NOW + 20 * n), strict=True)
+    assert len(made._buckets) <= 2 * REMEMBERED
 
 
 def test_X3_clients_at_rest_are_forgotten() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+import trustme
 
 from flowstream.cli.broker import BUSY
 
@@ -68,6 +70,20 @@ def test_V4_sigterm_leaves_a_clean_shutdown_mark(running: Started, tmp_path: Pat
     assert not mark.exists()
     assert running.end() == (0, "", "")
     assert mark.exists()
+
+
+def test_a_hangup_reloads_certificates_and_ends_nothing(tmp_path: Path) -> None:
+    keystore = tmp_path / "broker.pem"
+    issued = trustme.CA().issue_cert("localhost")
+    issued.private_key_and_cert_chain_pem.write_to_path(str(keystore))
+    settings = ("listeners=SSL://localhost:0", f"ssl.keystore.location={keystore}")
+    options = [text for each in settings for text in ("--set", each)]
+    started = Started("--data", str(tmp_path / "data"), *options)
+    started.process.send_signal(signal.SIGHUP)
+    assert started.process.stderr is not None
+    assert "certificates loaded again" in started.process.stderr.readline()
+    status, out, _ = started.end()
+    assert (status, out) == (0, "")
 
 
 def test_D7_a_second_broker_on_the_directory_is_refused(running: Started, tmp_path: Path) -> None:
@@ -169,6 +185,17 @@ def test_every_setting_can_be_listed() -> None:
     lines = done.stdout.splitlines()
     assert "durability = fsync  # when a write is acknowledged" in lines
     assert any(line.startswith("num.partitions = 1  # partitions of a topic") for line in lines)
+
+
+def test_who_reads_only_the_first_settings_ends_the_list_quietly() -> None:
+    with subprocess.Popen(
+        [*COMMAND, "--list-settings"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as listing:
+        assert listing.stdout is not None
+        assert listing.stderr is not None
+        listing.stdout.close()
+        assert listing.stderr.read() == b""
+        assert listing.wait(20) == 0
 
 
 def test_a_start_without_metrics_does_not_load_their_library() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from flowstream.cli.discovery import NoApp, find_app
+from flowstream.cli.discovery import AppFailed, NoApp, find_app
 
 Write = Callable[[str], str]
 
@@ -53,5 +53,5 @@ def test_what_is_not_an_app_is_told(write: Write, body: str, name: str, message:
 def test_a_missing_module_is_told_and_a_missing_import_inside_is_not_hidden(write: Write) -> None:
     with pytest.raises(NoApp, match="there is no module 'nowhere_at_all'"):
         find_app("nowhere_at_all")
-    with pytest.raises(ModuleNotFoundError, match="not_installed"):
+    with pytest.raises(AppFailed, match="ModuleNotFoundError: No module named 'not_installed'"):
         find_app(write("import not_installed\n"))

@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from flowstream.broker.doors import Remove
+from flowstream.broker.log.journal import Piece, encode_frame
 from flowstream.broker.storage.lock import DirectoryLock, DirectoryLocked, VisitorLock
 from flowstream.broker.storage.readonly import ReadOnlyFiles
 from flowstream.cli.app import build
@@ -56,16 +57,32 @@ def test_doctor_says_whole_and_changes_nothing(stopped: Path) -> None:
     assert everything(stopped) == before
 
 
-def test_D7_doctor_calls_nothing_whole_that_it_did_not_examine(stopped: Path) -> None:
+def test_D7_doctor_looks_behind_a_journal_and_changes_nothing(stopped: Path) -> None:
     journal = stopped / "journal-0.wal"
-    journal.write_bytes(bytes(4096))
+    path = f"t-0/{0:020d}.log"
+    size = (stopped / path).stat().st_size
+    (stopped / ".kafka_cleanshutdown").rename(stopped / "aside")
     try:
+        journal.write_bytes(encode_frame(1, 1, b"saltsalt", [Piece(path, size, b"no batch")]))
+        before = everything(stopped)
         result = call("doctor", str(stopped))
+        assert result.exit_code == 1
+        assert f"error    {path} byte {size}" in result.output
+        assert "something is wrong" in result.output.splitlines()[-1]
+        assert everything(stopped) == before
     finally:
         journal.unlink()
-    assert result.exit_code == 1
-    assert result.output.splitlines()[-1].endswith("1 warnings: nothing can be said yet")
-    assert "start the broker once" in result.output
+        (stopped / "aside").rename(stopped / ".kafka_cleanshutdown")
+
+
+def test_doctor_of_an_apps_directory_examines_the_embedded_broker_in_it(
+    stopped: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "broker").symlink_to(stopped)
+    result = call("doctor", str(tmp_path))
+    assert result.exit_code == 0, result.output
+    assert f"its embedded broker's is {tmp_path / 'broker'}" in result.stderr
+    assert "the directory is whole" in result.stdout
 
 
 def test_doctor_names_file_place_and_remedy(stopped: Path, tmp_path: Path) -> None:

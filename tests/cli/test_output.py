@@ -74,11 +74,12 @@ def test_G6_a_new_offset_is_never_outside_of_what_is_there() -> None:
         (reset_offsets.Target(time_ms=1), 5),
         (reset_offsets.Target(file={T0: 4}), 4),
     ):
-        assert reset_offsets.new_offset(target, T0, known) == expected
+        wanted = reset_offsets.wanted_offset(target, T0, known)
+        assert reset_offsets.clipped(T0, wanted, known)[0] == expected
     late = reset_offsets.Known(3, 9, None, at_time=None)
-    assert reset_offsets.new_offset(reset_offsets.Target(time_ms=1), T0, late) == 9
+    assert reset_offsets.wanted_offset(reset_offsets.Target(time_ms=1), T0, late) == 9
     with pytest.raises(FlowstreamError, match="nothing is committed that could be shifted"):
-        reset_offsets.new_offset(reset_offsets.Target(shift=1), T0, late)
+        reset_offsets.wanted_offset(reset_offsets.Target(shift=1), T0, late)
 
 
 def test_times_are_utc_unless_they_say_otherwise() -> None:

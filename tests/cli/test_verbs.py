@@ -85,6 +85,50 @@ def test_a_topic_grows_and_loses_its_oldest_records(data: Path) -> None:
     assert (odd.exit_code, "latest for all records" in odd.stderr) == (2, True)
 
 
+def test_L8_deleting_beyond_the_end_is_refused_with_the_remedy_before_anything_is(
+    data: Path,
+) -> None:
+    output(data, "topics", "create", "uneven", "-p", "2")
+    output(data, "send", "uneven", "-p", "0", *"abcde")
+    result = call(data, "topics", "delete-records", "uneven", "--before", "4")
+    assert result.exit_code == 1
+    assert "(uneven-1 ends at 0): nothing was deleted" in result.stderr
+    assert "--before latest" in result.stderr
+    found = json.loads(output(data, "topics", "describe", "uneven", "--json"))
+    assert [row["start"] for row in found["partitions"]] == [0, 0]
+
+
+def test_G6_an_offset_that_is_not_there_is_set_with_a_warning(data: Path) -> None:
+    output(data, "topics", "create", "short")
+    output(data, "send", "short", *"abc")
+    output(data, "topics", "delete-records", "short", "--before", "1")
+    reset = ("groups", "reset-offsets", "clipped", "--topic", "short", "--json", "--to-offset")
+    far = call(data, *reset, "9")
+    assert [row["new"] for row in json.loads(far.stdout)] == [3]
+    assert "warning: short-0 ends at offset 3, so it is set to that and not to 9" in far.stderr
+    low = call(data, *reset, "0")
+    assert [row["new"] for row in json.loads(low.stdout)] == [1]
+    assert "short-0 begins at offset 1" in low.stderr
+    assert call(data, *reset, "2").stderr == ""
+
+
+def test_G6_offsets_go_back_to_what_json_printed(data: Path, tmp_path: Path) -> None:
+    output(data, "topics", "create", "saved", "-p", "2")
+    output(data, "send", "saved", "-p", "0", *"abcde")
+    reset = ("groups", "reset-offsets", "saver", "--json", "--execute")
+    plan, state = tmp_path / "plan.json", tmp_path / "state.json"
+    plan.write_text(output(data, *reset, "--to-offset", "3", "--topic", "saved:0"))
+    state.write_text(output(data, "groups", "describe", "saver", "--json"))
+    output(data, *reset, "--to-latest")
+    for saved in (plan, state):
+        told = json.loads(output(data, *reset, "--from-file", str(saved)))
+        assert [(row["partition"], row["new"]) for row in told] == [(0, 3)]
+    for odd in ("[1]", '{"a": 1}', "[", "saved,0"):
+        plan.write_text(odd)
+        result = call(data, *reset, "--from-file", str(plan))
+        assert (result.exit_code, "json" in result.stderr) == (2, True)
+
+
 def test_G6_a_groups_offsets_move_when_that_is_meant(data: Path) -> None:
     output(data, "topics", "create", "moved", "-p", "2")
     output(data, "send", "moved", "-p", "0", *"abcde")
@@ -117,6 +161,15 @@ def test_transactions_and_the_cluster_are_told(data: Path) -> None:
     assert [each["id"] for each in found["brokers"]] == [0]
     told = json.loads(output(data, "configs", "describe", "broker", "0", "--all", "--json"))
     assert any(row["setting"] == "num.partitions" for row in told)
+
+
+def test_settings_that_are_all_defaults_say_how_to_see_them(data: Path) -> None:
+    output(data, "topics", "create", "plain")
+    assert (
+        "--all shows the defaults and" in call(data, "configs", "describe", "topic", "plain").stderr
+    )
+    as_json = call(data, "configs", "describe", "topic", "plain", "--json")
+    assert (json.loads(as_json.stdout), as_json.stderr) == ([], "")
 
 
 @pytest.mark.parametrize(
@@ -152,14 +205,24 @@ def test_half_a_command_is_told_what_is_missing(
     assert told in " ".join(result.stderr.replace("│", " ").split())
 
 
-def test_the_shell_is_taught_the_verbs() -> None:
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        ("topics del", ["delete", "delete-records"]),
+        ("broker --metrics", ["--metrics-port", "--metrics-host"]),
+        ("groups reset-offsets --from", ["--from-file"]),
+        ("configs describe t", ["topic"]),
+    ],
+)
+def test_the_shell_is_taught_the_verbs(typed: str, completed: list[str]) -> None:
+    words = f"flowstream {typed}"
     environment = {**os.environ, "_FLOWSTREAM_COMPLETE": "complete_bash"}
-    environment |= {"COMP_WORDS": "flowstream topics del", "COMP_CWORD": "2"}
+    environment |= {"COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
     command = [sys.executable, "-m", "flowstream"]
     done = subprocess.run(
         command, env=environment, capture_output=True, text=True, timeout=30, check=False
     )
-    assert done.stdout.split() == ["delete", "delete-records"]
+    assert done.stdout.split() == completed
 
 
 def test_what_is_sent_is_what_tail_prints(data: Path) -> None:
@@ -208,6 +271,19 @@ def test_offsets_of_an_app_with_tables_are_not_reset_without_a_word(data: Path) 
     assert "kept keeps tables (kept-count-changelog)" in result.stderr
 
 
+def test_what_an_app_made_of_its_inputs_is_not_read_twice_without_a_word(data: Path) -> None:
+    between = "halved-by-x-repartition"
+    for topic in ("whole", between):
+        output(data, "topics", "create", topic)
+        output(data, "send", topic, "a", "b")
+    reset = ("groups", "reset-offsets", "halved", "--execute")
+    output(data, *reset, "--to-latest", "--topic", "whole", "--topic", between)
+    told = call(data, "groups", "reset-offsets", "halved", "--to-earliest").stderr
+    assert f"{between} hold what halved has made of its inputs" in told
+    alone = call(data, "groups", "reset-offsets", "halved", "--to-earliest", "--topic", "whole")
+    assert alone.stderr == ""
+
+
 def test_tail_starts_and_stops_where_it_is_told(data: Path) -> None:
     output(data, "topics", "create", "numbers")
     output(data, "send", "numbers", lines="".join(f"{n}\n" for n in range(100)))
@@ -234,11 +310,17 @@ async def test_the_lag_counts_partitions_that_were_never_read(data: Path) -> Non
         await consumer.getmany(timeout_ms=100)
         await consumer.commit({TopicPartition("untouched", 0): 2})
         told = await asyncio.to_thread(output, data, "groups", "describe", "reader", "--json")
+        living = await asyncio.to_thread(call, data, "groups", "delete", "reader")
+        read = ("groups", "delete-offsets", "reader", "--topic", "untouched")
+        also = await asyncio.to_thread(call, data, *read)
     finally:
         await consumer.stop()
     found = json.loads(told)
     rows = [(row["partition"], row["committed"], row["lag"]) for row in found["partitions"]]
     assert (rows, found["lag"]) == ([(0, 2, 1), (1, None, 2)], 3)
+    for refused in (living, also):
+        assert refused.exit_code == 1
+        assert "has members: stop its workers first" in refused.stderr
 
 
 @pytest.mark.parametrize(
@@ -247,6 +329,7 @@ async def test_the_lag_counts_partitions_that_were_never_read(data: Path) -> Non
         (("tail", "nowhere"), "topics list"),
         (("topics", "describe", "nowhere"), "topics list"),
         (("groups", "describe", "nobody"), "groups list"),
+        (("groups", "delete", "nobody"), "groups list"),
     ],
 )
 def test_what_does_not_exist_is_told_with_the_remedy(

@@ -111,6 +111,7 @@ def test_an_agent_that_raises_is_told_without_our_own_frames(tmp_path: Path) -> 
     assert "RuntimeError: boom hello" in errors
     assert "error: agent 'shout' on words-0 failed at offset 0: RuntimeError" in errors
     assert "ExceptionGroup" not in errors
+    assert "processing/instance.py" not in errors
 
 
 def test_V2_a_partition_that_cannot_be_read_is_in_the_log(tmp_path: Path) -> None:
@@ -151,12 +152,16 @@ def test_a_library_that_repeats_itself_is_heard_once_in_a_while() -> None:
         (("worker", "shout_app", "--broker", "kafka://127.0.0.1:1"), "no Kafka broker answers"),
         (("worker", "shout_app", "--broker", "redis://x"), "use kafka://HOST:PORT"),
         (("worker", "shout_app", "-l", "loud"), "is not debug, info"),
+        (("worker", "typo_app"), "error: typo_app.py:5: @app.agent takes a topic, not 'words'"),
+        (("worker", "wait_app"), "error: wait_app.py:8: take(3) would wait"),
     ],
 )
 def test_errors_are_one_line_with_the_remedy(
     tmp_path: Path, words: tuple[str, ...], message: str
 ) -> None:
     (tmp_path / "shout_app.py").write_text(SHOUT)
+    (tmp_path / "typo_app.py").write_text(SHOUT.replace("loud = ", "app.agent('words')\nloud = "))
+    (tmp_path / "wait_app.py").write_text(SHOUT.replace("in stream:", "in stream.take(3):"))
     done = flowstream(tmp_path, *words)
     assert done.returncode in (1, 2)
     flat = " ".join(done.stderr.replace("│", " ").split())

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 
-from flowstream.broker.doors import Flush, Operation, Overwrite, Replace
+from flowstream.broker.doors import Flush, Operation, Overwrite, Put, Replace
 from flowstream.broker.storage.files import FileStorage
 from flowstream.broker.storage.memory import MemoryStorage
 from flowstream.errors import FlowstreamError
@@ -76,7 +76,8 @@ class PoweredFiles(FileStorage):
                 if isinstance(operation, Flush):
                     continue
                 unsynced |= super().perform([operation])
-        return {path for path in unsynced if self.size(path) is not None}
+        known = self.supply.twin
+        return {path for path in unsynced if path in known._files or path in known._puts}
 
     def sync(self, paths: Collection[str]) -> None:
         """Only what was written before it began is durable when it ends."""
@@ -84,8 +85,12 @@ class PoweredFiles(FileStorage):
             with self.supply.lock:
                 self.supply.use()
                 self.supply.begun = number = self.supply.begun + 1
+                waits = path in self.supply.twin._puts
                 file = self.supply.twin._files.get(path)
                 content = bytes(file.data) if file is not None else b""
+            if waits:
+                self._place_durably(path)
+                continue
             if file is None:
                 continue
             super().sync((path,))
@@ -97,11 +102,18 @@ class PoweredFiles(FileStorage):
                 if self.supply.twin._files.get(path) is file:
                     self.supply.twin._sync_directory(os.path.dirname(path))
 
+    def _place_durably(self, path: str) -> None:
+        """New content gets its name, in one step."""
+        super().sync((path,))
+        with self.supply.lock:
+            self.supply.use()
+            self.supply.twin.sync((path,))
+
 
 def copied(operation: Operation) -> Operation:
     """The operation with bytes of its own."""
-    if isinstance(operation, Replace):
-        return Replace(operation.path, bytes(operation.data))
+    if isinstance(operation, Replace | Put):
+        return type(operation)(operation.path, bytes(operation.data))
     if isinstance(operation, Overwrite):
         return Overwrite(operation.path, operation.position, bytes(operation.data))
     return operation

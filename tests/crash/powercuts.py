@@ -133,7 +133,16 @@ class Broker:
         config = BrokerConfig.of(SETTINGS)
         now = Instant(clock.wall_ms())
         try:
-            opened = open_cores(disk, disk.perform, config, rng, now, host="127.0.0.1")
+            unsynced: set[str] = set()
+            opened = open_cores(
+                disk,
+                lambda operations: unsynced.update(disk.perform(operations)),
+                config,
+                rng,
+                now,
+                host="127.0.0.1",
+            )
+            disk.sync(unsynced)
         except PowerOff:
             self.close()
             raise

@@ -44,10 +44,13 @@ def free_ports() -> int:
 
 
 @contextlib.contextmanager
-def kafka(home: Path) -> Iterator[str]:
-    """A real Apache Kafka with its log directory in `home`/log."""
+def kafka(home: Path, *more: str) -> Iterator[str]:
+    """A real Apache Kafka with its log directory in `home`/log, and more settings, in which {port}
+    and {controller} stand for its ports.
+    """
     port = free_ports()
-    settings = ("offsets.topic.num.partitions=4", "transaction.state.log.num.partitions=4")
+    own = [each.format(port=port, controller=port + 1) for each in more]
+    settings = ("offsets.topic.num.partitions=4", "transaction.state.log.num.partitions=4", *own)
     subprocess.run(
         [PEER, "start", home, str(port), *settings], check=True, stdout=subprocess.DEVNULL
     )

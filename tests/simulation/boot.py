@@ -12,6 +12,10 @@ from flowstream.broker.types import Instant
 
 SETTINGS = {
     "group.initial.rebalance.delay.ms": "0",
+    "group.consumer.min.session.timeout.ms": "3000",
+    "group.consumer.session.timeout.ms": "3000",
+    "group.consumer.min.heartbeat.interval.ms": "500",
+    "group.consumer.heartbeat.interval.ms": "500",
     "log.roll.ms": "3000",
     "log.cleaner.backoff.ms": "150",
     "log.retention.check.interval.ms": "400",

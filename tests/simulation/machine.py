@@ -11,15 +11,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from flowstream.broker.doors import Operation
+from flowstream.broker.doors import Operation, Replace
 from flowstream.broker.effects import Close, Effect, Reply, Write
 from flowstream.broker.events import Disconnected, Durable, Event, Request, Tick
+from flowstream.broker.log.checkpoints import RECOVERY_POINT, decode_offsets, encode_offsets
 from flowstream.broker.log.journal import BLOCK, SALT_BYTES
 from flowstream.broker.node import Node
 from flowstream.broker.storage.journaled import JournaledStorage
 from flowstream.broker.storage.memory import Crashed, MemoryStorage
 from flowstream.broker.types import ConnectionId, Instant, ReplyTo
-from flowstream.errors import WireError
+from flowstream.errors import FlowstreamError, WireError
 from flowstream.wire.frame import decode_request
 from tests.simulation.boot import boot
 from tests.simulation.readers import stated
@@ -28,16 +29,20 @@ from tests.simulation.world import World
 JOURNAL_BYTES = 8 * BLOCK
 """Small, so that the journal files take turns often."""
 
+CHECKPOINT_MS = 700
+"""Recovery points are written far more often than by a real broker."""
+
 
 @dataclass(slots=True)
 class Machine:
-    """One broker process at a time on one disk. `lies` makes it say durable before the sync: a
-    planted bug.
+    """One broker process at a time on one disk, with a bug planted on request: one that `lies` says
+    durable before the sync, one that `hoards` keeps recovery points of topics that are no more.
     """
 
     world: World
     storage: MemoryStorage
     lies: bool = False
+    hoards: bool = False
     disk: JournaledStorage | None = None
     node: Node | None = None
     life: int = 0
@@ -59,6 +64,9 @@ class Machine:
             self._end_turn()
         except Crashed:
             self.crash()
+        except FlowstreamError as error:
+            self.node = None
+            self.world.failures.append(f"D5: refused to start after a crash: {error}")
 
     def crash(self) -> None:
         """Power is lost now; it comes back after a while."""
@@ -98,7 +106,19 @@ class Machine:
 
     def _perform(self, operations: Iterable[Operation]) -> None:
         assert self.disk is not None
-        self._unsynced |= self.disk.perform(list(operations))
+        wanted = list(operations)
+        if self.hoards:
+            wanted = [self._hoarded(operation) for operation in wanted]
+        self._unsynced |= self.disk.perform(wanted)
+
+    def _hoarded(self, operation: Operation) -> Operation:
+        path = RECOVERY_POINT
+        if not isinstance(operation, Replace) or operation.path != path:
+            return operation
+        if self.storage.size(path) is None:
+            return operation
+        known = decode_offsets(self.storage.read(path, 0, 1 << 20), path)
+        return Replace(path, encode_offsets(known | decode_offsets(bytes(operation.data), path)))
 
     def _carry_out(self, effects: list[Effect]) -> None:
         for effect in effects:
@@ -145,6 +165,9 @@ class Machine:
 
     def _arm(self) -> None:
         assert self.node is not None
+        cores = self.node.cores
+        soon = Instant(self.world.now + CHECKPOINT_MS)
+        cores.checkpoint_at = min(soon, cores.checkpoint_at or soon)
         deadline = self.node.deadline()
         if deadline is None or (self._tick_at is not None and self._tick_at <= deadline):
             return

@@ -68,6 +68,8 @@ class Reader:
     topic: str = TOPIC
     end: tuple[int, int] = (-1, -1)
     """Last stable offset and high watermark of the last answer."""
+    refusal: int = 0
+    """What the last answer said against this partition."""
     _aborted: set[int] = field(default_factory=set)
 
     @property
@@ -113,9 +115,14 @@ class Reader:
             topics=(FetchTopic(topic=self.topic, partitions=(wanted,)),),
         )
         body = yield Call(FETCH, 11, request)
-        if body is None or body.error_code or body.responses[0].partitions[0].error_code:
+        self.refusal = 0
+        if body is None or body.error_code:
             return False
-        self._take(body.responses[0].partitions[0])
+        data = body.responses[0].partitions[0]
+        self.refusal = data.error_code
+        if self.refusal:
+            return False
+        self._take(data)
         return True
 
     def _take(self, data: Any) -> None:

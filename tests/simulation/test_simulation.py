@@ -1,4 +1,4 @@
-"""A few seeds in every test run, exact reproduction, and a planted bug that must be found."""
+"""A few seeds in every test run, exact reproduction, and planted bugs that must be found."""
 
 from __future__ import annotations
 
@@ -21,3 +21,8 @@ def test_a_seed_reproduces_exactly() -> None:
 def test_D4_an_acknowledgement_before_the_sync_is_found() -> None:
     found = [problem for seed in range(12) for problem in simulate(seed, lies=True).problems]
     assert any("lost write" in problem or "unseen" in problem for problem in found)
+
+
+def test_L2_points_that_a_topic_leaves_to_the_next_one_of_its_name_are_found() -> None:
+    found = [problem for seed in range(8) for problem in simulate(seed, hoards=True).problems]
+    assert any("again" in problem and "was synced up to" in problem for problem in found)

@@ -15,6 +15,7 @@ from flowstream.transport.connection import Security
 from flowstream.transport.errors import (
     BrokerUnreachable,
     OffsetOutOfRange,
+    RefusedForGood,
     RequestRefused,
     SendFailed,
     TopicExists,
@@ -115,6 +116,28 @@ async def test_P1_a_lost_or_repeated_produce_is_stored_once(address: str, fault:
             assert [record.value for record in records] == [b"%d" % n for n in range(6)]
         finally:
             await cluster.close()
+
+
+async def test_L4_a_batch_that_is_too_large_for_its_topic_goes_in_smaller_ones(
+    cluster: Cluster,
+) -> None:
+    """In order, with the same producer, and only what is too large by itself fails."""
+    topic = await new_topic(cluster, max_message_bytes="2000")
+    producer = IdempotentProducer(cluster)
+    tp = TopicPartition(topic, 0)
+    values = [b"%03d" % n + b"x" * 300 for n in range(40)]
+    values[17] = b"y" * 5_000
+    outcomes = await asyncio.gather(
+        *(producer.send(tp, b"k", value, NOW) for value in values), return_exceptions=True
+    )
+    assert isinstance(outcomes[17], RefusedForGood)
+    assert "max.message.bytes" in str(outcomes[17])
+    del outcomes[17], values[17]
+    assert [each.offset for each in outcomes if isinstance(each, RecordMetadata)] == list(range(39))
+    assert [record.value for record in await everything(cluster, tp)] == values
+    identity = producer._identity
+    assert (await producer.send(tp, b"k", b"after", NOW)).offset == 39
+    assert producer._identity == identity
 
 
 async def test_a_refused_send_raises_and_the_next_one_works(cluster: Cluster) -> None:

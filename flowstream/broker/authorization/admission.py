@@ -18,13 +18,15 @@ Amend = Callable[[Any], Any]
 class Admission:
     """`answer` is the whole answer, nothing is handled. Else the request is handled, with `body` in
     place of its own when that is given, and `amend` completes the answer. `close` is why the
-    connection ends afterwards.
+    connection ends afterwards. `allows` goes with the request to a handler that finds out itself
+    which topics it is about.
     """
 
     answer: object | None = None
     body: object | None = None
     amend: Amend | None = None
     close: str = ""
+    allows: Callable[[str], bool] | None = None
 
 
 PASS = Admission()

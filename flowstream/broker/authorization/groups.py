@@ -18,7 +18,7 @@ from flowstream.broker.authorization.admission import (
 )
 from flowstream.broker.authorization.describing import operations
 from flowstream.broker.authorization.topics import FAILED as TOPIC_FAILED
-from flowstream.broker.authorization.topics import by_name_or_id
+from flowstream.broker.authorization.topics import by_name_or_id, refused
 from flowstream.broker.cores import Cores
 from flowstream.broker.events import Request
 from flowstream.broker.security.authorizer import Access
@@ -50,41 +50,58 @@ from flowstream.wire.messages.sync_group import SyncGroupResponse
 from flowstream.wire.schema import replace
 
 FAILED = ErrorCode.GROUP_AUTHORIZATION_FAILED
+NO_NAME_SINCE = 7
+"""The version of JoinGroup that has a word for no protocol."""
 
 
-def _member(refusal: Callable[[Any], object]) -> Rule:
+def _member(refusal: Callable[[Request[Any]], object]) -> Rule:
     """Read on the group: what every member needs."""
 
     def rule(request: Request[Any], access: Access, cores: Cores) -> Admission:
         if access.group(Operation.READ, request.body.group_id):
             return PASS
-        return refuse(refusal(request.body))
+        return refuse(refusal(request))
 
     return rule
 
 
 join_group = _member(
-    lambda body: JoinGroupResponse(
-        error_code=FAILED, generation_id=-1, protocol_name="", member_id=body.member_id
+    lambda request: JoinGroupResponse(
+        error_code=FAILED,
+        generation_id=-1,
+        protocol_name="" if request.to.version < NO_NAME_SINCE else None,
+        member_id=request.body.member_id,
     )
 )
-heartbeat = _member(lambda body: HeartbeatResponse(error_code=FAILED))
-leave_group = _member(lambda body: LeaveGroupResponse(error_code=FAILED))
-sync_group = _member(lambda body: SyncGroupResponse(error_code=FAILED))
+heartbeat = _member(lambda request: HeartbeatResponse(error_code=FAILED))
+leave_group = _member(lambda request: LeaveGroupResponse(error_code=FAILED))
+sync_group = _member(lambda request: SyncGroupResponse(error_code=FAILED))
 
 
 def consumer_group_heartbeat(request: Request[Any], access: Access, cores: Cores) -> Admission:
-    """Read on the group, Describe on the topics of the subscription."""
+    """Read on the group, Describe on the topics of the subscription; a pattern matches those alone
+    that the member may describe.
+    """
     body = request.body
     if not access.group(Operation.READ, body.group_id):
         return refuse(_beat(FAILED, "Group authorization failed."))
-    topics = list(body.subscribed_topic_names or ())
-    if body.subscribed_topic_regex:
-        # What a pattern will match is not known here: who may not see some topic gives names.
-        topics += cores.image.topics
-    if all(access.topic(Operation.DESCRIBE, topic) for topic in topics):
-        return PASS
-    return refuse(_beat(TOPIC_FAILED, "Topic authorization failed."))
+
+    def allows(topic: str) -> bool:
+        return access.topic(Operation.DESCRIBE, topic)
+
+    def told(answer: Any) -> Any:
+        """A pattern is shared: one who may see more may have brought in what this member may not
+        see.
+        """
+        assigned = answer.assignment.topic_partitions if answer.assignment else ()
+        topics = (cores.image.topics_by_id.get(each.topic_id) for each in assigned)
+        if all(topic is None or allows(topic.name) for topic in topics):
+            return answer
+        return _beat(TOPIC_FAILED, "Topic authorization failed.")
+
+    if not all(map(allows, body.subscribed_topic_names or ())):
+        return refuse(_beat(TOPIC_FAILED, "Topic authorization failed."))
+    return Admission(amend=told, allows=allows)
 
 
 def _beat(error: ErrorCode, message: str) -> ConsumerGroupHeartbeatResponse:
@@ -183,12 +200,7 @@ def offset_commit(request: Request[Any], access: Access, cores: Cores) -> Admiss
         return OffsetCommitResponseTopic(
             name=topic.name,
             topic_id=topic.topic_id,
-            partitions=tuple(
-                OffsetCommitResponsePartition(
-                    partition_index=each.partition_index, error_code=error
-                )
-                for each in topic.partitions
-            ),
+            partitions=refused(topic.partitions, OffsetCommitResponsePartition, error),
         )
 
     return partition(
@@ -210,12 +222,7 @@ def offset_delete(request: Request[Any], access: Access, cores: Cores) -> Admiss
     def refusal(topic: Any) -> Any:
         return OffsetDeleteResponseTopic(
             name=topic.name,
-            partitions=tuple(
-                OffsetDeleteResponsePartition(
-                    partition_index=each.partition_index, error_code=TOPIC_FAILED
-                )
-                for each in topic.partitions
-            ),
+            partitions=refused(topic.partitions, OffsetDeleteResponsePartition),
         )
 
     return partition(

@@ -4,19 +4,18 @@ TOPIC_AUTHORIZATION_FAILED, as Kafka answers them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from flowstream.broker.authorization.admission import (
     PASS,
     Admission,
+    Rule,
     and_then,
     partition,
-    refuse,
 )
 from flowstream.broker.cores import Cores
 from flowstream.broker.events import Request
-from flowstream.broker.fetch_sessions import FINAL_EPOCH, INITIAL_EPOCH, NO_SESSION
 from flowstream.broker.metadata.image import Image
 from flowstream.broker.security.authorizer import Access
 from flowstream.wire.acl_codes import Operation
@@ -42,11 +41,6 @@ from flowstream.wire.messages.describe_producers import (
     DescribeProducersResponse,
     PartitionResponse,
     TopicResponse,
-)
-from flowstream.wire.messages.fetch import (
-    FetchableTopicResponse,
-    FetchResponse,
-    PartitionData,
 )
 from flowstream.wire.messages.list_offsets import (
     ListOffsetsPartitionResponse,
@@ -91,6 +85,40 @@ def by_name_or_id(
     return allowed
 
 
+def refused(
+    partitions: Iterable[Any],
+    answer: Callable[..., Any],
+    error: ErrorCode = FAILED,
+    **more: object,
+) -> tuple[Any, ...]:
+    """The same answer for each of `partitions`."""
+    return tuple(
+        answer(partition_index=each.partition_index, error_code=error, **more)
+        for each in partitions
+    )
+
+
+def _on_each(
+    operation: Operation,
+    response: Callable[..., Any],
+    refusal: Callable[[Any], Any],
+    answers: str = "topics",
+) -> Rule:
+    """`operation` on each topic of a request."""
+
+    def rule(request: Request[Any], access: Access, cores: Cores) -> Admission:
+        return partition(
+            request.body,
+            "topics",
+            lambda topic: access.topic(operation, topic.name),
+            response,
+            answers,
+            refusal,
+        )
+
+    return rule
+
+
 def produce(request: Request[Any], access: Access, cores: Cores) -> Admission:
     """Write on each topic; with a transactional id Write on it first."""
     body = request.body
@@ -127,70 +155,22 @@ def produce(request: Request[Any], access: Access, cores: Cores) -> Admission:
 def fetch(request: Request[Any], access: Access, cores: Cores) -> Admission:
     """Read on each topic; ClusterAction on the cluster for a follower.
 
-    A session (KIP-227) would go on reading what is not allowed any more, so that only super users,
-    who cannot lose a permission, get one.
+    A session (KIP-227) reads what no request names, so that its handler asks, each time it reads.
     """
     body = request.body
-    if not access.everything:
-        if body.session_epoch not in (INITIAL_EPOCH, FINAL_EPOCH):
-            return refuse(FetchResponse(error_code=ErrorCode.FETCH_SESSION_ID_NOT_FOUND))
-        if body.session_epoch == INITIAL_EPOCH or body.session_id != NO_SESSION:
-            body = replace(body, session_epoch=FINAL_EPOCH, session_id=NO_SESSION)
-    follower = max(body.replica_id, body.replica_state.replica_id) >= 0
-    trusted = follower and access.cluster(Operation.CLUSTER_ACTION)
-    allowed = by_name_or_id(access, cores.image, Operation.READ, lambda topic: topic.topic)
-
-    def refusal(topic: Any) -> Any:
-        return FetchableTopicResponse(
-            topic=topic.topic,
-            topic_id=topic.topic_id,
-            partitions=tuple(
-                PartitionData(
-                    partition_index=each.partition,
-                    error_code=FAILED,
-                    high_watermark=-1,
-                    aborted_transactions=None,
-                    records=b"",
-                )
-                for each in topic.partitions
-            ),
-        )
-
-    admission = partition(
-        body,
-        "topics",
-        lambda topic: trusted if follower else allowed(topic),
-        FetchResponse,
-        "responses",
-        refusal,
-    )
-    if admission is PASS and body is not request.body:
-        return Admission(body=body)
-    return admission
+    if max(body.replica_id, body.replica_state.replica_id) >= 0:
+        trusted = access.cluster(Operation.CLUSTER_ACTION)
+        return Admission(allows=lambda topic: trusted)
+    return Admission(allows=lambda topic: access.topic(Operation.READ, topic))
 
 
-def list_offsets(request: Request[Any], access: Access, cores: Cores) -> Admission:
-    """Describe on each topic."""
-
-    def refusal(topic: Any) -> Any:
-        return ListOffsetsTopicResponse(
-            name=topic.name,
-            partitions=tuple(
-                ListOffsetsPartitionResponse(
-                    partition_index=each.partition_index, error_code=FAILED
-                )
-                for each in topic.partitions
-            ),
-        )
-
-    return partition(
-        request.body,
-        "topics",
-        lambda topic: access.topic(Operation.DESCRIBE, topic.name),
-        ListOffsetsResponse,
-        "topics",
-        refusal,
-    )
+list_offsets = _on_each(
+    Operation.DESCRIBE,
+    ListOffsetsResponse,
+    lambda topic: ListOffsetsTopicResponse(
+        name=topic.name, partitions=refused(topic.partitions, ListOffsetsPartitionResponse)
+    ),
+)
 
 
 def offset_for_leader_epoch(request: Request[Any], access: Access, cores: Cores) -> Admission:
@@ -291,61 +271,34 @@ def _shown(access: Access, image: Image, topic_id: bytes) -> str | None:
     return name if name and access.topic(Operation.DESCRIBE, name) else None
 
 
-def delete_records(request: Request[Any], access: Access, cores: Cores) -> Admission:
-    """Delete on each topic."""
-
-    def refusal(topic: Any) -> Any:
-        return DeleteRecordsTopicResult(
-            name=topic.name,
-            partitions=tuple(
-                DeleteRecordsPartitionResult(
-                    partition_index=each.partition_index, low_watermark=-1, error_code=FAILED
-                )
-                for each in topic.partitions
-            ),
-        )
-
-    return partition(
-        request.body,
-        "topics",
-        lambda topic: access.topic(Operation.DELETE, topic.name),
-        DeleteRecordsResponse,
-        "topics",
-        refusal,
-    )
+delete_records = _on_each(
+    Operation.DELETE,
+    DeleteRecordsResponse,
+    lambda topic: DeleteRecordsTopicResult(
+        name=topic.name,
+        partitions=refused(topic.partitions, DeleteRecordsPartitionResult, low_watermark=-1),
+    ),
+)
 
 
-def create_partitions(request: Request[Any], access: Access, cores: Cores) -> Admission:
-    """Alter on each topic."""
-    return partition(
-        request.body,
-        "topics",
-        lambda topic: access.topic(Operation.ALTER, topic.name),
-        CreatePartitionsResponse,
-        "results",
-        lambda topic: CreatePartitionsTopicResult(
-            name=topic.name, error_code=FAILED, error_message=MESSAGE
+create_partitions = _on_each(
+    Operation.ALTER,
+    CreatePartitionsResponse,
+    lambda topic: CreatePartitionsTopicResult(
+        name=topic.name, error_code=FAILED, error_message=MESSAGE
+    ),
+    answers="results",
+)
+
+
+describe_producers = _on_each(
+    Operation.READ,
+    DescribeProducersResponse,
+    lambda topic: TopicResponse(
+        name=topic.name,
+        partitions=tuple(
+            PartitionResponse(partition_index=number, error_code=FAILED, error_message=None)
+            for number in topic.partition_indexes
         ),
-    )
-
-
-def describe_producers(request: Request[Any], access: Access, cores: Cores) -> Admission:
-    """Read on each topic."""
-
-    def refusal(topic: Any) -> Any:
-        return TopicResponse(
-            name=topic.name,
-            partitions=tuple(
-                PartitionResponse(partition_index=number, error_code=FAILED, error_message=None)
-                for number in topic.partition_indexes
-            ),
-        )
-
-    return partition(
-        request.body,
-        "topics",
-        lambda topic: access.topic(Operation.READ, topic.name),
-        DescribeProducersResponse,
-        "topics",
-        refusal,
-    )
+    ),
+)

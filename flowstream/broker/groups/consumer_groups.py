@@ -9,7 +9,7 @@ is in `consumer_heartbeat`; how classic members and groups fit in, in `consumer_
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from flowstream.broker.config import BrokerConfig
@@ -92,10 +92,14 @@ class ConsumerGroups:
                     group.timers.set(("rebalance", member.member_id), patience)
             self.arm(group)
 
-    def turn(self, group_id: str, now: Instant) -> ConsumerTurn:
-        """Where a decision about a group is collected."""
+    def turn(
+        self, group_id: str, now: Instant, allows: Callable[[str], bool] | None = None
+    ) -> ConsumerTurn:
+        """Where a decision about a group is collected, for a member that may be told of the topics
+        that `allows` names."""
         limits = ConsumerLimits.of(self._config, own_configs(self.known, group_id))
-        return ConsumerTurn(now, self.known, self.topics_version, limits, self._config.broker_rack)
+        rack = self._config.broker_rack
+        return ConsumerTurn(now, self.known, self.topics_version, limits, rack, allows)
 
     def default_assignor(self) -> str:
         """Who assigns where no member asks for another."""

@@ -126,7 +126,8 @@ def _resolve(
     wanted = [each for each in used if stale or each not in regexes]
     changed = False
     for pattern in wanted:
-        topics = frozenset(filter(full_match(pattern), turn.known.topics))
+        # Shared by all who use the pattern, and as in Kafka by the rights of whoever is asking.
+        topics = frozenset(filter(turn.allows, filter(full_match(pattern), turn.known.topics)))
         changed = changed or pattern not in regexes or regexes[pattern].topics != topics
         regexes[pattern] = Resolved(topics, turn.topics_version, turn.now)
         turn.records.append(changes.regex(group.group_id, pattern, regexes[pattern]))

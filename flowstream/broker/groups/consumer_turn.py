@@ -3,7 +3,7 @@ decided. Values only."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -76,6 +76,8 @@ class ConsumerTurn:
     limits: ConsumerLimits
     rack: str = ""
     """Where this node is."""
+    allows: Callable[[str], bool] | None = None
+    """Which topics the member may be told of; None: all."""
     records: list[Record] = field(default_factory=list)
 
     def after(self, delay_ms: int) -> Instant:

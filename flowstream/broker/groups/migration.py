@@ -62,7 +62,7 @@ class Parts:
 def consumer_heartbeat(parts: Parts, request: Heartbeat, now: Instant) -> Decision[Record]:
     """ConsumerGroupHeartbeat. Nothing has changed when it is refused."""
     refused = parts.consumer.check(request)
-    turn = parts.consumer.turn(request.body.group_id, now)
+    turn = parts.consumer.turn(request.body.group_id, now, request.allows)
     replies: Replies = []
     answer: ConsumerGroupHeartbeatResponse | Refused
     if refused is not None:

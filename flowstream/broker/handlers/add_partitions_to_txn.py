@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from flowstream.broker.coordination import commit_transaction, replies_when_durable
-from flowstream.broker.cores import Cores
+from flowstream.broker.cores import INTERNAL_TOPICS, Cores
 from flowstream.broker.decision import Decision
 from flowstream.broker.effects import Effect
 from flowstream.broker.events import Request
@@ -75,14 +75,9 @@ def _add(
             for each in partitions
         }
         return _results(asked.topics, errors), []
-    unknown = {each for each in partitions if each not in cores.logs.by_name}
-    if unknown:
-        errors = {
-            each: ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
-            if each in unknown
-            else ErrorCode.OPERATION_NOT_ATTEMPTED
-            for each in partitions
-        }
+    refused = {each: error for each in partitions if (error := _refusal(each, cores))}
+    if refused:
+        errors = {each: refused.get(each, ErrorCode.OPERATION_NOT_ATTEMPTED) for each in partitions}
         return _results(asked.topics, errors), []
     client_version = V2 if version >= BATCHED_SINCE else 0
     verdict = cores.transactions.add_partitions(
@@ -94,6 +89,14 @@ def _add(
         return results, []
     decision = Decision(records=(verdict.record,))
     return results, commit_transaction(cores, asked.transactional_id, decision, now)
+
+
+def _refusal(partition: TopicPartition, cores: Cores) -> ErrorCode:
+    """Why a partition may not join: the internal topics are the coordinators' alone."""
+    if partition.topic in INTERNAL_TOPICS:
+        return ErrorCode.TOPIC_AUTHORIZATION_FAILED
+    known = partition in cores.logs.by_name
+    return ErrorCode.NONE if known else ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
 
 
 def _results(

@@ -1,8 +1,7 @@
 """AlterClientQuotas (49): how fast users, clients and addresses may go (KIP-546), durable and in
 force when answered.
 
-1 is flexible. `producer_byte_rate`, `consumer_byte_rate` and `connection_creation_rate` are
-enforced; `request_percentage` and `controller_mutation_rate` are refused.
+1 is flexible. All of Kafka's quotas but `request_percentage` are enforced, that is refused.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ def handle(request: Request[DeleteGroupsRequest], cores: Cores, now: Instant) ->
     """Answer when the tombstones are durable."""
     effects: list[Effect] = []
     results = []
-    for group_id in request.body.groups_names:
+    for group_id in dict.fromkeys(request.body.groups_names):
         error, decision = cores.groups.delete(group_id)
         effects += commit_group(cores, group_id, decision, now)
         results.append(DeletableGroupResult(group_id=group_id, error_code=error))

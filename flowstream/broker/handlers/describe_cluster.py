@@ -17,7 +17,7 @@ from flowstream.wire.messages.describe_cluster import (
     DescribeClusterResponse,
 )
 
-BROKERS = 1
+BROKERS, CONTROLLERS = 1, 2
 
 NOT_ASKED = -(1 << 31)
 """Authorized operations that were not asked for."""
@@ -32,10 +32,18 @@ def handle(request: Request[DescribeClusterRequest], cores: Cores, now: Instant)
     body, here = request.body, cores.address
     seen = here.seen_by(request.session)
     if body.endpoint_type != BROKERS:
+        mismatched = body.endpoint_type == CONTROLLERS
         refusal = DescribeClusterResponse(
-            error_code=ErrorCode.MISMATCHED_ENDPOINT_TYPE,
-            error_message="The request was sent to an endpoint of the wrong type.",
-            endpoint_type=body.endpoint_type,
+            error_code=(
+                ErrorCode.MISMATCHED_ENDPOINT_TYPE
+                if mismatched
+                else ErrorCode.UNSUPPORTED_ENDPOINT_TYPE
+            ),
+            error_message=(
+                "The request was sent to an endpoint of the wrong type."
+                if mismatched
+                else "Unsupported endpoint type."
+            ),
         )
         return [Reply(request.to, refusal)]
     wanted = body.include_cluster_authorized_operations

@@ -22,7 +22,7 @@ from flowstream.broker.metadata.image import ResourceType
 from flowstream.broker.metadata.names import problem_with
 from flowstream.broker.metadata.synonyms import Source, Synonym, source_of, synonyms
 from flowstream.broker.metadata.topic_configs import TOPIC_CONFIGS, default_text
-from flowstream.broker.setting_kinds import Kind
+from flowstream.broker.setting_kinds import SECRET, Kind
 from flowstream.broker.types import Instant
 from flowstream.wire.error_codes import ErrorCode
 from flowstream.wire.messages.describe_configs import (
@@ -83,6 +83,7 @@ def _told(found: _Value, body: DescribeConfigsRequest) -> DescribeConfigsResourc
     return DescribeConfigsResourceResult(
         name=found.name,
         value=found.value,
+        is_sensitive=found.kind is SECRET,
         read_only=found.read_only,
         config_source=source_of(found.synonyms),
         synonyms=tuple(

@@ -13,10 +13,11 @@ from flowstream.broker.effects import Effect
 from flowstream.broker.events import Request
 from flowstream.broker.fetch_sessions import FINAL_EPOCH, INITIAL_EPOCH, NO_SESSION
 from flowstream.broker.handlers import incremental_fetch
-from flowstream.broker.handlers.partition_data import failure, is_urgent, read, unknown
+from flowstream.broker.handlers.partition_data import failure, is_denied, is_urgent, read, unknown
 from flowstream.broker.handlers.throttling import fetch_max_bytes, fetched
 from flowstream.broker.types import Instant
 from flowstream.broker.waiting import Parked
+from flowstream.wire.error_codes import ErrorCode
 from flowstream.wire.messages.fetch import FetchableTopicResponse, FetchRequest, FetchResponse
 
 TOPIC_ID_VERSION = 13
@@ -69,10 +70,16 @@ def _attempt(request: Request[FetchRequest], cores: Cores, *, last: bool) -> Fet
     left = fetch_max_bytes(request, cores)
     found = 0
     urgent = False
+    readable = 0
     responses = []
     for topic in body.topics:
         partitions = []
+        denied = is_denied(request, cores, topic.topic, topic.topic_id)
+        readable += not denied
         for asked in topic.partitions:
+            if denied:
+                partitions.append(failure(asked, ErrorCode.TOPIC_AUTHORIZATION_FAILED))
+                continue
             log = cores.logs.find(topic.topic, topic.topic_id, asked.partition)
             if log is None:
                 data = failure(asked, unknown(cores, topic.topic_id, by_id=by_id))
@@ -86,7 +93,7 @@ def _attempt(request: Request[FetchRequest], cores: Cores, *, last: bool) -> Fet
                 topic=topic.topic, topic_id=topic.topic_id, partitions=tuple(partitions)
             )
         )
-    if urgent or last or found >= min(body.min_bytes, left) or not responses:
+    if urgent or last or found >= min(body.min_bytes, left) or not readable:
         return FetchResponse(responses=tuple(responses))
     return None
 

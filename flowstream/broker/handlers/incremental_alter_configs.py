@@ -8,12 +8,11 @@ metrics subscriptions are refused.
 
 from __future__ import annotations
 
-from flowstream.broker.coordination import commit_metadata
 from flowstream.broker.cores import Cores
-from flowstream.broker.decision import Decision
 from flowstream.broker.effects import Effect
 from flowstream.broker.events import Request
-from flowstream.broker.metadata.alterations import Change, Wanted, alter_configs
+from flowstream.broker.handlers.altering import alter
+from flowstream.broker.metadata.alterations import Change, Wanted
 from flowstream.broker.types import Instant
 from flowstream.wire.messages.incremental_alter_configs import (
     AlterConfigsResourceResponse,
@@ -26,24 +25,19 @@ def handle(
     request: Request[IncrementalAlterConfigsRequest], cores: Cores, now: Instant
 ) -> list[Effect]:
     """Answer when the changes are durable."""
-    body = request.body
     wanted = [
         Wanted(
             each.resource_type,
             each.resource_name,
             tuple(Change(c.name, c.config_operation, c.value) for c in each.configs),
         )
-        for each in body.resources
+        for each in request.body.resources
     ]
-    plan = alter_configs(cores.image, cores.config, wanted, validate_only=body.validate_only)
-    responses = tuple(
-        AlterConfigsResourceResponse(
-            error_code=outcome.error,
-            error_message=outcome.message,
-            resource_type=each.resource_type,
-            resource_name=each.resource_name,
-        )
-        for each, outcome in zip(body.resources, plan.results, strict=True)
+    return alter(
+        request,
+        wanted,
+        IncrementalAlterConfigsResponse,
+        AlterConfigsResourceResponse,
+        cores,
+        now,
     )
-    reply = (request.to, IncrementalAlterConfigsResponse(responses=responses))
-    return commit_metadata(cores, Decision(records=plan.records, replies=(reply,)), now)

@@ -13,7 +13,14 @@ from flowstream.broker.cores import Cores
 from flowstream.broker.effects import Effect, Reply
 from flowstream.broker.events import Request
 from flowstream.broker.fetch_sessions import FetchSession, Key, SessionPartition
-from flowstream.broker.handlers.partition_data import failure, is_at_end, is_urgent, read, unknown
+from flowstream.broker.handlers.partition_data import (
+    failure,
+    is_at_end,
+    is_denied,
+    is_urgent,
+    read,
+    unknown,
+)
 from flowstream.broker.handlers.throttling import fetch_max_bytes, fetched
 from flowstream.broker.types import Instant
 from flowstream.broker.waiting import Parked
@@ -26,6 +33,7 @@ from flowstream.wire.messages.fetch import (
 )
 
 TOPIC_ID_VERSION = 13
+TOPIC_AUTHORIZATION_FAILED = ErrorCode.TOPIC_AUTHORIZATION_FAILED
 
 Full = Callable[[Request[FetchRequest], Cores, Instant], list[Effect]]
 Told = list[tuple[SessionPartition, PartitionData]]
@@ -48,6 +56,9 @@ def handle(
     if not sessions.change(session, asked, _forgotten(body)):
         return instead(request, cores, now)
     session.isolate(body.isolation_level)
+    if request.allows is not None:
+        asker = (request.session.principal, request.client_host)
+        session.asked_by(*asker, at=cores.metadata_log.log_end)
     epoch = session.epoch
     response = _attempt(request, cores, session, epoch, last=body.max_wait_ms <= 0)
     if response is not None:
@@ -81,7 +92,7 @@ def _attempt(
     if session.epoch != epoch:
         return FetchResponse(error_code=ErrorCode.INVALID_FETCH_SESSION_EPOCH)
     left = fetch_max_bytes(request, cores)
-    found = 0
+    found = denied = 0
     urgent = False
     news: Told = []
     for key in list(session.ready):
@@ -89,6 +100,10 @@ def _attempt(
             break  # the answer is full: the others stay ready
         partition = session.partitions[key]
         topic, topic_id, number = key
+        if is_denied(request, cores, topic, topic_id):
+            denied += 1
+            news.append((partition, failure(partition.asked, TOPIC_AUTHORIZATION_FAILED)))
+            continue
         log = cores.logs.find(topic, topic_id, number)
         if log is None:
             data = failure(partition.asked, unknown(cores, topic_id, by_id=session.by_id))
@@ -103,6 +118,7 @@ def _attempt(
         urgent = urgent or (not data.records and is_urgent(data))
         found += len(data.records or b"")
         news.append((partition, data))
+    urgent = urgent or denied == len(session.partitions)
     if urgent or last or found >= min(request.body.min_bytes, left):
         session.parked = None
         return _answer(session, news)

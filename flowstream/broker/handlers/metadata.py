@@ -2,7 +2,8 @@
 
 A topic that does not exist is created when both sides want that, and is answered with its
 partitions once it is durable (Kafka answers UNKNOWN_TOPIC_OR_PARTITION and lets the client ask
-again). 0 asks for all topics with an empty list, later versions with null; 12 asks by id (KIP-516).
+again). 0 asks for all topics with an empty list, later versions with null; 12 asks by id (KIP-516),
+which 10 and 11 can write but have no answer to.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ from flowstream.wire.messages.metadata import (
     MetadataResponseTopic,
 )
 
+BY_ID_SINCE = 12
+
 
 def handle(request: Request[MetadataRequest], cores: Cores, now: Instant) -> list[Effect]:
     """Answer at once, or when created topics are durable."""
@@ -40,12 +43,25 @@ def handle(request: Request[MetadataRequest], cores: Cores, now: Instant) -> lis
     if body.topics is None or (version == 0 and not body.topics):
         topics = [_described(topic, body) for topic in cores.image.topics.values()]
         return [Reply(request.to, _response(topics, request, cores))]
+    if version < BY_ID_SINCE and any(topic.name is None for topic in body.topics):
+        return [Reply(request.to, _refusal(body))]
     refused, effects = _create_missing(body, cores, now)
     topics = [_answer(asked, body, cores, refused) for asked in dict.fromkeys(body.topics)]
     response = _response(topics, request, cores)
     if effects:
         return effects + replies_when_durable([(request.to, response)])
     return [Reply(request.to, response)]
+
+
+def _refusal(body: MetadataRequest) -> MetadataResponse:
+    """Every topic has the error, for want of a place for it alone."""
+    topics = tuple(
+        MetadataResponseTopic(
+            error_code=ErrorCode.INVALID_REQUEST, name=asked.name or "", topic_id=asked.topic_id
+        )
+        for asked in body.topics or ()
+    )
+    return MetadataResponse(topics=topics)
 
 
 def _create_missing(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flowstream.broker.cores import Cores
+from flowstream.broker.events import Request
 from flowstream.broker.handlers.leader_epoch import epoch_error
 from flowstream.broker.log.partition import PartitionLog
 from flowstream.wire.error_codes import ErrorCode
@@ -10,10 +11,17 @@ from flowstream.wire.messages.fetch import (
     AbortedTransaction,
     EpochEndOffset,
     FetchPartition,
+    FetchRequest,
     PartitionData,
 )
 
 READ_COMMITTED = 1
+UNREAD = (
+    ErrorCode.UNKNOWN_TOPIC_OR_PARTITION,
+    ErrorCode.UNKNOWN_TOPIC_ID,
+    ErrorCode.TOPIC_AUTHORIZATION_FAILED,
+)
+"""Errors of partitions that were not looked into."""
 
 
 def unknown(cores: Cores, topic_id: bytes, *, by_id: bool) -> ErrorCode:
@@ -21,6 +29,18 @@ def unknown(cores: Cores, topic_id: bytes, *, by_id: bool) -> ErrorCode:
     if by_id and topic_id not in cores.image.topics_by_id:
         return ErrorCode.UNKNOWN_TOPIC_ID
     return ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+
+
+def is_denied(request: Request[FetchRequest], cores: Cores, topic: str, topic_id: bytes) -> bool:
+    """Whether the client may not read a topic, named by name or by id."""
+    if request.allows is None:
+        return False
+    if not topic:
+        known = cores.image.topics_by_id.get(topic_id)
+        if known is None:
+            return False  # there is nothing to read
+        topic = known.name
+    return not request.allows(topic)
 
 
 def read(
@@ -35,7 +55,7 @@ def read(
         if diverging is not None:
             return diverging
     if not log.log_start <= asked.fetch_offset <= log.log_end:
-        return failure(asked, ErrorCode.OFFSET_OUT_OF_RANGE, log)
+        return failure(asked, ErrorCode.OFFSET_OUT_OF_RANGE)
     committed = isolation == READ_COMMITTED
     records: memoryview | bytes = b""
     aborted: tuple[AbortedTransaction, ...] = ()
@@ -49,7 +69,7 @@ def read(
             min_one=first,
         )
         if read.error:
-            return failure(asked, read.error, log)
+            return failure(asked, read.error)
         records = read.buffers[0] if len(read.buffers) == 1 else b"".join(read.buffers)
         aborted = tuple(
             AbortedTransaction(producer_id=producer_id, first_offset=first_offset)
@@ -71,7 +91,7 @@ def _diverging(log: PartitionLog, asked: FetchPartition) -> PartitionData | None
     """
     epoch, end = log.leader_epoch_end(asked.last_fetched_epoch)
     if epoch < 0:
-        return failure(asked, ErrorCode.OFFSET_OUT_OF_RANGE, log)
+        return failure(asked, ErrorCode.OFFSET_OUT_OF_RANGE)
     if epoch == asked.last_fetched_epoch and end >= asked.fetch_offset:
         return None
     return PartitionData(
@@ -96,24 +116,15 @@ def is_at_end(log: PartitionLog, asked: FetchPartition, isolation: int) -> bool:
     return asked.fetch_offset >= end
 
 
-def failure(
-    asked: FetchPartition, error: ErrorCode, log: PartitionLog | None = None
-) -> PartitionData:
-    """Nothing but why; with the watermarks of `log` when there is one."""
-    if log is None:
-        return PartitionData(
-            partition_index=asked.partition,
-            error_code=error,
-            high_watermark=-1,
-            aborted_transactions=None,
-            records=b"",
-        )
+def failure(asked: FetchPartition, error: ErrorCode) -> PartitionData:
+    """Nothing but why. Kafka tells no offset with an error, and an empty list of aborted
+    transactions where it did not look into a log.
+    """
+    looked = error not in UNREAD
     return PartitionData(
         partition_index=asked.partition,
         error_code=error,
-        high_watermark=log.high_watermark,
-        last_stable_offset=log.last_stable,
-        log_start_offset=log.log_start,
-        aborted_transactions=None,
+        high_watermark=-1,
+        aborted_transactions=None if looked else (),
         records=b"",
     )

@@ -15,6 +15,7 @@ from flowstream.broker.cores import INTERNAL_TOPICS, Cores
 from flowstream.broker.effects import Close, Effect, Mute, Reply, WhenDurable
 from flowstream.broker.events import Request
 from flowstream.broker.handlers.joining import join
+from flowstream.broker.handlers.partition_data import unknown
 from flowstream.broker.handlers.throttling import produce_throttle_ms
 from flowstream.broker.log.partition import Accepted, Duplicate, PartitionLog, Refused
 from flowstream.broker.transactions.errors import IMPLICIT_SINCE
@@ -33,9 +34,15 @@ from flowstream.wire.messages.produce import (
 ATTRIBUTES_AT = 22
 """Where the low byte of a batch's attributes stands."""
 
-OF_RECORDS = (ErrorCode.INVALID_RECORD, ErrorCode.INVALID_TIMESTAMP)
-"""Errors whose answer tells the log start, in Kafka too."""
+OF_BATCH = (
+    ErrorCode.CORRUPT_MESSAGE,
+    ErrorCode.MESSAGE_TOO_LARGE,
+    ErrorCode.RECORD_LIST_TOO_LARGE,
+)
+"""Errors whose answer does not tell the log start, in Kafka either; nor does INVALID_RECORD of no
+record."""
 
+TOPIC_ID_VERSION = 13
 ZSTD = 4
 ZSTD_VERSION = 7
 
@@ -51,10 +58,8 @@ def handle(request: Request[ProduceRequest], cores: Cores, now: Instant) -> list
         for data in topic.partition_data:
             log = cores.logs.find(topic.name, topic.topic_id, data.index)
             if log is None:
-                unknown = topic.name or request.to.version < 13
-                error = (
-                    ErrorCode.UNKNOWN_TOPIC_OR_PARTITION if unknown else ErrorCode.UNKNOWN_TOPIC_ID
-                )
+                by_id = request.to.version >= TOPIC_ID_VERSION
+                error = unknown(cores, topic.topic_id, by_id=by_id)
                 answer = PartitionProduceResponse(
                     index=data.index, error_code=error, base_offset=-1
                 )
@@ -150,11 +155,12 @@ def _refused_by_log(index: int, refused: Refused, log: PartitionLog) -> Partitio
         BatchIndexAndErrorMessage(batch_index=at, batch_index_error_message=message)
         for at, message in refused.record_errors
     )
+    untold = error in OF_BATCH or (error is ErrorCode.INVALID_RECORD and not errors)
     return PartitionProduceResponse(
         index=index,
         error_code=error,
         base_offset=-1,
-        log_start_offset=log.log_start if error in OF_RECORDS else -1,
+        log_start_offset=-1 if untold else log.log_start,
         record_errors=errors,
         error_message=refused.message or None,
     )

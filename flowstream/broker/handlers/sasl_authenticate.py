@@ -7,9 +7,10 @@ ends (`connection.failed.authentication.delay.ms`).
 from __future__ import annotations
 
 from flowstream.broker.cores import Cores
-from flowstream.broker.effects import Close, Effect, LoggedIn, Reply
+from flowstream.broker.effects import Close, Compute, Effect, LoggedIn, Reply
 from flowstream.broker.events import Request
-from flowstream.broker.types import Instant
+from flowstream.broker.security.sasl import Proof, Verdict
+from flowstream.broker.types import Instant, ReplyTo
 from flowstream.broker.waiting import Parked
 from flowstream.wire.error_codes import ErrorCode
 from flowstream.wire.messages.sasl_authenticate import (
@@ -21,13 +22,26 @@ from flowstream.wire.messages.sasl_authenticate import (
 def handle(request: Request[SaslAuthenticateRequest], cores: Cores, now: Instant) -> list[Effect]:
     """Answer with the next step's bytes; from then on the connection is somebody's."""
     to, sasl = request.to, cores.sasl
-    if sasl is None:
+    if sasl is None or not sasl.mechanisms(request.session):
         refusal = SaslAuthenticateResponse(
             error_code=ErrorCode.ILLEGAL_SASL_STATE,
             error_message="Clients do not log in on this listener.",
         )
         return [Reply(to, refusal)]
-    verdict = sasl.go_on(to.connection, request.session, bytes(request.body.auth_bytes), now)
+    found = sasl.go_on(to.connection, request.session, bytes(request.body.auth_bytes), now)
+    if isinstance(found, Proof):
+        verdict = found.verdict
+        return [
+            Compute(
+                to.connection,
+                found.work,
+                lambda result, now: _told(to, verdict(result, now), sasl.delay_ms, cores, now),
+            )
+        ]
+    return _told(to, found, sasl.delay_ms, cores, now)
+
+
+def _told(to: ReplyTo, verdict: Verdict, delay_ms: int, cores: Cores, now: Instant) -> list[Effect]:
     answer = SaslAuthenticateResponse(
         error_code=verdict.error,
         error_message=verdict.message,
@@ -40,8 +54,8 @@ def handle(request: Request[SaslAuthenticateRequest], cores: Cores, now: Instant
         return [Reply(to, answer)]
     reason = f"a login failed: {verdict.reason}"
     ended: list[Effect] = [Reply(to, answer), Close(to.connection, reason, after_answers=True)]
-    if sasl.delay_ms:
-        deadline = Instant(now + sasl.delay_ms)
+    if delay_ms:
+        deadline = Instant(now + delay_ms)
         parked = Parked(to.connection, (), deadline, lambda now, last: ended if last else None)
         cores.waiting.park(parked)
         return []

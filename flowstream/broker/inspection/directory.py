@@ -4,13 +4,14 @@ what does not belong there (`flowstream doctor`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Mapping
 
 from flowstream.broker.config import BrokerConfig
 from flowstream.broker.cores import METADATA_LOG
 from flowstream.broker.doors import Storage
 from flowstream.broker.inspection.findings import Finding, error, note, warning
 from flowstream.broker.inspection.partitions import Recorded, examine_partition
+from flowstream.broker.inspection.replayed import ReplayedFiles
 from flowstream.broker.log import checkpoints, journal
 from flowstream.broker.log.checkpoints import CorruptCheckpoint
 from flowstream.broker.log.config import LogConfig
@@ -21,9 +22,10 @@ from flowstream.broker.metadata.image import Image
 from flowstream.broker.metadata.topic_configs import effective
 from flowstream.broker.opening import GONE, METADATA_TOPIC_ID, STRAY, replay_metadata
 from flowstream.broker.types import Instant, TopicPartition
-from flowstream.errors import FlowstreamError
+from flowstream.errors import CorruptLog, FlowstreamError
 
 Offsets = dict[TopicPartition, int]
+RESTORE_NAMED = "restore the file that it names from a copy; nothing is repaired by itself"
 
 
 class DirectoryExam:
@@ -41,18 +43,14 @@ class DirectoryExam:
         self._deep = deep
         self._clean = storage.size(checkpoints.CLEAN_SHUTDOWN) is not None
         self._offsets: dict[str, Offsets] = {}
+        self._journalled: Mapping[str, int] = {}
 
     def findings(self) -> Iterator[Finding]:
         """Everything that was found, the directory's own files first."""
         yield from self._identity()
         yield from self._last_stop()
-        journals = [path for path in journal.FILES if self._storage.size(path) is not None]
-        if journals:
-            yield warning(
-                journals[0],
-                "holds commits that the next start writes to their segments before it reads them",
-                "start the broker once, stop it, examine again: no partition was examined",
-            )
+        refused = yield from self._journal()
+        if refused:
             return
         for file in (
             checkpoints.RECOVERY_POINT,
@@ -95,13 +93,42 @@ class DirectoryExam:
             told = "the broker was not stopped cleanly: the next start reads from recovery points"
             yield note(path, told)
 
-    def _checkpoint(self, path: str) -> Iterator[Finding]:
-        size = self._storage.size(path)
+    def _journal(self) -> Generator[Finding, None, bool]:
+        """Look at everything else as the next start does: behind what the journal holds. True when
+        that start is refused for the journal itself.
+        """
+        present = [path for path in journal.FILES if self._storage.size(path) is not None]
+        if not present:
+            return False
         try:
-            content = b"" if size is None else self._storage.read(path, 0, size)
+            found = journal.replay(self._storage)
+        except CorruptLog as fault:
+            yield error(present[0], f"the broker refuses it: {fault}", RESTORE_NAMED)
+            return True
+        self._storage = ReplayedFiles(self._storage, found.operations)
+        self._journalled = found.synced
+        told = (
+            f"says what was synced of {len(found.synced)} files; they are examined with the bytes"
+            " that the next start writes to them from here"
+        )
+        yield note(present[0], told)
+        for line in found.report:
+            yield warning(present[0], f"the next start says: {line}")
+        return False
+
+    def _content(self, path: str) -> memoryview | None:
+        size = self._storage.size(path)
+        return None if size is None else self._storage.read(path, 0, size)
+
+    def _checkpoint(self, path: str) -> Iterator[Finding]:
+        try:
+            content, copy = self._content(path), self._content(path + checkpoints.COPY)
+            content, told = checkpoints.read_guarded(path, content, copy, clean=self._clean)
             # Kafka makes the cleaner's one empty, until it has cleaned something.
-            none = size is None or (size == 0 and path == checkpoints.CLEANER)
-            self._offsets[path] = {} if none else checkpoints.decode_offsets(content, path)
+            none = content is None or (path == checkpoints.CLEANER and not len(content))
+            self._offsets[path] = {} if none else checkpoints.decode_offsets(content or b"", path)
+            for line in told:
+                yield warning(path, f"the next start says: {line}")
         except CorruptCheckpoint as fault:
             self._offsets[path] = {}
             yield error(
@@ -123,6 +150,7 @@ class DirectoryExam:
             high_watermark=found[checkpoints.HIGH_WATERMARK].get(name, 0),
             clean_end=found[checkpoints.CLEANER].get(name, NEVER_CLEANED),
             config=config,
+            journalled=self._journalled,
         )
 
     def _partition(
@@ -149,6 +177,7 @@ class DirectoryExam:
                 clean=self._clean,
                 recovery_point=self._offsets[checkpoints.RECOVERY_POINT].get(METADATA_LOG, 0),
                 log_start=self._offsets[checkpoints.LOG_START].get(METADATA_LOG, 0),
+                synced=self._journalled,
             ).log
             return replay_metadata(log), []
         except FlowstreamError as fault:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple
 
-from flowstream.broker.cores import METADATA_LOG
 from flowstream.broker.doors import Storage
+from flowstream.broker.inspection.entries import METADATA_SNAPSHOT, File, problem
+from flowstream.broker.inspection.own_files import OWN_EXPLAINERS, explain_journal
 from flowstream.broker.inspection.words import (
     CODECS,
     Words,
@@ -19,7 +19,7 @@ from flowstream.broker.inspection.words import (
     internal_words,
     text_of,
 )
-from flowstream.broker.log import checkpoints, names
+from flowstream.broker.log import checkpoints, journal, names
 from flowstream.broker.log.aborted import ENTRY_SIZE, decode_aborted
 from flowstream.broker.log.checkpoints import CorruptCheckpoint, encode_uuid
 from flowstream.broker.log.index import OffsetIndex, TimeIndex
@@ -29,7 +29,6 @@ from flowstream.broker.types import Instant
 from flowstream.errors import FlowstreamError
 from flowstream.wire.batch import BatchHeader, check_crc, decode_records
 
-METADATA_SNAPSHOT = ".checkpoint"
 QUORUM_STATE = "quorum-state"
 """Written by Apache Kafka beside its metadata log."""
 _LEFT_OVER = (names.DELETED, names.CLEANED, names.SWAP)
@@ -39,37 +38,9 @@ class UnknownFile(FlowstreamError):
     """The name is none that a data directory has."""
 
 
-class File(NamedTuple):
-    """A file to explain: its path, its name without the suffix of one on its way out or in, its
-    size.
-    """
-
-    storage: Storage
-    path: str
-    name: str
-    size: int
-
-    @property
-    def topic(self) -> str:
-        """The topic whose partition the file belongs to."""
-        if self.name.endswith(METADATA_SNAPSHOT):
-            return METADATA_LOG.topic
-        return self.path.rpartition("/")[0].rpartition("/")[2].rpartition("-")[0]
-
-    @property
-    def base_offset(self) -> int:
-        """The offset in the name."""
-        digits = self.name.partition(".")[0].partition("-")[0]
-        return int(digits) if digits.isascii() and digits.isdigit() else 0
-
-    def content(self) -> memoryview:
-        """All of it: only of files that are small."""
-        return self.storage.read(self.path, 0, self.size)
-
-
 def explain(storage: Storage, path: str, *, deep: bool = False) -> Iterator[Words]:
-    """The entries of a file; of a segment the batches, and their records when `deep`. Raises
-    UnknownFile.
+    """The entries of a file; of a segment the batches, and their records when `deep`; of a journal
+    the frames, and what they hold of which file when `deep`. Raises UnknownFile.
     """
     size = storage.size(path)
     if size is None:
@@ -80,18 +51,15 @@ def explain(storage: Storage, path: str, *, deep: bool = False) -> Iterator[Word
     file = File(storage, path, name, size)
     if name.endswith((names.LOG, METADATA_SNAPSHOT)):
         return _segment(file, deep=deep)
+    if name in journal.FILES:
+        return explain_journal(file, deep=deep)
     explainer = next(
         (found for suffix, found in _EXPLAINERS.items() if name.endswith(suffix)), None
     )
     if explainer is None:
-        known = ", ".join([names.LOG, *_EXPLAINERS])
+        known = ", ".join([names.LOG, *journal.FILES, *_EXPLAINERS])
         raise UnknownFile(f"{path}: not a file of a data directory; explained are {known}")
     return explainer(file)
-
-
-def problem(what: str, **where: object) -> Words:
-    """Something that does not fit."""
-    return {"kind": "problem", "what": what, **where}
 
 
 def batch_words(position: int, header: BatchHeader, *, crc_ok: bool) -> Words:
@@ -272,4 +240,5 @@ _EXPLAINERS: Mapping[str, Callable[[File], Iterator[Words]]] = {
     checkpoints.META_PROPERTIES: _text_file(_meta_properties),
     checkpoints.CLEAN_SHUTDOWN: _text_file(_clean_shutdown),
     QUORUM_STATE: _text_file(_quorum_state),
+    **OWN_EXPLAINERS,
 }

@@ -4,8 +4,8 @@ would say of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from flowstream.broker.cores import INTERNAL_TOPICS, METADATA_LOG
 from flowstream.broker.doors import Storage
@@ -41,6 +41,8 @@ class Recorded:
     clean_end: int
     """Up to where it was ever compacted."""
     config: LogConfig
+    journalled: Mapping[str, int] = field(default_factory=dict)
+    """Sizes up to which the journal says that files were synced."""
 
 
 def examine_partition(
@@ -125,6 +127,7 @@ def _segments(
     rules = Rules(
         topic=name.topic,
         synced=LONG_MAX if recorded.clean else recorded.recovery_point,
+        journalled=recorded.journalled,
         gaps=recorded.config.compact or recorded.clean_end != NEVER_CLEANED,
         internal=internal,
         deep=deep,
@@ -215,6 +218,7 @@ def _next_start(
             recovery_point=recorded.recovery_point,
             log_start=recorded.log_start,
             clean_end=recorded.clean_end,
+            synced=recorded.journalled,
         )
     except CorruptLog as fault:
         yield error(str(name), f"the broker refuses it: {fault}", RESTORE)

@@ -6,7 +6,7 @@ Reads the batches once, in order; the findings about index files come after the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from flowstream.broker.doors import Storage
@@ -33,6 +33,8 @@ class Rules:
     topic: str
     synced: int
     """Offsets below this were durable: what is bad there is corruption, above it a torn end."""
+    journalled: Mapping[str, int]
+    """So are bytes below these sizes of files, as the journal says."""
     gaps: bool
     """Compaction may leave them."""
     internal: bool
@@ -123,6 +125,10 @@ class SegmentExam:
         offset = self._course.expected
         if offset < self._rules.synced:
             told = f"{what}; offsets up to {self._rules.synced} were synced"
+            return error(self._path, told, RESTORE, position=position, offset=offset)
+        journalled = self._rules.journalled.get(self._path, 0)
+        if position < journalled:
+            told = f"{what}; the journal says that the file was synced up to byte {journalled}"
             return error(self._path, told, RESTORE, position=position, offset=offset)
         told = f"{what}: {size - position} bytes that nobody was promised"
         cut = "the next start cuts them off and goes on"

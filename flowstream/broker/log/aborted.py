@@ -47,7 +47,10 @@ def agrees(check: bytes | memoryview, log_size: int, index: bytes | memoryview) 
     """Whether the index of a segment of `log_size` bytes is what was written. A check of another
     size is an older one: another program has written the segment anew.
     """
-    if len(check) != _CHECK.size:
-        return False
-    size, crc = _CHECK.unpack(check)
-    return bool(size != log_size or crc == crc32c(index))
+    found = decode_check(check)
+    return found is not None and (found[0] != log_size or found[1] == crc32c(index))
+
+
+def decode_check(check: bytes | memoryview) -> tuple[int, int] | None:
+    """Size of the segment and CRC-32C of the index, None when it is no such file's content."""
+    return _CHECK.unpack(check) if len(check) == _CHECK.size else None

@@ -78,16 +78,22 @@ def read_guarded(
     """
     if copy is None:
         return data, []
-    if bytes(copy[:9]) != b"%08x\n" % crc32c(copy[9:]):
+    content = unguarded(copy)
+    if content is None:
         return data, [f"{path}{COPY}: is damaged and left out; it will be written anew"]
-    if data is not None and data == copy[9:]:
+    if data is not None and data == content:
         return data, []
     if clean:
         raise CorruptCheckpoint(
             f"{path}: differs from {path}{COPY}: delete the copy if another program (Apache Kafka)"
             f" has used this directory since; else the disk changed {path}: delete that one"
         )
-    return copy[9:], [f"{path}: {path}{COPY} is newer or undamaged and is taken"]
+    return content, [f"{path}: {path}{COPY} is newer or undamaged and is taken"]
+
+
+def unguarded(copy: memoryview) -> memoryview | None:
+    """The content of a copy, None when its checksum does not match."""
+    return copy[9:] if bytes(copy[:9]) == b"%08x\n" % crc32c(copy[9:]) else None
 
 
 def encode_epochs(epochs: Iterable[tuple[int, int]]) -> bytes:

@@ -52,6 +52,11 @@ class Entries(Sequence[tuple[int, int]]):
             first, second = self._entry.unpack(self._storage.read(self.path, at * size, size))
         return first, second
 
+    @property
+    def size(self) -> int:
+        """Bytes of all entries."""
+        return self.filled * self._entry.size
+
     def add(self, first: int, second: int) -> None:
         """Append an entry; only while resident."""
         assert self.resident is not None, f"{self.path} is closed"

@@ -44,6 +44,12 @@ class Piece(NamedTuple):
     data: Buffer
 
 
+VOID = 2**64 - 1
+"""Position of a piece that ends all earlier ones of its file, or of the files in its directory: the
+name is another's from here on.
+"""
+
+
 class Frame(NamedTuple):
     """What one sync made durable, and where in its journal file it ends."""
 
@@ -159,15 +165,36 @@ def _frames(journals: dict[str, memoryview]) -> Iterator[tuple[str, Frame]]:
     first = [frame for data in journals.values() if (frame := _frame_at(data, 0)) is not None]
     salts = {frame.salt for frame in first}
     for path, data in journals.items():
-        at = 0
-        while at < len(data):
-            frame = _frame_at(data, at)
-            # Where both beginnings are damaged any frame shows that something is missing.
-            if frame is None or (salts and frame.salt not in salts):
-                at += BLOCK
-                continue
+        for _, frame in _whole(data, salts):
             yield path, frame
-            at = frame.end
+
+
+def frames_of(data: memoryview) -> Iterator[tuple[int, Frame]]:
+    """(position, frame) of every whole frame of one journal file, dead ones too."""
+    first = _frame_at(data, 0)
+    return _whole(data, set() if first is None else {first.salt})
+
+
+def unfinished(data: memoryview, newest: Frame | None) -> int | None:
+    """Where the frame that follows `newest` begins in this file, and is not whole."""
+    for at in range(0, len(data) - _HEAD.size, BLOCK):
+        magic, _, _, number, _, salt = _HEAD.unpack_from(data, at)
+        expected = newest is None or (number, salt) == (newest.number + 1, newest.salt)
+        if magic == _MAGIC and expected and _frame_at(data, at) is None:
+            return at
+    return None
+
+
+def _whole(data: memoryview, salts: set[bytes]) -> Iterator[tuple[int, Frame]]:
+    at = 0
+    while at < len(data):
+        frame = _frame_at(data, at)
+        # Where both beginnings are damaged any frame shows that something is missing.
+        if frame is None or (salts and frame.salt not in salts):
+            at += BLOCK
+            continue
+        yield at, frame
+        at = frame.end
 
 
 def _frame_at(data: memoryview, at: int) -> Frame | None:
@@ -206,6 +233,11 @@ def _merged(frames: Iterable[Frame]) -> dict[str, list[tuple[int, bytearray]]]:
     merged: dict[str, list[tuple[int, bytearray]]] = {}
     for frame in frames:
         for path, position, data in frame.pieces:
+            if position == VOID:
+                above = path + "/"
+                for ended in [each for each in merged if each == path or each.startswith(above)]:
+                    del merged[ended]
+                continue
             runs = merged.setdefault(path, [])
             end = runs[-1][0] + len(runs[-1][1]) if runs else -1
             assert position >= end, f"{path}: {position} was journalled after {end}"
@@ -221,7 +253,8 @@ def _restore(
 ) -> list[Operation]:
     size = storage.size(path)
     if size is None:
-        # Who removes a file ends its frames first: somebody else took it away.
+        # Who removes a file ends its frames with the next one: somebody else took it away, or the
+        # crash came in between.
         found.report.append(f"{path} is gone: what the journal holds for it is left out")
         return []
     operations: list[Operation] = []

@@ -14,6 +14,8 @@ SNAPSHOT = ".snapshot"
 CLEANED = ".cleaned"
 DELETED = ".deleted"
 SWAP = ".swap"
+TEMPORARY = ".tmp"
+"""New content that has not got its name yet."""
 
 SEGMENT_SUFFIXES = (LOG, INDEX, TIMEINDEX, TXNINDEX, TXNCHECK, SNAPSHOT)
 """Suffixes of the files that belong to one segment."""

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from flowstream.broker.doors import Append, MakeDirectory, Operation, Replace, Storage
+from flowstream.broker.doors import Append, MakeDirectory, Operation, Put, Storage
 from flowstream.broker.effects import Advance, Effect, Write
 from flowstream.broker.log import names, reading, retention
 from flowstream.broker.log.aborted import Aborted
@@ -312,11 +312,11 @@ class PartitionLog(LogState):
         assert offset <= self.log_end, f"{self.name}: {offset} is beyond {self.log_end}"
         self.recovery_point = max(self.recovery_point, offset)
 
-    def close_clean(self, now: Instant) -> list[Operation]:
+    def close_clean(self, now: Instant, *, synced: bool = False) -> list[Operation]:
         """Leave the directory so that the next start trusts it. The recovery point is the log end
-        once these are performed.
+        once these are performed and synced. `synced`: what was appended is, or will be before that.
         """
-        return close_clean(self)
+        return close_clean(self, synced=synced)
 
 
 def _restamped(accepted: Accepted, batches: memoryview, now: Instant) -> Accepted:
@@ -343,15 +343,18 @@ def _accepted(
 def create_log(
     storage: Storage, name: TopicPartition, topic_id: bytes, config: LogConfig, now: Instant
 ) -> tuple[PartitionLog, list[Operation]]:
-    """The empty log of a new partition, and what makes its directory."""
+    """The empty log of a new partition, and what makes its directory: durable with the next sync,
+    like the record that tells of it. What a crash leaves of it before is nothing, or an empty log.
+    """
     directory = str(name)
     log = PartitionLog(
         storage, name, topic_id, config, [Segment(storage, directory, 0, now, config)]
     )
+    log.epochs.assign(0, 0)
     operations: list[Operation] = [
         MakeDirectory(directory),
-        Replace(f"{directory}/{names.PARTITION_METADATA}", encode_partition_metadata(topic_id)),
-        *log.lead(0),
+        Put(f"{directory}/{names.PARTITION_METADATA}", encode_partition_metadata(topic_id)),
+        Put(*log.epochs_file()),
         Append(log.active.path, ()),
     ]
     return log, operations

@@ -5,7 +5,7 @@ epochs are folds of the batches (P3).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from flowstream.broker.doors import Flush, Operation, Replace, Truncate
 from flowstream.broker.log import names
@@ -32,7 +32,12 @@ class Rebuilder:
     """
 
     def __init__(
-        self, log: PartitionLog, recovery_point: int, synced: Mapping[str, int], now: Instant
+        self,
+        log: PartitionLog,
+        recovery_point: int,
+        synced: Mapping[str, int],
+        now: Instant,
+        snapshots: Sequence[int],
     ) -> None:
         """Batches that begin below `recovery_point`, or in a file below its size in `synced`, were
         durable: they may not be bad.
@@ -41,6 +46,8 @@ class Rebuilder:
         self.recovery_point = recovery_point
         self.synced = synced
         self.now = now
+        self.snapshots = snapshots
+        """Offsets of the producer snapshots that the directory holds."""
         self.operations: list[Operation] = []
         self.report: list[str] = []
         self.torn_snapshots: set[int] = set()
@@ -73,11 +80,7 @@ class Rebuilder:
 
     def _snapshots(self, upto: int) -> list[int]:
         first = self.log.segments[0].base_offset
-        offsets = (
-            names.offset_of(name, names.SNAPSHOT)
-            for name in self.log.storage.names(self.log.directory)
-        )
-        return [offset for offset in offsets if offset is not None and first <= offset <= upto]
+        return [offset for offset in self.snapshots if first <= offset <= upto]
 
     def _batches(self, start: int, end: int) -> Iterator[tuple[Segment, BatchHeader, memoryview]]:
         """The batches of trusted segments in [start, end)."""
@@ -157,7 +160,7 @@ class Rebuilder:
         self.operations.append(Flush(segment.path))
         if at < len(log.segments) - 1:
             segment.close()
-            self.operations += segment.write_indexes(atomically=True)
+            self.operations += segment.write_indexes(Replace)
         return whole
 
     def _reset(self, segment: Segment) -> None:

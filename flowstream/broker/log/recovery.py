@@ -8,7 +8,7 @@ operations may be lost in another crash at any point.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -40,6 +40,8 @@ from flowstream.broker.log.segment import Segment
 from flowstream.broker.log.state import NEVER_CLEANED
 from flowstream.broker.types import Instant, TopicPartition
 from flowstream.errors import CorruptLog
+
+_OF_SEGMENTS = (names.INDEX, names.TIMEINDEX, names.TXNINDEX, names.TXNCHECK)
 
 
 @dataclass(slots=True)
@@ -74,9 +76,10 @@ def open_log(
     the journal knows that files were durable. Raises CorruptLog.
     """
     directory = str(name)
-    operations: list[Operation] = _tidy(storage, directory)
+    entries = storage.names(directory)
+    operations: list[Operation] = _tidy(directory, entries)
     operations += _identify(storage, directory, topic_id)
-    segments = _find_segments(storage, directory, log_start, now, config, operations)
+    segments = _find_segments(storage, directory, entries, log_start, now, config, operations)
     log = PartitionLog(storage, name, topic_id, config, segments)
     log.clean_end = clean_end
     log.epochs = _read_epochs(storage, directory)
@@ -84,10 +87,8 @@ def open_log(
     opened = Opened(log, operations)
     if not clean and _lost_beginning(log, max(recovery_point, log_start)):
         _start_over(opened, max(log_start, log.epochs.entries[0][1]), now)
-    rebuilder = Rebuilder(log, recovery_point, synced, now)
-    first = _first_untrusted(log, clean, recovery_point)
-    for segment in log.segments[:first]:
-        _trust(storage, segment)
+    rebuilder = Rebuilder(log, recovery_point, synced, now, _snapshots(entries))
+    first = _trust_closed(log, clean, recovery_point)
     _find_end(log, first)
     rebuilder.restore_producers(log.log_end)
     for at in range(first, len(log.segments)):
@@ -96,7 +97,8 @@ def open_log(
     opened.operations += rebuilder.operations
     opened.report += rebuilder.report
     _settle(opened, recovery_point, log_start, before, now)
-    opened.operations += _remove_stray_snapshots(opened, rebuilder.torn_snapshots)
+    strays = _stray_snapshots(log, rebuilder)
+    opened.operations += _remove_all(opened, strays)
     return opened
 
 
@@ -110,20 +112,24 @@ def _lost_beginning(log: PartitionLog, known: int) -> bool:
     return bool(entries) and log.segments[0].base_offset > max(known, entries[0][1])
 
 
-def _tidy(storage: Storage, directory: str) -> list[Operation]:
-    """Remove what a crash left of segments that were being made or deleted, and index files without
+def _snapshots(entries: Sequence[str]) -> list[int]:
+    """Offsets of the producer snapshots."""
+    return [at for name in entries if (at := names.offset_of(name, names.SNAPSHOT)) is not None]
+
+
+def _tidy(directory: str, entries: Sequence[str]) -> list[Operation]:
+    """Remove what a crash left of files that were being made or deleted, and index files without
     their segment.
     """
-    entries = storage.names(directory)
     present = set(entries)
     operations: list[Operation] = []
     for name in entries:
         path = f"{directory}/{name}"
         if name.endswith(names.SWAP):
             raise CorruptLog(f"{path}: an exchange of segments was not finished before opening")
-        if name.endswith((names.DELETED, names.CLEANED)):
+        if name.endswith((names.DELETED, names.CLEANED, names.TEMPORARY)):
             operations.append(Remove(path))
-        for suffix in (names.INDEX, names.TIMEINDEX, names.TXNINDEX, names.TXNCHECK):
+        for suffix in _OF_SEGMENTS if name.endswith(_OF_SEGMENTS) else ():
             if name.endswith(suffix) and name.removesuffix(suffix) + names.LOG not in present:
                 operations.append(Remove(path))
     return operations
@@ -146,6 +152,7 @@ def _identify(storage: Storage, directory: str, topic_id: bytes) -> list[Operati
 def _find_segments(
     storage: Storage,
     directory: str,
+    entries: Sequence[str],
     log_start: int,
     now: Instant,
     config: LogConfig,
@@ -155,9 +162,7 @@ def _find_segments(
     way out.
     """
     bases = [
-        base
-        for base in (names.offset_of(name, names.LOG) for name in storage.names(directory))
-        if base is not None
+        base for base in (names.offset_of(name, names.LOG) for name in entries) if base is not None
     ]
     bases.sort()
     while len(bases) > 1 and bases[1] <= log_start:
@@ -183,9 +188,9 @@ def _read_epochs(storage: Storage, directory: str) -> LeaderEpochs:
     return LeaderEpochs(decode_epochs(storage.read(path, 0, size), path))
 
 
-def _first_untrusted(log: PartitionLog, clean: bool, recovery_point: int) -> int:
-    """Number of the first segment that must be read: everything before it ends below the recovery
-    point, and its indexes fit.
+def _trust_closed(log: PartitionLog, clean: bool, recovery_point: int) -> int:
+    """Take the files of closed segments as they are. The number of the first segment that must be
+    read: everything before it ends below the recovery point, and its indexes fit.
 
     A segment that ends exactly there may have been closed after the sync, and its index files lost:
     without its `.txnindex` aborted records would show (T8).
@@ -194,24 +199,29 @@ def _first_untrusted(log: PartitionLog, clean: bool, recovery_point: int) -> int
         last = at == len(log.segments) - 1
         if not clean and (last or log.segments[at + 1].base_offset >= recovery_point):
             return at
-        if not _indexes_fit(log.storage, segment):
+        if not _fits(log.storage, segment):
             return at
     return len(log.segments)
 
 
-def _indexes_fit(storage: Storage, segment: Segment) -> bool:
-    """Whether the index files are there, of whole entries, and point into the segment."""
+def _fits(storage: Storage, segment: Segment) -> bool:
+    """Trust the segment if its index files are there, of whole entries, and point into it."""
     index_size = storage.size(segment.index.entries.path)
     times_size = storage.size(segment.times.entries.path)
     if index_size is None or times_size is None:
         return False
     if index_size % OffsetIndex.ENTRY.size or times_size % TimeIndex.ENTRY.size:
         return False
-    if (storage.size(segment.file(names.TXNINDEX)) or 0) % ENTRY_SIZE:
+    aborted_size = storage.size(segment.file(names.TXNINDEX)) or 0
+    if aborted_size % ENTRY_SIZE:
         return False
     segment.index.entries.open_file(index_size)
     segment.times.entries.open_file(times_size)
-    return _last_entries_fit(storage, segment)
+    if not _last_entries_fit(storage, segment):
+        return False
+    segment.load_closed(index_size, times_size, aborted_size)
+    segment.own_from = segment.closed_size = segment.size
+    return True
 
 
 def _last_entries_fit(storage: Storage, segment: Segment) -> bool:
@@ -236,15 +246,6 @@ def _last_entries_fit(storage: Storage, segment: Segment) -> bool:
         for at, header in headers(storage, segment.path, start, segment.size)
         if header.last_offset >= entry[1]
     )
-
-
-def _trust(storage: Storage, segment: Segment) -> None:
-    segment.load_closed(
-        storage.size(segment.index.entries.path) or 0,
-        storage.size(segment.times.entries.path) or 0,
-        storage.size(segment.file(names.TXNINDEX)) or 0,
-    )
-    segment.own_from = segment.closed_size = segment.size
 
 
 def _find_end(log: PartitionLog, trusted: int) -> None:
@@ -306,18 +307,20 @@ def _settle_first_epoch(log: PartitionLog) -> None:
     log.epochs.begin(log.log_start)
 
 
-def _remove_stray_snapshots(opened: Opened, torn: set[int]) -> list[Operation]:
+def _stray_snapshots(log: PartitionLog, rebuilder: Rebuilder) -> list[str]:
     """Whole snapshots are true at the bases of segments, and where the state was taken from."""
-    log = opened.log
     true = {segment.base_offset for segment in log.segments} | {log.producers.snapshot_offset}
-    true -= torn
+    true -= rebuilder.torn_snapshots
+    strays = [offset for offset in rebuilder.snapshots if offset not in true]
+    return [names.file_path(log.directory, offset, names.SNAPSHOT) for offset in strays]
+
+
+def _remove_all(opened: Opened, paths: Sequence[str]) -> list[Operation]:
+    """Durably; some may be on their way out already."""
+    if not paths:
+        return []
     removed = {operation.path for operation in opened.operations if isinstance(operation, Remove)}
-    strays = [
-        f"{log.directory}/{name}"
-        for name in log.storage.names(log.directory)
-        if names.offset_of(name, names.SNAPSHOT) not in (None, *true)
-    ]
-    return remove_durably([path for path in strays if path not in removed])
+    return remove_durably([path for path in paths if path not in removed])
 
 
 def _start_over(opened: Opened, log_start: int, now: Instant) -> None:

@@ -7,7 +7,7 @@ else.
 
 from __future__ import annotations
 
-from flowstream.broker.doors import Append, Operation, Replace, Truncate
+from flowstream.broker.doors import Append, Operation, Put, Truncate
 from flowstream.broker.log import names
 from flowstream.broker.log.config import LogConfig
 from flowstream.broker.log.segment import SPAN, Segment
@@ -38,7 +38,7 @@ def must_roll(
         age = now - segment.created
     return (
         segment.size + size > config.segment_bytes
-        or age > config.segment_ms
+        or age > config.segment_ms - segment.jitter
         or last_offset - segment.base_offset > SPAN
         or segment.full
     )
@@ -48,11 +48,14 @@ def roll(log: LogState, now: Instant) -> list[Operation]:
     """Close the active segment and begin one at the log end."""
     closed = log.active
     closed.close()
-    operations = closed.write_indexes(atomically=False)
+    # Of a log whose beginning is not durable yet recovery must know that it had one.
+    unsure = log.high_watermark <= log.segments[0].base_offset
+    operations = log.write_epochs() if unsure else []
+    operations += closed.write_indexes()
     if log.gaps:
         # Recovery cannot tell a lost end from what compaction left (see `rebuilding`).
         operations += closed.flush()
-    operations += snapshot(log, atomically=False)
+    operations += snapshot(log)
     log.sealed.append((log.log_end, closed))
     segment = Segment(log.storage, log.directory, log.log_end, now, log.config)
     log.segments.append(segment)
@@ -60,7 +63,7 @@ def roll(log: LogState, now: Instant) -> list[Operation]:
     return operations
 
 
-def snapshot(log: LogState, *, atomically: bool) -> list[Operation]:
+def snapshot(log: LogState, *, atomically: bool = False) -> list[Operation]:
     """Write the producer state at the log end, unless the newest snapshot says the same."""
     if log.producers.snapshot_offset >= log.log_end:
         return []
@@ -68,7 +71,7 @@ def snapshot(log: LogState, *, atomically: bool) -> list[Operation]:
     path = names.file_path(log.directory, log.log_end, names.SNAPSHOT)
     content = encode_snapshot(log.producers)
     if atomically:
-        return [Replace(path, content)]
+        return [Put(path, content)]
     # Recovery removed every snapshot beyond the log end, but what a crash left may be unsynced
     # still.
     operations: list[Operation] = [Truncate(path, 0)] if log.storage.size(path) else []
@@ -84,15 +87,17 @@ def segments_from(log: LogState, offset: int) -> list[Segment]:
     return segments[first:]
 
 
-def close_clean(log: LogState) -> list[Operation]:
-    """Flush the batches, then write indexes and producer state as Kafka does at a clean stop."""
+def close_clean(log: LogState, *, synced: bool) -> list[Operation]:
+    """Write indexes and producer state as Kafka does at a clean stop. With the next sync they are
+    durable, and the batches too, unless they are `synced`; only then the recovery point may say so.
+    """
     operations: list[Operation] = []
     for segment in segments_from(log, log.recovery_point):
         if segment.is_unchanged:
             continue
-        operations += segment.flush()
+        operations += [] if synced else segment.sync()
         segment.close()
-        operations += segment.write_indexes(atomically=True)
+        operations += segment.write_indexes(Put)
     operations += snapshot(log, atomically=True)
     log.recovery_point = log.log_end
     return operations

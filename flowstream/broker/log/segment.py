@@ -10,8 +10,10 @@ from flowstream.broker.doors import (
     Append,
     Flush,
     Operation,
+    Put,
     Replace,
     Storage,
+    Sync,
     Truncate,
 )
 from flowstream.broker.log import names
@@ -20,6 +22,7 @@ from flowstream.broker.log.config import LogConfig
 from flowstream.broker.log.index import NO_TIMESTAMP, OffsetIndex, TimeIndex
 from flowstream.broker.log.removal import remove_durably
 from flowstream.broker.types import Instant
+from flowstream.wire.checksum import crc32c
 
 SPAN = 2**31 - 1
 """Index entries hold offsets relative to the base in 32 bits."""
@@ -45,6 +48,7 @@ class Segment:
         "index_limit",
         "indexed_at",
         "interval",
+        "jitter",
         "max_timestamp",
         "max_timestamp_offset",
         "on_disk",
@@ -78,6 +82,11 @@ class Segment:
         """Largest timestamp of the first batch: the age of the segment counts from it."""
         self.interval = config.index_interval_bytes
         self.index_limit = config.segment_index_bytes
+        self.jitter = 0
+        """Time that its roll comes earlier: random among segments, and the same after a restart."""
+        if config.segment_jitter_ms:
+            bound = min(config.segment_jitter_ms, config.segment_ms)
+            self.jitter = crc32c(self.path.encode()) % max(bound, 1)
         self.full = False
         """No index entry fits any more."""
         self.indexed_at = 0
@@ -140,7 +149,9 @@ class Segment:
     def make_resident(self) -> None:
         """Read the indexes into memory, because the segment is to grow again."""
         for entries in (self.index.entries, self.times.entries):
-            entries.load(self.storage.read(entries.path, 0, self.storage.size(entries.path) or 0))
+            entries.load(
+                self.storage.read(entries.path, 0, entries.size) if entries.filled else b""
+            )
         self.indexed_at = self.index.entries[-1][1] if self.index.entries.filled else 0
         _ = self.aborted
 
@@ -155,9 +166,9 @@ class Segment:
         if self.index.entries.resident is not None:
             self.times.maybe_append(self.max_timestamp, self.max_timestamp_offset)
 
-    def write_indexes(self, *, atomically: bool) -> list[Operation]:
-        """Write the index files. A crash may tear them unless `atomically`: recovery rebuilds what
-        was not flushed.
+    def write_indexes(self, whole: type[Replace] | type[Put] | None = None) -> list[Operation]:
+        """Write the index files, each with the operation `whole`. Without it a crash may tear
+        them: recovery rebuilds what was not flushed.
         """
         index, times = self.index.entries.resident, self.times.entries.resident
         if index is None or times is None:
@@ -169,8 +180,8 @@ class Segment:
         operations: list[Operation] = []
         for suffix, content in contents.items():
             path = self.file(suffix)
-            if atomically:
-                operations.append(Replace(path, content))
+            if whole is not None:
+                operations.append(whole(path, content))
                 continue
             if self.on_disk:
                 operations.append(Truncate(path, 0))
@@ -189,6 +200,13 @@ class Segment:
     def is_unchanged(self) -> bool:
         """Whether a clean stop left the files as they are."""
         return self.size == self.closed_size
+
+    def sync(self) -> list[Operation]:
+        """Let the files be durable with the next sync; those of a segment that was never closed
+        are not there.
+        """
+        suffixes = names.SEGMENT_SUFFIXES if self.on_disk else (names.LOG,)
+        return [Sync(self.file(suffix)) for suffix in suffixes]
 
     def flush(self) -> list[Operation]:
         """Make the files durable before anything that follows."""

@@ -148,5 +148,8 @@ class LogState:
 
     def write_epochs(self) -> list[Operation]:
         """Write the leader-epoch-checkpoint."""
-        path = f"{self.directory}/{names.LEADER_EPOCHS}"
-        return [Replace(path, encode_epochs(self.epochs.entries))]
+        return [Replace(*self.epochs_file())]
+
+    def epochs_file(self) -> tuple[str, bytes]:
+        """Path and content of the leader-epoch-checkpoint."""
+        return f"{self.directory}/{names.LEADER_EPOCHS}", encode_epochs(self.epochs.entries)

@@ -74,6 +74,11 @@ class Upkeep:
 
     # Compaction
 
+    @property
+    def uncleanable(self) -> int:
+        """Number of logs that are not compacted until the next start: they hold bad bytes."""
+        return sum(map(self._serves, self._left_alone))
+
     def _clean(self, config: BrokerConfig, now: Instant) -> list[Effect]:
         """The next slice of the cleaning that goes on; else begin one, or look again later."""
         cleaning = self._cleaning

@@ -26,10 +26,15 @@ from flowstream.wire.messages.alter_client_quotas import (
 from flowstream.wire.messages.describe_client_quotas import ComponentData
 
 USER, CLIENT_ID, IP = "user", "client-id", "ip"
-ENFORCED = {USER: ("producer_byte_rate", "consumer_byte_rate"), IP: ("connection_creation_rate",)}
+ENFORCED = {
+    USER: ("producer_byte_rate", "consumer_byte_rate", "controller_mutation_rate"),
+    IP: ("connection_creation_rate",),
+}
 """The quotas that this broker enforces, by what they are for: users and clients, or addresses."""
-NOT_ENFORCED = {USER: ("request_percentage", "controller_mutation_rate"), IP: ()}
-"""Kafka's quotas that it does not."""
+NOT_ENFORCED = {USER: ("request_percentage",), IP: ()}
+"""Kafka's quotas that it does not: one loop serves everybody, there are no threads to share out."""
+FRACTIONS = ("controller_mutation_rate",)
+"""Quotas that need not be whole numbers."""
 
 EXACT, DEFAULT, ANY = 0, 1, 2
 LONG_MAX, INT_MAX = 2**63 - 1, 2**31 - 1
@@ -123,13 +128,15 @@ def _alter(image: Image, entity: QuotaEntity, ops: Sequence[OpData]) -> list[Cli
 def _check_quota(kind: str, op: OpData) -> None:
     if op.key in NOT_ENFORCED[kind]:
         raise _refusal(
-            f"{op.key} is not enforced by this broker; it enforces {' and '.join(ENFORCED[kind])}"
+            f"{op.key} is not enforced by this broker; it enforces {', '.join(ENFORCED[kind])}"
         )
     if op.key not in ENFORCED[kind]:
         raise _refusal(f"Invalid configuration key {op.key}")
     if math.isnan(op.value) or op.value <= 0:
         raise _refusal(f"Quota {op.key} must be greater than 0")
     most, type = (INT_MAX, "an INT") if kind == IP else (LONG_MAX, "a LONG")
+    if op.key in FRACTIONS:
+        return
     if op.value > most:
         raise _refusal(f"Proposed value for {op.key} is too large for {type}.")
     if not op.value.is_integer():

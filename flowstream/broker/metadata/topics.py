@@ -6,7 +6,7 @@ Pure, all in Kafka's words, error messages too. One topic's refusal does not sto
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
 from flowstream.broker.config import BrokerConfig
@@ -63,6 +63,15 @@ class Refusal(Exception):
         self.message = message
 
 
+Charge = Callable[[int], None]
+"""Told of the partitions that a change is about when nothing else is against it; raises Refusal
+when its client has to wait first (KIP-599)."""
+
+
+def free(partitions: int) -> None:
+    """Whoever may change as much as it likes."""
+
+
 class _New(NamedTuple):
     topic_id: bytes
     partitions: int
@@ -70,7 +79,11 @@ class _New(NamedTuple):
 
 
 def create_topics(
-    image: Image, config: BrokerConfig, request: CreateTopicsRequest, rng: Random
+    image: Image,
+    config: BrokerConfig,
+    request: CreateTopicsRequest,
+    rng: Random,
+    charge: Charge = free,
 ) -> Plan[CreatableTopicResult]:
     """Create topics; `validate_only` answers the same without records."""
     where = placement(image, config)
@@ -89,6 +102,8 @@ def create_topics(
                     ErrorCode.TOPIC_ALREADY_EXISTS, f"Topic '{topic.name}' already exists."
                 )
             new = _new_topic(topic, config, where.node_id, used, new_uuid(rng))
+            if not request.validate_only:
+                charge(new.partitions)
         except Refusal as refusal:
             results[topic.name] = CreatableTopicResult(
                 name=topic.name,
@@ -127,27 +142,34 @@ def auto_create(
 
 
 def delete_topics(
-    image: Image, config: BrokerConfig, request: DeleteTopicsRequest
+    image: Image, config: BrokerConfig, request: DeleteTopicsRequest, charge: Charge = free
 ) -> Plan[DeletableTopicResult]:
     """Delete topics by name or, from version 6, by id."""
     asked = request.topics or tuple(DeleteTopicState(name=name) for name in request.topic_names)
     repeated_names = _repeated(state.name for state in asked if state.name is not None)
     repeated_ids = _repeated(state.topic_id for state in asked if state.topic_id != ZERO_UUID)
+    twice = _named_both_ways(image, asked)
     records: list[MetadataRecord] = []
-    results: list[DeletableTopicResult] = []
-    gone: set[str] = set()
+    results = [
+        DeletableTopicResult(
+            name=topic.name,
+            topic_id=topic.topic_id,
+            error_code=ErrorCode.INVALID_REQUEST,
+            error_message="The provided topic name maps to an ID that was already supplied.",
+        )
+        for topic in twice
+    ]
+    names, ids = {topic.name for topic in twice}, {topic.topic_id for topic in twice}
     for state in dict.fromkeys(asked):
+        if state.name in names or state.topic_id in ids:
+            continue
         try:
             if state.name in repeated_names:
                 raise Refusal(ErrorCode.INVALID_REQUEST, "Duplicate topic name.")
             if state.topic_id in repeated_ids:
                 raise Refusal(ErrorCode.INVALID_REQUEST, "Duplicate topic id.")
             topic = _deletable(image, config, state)
-            if topic.name in gone:
-                raise Refusal(
-                    ErrorCode.INVALID_REQUEST,
-                    "The provided topic name maps to an ID that was already supplied.",
-                )
+            charge(len(topic.partitions))
         except Refusal as refusal:
             results.append(
                 DeletableTopicResult(
@@ -158,14 +180,20 @@ def delete_topics(
                 )
             )
             continue
-        gone.add(topic.name)
         records.append(RemoveTopicRecord(topic_id=topic.topic_id))
         results.append(DeletableTopicResult(name=topic.name, topic_id=topic.topic_id))
     return Plan(tuple(records), tuple(results))
 
 
+def _named_both_ways(image: Image, asked: Sequence[DeleteTopicState]) -> list[Topic]:
+    """The topics that a request names by name and by id: neither is done."""
+    names = dict.fromkeys(state.name for state in asked)
+    known = (image.topics_by_id.get(state.topic_id) for state in dict.fromkeys(asked))
+    return [topic for topic in known if topic is not None and topic.name in names]
+
+
 def create_partitions(
-    image: Image, config: BrokerConfig, request: CreatePartitionsRequest
+    image: Image, config: BrokerConfig, request: CreatePartitionsRequest, charge: Charge = free
 ) -> Plan[CreatePartitionsTopicResult]:
     """Grow topics to more partitions."""
     where = placement(image, config)
@@ -183,6 +211,8 @@ def create_partitions(
                     "This server does not host this topic-partition.",
                 )
             _check_growth(topic, asked, where.node_id, len(records))
+            if not request.validate_only:
+                charge(asked.count - len(topic.partitions))
         except Refusal as refusal:
             results[asked.name] = CreatePartitionsTopicResult(
                 name=asked.name, error_code=refusal.error, error_message=refusal.message

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -29,7 +30,17 @@ class Failure:
     reason: str
 
 
-Step = Challenge | Success | Failure
+@dataclass(frozen=True, slots=True)
+class Proving:
+    """The client's proof takes long to check: `work` is for another thread, and `judge` makes of
+    its result what comes next.
+    """
+
+    work: Callable[[], bytes] = field(repr=False)
+    judge: Callable[[bytes], Success | Failure] = field(repr=False)
+
+
+Step = Challenge | Success | Failure | Proving
 
 
 class Exchange(Protocol):

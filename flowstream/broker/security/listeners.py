@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from flowstream.broker.config import LISTENER_SETTINGS, SETTINGS, BrokerConfig, ConfigError
-from flowstream.broker.setting_kinds import BadValue
+from flowstream.broker.setting_kinds import BadValue, Secret
 
 PROTOCOLS = {"PLAINTEXT": 0, "SSL": 1, "SASL_PLAINTEXT": 2, "SASL_SSL": 3}
 """Kafka's security protocols and their numbers."""
@@ -34,6 +34,10 @@ class ListenerSpec(NamedTuple):
     client_auth: str = "none"
     keystore: str = ""
     truststore: str = ""
+    chain_pem: str = ""
+    key_pem: str = Secret("")
+    key_password: str = Secret("")
+    truststore_pem: str = ""
     tls_versions: tuple[str, ...] = ()
 
     @property
@@ -145,17 +149,35 @@ def _security(config: BrokerConfig, name: str, protocol: str) -> dict[str, Any]:
 def _checked(spec: ListenerSpec) -> ListenerSpec:
     if spec.sasl and not spec.mechanisms:
         raise ConfigError(f"listener {spec.name} has no mechanism: set sasl.enabled.mechanisms")
-    if spec.tls and not spec.keystore:
+    if spec.tls:
+        _check_certificates(spec)
+    return spec
+
+
+def _check_certificates(spec: ListenerSpec) -> None:
+    inline = bool(spec.chain_pem), bool(spec.key_pem)
+    if not spec.keystore and inline != (True, True):
         raise ConfigError(
             f"listener {spec.name} needs a certificate: set ssl.keystore.location to a PEM file"
-            " with private key and certificate chain"
+            " with private key and certificate chain, or ssl.keystore.key and"
+            " ssl.keystore.certificate.chain to the PEM text itself"
         )
-    if spec.tls and spec.client_auth != "none" and not spec.truststore:
+    if spec.keystore and any(inline):
+        raise ConfigError(
+            f"listener {spec.name} has two certificates: set ssl.keystore.location, or"
+            " ssl.keystore.key and ssl.keystore.certificate.chain"
+        )
+    if spec.truststore and spec.truststore_pem:
+        raise ConfigError(
+            f"listener {spec.name} has two lists of authorities: set ssl.truststore.location or"
+            " ssl.truststore.certificates"
+        )
+    if spec.client_auth != "none" and not (spec.truststore or spec.truststore_pem):
         raise ConfigError(
             f"listener {spec.name} checks client certificates: set ssl.truststore.location to a"
-            " PEM file with the authorities that sign them"
+            " PEM file with the authorities that sign them, or ssl.truststore.certificates to the"
+            " PEM text itself"
         )
-    return spec
 
 
 def by_name(specs: Iterable[ListenerSpec]) -> Mapping[str, ListenerSpec]:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from flowstream.broker.doors import Random
 from flowstream.broker.security.credentials import Credential
-from flowstream.broker.security.exchange import Challenge, Exchange, Failure, Success
+from flowstream.broker.security.exchange import Challenge, Exchange, Failure, Proving, Success
 from flowstream.broker.security.listeners import ListenerSpec
 from flowstream.broker.security.plain import PlainExchange
 from flowstream.broker.security.principals import USER
@@ -39,6 +39,16 @@ class Verdict(NamedTuple):
 
     def __repr__(self) -> str:
         return f"Verdict(error={self.error!r}, reason={self.reason!r})"
+
+
+class Proof(NamedTuple):
+    """What to tell the client is not known before the result of `work` is, which takes long."""
+
+    work: Callable[[], bytes]
+    verdict: Callable[[bytes, Instant], Verdict]
+
+    def __repr__(self) -> str:
+        return "Proof()"
 
 
 class _Login(NamedTuple):
@@ -83,7 +93,7 @@ class Sasl:
 
     def go_on(
         self, connection: ConnectionId, session: Session, data: bytes, now: Instant
-    ) -> Verdict:
+    ) -> Verdict | Proof:
         """The next message of the client's login."""
         login = self._logins.get(connection)
         if login is None:
@@ -92,9 +102,13 @@ class Sasl:
         if isinstance(step, Challenge):
             return Verdict(data=step.data)
         del self._logins[connection]
-        if isinstance(step, Success):
-            return self._logged_in(session, login.mechanism, step, now)
-        return _failed(login.mechanism, step)
+        if isinstance(step, Proving):
+            judge = step.judge
+            return Proof(
+                step.work,
+                lambda result, now: self._ended(session, login.mechanism, judge(result), now),
+            )
+        return self._ended(session, login.mechanism, step, now)
 
     def disconnected(self, connection: ConnectionId) -> None:
         """Forget a login that will not go on."""
@@ -111,6 +125,13 @@ class Sasl:
 
     def _lookup(self, mechanism: Mechanism) -> Callable[[str], Credential | None]:
         return lambda user: self.credential(mechanism, user)
+
+    def _ended(
+        self, session: Session, mechanism: str, end: Success | Failure, now: Instant
+    ) -> Verdict:
+        if isinstance(end, Success):
+            return self._logged_in(session, mechanism, end, now)
+        return _failed(mechanism, end)
 
     def _logged_in(
         self, session: Session, mechanism: str, success: Success, now: Instant

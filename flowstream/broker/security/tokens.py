@@ -7,6 +7,7 @@ known here. Needs PyJWT, imported when the first token comes.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,8 @@ ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES
 """Signatures with public keys only: a shared key or none at all would let anyone sign."""
 
 _FIRST = re.compile(rb"n,(?:a=([^,]*))?,\x01(?:[^\x01]*\x01)*?auth=Bearer ([^\x01]+)\x01", re.I)
+UNKNOWN_KEY = Failure("a token signed with an unknown key")
+
 _REFUSED = b'{"status":"invalid_token"}'
 _ACKNOWLEDGED = b"\x01"
 
@@ -53,9 +56,10 @@ class Keys:
 
 @dataclass(slots=True)
 class KeyRing:
-    """The keys in force; a shell puts newer ones in."""
+    """The keys in force; a shell puts newer ones in, and wants to know when one was missed."""
 
     keys: Keys | None = None
+    missed: Callable[[], None] = lambda: None
 
 
 @dataclass(slots=True, repr=False)
@@ -78,6 +82,8 @@ class TokenExchange:
             verdict = Failure("a client may log in as itself only")
         if isinstance(verdict, Success):
             return verdict
+        if verdict is UNKNOWN_KEY:
+            self.ring.missed()
         self._refused = verdict.reason
         return Challenge(_REFUSED)
 
@@ -91,7 +97,7 @@ def verify(token: str, keys: Keys | None, rules: TokenRules, now: int) -> Succes
         header = jwt.get_unverified_header(token)
         key = keys.find(header.get("kid")) if keys is not None else None
         if key is None:
-            return Failure("a token signed with an unknown key")
+            return UNKNOWN_KEY
         claims = jwt.decode(
             token,
             key.key,

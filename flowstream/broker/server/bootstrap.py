@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 from flowstream import clock
 from flowstream.broker.config import BrokerConfig
 from flowstream.broker.cores import Cores, Endpoint
+from flowstream.broker.doors import Random, Storage
 from flowstream.broker.metadata.records import MetadataRecord
 from flowstream.broker.node import Node
-from flowstream.broker.opening import open_cores
+from flowstream.broker.opening import Opened, open_cores
 from flowstream.broker.security.listeners import PROTOCOLS, ListenerSpec, parse_listeners
 from flowstream.broker.server.counters import Counters
 from flowstream.broker.server.driver import Driver
@@ -30,7 +31,7 @@ from flowstream.broker.types import Instant
 from flowstream.errors import StorageError
 
 if TYPE_CHECKING:
-    from flowstream.broker.server.logins import KeyFile
+    from flowstream.broker.server.token_keys import KeySource
 
 log = logging.getLogger("flowstream.broker")
 
@@ -45,7 +46,7 @@ class Server:
         driver: Driver,
         listeners: Mapping[str, Listener],
         address: str,
-        keys: KeyFile | None,
+        keys: KeySource | None,
     ) -> None:
         self.address = address
         """HOST:PORT that clients of the first listener connect to."""
@@ -59,6 +60,18 @@ class Server:
         """Its state, to be looked at."""
         self._listeners = listeners
         self._keys = keys
+
+    @property
+    def can_reload(self) -> bool:
+        """Whether there are certificates, or keys of tokens."""
+        return self._keys is not None or any(each.tls for each in self._listeners.values())
+
+    def reload(self) -> None:
+        """Load certificates and the keys of tokens now; bad ones leave the old ones in force."""
+        for listener in self._listeners.values():
+            listener.reload()
+        if self._keys is not None:
+            self._keys.refresh()
 
     async def stop(self) -> None:
         """Stop serving, close the logs cleanly and let go of the directory."""
@@ -107,11 +120,14 @@ async def start(
         rng = random.SystemRandom()
         host = specs[0].advertised_host
         door = storage.door
-        opened = open_cores(door, door.perform, config, rng, now, host=host, fsync=fsync)
+        opened = _open(door, config, rng, now, host, fsync=fsync)
         for line in opened.report:
             log.warning("%s", line)
         cores = opened.cores
         keys = _secure(cores, config, specs) if is_secured(config, specs) else None
+        if keys is not None:
+            undo.callback(keys.close)
+            await keys.begin()
         for spec, listening in zip(specs, bound, strict=True):
             shown = spec.advertised_port or listening.getsockname()[1]
             endpoint = Endpoint(spec.advertised_host, shown, PROTOCOLS[spec.protocol])
@@ -125,13 +141,29 @@ async def start(
             spec.name: Listener(listening, driver, cores, spec, ids)
             for spec, listening in zip(specs, bound, strict=True)
         }
-        if keys is not None:
-            keys.watch()
         undo.pop_all()
     return Server(lock, storage, driver, listeners, f"{first.host}:{first.port}", keys)
 
 
-def _secure(cores: Cores, config: BrokerConfig, specs: Sequence[ListenerSpec]) -> KeyFile | None:
+def _open(
+    door: Storage, config: BrokerConfig, rng: Random, now: Instant, host: str, *, fsync: bool
+) -> Opened:
+    """The cores of the directory; what the opening wrote is synced."""
+    unsynced: set[str] = set()
+    opened = open_cores(
+        door,
+        lambda operations: unsynced.update(door.perform(operations)),
+        config,
+        rng,
+        now,
+        host=host,
+        fsync=fsync,
+    )
+    door.sync(unsynced)
+    return opened
+
+
+def _secure(cores: Cores, config: BrokerConfig, specs: Sequence[ListenerSpec]) -> KeySource | None:
     from flowstream.broker.server.logins import secure
 
     return secure(cores, config, specs)

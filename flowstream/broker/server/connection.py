@@ -43,9 +43,7 @@ UNSENT_BYTES = 1024 * 1024
 """Answers that may wait for a slow reader before its next request is looked at."""
 
 JOIN_BYTES = 128 * 1024
-"""Answers up to this size together are joined into one send; larger ones are sent from where they
-are.
-"""
+"""Answers up to this size are joined into one send; larger ones leave from where they are."""
 
 IOV_MAX = 512
 
@@ -245,7 +243,8 @@ class Connection:
         elif body.acks != 0:
             self._slots.append(Slot(correlation_id, key, self._heard))
         to = ReplyTo(self.id, correlation_id, key, version)
-        self._turns.submit(Request(to, client_id, self.host, body, self.session))
+        request = Request(to, client_id, self.host, body, self.session, len(frame))
+        self._turns.submit(request)
 
     def _must_wait(self) -> bool:
         """Whether the next request has to wait. As in Kafka a request is looked at once the one

@@ -14,10 +14,20 @@ from collections.abc import Callable
 
 from flowstream.broker.cores import Cores
 from flowstream.broker.doors import Operation, Storage
-from flowstream.broker.effects import Close, Effect, LoggedIn, Mute, Notice, Reply, Write
-from flowstream.broker.events import Disconnected, Durable, Event, Request, Tick
+from flowstream.broker.effects import (
+    Close,
+    Compute,
+    Effect,
+    LoggedIn,
+    Mute,
+    Notice,
+    Reply,
+    Write,
+)
+from flowstream.broker.events import Computed, Disconnected, Durable, Event, Request, Tick
 from flowstream.broker.metadata.records import MetadataRecord
 from flowstream.broker.node import Node
+from flowstream.broker.server.computing import ComputeThread
 from flowstream.broker.server.connection import Connection
 from flowstream.broker.server.counters import Counters
 from flowstream.broker.server.syncing import SyncThread
@@ -59,6 +69,9 @@ class Driver:
         self._operations: list[Operation] = []
         self._sending: dict[Connection, None] = {}
         self._sync = SyncThread(storage, self._loop, self._synced) if fsync else None
+        self._compute = ComputeThread(
+            self._loop, lambda wanted: wanted.connection in self.connections, self._computed
+        )
         self._unsynced: set[str] = set()
         self._written_group = 0  # newest group whose operations were performed
         self._timer: asyncio.TimerHandle | None = None
@@ -140,12 +153,20 @@ class Driver:
                     connection.mute(effect.milliseconds)
                 else:
                     self._close(connection, effect)
+            elif isinstance(effect, Compute):
+                self._compute.start(effect)
             elif isinstance(effect, Notice):
                 log.warning("%s", effect.text)
             elif isinstance(effect, LoggedIn):
                 connection = self.connections.get(effect.connection)
                 if connection is not None:
                     connection.log_in(effect.session)
+
+    def _computed(self, wanted: Compute, result: bytes | BaseException) -> None:
+        if isinstance(result, BaseException):
+            self.fail(result)
+        else:
+            self.submit(Computed(wanted.connection, result))
 
     def _close(self, connection: Connection, wanted: Close) -> None:
         if wanted.after_answers:
@@ -248,6 +269,7 @@ class Driver:
         if self._stopping:
             return
         self._stopping = True
+        self._compute.end()
         if self._timer is not None:
             self._timer.cancel()
         self.end_turn()
@@ -258,8 +280,10 @@ class Driver:
             connection.close("the broker stops")
         if self.failed is None:
             self.carry_out(self._node.stop(Instant(self._clock())))
-            operations, self._operations = self._operations, []
-            self._storage.sync(self._unsynced | self._storage.perform(operations))
+            while (group := self._node.close_group()) is not None:
+                operations, self._operations = self._operations, []
+                self._storage.sync(self._unsynced | self._storage.perform(operations))
+                self.carry_out(self._node.handle(Durable(group), Instant(self._clock())))
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()

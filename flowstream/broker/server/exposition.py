@@ -129,6 +129,11 @@ def _logs(numbers: Numbers) -> Iterator[Metric]:
     )
     yield gauge("kafka_controller_kafkacontroller_globaltopiccount", "Topics.", numbers.topic_count)
     yield gauge(
+        "kafka_log_logcleanermanager_uncleanable_partitions_count",
+        "Partitions that are not compacted until the next start, because they hold bad bytes.",
+        numbers.uncleanable,
+    )
+    yield gauge(
         "flowstream_broker_partitions_not_shown",
         "Partitions beyond the bound, which have no numbers of their own here.",
         numbers.partition_count - len(numbers.partitions),

@@ -125,6 +125,16 @@ class Listener:
         port: int = self._listening.getsockname()[1]
         return port
 
+    @property
+    def tls(self) -> bool:
+        """Whether bytes are encrypted."""
+        return self._tls is not None
+
+    def reload(self) -> None:
+        """Load the certificates now."""
+        if self._tls is not None:
+            self._tls.reload()
+
     def close(self) -> None:
         """Accept nobody any more."""
         self._sweep_timer.cancel()

@@ -11,7 +11,9 @@ import logging
 import os
 import socket
 import ssl
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from flowstream.broker.doors import Buffer
 from flowstream.broker.security.listeners import ListenerSpec
@@ -53,15 +55,18 @@ class TlsContext:
 
     def current(self) -> ssl.SSLContext:
         """The context for a new connection. Bad files leave the old one in force."""
-        stamps = self._stamps()
-        if stamps != self._seen:
-            self._seen = stamps
-            try:
-                self._context = self._load()
-                log.warning("listener %s: certificates loaded again", self._spec.name)
-            except TlsError as error:
-                log.error("listener %s keeps its old certificates: %s", self._spec.name, error)
+        if self._stamps() != self._seen:
+            self.reload()
         return self._context
+
+    def reload(self) -> None:
+        """Load the files now, whether they changed or not."""
+        self._seen = self._stamps()
+        try:
+            self._context = self._load()
+            log.warning("listener %s: certificates loaded again", self._spec.name)
+        except TlsError as error:
+            log.error("listener %s keeps its old certificates: %s", self._spec.name, error)
 
     def _stamps(self) -> list[tuple[int, int, int] | None]:
         return [_stamp(path) for path in self._paths]
@@ -72,23 +77,56 @@ class TlsContext:
         versions = sorted(_VERSIONS[name] for name in spec.tls_versions) or list(_VERSIONS.values())
         context.minimum_version, context.maximum_version = versions[0], versions[-1]
         context.verify_mode = _VERIFY[spec.client_auth]
-        try:
-            # The empty password keeps OpenSSL from asking the terminal for one.
-            context.load_cert_chain(spec.keystore, password="")
-        except (OSError, ValueError) as error:
-            raise TlsError(
-                f"ssl.keystore.location {spec.keystore}: {error}; a PEM file with an unencrypted"
-                " private key and its certificate chain is expected"
-            ) from error
-        if spec.truststore and spec.client_auth != "none":
-            try:
-                context.load_verify_locations(spec.truststore)
-            except (OSError, ValueError) as error:
-                raise TlsError(
-                    f"ssl.truststore.location {spec.truststore}: {error}; a PEM file with"
-                    " certificates is expected"
-                ) from error
+        _load_chain(context, spec)
+        if spec.client_auth != "none":
+            _load_authorities(context, spec)
         return context
+
+
+def _load_chain(context: ssl.SSLContext, spec: ListenerSpec) -> None:
+    try:
+        # Without a password OpenSSL would ask the terminal for one.
+        if spec.keystore:
+            context.load_cert_chain(spec.keystore, password=spec.key_password)
+        else:
+            with as_file(f"{spec.key_pem.strip()}\n{spec.chain_pem.strip()}\n") as path:
+                context.load_cert_chain(path, password=spec.key_password)
+    except (OSError, ValueError) as error:
+        where = f"ssl.keystore.location {spec.keystore}" if spec.keystore else "ssl.keystore.key"
+        raise TlsError(
+            f"{where}: {error}; a private key (if it is encrypted, with its ssl.key.password) and"
+            " its certificate chain are expected, as PEM"
+        ) from error
+
+
+def _load_authorities(context: ssl.SSLContext, spec: ListenerSpec) -> None:
+    try:
+        if spec.truststore:
+            context.load_verify_locations(spec.truststore)
+        else:
+            context.load_verify_locations(cadata=spec.truststore_pem)
+    except (OSError, ValueError) as error:
+        where = f"ssl.truststore.location {spec.truststore}"
+        if not spec.truststore:
+            where = "ssl.truststore.certificates"
+        raise TlsError(f"{where}: {error}; certificates are expected, as PEM") from error
+
+
+@contextmanager
+def as_file(pem: str) -> Iterator[str]:
+    """A file that holds `pem` while OpenSSL, which takes nothing else, reads it. In memory where
+    the system has such files, else readable by its owner only and gone afterwards (X5).
+    """
+    if hasattr(os, "memfd_create"):
+        with open(os.memfd_create("pem"), "w", encoding="utf-8") as file:
+            file.write(pem)
+            file.flush()
+            yield f"/proc/self/fd/{file.fileno()}"
+    else:
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", suffix=".pem") as named:
+            named.write(pem)
+            named.flush()
+            yield named.name
 
 
 def _stamp(path: str) -> tuple[int, int, int] | None:

@@ -49,6 +49,8 @@ class Numbers:
     groups: Mapping[str, int]
     transactions: Mapping[str, int]
     open_transactions: int
+    uncleanable: int
+    """Partitions whose compaction met bad bytes."""
     failed: bool
 
 
@@ -87,6 +89,7 @@ class Watch:
             groups=groups,
             transactions=transactions,
             open_transactions=sum(len(log.producers.open) for log in logs.values()),
+            uncleanable=cores.upkeep.uncleanable,
             failed=driver.failed is not None,
         )
 

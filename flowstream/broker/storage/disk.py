@@ -19,7 +19,8 @@ class Disk:
 
     def __init__(self, data: str | os.PathLike[str], *, fsync: bool) -> None:
         """`data` must exist, and be locked by this process."""
-        self._files = FileStorage(data)
+        self._removing = ThreadPoolExecutor(1, thread_name_prefix="flowstream-remove")
+        self._files = FileStorage(data, background=self._removing, places=not fsync)
         self._journaled: JournaledStorage | None = None
         if fsync:
             # The journal is written by other threads: it has descriptors of its own.
@@ -43,7 +44,10 @@ class Disk:
             self._journaled.retire()
 
     def close(self) -> None:
-        """Close every descriptor."""
+        """Close every descriptor. Directories that still wait for their deletion are deleted by the
+        next start.
+        """
+        self._removing.shutdown(cancel_futures=True)
         if self._journaled is not None:
             self._background.shutdown()
             self._journal.close()

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections import OrderedDict
-from collections.abc import Collection, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
+from concurrent.futures import Executor, Future
+from contextlib import suppress
 from threading import Lock
 
 from flowstream.broker.doors import (
@@ -23,19 +22,29 @@ from flowstream.broker.doors import (
     MakeDirectory,
     Operation,
     Overwrite,
+    Put,
     Remove,
     Rename,
     Replace,
     Space,
+    Sync,
     Truncate,
 )
+from flowstream.broker.storage.calls import (
+    inside,
+    moves_directory,
+    named,
+    write_all,
+    write_new,
+)
+from flowstream.broker.storage.deferred import Deferred
+from flowstream.broker.storage.descriptors import Descriptors
+from flowstream.broker.storage.entries import NewEntries
 from flowstream.broker.storage.refusal import refused
+from flowstream.broker.storage.syncers import Syncers
 
 OPEN_FILES = 512
 """File descriptors kept open at most; the least recently used one is closed."""
-
-SYNC_THREADS = 8
-"""Files synced at a time: a filesystem merges the journal commits of concurrent syncs."""
 
 _IOV_MAX = 1024
 
@@ -43,15 +52,28 @@ _IOV_MAX = 1024
 class FileStorage:
     """Files below one root directory."""
 
-    def __init__(self, root: str | os.PathLike[str], *, open_files: int = OPEN_FILES) -> None:
-        """`root` must exist."""
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        *,
+        open_files: int = OPEN_FILES,
+        background: Executor | None = None,
+        places: bool = False,
+    ) -> None:
+        """`root` must exist. With `background` directories are deleted there. `places`: nobody
+        syncs what is written, so what waits for a sync is done there too.
+        """
         self.root = root
-        self._limit = open_files
-        self._open: OrderedDict[str, int] = OrderedDict()
-        self._new: set[str] = set()
-        """Files whose directory entry was not synced yet."""
+        self._open = Descriptors(open_files)
+        self._above = os.path.join(root, "")
+        self._entries = NewEntries(root)
+        self._later = Deferred(self._above, self._entries)
+        self._count = 0
         self._lock = Lock()
-        self._syncers: ThreadPoolExecutor | None = None
+        self._syncers = Syncers()
+        self._background = background
+        self._places = places
+        self._jobs: list[Future[None]] = []
 
     # Reading
 
@@ -64,23 +86,25 @@ class FileStorage:
 
     def size(self, path: str) -> int | None:
         """Size of the file in bytes, None when it does not exist."""
-        with _named(path):
-            try:
-                return os.stat(self._full(path)).st_size
-            except FileNotFoundError:
-                return None
+        try:
+            return os.stat(self._above + path).st_size
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise refused(path, error) from error
 
     def names(self, directory: str) -> list[str]:
         """Sorted names of the entries of `directory`; empty when it does not exist."""
-        with _named(directory):
-            try:
-                return sorted(os.listdir(self._full(directory)))
-            except FileNotFoundError:
-                return []
+        try:
+            return sorted(os.listdir(self._above + directory))
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise refused(directory, error) from error
 
     def space(self) -> Space:
         """The data directory and the size of its disk."""
-        with _named(str(self.root)):
+        with named(str(self.root)):
             usage = shutil.disk_usage(self.root)
         return Space(os.path.abspath(self.root), usage.total, usage.free)
 
@@ -90,45 +114,51 @@ class FileStorage:
         """Perform in order; adjacent appends to one file are one writev. The paths that now hold
         unsynced bytes.
         """
+        self._check_jobs()
         unsynced: set[str] = set()
         path = ""
         pending: list[Buffer] = []
+        renamed: set[str] = set()
         for operation in operations:
+            if renamed and not moves_directory(operation):
+                self._sync_renamed(renamed)
             if isinstance(operation, Append):
                 if operation.path != path:
                     self._append(path, pending)
                     path, pending = operation.path, []
                     unsynced.add(path)
-                    self._touch(path)
                 pending += operation.buffers
                 continue
             self._append(path, pending)
             path, pending = "", []
-            self._change(operation, unsynced)
+            if isinstance(operation, Rename):
+                self._rename(operation, unsynced, renamed)
+            else:
+                self._change(operation, unsynced)
         self._append(path, pending)
+        self._sync_renamed(renamed)
+        if self._places and self._background is not None and self._later.among(unsynced):
+            self._jobs.append(self._background.submit(self.sync, ()))
         return unsynced
 
     def sync(self, paths: Collection[str]) -> None:
-        """Make the content of `paths` durable, new files' directory entries too. Several files sync
-        at the same time.
+        """Make the content of `paths` durable, new names too. Several files sync at the same
+        time.
         """
-        directories = {os.path.dirname(path) for path in paths if self._was_new(path)}
-        if len(paths) == 1:
-            for path in paths:
-                self._sync_file(path)
-        elif paths:
-            list(self._pool().map(self._sync_file, paths))
-        for directory in directories:
-            self._sync_directory(directory)
+        if self._places:
+            paths = {*paths, *self._later.puts, *self._later.touched}
+        puts = [path for path in paths if path in self._later.puts]
+        self._syncers.each(self._write_put, puts)
+        self._syncers.each(self._sync_file, list(set(paths).difference(puts)))
+        self._syncers.each(self._entries.sync, self._entries.needed_for(paths))
+        if superseded := [path for path in puts if path in self._later.puts]:
+            self.sync(superseded)
 
     def close(self) -> None:
         """Close every descriptor."""
-        if self._syncers is not None:
-            self._syncers.shutdown()
+        self._syncers.close()
         with self._lock:
-            for descriptor in self._open.values():
-                os.close(descriptor)
-            self._open.clear()
+            self._open.close()
 
     def _change(self, operation: Operation, unsynced: set[str]) -> None:
         match operation:
@@ -139,50 +169,59 @@ class FileStorage:
                 self._replace(path, data)
                 unsynced.discard(path)
             case Truncate(path, size):
-                with _named(path):
+                with named(path):
                     os.ftruncate(self._descriptor(path, create=True), size)
                 unsynced.add(path)
-            case Rename(path, target):
-                self._rename(path, target)
-                moved = {name for name in unsynced if name == path or name.startswith(path + "/")}
-                unsynced -= moved
-                unsynced |= {target + name[len(path) :] for name in moved}
+            case Put(path, data):
+                self._put(path, data)
+                unsynced.add(path)
+            case Sync(path):
+                unsynced.add(path)
             case Remove(path):
                 self._remove(path)
-                gone = {name for name in unsynced if name == path or name.startswith(path + "/")}
-                unsynced -= gone
+                unsynced.difference_update(inside(unsynced, path))
             case MakeDirectory(path):
-                self._make_directory(path)
+                with self._lock:
+                    self._later.unmade.add(path)
             case Flush(path):
-                if self.size(path) is not None:
+                if path in self._later.puts or self.size(path) is not None:
                     # The name too: an earlier process may have made the file.
                     self.sync((path,))
                     self._sync_directory(os.path.dirname(path))
                     unsynced.discard(path)
-            case Append():
-                raise AssertionError("appends are gathered by perform")
+            case Append() | Rename():
+                raise AssertionError("appends and renames are gathered by perform")
 
     def _append(self, path: str, buffers: list[Buffer]) -> None:
         if not buffers:
+            if path:
+                self._touch(path)
             return
         try:
             descriptor = self._descriptor(path, create=True)
             for start in range(0, len(buffers), _IOV_MAX):
-                _write_all(descriptor, buffers[start : start + _IOV_MAX])
+                write_all(descriptor, buffers[start : start + _IOV_MAX])
         except OSError as error:
             raise refused(path, error) from error
 
     def _touch(self, path: str) -> None:
-        with _named(path):
+        """Make an empty file; in a directory that waits for its sync, it waits too."""
+        with self._lock:
+            if os.path.dirname(path) in self._later.unmade:
+                self._later.touched.add(path)
+                return
+        with named(path):
             self._descriptor(path, create=True)
 
     def _overwrite(self, path: str, position: int, data: Buffer) -> None:
         """Through a descriptor of its own: one that appends ignores the position."""
-        with _named(path):
+        with named(path):
             full = self._full(path)
-            if not os.path.exists(full):
-                with self._lock:
-                    self._new.add(path)
+            with self._lock:
+                self._later.ensure_above(path)
+                self._later.touched.discard(path)
+                if not os.path.exists(full):
+                    self._entries.add(path)
             descriptor = os.open(full, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
             try:
                 rest = memoryview(data)
@@ -193,67 +232,101 @@ class FileStorage:
                 os.close(descriptor)
 
     def _replace(self, path: str, data: Buffer) -> None:
-        full = self._full(path)
-        temporary = full + ".tmp"
-        with _named(path):
-            self._forget(path)
-            descriptor = os.open(
-                temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644
-            )
-            try:
-                _write_all(descriptor, [data])
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-            os.rename(temporary, full)
+        with named(path):
+            with self._lock:
+                self._open.forget(path)
+                self._later.puts.pop(path, None)
+                self._later.ensure_above(path)
+            temporary = self._full(path) + ".tmp"
+            write_new(temporary, data, sync=True)
+            os.rename(temporary, self._full(path))
         self._sync_directory(os.path.dirname(path))
 
-    def _rename(self, path: str, target: str) -> None:
-        with _named(path):
-            self._forget(path)
-            self._forget(target)
+    def _put(self, path: str, data: Buffer) -> None:
+        with self._lock:
+            self._later.puts[path] = bytes(data)
+
+    def _write_put(self, path: str) -> None:
+        """Give the file its new content, unless it is another's by now."""
+        with self._lock:
+            data = self._later.puts.get(path)
+            if data is None:
+                return
+            self._later.ensure_above(path)
+            self._count += 1
+            temporary = f"{self._full(path)}.{self._count}.tmp"
+        with named(path):
+            try:
+                write_new(temporary, data, sync=True)
+            except FileNotFoundError:
+                if self._later.puts.get(path) is data:
+                    raise
+                return  # deleted meanwhile, with everything in it
+            with self._lock:
+                if self._later.puts.get(path) is data:
+                    del self._later.puts[path]
+                    self._open.forget(path)
+                    os.rename(temporary, self._full(path))
+                    self._entries.add(path)
+                    return
+            with suppress(FileNotFoundError):
+                os.unlink(temporary)
+
+    def _rename(self, wanted: Rename, unsynced: set[str], parents: set[str]) -> None:
+        path, target = wanted.path, wanted.target
+        with named(path), self._lock:
+            self._later.carry_along(path)
+            self._let_go(path)
+            self._let_go(target)
+            self._later.ensure_above(target)
             try:
                 os.rename(self._full(path), self._full(target))
             except FileNotFoundError:
                 # Performed already, by a run that crashed after it.
                 if not os.path.exists(self._full(target)):
                     raise
-        for parent in {os.path.dirname(path), os.path.dirname(target)}:
+        parents |= {os.path.dirname(path), os.path.dirname(target)}
+        moved = inside(unsynced, path)
+        unsynced.difference_update(moved)
+        unsynced.update(target + name[len(path) :] for name in moved)
+
+    def _sync_renamed(self, parents: set[str]) -> None:
+        for parent in parents:
             self._sync_directory(parent)
+        parents.clear()
 
     def _remove(self, path: str) -> None:
-        with _named(path):
-            self._forget(path)
-            full = self._full(path)
-            try:
-                if os.path.isdir(full):
-                    shutil.rmtree(full)
-                else:
+        full = self._full(path)
+        with named(path):
+            with self._lock:
+                self._let_go(path)
+            if not os.path.isdir(full):
+                with suppress(FileNotFoundError):
                     os.unlink(full)
-            except FileNotFoundError:
-                return
+            elif self._background is None:
+                self._remove_tree(path)
+            else:
+                self._jobs.append(self._background.submit(self._remove_tree, path))
 
-    def _make_directory(self, path: str) -> None:
-        missing = []
-        while path and not os.path.isdir(self._full(path)):
-            missing.append(path)
-            path = os.path.dirname(path)
-        for directory in reversed(missing):
-            with _named(directory):
-                os.mkdir(self._full(directory))
-            self._sync_directory(os.path.dirname(directory))
+    def _remove_tree(self, path: str) -> None:
+        with named(path), suppress(FileNotFoundError):
+            shutil.rmtree(self._full(path))
 
-    # Descriptors
+    def _check_jobs(self) -> None:
+        """Raises StorageError where something in the background was refused."""
+        while self._jobs and self._jobs[0].done():
+            self._jobs.pop(0).result()
+
+    # Descriptors and names
 
     def _full(self, path: str) -> str:
-        return os.path.join(self.root, path)
+        return self._above + path
 
     def _descriptor(self, path: str, *, create: bool) -> int:
         """An open descriptor of `path`; appends go to its end, whatever was truncated before."""
         with self._lock:
             descriptor = self._open.get(path)
             if descriptor is not None:
-                self._open.move_to_end(path)
                 return descriptor
             flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC
             full = self._full(path)
@@ -262,43 +335,31 @@ class FileStorage:
             except FileNotFoundError:
                 if not create:
                     raise
+                self._later.ensure_above(path)
                 descriptor = os.open(full, flags | os.O_CREAT, 0o644)
-                self._new.add(path)
-            self._open[path] = descriptor
-            if len(self._open) > self._limit:
-                _, oldest = self._open.popitem(last=False)
-                os.close(oldest)
+                self._entries.add(path)
+            if create:
+                self._later.touched.discard(path)
+            self._open.add(path, descriptor)
             return descriptor
 
-    def _forget(self, path: str) -> None:
-        """Close the descriptors of `path` and of all in it: the name will mean another file."""
-        with self._lock:
-            inside = path + "/"
-            for name in [n for n in self._open if n == path or n.startswith(inside)]:
-                os.close(self._open.pop(name))
-
-    def _was_new(self, path: str) -> bool:
-        with self._lock:
-            if path not in self._new:
-                return False
-            self._new.discard(path)
-            return True
-
-    def _pool(self) -> ThreadPoolExecutor:
-        with self._lock:
-            if self._syncers is None:
-                self._syncers = ThreadPoolExecutor(SYNC_THREADS, thread_name_prefix="sync")
-            return self._syncers
+    def _let_go(self, path: str) -> None:
+        """Forget `path` and all in it: the name will mean another file."""
+        self._open.forget(path)
+        self._entries.forget(path)
+        self._later.forget(path)
 
     def _sync_file(self, path: str) -> None:
         """Through a duplicate, because the loop's thread may close the shared descriptor meanwhile.
 
         It is the same open file, so that a write that failed in the background is reported here.
         """
-        with _named(path):
+        with named(path):
             try:
+                if path in self._later.touched and self._made_empty(path):
+                    return
                 with self._lock:
-                    shared = self._open.get(path)
+                    shared = self._open.look(path)
                     descriptor = -1 if shared is None else os.dup(shared)
                 if descriptor < 0:
                     descriptor = os.open(self._full(path), os.O_WRONLY | os.O_CLOEXEC)
@@ -310,35 +371,16 @@ class FileStorage:
             finally:
                 os.close(descriptor)
 
+    def _made_empty(self, path: str) -> bool:
+        """Make the file, if nobody did. Of one without bytes only the name must be synced."""
+        if os.path.exists(self._full(path)):
+            return False
+        self._descriptor(path, create=True)
+        return os.stat(self._full(path)).st_size == 0
+
     def _sync_directory(self, directory: str) -> None:
-        with _named(directory or "."):
-            try:
-                descriptor = os.open(
-                    self._full(directory), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-                )
-            except FileNotFoundError:
-                # Deleted meanwhile, with everything in it.
-                return
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-
-
-def _write_all(descriptor: int, buffers: list[Buffer]) -> None:
-    """One system call, unless the disk takes only a part: then the next one says why."""
-    written = os.writev(descriptor, buffers)
-    total = sum(len(buffer) for buffer in buffers)
-    if written < total:
-        rest = memoryview(b"".join(buffers))
-        while written < total:
-            written += os.write(descriptor, rest[written:])
-
-
-@contextmanager
-def _named(path: str) -> Iterator[None]:
-    """Name the path and the remedy in what the system says."""
-    try:
-        yield
-    except OSError as error:
-        raise refused(path, error) from error
+        """Sync a directory, and those above it that have new names."""
+        self._entries.sync(directory)
+        if directory:
+            for above in self._entries.needed_for((directory,)):
+                self._entries.sync(above)

@@ -4,15 +4,17 @@ once more, while the files themselves are synced later, in the background.
 Lives here: which bytes go into the journal, and when its two files are written anew. What a frame
 looks like and how recovery replays it is `log.journal`. It wraps the real disk and its twin alike.
 
-What is in a living frame must stay replayable: before a file of such a frame is renamed, removed,
-cut or replaced, everything is synced and the frames are declared dead.
+What is in a living frame would be replayed into whatever has the name by then. So a file that is
+removed, or has another name, is *ended*: the next frame says so, at the latest one that is written
+before the name is used again. What takes a living file's place, or cuts it, comes after a sync of
+that file and such a frame.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import os
+from collections.abc import Collection, Container, Sequence
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass, field
 from threading import Lock
 
 from flowstream.broker.doors import (
@@ -21,12 +23,22 @@ from flowstream.broker.doors import (
     MakeDirectory,
     Operation,
     Overwrite,
+    Remove,
     Rename,
-    Space,
     Storage,
+    Sync,
 )
-from flowstream.broker.log.journal import FILES, Piece, encode_frame
+from flowstream.broker.log.journal import FILES, VOID, Piece, encode_frame
 from flowstream.broker.log.removal import remove_durably
+from flowstream.broker.storage.journal_file import (
+    JournalFile,
+    gives_up,
+    is_in,
+    names_of,
+    removed_by,
+)
+from flowstream.broker.storage.paths import PathMap
+from flowstream.broker.storage.reading import Reading
 
 JOURNAL_BYTES = 8 << 20
 """Each of the two files is written anew from its beginning when it has this size."""
@@ -46,26 +58,11 @@ FEWEST_FILES = 2
 """Fewer files than this are synced themselves."""
 
 
-_HARMLESS = (Append, Flush, MakeDirectory)
-"""What leaves the bytes of every file where they are."""
+_HARMLESS = (Append, Flush, Sync)
+"""What leaves every name and the bytes below it where they are."""
 
 
-@dataclass(slots=True)
-class _File:
-    """One journal file."""
-
-    path: str
-    end: int = 0
-    size: int = 0
-    first: int = 0
-    """Number of the first living frame, once it was written anew."""
-    files: set[str] = field(default_factory=set)
-    """Files with bytes in its frames that may not have been synced since."""
-    drained: Future[None] | None = None
-    """Done when `files` are synced, for the file that is not being written."""
-
-
-class JournaledStorage:
+class JournaledStorage(Reading):
     """`files` as a Storage with a journal. `perform` and the reads belong to the loop's thread;
     `sync` may run in another one meanwhile.
     """
@@ -84,7 +81,7 @@ class JournaledStorage:
         must have been replayed before the first sync. Without `background` files are synced when a
         journal file is full.
         """
-        self._inner = files
+        super().__init__(files)
         self._own = journal
         self._salt = salt
         self._background = background
@@ -93,7 +90,7 @@ class JournaledStorage:
         self._journal = Lock()
         """Held while frames are written. Taken before `_gathering`."""
         self._gathering = Lock()
-        self._ends: dict[str, int | None] = {}
+        self._ends: PathMap[int | None] = PathMap()
         """Files all of whose bytes were durable at some moment, or gathered since, and where the
         next append goes, None when that was not asked yet.
         """
@@ -104,36 +101,38 @@ class JournaledStorage:
         """Where that begins."""
         self._direct: set[str] = set()
         """Files with other unsynced writes: they are synced themselves."""
-        self._active, self._other = (_File(path) for path in FILES)
+        self._ended: dict[str, None] = {}
+        """Names of living frames that are no more, and no frame says so yet."""
+        self._changed: set[str] | None = None
+        """Names that became another's while a sync was running."""
+        self._active, self._other = (JournalFile(path) for path in FILES)
         self._number = self._floor = 1
         self._floor_written = 0
 
     # The door
 
-    def read(self, path: str, position: int, length: int) -> memoryview:
-        """Up to `length` bytes of `path` from `position`; shorter at the end of the file."""
-        return self._inner.read(path, position, length)
-
-    def size(self, path: str) -> int | None:
-        """Size of the file in bytes, None when it does not exist."""
-        return self._inner.size(path)
-
-    def names(self, directory: str) -> list[str]:
-        """Sorted names of the entries of `directory`; empty when it does not exist."""
-        return self._inner.names(directory)
-
-    def space(self) -> Space:
-        """Where the data lies and how much room there is."""
-        return self._inner.space()
-
     def perform(self, operations: Sequence[Operation]) -> set[str]:
         """Perform in order. The paths that now hold unsynced bytes."""
-        changed = [each for each in operations if type(each) not in _HARMLESS]
-        if not changed:
-            return self._perform(operations)
-        with self._journal:
-            self._let_go(changed)
-            return self._perform(operations, changed)
+        unsynced: set[str] = set()
+        ended: dict[str, None] = {}
+        removed: set[str] = set()
+        done = 0
+        for at, operation in enumerate(operations):
+            if not self._concerns(operation, ended):
+                continue
+            removed = removed or removed_by(operations)
+            if gives_up(operation, removed):
+                ended[operation.path] = None
+                continue
+            unsynced |= self._perform(operations[done:at], ended)
+            done, ended = at, {}
+            if self._make_way(operation) and isinstance(operation, Rename):
+                ended[operation.path] = None
+                # What was written to it before it moves.
+                for path in [each for each in unsynced if is_in(each, operation.path)]:
+                    unsynced.discard(path)
+                    unsynced.add(operation.target + path[len(operation.path) :])
+        return unsynced | self._perform(operations[done:], ended)
 
     def sync(self, paths: Collection[str]) -> None:
         """Make the content of `paths` durable: small appends through the journal when they are of
@@ -143,18 +142,30 @@ class JournaledStorage:
             with self._gathering:
                 pieces = self._take()
                 direct, self._direct = self._direct, set()
-            if len(pieces) < self._fewest:
-                direct.update(piece.path for piece in pieces)
-                pieces = []
+                if len(pieces) < self._fewest:
+                    direct.update(piece.path for piece in pieces)
+                    pieces = []
+                for piece in pieces:
+                    self._active.files.add(piece.path, None)
+                self._changed = set()
             direct.update(set(paths).difference(piece.path for piece in pieces))
             if direct:
                 self._inner.sync(direct)
-                with self._gathering:
-                    for path in direct - self._direct:
-                        if self._inner.size(path) is not None:
-                            self._ends.setdefault(path, None)
-            if pieces:
+                self._synced(direct)
+            if pieces or self._ended:
                 self._write(pieces)
+
+    def _synced(self, direct: set[str]) -> None:
+        """These files are durable now, as far as they are the same."""
+        there = [path for path in direct if self._inner.size(path) is not None]
+        with self._gathering:
+            changed = self._changed or ()
+            for path in there:
+                if path in self._direct or path in self._ends:
+                    continue
+                if path not in changed and os.path.dirname(path) not in changed:
+                    self._ends.add(path, None)
+            self._changed = None
 
     def retire(self) -> None:
         """Leave no journal behind: what is in it is in the synced files."""
@@ -165,18 +176,21 @@ class JournaledStorage:
             for file in (self._other, self._active):
                 if file.size:
                     self._own.perform(remove_durably([file.path]))
-            self._active, self._other = (_File(path) for path in FILES)
+            self._active, self._other = (JournalFile(path) for path in FILES)
 
     # Gathering
 
-    def _perform(
-        self, operations: Sequence[Operation], changed: Sequence[Operation] = ()
-    ) -> set[str]:
+    def _perform(self, operations: Sequence[Operation], ended: dict[str, None]) -> set[str]:
+        """Perform, after which the names in `ended` are no more."""
         with self._gathering:
             self._gather(operations)
-            for operation in changed:
-                self._forget(operation)
-            return self._inner.perform(operations)
+            for operation in operations:
+                if type(operation) not in _HARMLESS:
+                    self._forget(operation)
+            unsynced = self._inner.perform(operations)
+            if ended:
+                self._ended.update(ended)
+            return unsynced
 
     def _gather(self, operations: Sequence[Operation]) -> None:
         """Keep copies of what is appended: the buffers are gone when the sync comes. Called for
@@ -211,7 +225,7 @@ class JournaledStorage:
             # What is before the append may not be durable, nor the name of a new file.
             self._direct.add(path)
             return None
-        end = self._ends[path]
+        end = self._ends.values[path]
         self._starts[path] = (self._inner.size(path) or 0) if end is None else end
         gathered = self._pending[path] = bytearray()
         return gathered
@@ -221,7 +235,7 @@ class JournaledStorage:
         pieces = []
         for path, data in self._pending.items():
             start = self._starts[path]
-            self._ends[path] = start + len(data)
+            self._ends.values[path] = start + len(data)
             if data:
                 pieces.append(Piece(path, start, data))
         self._pending, self._pending_bytes = {}, 0
@@ -229,39 +243,84 @@ class JournaledStorage:
 
     def _leave_out(self, path: str) -> None:
         """The file has too much to write twice, or is another one."""
-        self._ends.pop(path, None)
+        self._ends.pop(path)
         self._direct.add(path)
         self._pending_bytes -= len(self._pending.pop(path, b""))
 
     def _forget(self, operation: Operation) -> None:
         """The file or directory is another one now."""
-        for changed in _paths(operation):
-            for path in [path for path in self._ends if _inside(path, changed)]:
-                del self._ends[path]
-            for path in [path for path in self._pending if _inside(path, changed)]:
+        for name in names_of(operation):
+            if self._changed is not None:
+                self._changed.add(name)
+            for path in self._ends.inside(name):
+                self._ends.pop(path)
+            for path in [each for each in self._pending if is_in(each, name)]:
                 self._leave_out(path)
 
-    # The journal
+    # Names that become another's
 
-    def _let_go(self, changed: Sequence[Operation]) -> None:
-        """Declare the frames dead before a file of theirs becomes another."""
-        names = [name for operation in changed for name in _paths(operation)]
-        living = self._active.files | self._other.files
-        if any(_inside(path, name) for path in living for name in names):
-            self._settle()
+    def _concerns(self, operation: Operation, ended: Container[str] = ()) -> bool:
+        """Whether a living frame speaks of what the operation changes; `ended`: names that are no
+        more by then.
+        """
+        if type(operation) in _HARMLESS:
+            return operation.path in self._ended or operation.path in ended
+        with self._gathering:
+            return any(
+                name in self._ended or name in ended or self._living(name)
+                for name in names_of(operation)
+            )
+
+    def _living(self, name: str) -> list[str]:
+        return [*self._active.files.inside(name), *self._other.files.inside(name)]
+
+    def _make_way(self, operation: Operation) -> bool:
+        """Let the frames' bytes never come to what has the operation's names after it. Whether they
+        speak of a file that moves, whose bytes must be in the file itself then.
+        """
+        name = operation.path
+        if isinstance(operation, Rename):
+            moves = self._concerns(Remove(operation.path))
+            if moves:
+                self._sync_living(operation.path)
+            if self._concerns(Remove(operation.target)):
+                self._end(operation.target)
+            return moves
+        if name in self._ended or not isinstance(operation, MakeDirectory):
+            self._end(name)
+        return False
+
+    def _end(self, name: str) -> None:
+        """Durably, before the name is used again. A file that still has it keeps its bytes."""
+        with self._journal:
+            self._sync_living(name)
+            with self._gathering:
+                self._ended[name] = None
+            self._write(())
+
+    def _sync_living(self, name: str) -> None:
+        with self._gathering:
+            paths = {path for path in self._living(name) if self._inner.size(path) is not None}
+            paths.update(path for path in self._pending if is_in(path, name))
+        if paths:
+            self._inner.sync(paths)
+
+    # The journal
 
     def _write(self, pieces: Sequence[Piece]) -> None:
         """One frame, durable on return."""
         drained = self._other.drained
         if drained is not None and drained.done():
             self._drained(drained)
+        with self._gathering:
+            ended = list(self._ended)
+        pieces = [*(Piece(name, VOID, b"") for name in ended), *pieces]
         frame = encode_frame(self._number, self._floor, self._salt, pieces)
         if self._active.end and self._active.end + len(frame) > self._limit:
             self._change_over()
             # The number is the same, the floor may have moved.
             frame = encode_frame(self._number, self._floor, self._salt, pieces)
         file = self._active
-        file.files.update(piece.path for piece in pieces)
         end = file.end + len(frame)
         if end > file.size:
             file.size = end + -end % EXTENT
@@ -271,6 +330,18 @@ class JournaledStorage:
         file.end = end
         self._number += 1
         self._floor_written = self._floor
+        with self._gathering:
+            self._have_ended(ended)
+            for piece in pieces[len(ended) :]:
+                file.files.add(piece.path, None)
+
+    def _have_ended(self, names: Sequence[str]) -> None:
+        """A frame says so."""
+        for name in names:
+            self._ended.pop(name, None)
+            for file in (self._active, self._other):
+                for path in file.files.inside(name):
+                    file.files.pop(path)
 
     def _change_over(self) -> None:
         """Go on in the other file, whose frames must be dead, and known to be so from this one."""
@@ -299,7 +370,8 @@ class JournaledStorage:
         """The frames of the other file are dead. Raises StorageError when a sync failed (D2)."""
         drained.result()
         self._other.drained = None
-        self._other.files.clear()
+        with self._gathering:
+            self._other.files.clear()
         self._floor = self._active.first
 
     def _settle(self) -> None:
@@ -307,7 +379,7 @@ class JournaledStorage:
         if self._other.drained is not None:
             self._drained(self._other.drained)
         if self._active.files:
-            self._inner.sync(self._active.files)
+            self._inner.sync(list(self._active.files))
             self._active.files.clear()
         self._floor = self._active.first = self._number
         self._write_empty()
@@ -317,13 +389,3 @@ class JournaledStorage:
         limit, self._limit = self._limit, self._active.end + EXTENT
         self._write(())
         self._limit = limit
-
-
-def _paths(operation: Operation) -> tuple[str, ...]:
-    if isinstance(operation, Rename):
-        return operation.path, operation.target
-    return (operation.path,)
-
-
-def _inside(path: str, changed: str) -> bool:
-    return path == changed or path.startswith(changed + "/")

@@ -15,17 +15,21 @@ from fnmatch import fnmatch
 
 from flowstream.broker.doors import (
     Append,
+    Buffer,
     Flush,
     MakeDirectory,
     Operation,
     Overwrite,
+    Put,
     Random,
     Remove,
     Rename,
     Replace,
     Space,
+    Sync,
     Truncate,
 )
+from flowstream.broker.storage.calls import inside
 from flowstream.broker.storage.refusal import refused
 from flowstream.errors import FlowstreamError, StorageError
 
@@ -62,6 +66,8 @@ class MemoryStorage:
         self._files: dict[str, _File] = {}
         self._entries: dict[str, _File] = {}
         self._directories: set[str] = {""}
+        self._puts: dict[str, str] = {}
+        """Files that get new content with their next sync, and where it is."""
         self._crash_at: int | None = None
         self._faults: list[_Fault] = []
 
@@ -96,8 +102,12 @@ class MemoryStorage:
         contents = {path: _torn(file, rng) for path, file in survivors.items()}
         self._files = {path: _File(bytearray(data), data) for path, data in contents.items()}
         self._entries = dict(self._files)
-        for path in self._files:
-            self._add_directories(os.path.dirname(path))
+        self._puts.clear()
+        # Of directories only what is in them tells whether they were synced.
+        kept = [each for each in sorted(self._directories) if rng.randrange(0, 2)]
+        self._directories = {""}
+        for path in (*kept, *(os.path.dirname(path) for path in self._files)):
+            self._add_directories(path)
 
     def flip(self, path: str, position: int) -> None:
         """Change one byte on the disk."""
@@ -136,7 +146,7 @@ class MemoryStorage:
         for operation in operations:
             self._count(operation.path)
             self._change(operation, unsynced)
-        return {path for path in unsynced if path in self._files}
+        return {path for path in unsynced if path in self._files or path in self._puts}
 
     def sync(self, paths: Collection[str]) -> None:
         """Make the content of `paths` durable, and their names."""
@@ -165,10 +175,16 @@ class MemoryStorage:
                 unsynced.add(path)
             case Replace(path, data):
                 self._parent_must_exist(path)
+                self._files.pop(self._puts.pop(path, ""), None)
                 file = _File(bytearray(data), bytes(data))
                 self._files[path] = file
                 self._sync_directory(os.path.dirname(path))
                 unsynced.discard(path)
+            case Put(path, data):
+                self._put(path, data)
+                unsynced.add(path)
+            case Sync(path):
+                unsynced.add(path)
             case Truncate(path, size):
                 file = self._made(path)
                 del file.data[size:]
@@ -181,8 +197,7 @@ class MemoryStorage:
             case MakeDirectory(path):
                 self._add_directories(path)
             case Flush(path):
-                if path in self._files:
-                    self._sync(path)
+                self._sync(path)
                 unsynced.discard(path)
 
     def _add_directories(self, path: str) -> None:
@@ -198,7 +213,15 @@ class MemoryStorage:
         if os.path.dirname(path) not in self._directories:
             raise StorageError(f"{path}: {os.strerror(errno.ENOENT)}")
 
+    def _put(self, path: str, data: Buffer) -> None:
+        self._parent_must_exist(path)
+        self._files.pop(self._puts.pop(path, ""), None)
+        source = self._puts[path] = f"{path}.{self.operations}.tmp"
+        self._files[source] = _File(bytearray(data))
+
     def _sync(self, path: str) -> None:
+        if path in self._puts:
+            self._files[path] = self._files.pop(self._puts.pop(path))
         file = self._files.get(path)
         if file is not None:
             file.sync()
@@ -215,7 +238,10 @@ class MemoryStorage:
                     del self._entries[path]
 
     def _rename(self, path: str, target: str, unsynced: set[str]) -> None:
-        moved = [name for name in self._files if name == path or name.startswith(path + "/")]
+        self._place_inside(path)
+        if path in self._directories and any(n.startswith(target + "/") for n in self._files):
+            raise StorageError(f"{target}: {os.strerror(errno.ENOTEMPTY)}")
+        moved = inside(self._files, path)
         if not moved and path not in self._directories:
             if target in self._files or target in self._directories:
                 return
@@ -228,20 +254,25 @@ class MemoryStorage:
                 unsynced.add(renamed)
             if name != path and self._entries.pop(name, None) is not None:
                 self._entries[renamed] = file
-        inside = [d for d in self._directories if d == path or d.startswith(path + "/")]
-        for directory in inside:
+        for directory in inside(self._directories, path):
             self._directories.discard(directory)
             self._directories.add(target + directory[len(path) :])
         for parent in {os.path.dirname(path), os.path.dirname(target)}:
             self._sync_directory(parent)
 
+    def _place_inside(self, path: str) -> None:
+        """Content that waits for a sync moves along, or is removed along."""
+        for name in inside(self._puts, path):
+            self._files[name] = self._files.pop(self._puts.pop(name))
+
     def _remove(self, path: str) -> None:
         """Not durable: a crash may bring it back."""
-        inside = path + "/"
-        for name in [n for n in self._files if n == path or n.startswith(inside)]:
+        self._place_inside(path)
+        for name in inside(self._files, path):
             del self._files[name]
-        for name in [n for n in self._directories if n == path or n.startswith(inside)]:
-            self._directories.discard(name)
+        # What a process that is no more was about to put: nobody waits for it.
+        self._puts = {name: source for name, source in self._puts.items() if source != path}
+        self._directories.difference_update(inside(self._directories, path))
 
 
 @dataclass(slots=True)

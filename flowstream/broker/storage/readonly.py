@@ -42,8 +42,6 @@ class ReadOnlyFiles(FileStorage):
         assert not create, f"somebody who only looks would create {path}"
         descriptor = self._open.get(path)
         if descriptor is None:
-            full = os.path.join(self.root, path)
-            descriptor = self._open[path] = os.open(full, os.O_RDONLY | os.O_CLOEXEC)
-            if len(self._open) > self._limit:
-                os.close(self._open.popitem(last=False)[1])
+            descriptor = os.open(os.path.join(self.root, path), os.O_RDONLY | os.O_CLOEXEC)
+            self._open.add(path, descriptor)
         return descriptor

@@ -160,7 +160,7 @@ def test_an_error_is_told_again_and_again_and_so_is_its_end() -> None:
     reader = Reader(made)
     assert reader.fetch({0: 5, 1: 0})[0][0] == ErrorCode.OFFSET_OUT_OF_RANGE
     for _ in range(2):
-        assert reader.fetch() == {0: (ErrorCode.OFFSET_OUT_OF_RANGE, 0, 0)}
+        assert reader.fetch() == {0: (ErrorCode.OFFSET_OUT_OF_RANGE, -1, 0)}
     assert reader.fetch({0: 0}) == {0: (0, 0, 0)}, "the watermarks are told again"
     assert reader.fetch() == {}
 

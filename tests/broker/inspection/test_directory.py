@@ -7,12 +7,14 @@ import random
 import pytest
 
 from flowstream.broker.config import BrokerConfig
-from flowstream.broker.doors import Replace
+from flowstream.broker.doors import Append, Replace
 from flowstream.broker.inspection.directory import DirectoryExam
 from flowstream.broker.inspection.findings import Finding, Severity
 from flowstream.broker.log.aborted import Aborted, encode_aborted
+from flowstream.broker.log.journal import Piece, encode_frame
 from flowstream.broker.storage.memory import MemoryStorage
 from flowstream.wire.batch import encode_batch, iter_batches
+from flowstream.wire.checksum import crc32c
 from tests.broker.log.golden import NOW, files, storage_of
 
 TX = f"tx-0/{4:020d}"
@@ -198,10 +200,66 @@ def test_kafkas_empty_cleaner_checkpoint_names_no_log() -> None:
     assert bad(examined(changed("cleaner-offset-checkpoint", b""))) == []
 
 
-def test_D7_behind_a_journal_nothing_is_judged() -> None:
+def journalled(*pieces: Piece, cut: int = 100) -> MemoryStorage:
+    """The crashed directory, `cut` bytes shorter in one segment, with a journal of these pieces."""
     path = f"{TX}.log"
-    storage = changed(path, files("crashed")[path][:-100], "crashed")
-    storage.perform([Replace("journal-0.wal", bytes(4096))])
-    found = bad(examined(storage))
-    assert [finding.path for finding in found] == ["journal-0.wal"]
-    assert errors(found) == []
+    storage = changed(path, files("crashed")[path][:-cut], "crashed")
+    storage.perform([Replace("journal-0.wal", encode_frame(1, 1, b"saltsalt", pieces))])
+    return storage
+
+
+def tail(cut: int = 100) -> Piece:
+    """The bytes that `journalled` cut off."""
+    whole = files("crashed")[f"{TX}.log"]
+    return Piece(f"{TX}.log", len(whole) - cut, whole[-cut:])
+
+
+def test_D3_what_a_journal_holds_is_examined_as_the_next_start_sees_it() -> None:
+    assert [finding.path for finding in bad(examined(journalled()))] != []
+    storage = journalled(tail())
+    before = {path: bytes(file.data) for path, file in storage._files.items()}
+    exam = DirectoryExam(storage, BrokerConfig(), NOW, deep=True)
+    found = list(exam.findings())
+    assert bad(found) == []
+    assert any("what was synced of 1 files" in finding.what for finding in found)
+    assert exam.partitions == 25
+    assert {path: bytes(file.data) for path, file in storage._files.items()} == before
+
+
+def test_D3_bad_bytes_that_the_journal_says_were_synced_are_an_error() -> None:
+    path, position, data = tail()
+    torn = Piece(path, position, bytes(data[:-1]) + bytes([data[-1] ^ 1]))
+    found = errors(examined(journalled(torn)))
+    assert any("the journal says" in each.what and each.path == path for each in found)
+    assert any("the broker refuses it" in finding.what for finding in found)
+
+
+def test_D7_a_journal_that_the_broker_refuses_is_an_error() -> None:
+    storage = journalled(tail(), cut=101)
+    exam = DirectoryExam(storage, BrokerConfig(), NOW)
+    (finding,) = errors(list(exam.findings()))
+    assert finding.path == "journal-0.wal"
+    assert "the disk lost it" in finding.what
+    assert exam.partitions == 0
+
+
+def test_an_unfinished_frame_and_a_file_that_is_gone_are_told() -> None:
+    storage = journalled(tail(), Piece("gone-0/x.log", 0, b"x"))
+    unfinished = encode_frame(2, 1, b"saltsalt", [Piece("tx-1/x", 0, b"y" * 9)])
+    unfinished[60] ^= 1
+    storage.perform([Append("journal-0.wal", [unfinished])])
+    told = [finding.what for finding in bad(examined(storage))]
+    assert any("gone-0/x.log is gone" in what for what in told)
+    assert any("never acknowledged" in what for what in told)
+
+
+@pytest.mark.parametrize("state", ["clean", "crashed"])
+def test_D6_the_copy_of_the_log_starts_counts_as_for_a_start(state: str) -> None:
+    path = "log-start-offset-checkpoint"
+    right = files(state)[path]
+    storage = changed(path, b"0\n1\ncodec-none 0 200\n", state)
+    storage.perform([Replace(f"{path}.copy", b"%08x\n" % crc32c(right) + right)])
+    finding = bad(examined(storage))[0]
+    assert finding.path == path
+    told = {"clean": "differs from", "crashed": "is newer or undamaged and is taken"}
+    assert told[state] in finding.what

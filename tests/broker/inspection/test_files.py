@@ -7,15 +7,20 @@ from collections.abc import Mapping
 
 import pytest
 
+from flowstream.broker.doors import Replace
 from flowstream.broker.inspection.files import UnknownFile, explain
 from flowstream.broker.inspection.words import text_of
 from flowstream.broker.log import names
+from flowstream.broker.log.aborted import encode_check
+from flowstream.broker.log.checkpoints import replace_guarded
+from flowstream.broker.log.journal import Piece, encode_frame
 from flowstream.cli.dump import sentence
 from tests.broker.golden import dump
 from tests.broker.log.golden import dumped, files, storage_of
 
 STORAGE = storage_of(files("clean"))
 SEGMENTS = sorted(path for path in dumped() if path.endswith(names.LOG) and dumped()[path])
+TX = f"tx-0/{4:020d}"
 Entry = Mapping[str, object]
 
 
@@ -132,3 +137,50 @@ def test_keys_are_text_or_base64() -> None:
         {"base64": "/w=="},
         {"base64": "AA=="},
     ]
+
+
+def test_a_journals_frames_are_told() -> None:
+    path = "journal-0.wal"
+    first = encode_frame(1, 1, b"saltsalt", [Piece("t-0/x.log", 5, b"abc"), Piece("t-1/y", 0, b"")])
+    second = encode_frame(2, 2, b"saltsalt")
+    stale = encode_frame(9, 9, b"othersal", [Piece("t-0/x.log", 0, b"old")])
+    storage = storage_of({path: bytes(first + second + stale)})
+    one, two = (e for e in explain(storage, path) if e["kind"] == "frame")
+    assert (one["number"], one["pieces"], one["size"], one["dead"]) == (1, 2, 3, True)
+    assert (two["number"], two["position"], two["dead"]) == (2, 4096, False)
+    assert "frame 1 at byte 0: 3 bytes of 2 files, floor 1 (dead" in sentence(one)
+    pieces = [sentence(e) for e in explain(storage, path, deep=True) if e["kind"] == "piece"]
+    assert pieces == ["  t-0/x.log byte 5: 3 bytes", "  t-1/y byte 0: 0 bytes"]
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_D3_a_frame_that_is_not_whole_is_a_problem_with_its_place(number: int) -> None:
+    frames = [encode_frame(at, 1, b"saltsalt", [Piece("t-0/x", 0, b"abc")]) for at in (1, 2)]
+    frames[number][50] ^= 1
+    storage = storage_of({"journal-1.wal": bytes(b"".join(frames[: number + 1]))})
+    (problem,) = (e for e in explain(storage, "journal-1.wal") if e["kind"] == "problem")
+    assert problem["position"] == 4096 * number
+    assert "flowstream doctor" in str(problem["what"])
+
+
+def test_what_guards_files_without_a_checksum_is_told() -> None:
+    index, log = files("clean")[f"{TX}.txnindex"], files("clean")[f"{TX}.log"]
+    contents = {f"{TX}.log": log, f"{TX}.txnindex": index}
+    check = f"{TX}.txnindex.crc"
+    good = storage_of({**contents, check: encode_check(len(log), index)})
+    (entry,) = explain(good, check)
+    assert f"of a segment of {len(log)} bytes" in sentence(entry)
+    other = storage_of({**contents, check: encode_check(len(log), index[:-1] + b"?")})
+    assert [e["kind"] for e in explain(other, check)] == ["index check", "problem"]
+    assert [e["kind"] for e in explain(storage_of({check: b"short"}), check)] == ["problem"]
+
+
+def test_the_copy_of_a_checkpoint_is_told() -> None:
+    path = "log-start-offset-checkpoint"
+    content = b"0\n1\nt 0 7\n"
+    operation, _ = replace_guarded(path, content)
+    assert isinstance(operation, Replace)
+    (entry,) = explain(storage_of({f"{path}.copy": bytes(operation.data)}), f"{path}.copy")
+    assert sentence(entry) == "t-0: 7"
+    damaged = storage_of({f"{path}.copy": bytes(operation.data).replace(b"7", b"8")})
+    assert [e["kind"] for e in explain(damaged, f"{path}.copy")] == ["problem"]

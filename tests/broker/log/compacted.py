@@ -255,7 +255,7 @@ class Compacted:
         """Open the directory anew; what was lost is lost in the list too."""
         if clean:
             self.sync()
-            self.storage.perform(self.log.close_clean(self.now))
+            self.storage.sync(self.storage.perform(self.log.close_clean(self.now)))
         storage = self.storage
         self.unsynced.clear()
         self.advances.clear()

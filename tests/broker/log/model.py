@@ -227,7 +227,7 @@ class Harness:
     def restart(self) -> None:
         """A clean stop and a new start."""
         self.sync()
-        self.storage.perform(self.log.close_clean(self.now))
+        self.storage.sync(self.storage.perform(self.log.close_clean(self.now)))
         self.model.acknowledged = self.log.log_end
         self.write_checkpoints()
         self.storage.perform([Replace(MARK, checkpoints.encode_clean_shutdown(1))])

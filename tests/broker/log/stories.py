@@ -101,7 +101,7 @@ def reopen(
     """Open the directory as the next process does."""
     storage = log.storage
     if clean:
-        storage.perform(log.close_clean(NOW))
+        storage.sync(storage.perform(log.close_clean(NOW)))
     opened = open_log(
         storage,
         NAME,

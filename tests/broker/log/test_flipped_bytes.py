@@ -30,7 +30,7 @@ def stopped_cleanly() -> MemoryStorage:
         appended(log, batch_of(timestamp=NOW + number))
     assert len(log.segments) == 2
     assert log.active.size % BATCH == 0
-    storage.perform(log.close_clean(NOW))
+    storage.sync(storage.perform(log.close_clean(NOW)))
     return storage
 
 
@@ -116,7 +116,7 @@ def with_aborted_transactions() -> tuple[MemoryStorage, PartitionLog]:
         carry_out(log, log.append_marker(7, 0, False, 0, NOW).effects)
     carry_out(log, log.append_marker(8, 0, False, 0, NOW).effects)
     appended(log, batch_of())
-    storage.perform(log.close_clean(NOW))
+    storage.sync(storage.perform(log.close_clean(NOW)))
     return storage, log
 
 

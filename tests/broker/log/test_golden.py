@@ -85,7 +85,7 @@ def _size(data: bytes | None) -> int:
 def test_opening_and_closing_a_clean_directory_changes_no_byte(directory: str) -> None:
     storage = storage_of(files("clean"), directory)
     opened = open_golden(storage, named(directory), clean=True)
-    storage.perform(opened.log.close_clean(NOW))
+    storage.sync(storage.perform(opened.log.close_clean(NOW)))
     assert opened.report == []
     assert contents_of(storage, directory) == clean_files(directory)
 
@@ -95,7 +95,7 @@ def test_P3_indexes_and_snapshots_rebuilt_from_the_segments_equal_kafkas(directo
     bare = {p: data for p, data in files("clean").items() if not p.endswith(REBUILT)}
     storage = storage_of(bare, directory)
     opened = open_golden(storage, named(directory), clean=False, recovery_point=0)
-    storage.perform(opened.log.close_clean(NOW))
+    storage.sync(storage.perform(opened.log.close_clean(NOW)))
     assert contents_of(storage, directory) == clean_files(directory)
 
 
@@ -107,7 +107,7 @@ def test_D5_the_crashed_directory_recovers_to_kafkas_bytes(directory: str) -> No
     # Kafka's leader took a new epoch when it started again.
     leader_epoch = clean_files(directory)[names.LEADER_EPOCHS].split(b"\n")[-2].split(b" ")[0]
     storage.perform(log.lead(int(leader_epoch)))
-    storage.perform(log.close_clean(NOW))
+    storage.sync(storage.perform(log.close_clean(NOW)))
     assert contents_of(storage, directory) == clean_files(directory)
 
 

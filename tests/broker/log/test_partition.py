@@ -9,6 +9,7 @@ from flowstream.broker.log.config import LogConfig
 from flowstream.broker.log.epochs import LeaderEpochs
 from flowstream.broker.log.partition import PartitionLog
 from flowstream.broker.log.reading import EARLIEST, LATEST, MAX_TIMESTAMP
+from flowstream.broker.log.segment import Segment
 from flowstream.broker.types import Instant
 from flowstream.wire.batch import iter_batches, read_header
 from flowstream.wire.error_codes import ErrorCode
@@ -86,6 +87,19 @@ def test_segments_roll_by_the_time_of_records_or_by_the_clock_without_them() -> 
     for elapsed in (0, 1000, 1001):
         appended(log, batch_of(timestamp=-1), Instant(NOW + elapsed))
     assert [s.base_offset for s in log.segments] == [0, 2]
+
+
+def test_segments_roll_earlier_by_a_jitter_of_their_own() -> None:
+    _, log = new_log(LogConfig(segment_ms=1000, segment_jitter_ms=5000))
+    for at in range(40):
+        appended(log, batch_of(timestamp=NOW + 100 * at))
+    ages = [
+        b.base_offset - a.base_offset for a, b in zip(log.segments, log.segments[1:], strict=False)
+    ]
+    assert all(1 <= age <= 11 for age in ages)
+    assert len(set(ages)) > 2
+    again = Segment(log.storage, log.directory, 0, NOW, log.config)
+    assert again.jitter == log.segments[0].jitter
 
 
 def test_segments_roll_when_an_index_is_full() -> None:

@@ -101,7 +101,7 @@ def test_every_flipped_byte_of_the_active_segment_is_noticed_or_harmless() -> No
 @pytest.mark.parametrize("damage", ["missing", "odd", "beyond"])
 def test_indexes_that_do_not_fit_are_rebuilt(suffix: str, damage: str) -> None:
     storage, log = filled()
-    storage.perform(log.close_clean(NOW))
+    storage.sync(storage.perform(log.close_clean(NOW)))
     path = log.segments[1].file(suffix)
     good = bytes(storage.read(path, 0, 1 << 20))
     harm = {
@@ -173,7 +173,7 @@ def test_the_directory_of_another_topic_is_refused() -> None:
 
 def test_a_torn_snapshot_is_passed_over_for_the_log() -> None:
     storage, log = filled()
-    storage.perform(log.close_clean(NOW))
+    storage.sync(storage.perform(log.close_clean(NOW)))
     for name in storage.names(log.directory):
         if name.endswith(names.SNAPSHOT):
             storage.flip(f"{log.directory}/{name}", 9)

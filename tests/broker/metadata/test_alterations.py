@@ -7,14 +7,20 @@ import random
 import pytest
 
 from flowstream.broker.config import SETTINGS
+from flowstream.broker.effects import Effect, Notice
 from flowstream.broker.metadata.broker_configs import DYNAMIC
 from flowstream.broker.types import TopicPartition
+from flowstream.wire.batch import encode_batch
 from flowstream.wire.error_codes import ErrorCode
 from flowstream.wire.messages import incremental_alter_configs
-from flowstream.wire.messages.create_topics import CreatableTopic, CreateTopicsRequest
+from flowstream.wire.messages.create_topics import (
+    CreatableTopic,
+    CreatableTopicConfig,
+    CreateTopicsRequest,
+)
 from flowstream.wire.messages.delete_topics import DeleteTopicsRequest
 from flowstream.wire.messages.list_config_resources import ListConfigResourcesRequest
-from tests.broker.machine import Machine, batch
+from tests.broker.machine import TIME, Machine, batch
 from tests.broker.metadata.asking import (
     APPEND,
     BROKER,
@@ -278,3 +284,50 @@ def test_X3_one_request_changes_a_bounded_number_of_things() -> None:
 
 def test_every_dynamic_setting_exists() -> None:
     assert set(SETTINGS) >= DYNAMIC
+
+
+def test_segments_are_closed_earlier_by_a_share_of_the_jitter_each_by_another() -> None:
+    made = Machine()
+    configs = {"segment.ms": "10000", "segment.jitter.ms": "8000", "retention.ms": "-1"}
+    told = tuple(CreatableTopicConfig(name=k, value=v) for k, v in configs.items())
+    topic = CreatableTopic(name="j", num_partitions=20, replication_factor=1, configs=told)
+    made.ask(CreateTopicsRequest(topics=(topic,)), 7)
+    ages = set()
+    for number in range(20):
+        log = made.cores.logs.by_name[TopicPartition("j", number)]
+        for age in range(0, 11_000, 500):
+            record = bytes(encode_batch([(TIME + age, b"k", b"v", ())]))
+            assert made.produce("j", number, record).error_code == 0
+            if len(log.segments) == 2:
+                break
+        ages.add(age)
+    assert min(ages) > 2_000
+    assert max(ages) <= 10_500
+    assert len(ages) > 5, "not all at once"
+
+
+class Noticing(Machine):
+    """Remembers what the broker's log is told."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        super().__init__()
+
+    def carry_out(self, effects: list[Effect]) -> None:
+        self.said += [each.text for each in effects if isinstance(each, Notice)]
+        super().carry_out(effects)
+
+
+def test_a_setting_that_changes_nothing_is_not_taken_in_silence() -> None:
+    made = Noticing()
+    told = (CreatableTopicConfig(name="flush.ms", value="5"),)
+    topic = CreatableTopic(name="n", num_partitions=1, replication_factor=1, configs=told)
+    made.ask(CreateTopicsRequest(topics=(topic,)), 7)
+    assert made.said == ["n: flush.ms changes nothing: this broker does without it"]
+    ops = ("preallocate", SET, "true"), ("retention.ms", SET, "7")
+    assert alter(made, TOPIC, "n", *ops) == OK
+    assert alter(made, BROKER, "", ("log.flush.interval.ms", SET, "7")) == OK
+    assert made.said[1:] == [
+        "n: preallocate changes nothing: this broker does without it",
+        "all brokers: log.flush.interval.ms changes nothing: this broker does without it",
+    ]

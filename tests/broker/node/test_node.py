@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from flowstream.broker.doors import Append, Flush, MakeDirectory, Remove, Replace
 from flowstream.broker.effects import Effect, Reply, WhenDurable, Write
 from flowstream.broker.events import Durable, Request
 from flowstream.broker.types import ConnectionId, Instant, ReplyTo, TopicPartition
@@ -121,12 +122,47 @@ def test_a_long_poll_on_a_deleted_topic_is_answered(machine: Machine) -> None:
 
 def test_D7_a_stray_directory_is_kept_aside(machine: Machine) -> None:
     storage = machine.storage
-    from flowstream.broker.doors import MakeDirectory, Replace
-
     storage.perform([MakeDirectory("lost-0"), Replace("lost-0/partition.metadata", b"x")])
     machine.open()
     assert "lost-0-stray" in storage.names("")
     assert "lost-0" not in storage.names("")
+
+
+def test_D5_strays_of_one_name_are_all_kept(machine: Machine) -> None:
+    """Each crash in the creation of a topic may leave one; a taken name refused the start."""
+    storage = machine.storage
+    for content in (b"1", b"2", b"3"):
+        log = "lost-0/00000000000000000000.log"
+        storage.perform([MakeDirectory("lost-0"), Append(log, (content,)), Flush(log)])
+        machine.open()
+    kept = [name for name in storage.names("") if name.startswith("lost")]
+    assert kept == ["lost-0-2-stray", "lost-0-3-stray", "lost-0-stray"]
+
+
+def test_D5_of_a_topic_whose_record_was_lost_nothing_stays_unless_it_was_written_to(
+    machine: Machine,
+) -> None:
+    storage = machine.storage
+    identity = bytes(storage.read("t-0/partition.metadata", 0, 100))
+    for number in range(2):
+        storage.perform(
+            [
+                MakeDirectory(f"new-{number}"),
+                Replace(f"new-{number}/partition.metadata", identity),
+                Append(f"new-{number}/00000000000000000000.log", (b"x" * number,)),
+            ]
+        )
+    machine.open()
+    assert [name for name in storage.names("") if "new" in name] == ["new-1-stray"]
+
+
+def test_D5_a_log_whose_files_the_crash_took_knows_its_first_epoch(machine: Machine) -> None:
+    storage = machine.storage
+    storage.perform([Remove(f"t-0/{name}") for name in storage.names("t-0")])
+    machine.open()
+    machine.settle()
+    epochs = bytes(storage.read("t-0/leader-epoch-checkpoint", 0, 100))
+    assert epochs == b"0\n1\n0 0\n"
 
 
 def test_D7_a_metadata_log_without_its_beginning_is_refused(machine: Machine) -> None:

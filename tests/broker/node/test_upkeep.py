@@ -183,8 +183,7 @@ def test_D6_a_log_with_bad_bytes_is_left_alone_and_that_is_told() -> None:
     made = machine()
     compacted(made)
     fill(made, 6)
-    made.carry_out(made.node.stop(made.now))
-    made.storage.sync(made.unsynced)
+    made.stop()
     made.open()
     log = made.cores.logs.by_name[TOPIC]
     made.storage.flip(log.segments[1].path, 70)
@@ -198,6 +197,7 @@ def test_D6_a_log_with_bad_bytes_is_left_alone_and_that_is_told() -> None:
     assert len(said) == 1
     assert log.segments[1].path in said[0]
     assert len(log.segments) == 6
+    assert made.cores.upkeep.uncleanable == 1
     assert not [name for name in made.storage.names("t-0") if name.endswith(".cleaned")]
 
 

@@ -274,18 +274,3 @@ def test_without_security_there_is_no_gate() -> None:
         "assert 'jwt' not in sys.modules; assert 'flowstream.broker.server.tls' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
-
-
-def test_X2_a_session_goes_on_for_nobody_who_may_lose_a_permission(machine: Machine) -> None:
-    """KIP-227: what a session remembers would be read without another look at the rules."""
-    allow(machine, O.READ)
-    wanted = FetchPartition(partition=0, fetch_offset=0, partition_max_bytes=1000)
-    topics = (FetchTopic(topic="mine", partitions=(wanted,)),)
-    first = FetchRequest(max_wait_ms=0, min_bytes=0, topics=topics, session_epoch=0)
-    assert ask(machine, first, 11).session_id == 0
-    opened = machine.ask(first, 11).session_id
-    assert opened != 0, "a super user has one"
-    following = FetchRequest(max_wait_ms=0, min_bytes=0, session_id=opened, session_epoch=1)
-    refused = ask(machine, following, 11)
-    assert refused.error_code == ErrorCode.FETCH_SESSION_ID_NOT_FOUND
-    assert machine.ask(following, 11).error_code == 0

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowstream.broker.security.exchange import Challenge, Failure, Success
+from flowstream.broker.security.exchange import Challenge, Failure, Proving, Step, Success
 from flowstream.broker.security.plain import PlainExchange
 from flowstream.broker.security.scram import (
     Credential,
@@ -151,12 +151,17 @@ def plain(users: dict[str, Credential]) -> PlainExchange:
     return PlainExchange(dict.fromkeys(Mechanism, users.get), SECRET)
 
 
+def log_in_plain(users: dict[str, Credential], data: bytes) -> Step:
+    step = plain(users).step(data, NOW)
+    return step.judge(step.work()) if isinstance(step, Proving) else step
+
+
 def test_plain() -> None:
     users = {"alice": credential_of(Mechanism.SCRAM_SHA_256, "right", random.Random(2))}
-    done = plain(users).step(b"\0alice\0right", NOW)
+    done = log_in_plain(users, b"\0alice\0right")
     assert isinstance(done, Success)
     assert done.name == "alice"
-    assert isinstance(plain(users).step(b"alice\0alice\0right", NOW), Success)
+    assert isinstance(log_in_plain(users, b"alice\0alice\0right"), Success)
     for wrong in (
         b"\0alice\0wrong",
         b"\0nobody\0right",
@@ -166,14 +171,16 @@ def test_plain() -> None:
         b"alice\0right",
         b"\0alice\0right\0",
     ):
-        assert isinstance(plain(users).step(wrong, NOW), Failure)
+        assert isinstance(log_in_plain(users, wrong), Failure)
 
 
 def test_X5_no_secret_is_in_a_repr() -> None:
     users = {"alice": credential_of(Mechanism.SCRAM_SHA_256, "right", random.Random(2))}
     exchange = scram(Mechanism.SCRAM_SHA_256, users)
     done = log_in(exchange, "alice", "right")
-    shown = f"{users} {exchange} {plain(users)} {done}"
+    proving = plain(users).step(b"\0alice\0right", NOW)
+    shown = f"{users} {exchange} {plain(users)} {proving} {done}"
+    assert "right" not in shown
     kept = users["alice"]
     for secret in (kept.salt, kept.stored_key, kept.server_key, SECRET):
         assert repr(secret)[2:12] not in shown

@@ -65,6 +65,20 @@ def test_listeners_have_settings_of_their_own() -> None:
         ({"listeners": "PLAINTEXT://h:99999"}, "NAME://HOST:PORT"),
         ({"listeners": "A://h:1"}, "listener.security.protocol.map"),
         ({"listeners": "SSL://h:1"}, "ssl.keystore.location"),
+        ({"listeners": "SSL://h:1", "ssl.keystore.key": "k"}, "ssl.keystore.certificate.chain"),
+        (
+            {"listeners": "SSL://h:1", "ssl.keystore.location": "a", "ssl.keystore.key": "k"},
+            "two certificates",
+        ),
+        (
+            {
+                "listeners": "SSL://h:1",
+                "ssl.keystore.location": "a",
+                "ssl.truststore.location": "a",
+                "ssl.truststore.certificates": "c",
+            },
+            "two lists of authorities",
+        ),
         ({"listeners": "PLAINTEXT://h:1,PLAINTEXT://h:2"}, "twice"),
         ({"listeners": "PLAINTEXT://0.0.0.0:1"}, "advertised.listeners"),
         ({"listeners": "PLAINTEXT://:1"}, "advertised.listeners"),

@@ -19,6 +19,7 @@ from flowstream.broker.security.authorizer import Authorizer
 from flowstream.broker.types import ANONYMOUS, ConnectionId, Instant, Principal, ReplyTo, Session
 from flowstream.wire.acl_codes import PatternType, Permission
 from flowstream.wire.api import API, response_class
+from flowstream.wire.error_codes import ErrorCode
 from flowstream.wire.fields import layout_of
 from flowstream.wire.messages.list_groups import ListedGroup, ListGroupsResponse
 from flowstream.wire.messages.list_transactions import (
@@ -94,6 +95,10 @@ def errors(value: object) -> Iterator[int]:
 def told(key: int, version: int, admission: Admission) -> set[int]:
     """The errors that the client sees, through the bytes of the answer."""
     answer = admission.answer
+    if admission.allows is not None and answer is None:
+        # The handler asks, and answers what it is told no of: test_later shows it.
+        assert not admission.allows("t"), "the request was let through"
+        return {ErrorCode.TOPIC_AUTHORIZATION_FAILED}
     if answer is None and admission.amend is not None:
         answered = {"groups": (OffsetFetchResponseGroup(group_id="g"),)} if key == 9 else {}
         answer = admission.amend(response_class(key)(**answered))
@@ -140,6 +145,7 @@ def test_X2_the_right_one_is_let_through(key: int, version: int) -> None:
         admit(key, version, (), RIGHT, ("User:right",)),
     ):
         assert admission.answer is None
+        assert admission.allows is None or admission.allows("t")
         assert admission.body is None or key in (1, 9), "nothing is taken out"
         assert not admission.close
     if not asked.errors and grants:

@@ -7,14 +7,18 @@ import asyncio
 import logging
 import random
 import struct
+import threading
 from pathlib import Path
 
 import pytest
 
 from flowstream import clock
 from flowstream.broker.handlers import ROUTES
+from flowstream.broker.security import plain
+from flowstream.broker.security.scram import Mechanism
 from flowstream.wire.error_codes import ErrorCode
 from flowstream.wire.frame import encode_request
+from flowstream.wire.messages.api_versions import ApiVersionsRequest
 from flowstream.wire.messages.metadata import MetadataRequest
 from flowstream.wire.messages.sasl_authenticate import SaslAuthenticateRequest
 from flowstream.wire.messages.sasl_handshake import SaslHandshakeRequest
@@ -310,3 +314,28 @@ async def test_X4_random_bytes_in_every_api_of_one_who_may_little(tmp_path: Path
                 await client.close()
                 assert not broker.server.ended.done(), f"seed {seed}, API {key} v{version}"
         await still_serves(broker)
+
+
+async def test_X4_a_login_that_is_being_proved_holds_up_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its computation hangs until another client has been answered."""
+    begun, may_end = threading.Event(), threading.Event()
+    original = plain.salted
+
+    def hanging(mechanism: Mechanism, password: str, salt: bytes, iterations: int) -> bytes:
+        begun.set()
+        assert may_end.wait(60)
+        return original(mechanism, password, salt, iterations)
+
+    monkeypatch.setattr(plain, "salted", hanging)
+    async with secured(tmp_path) as broker:
+        client, other = await broker.client(), await broker.client("PLAINTEXT")
+        slow = asyncio.create_task(log_in(client, "alice", USERS["alice"]))
+        assert await asyncio.to_thread(begun.wait, 60)
+        assert (await other.ask(18, 0, ApiVersionsRequest())).error_code == 0
+        assert not slow.done()
+        may_end.set()
+        assert (await slow).error_code == 0
+        await client.close()
+        await other.close()

@@ -9,7 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from flowstream.broker.doors import Append, MakeDirectory, Operation, Remove, Rename, Truncate
+from flowstream.broker.doors import (
+    Append,
+    Flush,
+    MakeDirectory,
+    Operation,
+    Remove,
+    Rename,
+    Truncate,
+)
 from flowstream.broker.log.journal import BLOCK, FILES, Piece, encode_frame, replay
 from flowstream.broker.storage.disk import Disk
 from flowstream.broker.storage.journaled import MOST_PIECE, JournaledStorage
@@ -157,6 +165,30 @@ def test_D5_a_deleted_topic_is_not_resurrected() -> None:
     crash(disk)
     assert content(disk, "d0/x") == b"anotherthird"
     assert content(disk, "d1/x") == b"firstsecondthird"
+
+
+def test_L2_an_exchange_waits_for_one_file_and_a_removal_for_none() -> None:
+    """However many files live in the journal; and every frame is still right."""
+    disk, storage = started(40)
+    append(storage, b"second", 40)
+    disk.synced.clear()
+    storage.perform([Remove("d0/x"), Rename("d1", "gone"), Remove("gone")])
+    assert disk.synced == []
+    storage.perform([Append("d2/y", (b"new",)), Flush("d2/y"), Rename("d2/y", "d2/x")])
+    assert disk.synced == ["d2/x", FILES[0]]
+    storage.sync(storage.perform([Append(f"d{at}/x", (b"third",)) for at in range(3, 40)]))
+    assert crash(disk) == []
+    assert content(disk, "d2/x") == b"new"
+    assert content(disk, "d39/x") == b"firstsecondthird"
+    assert disk.size("d1/x") is None
+
+
+def test_L2_a_file_that_moves_and_stays_keeps_what_only_the_journal_had() -> None:
+    disk, storage = started()
+    append(storage, b"second")
+    storage.perform([Rename("d0/x", "d0/y")])
+    crash(disk)
+    assert content(disk, "d0/y") == b"firstsecond"
 
 
 def test_D7_what_somebody_else_took_away_is_told_of() -> None:

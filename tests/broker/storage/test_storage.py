@@ -7,6 +7,7 @@ import os
 import random
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,11 @@ from flowstream.broker.doors import (
     MakeDirectory,
     Operation,
     Overwrite,
+    Put,
     Remove,
     Rename,
     Replace,
+    Sync,
     Truncate,
 )
 from flowstream.broker.storage.files import FileStorage
@@ -76,6 +79,113 @@ def test_removals_and_renames_may_be_repeated(storage: FileStorage | MemoryStora
         storage.read("e/x", 0, 1)
     with pytest.raises(StorageError, match="e/x"):
         storage.perform([Append("e/x", (b"1",))])
+
+
+def test_D1_what_is_put_gets_its_name_with_the_sync(storage: FileStorage | MemoryStorage) -> None:
+    storage.perform([MakeDirectory("d"), Replace("d/x", b"old")])
+    unsynced = storage.perform([Put("d/x", b"new"), Put("d/y", b"1"), Put("d/y", b"2")])
+    assert unsynced == {"d/x", "d/y"}
+    assert (content(storage, "d/x"), storage.size("d/y")) == (b"old", None)
+    storage.sync(unsynced)
+    assert (content(storage, "d/x"), content(storage, "d/y")) == (b"new", b"2")
+    assert storage.names("d") == ["x", "y"]
+    storage.sync(unsynced)
+
+
+def test_what_was_put_is_replaced_moved_and_removed(storage: FileStorage | MemoryStorage) -> None:
+    storage.perform([MakeDirectory("d"), Put("d/x", b"1"), Replace("d/x", b"2"), Put("d/y", b"3")])
+    storage.sync(("d/x",))
+    assert content(storage, "d/x") == b"2"
+    storage.perform([Rename("d", "e")])
+    assert (content(storage, "e/y"), storage.names("e")) == (b"3", ["x", "y"])
+    storage.perform([Put("e/y", b"4"), Flush("e/y")])
+    assert content(storage, "e/y") == b"4"
+    storage.perform([Put("e/y", b"5"), Remove("e/y")])
+    storage.sync(("e/y",))
+    assert storage.names("e") == ["x"]
+
+
+def test_a_name_that_was_put_may_be_used_again(storage: FileStorage | MemoryStorage) -> None:
+    before = storage.perform([MakeDirectory("d"), Put("d/x", b"before")])
+    storage.perform([Rename("d", "gone"), Remove("gone")])
+    after = storage.perform([MakeDirectory("d"), Put("d/x", b"after")])
+    storage.sync(before | after)
+    assert content(storage, "d/x") == b"after"
+
+
+def test_sync_counts_a_path_among_the_unsynced(storage: FileStorage | MemoryStorage) -> None:
+    storage.perform([Append("x", (b"1",))])
+    assert storage.perform([Sync("x")]) == {"x"}
+    storage.sync(storage.perform([Sync("x"), Sync("absent")]) | {"absent"})
+    assert storage.size("absent") is None
+
+
+def test_D1_a_crash_shows_the_old_content_or_the_new() -> None:
+    """Whatever operation and sync it comes before."""
+    seen = set()
+    for at in range(12):
+        for seed in range(8):
+            disk = MemoryStorage()
+            disk.perform([MakeDirectory("d"), Replace("d/x", b"old")])
+            disk.crash_at(at)
+            try:
+                disk.sync(disk.perform([Put("d/x", b"new"), Append("d/y", (b"1",))]))
+            except Crashed:
+                pass
+            else:
+                assert content(disk, "d/x") == b"new"
+            disk.crash(random.Random(seed))
+            seen.add(content(disk, "d/x"))
+    assert seen == {b"old", b"new"}
+
+
+def test_D4_a_new_directory_is_found_after_a_power_cut_once_a_file_in_it_was_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda fd: synced.append(os.readlink(f"/proc/self/fd/{fd}")))
+    storage = FileStorage(tmp_path)
+    unsynced = storage.perform([MakeDirectory("d"), Append("d/x", ()), Put("d/y", b"1")])
+    assert synced == []
+    storage.sync(unsynced)
+    assert sorted(synced) == [str(tmp_path), f"{tmp_path}/d", f"{tmp_path}/d/y.1.tmp"]
+    synced.clear()
+    storage.sync(storage.perform([Append("d/x", (b"1",))]))
+    assert synced == []
+    storage.close()
+
+
+def test_D5_an_empty_file_is_there_before_what_comes_after_it(tmp_path: Path) -> None:
+    """Retention begins a segment, then deletes the one before: a log never has none."""
+    storage = FileStorage(tmp_path)
+    storage.sync(storage.perform([MakeDirectory("d"), Append("d/1.log", ())]))
+    storage.perform([Append("d/2.log", ()), Rename("d/1.log", "d/1.deleted")])
+    assert sorted(os.listdir(tmp_path / "d")) == ["1.deleted", "2.log"]
+    storage.close()
+
+
+def test_many_directories_move_with_one_sync(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = FileStorage(tmp_path)
+    storage.perform([MakeDirectory(f"d{at}") for at in range(9)])
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    moves: list[Operation] = [Rename(f"d{at}", f"gone{at}") for at in range(9)]
+    storage.perform([*moves, *(Remove(f"gone{at}") for at in range(9))])
+    assert len(synced) == 1
+    assert storage.names("") == []
+    storage.close()
+
+
+def test_directories_may_be_deleted_in_the_background(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(1) as background:
+        storage = FileStorage(tmp_path, background=background)
+        storage.sync(storage.perform([MakeDirectory("d"), Append("d/x", (b"1",))]))
+        storage.perform([Rename("d", "gone"), Remove("gone")])
+    assert storage.names("") == []
+    storage.perform([])
+    storage.close()
 
 
 def test_more_files_than_descriptors(storage: FileStorage | MemoryStorage) -> None:

@@ -1,0 +1,64 @@
+"""What is done with the next sync, in the thread that syncs: new names cost a file system more than
+bytes. Its owner holds the lock.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+
+from flowstream.broker.storage.calls import inside, named, write_new
+from flowstream.broker.storage.entries import NewEntries
+
+
+class Deferred:
+    """Directories to be made, empty files to be made, and files to be given new content."""
+
+    def __init__(self, root: str, entries: NewEntries) -> None:
+        """None."""
+        self.puts: dict[str, bytes] = {}
+        """Files that get new content with their next sync."""
+        self.touched: set[str] = set()
+        """Empty files, made when they are synced or written."""
+        self.unmade: set[str] = set()
+        """Directories, made when something in them is synced or written."""
+        self._root = root
+        self._entries = entries
+
+    def among(self, paths: Collection[str]) -> bool:
+        """Whether any of `paths` waits."""
+        return any(path in self.puts or path in self.touched for path in paths)
+
+    def ensure_above(self, path: str) -> None:
+        """Make the directory of `path` if its time has come."""
+        directory = os.path.dirname(path)
+        if directory in self.unmade:
+            self._make(directory)
+
+    def carry_along(self, path: str) -> None:
+        """Do what waits in `path`, without a sync: it is about to move."""
+        if not (self.puts or self.touched or self.unmade):
+            return
+        for directory in inside(self.unmade, path):
+            self._make(directory)
+        for name in inside(self.puts, path):
+            write_new(self._root + name, self.puts[name], sync=False)
+        for name in inside(self.touched, path):
+            os.close(os.open(self._root + name, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
+
+    def forget(self, path: str) -> None:
+        """Do nothing of what waits in `path`."""
+        if not (self.puts or self.touched or self.unmade):
+            return
+        for name in inside(self.puts, path):
+            del self.puts[name]
+        self.touched.difference_update(inside(self.touched, path))
+        self.unmade.difference_update(inside(self.unmade, path))
+
+    def _make(self, directory: str) -> None:
+        with named(directory):
+            os.makedirs(self._root + directory, exist_ok=True)
+        self.unmade.discard(directory)
+        while directory:
+            self._entries.add(directory)
+            directory = os.path.dirname(directory)
