@@ -116,7 +116,7 @@ async def replay(
         chunk.add(records, reader.read_bytes)
         progress.advance(reader.position - before, len(records))
         if chunk.full:
-            store.load(chunk.take(), changelog_offset=reader.position)
+            store.write(chunk.take(), changelog_offset=reader.position, caught_up=False)
     # Without rows too: from now on the store is current, and misses no deletion from before.
     store.write(chunk.take(), changelog_offset=reader.position)
 

@@ -85,10 +85,6 @@ class MemoryStore:
         if self._flush_every is not None and self._unflushed >= self._flush_every:
             self.flush()
 
-    def load(self, rows: Rows, *, changelog_offset: int) -> None:
-        """Write many rows in the middle of a restore."""
-        self.write(rows, changelog_offset=changelog_offset, caught_up=False)
-
     def scan(
         self, start: bytes = b"", stop: bytes | None = None, *, reverse: bool = False
     ) -> Iterator[tuple[bytes, bytes]]:

@@ -19,10 +19,8 @@ from rocksdict import (
     BlockBasedOptions,
     Cache,
     DBCompressionType,
-    IngestExternalFileOptions,
     Options,
     Rdict,
-    SstFileWriter,
     WriteBatch,
     WriteOptions,
 )
@@ -67,8 +65,6 @@ class RocksStore:
         self._write_options = WriteOptions()
         # A property, whatever rocksdict's stub says.
         self._write_options.disable_wal = True  # type: ignore[method-assign,assignment]
-        self._ingesting = IngestExternalFileOptions()
-        self._ingesting.set_move_files(True)
         self._changelog_offset = self._source_offset = self._written_ms = _NONE
         self._db: Rdict | None = None
         self._open()
@@ -136,30 +132,6 @@ class RocksStore:
         except Exception as error:
             raise self._failed("written", error) from error
         self._changelog_offset, self._source_offset, self._written_ms = changelog, source, current
-
-    def load(self, rows: Rows, *, changelog_offset: int) -> None:
-        """Write many rows in the middle of a restore: sorted, as a table file of RocksDB that it
-        takes in whole, offsets and all.
-        """
-        began = wall_ms() if self._written_ms == _NONE else self._written_ms
-        file = self.path.with_name(f"{self.path.name}.loading")
-        try:
-            writer = SstFileWriter(options=self._options)
-            writer.open(str(file))
-            writer[_OFFSETS] = _PACKED.pack(changelog_offset, self._source_offset, began)
-            for key in sorted(rows):
-                value = rows[key]
-                if value is None:
-                    del writer[_ROW + key]
-                else:
-                    writer[_ROW + key] = value
-            writer.finish()
-            self._opened().ingest_external_file([str(file)], self._ingesting)
-        except Exception as error:
-            raise self._failed("loaded", error) from error
-        finally:
-            file.unlink(missing_ok=True)
-        self._changelog_offset, self._written_ms = changelog_offset, began
 
     def scan(
         self, start: bytes = b"", stop: bytes | None = None, *, reverse: bool = False

@@ -84,9 +84,6 @@ class StateStore(Protocol):
         deletions that come later may be about to go; without rows it is a mark alone.
         """
 
-    def load(self, rows: Rows, *, changelog_offset: int) -> None:
-        """Write many rows in the middle of a restore: as `write` with `caught_up=False`, faster."""
-
     def scan(
         self, start: bytes = b"", stop: bytes | None = None, *, reverse: bool = False
     ) -> Iterator[tuple[bytes, bytes]]:

@@ -109,51 +109,6 @@ def test_a_scan_sees_the_rows_of_its_beginning(make: Make) -> None:
     store.close()
 
 
-@given(
-    steps=st.lists(
-        st.tuples(st.booleans(), st.dictionaries(KEYS, st.none() | st.binary(max_size=4)))
-    ),
-    data=st.data(),
-)
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_S1_loading_is_writing(
-    tmp_path_factory: pytest.TempPathFactory,
-    steps: list[tuple[bool, dict[bytes, bytes | None]]],
-    data: st.DataObject,
-) -> None:
-    path = tmp_path_factory.mktemp("store")
-    twin, store = MemoryStore(), open_store(path, ME)
-    for number, (loads, rows) in enumerate(steps):
-        for each in (twin, store):
-            if loads:
-                each.load(rows, changelog_offset=number)
-            else:
-                each.write(rows, changelog_offset=number, source_offset=number)
-        if data.draw(st.booleans()):
-            store.close()
-            store = open_store(path, ME)
-        assert list(store.scan()) == list(twin.scan())
-        assert store.changelog_offset == twin.changelog_offset
-        assert store.source_offset == twin.source_offset
-    store.close()
-    assert list(path.parent.glob("*.loading")) == []
-
-
-def test_D5_what_was_loaded_survives_a_crash_with_its_offset(tmp_path: Path) -> None:
-    script = (
-        "import os, sys; from flowstream.state.rocksdb import open_store\n"
-        "from flowstream.state.store import StoreIdentity\n"
-        f"store = open_store({str(tmp_path / 's')!r}, StoreIdentity('app', 'table', 3))\n"
-        "store.load({b'%05d' % n: b'v' for n in range(1000)}, changelog_offset=7)\n"
-        "store.write({b'lost': b'1'}, changelog_offset=8)\n"
-        "os._exit(1)\n"
-    )
-    subprocess.run([sys.executable, "-c", script], check=False)
-    store = open_store(tmp_path / "s", ME)
-    assert (store.count(), store.changelog_offset, store.source_offset) == (1000, 7, None)
-    store.close()
-
-
 def test_a_store_knows_the_topic_it_comes_from(make: Make) -> None:
     store = make()
     assert store.lineage is None
