@@ -180,8 +180,14 @@ def log_starts(cores: Cores) -> dict[TopicPartition, int]:
 
 def checkpoint_log_starts(cores: Cores) -> list[Effect]:
     """Put `log_starts` on disk, so that deleted records stay deleted after a crash (L8)."""
+    return [Write(replace_log_starts(cores))]
+
+
+def replace_log_starts(cores: Cores) -> list[Operation]:
+    """The operations that do so."""
     content = checkpoints.encode_offsets(log_starts(cores))
-    return [Write(checkpoints.replace_guarded(checkpoints.LOG_START, content))]
+    epoch = cores.image.broker_epoch(cores.address.node_id)
+    return checkpoints.replace_guarded(checkpoints.LOG_START, content, epoch)
 
 
 def _append(
@@ -272,10 +278,9 @@ def _forget_checkpoints(cores: Cores) -> list[Operation]:
     logs = (cores.metadata_log, *cores.logs.by_name.values())
     recovery = checkpoints.encode_offsets({log.name: log.recovery_point for log in logs})
     cores.checkpointed[checkpoints.RECOVERY_POINT] = recovery
-    starts = checkpoints.encode_offsets(log_starts(cores))
     return [
         Replace(checkpoints.RECOVERY_POINT, recovery),
-        *checkpoints.replace_guarded(checkpoints.LOG_START, starts),
+        *replace_log_starts(cores),
         *cores.upkeep.checkpoint(),
     ]
 

@@ -8,7 +8,13 @@ that the next start trusts the files.
 from __future__ import annotations
 
 from flowstream.broker import completion
-from flowstream.broker.coordination import commit_group, commit_metadata, lead, log_starts
+from flowstream.broker.coordination import (
+    checkpoint_log_starts,
+    commit_group,
+    commit_metadata,
+    lead,
+    replace_log_starts,
+)
 from flowstream.broker.cores import OFFSETS_TOPIC, TRANSACTIONS_TOPIC, Address, Cores
 from flowstream.broker.decision import Decision
 from flowstream.broker.doors import Operation, Replace
@@ -45,6 +51,7 @@ def start(cores: Cores, now: Instant, records: tuple[MetadataRecord, ...] = ()) 
         end_points=_end_points(address),
     )
     effects += commit_metadata(cores, Decision(records=registration), now)
+    effects += checkpoint_log_starts(cores)  # its copy is of the epoch that begins here
     leaderless = controller.take_the_lead(cores.image, address.node_id)
     effects += commit_metadata(cores, Decision(records=leaderless), now)
     for topic_id, partition in cores.logs.by_id:
@@ -134,9 +141,7 @@ def stop(cores: Cores, now: Instant) -> list[Effect]:
 def _stopped(cores: Cores) -> list[Effect]:
     """The clean-shutdown mark comes last."""
     operations = _checkpoints(cores)
-    broker = cores.image.brokers.get(cores.address.node_id)
-    epoch = broker.registration.broker_epoch if broker is not None else -1
-    mark = checkpoints.encode_clean_shutdown(epoch)
+    mark = checkpoints.encode_clean_shutdown(cores.image.broker_epoch(cores.address.node_id))
     operations.append(Replace(checkpoints.CLEAN_SHUTDOWN, mark))
     return [Write(operations)]
 
@@ -160,16 +165,12 @@ def _checkpoints(cores: Cores) -> list[Operation]:
     logs = all_logs(cores)
     files = {
         checkpoints.RECOVERY_POINT: {log.name: log.recovery_point for log in logs},
-        checkpoints.LOG_START: log_starts(cores),
         checkpoints.HIGH_WATERMARK: {log.name: log.high_watermark for log in logs},
     }
-    operations: list[Operation] = []
+    operations = replace_log_starts(cores)  # DeleteRecords writes them at other times
     for path, offsets in files.items():
         content = checkpoints.encode_offsets(offsets)
-        if path == checkpoints.LOG_START:
-            # DeleteRecords writes it at other times.
-            operations += checkpoints.replace_guarded(path, content)
-        elif cores.checkpointed.get(path) != content:
+        if cores.checkpointed.get(path) != content:
             cores.checkpointed[path] = content
             operations.append(Replace(path, content))
     return operations

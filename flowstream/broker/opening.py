@@ -99,7 +99,7 @@ def open_cores(
     journalled = journal.replay(storage)
     perform(journalled.operations)
     report = journalled.report
-    points = _points(storage, journalled.synced, report)
+    points = _points(storage, perform, journalled.synced, report)
     # The mark goes before anything changes: from here on a stop is unclean until it is written
     # again.
     if points.clean:
@@ -110,15 +110,15 @@ def open_cores(
     metadata_log = _open(storage, perform, METADATA_LOG, METADATA_TOPIC_ID, settings, points, now, report)  # fmt: skip # noqa: E501
     removed: set[bytes] = set()
     image = replay_metadata(metadata_log, removed)
+    if not points.clean:
+        epoch = image.broker_epoch(meta.node_id)
+        points = points._replace(log_start=_log_starts(storage, perform, epoch, points, report))
     given, config = config, broker_configs.effective(config, image)
-    logs = Logs()
-    for topic in image.topics.values():
-        log_config = LogConfig.of(log_settings(config, image.topic_configs(topic.name)))
-        for number in sorted(topic.partitions):
-            name = TopicPartition(topic.name, number)
-            log = _open(storage, perform, name, topic.topic_id, log_config, points, now, report)
-            logs.add(_epoch_checked(log, topic.partitions[number].leader_epoch))
-    perform(_put_away(storage, image, removed, report) + _known_only(points, logs))
+    logs = _open_topics(storage, perform, image, config, points, now, report)
+    perform(
+        _put_away(storage, image, removed, report)
+        + _known_only(points, logs, image.broker_epoch(meta.node_id))
+    )
     perform(journalled.ending)
     waiting = Waiting()
     cores = Cores(
@@ -144,6 +144,25 @@ def open_cores(
     )
     cores.quotas.follow(image.quotas)
     return Opened(cores, report)
+
+
+def _open_topics(
+    storage: Storage,
+    perform: Perform,
+    image: Image,
+    config: BrokerConfig,
+    points: _Points,
+    now: Instant,
+    report: list[str],
+) -> Logs:
+    logs = Logs()
+    for topic in image.topics.values():
+        log_config = LogConfig.of(log_settings(config, image.topic_configs(topic.name)))
+        for number in sorted(topic.partitions):
+            name = TopicPartition(topic.name, number)
+            log = _open(storage, perform, name, topic.topic_id, log_config, points, now, report)
+            logs.add(_epoch_checked(log, topic.partitions[number].leader_epoch))
+    return logs
 
 
 def replay_metadata(log: PartitionLog, removed: set[bytes] | None = None) -> Image:
@@ -200,27 +219,48 @@ def _identify(
     return meta
 
 
-def _points(storage: Storage, synced: Mapping[str, int], report: list[str]) -> _Points:
-    def content(path: str) -> memoryview | None:
-        size = storage.size(path)
-        return None if size is None else storage.read(path, 0, size)
-
-    def offsets(path: str, data: memoryview | None) -> dict[TopicPartition, int]:
-        return {} if data is None else checkpoints.decode_offsets(data, path)
-
-    clean = storage.size(checkpoints.CLEAN_SHUTDOWN) is not None
-    path = checkpoints.LOG_START
-    copy = content(path + checkpoints.COPY)
-    starts, notes = checkpoints.read_guarded(path, content(path), copy, clean=clean)
-    report += notes
-    return _Points(
-        clean=clean,
-        recovery=offsets(checkpoints.RECOVERY_POINT, content(checkpoints.RECOVERY_POINT)),
-        log_start=offsets(path, starts),
+def _points(
+    storage: Storage, perform: Perform, synced: Mapping[str, int], report: list[str]
+) -> _Points:
+    """After a clean stop the mark says whose epoch was the last; else the metadata log will, and
+    the log starts are read when it is open.
+    """
+    mark = _content(storage, checkpoints.CLEAN_SHUTDOWN)
+    recovery, cleaner = checkpoints.RECOVERY_POINT, checkpoints.CLEANER
+    points = _Points(
+        clean=mark is not None,
+        recovery=_offsets(recovery, _content(storage, recovery)),
+        log_start={},
         # Kafka makes this one empty, until it has cleaned something.
-        clean_end=offsets(checkpoints.CLEANER, content(checkpoints.CLEANER) or None),
+        clean_end=_offsets(cleaner, _content(storage, cleaner) or None),
         synced=synced,
     )
+    if mark is None:
+        return points
+    epoch = checkpoints.decode_clean_shutdown(mark)
+    return points._replace(log_start=_log_starts(storage, perform, epoch, points, report))
+
+
+def _log_starts(
+    storage: Storage, perform: Perform, epoch: int, points: _Points, report: list[str]
+) -> dict[TopicPartition, int]:
+    path = checkpoints.LOG_START
+    data, copy = _content(storage, path), _content(storage, path + checkpoints.COPY)
+    starts, notes = checkpoints.read_guarded(path, data, copy, epoch, clean=points.clean)
+    report += notes
+    if starts is not None and starts is not data:
+        # This start begins a new epoch, in which that copy says nothing.
+        perform([Replace(path, bytes(starts))])
+    return _offsets(path, starts)
+
+
+def _content(storage: Storage, path: str) -> memoryview | None:
+    size = storage.size(path)
+    return None if size is None else storage.read(path, 0, size)
+
+
+def _offsets(path: str, data: memoryview | None) -> dict[TopicPartition, int]:
+    return {} if data is None else checkpoints.decode_offsets(data, path)
 
 
 def _open(
@@ -257,7 +297,7 @@ def _open(
     return opened.log
 
 
-def _known_only(points: _Points, logs: Logs) -> list[Operation]:
+def _known_only(points: _Points, logs: Logs, broker_epoch: int) -> list[Operation]:
     """Write the checkpoints without partitions that are no more: a topic that gets their name would
     take their points for its own (L2). Deletion does the same; a crash may have come before it.
     """
@@ -277,7 +317,7 @@ def _known_only(points: _Points, logs: Logs) -> list[Operation]:
             operations.append(Replace(path, content))
     starts = kept(points.log_start)
     if starts is not None:
-        operations += checkpoints.replace_guarded(checkpoints.LOG_START, starts)
+        operations += checkpoints.replace_guarded(checkpoints.LOG_START, starts, broker_epoch)
     return operations
 
 

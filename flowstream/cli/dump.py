@@ -37,6 +37,7 @@ SENTENCES: Mapping[str, str] = {
     "partition": "topic id {topic_id}",
     "directory": "cluster {cluster_id}, node {node_id}, directory {directory_id}",
     "clean shutdown": "stopped cleanly (broker epoch {broker_epoch})",
+    "copy": "a copy, written in epoch {broker_epoch} of the broker",
     "quorum state": "metadata quorum: {content}",
     "problem": "PROBLEM: {what}{at}",
 }

@@ -133,6 +133,7 @@ class EmbeddedBroker:
 
         A predecessor may need a moment to let go of the directory and the port, and a child may be
         killed: both are tried again until the deadline. What a child refuses, it will refuse again.
+        Only a port that stays in use is given up: clients find a broker where they found it before.
         """
         with using(self.directory):
             await self._start_child()
@@ -142,15 +143,21 @@ class EmbeddedBroker:
         began = clock()
         last = read_address(self.directory)
         port = int(last.rpartition(":")[2]) if last is not None else 0
+        busy_since: float | None = None
         waits = False
         while True:
-            address = await self._spawn(port)
-            if address is not None:
+            found = await self._spawn(port)
+            if isinstance(found, str):
+                address = found
                 break
-            elapsed = clock() - began
-            if elapsed > START_TIMEOUT_S:
+            now = clock()
+            if now - began > START_TIMEOUT_S:
                 raise self._does_not_start()
-            if elapsed > SAME_PORT_TIMEOUT_S and not waits:
+            if found != BUSY:
+                busy_since = None  # who was killed has said nothing about the port
+            elif busy_since is None:
+                busy_since = now
+            elif now - busy_since > SAME_PORT_TIMEOUT_S and not waits:
                 waits = True
                 port = 0
                 log.warning(
@@ -164,8 +171,8 @@ class EmbeddedBroker:
         self.address = address
         write_address(self.directory, address)
 
-    async def _spawn(self, port: int) -> str | None:
-        """Run the child until it says `ready HOST:PORT`; None when it ends before."""
+    async def _spawn(self, port: int) -> str | int:
+        """Run the child until it says `ready HOST:PORT`; its exit status when it ends before."""
         theirs, ours = os.pipe()
         command = (*self.program, "--data", str(self.directory / EMBEDDED_DIRECTORY))
         command += ("--port", str(port), "--owner-fd", str(theirs))
@@ -194,7 +201,7 @@ class EmbeddedBroker:
         status = await child.wait()
         if status >= 0 and status != BUSY:
             raise self._does_not_start()
-        return None
+        return status
 
     def _does_not_start(self) -> EmbeddedBrokerError:
         told = log_tail(self.directory, self._log_start)

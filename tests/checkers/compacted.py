@@ -8,6 +8,7 @@ has lost nothing (C1). An unknown outcome may be either.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -45,11 +46,16 @@ class Keys:
         facts = Facts([*history, *(each.send for each in self.sent)])
         self.fates = {each.send.value: facts.fate(each.send) for each in self.sent}
         self.by_value = {each.send.value: each for each in self.sent}
+        self.by_offset = {
+            each.send.offset: each for each in self.sent if each.send.outcome is Outcome.OK
+        }
         self.by_key: dict[str, list[Keyed]] = defaultdict(list)
         for each in self.sent:
             self.by_key[each.key].append(each)
+        self.committed = {key: self._committed(key) for key in self.by_key}
+        self.newest = {key: self._newest(key) for key in self.by_key}
 
-    def committed(self, key: str) -> list[Keyed]:
+    def _committed(self, key: str) -> list[Keyed]:
         """The records of a key that are surely committed and whose place is known, in order."""
         known = [
             each
@@ -58,22 +64,31 @@ class Keys:
         ]
         return sorted(known, key=lambda each: each.send.offset or 0)
 
-    def may_be_superseded(self, key: str, offset: int) -> bool:
-        """Whether a newer record of the key may be committed."""
-        return any(
-            self.fates[each.send.value] is not Outcome.FAIL
-            and (each.send.offset is None or each.send.offset > offset)
-            for each in self.by_key[key]
+    def _newest(self, key: str) -> float:
+        """The offset up to which a record of the key may be committed."""
+        return max(
+            (
+                math.inf if each.send.offset is None else each.send.offset
+                for each in self.by_key[key]
+                if self.fates[each.send.value] is not Outcome.FAIL
+            ),
+            default=-1,
         )
 
 
 def check(
-    keyed: Iterable[Keyed], history: Iterable[Operation], views: Iterable[View]
+    keyed: Iterable[Keyed],
+    history: Iterable[Operation],
+    views: Iterable[View],
+    values: dict[int, str | None] | None = None,
 ) -> list[Anomaly]:
-    """Every anomaly of a compacted partition. `history` has the ends of the transactions."""
+    """Every anomaly of a compacted partition. `history` has the ends of the transactions; `values`
+    keeps from check to check what the views of each one saw.
+    """
     keys = Keys(keyed, history)
     found: list[Anomaly] = []
-    values: dict[int, str | None] = {}
+    if values is None:
+        values = {}
     for view in views:
         found += wrong_reads(keys, view, values)
         if view.committed_only:
@@ -93,6 +108,9 @@ def wrong_reads(keys: Keys, view: View, values: dict[int, str | None]) -> Iterat
         before = offset
         if values.setdefault(offset, value) != value:
             yield Anomaly("inconsistent offset", "L1", f"{where}, before {values[offset]!r}")
+        placed = keys.by_offset.get(offset)
+        if placed is not None and (key, value) != contents(placed):
+            yield Anomaly("inconsistent offset", "L1", f"{where}, acknowledged {placed}")
         if value is None:
             continue
         sent = keys.by_value.get(value)
@@ -102,16 +120,21 @@ def wrong_reads(keys: Keys, view: View, values: dict[int, str | None]) -> Iterat
             yield Anomaly("aborted read", "T8", where)
 
 
+def contents(keyed: Keyed) -> tuple[str, str | None]:
+    """Key and value as a reader sees them."""
+    return keyed.key, None if keyed.tombstone else keyed.send.value
+
+
 def skips(keys: Keys, view: View) -> Iterator[Anomaly]:
     """C1: what a committed reader did not see on its way had a newer record of its key."""
     seen = {offset for offset, _, _ in view.records}
     end = max(seen, default=-1)
     for key in keys.by_key:
-        for each in keys.committed(key):
+        for each in keys.committed[key]:
             offset = each.send.offset
             assert offset is not None
             missing = offset < end and offset not in seen and not each.tombstone
-            if missing and not keys.may_be_superseded(key, offset):
+            if missing and keys.newest[key] <= offset:
                 yield Anomaly("skip", "C1", f"{view.reader} missed {key} at {offset}")
 
 
@@ -121,7 +144,7 @@ def last_values(keys: Keys, view: View) -> Iterator[Anomaly]:
     for offset, key, _ in view.records:
         last[key] = offset
     for key, sent in keys.by_key.items():
-        committed = keys.committed(key)
+        committed = keys.committed[key]
         if not committed:
             continue
         newest = committed[-1]

@@ -129,7 +129,7 @@ def wrong_reads(facts: Facts) -> Iterator[Anomaly]:
         for offset, value in records.items():
             where = f"{reading} offset {offset}: {value!r}"
             send = facts.sends.get(value)
-            if send is None:
+            if send is None or send.partition != reading[1]:
                 yield Anomaly("phantom", "L1", where)
             elif send.outcome is Outcome.FAIL:
                 yield Anomaly("refused read", "P1", where)

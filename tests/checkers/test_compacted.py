@@ -64,4 +64,9 @@ def test_L1_an_offset_has_one_value() -> None:
     assert ("phantom", "L1") in names(keyed, (0, "a", "x"), (1, "a", "v1"))
     views = [View(str(n), ((0, "a", f"v{n}"), (1, "a", "v1")), True, True) for n in range(2)]
     assert "inconsistent offset" in {anomaly.name for anomaly in check(keyed, (), views)}
+    for wrong in ((0, "a", None), (0, "a", "v1"), (0, "b", "v0")):
+        assert ("inconsistent offset", "L1") in names(keyed, wrong)
+    before: dict[int, str | None] = {1: "v9"}
+    view = View("r", ((1, "a", "v1"),), committed_only=True, drained=True)
+    assert {anomaly.name for anomaly in check(keyed, (), [view], before)} == {"inconsistent offset"}
     assert ("non-monotonic poll", "L1") in names(keyed, (1, "a", "v1"), (0, "a", "v0"))

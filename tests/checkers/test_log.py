@@ -75,6 +75,12 @@ def test_illegal_history_is_caught(name: str) -> None:
     assert name in {anomaly.name for anomaly in check(ILLEGAL[name])}
 
 
+def test_L1_a_record_in_another_partition_than_its_own() -> None:
+    elsewhere = sent("a", None, outcome=UNKNOWN)
+    found = check([elsewhere, polled((0, "a"), partition=P1)])
+    assert [anomaly.name for anomaly in found] == ["phantom"]
+
+
 def test_T9_offsets_without_their_records() -> None:
     history = [
         sent("x", 0, "tx"),

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import fcntl
 import os
+import signal
 import socket
 import sys
 
@@ -14,7 +15,11 @@ parser.add_argument("--data")
 parser.add_argument("--port", type=int)
 parser.add_argument("--owner-fd", type=int)
 parser.add_argument("--refuse", action="store_true")
+parser.add_argument("--fall", help="a file: killed in the start once for every byte in it")
 args = parser.parse_args()
+if args.fall is not None and os.path.getsize(args.fall):
+    os.truncate(args.fall, os.path.getsize(args.fall) - 1)
+    os.kill(os.getpid(), signal.SIGKILL)
 if args.refuse:
     sys.exit("corrupt log: segment 0 of t-0")
 os.makedirs(args.data, exist_ok=True)

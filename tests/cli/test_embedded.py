@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -59,6 +60,34 @@ async def test_a_killed_broker_comes_back_at_the_same_address(tmp_path: Path) ->
     await reachable(address)
     assert broker.address == address
     watch.cancel()
+    await broker.stop()
+
+
+async def test_V1_a_broker_that_is_killed_while_it_starts_keeps_its_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded, "SAME_PORT_TIMEOUT_S", 0.0)
+    falls = tmp_path / "falls"
+    falls.touch()
+    broker = EmbeddedBroker(tmp_path, program=(*STAND_IN, "--fall", str(falls)))
+    address = await broker.start()
+    await broker.stop()
+    falls.write_bytes(b"...")
+    assert await broker.start() == address
+    assert falls.read_bytes() == b""
+    await broker.stop()
+
+
+async def test_a_port_that_stays_taken_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded, "SAME_PORT_TIMEOUT_S", 0.0)
+    broker = share(tmp_path)
+    address = await broker.start()
+    await broker.stop()
+    with socket.create_server(("127.0.0.1", int(address.rpartition(":")[2]))):
+        assert await broker.start() != address
+    assert read_address(tmp_path) == broker.address
     await broker.stop()
 
 

@@ -2,14 +2,17 @@
 
 Victims: a worker, the broker, both at once, and a worker stopped past its session timeout and woken
 again (a zombie that must not commit). The broker is the embedded one: the worker that owns it is a
-victim like the others, and another takes over. After each round the input pauses, everything must
-drain within 30 s (V1), and the stream checker compares outputs, table and nonces with the model.
+victim like the others, and another takes over. Beside the app a crowd of plain clients (`crowd/`)
+keeps compaction, retention, deletion and group protocols busy on the same broker. After each round
+the input pauses, everything must drain within 30 s (V1), the stream checker compares outputs, table
+and nonces with the model, and the crowd judges what it saw.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import os
 import random
@@ -25,6 +28,8 @@ from typing import Any
 from flowstream.cli.embedded import answers, read_address
 from tests.checkers.history import Anomaly
 from tests.checkers.stream import check_nonces, check_outputs, check_table
+from tests.crash.crowd.clients import administrator, configure
+from tests.crash.crowd.crowd import ENVIRONMENT, Crowd
 from tests.crash.processes import SESSION_TIMEOUT_S, Worker
 from tests.crash.stores import check_stores
 from tests.crash.topics import IN, PIPES, Feeder, Pipe, create_input
@@ -33,8 +38,10 @@ MODULE = "tests.crash.chain_app"
 PARTITIONS = 4
 WORKERS = 2
 RATE = 400.0
-ROUND = 10
+ROUND = 20
+BREATHING = 0.75
 DRAIN_S = 30.0
+CHANGES_KEPT_MS = 180_000
 QUIET_S = 1.0
 """Ten commit intervals: an answer that comes later than all that were wanted is a duplicate."""
 VICTIMS = ("worker",) * 4 + ("broker",) * 3 + ("both",) * 2 + ("zombie",)
@@ -49,7 +56,10 @@ class Campaign:
         self.stores = 0
         self.pipes: list[Pipe] = []
         self.address = ""
-        self.workers = [Worker(f"worker-{n}", MODULE, directory) for n in range(1, WORKERS + 1)]
+        self.workers = [
+            Worker(f"worker-{n}", MODULE, directory, ENVIRONMENT) for n in range(1, WORKERS + 1)
+        ]
+        self._zombie: asyncio.Task[None] | None = None
         self._directory, self._rng = directory, rng
 
     async def start(self) -> None:
@@ -62,30 +72,48 @@ class Campaign:
         self.address = address
         self.feeder = Feeder(address, RATE, self._rng)
         self.pipes = [Pipe(address, *names) for names in PIPES]
+        self.crowd = Crowd.of(address, self._directory, self._rng)
+        await asyncio.to_thread(keep_changes, address, [pipe.changes.topic for pipe in self.pipes])
+        await self.crowd.prepare()
 
     async def round(self, kills: int) -> None:
         """Feed, kill `kills` times, drain, check."""
         feeding = asyncio.create_task(self.feeder.run())
+        self.crowd.begin()
         await asyncio.sleep(0.5)
         for _ in range(kills):
             await self._strike()
-            await asyncio.sleep(self._rng.uniform(0.2, 1.5))
+            await self._breathe()
         feeding.cancel()
         await feeding
-        await self._drain()
+        if self._zombie is not None:
+            await self._zombie
+        await asyncio.gather(self._drain(), self.crowd.end())
         self._check()
+        self.anomalies += self.crowd.take_anomalies()
+
+    async def _breathe(self) -> None:
+        """Time until the next one: mostly while all is at work again, else while it starts."""
+        if self._rng.random() < BREATHING:
+            while not await answers(self.address):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        await asyncio.sleep(self._rng.uniform(0.2, 1.6))
 
     async def _strike(self) -> None:
         victim = self._rng.choice(VICTIMS)
         worker = self._rng.choice(self.workers)
-        self.kills[victim] += 1
         if victim == "zombie":
-            await worker.freeze(SESSION_TIMEOUT_S + self._rng.uniform(0.5, 2.0))
-            return
+            if self._zombie is not None:
+                await self._zombie
+            # What dies while it sleeps, it does not know when it wakes.
+            sleep = SESSION_TIMEOUT_S + self._rng.uniform(0.5, 2.0)
+            self._zombie = asyncio.create_task(worker.freeze(sleep))
+        self.kills[victim] += 1
         if victim in ("worker", "both"):
             worker.kill()
         if victim in ("broker", "both"):
             kill_broker(self._directory)
+            self.crowd.struck()
 
     async def _drain(self) -> None:
         """Wait until there is an answer for every input, or the bound is over (V1)."""
@@ -135,6 +163,15 @@ class Campaign:
                 self.anomalies.append(Anomaly("unexpected end", "V1", evidence))
 
 
+def keep_changes(broker: str, topics: list[str]) -> None:
+    """Let the changelogs be cleaned only of what `Results` has read: the stores' checker folds
+    every change, and a round takes less than this.
+    """
+    admin = administrator(broker)
+    for topic in topics:
+        configure(admin, topic, "min.compaction.lag.ms", str(CHANGES_KEPT_MS))
+
+
 async def stays_in_place(run: Campaign, directory: Path) -> None:
     """Raise when the broker is elsewhere: the campaign's own clients cannot follow it."""
     while True:
@@ -153,10 +190,11 @@ def kill_broker(directory: Path) -> None:
     try:
         pid = int((data / ".lock").read_text(encoding="ascii"))
         command = Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8").split("\0")
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, ProcessLookupError, ValueError):
         return  # between two brokers
     if str(data) in command:  # a lock left behind may name a process of somebody else by now
-        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 async def campaign(kills: int, seed: int, directory: Path) -> Campaign:
@@ -177,6 +215,8 @@ async def campaign(kills: int, seed: int, directory: Path) -> Campaign:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
     run.check_ends()
+    run.crowd.check_happened(run.kills.total())
+    run.anomalies += run.crowd.take_anomalies()
     run.check_stores()
     return run
 
@@ -226,6 +266,7 @@ def main() -> None:
     for anomaly in run.anomalies[:20]:
         print(f"{anomaly.invariant} {anomaly.name}: {anomaly.evidence}")
     print(report(run))
+    print(run.crowd.report())
     if run.anomalies:
         sys.exit(1)
     shutil.rmtree(directory)

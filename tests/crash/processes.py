@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -18,11 +19,15 @@ STOP_TIMEOUT_S = 15.0
 class Worker:
     """One `flowstream worker`, kept alive until it is stopped."""
 
-    def __init__(self, name: str, module: str, data: Path) -> None:
+    def __init__(
+        self, name: str, module: str, data: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
+        """`environment`: more settings, for the worker and for the broker that it starts."""
         self.name = name
         self.starts = 0
         self.ends: list[int] = []
         self._module, self._data = module, data
+        self._environment = dict(environment or {})
         self._child: asyncio.subprocess.Process | None = None
         self._expected = False
 
@@ -94,7 +99,7 @@ class Worker:
                 sys.executable,
                 *command,
                 cwd=ROOT,
-                env={**os.environ, **settings},
+                env={**os.environ, **settings, **self._environment},
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

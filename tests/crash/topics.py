@@ -15,6 +15,7 @@ from aiokafka.errors import KafkaError
 from tests.checkers.stream import Input, Output, State
 
 KEYS = 40
+FLUSH_S = 60.0
 IN = "events"
 PIPES = (("answers", "states"), ("tallies", "sums"))
 """(output topic, table) of what answers every input: an agent on the events one by one, and behind
@@ -56,8 +57,10 @@ class Feeder:
                 await asyncio.sleep(0.02)
                 for _ in range(max(1, int(self._rate * 0.02))):
                     await self._send(producer)
-        await producer.flush()
-        await producer.stop()
+        # After an error of the campaign's own there may be no broker any more.
+        async with asyncio.timeout(FLUSH_S):
+            await producer.flush()
+            await producer.stop()
 
     async def _send(self, producer: AIOKafkaProducer) -> None:
         key = f"k{self._rng.randrange(KEYS)}"
@@ -101,7 +104,8 @@ class Results:
 
     def __init__(self, broker: str, topic: str) -> None:
         self.records: list[Found] = []
-        self._broker, self._topic = broker, topic
+        self.topic = topic
+        self._broker = broker
         self._positions: dict[TopicPartition, int] = {}
 
     async def look(self) -> None:
@@ -125,8 +129,8 @@ class Results:
         try:
             cluster = await consumer._client.fetch_all_metadata()
             tps = [
-                TopicPartition(self._topic, p)
-                for p in sorted(cluster.partitions_for_topic(self._topic) or ())
+                TopicPartition(self.topic, p)
+                for p in sorted(cluster.partitions_for_topic(self.topic) or ())
             ]
             if not tps:
                 return

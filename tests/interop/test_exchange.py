@@ -4,9 +4,12 @@ again, and the other way round. This is how a user outgrows one machine."""
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
+import signal
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,7 +55,9 @@ def kafka(home: Path, *more: str) -> Iterator[str]:
     own = [each.format(port=port, controller=port + 1) for each in more]
     settings = ("offsets.topic.num.partitions=4", "transaction.state.log.num.partitions=4", *own)
     subprocess.run(
-        [PEER, "start", home, str(port), *settings], check=True, stdout=subprocess.DEVNULL
+        [PEER, "start", home, str(port), *settings],
+        check=True,
+        stdout=subprocess.DEVNULL,
     )
     try:
         yield f"127.0.0.1:{port}"
@@ -166,3 +171,49 @@ def test_kafkas_directory_in_ours_and_back(tmp_path: Path) -> None:
         check(address, 2)
         go_on(address)
         check(address, 3)
+
+
+def delete_before(address: str, offset: int) -> None:
+    """Move the start of partition 0 of `plain`: no file name tells of it, a checkpoint does."""
+    admin = AdminClient({"bootstrap.servers": address})
+    for moved in admin.delete_records([TopicPartition("plain", 0, offset)]).values():
+        assert moved.result(30).low_watermark == offset
+
+
+def start_of(address: str) -> int:
+    consumer = Consumer({"bootstrap.servers": address, "group.id": "starts"})
+    low, _ = consumer.get_watermark_offsets(TopicPartition("plain", 0), timeout=30)
+    consumer.close()
+    return int(low)
+
+
+def test_L8_a_log_start_that_either_broker_moved_stands(tmp_path: Path) -> None:
+    """Ours keeps a copy of the starts, which Kafka does not know and leaves as it was."""
+    with flowstream(tmp_path) as address:
+        fill(address)
+        delete_before(address, 10)
+    with kafka(tmp_path) as address:
+        assert start_of(address) == 10
+        delete_before(address, 20)
+        go_on(address, commit=False)  # an aborted transaction, for which ours keeps a checksum
+    with flowstream(tmp_path) as address:
+        assert start_of(address) == 20
+        delete_before(address, 30)
+    with flowstream(tmp_path) as address:
+        assert start_of(address) == 30
+    with kafka(tmp_path) as address:
+        assert start_of(address) == 30
+
+
+def test_L8_a_log_start_that_a_killed_kafka_moved_stands(tmp_path: Path) -> None:
+    with flowstream(tmp_path) as address:
+        fill(address)
+        delete_before(address, 10)
+    with kafka(tmp_path, "log.flush.start.offset.checkpoint.interval.ms=100") as address:
+        delete_before(address, 20)
+        checkpoint = tmp_path / "log" / "log-start-offset-checkpoint"
+        while "plain 0 20" not in checkpoint.read_text(encoding="utf-8").splitlines():
+            time.sleep(0.02)
+        os.kill(int((tmp_path / "pid").read_text(encoding="utf-8")), signal.SIGKILL)
+    with flowstream(tmp_path) as address:
+        assert start_of(address) == 20

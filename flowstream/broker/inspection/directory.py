@@ -44,6 +44,7 @@ class DirectoryExam:
         self._clean = storage.size(checkpoints.CLEAN_SHUTDOWN) is not None
         self._offsets: dict[str, Offsets] = {}
         self._journalled: Mapping[str, int] = {}
+        self._node = -1
 
     def findings(self) -> Iterator[Finding]:
         """Everything that was found, the directory's own files first."""
@@ -54,14 +55,24 @@ class DirectoryExam:
             return
         for file in (
             checkpoints.RECOVERY_POINT,
-            checkpoints.LOG_START,
             checkpoints.HIGH_WATERMARK,
             checkpoints.CLEANER,
         ):
             yield from self._checkpoint(file)
+        starts = list(self._checkpoint(checkpoints.LOG_START))
         yield from self._partition(METADATA_LOG, METADATA_TOPIC_ID, LogConfig())
         image, found = self._image()
         yield from found
+        if image is not None:
+            # Whether the copy counts depends on who used the directory last.
+            mark = self._content(checkpoints.CLEAN_SHUTDOWN)
+            epoch = (
+                image.broker_epoch(self._node)
+                if mark is None
+                else checkpoints.decode_clean_shutdown(mark)
+            )
+            starts = list(self._checkpoint(checkpoints.LOG_START, epoch))
+        yield from starts
         if image is not None:
             self._config = broker_configs.effective(self._config, image)
         present = set(self._present())
@@ -81,7 +92,8 @@ class DirectoryExam:
             yield error(path, told, "name the right directory, or restore the file from a copy")
             return
         try:
-            checkpoints.decode_meta_properties(self._storage.read(path, 0, size), path)
+            meta = checkpoints.decode_meta_properties(self._storage.read(path, 0, size), path)
+            self._node = meta.node_id
         except CorruptCheckpoint as fault:
             yield error(path, str(fault), "restore it from a copy: it names cluster and node")
 
@@ -120,10 +132,14 @@ class DirectoryExam:
         size = self._storage.size(path)
         return None if size is None else self._storage.read(path, 0, size)
 
-    def _checkpoint(self, path: str) -> Iterator[Finding]:
+    def _checkpoint(self, path: str, epoch: int | None = None) -> Iterator[Finding]:
         try:
-            content, copy = self._content(path), self._content(path + checkpoints.COPY)
-            content, told = checkpoints.read_guarded(path, content, copy, clean=self._clean)
+            content, told = self._content(path), list[str]()
+            if epoch is not None:
+                copy = self._content(path + checkpoints.COPY)
+                content, told = checkpoints.read_guarded(
+                    path, content, copy, epoch, clean=self._clean
+                )
             # Kafka makes the cleaner's one empty, until it has cleaned something.
             none = content is None or (path == checkpoints.CLEANER and not len(content))
             self._offsets[path] = {} if none else checkpoints.decode_offsets(content or b"", path)

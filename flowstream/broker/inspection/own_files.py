@@ -59,10 +59,12 @@ def _guard_of_aborted(file: File) -> Iterator[Words]:
 
 def _guarding_copy(file: File) -> Iterator[Words]:
     """A copy with a checksum of the offset checkpoint that nothing else contradicts."""
-    content = checkpoints.unguarded(file.content())
-    if content is None:
+    told = checkpoints.unguarded(file.content())
+    if told is None:
         yield problem("its checksum does not match: the next start leaves the copy out")
         return
+    epoch, content = told
+    yield {"kind": "copy", "broker_epoch": epoch}
     try:
         offsets = checkpoints.decode_offsets(content, file.path)
     except CorruptCheckpoint as error:

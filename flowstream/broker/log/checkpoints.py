@@ -63,37 +63,49 @@ def decode_offsets(data: bytes | memoryview, path: str) -> dict[TopicPartition, 
     return found
 
 
-def replace_guarded(path: str, data: bytes) -> list[Operation]:
-    """Write a file that has no checksum; the copy that has one goes first (D6)."""
-    return [Replace(path + COPY, b"%08x\n" % crc32c(data) + data), Replace(path, data)]
+def replace_guarded(path: str, data: bytes, broker_epoch: int) -> list[Operation]:
+    """Write a file that has no checksum; the copy that has one goes first (D6).
+
+    The copy says in which epoch of the broker it was written: another program that uses the
+    directory (Apache Kafka) begins an epoch of its own and knows no copies.
+    """
+    told = b"%d\n" % broker_epoch + data
+    return [Replace(path + COPY, b"%08x\n" % crc32c(told) + told), Replace(path, data)]
 
 
 def read_guarded(
-    path: str, data: memoryview | None, copy: memoryview | None, *, clean: bool
+    path: str, data: memoryview | None, copy: memoryview | None, broker_epoch: int, *, clean: bool
 ) -> tuple[memoryview | None, list[str]]:
     """The content of a file and what there is to tell, from the file and its copy.
 
-    The copy is at least as new, because it is written first; after a clean stop both are equal.
-    Raises CorruptCheckpoint.
+    `broker_epoch` is the last that any program began in this directory: a copy of another one is
+    older than what that program did and says nothing. One of the same is at least as new as the
+    file, because it is written first; after a clean stop both are equal. Raises CorruptCheckpoint.
     """
     if copy is None:
         return data, []
-    content = unguarded(copy)
-    if content is None:
+    told = unguarded(copy)
+    if told is None:
         return data, [f"{path}{COPY}: is damaged and left out; it will be written anew"]
-    if data is not None and data == content:
+    epoch, copied = told
+    if epoch != broker_epoch or (data is not None and data == copied):
         return data, []
     if clean:
         raise CorruptCheckpoint(
-            f"{path}: differs from {path}{COPY}: delete the copy if another program (Apache Kafka)"
-            f" has used this directory since; else the disk changed {path}: delete that one"
+            f"{path}: differs from {path}{COPY}: the disk changed it: delete {path}, and the copy"
+            " is taken"
         )
-    return content, [f"{path}: {path}{COPY} is newer or undamaged and is taken"]
+    return copied, [f"{path}: {path}{COPY} is newer or undamaged and is taken"]
 
 
-def unguarded(copy: memoryview) -> memoryview | None:
-    """The content of a copy, None when its checksum does not match."""
-    return copy[9:] if bytes(copy[:9]) == b"%08x\n" % crc32c(copy[9:]) else None
+def unguarded(copy: memoryview) -> tuple[int, memoryview] | None:
+    """Broker epoch and content of a copy, None when its checksum does not match."""
+    if bytes(copy[:9]) != b"%08x\n" % crc32c(copy[9:]):
+        return None
+    epoch, newline, _ = bytes(copy[9:40]).partition(b"\n")
+    if not newline or not epoch.removeprefix(b"-").isdigit():
+        return None
+    return int(epoch), copy[9 + len(epoch) + 1 :]
 
 
 def encode_epochs(epochs: Iterable[tuple[int, int]]) -> bytes:
@@ -170,6 +182,18 @@ def decode_meta_properties(data: bytes | memoryview, path: str) -> MetaPropertie
 def encode_clean_shutdown(broker_epoch: int) -> bytes:
     """The mark of a clean stop (KIP-966)."""
     return json.dumps({"version": 0, "brokerEpoch": broker_epoch}, separators=(",", ":")).encode()
+
+
+def decode_clean_shutdown(data: bytes | memoryview) -> int:
+    """The broker epoch of a clean stop; -1, which no broker has, where the mark is not understood:
+    Kafka too takes its presence for the sign.
+    """
+    try:
+        told = json.loads(bytes(data))
+        epoch = told["brokerEpoch"]
+    except (ValueError, TypeError, KeyError):
+        return -1
+    return epoch if isinstance(epoch, int) else -1
 
 
 def encode_uuid(value: bytes) -> str:

@@ -129,10 +129,9 @@ def producer_id_block(image: Image, config: BrokerConfig) -> tuple[range, Produc
     """The next block of producer ids, usable once its record is durable (T12)."""
     first = image.next_producer_id
     node_id = placement(image, config).node_id
-    broker = image.brokers.get(node_id)
     record = ProducerIdsRecord(
         broker_id=node_id,
-        broker_epoch=broker.registration.broker_epoch if broker else -1,
+        broker_epoch=image.broker_epoch(node_id),
         next_producer_id=first + PRODUCER_ID_BLOCK,
     )
     return range(first, first + PRODUCER_ID_BLOCK), record

@@ -148,6 +148,11 @@ class Image:
         """The brokers that clients may use, by id."""
         return ((id, broker) for id, broker in sorted(self.brokers.items()) if not broker.fenced)
 
+    def broker_epoch(self, id: int) -> int:
+        """The offset of a broker's last registration; -1 where it has none."""
+        broker = self.brokers.get(id)
+        return -1 if broker is None else broker.registration.broker_epoch
+
     def _take(self, record: MetadataRecord) -> None:
         match record:
             case TopicRecord():

@@ -11,13 +11,15 @@ from flowstream.broker.doors import Append, Replace
 from flowstream.broker.inspection.directory import DirectoryExam
 from flowstream.broker.inspection.findings import Finding, Severity
 from flowstream.broker.log.aborted import Aborted, encode_aborted
+from flowstream.broker.log.checkpoints import replace_guarded
 from flowstream.broker.log.journal import Piece, encode_frame
 from flowstream.broker.storage.memory import MemoryStorage
 from flowstream.wire.batch import encode_batch, iter_batches
-from flowstream.wire.checksum import crc32c
 from tests.broker.log.golden import NOW, files, storage_of
 
 TX = f"tx-0/{4:020d}"
+EPOCHS = {"clean": 223, "crashed": 11}
+"""The broker epochs in which Kafka wrote the golden directories."""
 ROLLED = f"rolled-0/{260:020d}"
 
 
@@ -258,7 +260,7 @@ def test_D6_the_copy_of_the_log_starts_counts_as_for_a_start(state: str) -> None
     path = "log-start-offset-checkpoint"
     right = files(state)[path]
     storage = changed(path, b"0\n1\ncodec-none 0 200\n", state)
-    storage.perform([Replace(f"{path}.copy", b"%08x\n" % crc32c(right) + right)])
+    storage.perform(replace_guarded(path, right, EPOCHS[state])[:1])
     finding = bad(examined(storage))[0]
     assert finding.path == path
     told = {"clean": "differs from", "crashed": "is newer or undamaged and is taken"}

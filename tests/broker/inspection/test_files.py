@@ -178,9 +178,10 @@ def test_what_guards_files_without_a_checksum_is_told() -> None:
 def test_the_copy_of_a_checkpoint_is_told() -> None:
     path = "log-start-offset-checkpoint"
     content = b"0\n1\nt 0 7\n"
-    operation, _ = replace_guarded(path, content)
+    operation, _ = replace_guarded(path, content, 5)
     assert isinstance(operation, Replace)
-    (entry,) = explain(storage_of({f"{path}.copy": bytes(operation.data)}), f"{path}.copy")
+    epoch, entry = explain(storage_of({f"{path}.copy": bytes(operation.data)}), f"{path}.copy")
+    assert epoch["broker_epoch"] == 5
     assert sentence(entry) == "t-0: 7"
     damaged = storage_of({f"{path}.copy": bytes(operation.data).replace(b"7", b"8")})
     assert [e["kind"] for e in explain(damaged, f"{path}.copy")] == ["problem"]
