@@ -338,8 +338,7 @@ def _put_away(
     crash came before their renaming; strays are kept aside, because a metadata log that lost
     records must not cost data (D7).
     """
-    operations: list[Operation] = []
-    given: set[str] = set()
+    operations, given = list[Operation](), set[str]()
     for name in storage.names(""):
         topic, dash, number = name.rpartition("-")
         if not dash:
@@ -372,17 +371,14 @@ def _is_pristine(storage: Storage, directory: str, topic_id: bytes | None) -> bo
 
 
 def _free(storage: Storage, directory: str, kind: str, given: set[str]) -> str:
-    """A name of its kind for a directory, which no other one has: what an earlier start put away
-    may still be there, and this one may have `given` it to another.
-    """
-    count, suffix = 1, kind
-    while True:
-        name = directory[: NAME_MAX - len(suffix)] + suffix
-        if name not in given and not storage.names(name):
-            given.add(name)
-            return name
+    """A name of its kind for a directory that no other one has, nor was `given` by this start."""
+    count, name = 1, directory[: NAME_MAX - len(kind)] + kind
+    while name in given or storage.names(name):
         count += 1
         suffix = f"-{count}{kind}"
+        name = directory[: NAME_MAX - len(suffix)] + suffix
+    given.add(name)
+    return name
 
 
 def _topic_id(storage: Storage, directory: str) -> bytes | None:

@@ -302,7 +302,12 @@ class ProbeFeed:
         del join, side
         return []
 
+    take_is_over = False
+
     def retime(self, timestamp_ms: int) -> None:
+        """Nothing ever arrives."""
+
+    def show_at(self, timestamp_ms: int) -> None:
         """Nothing ever arrives."""
 
     def loop_time(self) -> float:
@@ -326,6 +331,8 @@ class ProbeSource(SourceStream[T]):
 
     def deduped(self, upstream: Stream[T], seen: Seen) -> Stream[T]:
         """Go on probing on the same stream."""
+        if self.found_seen is not None:
+            raise AppError("dedupe stands once in an agent")
         self.found_seen = seen
         return upstream
 

@@ -36,6 +36,9 @@ class Aggregate(Generic[R]):
     kept: Any = Any
     """The accumulator's type; it is stored as a table's value of that type is."""
 
+    is_foreign = False
+    """Whether a function of the user's gets accumulators."""
+
     def bind(self, values: Codec[Any]) -> None:
         """Learn how the stream's values are encoded (before anything else is asked)."""
         del values
@@ -175,6 +178,8 @@ class Reduce(Aggregate[Any]):
     windows that merge (sessions) and for sliding ones.
     """
 
+    is_foreign = True
+
     def __init__(self, function: Callable[[Any, Any], Any], *, type: Any) -> None:
         self._function = function
         self.kept = type
@@ -246,6 +251,7 @@ class Several(Aggregate[dict[str, Any]]):
     def __init__(self, parts: dict[str, Aggregate[Any]]) -> None:
         if not parts:
             raise AppError("name at least one aggregate, e.g. aggregate(total=fs.Sum('amount'))")
+        self.is_foreign = any(part.is_foreign for part in parts.values())
         self._names = list(parts)
         self._parts = list(parts.values())
 

@@ -144,6 +144,11 @@ class App(DeclaresTables):
             disorder_ms=milliseconds(out_of_orderness),
         )
         known = self.topics.setdefault(name, topic)
+        if known.timestamp != topic.timestamp:
+            raise AppError(
+                f"topic {name!r} is declared with two kinds of event time: declare it once, or with"
+                " the same timestamp="
+            )
         if known.partitions is None and partitions is not None:
             known.partitions, known.config = partitions, topic.config
         elif partitions is not None and known.partitions != partitions:

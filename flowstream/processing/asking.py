@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any
 
 from flowstream.processing.codecs import Codec
+from flowstream.processing.current import CURRENT
 from flowstream.processing.errors import AppError
 from flowstream.processing.replies import CORRELATION, ReplyTo, decode_reply, request_headers
 from flowstream.processing.sender import Sender
@@ -102,10 +103,22 @@ class Asker:
                 for record in await reader.read():
                     self._replied(record.headers, record.value)
             except OffsetOutOfRange:
-                reader.position = (await Admin(cluster).beginning_offsets([target]))[target]
+                # Retention took what nobody here waited for.
+                await asyncio.sleep(RETRY_PAUSE_S)
+                reader = await self._from_start(cluster, target, reader)
             except TransportError as error:
                 log.debug("replies cannot be read: %s", error)
                 await asyncio.sleep(RETRY_PAUSE_S)
+
+    async def _from_start(
+        self, cluster: Cluster, target: TopicPartition, before: PartitionReader
+    ) -> PartitionReader:
+        try:
+            start = (await Admin(cluster).beginning_offsets([target]))[target]
+        except TransportError as error:
+            log.debug("replies cannot be found: %s", error)
+            return before
+        return PartitionReader(cluster, target, start)
 
     def _replied(self, headers: Any, value: bytes | None) -> None:
         waiting = self._waiting.get(dict(headers).get(CORRELATION) or b"")
@@ -139,6 +152,13 @@ class Askable:
         The request is sent at once, also inside another agent: it stays when that one's event
         is processed again.
         """
+        current = CURRENT.get()
+        if current is not None and current.shares_source:
+            raise AppError(
+                f"{current.label} shares its topic with another agent: what waits in it holds up"
+                f" the other one, and {self.name!r} may wait for that. Ask from an agent that is"
+                " alone on its topic"
+            )
         if self.asker is None:
             raise AppError(f"agent {self.name!r} belongs to no app: it cannot be asked")
         seconds = milliseconds(timeout) / 1000

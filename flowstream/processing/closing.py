@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from flowstream.processing.inner import Fired, InnerSource
 from flowstream.processing.windows import split_window_key
@@ -80,6 +80,11 @@ class ClosedWindows(InnerSource[K, WindowResult[K, V]]):
         return () if self._open is None else (self._open,)
 
     @property
+    def judges(self) -> str:
+        """Late is what comes after its window, wherever is kept that it is open."""
+        return self._table.name
+
+    @property
     def shape(self) -> Callable[[Any, Any], WindowResult[K, V]] | None:
         """A result with its key and window."""
         decode = self.key_codec.decode
@@ -98,16 +103,23 @@ class ClosedWindows(InnerSource[K, WindowResult[K, V]]):
         """The result, with the last instant of its window as event time."""
         value = views[self._table.name].get(row)
         found, window = split_window_key(row), self._table.window
-        if value is DELETED or found is None or window is None:
+        if found is None or window is None:
             return None
+        mark = None if self._open is None else cast("bytes", views[self._open.name].get(row))
+        if value is DELETED:
+            return Fired(
+                self.name, partition, due_ms, None, None, row, due_ms, is_silent=True, mark=mark
+            )
         key, start_ms = found
         end_ms = start_ms + window.size_ms
         return Fired(
             self.name, partition, end_ms - 1, key, self.value_codec.encode(value), row, due_ms,
-            headers=span_headers(start_ms, end_ms),
+            headers=span_headers(start_ms, end_ms), mark=mark,
         )  # fmt: skip
 
     def settle(self, fired: Fired, views: Mapping[str, TableView], now_ms: int) -> None:
-        """The window is closed for good."""
+        """The window is closed for good, unless a late event opened it once more meanwhile."""
         del now_ms
-        views[self.table].delete(fired.row)
+        view = views[self.table]
+        if self._open is None or view.get(fired.row) == fired.mark:
+            view.delete(fired.row)

@@ -39,6 +39,10 @@ class Current(Protocol):
         """The record being processed, None between events."""
 
     @property
+    def shares_source(self) -> bool:
+        """Whether other agents read the same topic, in lockstep."""
+
+    @property
     def views(self) -> Mapping[str, TableView]:
         """The unit's view of each table of the task."""
 

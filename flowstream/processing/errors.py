@@ -40,6 +40,10 @@ class RowUnreadable(FlowstreamError):
     """A table's row is older than its value type; the message names table, key and field."""
 
 
+class LotFull(FlowstreamError):
+    """An event whose key has as many parked as a row can hold."""
+
+
 class LateEvent(FlowstreamError):
     """An event that came after its windows had closed."""
 

@@ -65,6 +65,13 @@ def retimed(record: Arrival, timestamp_ms: int) -> Arrival:
     )  # fmt: skip
 
 
+def without_headers(record: Arrival, timestamp_ms: int) -> Arrival:
+    """The record as one that wants nothing, with another timestamp."""
+    return Retimed(
+        record.topic, record.partition, record.offset, timestamp_ms, record.key, record.value, ()
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Event(Generic[T]):
     """A value with everything its record said; `timestamp` is in seconds."""

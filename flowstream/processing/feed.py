@@ -7,34 +7,32 @@ where completed effects go; it must not know consumer, transaction or the agent'
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
 
-from flowstream.processing.deduping import Seen
-from flowstream.processing.emitting import Emitting
-from flowstream.processing.errors import PartitionMismatch
-from flowstream.processing.event import Arrival, retimed
-from flowstream.processing.joining import Entry, Side
-from flowstream.processing.lookups import Waiting
-from flowstream.processing.marks import mark_of
-from flowstream.processing.plan import Reader
-from flowstream.processing.stream_joins import JoinedStreams
-from flowstream.processing.stream_windows import StreamWindows
+from flowstream.processing.errors import LotFull, PartitionMismatch
+from flowstream.processing.event import Arrival, retimed, without_headers
+from flowstream.processing.keeping import Keeping
+from flowstream.processing.marks import Mark, mark_of
+from flowstream.processing.plan import Reader, Stage
 from flowstream.processing.surroundings import Shelf, Surroundings
 from flowstream.processing.table_changes import PREFIX as CHANGED
 from flowstream.processing.table_changes import change_row
 from flowstream.processing.task import Source, Task
 from flowstream.processing.unit import Unit
 from flowstream.processing.watermarks import UNKNOWN
-from flowstream.processing.windowing import Span
 from flowstream.state.table import Sealed, TableView
 
 log = logging.getLogger("flowstream.agent")
 
+MOST_PENDING = 10_000
+"""Units of a task that wait for a slow agent before its other sources wait, too."""
+_COUNTER = itertools.count()
 
-class UnitFeed(Emitting):
+
+class UnitFeed(Keeping):
     """Records in, units out, for one agent on one partition."""
 
     def __init__(
@@ -57,13 +55,21 @@ class UnitFeed(Emitting):
         # Records of the open unit before `record`; only a `take` has any.
         self._held: list[Arrival] = []
         self._holding = False
+        self.take_is_over = False
+        """Whether a `take` must end before what comes next."""
         self._shared = source.is_shared
         self.views = {name: view(self) for name, view in shelf.views.items()}
         self._view_list = list(self.views.items())
         self._windowed = shelf.windowed
         self._dues = shelf.dues
-        self._parking = reader.agent.parking
+        is_body = reader.stage in (Stage.WHOLE, Stage.GROUPED)
+        self._parking = reader.agent.parking if is_body and not source.is_inner else None
+        self._answers = is_body and not reader.agent.tells_time
+        self._all_marks = shelf.marks
         self._marks = shelf.marks.get(source.topic) if not source.is_inner else None
+        self._came: Arrival | None = None
+        self._mark: tuple[str, Mark] | None = None
+        """The watermark that the open unit is, where it is one."""
         self._changes = shelf.changes
         self._clock = shelf.clock
         self._watermarks = shelf.watermarks
@@ -86,6 +92,11 @@ class UnitFeed(Emitting):
     def label(self) -> str:
         """Agent, topic and partition, for messages."""
         return f"agent {self.reader.agent.name!r} on {self.source.topic}-{self.source.partition}"
+
+    @property
+    def shares_source(self) -> bool:
+        """Whether other agents read the same topic, in lockstep."""
+        return self._shared
 
     @property
     def timestamp_ms(self) -> int:
@@ -130,11 +141,13 @@ class UnitFeed(Emitting):
 
     def complete(self) -> None:
         """The agent moved on: the unit merges, or waits for the offsets before it."""
+        if self._came is not None:
+            self._as_it_came()
         record = self.record
         if record is None:
             return
-        if record.headers:
-            self.reply(None)
+        if record.headers and self._answers and not self.reply(None):
+            self.around.plan_again()
         if self._shared or self.task.pending:
             self._defer(self._seal(record), self._event_ms(record))
             self.outputs = []
@@ -153,7 +166,8 @@ class UnitFeed(Emitting):
                 outputs.clear()
             self.source.position = self.next_offset
             if self._clock is not None:
-                self._clock.observe(self.source.index, self._event_ms(record))
+                self._tell_time(self.source, self._event_ms(record), self._mark)
+        self._mark = None
         self.record = None
         if self._holding:
             self._held = []
@@ -169,7 +183,7 @@ class UnitFeed(Emitting):
         """The unit's writes, encoded; every table or, when one does not encode, none."""
         for name, beside in self._changes.items():
             keys = [CHANGED + key for key in self.views[name].writes]
-            changed = dict.fromkeys(keys, change_row(record.timestamp))
+            changed = {key: change_row(record.timestamp, next(_COUNTER)) for key in keys}
             for changes in beside if changed else ():
                 self.views[changes].writes.update(changed)
         dirty = [(name, view) for name, view in self._view_list if view.writes]
@@ -187,20 +201,32 @@ class UnitFeed(Emitting):
         for part in sealed:
             part.partition.defer(part)
         outputs, tables = tuple(self.outputs), tuple(sealed)
-        self.task.defer(Unit(self.source.index, self.next_offset, at_ms, outputs, tables))
+        mark = self._mark
+        self.task.defer(Unit(self.source.index, self.next_offset, at_ms, outputs, tables, mark))
         self.source.done(self.index, self.next_offset)
         for unit in self.task.mergeable():
             for part in unit.tables:
                 part.partition.merge(part)
             for output in unit.outputs:
                 self._append(*output)
-            if self._clock is not None and not self.task.sources[unit.source].is_inner:
-                self._clock.observe(unit.source, unit.at_ms)
+            if self._clock is not None:
+                self._tell_time(self.task.sources[unit.source], unit.at_ms, unit.mark)
         if not self.task.pending:
             for _, view in self._view_list:
                 view.partition.overlay.settle()
         if self._shared and self.source.is_step_over:
             self._wake_peers()
+
+    def _tell_time(self, source: Source, at_ms: int, mark: tuple[str, Mark] | None) -> None:
+        """A unit may commit: its event time counts, or the watermark that it was (see `marks`)."""
+        clock, marks = self._clock, self._all_marks.get(source.topic)
+        if clock is None or source.is_inner:
+            return
+        if mark is None or marks is None:
+            clock.observe(source.index, at_ms)
+        elif marks.put(*mark):
+            bound = marks.bound
+            clock.mark(source.index, bound.at_ms, idle=bound.idle)
 
     def _wake_peers(self) -> None:
         for peer in self.peers:
@@ -210,6 +236,7 @@ class UnitFeed(Emitting):
     def hold(self) -> None:
         """Keep the open unit open over the next record, if one comes (see `take_ready`)."""
         self._holding = self.record is not None
+        self.take_is_over = False
 
     def advance(self) -> Arrival | None:
         """Complete the open unit and begin the next record if one may begin now."""
@@ -218,6 +245,8 @@ class UnitFeed(Emitting):
         ready = self.ready
         if self._shared or not ready:
             return self.take_ready()
+        if len(self.task.pending) > MOST_PENDING:
+            return None
         record = ready.popleft()
         if self._marks is not None and record.value is None:
             return self._unless_mark(record)
@@ -232,18 +261,14 @@ class UnitFeed(Emitting):
         """The record, or the first one behind watermarks, which are taken for what they say (see
         `marks`).
         """
-        marks, clock = self._marks, self._clock
-        assert marks is not None
         while (mark := mark_of(record)) is not None:
             if self._holding:
-                # A `take` ends before it.
                 self.ready.appendleft(record)
+                self.take_is_over = True
                 return None
             self.record, self.next_offset = retimed(record, UNKNOWN), record.offset + 1
+            self._mark = mark
             self.complete()
-            if marks.put(*mark) and clock is not None:
-                bound = marks.bound
-                clock.mark(self.source.index, bound.at_ms, idle=bound.idle)
             if not self.ready or (self._shared and not self._may_take(self.ready[0].offset)):
                 return None
             record = self.ready.popleft()
@@ -256,11 +281,18 @@ class UnitFeed(Emitting):
         view = self.views[parking.table]
         while record.key is not None and parking.holds(view, record.key):
             if self._holding:
-                # A `take` ends before it.
                 self.ready.appendleft(record)
+                self.take_is_over = True
                 return None
-            self.record, self.next_offset = record, record.offset + 1
-            parking.park(view, record, 0, 0)
+            self.record = record
+            if parking.has_room(view, record):
+                parking.park(view, record, 0, 0)
+            else:
+                self.send_dead(
+                    record, LotFull(f"too many events of key {record.key!r:.80} are parked")
+                )
+            # What waits has no effect yet, and says nothing of time (nor is it answered).
+            self.record, self.next_offset = without_headers(record, UNKNOWN), record.offset + 1
             self.around.counts.parked += 1
             self.complete()
             if not self.ready or (self._shared and not self._may_take(self.ready[0].offset)):
@@ -306,7 +338,7 @@ class UnitFeed(Emitting):
                 self._waiter = self._loop.create_future()
                 await self._waiter
                 record = self.take_ready()
-                if record is not None:
+                if record is not None or (self._holding and self.take_is_over):
                     return record
                 if deadline is not None and self._loop.time() >= deadline:
                     return None
@@ -325,63 +357,21 @@ class UnitFeed(Emitting):
         self.ready.extend(records)
         self.wake()
 
-    def fill(self, windows: StreamWindows, value: Any) -> list[Span]:
-        """Add the value to its key's windows; the windows that it changed, none when it is late."""
-        record = self.record
-        assert record is not None
-        if record.key is None:
-            raise ValueError("windows are per key, and the record has none: group_by one")
-        spans = windows.windowing.add(
-            self.view(windows.table),
-            record.key,
-            record.timestamp,
-            value,
-            self.watermark(windows.table),
-        )
-        if spans is None:
-            self.late(windows.table)
-            if windows.late == "dead_letter":
-                self.late_letter(windows.table)
-        return spans or []
-
-    @property
-    def seen(self) -> Seen | None:
-        """What the agent's `dedupe` remembers."""
-        return self.reader.agent.seen
-
-    def is_new(self, seen: Seen, id: bytes) -> bool:
-        """Whether an id was not seen before; remembers it in the unit."""
-        return seen.is_new(self.view(seen.table), id, self.timestamp_ms)
-
-    def wait_for_table(self, waiting: Waiting) -> None:
-        """Have the record wait for the table that it is joined with."""
-        record = self.record
-        assert record is not None
-        if record.key is None or record.value is None:
-            raise ValueError("an event finds its row by key, and needs a value")
-        view = self.view(waiting.table)
-        waiting.enter(view, record.key, record.timestamp, record.offset, record.value)
-
-    def meet(self, join: JoinedStreams, side: Side) -> list[Entry]:
-        """Enter the record in a join; the events of the other side that it meets."""
-        record = self.record
-        assert record is not None
-        if record.key is None or record.value is None:
-            raise ValueError("events meet by key, and need a value: group_by a key before the join")
-        met = join.join.meet(
-            self.view(join.table), side, record.key, record.timestamp, record.value,
-            self.watermark(join.table),
-        )  # fmt: skip
-        if met is None:
-            self.late(join.table)
-            if join.late == "dead_letter":
-                self.late_letter(join.table)
-        return met or []
-
     def retime(self, timestamp_ms: int) -> None:
         """The event time of the record just taken, where its value says it."""
         assert self.record is not None
         self.record = retimed(self.record, timestamp_ms)
+
+    def show_at(self, timestamp_ms: int) -> None:
+        """Another event time for what the agent makes of the record now (of a pair, the later)."""
+        assert self.record is not None
+        self._came = self._came or self.record
+        self.record = retimed(self._came, timestamp_ms)
+
+    def _as_it_came(self) -> None:
+        """The record with its own event time again."""
+        if self._came is not None:
+            self.record, self._came = self._came, None
 
     def loop_time(self) -> float:
         """The event loop's clock."""

@@ -16,13 +16,16 @@ from flowstream.processing.inner import Fired, InnerSource
 from flowstream.processing.instance import Instance
 from flowstream.processing.plan import Reader
 from flowstream.processing.regrouping import GroupedSource
-from flowstream.processing.stream import SourceStream
+from flowstream.processing.stream import SourceStream, timed
 from flowstream.processing.surroundings import Shelf, Surroundings
 from flowstream.processing.task import Source, Task
 from flowstream.processing.watermarks import FOREVER, UNKNOWN
 from flowstream.state.overlay import DELETED
 
 log = logging.getLogger("flowstream.agent")
+
+MOST_AT_ONCE = 500
+"""Rows that one source fires between two turns of the worker: everything else gets its own."""
 
 
 class InnerInstance(Instance):
@@ -43,6 +46,9 @@ class InnerInstance(Instance):
         """All instances of the task that fire by event time, in the order of declaration."""
         self._inner = inner
         self._due = due
+        self._left = MOST_AT_ONCE
+        self._fired: list[Fired] = []
+        """The rows of the open unit, as they were fired."""
         # What comes from here is no event of a source: it moves no watermark.
         self._clock = None
 
@@ -59,7 +65,19 @@ class InnerInstance(Instance):
         value = UNKNOWN if watermark is None else watermark.value_ms
         if not isinstance(record, Fired) or self.is_by_wall_clock or self._inner.at_once:
             return value
-        return min(value, record.due_ms - 1)
+        # Of what is due at the same instant, tables whose turn is over take nothing more.
+        mine = self.rota.index(self) if self in self.rota else 0
+        told = {each.judged for each in self.rota[:mine]} if self.rota else set()
+        return min(value, record.due_ms if table in told else record.due_ms - 1)
+
+    @property
+    def judged(self) -> str:
+        """The table whose late writes go by this source."""
+        return self._inner.judges
+
+    def refill(self) -> None:
+        """A turn of the loop: so many rows may be fired in it."""
+        self._left = MOST_AT_ONCE
 
     @property
     def pending_ms(self) -> int | None:
@@ -92,12 +110,22 @@ class InnerInstance(Instance):
 
     def take_ready(self) -> Arrival | None:
         """The next row that is due, if it is its turn."""
+        if self.closed:
+            return None
+        if self._holding and self._inner is self.agent.parking:
+            # Each parked event is tried, put off or given up alone.
+            self.take_is_over = True
+            return None
         record = self.ready.popleft() if self.ready else self._next()
         if record is None:
             return None
+        assert isinstance(record, Fired)
         if self._holding:
             assert self.record is not None
             self._held.append(self.record)
+        else:
+            self._fired.clear()
+        self._fired.append(record)
         self.record = record
         self._taken += 1
         return record
@@ -106,14 +134,17 @@ class InnerInstance(Instance):
         while (fired := self._fire()) is not None and fired.is_silent:
             if self._holding:
                 self._due.agenda.put(fired.row, fired.due_ms)
+                self.take_is_over = True
                 return None
             self.record = fired
+            self._fired[:] = [fired]
             self.complete()
         return fired
 
     def _fire(self) -> Fired | None:
         until_ms, agenda = self._until_ms(), self._due.agenda
-        while (first := agenda.next_ms) is not None and first <= until_ms:
+        while self._left > 0 and (first := agenda.next_ms) is not None and first <= until_ms:
+            self._left -= 1
             if not self._is_my_turn(first):
                 return None
             due_ms, row = agenda.pop(first) or (first, b"")
@@ -143,7 +174,7 @@ class InnerInstance(Instance):
         """The rows of this unit are dealt with."""
         if self.record is None:
             return
-        done = [record for record in (*self._held, self.record) if isinstance(record, Fired)]
+        done = [*self._fired]
         for record in done:
             self._inner.settle(record, self.views, self.around.wall_time_ms())
         super().complete()
@@ -164,15 +195,18 @@ class InnerInstance(Instance):
     def _stream(self) -> SourceStream[object]:
         inner = self._inner
         if inner is self.agent.parking:
-            again: SourceStream[object] = SourceStream(self, inner.key_codec, inner.value_codec)
+            event_ms = self.agent.source_topic.event_ms if self.agent.group is None else None
+            again: SourceStream[object] = SourceStream(
+                self, inner.key_codec, inner.value_codec, timed(self, event_ms)
+            )
             return again if self.agent.group is None else GroupedSource(again)
         of = SourceStream if self.agent.inner is not None else ResultsSource
         return of(self, inner.key_codec, inner.value_codec, inner.shape)
 
     async def _failed(self, error: Exception) -> None:
         """As the policy says; a parked event that fails again is put off, or given up."""
-        parking, record = self.agent.parking, self.record
-        if self.closed or parking is not self._inner or not isinstance(record, Fired):
+        parking, record = self.agent.parking, self._fired[-1] if self._fired else None
+        if self.closed or parking is not self._inner or record is None or self.record is None:
             await super()._failed(error)
             return
         policy, view = self.agent.policy, self.views[parking.table]
@@ -198,6 +232,5 @@ class InnerInstance(Instance):
         self.record = None
 
     def _at(self) -> str:
-        record = self.record
-        assert isinstance(record, Fired)
+        record = self._fired[-1]
         return f"key {record.key!r:.80} due at {record.due_ms}"

@@ -34,6 +34,8 @@ class Fired:
     offset: int = -1
     headers: tuple[tuple[str, bytes | None], ...] = ()
     is_silent: bool = False
+    mark: bytes | None = None
+    """What the row held: whoever settles it leaves one that was written since."""
 
 
 class InnerSource(Generic[K, V]):
@@ -55,6 +57,11 @@ class InnerSource(Generic[K, V]):
     def hidden(self) -> tuple[Any, ...]:
         """Tables of this source that nobody declared."""
         return ()
+
+    @property
+    def judges(self) -> str:
+        """The table in which what comes after a row was due is late."""
+        return self.table
 
     @property
     def fed_by(self) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from flowstream.processing.agent import Agent, sink_topics
 from flowstream.processing.branches import Branch
 from flowstream.processing.current import CURRENT
 from flowstream.processing.errors import AgentFailed, AppError, DecodeError
-from flowstream.processing.event import Arrival, retimed
+from flowstream.processing.event import Arrival, retimed, without_headers
 from flowstream.processing.feed import UnitFeed
 from flowstream.processing.filling import FilledSource
 from flowstream.processing.lookups import WaitingSource
@@ -188,16 +188,17 @@ class Instance(UnitFeed):
         if self.record is None:
             await self._stop(error, "failed outside an event")
             return
+        self._as_it_came()
         records = [*self._held, self.record]
         policy, action = self.agent.policy, self.agent.policy.action
-        if action == "park" and self.record.key is None:
+        if action == "park" and (self.record.key is None or self._parking is None):
+            action = policy.then
+        failures = self._count(records)
+        if action == "retry" and policy.is_spent(failures):
             action = policy.then
         if action == "retry" or (action != "stop" and self._everything_fails(records)):
-            failures = self._count(records)
-            if action != "retry" or not policy.is_spent(failures):
-                await self._retry(records, error, failures)
-                return
-            action = policy.then
+            await self._retry(records, error, failures)
+            return
         if action == "stop":
             await self._stop(error, f"failed at {self._at()}")
             return
@@ -205,11 +206,20 @@ class Instance(UnitFeed):
         self.record, self.next_offset = records[-1], records[-1].offset + 1
         if action == "park":
             self._park(records, error)
+            self.record = without_headers(self.record, self.record.timestamp)
         else:
-            if self.record.headers:
-                self.reply(None, error)
+            self._answer(records, error)
             self._pass_over(records, error, action)
         self.complete()
+
+    def _answer(self, records: Sequence[Arrival], error: BaseException) -> None:
+        """Whoever asked with one of these records hears of the error."""
+        last = self.record
+        for record in records:
+            if record.headers:
+                self.record = record
+                self.reply(None, error)
+        self.record = last
 
     def _everything_fails(self, records: Sequence[Arrival]) -> bool:
         """Whether so many events failed one after the other that it cannot be the events: pass over
@@ -244,7 +254,7 @@ class Instance(UnitFeed):
         pause_s = self.agent.policy.pause_s(1, self.around.settings.retry_backoff)
         due_ms = self.around.wall_time_ms() + round(pause_s * 1000)
         for record in records:
-            if record.key is None:
+            if record.key is None or not parking.has_room(view, record):
                 self.send_dead(record, error)
                 continue
             parking.park(view, record, due_ms, 1)
@@ -294,7 +304,8 @@ class Instance(UnitFeed):
             await self._stop(DecodeError(str(error)), f"{what} ({remedy})")
         self._pass_over([self.record], error, action)
         if not held:
-            if self.agent.inner is None and self.agent.source_topic.event_ms is not None:
+            timed = self.agent.inner is None and self.agent.source_topic.event_ms is not None
+            if timed and not self.source.is_inner:
                 # Its event time is in a value that nobody can read: it says nothing of time.
                 self.record = retimed(self.record, UNKNOWN)
             self.complete()

@@ -82,24 +82,20 @@ class JoinStream(DerivedStream[Joined[Any, Any]]):
         self._side: Side = side
         self._decode = join.values["right" if side == "left" else "left"].decode
         self._met: deque[tuple[int, Joined[Any, Any]]] = deque()
-        self._own_ms: int | None = None
 
     async def _pull(self, *, hold: bool, deadline: float | None) -> Joined[Any, Any] | TimedOut:
         feed = self._feed
         while not self._met:
-            if self._own_ms is not None and feed.record is not None:
-                # The pairs had the time of their later event; the watermark goes by its own.
-                feed.retime(self._own_ms)
             value = await self._up._pull(hold=hold, deadline=deadline)
             if isinstance(value, TimedOut):
                 return value
             record = feed.record
             assert record is not None
-            own_ms = self._own_ms = record.timestamp
+            own_ms = record.timestamp
             for at_ms, _, data in feed.meet(self._join, self._side):
                 other = self._decode(data)
                 pair = Joined(value, other) if self._side == "left" else Joined(other, value)
                 self._met.append((max(at_ms, own_ms), pair))
         at_ms, pair = self._met.popleft()
-        feed.retime(at_ms)
+        feed.show_at(at_ms)
         return pair

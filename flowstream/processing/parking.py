@@ -19,6 +19,8 @@ from flowstream.state.overlay import DELETED
 from flowstream.state.table import TableView
 
 PREFIX = b"="
+LOT_BYTES = 500_000
+"""Of one key; what comes beyond is a dead letter."""
 
 
 class Parked(NamedTuple):
@@ -110,6 +112,13 @@ class Parking(InnerSource[Any, Any]):
     def holds(self, view: TableView, key: bytes) -> bool:
         """Whether events of a key are parked: later ones have to wait behind them."""
         return view.get(PREFIX + key) is not DELETED
+
+    def has_room(self, view: TableView, record: Arrival) -> bool:
+        """Whether the row of a key can take one more: it must fit into the changelog."""
+        lot = view.get(PREFIX + (record.key or b""))
+        held = () if lot is DELETED else cast("Lot", lot).events
+        size = sum(len(event.value or b"") + 200 for event in held)
+        return size + len(record.value or b"") < LOT_BYTES
 
     def park(self, view: TableView, record: Arrival, due_ms: int, failures: int) -> None:
         """Put an event at the end of its key's lot."""

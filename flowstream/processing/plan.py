@@ -115,12 +115,20 @@ class Plan:
         bounds = [r.source.disorder_ms for r in self.readers_of(topic) if r.source is not None]
         return max(bounds, default=0)
 
+    @property
+    def tells_time(self) -> bool:
+        """Whether anything goes by event time."""
+        by_time = [i for i in self.inner if not i.source.by_wall_clock and not i.source.at_once]
+        return bool(by_time) or any(
+            each.table.window is not None and each.table.window.closes for each in self.tables
+        )
+
     def marked(self, topic: str) -> list[str]:
         """The source partitions that mark their watermarks in a topic (see `marks`)."""
         return [
             f"{reader.topic}/{number}"
             for reader in self.readers
-            if reader.forwards_to == topic and topic in self.purged and reader.agent.tells_time
+            if reader.forwards_to == topic and topic in self.purged and self.tells_time
             for number in range(self.sources[reader.topic])
         ]
 

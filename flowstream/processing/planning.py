@@ -10,6 +10,7 @@ from typing import Any
 
 from flowstream.processing.agent import Agent, sink_topics
 from flowstream.processing.app import App
+from flowstream.processing.crontabs import Crontab
 from flowstream.processing.declaring import check_topic_name
 from flowstream.processing.errors import AppError, PartitionMismatch, TopicMissing
 from flowstream.processing.inner import InnerSource
@@ -81,6 +82,7 @@ class Planner:
                 self._read(agent)
         bodies = {r.topic for r in self._readers if r.stage is not Stage.FORWARD}
         counts = {self._sources[topic] for topic in bodies}
+        self._place_tables(counts)
         tables = tuple(self._table(table, counts) for table in self._tables())
         outputs = self._outputs()
         inner = self._inner({plan.table.name: plan.partitions for plan in tables})
@@ -198,6 +200,20 @@ class Planner:
             for table in timers.hidden:
                 self._enter(found, timers, table)
         return list(found.values())
+
+    def _place_tables(self, counts: set[int]) -> None:
+        """Tables that nobody can say it of: crontabs are where every app has a partition 0, the
+        table of a topic is partitioned as it is.
+        """
+        for table in self._app.tables.values():
+            if table.partitions is None and table.fed_by in self._sources:
+                table.partitions = self._sources[table.fed_by]
+                if table.versions is not None:
+                    table.versions.partitions = table.partitions
+        for agent in self._app.agents.values():
+            if isinstance(agent.inner, Crontab) and counts:
+                for table in agent.inner.hidden:
+                    table.partitions = min(counts)
 
     def _enter(
         self,

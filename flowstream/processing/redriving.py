@@ -21,6 +21,9 @@ from flowstream.transport.reader import PartitionReader
 from flowstream.transport.transaction import TransactionSession
 from flowstream.transport.types import LogRecord, TopicPartition
 
+AT_ONCE = 500
+"""Letters of one transaction."""
+
 
 class BadLetter(FlowstreamError):
     """A record of the dead-letter topic that does not say where it came from."""
@@ -105,6 +108,18 @@ class DeadLetters:
 
     async def redrive(self, letters: Sequence[Letter]) -> None:
         """Send these letters (a prefix of `pending`) back to their topics, as they were."""
+        topics = await self._admin.topics(sorted({letter.origin.topic for letter in letters}))
+        for letter in letters:
+            if letter.origin.topic not in topics:
+                raise BadLetter(
+                    f"{letter.tp.topic}-{letter.tp.partition} offset {letter.offset} came from"
+                    f" {letter.origin.topic!r}, which is no topic (windows, timers and joins are"
+                    " inside the app): redrive what is before it with --count, then discard it"
+                )
+        for start in range(0, len(letters), AT_ONCE):
+            await self._redrive(letters[start : start + AT_ONCE])
+
+    async def _redrive(self, letters: Sequence[Letter]) -> None:
         buffer = RecordBuffer(transactional=True)
         for letter in letters:
             buffer.append(

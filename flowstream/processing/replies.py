@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from flowstream.errors import FlowstreamError
-from flowstream.processing.codecs import Codec, codec_of
+from flowstream.processing.codecs import JSON, Codec, codec_of
 
 REPLY_TO = "flowstream.reply-to"
 CORRELATION = "flowstream.correlation"
@@ -55,7 +55,11 @@ def encode_reply(value: Any, codec: Codec[Any] | None) -> bytes | None:
     """A reply's bytes, by the declared type or by what the value is."""
     if value is None:
         return None
-    return (codec or codec_of(type(value))).encode(value)
+    if codec is not None:
+        return codec.encode(value)
+    # As it is read: any JSON. Models know best how they are written.
+    kind = type(value)
+    return (codec_of(kind) if hasattr(kind, "model_fields") else JSON).encode(value)
 
 
 def decode_reply(data: bytes | None, headers: Headers, codec: Codec[Any]) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 from flowstream.processing.dues import MARKS_KEY, DuePartition
 from flowstream.processing.epoch import TableRows
 from flowstream.processing.event import Arrival
-from flowstream.processing.feed import UnitFeed
+from flowstream.processing.feed import MOST_PENDING, UnitFeed
 from flowstream.processing.firing import InnerInstance
 from flowstream.processing.instance import Instance
 from flowstream.processing.marks import Mark, Marker, Marks, decode_marks, mark_headers
@@ -56,6 +56,7 @@ class RunningTask:
         self._due_of: dict[str, DuePartition] = {}
         self._clock: EventClock | None = None
         self._inner: list[InnerInstance] = []
+        self._was_clogged = False
         self._watermarks: dict[str, Watermark] = {}
         self._marks: dict[str, Marks] = {}
         self._markers: list[tuple[int, Marker, str]] = []
@@ -171,17 +172,21 @@ class RunningTask:
 
     def _open_watermarks(self, clock: EventClock, topics: Sequence[str]) -> None:
         """What is over in each table, by the sources that its rows come from."""
-        times = {inner.source.table: inner.topics for inner in self._plan.inner}
+        readers = {inner.source.table: inner for inner in self._plan.inner}
         for plan, part in self.tables:
             window = plan.table.window
             if part.name not in self._dues and (window is None or not window.closes):
                 continue
-            wanted = times.get(part.name) or topics
+            inner = readers.get(part.name)
+            wanted = inner.topics if inner is not None and inner.topics else topics
             sources = [index for index, topic in enumerate(topics) if topic in wanted]
             watermark = Watermark(clock, sources or range(len(topics)))
             for due in self._dues.get(part.name, ()):
                 watermark.recall(due.recorded_ms)
             self._watermarks[part.name] = watermark
+        for inner in self._plan.inner:
+            if inner.source.table in self._watermarks:
+                self._watermarks[inner.source.judges] = self._watermarks[inner.source.table]
 
     def take_marks(self) -> list[Output]:
         """Marks to write into repartition topics, behind what was forwarded there."""
@@ -216,13 +221,23 @@ class RunningTask:
         if self._clock is not None and self.is_running:
             now = loop_ms()
             for source in self.task.sources:
-                if not source.is_inner and self.queued(source.topic):
+                if not source.is_inner and self._is_at_work(source.topic):
                     self._clock.fed(source.index, now)
             for watermark in self._watermarks.values():
                 watermark.advance(now_ms=now)
         for instance in self._inner:
+            instance.refill()
             if instance.is_due:
                 instance.wake()
+        if self._was_clogged and len(self.task.pending) <= MOST_PENDING:
+            for each in self.all_instances:
+                each.wake()
+        self._was_clogged = len(self.task.pending) > MOST_PENDING
+
+    def _is_at_work(self, topic: str) -> bool:
+        """Whether events of a source wait, are processed, or may not commit yet."""
+        busy = any(each.record is not None for each in self.instances[topic])
+        return busy or bool(self.task.pending) or bool(self.queued(topic))
 
     @property
     def all_instances(self) -> list[Instance]:
@@ -270,7 +285,8 @@ class RunningTask:
         for plan, part in self.tables:
             windowed = self._windowed.get(part.name)
             if windowed is not None:
-                windowed.expire()
+                closes = plan.table.window is not None and plan.table.window.closes
+                windowed.expire(self._watermarks[part.name].value_ms if closes else None)
             marks = self._changed_marks(part.name)
             if not part.dirty and not marks:
                 continue

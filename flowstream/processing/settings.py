@@ -155,8 +155,9 @@ def _converted(name: str, value: Any) -> Any:
         return cast("Guarantee", value)
     if isinstance(value, bool):
         raise ValueError("a number is expected")
-    if name == "replication_factor":
-        if int(value) != float(value):
+    if name in ("replication_factor", "circuit_breaker"):
+        least = 0 if name == "circuit_breaker" else -1
+        if int(value) != float(value) or int(value) < least:
             raise ValueError("a whole number is expected")
         return int(value)
     seconds = float(value)

@@ -58,6 +58,10 @@ class Feed(Protocol):
     def advance(self) -> Arrival | None:
         """Finish the open unit and give the next record if one may begin now."""
 
+    @property
+    def take_is_over(self) -> bool:
+        """Whether the `take` must end before what comes next."""
+
     def take_ready(self) -> Arrival | None:
         """The next record if one may begin now, in the open unit."""
 
@@ -88,6 +92,9 @@ class Feed(Protocol):
 
     def retime(self, timestamp_ms: int) -> None:
         """The event time of the record just taken, where its value says it."""
+
+    def show_at(self, timestamp_ms: int) -> None:
+        """Another event time for what the agent makes of the record now."""
 
     def loop_time(self) -> float:
         """The event loop's clock, for deadlines."""
@@ -251,7 +258,9 @@ class SourceStream(Stream[T]):
         feed = self._source
         while True:
             feed.hold()
-            record = feed.take_ready() or await feed.arrival(deadline)
+            record = feed.take_ready()
+            if record is None and not feed.take_is_over:
+                record = await feed.arrival(deadline)
             if record is None:
                 return TIMED_OUT
             try:

@@ -63,7 +63,10 @@ class StreamWindows(InnerSource[Any, WindowResult[Any, Any]]):
         rows: Table[Any, Any] = Table(
             table, key_type=bytes, value_type=bytes, default=None, partitions=None
         )
-        rows.value_codec = dataclasses.replace(codec_of(self.windowing.kept_type), immutable=True)
+        # A function of the user's may change what it is given: it gets a fresh copy then.
+        kept: Codec[Any] = codec_of(self.windowing.kept_type)
+        shared = kept.immutable or not aggregate.is_foreign
+        rows.value_codec = dataclasses.replace(kept, immutable=shared)
         rows.late = self.late
         self._rows = rows
 

@@ -87,8 +87,8 @@ class Timed(Protocol):
     def observe(self, rows: Iterable[bytes], at_ms: int) -> None:
         """A unit at this event time wrote rows."""
 
-    def expire(self) -> None:
-        """Before the epoch closes: delete what is due."""
+    def expire(self, most_ms: int | None) -> None:
+        """Before the epoch closes: delete what is due, by no later time than `most_ms` if given."""
 
     def record_time(self, rows: dict[bytes, bytes | None]) -> None:
         """Add the event time to the epoch's rows when it has moved."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from flowstream.processing.codecs import BYTES, Codec
 from flowstream.processing.errors import AppError
@@ -84,13 +84,13 @@ class Changes(InnerSource[K, V | None]):
         """Told, unless the key changed again meanwhile."""
         del now_ms
         view = views[self.table]
-        if view.get(fired.row) == change_row(fired.due_ms):
+        if view.get(fired.row) == fired.mark:
             view.delete(fired.row)
 
 
-def change_row(at_ms: int) -> bytes:
-    """The row of a change at an event time."""
-    return b"%016d" % at_ms
+def change_row(at_ms: int, number: int) -> bytes:
+    """The row of a change at an event time; the number tells it from others of the same time."""
+    return b"%016d %d" % (at_ms, number)
 
 
 class JoinedTables(InnerSource[K, Any]):
@@ -166,6 +166,7 @@ class JoinedTables(InnerSource[K, Any]):
             row, due_ms,
             headers=((LEFT_HEADER, left), (RIGHT_HEADER, right)),
             is_silent=not is_there and not was_there,
+            mark=cast("bytes", views[self.table].get(row)),
         )  # fmt: skip
 
     def _side(
@@ -182,5 +183,5 @@ class JoinedTables(InnerSource[K, Any]):
             memory.set(fired.row, b"")
         elif memory.get(fired.row) is not DELETED:
             memory.delete(fired.row)
-        if view.get(fired.row) == change_row(fired.due_ms):
+        if view.get(fired.row) == fired.mark:
             view.delete(fired.row)

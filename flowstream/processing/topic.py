@@ -65,6 +65,7 @@ class Topic(Generic[K, V]):
         self.config = check_config(config, f"topic {name!r}")
         self.key_codec: Codec[K] = codec_of(key_type)
         self.value_codec: Codec[V] = codec_of(value_type)
+        self.timestamp = timestamp
         self.event_ms = event_time_of(timestamp)
         self.disorder_ms = disorder_ms
         self._send = send

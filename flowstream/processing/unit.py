@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from flowstream.processing.marks import Mark
 from flowstream.state.table import Sealed
 from flowstream.transport.types import TopicPartition
 
@@ -29,3 +30,5 @@ class Unit:
     """Event time: the greatest of the records."""
     outputs: tuple[Output, ...] = ()
     tables: tuple[Sealed, ...] = ()
+    mark: tuple[str, Mark] | None = None
+    """The watermark that the record was, where it was one."""

@@ -40,7 +40,10 @@ class EventClock:
 
     def is_idle(self, source: int, now_ms: int) -> bool:
         """Whether a source, or all that is behind its marks, has been silent for long."""
-        return source in self._silent or now_ms - self._fed[source] >= self._idle_ms
+        if source in self.marked:
+            # What nobody marks may be stuck on the other side of the topic.
+            return source in self._silent
+        return now_ms - self._fed[source] >= self._idle_ms
 
     def bound(self, source: int, at_ms: int) -> int:
         """The watermark of a source whose newest event is of that time."""

@@ -37,9 +37,12 @@ class WindowedPartition:
         if at_ms > self.stream_time_ms:
             self.stream_time_ms = at_ms
 
-    def expire(self) -> None:
-        """Before the epoch closes: delete what is due."""
-        due: dict[bytes, object] = dict.fromkeys(self._expiry.due(self.stream_time_ms), DELETED)
+    def expire(self, most_ms: int | None) -> None:
+        """Before the epoch closes: delete what is due, of windows that close (the watermark is
+        `most_ms`) nothing that did not.
+        """
+        until = self.stream_time_ms if most_ms is None else min(self.stream_time_ms, most_ms)
+        due: dict[bytes, object] = dict.fromkeys(self._expiry.due(until), DELETED)
         if due:
             self._partition.absorb(Sealed(self._partition, due, due))
 

@@ -6,6 +6,7 @@ Finds the partition through the running agent instance; knows no store, changelo
 from __future__ import annotations
 
 import datetime
+import itertools
 import math
 import operator
 from collections.abc import Callable, Iterator
@@ -19,6 +20,9 @@ from flowstream.state.overlay import DELETED
 
 if TYPE_CHECKING:
     from flowstream.processing.tables import Table
+
+_COUNTER = itertools.count()
+"""Tells one opening of a window from the next."""
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -125,7 +129,7 @@ class WindowedTable(Generic[K, V]):
 
     def _open_starts(self, current: Current) -> list[int]:
         """Starts of the windows that hold the event and are not past keeping."""
-        stream_time = current.stream_time_ms(self.name)
+        stream_time = past_ms(current, self.table)
         return [
             start
             for start in self.window.starts(current.timestamp_ms)
@@ -135,7 +139,7 @@ class WindowedTable(Generic[K, V]):
     def items(self) -> Iterator[tuple[K, float, V]]:
         """(key, start in seconds, value) of every window kept in this partition, by key."""
         current = in_unit(f"using table {self.name!r}")
-        stream_time = current.stream_time_ms(self.name)
+        stream_time = past_ms(current, self.table)
         decode = self.table.key_codec.decode
         for row, value in current.view(self.name).scan():
             found = None if row == STREAM_TIME_KEY else split_window_key(row)
@@ -193,7 +197,7 @@ class WindowSet(Generic[V]):
         """Replace the value of every window that holds the event by `change(value)`."""
         current = self._unit()
         view = current.view(self._table.name)
-        stream_time = current.stream_time_ms(self._table.name)
+        stream_time = past_ms(current, self._table)
         watermark = current.watermark(self._table.name)
         kept = self._table.open_rows
         open_rows = None if kept is None else current.view(kept.name)
@@ -208,7 +212,7 @@ class WindowSet(Generic[V]):
                 row = window_key(self._row, start)
                 view.set(row, change(self._at(start)))
                 if open_rows is not None:
-                    open_rows.set(row, b"")
+                    open_rows.set(row, b"%d" % next(_COUNTER))
         if too_late == len(starts) and self._table.late == "dead_letter":
             current.late_letter(self._table.name)
         return self
@@ -246,13 +250,20 @@ class WindowSet(Generic[V]):
         current = self._unit()
         name = self._table.name
         value: object = DELETED
-        if not self._window.is_expired(start, current.stream_time_ms(name)):
+        if not self._window.is_expired(start, past_ms(current, self._table)):
             value = current.view(name).get(window_key(self._row, start))
         if value is not DELETED:
             return cast("V", value)
         if self._table.default is None:
             raise KeyError(self._key)
         return self._table.default()
+
+
+def past_ms(current: Current, table: Table[Any, Any]) -> int:
+    """By when windows end to be kept: by the watermark where they close, else by stream time."""
+    if table.window is not None and table.window.closes:
+        return current.watermark(table.name)
+    return current.stream_time_ms(table.name)
 
 
 def check_late(table: Table[Any, Any], window: Window, late: Late) -> None:

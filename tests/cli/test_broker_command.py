@@ -218,7 +218,7 @@ def test_a_process_may_open_as_many_files_as_its_hard_limit_allows() -> None:
         "print(before, soft == hard, open_files() * 2 == soft)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["512", "True", "True"]
+    assert done.stdout.split() == ["128", "True", "True"]
 
 
 def test_a_service_manager_hears_when_it_is_ready(tmp_path: Path) -> None:
