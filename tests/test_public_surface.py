@@ -12,7 +12,8 @@ PUBLIC = [
     "Event", "FlowstreamError", "Joined", "LateEvent", "Max", "Mean", "Min", "NotInAgent",
     "PartitionMismatch", "Policy", "Record", "RecordMetadata", "Reduce", "ReplyFailed",
     "SettingsError", "StateLost", "Stream", "Sum", "Table", "Timers", "Topic", "TopicMissing",
-    "WindowResult", "WindowSet", "WindowedTable", "Worker", "branch", "park", "retry",
+    "WindowResult", "WindowSet", "WindowedTable", "Worker", "branch", "current_event",
+    "park", "retry",
 ]  # fmt: skip
 
 

@@ -15,10 +15,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any
 
 from flowstream.processing.codecs import Codec
+from flowstream.processing.current import Headers
 from flowstream.processing.errors import AppError
 from flowstream.processing.replies import CORRELATION, ReplyTo, decode_reply, request_headers
 from flowstream.processing.sender import Sender
-from flowstream.processing.topic import Outgoing, Topic
+from flowstream.processing.topic import Outgoing, RecordMetadata, Topic
 from flowstream.processing.windowed_tables import Seconds, milliseconds
 from flowstream.transport.admin import Admin
 from flowstream.transport.cluster import Cluster
@@ -126,11 +127,33 @@ class Askable:
     def source_topic(self) -> Topic[Any, Any]:
         """The topic that the agent reads."""
 
+    async def send(
+        self,
+        *,
+        key: Any = None,
+        value: Any = None,
+        partition: int | None = None,
+        timestamp: float | None = None,
+        headers: Headers = (),
+    ) -> RecordMetadata:
+        """Send a record to the agent's topic: see `Topic.send`."""
+        return await self.source_topic.send(
+            key=key, value=value, partition=partition, timestamp=timestamp, headers=headers
+        )
+
     async def cast(
-        self, value: Any = None, *, key: Any = None, partition: int | None = None
+        self,
+        value: Any = None,
+        *,
+        key: Any = None,
+        partition: int | None = None,
+        timestamp: float | None = None,
+        headers: Headers = (),
     ) -> None:
         """Send a value to the agent, and wait for nothing but that it is stored."""
-        await self.source_topic.send(key=key, value=value, partition=partition)
+        await self.send(
+            key=key, value=value, partition=partition, timestamp=timestamp, headers=headers
+        )
 
     async def ask(self, value: Any = None, *, key: Any = None, timeout: Seconds = TIMEOUT_S) -> Any:
         """Send a value to the agent, and wait for what it yields first (None when it yields

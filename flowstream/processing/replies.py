@@ -55,7 +55,9 @@ def encode_reply(value: Any, codec: Codec[Any] | None) -> bytes | None:
     """A reply's bytes, by the declared type or by what the value is."""
     if value is None:
         return None
-    return (codec or codec_of(type(value))).encode(value)
+    # Who asks reads any JSON then: a text needs its quotes.
+    kind = Any if isinstance(value, str) else type(value)
+    return (codec or codec_of(kind)).encode(value)
 
 
 def decode_reply(data: bytes | None, headers: Headers, codec: Codec[Any]) -> Any:

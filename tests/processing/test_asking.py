@@ -124,3 +124,18 @@ async def test_one_agent_asks_another(kit: Kit, name: str) -> None:
         await words.send(value="four")
         await kit.until(kit.count(out.name, 1))
     assert await kit.values(out.name) == [b"5"]
+
+
+async def test_a_text_is_a_reply_without_a_declared_type(kit: Kit, name: str) -> None:
+    app = kit.app(name)
+    words = app.topic(f"{name}-words", value_type=str, partitions=1)
+
+    @app.agent(words)
+    async def shout(stream: fs.Stream[str]) -> AsyncIterator[str]:
+        async for word in stream:
+            yield word.upper()
+
+    await kit.create(app)
+    async with kit.running(app):
+        assert await shout.join(["a", "12"]) == ["A", "12"]
+        await app.close()
