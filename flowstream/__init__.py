@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from flowstream.processing.errors import LateEvent as LateEvent
     from flowstream.processing.errors import NotInAgent as NotInAgent
     from flowstream.processing.errors import PartitionMismatch as PartitionMismatch
+    from flowstream.processing.errors import RowUnreadable as RowUnreadable
     from flowstream.processing.errors import SettingsError as SettingsError
     from flowstream.processing.errors import StateLost as StateLost
     from flowstream.processing.errors import TopicMissing as TopicMissing
@@ -34,7 +35,11 @@ if TYPE_CHECKING:
     from flowstream.processing.policies import park as park
     from flowstream.processing.policies import retry as retry
     from flowstream.processing.record import Record as Record
+    from flowstream.processing.replicated import GlobalTable as GlobalTable
+    from flowstream.processing.replicated import TableOf as TableOf
     from flowstream.processing.replies import ReplyFailed as ReplyFailed
+    from flowstream.processing.set_tables import MemberSet as MemberSet
+    from flowstream.processing.set_tables import SetTable as SetTable
     from flowstream.processing.stream import Stream as Stream
     from flowstream.processing.tables import Table as Table
     from flowstream.processing.timers import Timers as Timers
@@ -57,10 +62,12 @@ _HOMES = {
     "Distinct": "processing.aggregates",
     "Event": "processing.event",
     "FlowstreamError": "errors",
+    "GlobalTable": "processing.replicated",
     "Joined": "processing.joined",
     "LateEvent": "processing.errors",
     "Max": "processing.aggregates",
     "Mean": "processing.aggregates",
+    "MemberSet": "processing.set_tables",
     "Min": "processing.aggregates",
     "NotInAgent": "processing.errors",
     "park": "processing.policies",
@@ -71,11 +78,14 @@ _HOMES = {
     "Reduce": "processing.aggregates",
     "ReplyFailed": "processing.replies",
     "retry": "processing.policies",
+    "RowUnreadable": "processing.errors",
+    "SetTable": "processing.set_tables",
     "SettingsError": "processing.errors",
     "StateLost": "processing.errors",
     "Stream": "processing.stream",
     "Sum": "processing.aggregates",
     "Table": "processing.tables",
+    "TableOf": "processing.replicated",
     "Timers": "processing.timers",
     "Topic": "processing.topic",
     "TopicMissing": "processing.errors",
@@ -96,10 +106,12 @@ __all__ = [
     "Distinct",
     "Event",
     "FlowstreamError",
+    "GlobalTable",
     "Joined",
     "LateEvent",
     "Max",
     "Mean",
+    "MemberSet",
     "Min",
     "NotInAgent",
     "PartitionMismatch",
@@ -108,11 +120,14 @@ __all__ = [
     "RecordMetadata",
     "Reduce",
     "ReplyFailed",
+    "RowUnreadable",
+    "SetTable",
     "SettingsError",
     "StateLost",
     "Stream",
     "Sum",
     "Table",
+    "TableOf",
     "Timers",
     "Topic",
     "TopicMissing",

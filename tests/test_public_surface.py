@@ -9,11 +9,12 @@ import flowstream
 
 PUBLIC = [
     "Agent", "AgentFailed", "App", "AppError", "Collect", "Count", "DecodeError", "Distinct",
-    "Event", "FlowstreamError", "Joined", "LateEvent", "Max", "Mean", "Min", "NotInAgent",
-    "PartitionMismatch", "Policy", "Record", "RecordMetadata", "Reduce", "ReplyFailed",
-    "SettingsError", "StateLost", "Stream", "Sum", "Table", "Timers", "Topic", "TopicMissing",
-    "WindowResult", "WindowSet", "WindowedTable", "Worker", "branch", "current_event",
-    "park", "retry",
+    "Event", "FlowstreamError", "GlobalTable", "Joined", "LateEvent", "Max", "Mean",
+    "MemberSet", "Min", "NotInAgent", "PartitionMismatch", "Policy", "Record", "RecordMetadata",
+    "Reduce", "ReplyFailed", "RowUnreadable", "SetTable", "SettingsError", "StateLost",
+    "Stream", "Sum", "Table", "TableOf", "Timers", "Topic", "TopicMissing", "WindowResult",
+    "WindowSet", "WindowedTable", "Worker", "branch", "current_event", "park",
+    "retry",
 ]  # fmt: skip
 
 

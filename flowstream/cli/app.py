@@ -14,7 +14,7 @@ from flowstream.cli.taught import with_options
 
 VERBS = (
     "worker", "broker", "topics", "groups", "users", "acls", "send", "tail", "configs", "quotas",
-    "transactions", "producers", "logdirs", "cluster", "dump", "doctor", "dlq",
+    "transactions", "producers", "tables", "reset", "logdirs", "cluster", "dump", "doctor", "dlq",
 )  # fmt: skip
 """The module `flowstream.cli.<verb>` has either `app`, verbs of its own, or `command`; and `parser`
 when that parses its options itself.

@@ -20,20 +20,16 @@ from flowstream.processing.agent import (
 )
 from flowstream.processing.asking import Asker
 from flowstream.processing.current import Headers
+from flowstream.processing.declared_tables import DeclaresTables
 from flowstream.processing.declaring import (
     check_agent_function,
-    check_default,
-    check_partitions,
-    check_topic_name,
 )
 from flowstream.processing.errors import AppError
 from flowstream.processing.event_time import EventTime
 from flowstream.processing.inner import InnerSource
 from flowstream.processing.policies import OnError
-from flowstream.processing.relating import Relating
 from flowstream.processing.sender import Sender
 from flowstream.processing.settings import Guarantee, Settings, check_app_id, resolve
-from flowstream.processing.tables import Table
 from flowstream.processing.topic import Outgoing, RecordMetadata, Topic
 from flowstream.processing.windowed_tables import Seconds, milliseconds
 
@@ -43,7 +39,7 @@ V = TypeVar("V")
 log = logging.getLogger("flowstream.app")
 
 
-class App(Relating):
+class App(DeclaresTables):
     """A stream processing application.
 
     >>> app = App("shop")
@@ -155,57 +151,6 @@ class App(Relating):
             raise AppError(f"topic {name!r} is declared with {known.partitions} and {partitions}"
                            " partitions")  # fmt: skip
         return topic
-
-    @overload
-    def Table(
-        self, name: str, *, key_type: type[K], value_type: type[V],
-        default: Callable[[], V] | None = ..., partitions: int | None = ...,
-    ) -> Table[K, V]: ...  # fmt: skip
-    @overload
-    def Table(
-        self, name: str, *, value_type: type[V], default: Callable[[], V] | None = ...,
-        partitions: int | None = ...,
-    ) -> Table[str, V]: ...  # fmt: skip
-    @overload
-    def Table(
-        self, name: str, *, key_type: type[K], default: Callable[[], V],
-        partitions: int | None = ...,
-    ) -> Table[K, V]: ...  # fmt: skip
-    @overload
-    def Table(
-        self, name: str, *, default: Callable[[], V], partitions: int | None = ...
-    ) -> Table[str, V]: ...
-    @overload
-    def Table(self, name: str, *, partitions: int | None = ...) -> Table[str, Any]: ...
-    def Table(  # Faust's name
-        self,
-        name: str,
-        *,
-        key_type: Any = str,
-        value_type: Any = None,
-        default: Callable[[], Any] | None = None,
-        partitions: int | None = None,
-    ) -> Table[Any, Any]:
-        """Declare a table. `value_type` defaults to `default` when that is a type, else any JSON.
-
-        `partitions` is that of the topics whose agents use the table; give it only when the app
-        reads topics with different numbers of partitions.
-        """
-        self.check_table_name(name)
-        check_topic_name(self.changelog(name), f"changelog of table {name[:40]!r}")
-        check_default(default, f"table {name!r}")
-        check_partitions(partitions, f"table {name!r}")
-        if value_type is None:
-            value_type = default if isinstance(default, type) else Any
-        table: Table[Any, Any] = Table(
-            name,
-            key_type=key_type,
-            value_type=value_type,
-            default=default,
-            partitions=partitions,
-        )
-        self.tables[name] = table
-        return table
 
     def agent(
         self,

@@ -36,6 +36,10 @@ class DecodeError(FlowstreamError):
     """A record's key or value does not decode to the declared type."""
 
 
+class RowUnreadable(FlowstreamError):
+    """A table's row is older than its value type; the message names table, key and field."""
+
+
 class LateEvent(FlowstreamError):
     """An event that came after its windows had closed."""
 

@@ -58,7 +58,7 @@ class UnitFeed(Emitting):
         self._held: list[Arrival] = []
         self._holding = False
         self._shared = source.is_shared
-        self.views = {name: view() for name, view in shelf.views.items()}
+        self.views = {name: view(self) for name, view in shelf.views.items()}
         self._view_list = list(self.views.items())
         self._windowed = shelf.windowed
         self._dues = shelf.dues
@@ -110,10 +110,10 @@ class UnitFeed(Emitting):
             ) from None
 
     def stream_time_ms(self, table: str) -> int:
-        """The greatest event time a windowed table has seen, this unit included."""
+        """The greatest event time a windowed table has seen, the open unit included."""
         windowed = self._windowed.get(table)
         seen = -1 if windowed is None else windowed.stream_time_ms
-        return max(seen, self.timestamp_ms)
+        return seen if self.record is None else max(seen, self.timestamp_ms)
 
     def watermark(self, table: str) -> int:
         """Event time that is over in a table for this unit."""

@@ -323,7 +323,7 @@ class Membership:
         task = RunningTask(id, self._plan, self._around)
         task.task.move(TaskState.RESTORING)
         stores = await self._starter.stores(id, task.table_plans, positions)
-        task.open(stores, dict(positions))
+        task.open(stores, dict(positions), self._starter.replicated)
         self.tasks[id] = task
         for tp, position in positions.items():
             self.consumer.seek(tp, position)

@@ -12,6 +12,7 @@ from typing import Any
 
 from flowstream.processing.agent import Agent
 from flowstream.processing.inner import InnerSource
+from flowstream.processing.replicated import TableOf
 from flowstream.processing.tables import Table
 from flowstream.processing.task import TaskId
 from flowstream.processing.topic import Topic
@@ -78,6 +79,14 @@ class TablePlan:
 
 
 @dataclass(frozen=True, slots=True)
+class ForeignPlan:
+    """Another app's table and its place."""
+
+    table: TableOf[Any, Any]
+    partitions: int
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What a worker runs."""
 
@@ -89,6 +98,7 @@ class Plan:
     inner: tuple[InnerReader, ...] = ()
     purged: tuple[str, ...] = ()
     """Topics of our own that are emptied behind the app."""
+    foreign: tuple[ForeignPlan, ...] = ()
 
     @property
     def first_task(self) -> TaskId:

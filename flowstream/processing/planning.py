@@ -16,6 +16,7 @@ from flowstream.processing.inner import InnerSource
 from flowstream.processing.plan import (
     COMPACTED,
     KEPT,
+    ForeignPlan,
     InnerReader,
     Plan,
     Reader,
@@ -23,6 +24,7 @@ from flowstream.processing.plan import (
     TablePlan,
     ToCreate,
 )
+from flowstream.processing.replicated import TableOf
 from flowstream.processing.tables import Table
 from flowstream.processing.topic import Topic
 
@@ -47,6 +49,17 @@ def inputs(agent: Agent[Any]) -> Iterator[Topic[Any, Any]]:
     yield from agent.topics
     if agent.joins is not None:
         yield agent.joins.right
+
+
+def all_tables(app: App) -> dict[str, Table[Any, Any]]:
+    """Every table that has a changelog: the app's, and those that its streams and timers keep;
+    agents must have been probed.
+    """
+    found = dict(app.tables)
+    hidden = [source.hidden for agent in app.agents.values() for source in agent.inner_sources]
+    for tables in (*hidden, *(timers.hidden for timers in app.timers.values())):
+        found.update((table.name, table) for table in tables)
+    return found
 
 
 class Planner:
@@ -76,9 +89,13 @@ class Planner:
             for agent in self._app.agents.values()
             if agent.group is not None and agent.group.topic is None
         )
+        foreign = tuple(
+            foreign_plan(table, counts, self._existing)
+            for table in self._app.foreign_tables.values()
+        )
         created = tuple(self._create.values())
         return Plan(
-            tuple(self._readers), self._sources, tables, created, outputs, inner, purged
+            tuple(self._readers), self._sources, tables, created, outputs, inner, purged, foreign
         )  # fmt: skip
 
     # -- topics that are read -------------------------------------------------------------------
@@ -296,3 +313,23 @@ class Planner:
                 config = ours if declared is None else declared.config
                 self._create[name] = ToCreate(name, partitions, config)
         return tuple(names)
+
+
+def foreign_plan(
+    table: TableOf[Any, Any], counts: set[int], existing: Mapping[str, int]
+) -> ForeignPlan:
+    """Where another app's table is; an error with the remedy when it cannot be read as declared."""
+    found = existing.get(table.changelog)
+    if found is None:
+        raise TopicMissing(
+            f"app {table.app!r} has no table {table.table_name!r} on this cluster (its changelog"
+            f" {table.changelog!r} does not exist): start that app once before this one"
+        )
+    if table.partitions is not None and (table.partitions != found or found not in counts):
+        raise PartitionMismatch(
+            f"table {table.table_name!r} of app {table.app!r} has {found} partitions, it is"
+            f" declared with {table.partitions}, and the topics of this app's agents have"
+            f" {', '.join(map(str, sorted(counts)))}: partitions= is for tables and topics that"
+            " have as many; without it every worker reads the whole table"
+        )
+    return ForeignPlan(table, found)

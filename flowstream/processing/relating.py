@@ -22,6 +22,10 @@ V = TypeVar("V")
 class Relating(Timing):
     """The part of an app that makes tables of topics, and joins tables."""
 
+    def _declare(self, table: Table[Any, Any]) -> None:
+        self.check_table_name(table.name)
+        self.tables[table.name] = table
+
     def table(
         self, topic: Topic[K, V], *, name: str | None = None, history: Seconds | None = None
     ) -> Table[K, V]:
@@ -35,19 +39,18 @@ class Relating(Timing):
         >>> customers = app.table(app.topic("customers", key_type=str, value_type=dict))
         """
         named = name or topic.name
-        self.check_table_name(named)
         table: Table[K, V] = Table(
             named, key_type=topic.key_type, value_type=topic.value_type, default=None,
             partitions=None,
         )  # fmt: skip
-        self.tables[named] = table
+        self._declare(table)
         table.fed_by = topic.name
         follow = follower(table)
         if history is not None:
             versions: Table[Any, Any] = table.beside(f"{named}-versions")
             versions.value_codec = VERSIONS
-            self.check_table_name(versions.name)
-            self.tables[versions.name] = table.versions = versions
+            table.versions = versions
+            self._declare(versions)
             follow = versioning(table, versions, milliseconds(history))
         source = topic.with_tombstones()
         self.add_agent(Agent(follow, source, name=f"{named}.table", sinks=(), on_error="stop"))

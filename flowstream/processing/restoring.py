@@ -22,6 +22,8 @@ from flowstream.transport.types import TopicPartition
 log = logging.getLogger("flowstream.restore")
 
 PROGRESS_EVERY_MS = 2_000
+FETCH_BYTES = 1 << 20
+"""Decoding so much at a time holds the loop for some 30 ms; others may be working."""
 
 
 @dataclass(slots=True)
@@ -75,13 +77,43 @@ async def restore(
     Call it after the stable committed offsets are known: what they cover is below the watermark.
     """
     plan = await _plan(store, admin, changelog, table)
+    await _descend(store, admin, changelog, table)
+    await replay(store, cluster, changelog, plan, progress)
+
+
+async def _descend(store: StateStore, admin: Admin, changelog: TopicPartition, table: str) -> None:
+    """A changelog of the same name may be another one: its offsets would be taken for those of the
+    first, and rows that are in neither would stay.
+    """
+    described = (await admin.topics([changelog.topic])).get(changelog.topic)
+    if described is None or not any(described.topic_id):
+        return  # a cluster that has no ids
+    if store.lineage is None:
+        store.descend(described.topic_id)
+    elif store.lineage != described.topic_id:
+        raise StateLost(
+            f"table {table!r}, partition {changelog.partition}: the changelog {changelog.topic!r}"
+            " was deleted and made anew since this worker's store was built from it. If the new one"
+            " is what you want, delete the store's directory (below the app's state directory) to"
+            " build it anew; else bring the old one back"
+        )
+
+
+async def replay(
+    store: StateStore,
+    cluster: Cluster,
+    changelog: TopicPartition,
+    plan: rules.RestorePlan,
+    progress: Progress,
+) -> None:
+    """Write what a plan says to read into a store."""
     progress.expect(plan.end - plan.start)
-    reader = PartitionReader(cluster, changelog, plan.start)
+    reader = PartitionReader(cluster, changelog, plan.start, max_bytes=FETCH_BYTES)
     chunk = rules.Chunk()
     while not plan.done(reader.position):
         before = reader.position
         records = await reader.read()
-        chunk.add(records)
+        chunk.add(records, reader.read_bytes)
         progress.advance(reader.position - before, len(records))
         if chunk.full:
             store.write(chunk.take(), changelog_offset=reader.position, caught_up=False)
@@ -93,7 +125,7 @@ async def holds_records(
     cluster: Cluster, admin: Admin, changelog: TopicPartition, *, table: str
 ) -> bool:
     """Whether a changelog has a committed record; those of aborted transactions do not count."""
-    plan = await _ends(admin, changelog, table)
+    plan = await changelog_ends(admin, changelog, table)
     reader = PartitionReader(cluster, changelog, plan.start)
     while not plan.done(reader.position):
         if await reader.read():
@@ -104,16 +136,7 @@ async def holds_records(
 async def _plan(
     store: StateStore, admin: Admin, changelog: TopicPartition, table: str
 ) -> rules.RestorePlan:
-    ends = await _ends(admin, changelog, table)
-    written = store.written_ms
-    retention = await _delete_retention_ms(admin, changelog.topic)
-    decided = rules.plan(
-        store.changelog_offset,
-        ends.start,
-        ends.end,
-        missed_ms=None if written is None else wall_ms() - written,
-        delete_retention_ms=retention,
-    )
+    decided = await decide(store, admin, changelog, table)
     if isinstance(decided, rules.Refuse):
         raise StateLost(f"table {table!r}, partition {changelog.partition}: {decided.reason}")
     if isinstance(decided, rules.Rebuild):
@@ -125,7 +148,23 @@ async def _plan(
     return decided
 
 
-async def _ends(admin: Admin, changelog: TopicPartition, table: str) -> rules.RestorePlan:
+async def decide(
+    store: StateStore, admin: Admin, changelog: TopicPartition, table: str
+) -> rules.RestorePlan | rules.Rebuild | rules.Refuse:
+    """What a store needs to be what its changelog says now."""
+    ends = await changelog_ends(admin, changelog, table)
+    written = store.written_ms
+    retention = await _delete_retention_ms(admin, changelog.topic)
+    return rules.plan(
+        store.changelog_offset,
+        ends.start,
+        ends.end,
+        missed_ms=None if written is None else wall_ms() - written,
+        delete_retention_ms=retention,
+    )
+
+
+async def changelog_ends(admin: Admin, changelog: TopicPartition, table: str) -> rules.RestorePlan:
     """All that the changelog holds now."""
     try:
         start = (await admin.beginning_offsets([changelog]))[changelog]

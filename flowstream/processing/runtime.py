@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from typing import Any
 
 from flowstream.processing.dues import MARKS_KEY, DuePartition
 from flowstream.processing.epoch import TableRows
@@ -18,11 +18,15 @@ from flowstream.processing.firing import InnerInstance
 from flowstream.processing.instance import Instance
 from flowstream.processing.marks import Mark, Marker, Marks, decode_marks, mark_headers
 from flowstream.processing.plan import Plan, TablePlan
-from flowstream.processing.surroundings import Shelf, Surroundings
+from flowstream.processing.replicated import Replicas, ReplicatedView
+from flowstream.processing.rows import refuse_other_rows
+from flowstream.processing.surroundings import Shelf, Surroundings, Timed
+from flowstream.processing.tables import Table
 from flowstream.processing.task import Source, Task, TaskId, TaskState
 from flowstream.processing.unit import Output
 from flowstream.processing.watermarks import EventClock, Watermark
 from flowstream.processing.windowed import WindowedPartition
+from flowstream.state.expiring import ExpiringPartition, ExpiringView, UnitTime
 from flowstream.state.store import StateStore
 from flowstream.state.table import TablePartition, TableView
 from flowstream.transport.types import TopicPartition
@@ -47,7 +51,7 @@ class RunningTask:
         self.committed: dict[tuple[str, int], int] = {}
         self._plan = plan
         self._around = around
-        self._windowed: dict[str, WindowedPartition] = {}
+        self._windowed: dict[str, Timed] = {}
         self._dues: dict[str, list[DuePartition]] = {}
         self._due_of: dict[str, DuePartition] = {}
         self._clock: EventClock | None = None
@@ -66,25 +70,39 @@ class RunningTask:
         return [plan for plan in self._plan.tables if plan.partitions == self.id.partitions]
 
     def open(
-        self, stores: Mapping[str, StateStore], positions: Mapping[TopicPartition, int]
+        self,
+        stores: Mapping[str, StateStore],
+        positions: Mapping[TopicPartition, int],
+        replicated: Mapping[str, Replicas],
     ) -> None:
-        """Begin to run at these positions over restored stores."""
+        """Begin to run at these positions over restored stores, beside tables that are replicated
+        to this worker.
+        """
         for plan in self.table_plans:
             table = plan.table
+            if table.window is None:
+                refuse_other_rows(
+                    table.name, table.row_keys, stores[table.name], expires=table.ttl_ms is not None
+                )
             part = TablePartition(
                 table.name,
                 self.id.number,
                 stores[table.name],
-                table.value_codec,
+                table.row_codec,
                 most_bytes=self._around.output(plan.changelog).roomy,
+                mend=table.mend,
             )
             self.tables.append((plan, part))
             if table.window is not None and table.window.expires_ms is not None:
                 self._windowed[table.name] = WindowedPartition(part, table.window)
+            if table.ttl_ms is not None:
+                self._windowed[table.name] = ExpiringPartition(part, table.ttl_ms)
+        views = {part.name: view_of(plan.table, part) for plan, part in self.tables}
+        own = {part.name: part for _, part in self.tables}
+        for name, replicas in replicated.items():
+            if replicas.is_seen_by(self.id.partitions):
+                views[name] = replicated_view(replicas, own.get(name), self.id.number)
         self._open_dues()
-        views: dict[str, Callable[[], TableView]] = {
-            part.name: partial(TableView, part) for _, part in self.tables
-        }
         self._clock = self._make_clock(positions)
         watched = self._watched()
         shelf = Shelf(
@@ -294,3 +312,18 @@ class RunningTask:
     def stuck(self) -> list[UnitFeed]:
         """Instances with an open unit."""
         return [instance for instance in self.all_instances if instance.is_busy]
+
+
+def view_of(table: Table[Any, Any], part: TablePartition) -> Callable[[UnitTime], TableView]:
+    """Makes a unit's view of a table partition."""
+    ttl_ms = table.ttl_ms
+    if ttl_ms is None:
+        return lambda _: TableView(part)
+    return lambda unit: ExpiringView(part, unit, ttl_ms)
+
+
+def replicated_view(
+    replicas: Replicas, own: TablePartition | None, number: int
+) -> Callable[[UnitTime], TableView]:
+    """Makes a unit's view of a replicated table, as a task with this number sees it."""
+    return lambda _: ReplicatedView(replicas, own, number)

@@ -16,6 +16,10 @@ from flowstream.errors import FlowstreamError
 MOST_SLOTS = 1_000
 
 
+RESETTING = "resetting"
+"""While this file is beside the slots, no worker takes one."""
+
+
 class SlotError(FlowstreamError):
     """No slot can be used; the message names the directory and the remedy."""
 
@@ -58,6 +62,18 @@ def take_slot(data_dir: Path, app_id: str) -> Slot:
 
 def _try(path: Path, number: int) -> Slot | None:
     path.mkdir(parents=True, exist_ok=True)
+    slot = _locked(path, number)
+    # After the lock: a reset writes its mark first, then finds the lock of whoever missed it.
+    if slot is not None and (path.parent / RESETTING).exists():
+        slot.release()
+        raise SlotError(
+            f"a reset of this app has begun and not ended ({path.parent / RESETTING}): finish it"
+            " with `flowstream reset -A MODULE --execute`"
+        )
+    return slot
+
+
+def _locked(path: Path, number: int) -> Slot | None:
     lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -82,6 +98,23 @@ def _uuid(path: Path) -> str:
         return made
     except ValueError as error:
         raise SlotError(f"{file} is damaged: delete the directory {path}, it is rebuilt") from error
+
+
+def lock_all(base: Path) -> list[Slot]:
+    """Lock every slot of an app; SlotError, and none is locked, when a worker has one."""
+    taken: list[Slot] = []
+    try:
+        for path in sorted(base.glob("*")):
+            if path.name.isdigit():
+                slot = _locked(path, int(path.name))
+                if slot is None:
+                    raise SlotError(f"a worker of this app is running: it holds {path}. Stop it")
+                taken.append(slot)
+    except BaseException:
+        for slot in taken:
+            slot.release()
+        raise
+    return taken
 
 
 def stores_on_disk(data_dir: Path, app_id: str, table: str) -> list[Path]:

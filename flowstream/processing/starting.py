@@ -10,7 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from flowstream.processing.commit import EXACTLY_ONCE
 from flowstream.processing.errors import StateLost
-from flowstream.processing.plan import TablePlan
+from flowstream.processing.plan import Plan, TablePlan
+from flowstream.processing.replicated import GlobalTable, Replicas
+from flowstream.processing.replicating import Replication
 from flowstream.processing.restoring import Progress, holds_records, restore
 from flowstream.processing.slots import Slot
 from flowstream.processing.task import TaskId
@@ -39,9 +41,26 @@ class TaskStarter:
         self._stores: dict[tuple[TaskId, str], StateStore] = {}
         self._new: set[TopicPartition] = set()
         self._progress = Progress()
+        self._replication = Replication(app_id, cluster, admin, slot)
 
-    def adopt(self, tables: Sequence[TablePlan]) -> None:
-        """Open the stores that the slot holds already, so that they can be claimed."""
+    @property
+    def replicated(self) -> Mapping[str, Replicas]:
+        """Tables that this worker reads beyond its own partitions."""
+        return self._replication.tables
+
+    async def adopt(self, plan: Plan) -> None:
+        """Open the stores that the slot holds already, so that they can be claimed; and bring what
+        every worker holds up to date.
+        """
+        self._adopt([table for table in plan.tables if not isinstance(table.table, GlobalTable)])
+        await self._replication.start(plan, self._progress)
+        self.restored()
+
+    async def follow(self) -> None:
+        """Keep replicated tables current, until cancelled."""
+        await self._replication.follow()
+
+    def _adopt(self, tables: Sequence[TablePlan]) -> None:
         for plan in tables:
             for number in range(plan.partitions):
                 if self._slot.store_path(plan.table.name, number).exists():
@@ -76,7 +95,10 @@ class TaskStarter:
         is_new = all(tp in self._new for tp in positions)
         for plan in tables:
             name = plan.table.name
-            store = self._store(id, name)
+            if isinstance(plan.table, GlobalTable):
+                store = self._replication.claim(name, id.number)
+            else:
+                store = self._store(id, name)
             changelog = TopicPartition(plan.changelog, id.number)
             if is_new:
                 await self._refuse_lost_offsets(store, changelog, name, positions)
@@ -84,6 +106,7 @@ class TaskStarter:
                 store, self._cluster, self._admin, changelog, table=name, progress=self._progress
             )
             ready[name] = store
+        await self._replication.hold_copartitioned(id, self._progress)
         return ready
 
     async def _refuse_lost_offsets(
@@ -121,7 +144,7 @@ class TaskStarter:
         """Close the stores of tasks that other workers own now. StoreError when one could not bring
         everything to its disk; all of them are closed all the same.
         """
-        failed: StoreError | None = None
+        failed = self._replication.keep_only(tasks)
         for key in [key for key in self._stores if key[0] not in tasks]:
             try:
                 self._stores.pop(key).close()
@@ -139,4 +162,7 @@ class TaskStarter:
 
     def close(self) -> None:
         """Close every store."""
-        self.keep_only(set())
+        try:
+            self.keep_only(set())
+        finally:
+            self._replication.close()

@@ -5,7 +5,7 @@ Protocols and plain counters; knows no implementation.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -14,7 +14,7 @@ from flowstream.processing.marks import Marks
 from flowstream.processing.outputs import OutputTopic
 from flowstream.processing.settings import Settings
 from flowstream.processing.watermarks import EventClock, Watermark
-from flowstream.processing.windowed import WindowedPartition
+from flowstream.state.expiring import UnitTime
 from flowstream.state.table import TableView
 
 
@@ -79,12 +79,27 @@ class Surroundings(Protocol):
         """Now, by the clock door."""
 
 
+class Timed(Protocol):
+    """What keeps the event time of a table partition whose rows end: by windows, or by ttl."""
+
+    stream_time_ms: int
+
+    def observe(self, rows: Iterable[bytes], at_ms: int) -> None:
+        """A unit at this event time wrote rows."""
+
+    def expire(self) -> None:
+        """Before the epoch closes: delete what is due."""
+
+    def record_time(self, rows: dict[bytes, bytes | None]) -> None:
+        """Add the event time to the epoch's rows when it has moved."""
+
+
 @dataclass(slots=True)
 class Shelf:
     """A task's tables as its instances share them."""
 
-    views: Mapping[str, Callable[[], TableView]] = field(default_factory=dict)
-    windowed: Mapping[str, WindowedPartition] = field(default_factory=dict)
+    views: Mapping[str, Callable[[UnitTime], TableView]] = field(default_factory=dict)
+    windowed: Mapping[str, Timed] = field(default_factory=dict)
     changes: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Tables in which each changed key of a table is entered."""
     marks: Mapping[str, Marks] = field(default_factory=dict)

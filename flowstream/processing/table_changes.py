@@ -78,7 +78,7 @@ class Changes(InnerSource[K, V | None]):
         key = row.removeprefix(PREFIX)
         value = views[self._of.name].get(key)
         data = None if value is DELETED else self.value_codec.encode(value)
-        return Fired(self.name, partition, due_ms, key, data, row, due_ms)
+        return Fired(self.name, partition, due_ms, self._of.topic_key(key), data, row, due_ms)
 
     def settle(self, fired: Fired, views: Mapping[str, TableView], now_ms: int) -> None:
         """Told, unless the key changed again meanwhile."""
@@ -107,6 +107,8 @@ class JoinedTables(InnerSource[K, Any]):
             raise AppError(f"join {name!r}: how= is 'inner', 'left' or 'outer', not {how!r}")
         if left is right:
             raise AppError(f"join {name!r} is of a table with itself")
+        if left.is_ordered is not right.is_ordered:
+            raise AppError(f"join {name!r}: both tables must be ordered=True, or none")
         self.name = f"{name}.joined"
         self.key_codec = left.key_codec
         self.value_codec: Codec[Any] = dataclasses.replace(BYTES, nullable=True)
@@ -160,7 +162,8 @@ class JoinedTables(InnerSource[K, Any]):
         is_there = (left, right) != (None, None) and None not in needed
         was_there = views[self._told.name].get(row) is not DELETED
         return Fired(
-            self.name, partition, due_ms, key, b"" if is_there else None, row, due_ms,
+            self.name, partition, due_ms, self._left.topic_key(key), b"" if is_there else None,
+            row, due_ms,
             headers=((LEFT_HEADER, left), (RIGHT_HEADER, right)),
             is_silent=not is_there and not was_there,
         )  # fmt: skip

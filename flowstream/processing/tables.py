@@ -5,12 +5,14 @@ Finds the partition through the running agent instance; knows no store, changelo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, MutableMapping
-from typing import Any, Generic, NoReturn, TypeVar, cast, overload
+from collections.abc import Callable
+from typing import Any, NoReturn, TypeVar, cast, overload
 
 from flowstream.processing.codecs import Codec, codec_of, refusal
 from flowstream.processing.current import CURRENT, in_unit
 from flowstream.processing.errors import AppError
+from flowstream.processing.rows import Migrate, mended, row_keys
+from flowstream.processing.scanning import Scans
 from flowstream.processing.table_changes import Changes
 from flowstream.processing.windowed_tables import (
     Late,
@@ -20,20 +22,21 @@ from flowstream.processing.windowed_tables import (
     milliseconds,
 )
 from flowstream.processing.windows import Window
+from flowstream.state.expiring import ExpiringCodec, split
 from flowstream.state.overlay import DELETED
-from flowstream.state.table import TableView
+from flowstream.state.table import TableView, ValueCodec
 
 K = TypeVar("K")
 V = TypeVar("V")
 D = TypeVar("D")
 
 
-class Table(MutableMapping[K, V], Generic[K, V]):
+class Table(Scans[K, V]):
     """A sharded, durable mapping: an agent sees the partition of the event it processes.
 
     A missing key reads as `default()` when the table has a default (it is not stored until it is
     assigned). A mutable value is a copy: a change in place counts when it is assigned back.
-    Iterating and `len` walk the partition's rows.
+    Iterating and `len` walk the partition's rows; `range` and `prefix` walk some of them in order.
     """
 
     def __init__(
@@ -44,6 +47,9 @@ class Table(MutableMapping[K, V], Generic[K, V]):
         value_type: type[V],
         default: Callable[[], V] | None,
         partitions: int | None,
+        ordered: bool = False,
+        ttl: Seconds | None = None,
+        migrate: Migrate | None = None,
     ) -> None:
         self.name = name
         self.partitions = partitions
@@ -59,7 +65,13 @@ class Table(MutableMapping[K, V], Generic[K, V]):
         """Which windows have not closed yet, where closed ones are kept (see ClosedWindows)."""
         self.key_codec: Codec[K] = codec_of(key_type)
         self.value_codec: Codec[V] = codec_of(value_type)
-        self._key = self.key_codec.encode
+        self.row_keys = row_keys(name, key_type, self.key_codec, ordered=ordered)
+        self.ttl_ms = None if ttl is None else milliseconds(ttl)
+        if self.ttl_ms is not None and self.ttl_ms <= 0:
+            raise AppError(f"table {name!r}: ttl must be at least one millisecond")
+        self.is_ordered = ordered
+        self._migrate = migrate
+        self._key = self.row_keys.encode
         self._what = f"using table {name!r}"
 
     def __repr__(self) -> str:
@@ -79,6 +91,23 @@ class Table(MutableMapping[K, V], Generic[K, V]):
             self._refuse(None)
         view = current.views.get(self.name)
         return current.view(self.name) if view is None else view
+
+    def topic_key(self, row: bytes) -> bytes:
+        """A row's key as topics have it: by this a key is placed."""
+        return self.key_codec.encode(self.row_keys.decode(row)) if self.is_ordered else row
+
+    @property
+    def row_codec(self) -> ValueCodec:
+        """How a value becomes a row."""
+        return self.value_codec if self.ttl_ms is None else ExpiringCodec(self.value_codec)
+
+    def mend(self, row: bytes, data: bytes, error: Exception) -> Any:
+        """The value of a row that does not decode, by `migrate`; RowUnreadable without it."""
+        key = self.row_keys.decode(row) if self.window is None else row
+        if self.ttl_ms is None:
+            return mended(self.name, key, data, error, self._migrate)
+        at, inner = split(data)
+        return at, mended(self.name, key, inner, error, self._migrate)
 
     def _refuse(self, key: object) -> NoReturn:
         """A row that is no window's would be skipped by every read of the windows, and a clear
@@ -141,14 +170,6 @@ class Table(MutableMapping[K, V], Generic[K, V]):
         except (TypeError, ValueError):
             return False
         return view.get(row) is not DELETED
-
-    def __iter__(self) -> Iterator[K]:
-        decode = self.key_codec.decode
-        for row, _ in self._view().scan():
-            yield decode(row)
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self._view().scan())
 
     @overload
     def get(self, key: K, default: None = None, /) -> V | None: ...
@@ -244,6 +265,10 @@ class Table(MutableMapping[K, V], Generic[K, V]):
     ) -> WindowedTable[K, V]:
         if self.window is not None:
             raise AppError(f"table {self.name!r} has windows already")
+        if self.ttl_ms is not None or self.is_ordered:
+            raise AppError(
+                f"table {self.name!r}: windows have expires= instead of ttl=, and are not ordered="
+            )
         kept = None if expires is None else milliseconds(expires)
         closing = None if grace is None else milliseconds(grace)
         try:

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -218,15 +219,15 @@ class Worker:
             self._beside(follow(self._cluster, self.app, address))
         self._slot = take_slot(self._data_dir, self.app.id)
         plan = await patiently(self._provide, address)
-        starter = TaskStarter(
+        starter = self._starter = TaskStarter(
             self.app.id,
             self._cluster,
             self._admin,
             self._slot,
             self.settings.processing_guarantee,
         )
-        self._starter = starter
-        starter.adopt(plan.tables)
+        await patiently(partial(starter.adopt, plan), address)
+        self._beside(starter.follow())
         if self._exactly_once:
             self._session = TransactionSession(
                 self._cluster,

@@ -25,6 +25,7 @@ class MemoryStore:
         self._changelog_offset: int | None = None
         self._source_offset: int | None = None
         self._written_ms: int | None = None
+        self._lineage: bytes | None = None
         self._now_ms = now_ms
         self._flush_every = flush_every
         self._unflushed = 0
@@ -45,6 +46,15 @@ class MemoryStore:
     def written_ms(self) -> int | None:
         """Time at which the store was last current, if a clock was given."""
         return self._written_ms
+
+    @property
+    def lineage(self) -> bytes | None:
+        """The id of the topic that the rows come from."""
+        return self._lineage
+
+    def descend(self, lineage: bytes) -> None:
+        """Remember from which topic the rows come."""
+        self._lineage = lineage
 
     def get(self, key: bytes) -> bytes | None:
         """The row of `key`."""
@@ -95,6 +105,7 @@ class MemoryStore:
         self._check_open()
         self._rows = {}
         self._changelog_offset = self._source_offset = self._written_ms = None
+        self._lineage = None
         self.flush()
 
     def flush(self) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 from rocksdict import (
+    AccessType,
     BlockBasedOptions,
     Cache,
     DBCompressionType,
@@ -42,6 +43,7 @@ WRITE_BUFFER_BYTES = 16 << 20
 _ROW = b"\x01"
 _AFTER_ROWS = b"\x02"
 _IDENTITY = b"\x00identity"
+_LINEAGE = b"\x00lineage"
 _OFFSETS = b"\x00offsets"
 _PACKED = struct.Struct(">qqq")
 _NONE = -1
@@ -51,10 +53,13 @@ _REMEDY = "Delete the directory: it is rebuilt from the table's changelog."
 
 
 class RocksStore:
-    """A StateStore in a directory of its own. Made by `open_store`."""
+    """A StateStore in a directory of its own. Made by `open_store`, or `read_store` to look at one
+    that a worker may have open.
+    """
 
-    def __init__(self, path: Path, identity: StoreIdentity) -> None:
+    def __init__(self, path: Path, identity: StoreIdentity, *, read_only: bool = False) -> None:
         self.path = path
+        self._read_only = read_only
         self.identity = identity
         self._options = _options()
         self._write_options = WriteOptions()
@@ -78,6 +83,20 @@ class RocksStore:
     def written_ms(self) -> int | None:
         """Wall time at which the store was last current."""
         return _known(self._written_ms)
+
+    @property
+    def lineage(self) -> bytes | None:
+        """The id of the topic that the rows come from."""
+        found: bytes | None = self._opened().get(_LINEAGE)
+        return found
+
+    def descend(self, lineage: bytes) -> None:
+        """Remember, on disk at once, from which topic the rows come."""
+        try:
+            self._opened().put(_LINEAGE, lineage, self._write_options)
+        except Exception as error:
+            raise self._failed("written", error) from error
+        self.flush()
 
     def get(self, key: bytes) -> bytes | None:
         """The row of `key`."""
@@ -150,15 +169,20 @@ class RocksStore:
         """Flush and let go of the directory."""
         if self._db is not None:
             try:
-                self.flush()
+                if not self._read_only:
+                    self.flush()
             finally:
                 self._release()
 
     def _open(self) -> None:
         self._changelog_offset = self._source_offset = self._written_ms = _NONE
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._db = Rdict(str(self.path), options=self._options)
+            if self._read_only:
+                access = AccessType.read_only()
+                self._db = Rdict(str(self.path), options=self._options, access_type=access)
+            else:
+                self.path.mkdir(parents=True, exist_ok=True)
+                self._db = Rdict(str(self.path), options=self._options)
         except Exception as error:
             raise self._failed(_OPENED, error) from error
         try:
@@ -175,7 +199,7 @@ class RocksStore:
         """Refuse what is another's; sign what is new, on disk before anything else."""
         written = db.get(_IDENTITY)
         if written is None:
-            if next(iter(db.keys()), None) is not None:
+            if self._read_only or next(iter(db.keys()), None) is not None:
                 raise ForeignStateError(f"{self.path} holds a database without a name. {_REMEDY}")
             db.put(_IDENTITY, msgspec.json.encode(self.identity), self._write_options)
             db.flush()
@@ -235,6 +259,13 @@ def open_store(path: Path | str, identity: StoreIdentity) -> RocksStore:
     or of a newer format, StoreLocked when another process has it, else StoreError.
     """
     return RocksStore(Path(path), identity)
+
+
+def read_store(path: Path | str, identity: StoreIdentity) -> RocksStore:
+    """What is on disk of a store, also while a worker has it open: it may be behind, and says by
+    its changelog offset how far it is.
+    """
+    return RocksStore(Path(path), identity, read_only=True)
 
 
 def _known(offset: int) -> int | None:

@@ -58,6 +58,15 @@ class StateStore(Protocol):
         its first build began. One that missed more than `delete.retention.ms` is rebuilt.
         """
 
+    @property
+    def lineage(self) -> bytes | None:
+        """The id of the topic that the rows come from, as `descend` was told."""
+
+    def descend(self, lineage: bytes) -> None:
+        """Remember, on disk at once, from which topic the rows come: offsets of another topic of
+        the same name mean nothing here.
+        """
+
     def get(self, key: bytes) -> bytes | None:
         """The row of `key`."""
 

@@ -51,7 +51,9 @@ class RowStore(Protocol):
     def get(self, key: bytes) -> bytes | None:
         """The committed row."""
 
-    def scan(self, start: bytes = b"", stop: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
+    def scan(
+        self, start: bytes = b"", stop: bytes | None = None, *, reverse: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
         """Committed rows in key order."""
 
     def write(
@@ -62,6 +64,15 @@ class RowStore(Protocol):
         source_offset: int | None,
     ) -> None:
         """One atomic batch (S1)."""
+
+
+Mend = Callable[[bytes, bytes, Exception], Any]
+"""A row that does not decode (key, row, the codec's error) to a value, or a better error."""
+
+
+def _unmended(key: bytes, row: bytes, error: Exception) -> NoReturn:
+    del key, row
+    raise error
 
 
 class RowTooLarge(FlowstreamError):
@@ -84,8 +95,8 @@ class Sealed:
 class TablePartition:
     """The rows of one table partition, shared by every unit of its task."""
 
-    __slots__ = ("_warm", "codec", "hot", "limit", "most_bytes", "name", "number", "overlay",
-                 "store")  # fmt: skip
+    __slots__ = ("_warm", "codec", "hot", "limit", "mend", "most_bytes", "name", "number",
+                 "overlay", "store")  # fmt: skip
 
     def __init__(
         self,
@@ -96,6 +107,7 @@ class TablePartition:
         *,
         limit: int = 0,
         most_bytes: int = ROW_BYTES,
+        mend: Mend = _unmended,
     ) -> None:
         self.name = name
         self.number = number
@@ -103,6 +115,7 @@ class TablePartition:
         self.codec = codec
         self.limit = limit or CACHED_OBJECTS
         self.most_bytes = most_bytes
+        self.mend = mend
         self.overlay = Overlay()
         # Objects for immutable codecs, encoded bytes for mutable ones (decoding is the copy).
         # Always the newest state of a key; a key that is in no generation is in a layer below.
@@ -125,10 +138,17 @@ class TablePartition:
         if row is MISSING:
             stored = self.store.get(key)
             row = DELETED if stored is None else stored
-            return self.codec.decode(stored) if stored is not None and self._shares else row
+            return self.decoded(key, stored) if stored is not None and self._shares else row
         if isinstance(row, bytes) and self._shares and self.codec.check is None:
-            return self.codec.decode(row)
+            return self.decoded(key, row)
         return row
+
+    def decoded(self, key: bytes, row: bytes) -> Any:
+        """A row's value, also where the row is older than the value type."""
+        try:
+            return self.codec.decode(row)
+        except Exception as error:  # noqa: BLE001 - whatever a codec raises; it is raised again
+            return self.mend(key, row, error)
 
     @property
     def _shares(self) -> bool:
@@ -144,6 +164,13 @@ class TablePartition:
         if len(self.hot) + len(cached) > self.limit:
             self._warm, self.hot = self.hot, {}
         self.hot.update(cached)
+
+    def replicate(self, rows: Mapping[bytes, bytes | None], changelog_offset: int | None) -> None:
+        """Rows that another worker has committed."""
+        self.store.write(rows, changelog_offset=changelog_offset, source_offset=None)
+        for key in rows:
+            self.hot.pop(key, None)
+            self._warm.pop(key, None)
 
     def defer(self, sealed: Sealed) -> None:
         """Make a unit readable whose offset is not complete yet."""
@@ -241,21 +268,31 @@ class TablePartition:
         self.overlay.drop()
         self.hot, self._warm = {}, {}
 
-    def rows(self, unit: Mapping[bytes, object]) -> Iterator[tuple[bytes, object]]:
-        """All rows in key order as a unit sees them, in cached form or a unit's own object."""
+    def rows(
+        self,
+        unit: Mapping[bytes, object],
+        start: bytes = b"",
+        stop: bytes | None = None,
+        *,
+        reverse: bool = False,
+    ) -> Iterator[tuple[bytes, object]]:
+        """Rows with start <= key < stop in key order as a unit sees them, in cached form or a
+        unit's own object.
+        """
         layers = self.overlay.merged()
         layers.update(unit)
-        fresh = iter(sorted(layers))
+        inside = [key for key in layers if key >= start and (stop is None or key < stop)]
+        fresh = iter(sorted(inside, reverse=reverse))
         upcoming = next(fresh, None)
-        for key, stored in self.store.scan():
-            while upcoming is not None and upcoming < key:
+        for key, stored in self.store.scan(start, stop, reverse=reverse):
+            while upcoming is not None and (upcoming > key if reverse else upcoming < key):
                 yield from self._row(upcoming, layers, unit)
                 upcoming = next(fresh, None)
             if upcoming == key:
                 yield from self._row(key, layers, unit)
                 upcoming = next(fresh, None)
             else:
-                yield key, self.codec.decode(stored) if self._shares else stored
+                yield key, self.decoded(key, stored) if self._shares else stored
         while upcoming is not None:
             yield from self._row(upcoming, layers, unit)
             upcoming = next(fresh, None)
@@ -294,7 +331,7 @@ class TableView:
         if value is MISSING:
             value = self.partition.read(key)
             if value is not DELETED:
-                value = self.partition.codec.decode(cast("bytes", value))
+                value = self.partition.decoded(key, cast("bytes", value))
                 self._copies[key] = value
         return value
 
@@ -318,12 +355,14 @@ class TableView:
         """Delete in this unit."""
         self.writes[key] = DELETED
 
-    def scan(self) -> Iterator[tuple[bytes, object]]:
-        """(key, value) in key order; mutable values are fresh copies."""
-        decode = None if self._shares else self.partition.codec.decode
-        for key, value in self.partition.rows(self.writes):
-            if decode is not None and key not in self.writes:
-                value = decode(cast("bytes", value))
+    def scan(
+        self, start: bytes = b"", stop: bytes | None = None, *, reverse: bool = False
+    ) -> Iterator[tuple[bytes, object]]:
+        """(key, value) with start <= key < stop in key order; mutable values are fresh copies."""
+        partition, writes = self.partition, self.writes
+        for key, value in partition.rows(writes, start, stop, reverse=reverse):
+            if not self._shares and key not in writes:
+                value = partition.decoded(key, cast("bytes", value))
             yield key, value
 
     def seal(self) -> Sealed:

@@ -48,6 +48,8 @@ class PartitionReader:
         """High watermark at the last fetch."""
         self.log_start: int | None = None
         """First offset of the partition at the last fetch."""
+        self.read_bytes = 0
+        """Size of the last fetch's records, as they came."""
         self._cluster = cluster
         self._pauses = backoffs()
         self._storage_errors = 0
@@ -73,7 +75,12 @@ class PartitionReader:
             return []
         if answer.error_code:
             raise RequestRefused("fetch", answer.error_code)
-        data: PartitionData = answer.responses[0].partitions[0]
+        return await self.accept(answer.responses[0].partitions[0])
+
+    async def accept(self, data: PartitionData) -> list[LogRecord]:
+        """The records of a fetch's answer for this partition, with the position moved behind them;
+        empty after an error that passes. Raises OffsetOutOfRange.
+        """
         if data.error_code == ErrorCode.OFFSET_OUT_OF_RANGE:
             raise OffsetOutOfRange(self._tp, self.position)
         if data.error_code:
@@ -83,22 +90,27 @@ class PartitionReader:
         self._storage_errors = 0
         self.high_watermark = data.high_watermark
         self.log_start = data.log_start_offset
+        self.read_bytes = len(data.records or b"")
         if not data.records:
             return []
         return self._decode(bytes(data.records), data)
 
-    def _request(self, timeout_ms: int) -> FetchRequest:
-        partition = FetchPartition(
+    @property
+    def wish(self) -> FetchPartition:
+        """What to ask a fetch for."""
+        return FetchPartition(
             partition=self._tp.partition,
             fetch_offset=self.position,
             partition_max_bytes=self._max_bytes,
         )
+
+    def _request(self, timeout_ms: int) -> FetchRequest:
         return FetchRequest(
             max_wait_ms=timeout_ms,
             min_bytes=1,
             max_bytes=self._max_bytes,
             isolation_level=self._isolation,
-            topics=(FetchTopic(topic=self._tp.topic, partitions=(partition,)),),
+            topics=(FetchTopic(topic=self._tp.topic, partitions=(self.wish,)),),
         )
 
     async def _retry_later(self, code: int) -> None:

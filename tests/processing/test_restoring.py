@@ -32,6 +32,24 @@ def keeping(kit: Kit, name: str, **settings: Any) -> tuple[fs.App, fs.Topic[str,
     return app, words
 
 
+async def test_D7_a_changelog_made_anew_is_not_the_one_that_the_store_knows(
+    kit: Kit, name: str
+) -> None:
+    app, words = keeping(kit, name)
+    await kit.admin.create_topics([NewTopic(words.name, 1)])
+    await words.send(key="a", value="1")
+    await kit.run_until(app, kit.committed(app, words.name, 1))
+    elsewhere, words = keeping(kit, name, data_dir=kit.directory / "elsewhere")
+    await kit.admin.delete_topics([app.changelog("kept")])
+    await kit.admin.delete_group(app.id)
+    await words.send(key="b", value="2")
+    await kit.run_until(elsewhere, kit.committed(elsewhere, words.name, 2))
+    # The first store's offset lies within the new changelog: nothing else tells them apart.
+    back, _ = keeping(kit, name)
+    with pytest.raises(fs.StateLost, match="made anew"):
+        await fs.Worker(back, kit.address).run()
+
+
 @pytest.mark.parametrize("retention_ms", [1, 3_600_000])
 async def test_S10_a_store_that_was_away_longer_than_deletions_are_kept_is_rebuilt(
     kit: Kit, name: str, retention_ms: int, caplog: pytest.LogCaptureFixture

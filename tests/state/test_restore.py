@@ -72,12 +72,12 @@ def carry_out(
 ) -> RestorePlan:
     """What the worker does with a plan; may crash in between."""
     position = decided.start
-    chunk = Chunk(limit=3)
+    chunk = Chunk(rows=3)
     while not decided.done(position):
         records, moved = log.read(position, rng)
         assert moved > position, "a reader below the high watermark always gets on"
         position = moved
-        chunk.add(records)
+        chunk.add(records, 1)
         if chunk.full:
             store.write(chunk.take(), changelog_offset=position)
             if rng.random() < 0.2:
@@ -180,12 +180,16 @@ def test_a_changelog_that_lost_its_start_means_rebuild() -> None:
     assert "starts at offset 4" in found.reason
 
 
-def test_a_chunk_is_sorted_and_holds_last_values() -> None:
-    chunk = Chunk(limit=2)
-    chunk.add([Entry(0, b"b", b"1"), Entry(1, b"a", b"2"), Entry(2, b"b", None)])
+def test_X3_a_chunk_holds_last_values_and_ends_by_rows_or_bytes() -> None:
+    chunk = Chunk(rows=2, size=100)
+    chunk.add([Entry(0, b"b", b"1"), Entry(1, b"b", b"2")], 99)
+    assert not chunk.full
+    chunk.add([Entry(2, b"a", b"2"), Entry(3, b"b", None)], 0)
     assert chunk.full
-    assert list(chunk.take().items()) == [(b"a", b"2"), (b"b", None)]
+    assert list(chunk.take().items()) == [(b"a", b"2"), (b"b", None)], "in key order"
     assert chunk.take() == {}
+    chunk.add([Entry(0, b"b", b"1")], 100)
+    assert chunk.full
 
 
 def test_records_without_key_are_no_changelog() -> None:

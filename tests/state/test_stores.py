@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rocksdict import Options, Rdict
 
 from flowstream.state.memory import MemoryStore
-from flowstream.state.rocksdb import RocksStore, open_store
+from flowstream.state.rocksdb import RocksStore, open_store, read_store
 from flowstream.state.store import (
     FORMAT,
     ForeignStateError,
@@ -107,6 +107,34 @@ def test_a_scan_sees_the_rows_of_its_beginning(make: Make) -> None:
     backwards = list(store.scan(b"1", b"4", reverse=True))
     assert backwards == [(b"35", b"new"), (b"3", b"new"), (b"1", b"old")]
     store.close()
+
+
+def test_a_store_knows_the_topic_it_comes_from(make: Make) -> None:
+    store = make()
+    assert store.lineage is None
+    store.descend(b"one")
+    store.write({b"a": b"1"}, changelog_offset=1)
+    assert (store.lineage, list(store.scan())) == (b"one", [(b"a", b"1")])
+    store.clear()
+    assert store.lineage is None
+    store.close()
+
+
+def test_a_store_can_be_read_while_it_is_open(tmp_path: Path) -> None:
+    store = open_store(tmp_path, ME)
+    store.write({b"a": b"1"}, changelog_offset=1)
+    store.flush()
+    store.write({b"b": b"2"}, changelog_offset=2)
+    reading = read_store(tmp_path, ME)
+    assert (reading.changelog_offset, dict(reading.scan())) == (1, {b"a": b"1"}), "as on disk"
+    with pytest.raises(StoreError, match="cannot be written"):
+        reading.write({b"c": b"3"})
+    reading.close()
+    store.close()
+    with pytest.raises(StoreError):
+        read_store(tmp_path / "nothing", ME)
+    with pytest.raises(ForeignStateError):
+        read_store(tmp_path, ME._replace(partition=9))
 
 
 def test_a_closed_store_says_so(make: Make) -> None:

@@ -40,6 +40,16 @@ assert_type(totals, fs.Table[str, int])
 assert_type(by_number, fs.Table[int, Order])
 assert_type(velocity, fs.WindowedTable[str, int])
 
+ordered = app.Table("ordered", key_type=tuple[str, int], value_type=int, ordered=True, ttl=60)
+members = app.SetTable("members", value_type=int)
+everywhere = app.GlobalTable("everywhere", default=int)
+foreign = app.table_of("other", "table", key_type=str, value_type=Order)
+
+assert_type(ordered, fs.Table[tuple[str, int], int])
+assert_type(members, fs.SetTable[str, int])
+assert_type(everywhere, fs.GlobalTable[str, int])
+assert_type(foreign, fs.TableOf[str, Order])
+
 
 @app.agent(orders, sink=[plain, print], on_error="dead_letter")
 async def add(stream: fs.Stream[Order]) -> AsyncIterator[Plain]:
@@ -52,6 +62,13 @@ async def add(stream: fs.Stream[Order]) -> AsyncIterator[Plain]:
         velocity[order.account] += 1
         assert_type(velocity[order.account].current(), int)
         by_number[1] = order
+        assert_type(list(ordered.range(("a", 1))), list[tuple[tuple[str, int], int]])
+        assert_type(dict(ordered.prefix(("a",))), dict[tuple[str, int], int])
+        members["a"] |= {1}
+        members["b"] = {1, 2}
+        assert_type(members["a"], fs.MemberSet[int])
+        assert_type(everywhere["a"], int)
+        assert_type(foreign.get("a"), Order | None)
         sent = await orders.send(key="k", value=order)
         assert_type(sent.offset, int | None)
         yield Plain(order.account)

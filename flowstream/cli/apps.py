@@ -1,0 +1,55 @@
+"""What the verbs about one app share: naming it, its broker, and a connection."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flowstream.cli.discovery import find_app
+from flowstream.cli.embedded import EmbeddedBroker
+from flowstream.cli.worker import broker_of
+from flowstream.processing.app import App
+from flowstream.processing.securing import security_of
+from flowstream.transport.cluster import Cluster
+
+Module = Annotated[
+    str, typer.Option("--app", "-A", metavar="MODULE[:APP]", help="The module with the app.")
+]
+AppBroker = Annotated[
+    str | None,
+    typer.Option("--broker", help="kafka://HOST:PORT or embedded://DIR; else the app's setting."),
+]
+AppData = Annotated[
+    Path | None, typer.Option("--data", help="Directory of the app's state; else its data_dir.")
+]
+
+
+def app_of(module: str, broker: str | None, data: Path | None) -> App:
+    """The app, with the settings that the command line gives."""
+    app = find_app(module)
+    if data is not None:
+        app.settings = dataclasses.replace(app.settings, data_dir=str(data))
+    if broker is not None:
+        app.settings = dataclasses.replace(app.settings, broker=broker)
+    return app
+
+
+@asynccontextmanager
+async def cluster_of(app: App) -> AsyncIterator[Cluster]:
+    """A connection to the app's cluster; an embedded broker that does not run is started for it."""
+    logging.getLogger("aiokafka").addHandler(logging.NullHandler())
+    async with broker_of(app) as broker:
+        address = broker.address if isinstance(broker, EmbeddedBroker) else broker
+        security = security_of(app.settings)
+        cluster = Cluster(address, client_id="flowstream-cli", security=security)
+        await cluster.connect()
+        try:
+            yield cluster
+        finally:
+            await cluster.close()

@@ -1,0 +1,51 @@
+"""`flowstream reset`: an app to its beginning. Tells what it would do; `--execute` does it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flowstream.cli.apps import AppBroker, AppData, Module, app_of, cluster_of
+from flowstream.cli.options import perform
+from flowstream.processing.resetting import execute_reset, plan_reset
+from flowstream.transport.admin import Admin
+
+
+def command(
+    module: Module,
+    broker: AppBroker = None,
+    data: AppData = None,
+    execute: Annotated[bool, typer.Option("--execute", help="Do it; without, only tell.")] = False,
+    dead_letters: Annotated[
+        bool, typer.Option("--dead-letters", help="Delete the dead letters too.")
+    ] = False,
+) -> None:
+    """Take an app back to its beginning: its offsets, tables and internal topics.
+
+    Its input and output topics stay: it reads the input from the first record that is still there,
+    and writes its output again. What a crash in between leaves is finished by running it again.
+    """
+
+    async def work() -> None:
+        app = app_of(module, broker, data)
+        directory = Path(app.settings.data_dir)
+        async with cluster_of(app) as cluster:
+            admin = Admin(cluster)
+            reset = await plan_reset(app, admin, directory, dead_letters=dead_letters)
+            if not reset.steps:
+                typer.echo(f"{app.id} is at its beginning: nothing to reset")
+                return
+            for step in reset.steps:
+                typer.echo(step)
+            if not execute:
+                typer.echo("this is what --execute would do; nothing was changed")
+                return
+            await execute_reset(reset, admin)
+        typer.echo(
+            f"{app.id} is at its beginning. Stores of its workers on other machines, if any, are to"
+            f" be deleted there (<data>/state/{app.id})"
+        )
+
+    perform(work)

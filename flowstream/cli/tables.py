@@ -1,0 +1,280 @@
+"""`flowstream tables`: list an app's tables, read their committed rows, and verify their stores."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from flowstream.cli.apps import AppBroker, AppData, Module, app_of, cluster_of
+from flowstream.cli.options import Json, perform, show
+from flowstream.errors import FlowstreamError
+from flowstream.processing.app import App
+from flowstream.processing.looking import Place, close, look, places, refuse_unknown, verify
+from flowstream.processing.planning import all_tables
+from flowstream.processing.showing import (
+    Shown,
+    event_time,
+    kind_of,
+    parse_key,
+    row_bounds,
+    shown,
+)
+from flowstream.processing.tables import Table
+from flowstream.state.expiring import TIME_ROW
+from flowstream.state.keys import after
+from flowstream.state.overlay import DELETED
+from flowstream.transport.admin import Admin
+from flowstream.transport.cluster import Cluster
+
+app = typer.Typer(
+    help="List an app's tables, read their committed rows, and verify their stores.",
+    no_args_is_help=True,
+)
+
+Name = Annotated[str, typer.Argument(metavar="TABLE", help="The table.")]
+Partition = Annotated[int | None, typer.Option("--partition", "-p", min=0, help="Only this one.")]
+
+
+@app.command("list")
+def list_tables(
+    module: Module, broker: AppBroker = None, data: AppData = None, json: Json = False
+) -> None:
+    """List the app's tables: kind, partitions, changelog records, and stores on this machine."""
+
+    async def work() -> None:
+        async with opened(module, broker, data) as (found, cluster, existing):
+            rows = []
+            for name, table in sorted(all_tables(found).items()):
+                there = _places(found, existing, name) if name in existing else []
+                admin = Admin(cluster)
+                tps = [place.changelog for place in there]
+                ends, starts = await admin.end_offsets(tps), await admin.beginning_offsets(tps)
+                records = sum(ends[tp] - starts[tp] for tp in tps)
+                stores = sum(len(place.stores) for place in there)
+                rows.append((name, kind_of(table), existing.get(name), records, stores,
+                             found.changelog(name)))  # fmt: skip
+        columns = ("table", "kind", "partitions", "offsets", "stores", "changelog")
+        show(columns, rows, as_json=json)
+
+    perform(work)
+
+
+@app.command()
+def get(
+    name: Name,
+    key: Annotated[str, typer.Argument(metavar="KEY", help="As text, or as JSON.")],
+    module: Module,
+    broker: AppBroker = None,
+    data: AppData = None,
+) -> None:
+    """Print the value of a key (each window's, each member's) as JSON, one per line."""
+
+    async def work() -> None:
+        async with opened(module, broker, data) as (found, cluster, existing):
+            table = _table(found, existing, name)
+            start, stop = row_bounds(table, parse_key(table, key))
+            count = 0
+            for place in _places(found, existing, name):
+                async for row in read(cluster, place, start, stop):
+                    count += 1
+                    _print(row, place)
+        if not count:
+            raise FlowstreamError(f"table {name!r} has no key {key!r}")
+
+    perform(work)
+
+
+@app.command()
+def scan(
+    name: Name,
+    module: Module,
+    broker: AppBroker = None,
+    data: AppData = None,
+    start: Annotated[str | None, typer.Option(help="From this key on.")] = None,
+    stop: Annotated[str | None, typer.Option(help="Up to this key, without it.")] = None,
+    prefix: Annotated[str | None, typer.Option(help="Keys of text that begin so.")] = None,
+    reverse: Annotated[bool, typer.Option("--reverse", help="From the last to the first.")] = False,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1)] = 100,
+    partition: Partition = None,
+) -> None:
+    """Print rows in key order, partition by partition, as JSON, one per line."""
+
+    async def work() -> None:
+        async with opened(module, broker, data) as (found, cluster, existing):
+            table = _table(found, existing, name)
+            low, high = _range(table, start, stop, prefix)
+            left = limit
+            for place in _places(found, existing, name, partition):
+                async for row in read(cluster, place, low, high, reverse=reverse, limit=left):
+                    left -= 1
+                    _print(row, place)
+                if not left:
+                    break
+
+    perform(work)
+
+
+@app.command()
+def export(
+    name: Name,
+    module: Module,
+    broker: AppBroker = None,
+    data: AppData = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Else to stdout.")] = None,
+    partition: Partition = None,
+) -> None:
+    """Write every row as JSON, one per line."""
+
+    async def work() -> None:
+        async with opened(module, broker, data) as (found, cluster, existing):
+            _table(found, existing, name)
+            target = sys.stdout if output is None else output.open("w", encoding="utf-8")
+            count = 0
+            try:
+                for place in _places(found, existing, name, partition):
+                    async for row in read(cluster, place):
+                        count += 1
+                        target.write(_line(row, place) + "\n")
+            finally:
+                if output is not None:
+                    target.close()
+        if output is not None:
+            typer.echo(f"{count} rows of {name} are in {output}")
+
+    perform(work)
+
+
+@app.command("verify")
+def verify_tables(
+    module: Module,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[TABLE]...", help="Else all.")
+    ] = None,
+    broker: AppBroker = None,
+    data: AppData = None,
+    json: Json = False,
+) -> None:
+    """Compare the stores of this machine with their changelogs; exit status 1 when one differs.
+
+    A store that a worker has open is compared as far as its disk has it.
+    """
+    bad = 0
+
+    async def work() -> None:
+        nonlocal bad
+        async with opened(module, broker, data) as (found, cluster, existing):
+            rows = []
+            for name in names or sorted(all_tables(found)):
+                _table(found, existing, name)
+                for place in _places(found, existing, name):
+                    for told in await verify(cluster, place):
+                        bad += not told.is_equal
+                        verdict = told.reason or ("equal" if told.is_equal else "DIFFERS")
+                        first = None if told.first is None else repr(told.first)
+                        rows.append((name, place.changelog.partition, verdict, told.rows,
+                                     told.missing, told.extra, told.different, first,
+                                     str(told.path)))  # fmt: skip
+        columns = ("table", "partition", "verdict", "rows", "missing", "extra", "different",
+                   "first", "store")  # fmt: skip
+        show(columns, rows, as_json=json)
+
+    perform(work)
+    if bad:
+        raise typer.Exit(1)
+
+
+@asynccontextmanager
+async def opened(
+    module: str, broker: str | None, data: Path | None
+) -> AsyncIterator[tuple[App, Cluster, dict[str, int]]]:
+    """The app, its cluster, and the partitions of those of its tables that have a changelog."""
+    found = app_of(module, broker, data)
+    for agent in found.agents.values():
+        await agent.probe()
+    async with cluster_of(found) as cluster:
+        tables = all_tables(found)
+        topics = await Admin(cluster).topics([found.changelog(name) for name in tables])
+        there = {
+            name: topics[found.changelog(name)].partitions
+            for name in tables
+            if found.changelog(name) in topics
+        }
+        yield found, cluster, there
+
+
+async def read(
+    cluster: Cluster,
+    place: Place,
+    start: bytes = b"",
+    stop: bytes | None = None,
+    *,
+    reverse: bool = False,
+    limit: int | None = None,
+) -> AsyncIterator[Shown]:
+    """The committed rows of a partition."""
+    part = await look(cluster, place)
+    try:
+        time_row: Any = part.read(TIME_ROW)
+        now_ms = event_time(place.table, None if time_row is DELETED else time_row)
+        rows = part.rows({}, start, stop, reverse=reverse)
+        for row in islice(_shown(place.table, rows, now_ms), limit):
+            yield row
+    finally:
+        close(part)
+
+
+def _shown(
+    table: Table[Any, Any], rows: Iterator[tuple[bytes, Any]], now_ms: int
+) -> Iterator[Shown]:
+    for key, row in rows:
+        found = shown(table, key, row, now_ms)
+        if found is not None:
+            yield found
+
+
+def _table(found: App, existing: dict[str, int], name: str) -> Table[Any, Any]:
+    tables = all_tables(found)
+    if name not in tables:
+        known = ", ".join(sorted(tables)) or "none"
+        raise FlowstreamError(f"app {found.id!r} has no table {name!r}, only {known}")
+    refuse_unknown(existing, name)
+    return tables[name]
+
+
+def _places(
+    found: App, existing: dict[str, int], name: str, partition: int | None = None
+) -> list[Place]:
+    if partition is not None and partition >= existing[name]:
+        raise FlowstreamError(f"table {name!r} has partitions 0 to {existing[name] - 1}")
+    directory = Path(found.settings.data_dir)
+    all_places = places(found.id, {name: existing[name]}, all_tables(found), directory)
+    return [p for p in all_places if partition is None or p.changelog.partition == partition]
+
+
+def _range(
+    table: Table[Any, Any], start: str | None, stop: str | None, prefix: str | None
+) -> tuple[bytes, bytes | None]:
+    if prefix is not None:
+        if start is not None or stop is not None:
+            raise typer.BadParameter("--prefix goes without --start and --stop")
+        low = prefix.encode()
+        return low, after(low)
+    bounds = [None if text is None else row_bounds(table, parse_key(table, text))[0]
+              for text in (start, stop)]  # fmt: skip
+    return bounds[0] or b"", bounds[1]
+
+
+def _line(row: Shown, place: Place) -> str:
+    plain = {"partition": place.changelog.partition, **row.plain()}
+    return json.dumps(plain, ensure_ascii=False)
+
+
+def _print(row: Shown, place: Place) -> None:
+    typer.echo(_line(row, place))

@@ -1,0 +1,111 @@
+"""Follow many partitions at once, committed records only: one fetch per broker, on connections of
+their own, so that waiting for news delays nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from flowstream.transport.cluster import Cluster, Leader, backoffs
+from flowstream.transport.errors import ConnectionLost, RequestRefused
+from flowstream.transport.reader import READ_COMMITTED, PartitionReader
+from flowstream.transport.types import LogRecord, TopicPartition
+from flowstream.wire.api import ApiKey
+from flowstream.wire.messages.fetch import FetchRequest, FetchTopic
+
+LANE = "tail"
+PARTITION_BYTES = 256 << 10
+"""Few enough records that applying them holds the loop for milliseconds."""
+MAX_BYTES = 4 << 20
+
+Found = dict[TopicPartition, tuple[int, list[LogRecord]]]
+"""By partition: the position behind everything that was read, and the records."""
+
+
+class Tail:
+    """The partitions that are followed, each from a position on."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._readers: dict[TopicPartition, PartitionReader] = {}
+        self._pauses = backoffs()
+        self._some = asyncio.Event()
+
+    def follow(self, tp: TopicPartition, start: int) -> None:
+        """Follow a partition too; it is in the next fetch that begins."""
+        self._readers[tp] = PartitionReader(self._cluster, tp, start, max_bytes=PARTITION_BYTES)
+        self._some.set()
+
+    def leave(self, tp: TopicPartition) -> None:
+        """Follow it no more; what a fetch on its way brings of it is forgotten."""
+        self._readers.pop(tp, None)
+        if not self._readers:
+            self._some.clear()
+
+    async def read(self, timeout_ms: int = 500) -> Found:
+        """What is new in the partitions, those without news left out; waits while there is none to
+        follow. Raises OffsetOutOfRange, and RequestRefused for what will not pass.
+        """
+        await self._some.wait()
+        by_node: dict[int, list[tuple[TopicPartition, PartitionReader]]] = {}
+        for tp, reader in sorted(self._readers.items(), key=lambda item: item[0]):
+            by_node.setdefault(await self._cluster.leader(tp), []).append((tp, reader))
+        found: Found = {}
+        for part in await asyncio.gather(
+            *(self._fetch(node, group, timeout_ms) for node, group in by_node.items())
+        ):
+            found.update(part)
+        return found
+
+    async def _fetch(
+        self,
+        node: int,
+        group: Sequence[tuple[TopicPartition, PartitionReader]],
+        timeout_ms: int,
+    ) -> Found:
+        request = _request(group, timeout_ms)
+        try:
+            answer = await self._cluster.request(
+                node, ApiKey.FETCH, lambda _: request, min_version=4, max_version=12,
+                timeout_ms=timeout_ms + self._cluster.request_timeout_ms, lane=LANE,
+            )  # fmt: skip
+        except ConnectionLost:
+            for tp, _ in group:
+                self._cluster.forget(Leader(tp))
+            await asyncio.sleep(next(self._pauses))
+            return {}
+        if answer.error_code:
+            raise RequestRefused("fetch", answer.error_code)
+        self._pauses = backoffs()
+        readers = dict(group)
+        found: Found = {}
+        for topic in answer.responses:
+            for data in topic.partitions:
+                tp = TopicPartition(topic.topic, data.partition_index)
+                reader = readers[tp]
+                before = reader.position
+                if self._readers.get(tp) is not reader:
+                    continue
+                records = await reader.accept(data)
+                if reader.position != before and self._readers.get(tp) is reader:
+                    found[tp] = reader.position, records
+        return found
+
+
+def _request(
+    group: Sequence[tuple[TopicPartition, PartitionReader]], timeout_ms: int
+) -> FetchRequest:
+    topics: dict[str, list[PartitionReader]] = {}
+    for tp, reader in group:
+        topics.setdefault(tp.topic, []).append(reader)
+    return FetchRequest(
+        max_wait_ms=timeout_ms,
+        min_bytes=1,
+        max_bytes=MAX_BYTES,
+        isolation_level=READ_COMMITTED,
+        topics=tuple(
+            FetchTopic(topic=name, partitions=tuple(reader.wish for reader in asked))
+            for name, asked in topics.items()
+        ),
+    )
