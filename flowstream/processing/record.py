@@ -15,6 +15,15 @@ class Record(pydantic.BaseModel):
     which a table hands out without a copy.
     """
 
+    def __init_subclass__(cls, **unknown: Any) -> None:
+        super().__init_subclass__()
+        if unknown:
+            raise TypeError(
+                f"record {cls.__name__}: {', '.join(unknown)} cannot be given; class arguments are"
+                " pydantic's (frozen=True, strict=True, ...), and dates and numbers are always"
+                " read from JSON"
+            )
+
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Self:
         """A record of a dict as JSON has it, checked; pydantic.ValidationError when it is none."""

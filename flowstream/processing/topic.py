@@ -99,17 +99,7 @@ class Topic(Generic[K, V]):
             return self.send_soon(
                 key=key, value=value, partition=partition, timestamp=timestamp, headers=headers
             )
-        at = None if timestamp is None else round(timestamp * 1000)
-        return await self._send(
-            Outgoing(
-                self.name,
-                partition,
-                self.encode_key(key),
-                self.encode_value(value),
-                at,
-                header_pairs(headers),
-            )
-        )
+        return await self._send(self.outgoing(key, value, partition, timestamp, headers))
 
     def send_soon(
         self,
@@ -127,6 +117,19 @@ class Topic(Generic[K, V]):
         current = in_unit(f"sending to topic {self.name!r}")
         topic, placed = current.emit(self, key, value, partition, at, headers)
         return RecordMetadata(topic, placed, None)
+
+    def outgoing(
+        self,
+        key: object,
+        value: object,
+        partition: int | None,
+        timestamp: float | None,
+        headers: Headers,
+    ) -> Outgoing:
+        """A record for the plain producer."""
+        at = None if timestamp is None else round(timestamp * 1000)
+        raw, data = self.encode_key(key), self.encode_value(value)
+        return Outgoing(self.name, partition, raw, data, at, header_pairs(headers))
 
     def encode_key(self, key: object) -> bytes | None:
         """The key's bytes; a topic without a key type takes text, numbers and bytes."""

@@ -46,9 +46,19 @@ async def test_T3_a_reply_comes_and_values_are_mapped_and_joined(kit: Kit, name:
         assert sorted([reply async for reply in add.map([Sum([1]), Sum([2])], key="k")]) == [1, 2]
         found = [item async for item in add.kvmap([("x", Sum([1])), ("y", Sum([2]))])]
         assert sorted(found) == [("x", 1), ("y", 2)]
+
+        async def later() -> AsyncIterator[Sum]:
+            yield Sum([3])
+            yield Sum([4])
+
+        assert await add.join(later(), "k") == [3, 4]
+        told = await add.ask(Sum([8]), partition=1, timestamp=5.0, headers={"h": b"1"})
+        assert told == 8
         await add.cast(Sum([7]), key="a")
         await app.close()
     assert await kit.values(app.replies) != []
+    [asked] = [r for r in await kit.records(add.source_topic.name) if dict(r.headers).get("h")]
+    assert (asked.timestamp, asked.value) == (5_000, b'{"numbers":[8]}')
 
 
 async def test_a_request_waits_for_a_worker_and_survives_one(kit: Kit, name: str) -> None:

@@ -181,6 +181,18 @@ def test_records_have_their_representations() -> None:
         Order.from_data({"at": "2026-01-02"})
 
 
+def test_a_class_argument_of_fausts_records_is_refused() -> None:
+    with pytest.raises(TypeError, match="record Old: serializer, isodates cannot be given"):
+
+        class Old(fs.Record, serializer="json", isodates=True):  # type: ignore[call-arg]
+            pass
+
+    class Frozen(fs.Record, frozen=True):
+        pass
+
+    assert Frozen.model_config == {"frozen": True}
+
+
 def test_windows_go_by_the_stream() -> None:
     table = fs.App("a").Table("t", default=int).tumbling(10)
     assert table.relative_to_stream() is table
