@@ -68,6 +68,32 @@ async def test_hello_world(kit: Kit, name: str) -> None:
     assert printed[:4] == ["hello 0", "hello 1", "hello 2", "hello 0"]
 
 
+async def test_what_faust_wrote_is_read(kit: Kit, name: str) -> None:
+    app = kit.app(name)
+    as_bytes = app.topic(f"{name}-views", key_type=bytes, value_type=bytes, partitions=1)
+    texts_as_bytes = app.topic(f"{name}-texts", value_type=bytes, partitions=1)
+    seen: list[object] = []
+
+    @app.agent(app.topic(f"{name}-views", key_type=str, value_type=PageView))
+    async def views(stream: faust.Stream[PageView]) -> None:
+        async for key, view in stream.items():
+            seen.append((key, view))
+
+    @app.agent(app.topic(f"{name}-texts"))
+    async def texts(stream: faust.Stream[object]) -> None:
+        async for text in stream:
+            seen.append(text)
+
+    await kit.create(app)
+    async with kit.running(app):
+        written = b'{"id":"p","user":"u","__faust":{"ns":"app.PageView"}}'
+        await as_bytes.send(key=b"k", value=written)
+        await kit.sees(lambda: len(seen) == 1)
+        await texts_as_bytes.send(value=b'"hello"')
+        await kit.sees(lambda: len(seen) == 2)
+    assert seen == [("k", PageView(id="p", user="u")), "hello"]
+
+
 async def test_word_count(kit: Kit, name: str) -> None:
     words = ["the", "quick", "brown", "fox"]
     app = kit.app(name)
