@@ -17,7 +17,7 @@ from flowstream.broker.coordination import (
 )
 from flowstream.broker.cores import OFFSETS_TOPIC, TRANSACTIONS_TOPIC, Address, Cores
 from flowstream.broker.decision import Decision
-from flowstream.broker.doors import Operation, Replace
+from flowstream.broker.doors import Flush, Operation, Replace
 from flowstream.broker.effects import Effect, WhenDurable, Write
 from flowstream.broker.log import checkpoints
 from flowstream.broker.log.partition import PartitionLog
@@ -54,6 +54,9 @@ def start(cores: Cores, now: Instant, records: tuple[MetadataRecord, ...] = ()) 
     effects += checkpoint_log_starts(cores)  # its copy is of the epoch that begins here
     leaderless = controller.take_the_lead(cores.image, address.node_id)
     effects += commit_metadata(cores, Decision(records=leaderless), now)
+    if leaderless:
+        # No log may know of an epoch that the metadata lost.
+        effects.append(Write([Flush(cores.metadata_log.active.path)]))
     for topic_id, partition in cores.logs.by_id:
         effects += lead(cores, topic_id, partition)
     return effects + completion.resume(cores, now)

@@ -339,6 +339,7 @@ def _put_away(
     records must not cost data (D7).
     """
     operations: list[Operation] = []
+    given: set[str] = set()
     for name in storage.names(""):
         topic, dash, number = name.rpartition("-")
         if not dash:
@@ -348,10 +349,10 @@ def _put_away(
         elif number.isdecimal() and not _owns(image, topic, int(number)):
             topic_id = _topic_id(storage, name)
             if topic_id in removed or _is_pristine(storage, name, topic_id):
-                gone = _free(storage, name, GONE)
+                gone = _free(storage, name, GONE, given)
                 operations += [Rename(name, gone), Remove(gone)]
             else:
-                aside = _free(storage, name, STRAY)
+                aside = _free(storage, name, STRAY, given)
                 report.append(f"{name} belongs to no topic: kept aside as {aside}")
                 operations.append(Rename(name, aside))
     return operations
@@ -370,15 +371,18 @@ def _is_pristine(storage: Storage, directory: str, topic_id: bytes | None) -> bo
     return not rest and not storage.size(first)
 
 
-def _free(storage: Storage, directory: str, kind: str) -> str:
+def _free(storage: Storage, directory: str, kind: str, given: set[str]) -> str:
     """A name of its kind for a directory, which no other one has: what an earlier start put away
-    may still be there.
+    may still be there, and this one may have `given` it to another.
     """
     count, suffix = 1, kind
-    while storage.names(directory[: NAME_MAX - len(suffix)] + suffix):
+    while True:
+        name = directory[: NAME_MAX - len(suffix)] + suffix
+        if name not in given and not storage.names(name):
+            given.add(name)
+            return name
         count += 1
         suffix = f"-{count}{kind}"
-    return directory[: NAME_MAX - len(suffix)] + suffix
 
 
 def _topic_id(storage: Storage, directory: str) -> bytes | None:

@@ -25,6 +25,9 @@ WINDOW_MS = 1000
 REMEMBERED = 1024
 """Clients whose rates are kept before those that are at rest are looked for (X3)."""
 
+LONGEST_THROTTLE_MS = 2**31 - 1
+"""What an answer can tell."""
+
 Entity = tuple[tuple[str, str | None], ...]
 _Tags = tuple[str | None, str | None]
 """Whose rate is one: user and client id, None where all of them count together."""
@@ -56,7 +59,7 @@ class Rate:
             return 0
         elapsed = now - self._samples[0][0]
         elapsed += max(0, SAMPLES - 1 - elapsed // WINDOW_MS) * WINDOW_MS
-        return max(0, round(self._total * 1000 / limit - elapsed))
+        return throttle_ms(self._total * 1000 / limit - elapsed)
 
     def at_rest(self, now: Instant) -> bool:
         """Whether nothing happened lately."""
@@ -67,6 +70,11 @@ class Rate:
         samples = self._samples
         while samples and now - samples[0][0] >= SAMPLES * WINDOW_MS:
             self._total -= samples.popleft()[1]
+
+
+def throttle_ms(wait_ms: float) -> int:
+    """A time to wait as answers can tell it: whole, not negative, and an INT32."""
+    return round(min(max(0.0, wait_ms), LONGEST_THROTTLE_MS))
 
 
 class Bucket:
@@ -93,7 +101,7 @@ class Bucket:
             self._tokens = burst
         self._tokens = min(burst, self._tokens + (now - self._at) * limit / 1000)
         self._limit, self._at = limit, now
-        return max(0, round(-self._tokens * 1000 / limit))
+        return throttle_ms(-self._tokens * 1000 / limit)
 
     def at_rest(self, now: Instant) -> bool:
         """Whether it is full again."""

@@ -314,9 +314,15 @@ def test_P1_a_session_that_is_ended_is_a_violation() -> None:
 
 def test_P1_a_duplicate_without_an_offset_may_be_gone_by_now() -> None:
     sender = Sender(NOBODY, "s", [])
-    sender._pending = {"v": Send("s", Partition("t", 0), "v", Outcome.UNKNOWN)}
-    sender._delivered("v", None, SimpleNamespace(offset=lambda: -1001))
-    assert sender.history == [Send("s", Partition("t", 0), "v", Outcome.UNKNOWN)]
+    sender._pending = {v: Send("s", Partition("t", 0), v, Outcome.UNKNOWN) for v in "vwx"}
+    # The client counts on from the -1 of the batch.
+    for value, offset in (("v", -1001), ("w", 0), ("x", 7)):
+        sender._delivered(value, None, SimpleNamespace(offset=lambda offset=offset: offset))
+    assert sender.history == [
+        Send("s", Partition("t", 0), "v", Outcome.UNKNOWN),
+        Send("s", Partition("t", 0), "w", Outcome.UNKNOWN),
+        Send("s", Partition("t", 0), "x", Outcome.OK, 7),
+    ]
 
 
 async def test_threads_end_before_the_round_does() -> None:

@@ -240,7 +240,11 @@ def _merged(frames: Iterable[Frame]) -> dict[str, list[tuple[int, bytearray]]]:
                 continue
             runs = merged.setdefault(path, [])
             end = runs[-1][0] + len(runs[-1][1]) if runs else -1
-            assert position >= end, f"{path}: {position} was journalled after {end}"
+            if position < end:
+                raise CorruptLog(
+                    f"{path}: {position} was journalled after {end}: restore the journal from a"
+                    " copy; without one, move it away to go on without the newest records"
+                )
             if position == end:
                 runs[-1][1].extend(data)
             else:

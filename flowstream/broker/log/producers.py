@@ -221,33 +221,11 @@ def _repeated(producer: Producer, header: BatchHeader) -> Batch | Wrong:
         first = (last_sequence - span) % _SEQUENCES
         if span == header.last_offset_delta and first == header.base_sequence:
             return batch
-    if _was_written(producer, header):
-        return Wrong(
-            ErrorCode.DUPLICATE_SEQUENCE_NUMBER,
-            f"sequence {header.base_sequence} of producer {producer.producer_id} was written before"
-            " what is known of it: its offset is not",
-        )
     return Wrong(
         ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER,
         f"producer {producer.producer_id} sent sequence {header.base_sequence},"
         f" not {max(producer.next_sequence, 0)}",
     )
-
-
-def _was_written(producer: Producer, header: BatchHeader) -> bool:
-    """Whether a batch lies below all that is remembered though there is room for more.
-
-    A snapshot keeps one batch. When retention or compaction took the others before a restart, a
-    retry of them is no gap: sequences have none, so they were written (P1). Kafka refuses it as out
-    of order, which ends an idempotent client; told that it is a duplicate, clients go on.
-    """
-    if not 0 < len(producer.batches) < REMEMBERED_BATCHES or header.base_sequence < 0:
-        return False
-    last_sequence, _, span, _ = producer.batches[0]
-    if last_sequence < 0:
-        return False
-    behind = last_sequence - span - header.base_sequence - header.last_offset_delta
-    return 0 < behind % _SEQUENCES < _SEQUENCES // 2
 
 
 def _check_new_epoch(producer: Producer, epoch: int, sequence: int) -> Wrong | None:

@@ -86,6 +86,7 @@ def open_log(
     before = list(log.epochs.entries)
     opened = Opened(log, operations)
     if not clean and _lost_beginning(log, max(recovery_point, log_start)):
+        _refuse_synced(log, synced)
         _start_over(opened, max(log_start, log.epochs.entries[0][1]), now)
     rebuilder = Rebuilder(log, recovery_point, synced, now, _snapshots(entries))
     first = _trust_closed(log, clean, recovery_point)
@@ -100,6 +101,19 @@ def open_log(
     strays = _stray_snapshots(log, rebuilder)
     opened.operations += _remove_all(opened, strays)
     return opened
+
+
+def _refuse_synced(log: PartitionLog, synced: Mapping[str, int]) -> None:
+    """A log without its beginning is no log of unsynced bytes when the journal knows some of it to
+    be durable (D3).
+    """
+    for segment in log.segments:
+        if synced.get(segment.path):
+            raise CorruptLog(
+                f"{log.directory}: begins at offset {log.segments[0].base_offset}, but the journal"
+                f" says that {segment.path} was synced: the disk lost what is before; restore the"
+                " files or delete the topic"
+            )
 
 
 def _lost_beginning(log: PartitionLog, known: int) -> bool:

@@ -136,6 +136,8 @@ def _check_quota(kind: str, op: OpData) -> None:
         raise _refusal(f"Quota {op.key} must be greater than 0")
     most, type = (INT_MAX, "an INT") if kind == IP else (LONG_MAX, "a LONG")
     if op.key in FRACTIONS:
+        if op.value > LONG_MAX:
+            raise _refusal(f"Proposed value for {op.key} is too large for a LONG.")
         return
     if op.value > most:
         raise _refusal(f"Proposed value for {op.key} is too large for {type}.")

@@ -14,6 +14,7 @@ from typing import Any
 from flowstream.broker.security.exchange import Challenge, Failure, Step, Success
 
 MAX_TOKEN = 32_768
+LONGEST_MS = 2**62
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512")
 """Signatures with public keys only: a shared key or none at all would let anyone sign."""
 
@@ -43,9 +44,9 @@ class Keys:
 
         try:
             found = PyJWKSet.from_dict(document).keys
+            self._by_id = {key.key_id: key for key in found if key.key_type in ("RSA", "EC")}
         except (PyJWTError, AttributeError, TypeError) as error:
             raise ValueError(f"not a key set: {error}") from error
-        self._by_id = {key.key_id: key for key in found if key.key_type in ("RSA", "EC")}
 
     def find(self, id: str | None) -> Any:
         """The key with this id; without an id the only one there is."""
@@ -78,7 +79,8 @@ class TokenExchange:
         if match is None:
             return Failure("a malformed OAUTHBEARER message")
         verdict = verify(match[2].decode("ascii", "replace"), self.ring.keys, self.rules, now)
-        if isinstance(verdict, Success) and match[1] and match[1].decode() != verdict.name:
+        wanted = (match[1] or b"").decode("utf-8", "replace")
+        if isinstance(verdict, Success) and wanted not in ("", verdict.name):
             verdict = Failure("a client may log in as itself only")
         if isinstance(verdict, Success):
             return verdict
@@ -112,9 +114,9 @@ def verify(token: str, keys: Keys | None, rules: TokenRules, now: int) -> Succes
             audience=list(rules.audiences) or None,
             issuer=rules.issuer or None,
         )
-    except (PyJWTError, ValueError, TypeError) as error:
+        return _timely(claims, rules, now)
+    except (PyJWTError, ValueError, TypeError, OverflowError, RecursionError) as error:
         return Failure(f"a token that does not hold ({type(error).__name__})")
-    return _timely(claims, rules, now)
 
 
 def _timely(claims: dict[str, Any], rules: TokenRules, now: int) -> Success | Failure:
@@ -125,6 +127,8 @@ def _timely(claims: dict[str, Any], rules: TokenRules, now: int) -> Success | Fa
     if not isinstance(begins, int | float) or begins * 1000 - rules.skew_ms > now:
         return Failure("a token that does not hold yet")
     expires_ms = int(expires * 1000) + rules.skew_ms
+    if expires_ms > LONGEST_MS:
+        return Failure("a token without an end")
     if expires_ms <= now:
         return Failure("a token that has expired")
     return Success(b"", name, expires_ms)

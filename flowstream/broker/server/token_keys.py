@@ -13,7 +13,7 @@ import ssl
 import threading
 import urllib.request
 from collections.abc import Callable
-from http.client import HTTPException, HTTPMessage
+from http.client import HTTPMessage
 from pathlib import Path
 from typing import IO, Any, NamedTuple, Protocol
 from urllib.error import HTTPError
@@ -104,7 +104,7 @@ class KeyFile:
         try:
             if self._stamped() != self._stamp:
                 self._read()
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             log.error("the old keys of tokens stay in force: %s: %s", self._path, error)
 
     def _watch(self) -> None:
@@ -199,7 +199,7 @@ class KeyUrl:
         found: Keys | Exception
         try:
             found = Keys(json.loads(self._fetch(self._url)))
-        except (OSError, ValueError, HTTPException) as error:
+        except Exception as error:  # noqa: BLE001 - a foreign answer; whoever waits must hear of it
             found = error
         try:
             self._loop.call_soon_threadsafe(self._ended, found)

@@ -11,10 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 from flowstream.broker.doors import Storage
 from flowstream.broker.log.journal import SALT_BYTES
-from flowstream.broker.storage.files import OPEN_FILES, FileStorage
+from flowstream.broker.storage.files import FileStorage
 from flowstream.broker.storage.journaled import JournaledStorage
 
 MOST_OPEN_FILES = 16_384
+FEWEST_OPEN_FILES = 32
 
 
 def open_files() -> int:
@@ -24,7 +25,7 @@ def open_files() -> int:
     allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if allowed == resource.RLIM_INFINITY:
         return MOST_OPEN_FILES
-    return max(OPEN_FILES, min(allowed // 2, MOST_OPEN_FILES))
+    return max(FEWEST_OPEN_FILES, min(allowed // 2, MOST_OPEN_FILES))
 
 
 class Disk:
@@ -62,7 +63,7 @@ class Disk:
         """Close every descriptor. Directories that still wait for their deletion are deleted by the
         next start.
         """
-        self._removing.shutdown(cancel_futures=True)
+        self._removing.shutdown(wait=False, cancel_futures=True)
         if self._journaled is not None:
             self._background.shutdown()
             self._journal.close()

@@ -373,10 +373,17 @@ class FileStorage:
 
     def _made_empty(self, path: str) -> bool:
         """Make the file, if nobody did. Of one without bytes only the name must be synced."""
-        if os.path.exists(self._full(path)):
-            return False
-        self._descriptor(path, create=True)
-        return os.stat(self._full(path)).st_size == 0
+        full = self._full(path)
+        # Not through the shared descriptors: the loop's thread may be writing through one that
+        # another would push out.
+        with self._lock:
+            if path not in self._later.touched or os.path.exists(full):
+                return False
+            self._later.ensure_above(path)
+            os.close(os.open(full, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
+            self._entries.add(path)
+            self._later.touched.discard(path)
+        return os.stat(full).st_size == 0
 
     def _sync_directory(self, directory: str) -> None:
         """Sync a directory, and those above it that have new names."""

@@ -314,7 +314,8 @@ class JournaledStorage(Reading):
             self._drained(drained)
         with self._gathering:
             ended = list(self._ended)
-        pieces = [*(Piece(name, VOID, b"") for name in ended), *pieces]
+        # What was gathered is older than the end of its name, which may have come during the sync.
+        pieces = [*pieces, *(Piece(name, VOID, b"") for name in ended)]
         frame = encode_frame(self._number, self._floor, self._salt, pieces)
         if self._active.end and self._active.end + len(frame) > self._limit:
             self._change_over()
@@ -331,9 +332,10 @@ class JournaledStorage(Reading):
         self._number += 1
         self._floor_written = self._floor
         with self._gathering:
+            for piece in pieces:
+                if piece.position != VOID:
+                    file.files.add(piece.path, None)
             self._have_ended(ended)
-            for piece in pieces[len(ended) :]:
-                file.files.add(piece.path, None)
 
     def _have_ended(self, names: Sequence[str]) -> None:
         """A frame says so."""

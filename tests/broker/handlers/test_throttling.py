@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
 
-from flowstream.broker.quotas import FETCH, PRODUCE
+from flowstream.broker.quotas import FETCH, LONGEST_THROTTLE_MS, MUTATE, PRODUCE, Bucket, Rate
+from flowstream.broker.types import Instant
 from flowstream.wire.error_codes import ErrorCode
 from flowstream.wire.messages.alter_client_quotas import (
     AlterClientQuotasRequest,
@@ -102,3 +104,22 @@ def test_what_is_only_checked_or_refused_otherwise_does_not_count(machine: Mutin
 def test_who_has_no_quota_creates_what_it_likes(machine: Muting) -> None:
     assert machine.ask(topics(("a", 1000)), 7).topics[0].error_code == 0
     assert machine.ask(topics(("b", 1000)), 7).throttle_time_ms == 0
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan, 0.0, -1.0])
+def test_X4_a_quota_that_is_no_number_is_refused(value: float) -> None:
+    machine = Muting()
+    entity = (EntityData(entity_type="client-id", entity_name="client"),)
+    entry = EntryData(entity=entity, ops=(OpData(key=MUTATE, value=value),))
+    answer = machine.ask(AlterClientQuotasRequest(entries=(entry,)), 1).entries[0]
+    assert answer.error_code == ErrorCode.INVALID_REQUEST
+    assert machine.ask(topics(("t", 1)), 7).topics[0].error_code == 0
+
+
+def test_X4_a_time_to_wait_fits_its_answer() -> None:
+    bucket, rate = Bucket(), Rate()
+    bucket.excess_ms(1e-310, Instant(0))
+    bucket.take(3_000)
+    assert bucket.excess_ms(1e-310, Instant(1)) == LONGEST_THROTTLE_MS
+    rate.record(3 << 20, Instant(0))
+    assert 0 < rate.excess_ms(1e-3, Instant(1)) <= LONGEST_THROTTLE_MS

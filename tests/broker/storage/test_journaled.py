@@ -280,3 +280,35 @@ def test_on_a_real_disk(tmp_path: Path, fsync: bool) -> None:
     disk.retire()
     disk.close()
     assert not list(tmp_path.glob("journal*"))
+
+
+class Meanwhile(MemoryStorage):
+    """Lets something happen on the loop's thread while files are synced."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.then: list[Sequence[Operation]] = []
+        self.storage: JournaledStorage | None = None
+
+    def sync(self, paths: Collection[str]) -> None:
+        then, self.then = self.then, []
+        for operations in then:
+            assert self.storage is not None
+            self.storage.perform(operations)
+        super().sync(paths)
+
+
+def test_L2_D5_a_topic_deleted_during_a_sync_does_not_come_back_into_the_next_one() -> None:
+    disk = Meanwhile()
+    storage = disk.storage = JournaledStorage(disk, disk, SALT, journal_bytes=64 * BLOCK)
+    storage.perform([MakeDirectory(f"d{at}") for at in range(3)])
+    append(storage, b"A" * 100, 3)
+    unsynced = storage.perform([Append(f"d{at}/x", (b"a" * 10,)) for at in range(3)])
+    unsynced |= storage.perform([Append("d2/x", (b"c" * (MOST_PIECE + 1),))])
+    disk.then = [[Rename("d0", "d0-delete"), Remove("d0-delete")]]
+    storage.sync(unsynced)
+    assert disk.then == []
+    storage.sync(storage.perform([MakeDirectory("d0"), Append("d0/x", ())]))
+    storage.sync(storage.perform([Append("d0/x", (b"N" * 20,))]))
+    crash(disk)
+    assert bytes(disk.read("d0/x", 0, 200)) == b"N" * 20

@@ -143,6 +143,8 @@ class Sender:
         self.producer = Producer(settings(broker) | mine | more)
         self.refused: KafkaError | None = None
         self._pending: dict[str, Send] = {}
+        self._unplaced = -1
+        """What the client would say of the next record of a batch without an offset."""
         self._transactional = "transactional.id" in more
 
     def send(
@@ -175,14 +177,28 @@ class Sender:
         if sent is None:
             return
         outcome, offset = Outcome.UNKNOWN, None
-        if error is None and (message.offset() or 0) >= 0:
+        if error is None:
+            offset = self._place(message.offset())
             # Without an offset it was written, but retention may have taken it since.
-            outcome, offset = Outcome.OK, message.offset()
+            outcome = Outcome.UNKNOWN if offset is None else Outcome.OK
         elif error is not None and error.fatal() and not self._transactional:
             self.refused = error
         self.history.append(
             Send(sent.session, sent.partition, value, outcome, offset, sent.transaction)
         )
+
+    def _place(self, told: int | None) -> int | None:
+        """The offset, None when the client does not know it: it counts on from -1 for the records
+        of a batch whose retry was a duplicate.
+        """
+        if told is None or told < 0:
+            self._unplaced = 0
+            return None
+        if told == self._unplaced:
+            self._unplaced += 1
+            return None
+        self._unplaced = -1
+        return told
 
     def settle(self) -> None:
         """Wait for what is under way. Raises Stalled and Refused."""

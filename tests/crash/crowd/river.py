@@ -7,6 +7,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 
 from confluent_kafka import KafkaException, TopicPartition
 
@@ -25,6 +26,7 @@ from tests.checkers.history import (
 from tests.crash.crowd.clients import (
     ANSWER_S,
     Record,
+    Refused,
     Sender,
     create,
     insist,
@@ -77,13 +79,25 @@ class River(Neighbour):
         self._rounds += 1
         sender = Sender(self.broker, f"{self.where.topic}#{self._rounds}", self.history)
         while not stop.wait(0.02):
-            for _ in range(rng.randrange(1, 5)):
-                value = f"{self.where.topic}:{self._number}"
-                self._number += 1
-                at = self.sent_at[value] = wall_ms()
-                sender.send(self.where, value, padding=self._size, timestamp=at)
-        sender.settle()
+            try:
+                self._send(sender, rng)
+            except Refused:
+                # As with Kafka: what retention took before a restart is known of no more, so that
+                # a retry of it is out of order, and an idempotent client ends.
+                self.counts["sessions that retention ended"] += 1
+                sender.close()
+                self._rounds += 1
+                sender = Sender(self.broker, f"{self.where.topic}#{self._rounds}", self.history)
+        with suppress(Refused):
+            sender.settle()
         sender.close()
+
+    def _send(self, sender: Sender, rng: random.Random) -> None:
+        for _ in range(rng.randrange(1, 5)):
+            value = f"{self.where.topic}:{self._number}"
+            self._number += 1
+            at = self.sent_at[value] = wall_ms()
+            sender.send(self.where, value, padding=self._size, timestamp=at)
 
     def _watch(self, stop: threading.Event, rng: random.Random) -> None:
         while not stop.wait(WATCH_S):
