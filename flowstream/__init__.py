@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from flowstream.processing.app import App as App
     from flowstream.processing.branches import branch as branch
     from flowstream.processing.closing import WindowResult as WindowResult
+    from flowstream.processing.current import current_event as current_event
     from flowstream.processing.errors import AgentFailed as AgentFailed
     from flowstream.processing.errors import AppError as AppError
     from flowstream.processing.errors import DecodeError as DecodeError
@@ -56,6 +57,7 @@ _HOMES = {
     "branch": "processing.branches",
     "Collect": "processing.aggregates",
     "Count": "processing.aggregates",
+    "current_event": "processing.current",
     "DecodeError": "processing.errors",
     "Distinct": "processing.aggregates",
     "Event": "processing.event",
@@ -134,6 +136,7 @@ __all__ = [
     "WindowedTable",
     "Worker",
     "branch",
+    "current_event",
     "park",
     "retry",
 ]

@@ -13,7 +13,8 @@ PUBLIC = [
     "MemberSet", "Min", "NotInAgent", "PartitionMismatch", "Policy", "Record", "RecordMetadata",
     "Reduce", "ReplyFailed", "RowUnreadable", "SetTable", "SettingsError", "StateLost",
     "Stream", "Sum", "Table", "TableOf", "Timers", "Topic", "TopicMissing", "WindowResult",
-    "WindowSet", "WindowedTable", "Worker", "branch", "park", "retry",
+    "WindowSet", "WindowedTable", "Worker", "branch", "current_event", "park",
+    "retry",
 ]  # fmt: skip
 
 

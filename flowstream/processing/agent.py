@@ -78,6 +78,7 @@ class Agent(Askable, Generic[T]):
         self.seen: Seen | None = None
         self.waiting: Waiting | None = None
         self.parking: Parking | None = None
+        self._is_probed = False
 
     def __repr__(self) -> str:
         return f"Agent({self.name!r})"
@@ -85,6 +86,14 @@ class Agent(Askable, Generic[T]):
     def __call__(self, stream: Stream[T]) -> AsyncIterator[Any] | Awaitable[None]:
         """Run the function over a stream, as the worker does."""
         return self.function(stream)
+
+    def add_sink(self, sink: Sink) -> None:
+        """Send what it yields there too. AppError once a worker has the agent: its plan is made."""
+        if self._is_probed:
+            raise AppError(
+                f"agent {self.name!r} runs already: add its sinks where the app is declared"
+            )
+        self.sinks += check_sinks([sink])
 
     @property
     def inner(self) -> InnerSource[Any, T] | None:
@@ -129,6 +138,7 @@ class Agent(Askable, Generic[T]):
 
         Whatever stands before the `async for` runs once more than there are partitions.
         """
+        self._is_probed = True
         feed = ProbeFeed()
         stream: ProbeSource[T] = ProbeSource(feed, BYTES, self.topic.value_codec)
         token = PROBED.set(f"agent {self.name!r}")

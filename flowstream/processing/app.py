@@ -19,6 +19,7 @@ from flowstream.processing.agent import (
     check_topic,
 )
 from flowstream.processing.asking import Asker
+from flowstream.processing.current import Headers
 from flowstream.processing.declared_tables import DeclaresTables
 from flowstream.processing.declaring import (
     check_agent_function,
@@ -194,6 +195,28 @@ class App(DeclaresTables):
             return agent
 
         return declare
+
+    async def send(
+        self,
+        topic: Topic[Any, Any] | Agent[Any] | str,
+        key: Any = None,
+        value: Any = None,
+        partition: int | None = None,
+        timestamp: float | None = None,
+        headers: Headers = (),
+    ) -> RecordMetadata:
+        """Send a record to a topic, an agent's topic, or the declared topic of that name: see
+        `Topic.send`.
+        """
+        if isinstance(topic, str):
+            if topic not in self.topics:
+                raise AppError(
+                    f"topic {topic!r} is not declared: write app.topic({topic!r}, value_type=...)"
+                )
+            topic = self.topics[topic]
+        return await topic.send(
+            key=key, value=value, partition=partition, timestamp=timestamp, headers=headers
+        )
 
     def changelog(self, table: str) -> str:
         """The name of a table's changelog topic."""

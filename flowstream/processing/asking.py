@@ -11,15 +11,15 @@ import asyncio
 import logging
 import uuid
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from typing import Any
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from typing import Any, TypeVar
 
 from flowstream.processing.codecs import Codec
-from flowstream.processing.current import CURRENT
+from flowstream.processing.current import CURRENT, Headers
 from flowstream.processing.errors import AppError
 from flowstream.processing.replies import CORRELATION, ReplyTo, decode_reply, request_headers
 from flowstream.processing.sender import Sender
-from flowstream.processing.topic import Outgoing, Topic
+from flowstream.processing.topic import Outgoing, RecordMetadata, Topic
 from flowstream.processing.windowed_tables import Seconds, milliseconds
 from flowstream.transport.admin import Admin
 from flowstream.transport.cluster import Cluster
@@ -31,6 +31,8 @@ log = logging.getLogger("flowstream.app")
 
 REPLY_CONFIG = {"retention.ms": "3600000"}
 TIMEOUT_S = 30.0
+T = TypeVar("T")
+Many = Iterable[T] | AsyncIterable[T]
 RETRY_PAUSE_S = 0.2
 
 
@@ -45,9 +47,7 @@ class Asker:
         self._reading: asyncio.Task[None] | None = None
         self._waiting: dict[bytes, asyncio.Future[tuple[bytes | None, Any]]] = {}
 
-    async def ask(
-        self, topic: Topic[Any, Any], key: Any, value: Any, codec: Codec[Any], timeout_s: float
-    ) -> Any:
+    async def ask(self, request: Outgoing, codec: Codec[Any], timeout_s: float) -> Any:
         """Send a request and wait for its reply. TimeoutError, or ReplyFailed."""
         target = await self._open()
         correlation = uuid.uuid4().hex.encode()
@@ -56,21 +56,17 @@ class Asker:
         to = ReplyTo(target.topic, target.partition, correlation)
         try:
             async with asyncio.timeout(timeout_s):
-                await self._sender.send(
-                    Outgoing(
-                        topic.name, None, topic.encode_key(key), topic.encode_value(value), None,
-                        request_headers(to),
-                    )
-                )  # fmt: skip
-                data, headers = await reply
+                headers = (*request.headers, *request_headers(to))
+                await self._sender.send(request._replace(headers=headers))
+                data, replied = await reply
         except TimeoutError:
             raise TimeoutError(
-                f"no reply from topic {topic.name!r} within {timeout_s:g} s: does a worker of the"
-                " app run?"
+                f"no reply from topic {request.topic!r} within {timeout_s:g} s: does a worker of"
+                " the app run?"
             ) from None
         finally:
             del self._waiting[correlation]
-        return decode_reply(data, headers, codec)
+        return decode_reply(data, replied, codec)
 
     async def close(self) -> None:
         """Wait for nothing any more."""
@@ -139,13 +135,44 @@ class Askable:
     def source_topic(self) -> Topic[Any, Any]:
         """The topic that the agent reads."""
 
+    async def send(
+        self,
+        *,
+        key: Any = None,
+        value: Any = None,
+        partition: int | None = None,
+        timestamp: float | None = None,
+        headers: Headers = (),
+    ) -> RecordMetadata:
+        """Send a record to the agent's topic: see `Topic.send`."""
+        return await self.source_topic.send(
+            key=key, value=value, partition=partition, timestamp=timestamp, headers=headers
+        )
+
     async def cast(
-        self, value: Any = None, *, key: Any = None, partition: int | None = None
+        self,
+        value: Any = None,
+        *,
+        key: Any = None,
+        partition: int | None = None,
+        timestamp: float | None = None,
+        headers: Headers = (),
     ) -> None:
         """Send a value to the agent, and wait for nothing but that it is stored."""
-        await self.source_topic.send(key=key, value=value, partition=partition)
+        await self.send(
+            key=key, value=value, partition=partition, timestamp=timestamp, headers=headers
+        )
 
-    async def ask(self, value: Any = None, *, key: Any = None, timeout: Seconds = TIMEOUT_S) -> Any:
+    async def ask(
+        self,
+        value: Any = None,
+        *,
+        key: Any = None,
+        partition: int | None = None,
+        timestamp: float | None = None,
+        headers: Headers = (),
+        timeout: Seconds = TIMEOUT_S,
+    ) -> Any:
         """Send a value to the agent, and wait for what it yields first (None when it yields
         nothing). TimeoutError after `timeout`; ReplyFailed when the agent failed and went on.
 
@@ -161,25 +188,26 @@ class Askable:
             )
         if self.asker is None:
             raise AppError(f"agent {self.name!r} belongs to no app: it cannot be asked")
-        seconds = milliseconds(timeout) / 1000
-        return await self.asker().ask(self.source_topic, key, value, self.reply_codec, seconds)
+        request = self.source_topic.outgoing(key, value, partition, timestamp, headers)
+        return await self.asker().ask(request, self.reply_codec, milliseconds(timeout) / 1000)
 
     async def map(
-        self, values: Iterable[Any], *, key: Any = None, timeout: Seconds = TIMEOUT_S
+        self, values: Many[Any], key: Any = None, timeout: Seconds = TIMEOUT_S
     ) -> AsyncIterator[Any]:
         """Ask for every value at once; replies as they come."""
-        async for _, reply in self.kvmap(((key, value) for value in values), timeout=timeout):
+        items = [(key, value) for value in await listed(values)]
+        async for _, reply in self.kvmap(items, timeout=timeout):
             yield reply
 
     async def kvmap(
-        self, items: Iterable[tuple[Any, Any]], *, timeout: Seconds = TIMEOUT_S
+        self, items: Many[tuple[Any, Any]], *, timeout: Seconds = TIMEOUT_S
     ) -> AsyncIterator[tuple[Any, Any]]:
         """Ask for every (key, value) at once; (key, reply) as they come."""
 
         async def one(key: Any, value: Any) -> tuple[Any, Any]:
             return key, await self.ask(value, key=key, timeout=timeout)
 
-        asked = [asyncio.ensure_future(one(key, value)) for key, value in items]
+        asked = [asyncio.ensure_future(one(key, value)) for key, value in await listed(items)]
         try:
             for done in asyncio.as_completed(asked):
                 yield await done
@@ -190,16 +218,24 @@ class Askable:
                 await asyncio.wait(asked)
 
     async def join(
-        self, values: Iterable[Any], *, key: Any = None, timeout: Seconds = TIMEOUT_S
+        self, values: Many[Any], key: Any = None, timeout: Seconds = TIMEOUT_S
     ) -> list[Any]:
         """Ask for every value at once; all replies, in the order of the values."""
-        return await self.kvjoin(((key, value) for value in values), timeout=timeout)
+        items = [(key, value) for value in await listed(values)]
+        return await self.kvjoin(items, timeout=timeout)
 
     async def kvjoin(
-        self, items: Iterable[tuple[Any, Any]], *, timeout: Seconds = TIMEOUT_S
+        self, items: Many[tuple[Any, Any]], *, timeout: Seconds = TIMEOUT_S
     ) -> list[Any]:
         """Ask for every (key, value) at once; all replies, in the order of the items."""
         asked: list[Awaitable[Any]] = [
-            self.ask(value, key=key, timeout=timeout) for key, value in items
+            self.ask(value, key=key, timeout=timeout) for key, value in await listed(items)
         ]
         return list(await asyncio.gather(*asked))
+
+
+async def listed(values: Many[T]) -> list[T]:
+    """All of them: they are asked for at once."""
+    if isinstance(values, AsyncIterable):
+        return [value async for value in values]
+    return list(values)

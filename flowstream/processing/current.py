@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextvars import ContextVar
-from typing import Protocol
+from typing import Any, Protocol
 
 from flowstream.processing.errors import NotInAgent
-from flowstream.processing.event import Arrival
+from flowstream.processing.event import Arrival, Event
 from flowstream.state.table import TableView
 
 Headers = Mapping[str, bytes | None] | tuple[tuple[str, bytes | None], ...]
@@ -37,6 +37,9 @@ class Current(Protocol):
     @property
     def record(self) -> Arrival | None:
         """The record being processed, None between events."""
+
+    def event(self) -> Event[Any]:
+        """The record being processed, decoded."""
 
     @property
     def shares_source(self) -> bool:
@@ -106,3 +109,12 @@ def in_unit(what: str) -> Current:
         f"{what} needs an event, and {label} has none open: it belongs inside the agent's"
         " `async for`, before the next event is asked for"
     )
+
+
+def current_event() -> Event[Any] | None:
+    """The event that the agent around this call processes (of a `take`: its last); None elsewhere.
+
+    For functions that an agent calls; an agent itself has `stream.events()`.
+    """
+    current = CURRENT.get()
+    return None if current is None or current.record is None else current.event()

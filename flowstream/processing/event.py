@@ -7,7 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
+
+from flowstream.processing.replies import CORRELATION, REPLY_TO
+
+if TYPE_CHECKING:
+    from flowstream.processing.current import Headers
+    from flowstream.processing.topic import RecordMetadata, Topic
 
 T = TypeVar("T")
 
@@ -72,6 +78,10 @@ def without_headers(record: Arrival, timestamp_ms: int) -> Arrival:
     )
 
 
+SAME: Final = object()
+"""What an event itself has."""
+
+
 @dataclass(frozen=True, slots=True)
 class Event(Generic[T]):
     """A value with everything its record said; `timestamp` is in seconds."""
@@ -83,3 +93,34 @@ class Event(Generic[T]):
     topic: str
     partition: int
     offset: int
+
+    async def send(
+        self,
+        topic: Topic[Any, Any],
+        key: Any = SAME,
+        value: Any = SAME,
+        partition: int | None = None,
+        timestamp: float | None = None,
+        headers: Headers | None = None,
+    ) -> RecordMetadata:
+        """Send the event on to a topic, in the unit: with its own key, value, timestamp and headers
+        but for those that are given. A request's headers stay: its reply is this agent's to give.
+        """
+        own = tuple(pair for pair in self.headers if pair[0] not in (REPLY_TO, CORRELATION))
+        return await topic.send(
+            key=self.key if key is SAME else key,
+            value=self.value if value is SAME else value,
+            partition=partition,
+            timestamp=self.timestamp if timestamp is None else timestamp,
+            headers=own if headers is None else headers,
+        )
+
+
+def event_of(record: Arrival, key: Any, value: T) -> Event[T]:
+    """The event of a record whose key and value are decoded.
+
+    >>> event_of(Retimed("orders", 0, 7, 1_500, b"a", b"1", ()), "a", 1).timestamp
+    1.5
+    """
+    headers, at = tuple(record.headers), record.timestamp / 1000
+    return Event(key, value, headers, at, record.topic, record.partition, record.offset)

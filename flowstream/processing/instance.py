@@ -13,9 +13,10 @@ from typing import Any, cast
 
 from flowstream.processing.agent import Agent, sink_topics
 from flowstream.processing.branches import Branch
+from flowstream.processing.codecs import BYTES, Codec
 from flowstream.processing.current import CURRENT
 from flowstream.processing.errors import AgentFailed, AppError, DecodeError
-from flowstream.processing.event import Arrival, retimed, without_headers
+from flowstream.processing.event import Arrival, Event, event_of, retimed, without_headers
 from flowstream.processing.feed import UnitFeed
 from flowstream.processing.filling import FilledSource
 from flowstream.processing.lookups import WaitingSource
@@ -47,6 +48,8 @@ class Instance(UnitFeed):
     ) -> None:
         super().__init__(reader, index, task, source, shelf, around)
         self.agent: Agent[Any] = reader.agent
+        self._keys: Codec[Any] = BYTES
+        self._values: Codec[Any] = BYTES
         self._runner: asyncio.Task[None] | None = None
         self._failures: tuple[object, int] = (None, 0)
         self._failed_at = self._in_a_row = 0
@@ -141,6 +144,14 @@ class Instance(UnitFeed):
         self.around.plan_again()
         await self._loop.create_future()
 
+    def event(self) -> Event[Any]:
+        """The record being processed, decoded."""
+        record = self.record
+        assert record is not None
+        key = None if record.key is None else self._keys.decode(record.key)
+        value = None if record.value is None else self._values.decode(record.value)
+        return event_of(record, key, value)
+
     def _stream(self) -> SourceStream[Any]:
         topic = self.reader.source or self.agent.source_topic
         values: Any = topic.value_codec
@@ -152,6 +163,7 @@ class Instance(UnitFeed):
         if group is not None and group.topic is not None:
             values = group.topic.value_codec
         keys, shape = self.agent.key_codec, timed(self, event_ms)
+        self._keys, self._values = keys, values
         windows, join = self.agent.windows, self.agent.joins
         if self.reader.stage is Stage.RIGHT:
             assert join is not None

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, TypeVar, cast
 
 from flowstream.processing.codecs import DECODE_ERRORS
-from flowstream.processing.event import Event
+from flowstream.processing.event import Event, event_of
 from flowstream.processing.stream import DerivedStream, Stream, TimedOut
 from flowstream.processing.topic import Topic
 
@@ -88,9 +88,7 @@ class EventStream(DerivedStream[Event[T]]):
                 continue
             record = self._feed.record
             assert record is not None
-            headers = tuple(record.headers)
-            at = record.timestamp / 1000
-            return Event(key, value, headers, at, record.topic, record.partition, record.offset)
+            return event_of(record, key, value)
 
 
 class MapStream(DerivedStream[R]):

@@ -181,6 +181,10 @@ class Stream(StatefulOperators[T]):
 
         return TakeStream(self, max_, milliseconds(check_take(max_, within)) / 1000)
 
+    def take_events(self, max_: int, within: Seconds) -> Stream[list[Event[T]]]:
+        """As `take`, with key, headers, timestamp and position of each value."""
+        return self.events().take(max_, within)
+
     def items(self) -> Stream[tuple[Any, T]]:
         """(key, value) pairs; the key decodes to the topic's key type."""
         from flowstream.processing.operators import ItemsStream

@@ -129,9 +129,14 @@ class Timing:
             raise AppError(f"a timer's interval must be at least a millisecond, not {interval!r}")
         return self._chore(f"a timer of {seconds:g} s", seconds, on_leader)
 
-    def task(self, function: Function) -> Function:
+    @overload
+    def task(self, function: Function) -> Function: ...
+    @overload
+    def task(self) -> Callable[[Function], Function]: ...
+    def task(self, function: Function | None = None) -> Any:
         """Run a function in each worker once it has started. It takes no argument, or the app."""
-        return self._chore("a task", None, False)(function)
+        declare = self._chore("a task", None, False)
+        return declare if function is None else declare(function)
 
     def _chore(
         self, what: str, interval: float | None, on_leader: bool

@@ -95,22 +95,42 @@ class Topic(Generic[K, V]):
         `timestamp` is in seconds; inside an agent it defaults to the event's. A `value` of None
         is a tombstone.
         """
-        at = None if timestamp is None else round(timestamp * 1000)
         if is_inside_agent():
             # Never a plain send from here: it would stay whatever becomes of the event (S9).
-            current = in_unit(f"sending to topic {self.name!r}")
-            topic, placed = current.emit(self, key, value, partition, at, headers)
-            return RecordMetadata(topic, placed, None)
-        return await self._send(
-            Outgoing(
-                self.name,
-                partition,
-                self.encode_key(key),
-                self.encode_value(value),
-                at,
-                header_pairs(headers),
+            return self.send_soon(
+                key=key, value=value, partition=partition, timestamp=timestamp, headers=headers
             )
-        )
+        return await self._send(self.outgoing(key, value, partition, timestamp, headers))
+
+    def send_soon(
+        self,
+        *,
+        key: K | None = None,
+        value: V | None = None,
+        partition: int | None = None,
+        timestamp: float | None = None,
+        headers: Headers = (),
+    ) -> RecordMetadata:
+        """As `send` inside an agent, for plain functions that it calls. NotInAgent elsewhere:
+        nobody could wait for the record to be stored.
+        """
+        at = None if timestamp is None else round(timestamp * 1000)
+        current = in_unit(f"sending to topic {self.name!r}")
+        topic, placed = current.emit(self, key, value, partition, at, headers)
+        return RecordMetadata(topic, placed, None)
+
+    def outgoing(
+        self,
+        key: object,
+        value: object,
+        partition: int | None,
+        timestamp: float | None,
+        headers: Headers,
+    ) -> Outgoing:
+        """A record for the plain producer."""
+        at = None if timestamp is None else round(timestamp * 1000)
+        raw, data = self.encode_key(key), self.encode_value(value)
+        return Outgoing(self.name, partition, raw, data, at, header_pairs(headers))
 
     def encode_key(self, key: object) -> bytes | None:
         """The key's bytes; a topic without a key type takes text, numbers and bytes."""

@@ -82,6 +82,10 @@ class WindowedTable(Generic[K, V]):
             self.table.open_rows = kept
         return self._closed
 
+    def relative_to_stream(self) -> WindowedTable[K, V]:
+        """The table itself: its windows go by the time of the event, always."""
+        return self
+
     def __getitem__(self, key: K) -> WindowSet[V]:
         return WindowSet(self.table, self.window, self._row(key), key)
 

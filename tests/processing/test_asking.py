@@ -46,9 +46,19 @@ async def test_T3_a_reply_comes_and_values_are_mapped_and_joined(kit: Kit, name:
         assert sorted([reply async for reply in add.map([Sum([1]), Sum([2])], key="k")]) == [1, 2]
         found = [item async for item in add.kvmap([("x", Sum([1])), ("y", Sum([2]))])]
         assert sorted(found) == [("x", 1), ("y", 2)]
+
+        async def later() -> AsyncIterator[Sum]:
+            yield Sum([3])
+            yield Sum([4])
+
+        assert await add.join(later(), "k") == [3, 4]
+        told = await add.ask(Sum([8]), partition=1, timestamp=5.0, headers={"h": b"1"})
+        assert told == 8
         await add.cast(Sum([7]), key="a")
         await app.close()
     assert await kit.values(app.replies) != []
+    [asked] = [r for r in await kit.records(add.source_topic.name) if dict(r.headers).get("h")]
+    assert (asked.timestamp, asked.value) == (5_000, b'{"numbers":[8]}')
 
 
 async def test_a_request_waits_for_a_worker_and_survives_one(kit: Kit, name: str) -> None:
@@ -124,3 +134,18 @@ async def test_one_agent_asks_another(kit: Kit, name: str) -> None:
         await words.send(value="four")
         await kit.until(kit.count(out.name, 1))
     assert await kit.values(out.name) == [b"5"]
+
+
+async def test_a_text_is_a_reply_without_a_declared_type(kit: Kit, name: str) -> None:
+    app = kit.app(name)
+    words = app.topic(f"{name}-words", value_type=str, partitions=1)
+
+    @app.agent(words)
+    async def shout(stream: fs.Stream[str]) -> AsyncIterator[str]:
+        async for word in stream:
+            yield word.upper()
+
+    await kit.create(app)
+    async with kit.running(app):
+        assert await shout.join(["a", "12"]) == ["A", "12"]
+        await app.close()

@@ -98,3 +98,20 @@ async def items(stream: fs.Stream[Order]) -> None:
 
 
 assert_type(add, fs.Agent[Order])
+
+
+@app.agent(orders)
+async def named_by_faust(stream: fs.Stream[Order]) -> None:
+    """Names that Faust's users know."""
+    async for taken in stream.take_events(10, within=1.0):
+        assert_type(taken, list[fs.Event[Order]])
+        assert_type(await taken[0].send(plain), fs.RecordMetadata)
+        assert_type(fs.current_event(), fs.Event[Any] | None)
+        assert_type(Order.loads(taken[0].value.dumps()), Order)
+
+
+@app.task()
+async def once() -> None:
+    """A task, declared with parentheses."""
+    assert_type(await app.send(orders, "k", Order(account="a", amount=1)), fs.RecordMetadata)
+    assert_type(await named_by_faust.join([1], "k"), list[Any])

@@ -1,0 +1,152 @@
+"""The page for those who come from Faust: it has every name, its counts are right, and what it says
+of ours is so.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import typer.main
+
+import flowstream as fs
+from flowstream.cli.app import VERBS, build
+from tests.docs.pages import ROOT, Reader
+
+PAGE = ROOT / "docs" / "migrating-from-faust.md"
+NAMES = ROOT / "tests" / "data" / "faust-0.15.3-names.txt"
+STATUSES = ("works", "differently", "otherwise", "left out", "inner")
+HAS_IT = ("works", "differently")
+
+
+class Row(NamedTuple):
+    """Names that the page says the same of."""
+
+    section: str
+    names: list[str]
+    status: str
+    how: str
+
+
+def rows() -> Iterator[Row]:
+    """The rows of the page's tables of names."""
+    section = ""
+    for line in PAGE.read_text(encoding="utf-8").splitlines():
+        if line.startswith("## "):
+            section = line.removeprefix("## ")
+        found = re.fullmatch(r"\| (`[^|]+`) \| ([a-z ]+) \| (.*?) ?\|", line)
+        if found and found[2] in STATUSES:
+            yield Row(section, re.findall(r"`([^`]+)`", found[1]), found[2], found[3])
+
+
+def samples() -> dict[str, Any]:
+    """Something of each class that names are looked up on."""
+    app = fs.App("sample", broker="kafka://127.0.0.1:9092")
+    topic = app.topic("topic", value_type=str)
+
+    @app.agent(topic)
+    async def agent(stream: fs.Stream[str]) -> None:
+        async for _ in stream:
+            pass
+
+    table = app.Table("table", default=int)
+    windowed = app.Table("windowed", default=int).tumbling(10)
+    return {
+        "faust": fs, "exceptions": fs, "App": app, "Agent": agent, "Topic": topic, "Table": table,
+        "SetTable": app.SetTable("sets"), "WindowWrapper": windowed, "WindowSet": windowed["key"],
+        "Stream": fs.Stream, "Event": fs.Event, "Record": fs.Record,
+        "Worker": fs.Worker(app, "127.0.0.1:9092"),
+    }  # fmt: skip
+
+
+def has_command(name: str) -> bool:
+    """Whether `faust VERB`, `faust VERB --option` or `faust --option` is one of ours."""
+    group: Any = typer.main.get_command(build(VERBS))
+    verb, _, option = name.removeprefix("faust ").rpartition(" ")
+    if not option.startswith("--"):
+        return option in group.commands
+    verbs = [verb] if verb else ["worker", "tables"]
+    found = [group.commands[each] for each in verbs]
+    found += [sub for each in found for sub in getattr(each, "commands", {}).values()]
+    return any(option in parameter.opts for each in found for parameter in each.params)
+
+
+def is_ours(name: str, on: dict[str, Any]) -> bool:
+    """Whether a name of Faust's is one of ours: `App.topic`, `App.topic(config=)`, `App(id=)`."""
+    if name.startswith("faust "):
+        return has_command(name)
+    path, _, option = name.rstrip("=)").partition("(")
+    home, _, attribute = path.partition(".")
+    if home not in on:
+        return False
+    if isinstance(on[home], type) and not attribute:
+        return False  # an argument of a class, which pydantic would have to know
+    if not attribute:
+        return option in inspect.signature(type(on[home])).parameters
+    if not hasattr(on[home], attribute):
+        return False
+    return not option or option in inspect.signature(getattr(on[home], attribute)).parameters
+
+
+def test_the_page_has_every_name_once() -> None:
+    listed = Counter(name for row in rows() for name in row.names)
+    wanted = NAMES.read_text(encoding="utf-8").split("\n")[:-1]
+    assert sorted(listed.elements()) == sorted(wanted)
+
+
+def test_what_is_said_to_be_here_is_here() -> None:
+    on = samples()
+    missing = [
+        name for row in rows() if row.status in HAS_IT for name in row.names
+        if not is_ours(name, on)
+    ]  # fmt: skip
+    assert missing == []
+
+
+def test_what_is_said_to_be_left_out_is_not_here() -> None:
+    on = samples()
+    found = [
+        name for row in rows() if row.status == "left out" for name in row.names
+        if is_ours(name, on)
+    ]  # fmt: skip
+    assert found == []
+
+
+def test_every_difference_is_explained() -> None:
+    told = [row for row in rows() if row.status not in ("works", "inner")]
+    assert [row.names for row in told if not row.how] == []
+
+
+def counted() -> list[str]:
+    """The lines of the table of counts."""
+    found: dict[str, Counter[str]] = {}
+    for row in rows():
+        found.setdefault(row.section, Counter())[row.status] += len(row.names)
+    total: Counter[str] = sum(found.values(), Counter())
+    lines = []
+    for section, counts in [("**all**", total), *found.items()]:
+        ported = sum(counts.values()) - counts["inner"]
+        cells = [str(counts[status]) for status in STATUSES]
+        share = f"{100 * counts['left out'] / ported:.0f} %"
+        lines.append(f"| {section} | {' | '.join(cells)} | {share} |")
+    return lines
+
+
+def test_the_counts_are_those_of_the_tables() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    shown = [line for line in text.splitlines() if re.fullmatch(r"\| .+ %(?: of .+)? \|", line)]
+    assert shown == counted()
+
+
+def test_the_port_on_the_page_runs(tmp_path: Path) -> None:
+    Reader(tmp_path).follow(PAGE)
+
+
+@pytest.mark.parametrize("target", re.findall(r"\]\(([^)#]+)\)", PAGE.read_text(encoding="utf-8")))
+def test_links_lead_somewhere(target: str) -> None:
+    assert (PAGE.parent / target).exists()

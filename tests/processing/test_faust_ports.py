@@ -1,0 +1,267 @@
+"""Faust's own example apps, ported: each reads as there, but for what docs/migrating-from-faust.md
+names under "Its examples, ported".
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import AsyncIterator
+
+import flowstream as faust
+from tests.processing.conftest import Kit
+
+
+class PageView(faust.Record):
+    """Of a page, by a user."""
+
+    id: str
+    user: str
+
+
+class Withdrawal(faust.Record):
+    """Of an account."""
+
+    user: str
+    country: str
+    amount: float
+    date: datetime.datetime
+
+
+class Measured(faust.Record):
+    """A measurement."""
+
+    date: datetime.datetime
+    value: float
+
+
+class Average(faust.Record):
+    """What a window of measurements came to."""
+
+    date: float
+    count: int
+    mean: float
+
+
+def at(second: float) -> datetime.datetime:
+    """A time of 1970."""
+    return datetime.datetime.fromtimestamp(second, tz=datetime.UTC)
+
+
+async def test_hello_world(kit: Kit, name: str) -> None:
+    app = kit.app(name)
+    greetings_topic = app.topic(f"{name}-greetings", value_type=str, partitions=1)
+    printed: list[str] = []
+
+    @app.agent(greetings_topic)
+    async def print_greetings(greetings: faust.Stream[str]) -> None:
+        async for greeting in greetings:
+            printed.append(greeting)
+
+    @app.timer(0.01)
+    async def produce() -> None:
+        for number in range(3):
+            await greetings_topic.send(value=f"hello {number}")
+
+    await kit.create(app)
+    async with kit.running(app):
+        await kit.sees(lambda: len(printed) >= 6)
+    assert printed[:4] == ["hello 0", "hello 1", "hello 2", "hello 0"]
+
+
+async def test_what_faust_wrote_is_read(kit: Kit, name: str) -> None:
+    app = kit.app(name)
+    as_bytes = app.topic(f"{name}-views", key_type=bytes, value_type=bytes, partitions=1)
+    texts_as_bytes = app.topic(f"{name}-texts", value_type=bytes, partitions=1)
+    seen: list[object] = []
+
+    @app.agent(app.topic(f"{name}-views", key_type=str, value_type=PageView))
+    async def views(stream: faust.Stream[PageView]) -> None:
+        async for key, view in stream.items():
+            seen.append((key, view))
+
+    @app.agent(app.topic(f"{name}-texts"))
+    async def texts(stream: faust.Stream[object]) -> None:
+        async for text in stream:
+            seen.append(text)
+
+    await kit.create(app)
+    async with kit.running(app):
+        written = b'{"id":"p","user":"u","__faust":{"ns":"app.PageView"}}'
+        await as_bytes.send(key=b"k", value=written)
+        await kit.sees(lambda: len(seen) == 1)
+        await texts_as_bytes.send(value=b'"hello"')
+        await kit.sees(lambda: len(seen) == 2)
+    assert seen == [("k", PageView(id="p", user="u")), "hello"]
+
+
+async def test_word_count(kit: Kit, name: str) -> None:
+    words = ["the", "quick", "brown", "fox"]
+    app = kit.app(name)
+    posts_topic = app.topic(f"{name}-posts", value_type=str, partitions=2)
+    words_topic = app.topic(f"{name}-words", key_type=str, value_type=str, partitions=4)
+    asked_topic = app.topic(f"{name}-asked", key_type=str, value_type=str, partitions=4)
+    word_counts = app.Table("word_counts", default=int, partitions=4)
+
+    @app.agent(posts_topic)
+    async def shuffle_words(posts: faust.Stream[str]) -> None:
+        async for post in posts:
+            for word in post.split():
+                await count_words.send(key=word, value=word)
+
+    @app.agent(words_topic)
+    async def count_words(stream: faust.Stream[str]) -> None:
+        async for word in stream:
+            word_counts[word] += 1
+
+    @app.agent(asked_topic)
+    async def get_count(asked: faust.Stream[str]) -> AsyncIterator[int]:
+        async for word in asked:
+            yield word_counts[word]
+
+    @app.task()
+    async def sender() -> None:
+        for word in words:
+            for _ in range(10):
+                await shuffle_words.send(value=f"{word} {word}")
+
+    await kit.create(app)
+    async with kit.running(app):
+        await kit.until(kit.committed(app, words_topic.name, 80))
+        counts = await get_count.kvjoin([(word, word) for word in words])
+    assert counts == [20, 20, 20, 20]
+
+
+async def test_page_views(kit: Kit, name: str) -> None:
+    app = kit.app(name)
+    page_view_topic = app.topic(f"{name}-views", value_type=PageView, partitions=2)
+    page_views = app.Table("page_views", default=int)
+    told = app.topic(f"{name}-told", key_type=str, value_type=int, partitions=1)
+
+    @app.agent(page_view_topic, sink=[told])
+    async def count_page_views(views: faust.Stream[PageView]) -> AsyncIterator[int]:
+        async for view in views.group_by("id"):
+            page_views[view.id] += 1
+            yield page_views[view.id]
+
+    await kit.create(app)
+    async with kit.running(app):
+        for number in range(12):
+            await page_view_topic.send(value=PageView(id=f"p{number % 3}", user=f"u{number}"))
+        await kit.until(kit.count(told.name, 12))
+    found = [(record.key, int(record.value or b"")) for record in await kit.records(told.name)]
+    assert sorted(found) == [(b"p%d" % page, n) for page in range(3) for n in range(1, 5)]
+
+
+async def test_withdrawals(kit: Kit, name: str) -> None:
+    app = kit.app(name)
+    withdrawals_topic = app.topic(
+        f"{name}-withdrawals", key_type=str, value_type=Withdrawal, partitions=2, timestamp="date"
+    )
+    user_to_total = app.Table("user_to_total", default=float).tumbling(3600).relative_to_stream()
+    country_to_total = (
+        app.Table("country_to_total", default=float).tumbling(10.0, expires=10.0)
+    ).relative_to_stream()
+    by_user: dict[str, float] = {}
+    by_country: dict[tuple[str, float], float] = {}
+
+    @app.agent(withdrawals_topic)
+    async def track_user_withdrawal(withdrawals: faust.Stream[Withdrawal]) -> None:
+        async for withdrawal in withdrawals:
+            user_to_total[withdrawal.user] += withdrawal.amount
+            by_user[withdrawal.user] = user_to_total[withdrawal.user].current()
+
+    @app.agent(withdrawals_topic)
+    async def track_country_withdrawal(withdrawals: faust.Stream[Withdrawal]) -> None:
+        async for withdrawal in withdrawals.group_by("country"):
+            country_to_total[withdrawal.country] += withdrawal.amount
+            for start, total in country_to_total[withdrawal.country].windows():
+                by_country[withdrawal.country, start] = total
+
+    await kit.create(app)
+    async with kit.running(app):
+        for second in range(20):
+            await withdrawals_topic.send(
+                key="u", value=Withdrawal(user="u", country="no", amount=1.5, date=at(second))
+            )
+        await kit.until(kit.committed(app, withdrawals_topic.name, 20))
+        await kit.sees(lambda: sum(by_country.values()) == 30.0)
+    assert by_user == {"u": 30.0}
+    assert by_country == {("no", 0.0): 15.0, ("no", 10.0): 15.0}
+
+
+async def test_rpc(kit: Kit, name: str) -> None:
+    app = kit.app(name)
+    pow_topic = app.topic(f"{name}-pow", value_type=float, partitions=1)
+    mul_topic = app.topic(f"{name}-mul", value_type=float, partitions=1)
+
+    @app.agent(pow_topic, reply_type=float)
+    async def pow(stream: faust.Stream[float]) -> AsyncIterator[float]:
+        async for value in stream:
+            yield await mul.ask(value=value**2)
+
+    @app.agent(mul_topic, reply_type=float)
+    async def mul(stream: faust.Stream[float]) -> AsyncIterator[float]:
+        async for value in stream:
+            yield value * 100.0
+
+    await kit.create(app)
+    async with kit.running(app):
+        assert await pow.join([3.0, 4.0, 5.0]) == [900.0, 1600.0, 2500.0]
+        assert sorted([value async for value in pow.map([2.0, 1.0])]) == [100.0, 400.0]
+
+
+async def test_windowed_aggregation(kit: Kit, name: str) -> None:
+    app = kit.app(name)
+    source = app.topic(f"{name}-raw", value_type=Measured, partitions=1, timestamp="date")
+    sink = app.topic(f"{name}-agg", value_type=Average, partitions=1)
+    tumbling_table = app.Table("tumbling_table", value_type=list[float], default=list).tumbling(
+        10, grace=datetime.timedelta(seconds=1)
+    )
+
+    @app.agent(tumbling_table.closed, sink=[sink])
+    async def window_processor(
+        windows: faust.Stream[faust.WindowResult[str, list[float]]],
+    ) -> AsyncIterator[Average]:
+        async for window in windows:
+            count = len(window.value)
+            yield Average(date=window.start, count=count, mean=sum(window.value) / count)
+
+    @app.agent(source)
+    async def gather(stream: faust.Stream[Measured]) -> None:
+        async for event in stream:
+            tumbling_table["events"] = [*tumbling_table["events"].value(), event.value]
+
+    await kit.create(app)
+    async with kit.running(app):
+        for second in range(32):
+            await source.send(value=Measured(date=at(second), value=float(second)))
+        await kit.until(kit.count(sink.name, 3))
+    averages = [Average.loads(value or b"") for value in await kit.values(sink.name)]
+    assert [(each.date, each.count, each.mean) for each in averages] == [
+        (0.0, 10, 4.5), (10.0, 10, 14.5), (20.0, 10, 24.5),
+    ]  # fmt: skip
+
+
+async def test_tumbling(kit: Kit, name: str) -> None:
+    app = kit.app(name)
+    topic = app.topic(f"{name}-measured", value_type=float, partitions=1)
+    table = app.Table("tumbling_table", default=int).tumbling(
+        10, expires=datetime.timedelta(minutes=10)
+    )
+    seen: list[tuple[int, int, int]] = []
+
+    @app.agent(topic)
+    async def print_windowed_events(stream: faust.Stream[float]) -> None:
+        async for _ in stream:
+            table["counter"] += 1
+            value = table["counter"]
+            seen.append((value.current(), value.value(), value.delta(30)))
+
+    await kit.create(app)
+    async with kit.running(app):
+        for second in range(0, 60, 2):
+            await topic.send(value=0.5, timestamp=float(second))
+        await kit.sees(lambda: len(seen) == 30)
+    assert [each[0] for each in seen] == [1, 2, 3, 4, 5] * 6
+    assert [each[1] for each in seen] == [1, 2, 3, 4, 5] * 6
+    assert [each[2] for each in seen] == [0] * 15 + [5] * 15
