@@ -27,6 +27,11 @@ None for rows that never are.
 """
 
 
+def is_own(row: bytes) -> bool:
+    """Whether a row is the watermark, or marks."""
+    return row == WATERMARK_KEY or row.startswith(MARKS_KEY)
+
+
 class DuePartition:
     """The agenda of one table partition, and the watermark that was recorded in it."""
 
@@ -37,6 +42,7 @@ class DuePartition:
         self.agenda = Agenda()
         self._due_of = due_of
         self._recorded_ms = UNKNOWN
+        partition.is_own = is_own
         for row, stored in partition.store.scan():
             if row == WATERMARK_KEY:
                 self._recorded_ms = int(stored)

@@ -29,8 +29,8 @@ class Emitting:
         self.around = around
         self.record: Arrival | None = None
         self.outputs: list[Output] = []
-        self._replied: Arrival | None = None
-        """The record whose sender has its reply in the open unit."""
+        self._replied: list[Arrival] = []
+        """Records whose senders have their reply in the open unit."""
 
     @property
     def label(self) -> str:
@@ -61,7 +61,8 @@ class Emitting:
         """Answer whoever asked, once per event. False when the topic is not known (yet)."""
         record = self.record
         assert record is not None
-        to = None if self._replied is record else reply_to(record.headers)
+        has_it = any(each is record for each in self._replied)
+        to = None if has_it else reply_to(record.headers)
         if to is None:
             return True
         output = self.around.reply_output(to.topic)
@@ -72,7 +73,7 @@ class Emitting:
         output.check(None, data, headers)
         target = output.at(to.partition)
         self.outputs.append((target, None, data, self.around.wall_time_ms(), headers))
-        self._replied = record
+        self._replied.append(record)
         return True
 
     def emit(

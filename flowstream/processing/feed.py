@@ -146,8 +146,8 @@ class UnitFeed(Keeping):
         record = self.record
         if record is None:
             return
-        if record.headers and self._answers and not self.reply(None):
-            self.around.plan_again()
+        if self._answers and (record.headers or self._held):
+            self._answer_with_nothing(record)
         if self._shared or self.task.pending:
             self._defer(self._seal(record), self._event_ms(record))
             self.outputs = []
@@ -172,6 +172,16 @@ class UnitFeed(Keeping):
         if self._holding:
             self._held = []
             self._holding = False
+
+    def _answer_with_nothing(self, record: Arrival) -> None:
+        """Whoever asked with a record of this unit and has no reply yet."""
+        for each in (*self._held, record):
+            if each.headers:
+                self.record = each
+                if not self.reply(None):
+                    self.around.plan_again()
+        self.record = record
+        self._replied.clear()
 
     def _event_ms(self, record: Arrival) -> int:
         """The greatest event time of the unit."""
@@ -380,7 +390,7 @@ class UnitFeed(Keeping):
     def drop(self) -> None:
         """The unit failed: forget its effects."""
         self.outputs = []
-        self._replied = None
+        self._replied.clear()
         for _, view in self._view_list:
             view.clear()
         self._held = []

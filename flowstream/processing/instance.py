@@ -237,7 +237,11 @@ class Instance(UnitFeed):
         """Whether so many events failed one after the other that it cannot be the events: pass over
         no more of them, but try the same one until it goes well (a circuit breaker).
         """
-        before, self._failed_at = self._failed_at, self._taken
+        if self._failed_at != self._taken:
+            # Else it is the same one once more.
+            before, self._failed_at = self._failed_at, self._taken
+        else:
+            before = self._failed_at - len(records)
         if self._taken - before > len(records):
             self._in_a_row = 0
         self._in_a_row += 1
@@ -290,9 +294,7 @@ class Instance(UnitFeed):
         self.drop()
         self.record = None
         self.ready.extendleft(reversed(records))
-        # Taken once more: what fails next is the next in a row only if this does not go well.
         self._taken -= len(records)
-        self._failed_at -= len(records)
         await asyncio.sleep(self.agent.policy.pause_s(failures, self.around.settings.retry_backoff))
 
     async def _stop(self, error: Exception, how: str) -> None:

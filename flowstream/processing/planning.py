@@ -142,6 +142,11 @@ class Planner:
             self._app.repartition(agent.repartition_name),
             f"repartition topic of agent {agent.name!r} (group_by's name)",
         )
+        if name in self._sources:
+            raise AppError(
+                f"agent {agent.name!r} re-keys through {name!r}, as another agent does: each would"
+                " get the other's events. Give one of them another name="
+            )
         self._sources[name] = self._existing.get(name) or group.partitions or count
         if name not in self._existing:
             self._create[name] = ToCreate(name, self._sources[name], KEPT)

@@ -95,7 +95,7 @@ class Sealed:
 class TablePartition:
     """The rows of one table partition, shared by every unit of its task."""
 
-    __slots__ = ("_warm", "codec", "hot", "limit", "mend", "most_bytes", "name", "number",
+    __slots__ = ("_warm", "codec", "hot", "is_own", "limit", "mend", "most_bytes", "name", "number",
                  "overlay", "store")  # fmt: skip
 
     def __init__(
@@ -117,6 +117,7 @@ class TablePartition:
         self.most_bytes = most_bytes
         self.mend = mend
         self.overlay = Overlay()
+        self.is_own: Callable[[bytes], bool] | None = None  # rows of `dues`, none of the table's
         # Objects for immutable codecs, encoded bytes for mutable ones (decoding is the copy).
         # Always the newest state of a key; a key that is in no generation is in a layer below.
         self.hot: dict[bytes, object] = {}
@@ -285,6 +286,8 @@ class TablePartition:
         fresh = iter(sorted(inside, reverse=reverse))
         upcoming = next(fresh, None)
         for key, stored in self.store.scan(start, stop, reverse=reverse):
+            if self.is_own is not None and self.is_own(key):
+                continue
             while upcoming is not None and (upcoming > key if reverse else upcoming < key):
                 yield from self._row(upcoming, layers, unit)
                 upcoming = next(fresh, None)
