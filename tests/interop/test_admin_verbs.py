@@ -82,7 +82,7 @@ def test_partitions_grow_and_records_go(address: str) -> None:
     starts = rows(address, "topics", "delete-records", name, "--before", "latest")
     assert [row["start"] for row in starts] == [5, 0, 0]
     beyond = call(address, "topics", "delete-records", name, "--before", "9", "-p", "0")
-    assert (beyond.exit_code, "OFFSET_OUT_OF_RANGE" in beyond.stderr) == (1, True)
+    assert (beyond.exit_code, "is beyond what there is" in beyond.stderr) == (1, True)
 
 
 def test_configs_of_a_topic_are_set_and_taken_back(address: str) -> None:
@@ -189,7 +189,7 @@ def test_G6_offsets_of_a_group_with_members_stay(address: str) -> None:
         )
         assert (result.exit_code, "stop its workers first" in result.stderr) == (1, True)
         busy = call(address, "groups", "delete", group)
-        assert (busy.exit_code, "NON_EMPTY_GROUP" in busy.stderr) == (1, True)
+        assert (busy.exit_code, "stop its workers first" in busy.stderr) == (1, True)
     finally:
         consumer.close()
 
