@@ -85,6 +85,11 @@ class ClosedWindows(InnerSource[K, WindowResult[K, V]]):
         return self._table.name
 
     @property
+    def span_ms(self) -> int:
+        """The length of a window."""
+        return 0 if self._table.window is None else self._table.window.size_ms
+
+    @property
     def shape(self) -> Callable[[Any, Any], WindowResult[K, V]] | None:
         """A result with its key and window."""
         decode = self.key_codec.decode

@@ -43,7 +43,7 @@ class InnerInstance(Instance):
     ) -> None:
         super().__init__(reader, 0, task, source, shelf, around)
         self.rota: Sequence[InnerInstance] = ()
-        """All instances of the task that fire by event time, in the order of declaration."""
+        """All instances of the task that fire by event time: by span, then as declared."""
         self._inner = inner
         self._due = due
         self._left = MOST_AT_ONCE
@@ -74,6 +74,11 @@ class InnerInstance(Instance):
     def judged(self) -> str:
         """The table whose late writes go by this source."""
         return self._inner.judges
+
+    @property
+    def span_ms(self) -> int:
+        """See `InnerSource.span_ms`."""
+        return self._inner.span_ms
 
     def refill(self) -> None:
         """A turn of the loop: so many rows may be fired in it."""
@@ -154,8 +159,8 @@ class InnerInstance(Instance):
         return None
 
     def _is_my_turn(self, due_ms: int) -> bool:
-        """In the order of instants over the whole task, and of declaration at equal ones: the
-        result of one window may be an event of another.
+        """In the order of instants over the whole task, and of the rota at equal ones: the result
+        of one window may be an event of another.
         """
         before = True
         for other in self.rota:

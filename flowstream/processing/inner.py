@@ -64,6 +64,11 @@ class InnerSource(Generic[K, V]):
         return self.table
 
     @property
+    def span_ms(self) -> int:
+        """Of what is due at the same instant, shorter spans go first: they may fill longer ones."""
+        return 0
+
+    @property
     def fed_by(self) -> tuple[str, ...]:
         """Topics besides its agent's whose event time counts here."""
         return ()

@@ -213,6 +213,7 @@ class RunningTask:
                 self.instances[name] = [instance]
                 self._inner.append(instance)
         rota = [instance for instance in self._inner if not instance.is_by_wall_clock]
+        rota.sort(key=lambda instance: instance.span_ms)
         for instance in rota:
             instance.rota = rota
 

@@ -90,15 +90,15 @@ async def test_S12_a_closed_window_feeds_a_longer_one(kit: Kit, name: str) -> No
         async for key, number in stream.items():
             small[key] += number
 
-    @app.agent(small.closed)
-    async def roll(windows: fs.Stream[Any]) -> None:
-        async for window in windows:
-            big[window.key] += window.value
-
     @app.agent(big.closed, sink=[out])
     async def report(windows: fs.Stream[Any]) -> Any:
         async for window in windows:
             yield Line(window.start, window.value)
+
+    @app.agent(small.closed)
+    async def roll(windows: fs.Stream[Any]) -> None:
+        async for window in windows:
+            big[window.key] += window.value
 
     await kit.create(app)
     async with kit.running(app):
