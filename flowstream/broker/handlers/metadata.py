@@ -17,6 +17,7 @@ from flowstream.broker.effects import Effect, Reply
 from flowstream.broker.events import Request
 from flowstream.broker.handlers.describe_cluster import CLUSTER_OPERATIONS, NOT_ASKED
 from flowstream.broker.handlers.describe_topic_partitions import TOPIC_OPERATIONS
+from flowstream.broker.handlers.throttling import Mutations
 from flowstream.broker.metadata.controller import internal_topic
 from flowstream.broker.metadata.image import Topic
 from flowstream.broker.metadata.names import by_id_too_early, problem_with
@@ -43,7 +44,7 @@ def handle(request: Request[MetadataRequest], cores: Cores, now: Instant) -> lis
         return [Reply(request.to, _response(topics, request, cores))]
     if by_id_too_early(body.topics, version):
         return [Reply(request.to, _refusal(body))]
-    refused, effects = _create_missing(body, cores, now)
+    refused, effects = _create_missing(request, cores, now)
     topics = [_answer(asked, body, cores, refused) for asked in dict.fromkeys(body.topics)]
     response = _response(topics, request, cores)
     if effects:
@@ -63,10 +64,12 @@ def _refusal(body: MetadataRequest) -> MetadataResponse:
 
 
 def _create_missing(
-    body: MetadataRequest, cores: Cores, now: Instant
+    request: Request[MetadataRequest], cores: Cores, now: Instant
 ) -> tuple[dict[str, int], list[Effect]]:
     """Create the topics that are asked for and missing. Returns the errors of those that cannot
-    be."""
+    be. What a quota forbids is unknown for now, as in Kafka: clients ask again.
+    """
+    body = request.body
     names = dict.fromkeys(
         asked.name
         for asked in body.topics or ()
@@ -82,8 +85,13 @@ def _create_missing(
         if name in INTERNAL_TOPICS:
             records += internal_topic(cores.image, cores.config, name, cores.rng)
     ordinary = [name for name in missing if name not in INTERNAL_TOPICS]
-    plan = auto_create(cores.image, cores.config, ordinary, cores.rng)
-    refused = {each.name: each.error_code for each in plan.results if each.error_code}
+    charge = Mutations(request, cores, now, strict=True).charge
+    plan = auto_create(cores.image, cores.config, ordinary, cores.rng, charge)
+    refused = {
+        each.name: each.error_code
+        for each in plan.results
+        if each.error_code not in (ErrorCode.NONE, ErrorCode.THROTTLING_QUOTA_EXCEEDED)
+    }
     decision = Decision(records=(*records, *plan.records))
     return refused, commit_metadata(cores, decision, now)
 

@@ -132,13 +132,13 @@ def create_topics(
 
 
 def auto_create(
-    image: Image, config: BrokerConfig, names: Iterable[str], rng: Random
+    image: Image, config: BrokerConfig, names: Iterable[str], rng: Random, charge: Charge = free
 ) -> Plan[CreatableTopicResult]:
     """Create topics that clients asked about, with the default number of partitions."""
     topics = tuple(
         CreatableTopic(name=name, num_partitions=-1, replication_factor=-1) for name in names
     )
-    return create_topics(image, config, CreateTopicsRequest(topics=topics), rng)
+    return create_topics(image, config, CreateTopicsRequest(topics=topics), rng, charge)
 
 
 def delete_topics(

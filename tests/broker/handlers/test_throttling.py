@@ -22,6 +22,7 @@ from flowstream.wire.messages.create_partitions import (
 )
 from flowstream.wire.messages.create_topics import CreatableTopic, CreateTopicsRequest
 from flowstream.wire.messages.delete_topics import DeleteTopicsRequest
+from flowstream.wire.messages.metadata import MetadataRequest, MetadataRequestTopic
 from tests.broker.machine import Machine, Muting, batch, fetch, produce
 
 
@@ -90,6 +91,17 @@ def test_in_old_versions_it_is_done_and_the_client_waits(machine: Muting) -> Non
     answer = machine.ask(DeleteTopicsRequest(topic_names=("b",), timeout_ms=1000), 4)
     assert (answer.responses[0].error_code, answer.throttle_time_ms) == (0, 7_000)
     assert machine.muted == [5_000, 6_000, 7_000]
+
+
+def test_a_topic_that_is_only_asked_about_counts_too(machine: Muting) -> None:
+    limit(machine, controller_mutation_rate=1.0)
+    machine.ask(topics(("a", 15)), 7)
+    asked = MetadataRequest(topics=(MetadataRequestTopic(name="b"),))
+    answer = machine.ask(asked, 12)
+    assert answer.topics[0].error_code == ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+    assert set(machine.cores.image.topics) == {"a"}
+    machine.wait(4_000)
+    assert machine.ask(asked, 12).topics[0].error_code == 0
 
 
 def test_what_is_only_checked_or_refused_otherwise_does_not_count(machine: Muting) -> None:
