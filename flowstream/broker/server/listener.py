@@ -18,6 +18,7 @@ from flowstream.broker.security.listeners import ListenerSpec
 from flowstream.broker.server.connection import Connection
 from flowstream.broker.server.driver import Driver
 from flowstream.broker.server.ports import candidates, ephemeral_from
+from flowstream.broker.storage.disk import open_connections
 from flowstream.broker.types import LOCAL, ConnectionId, Session
 from flowstream.errors import FlowstreamError
 
@@ -109,6 +110,7 @@ class Listener:
             self._sasl = spec.sasl
             self._tls = tls_context(spec, cores.config.ssl_principal_mapping_rules)
         self._ids = ids or ConnectionIds()
+        self._most = open_connections()
         self._driver = driver
         self._cores = cores
         self._loop = asyncio.get_running_loop()
@@ -171,8 +173,9 @@ class Listener:
             return
         config = self._cores.config  # it may change while we run
         counters = self._driver.counters
-        if len(connections) >= config.max_connections:
-            log.warning("connection from %s refused: max.connections=%d", host, len(connections))
+        if len(connections) >= min(config.max_connections, self._most):
+            limit = "max.connections" if self._most > config.max_connections else "ulimit -n"
+            log.warning("connection from %s refused at %d: %s", host, len(connections), limit)
             client.close()
             if counters is not None:
                 counters.refused += 1

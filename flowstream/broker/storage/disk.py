@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import resource
 import secrets
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 from flowstream.broker.doors import Storage
@@ -16,6 +17,8 @@ from flowstream.broker.storage.journaled import JournaledStorage
 
 MOST_OPEN_FILES = 16_384
 FEWEST_OPEN_FILES = 32
+RESERVED = 64
+"""Descriptors that are neither: the journal, checkpoints, the event loop, threads at work."""
 
 
 def open_files() -> int:
@@ -26,6 +29,14 @@ def open_files() -> int:
     if allowed == resource.RLIM_INFINITY:
         return MOST_OPEN_FILES
     return max(FEWEST_OPEN_FILES, min(allowed // 2, MOST_OPEN_FILES))
+
+
+def open_connections() -> int:
+    """How many connections there may be: with more of them no log could open its files."""
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if allowed == resource.RLIM_INFINITY:
+        return sys.maxsize
+    return max(1, allowed - open_files() - RESERVED)
 
 
 class Disk:
