@@ -22,16 +22,14 @@ from flowstream.processing.commit import EXACTLY_ONCE
 from flowstream.processing.committer import Checkpoint, Committer, no_checkpoint
 from flowstream.processing.errors import AppError
 from flowstream.processing.following import Address, connect, follow, patiently
+from flowstream.processing.lending import Lending
 from flowstream.processing.membership import Membership, TopicGrown
-from flowstream.processing.outputs import OutputTopic
 from flowstream.processing.plan import Plan
 from flowstream.processing.provision import notice_changes, provision
 from flowstream.processing.purging import purge
 from flowstream.processing.securing import security_of
 from flowstream.processing.slots import Slot, take_slot
 from flowstream.processing.starting import TaskStarter
-from flowstream.processing.stopping import Stopping
-from flowstream.processing.surroundings import Counts
 from flowstream.processing.watchdog import Watchdog
 from flowstream.transport.admin import Admin
 from flowstream.transport.batches import RecordBuffer
@@ -62,7 +60,7 @@ records behind the app's back (G3); going on for ever would tell nobody (V2).
 """
 
 
-class Worker:
+class Worker(Lending):
     """Runs one app against one cluster (HOST:PORT). Use `run`, and `stop` from anywhere.
 
     `address` tells where the cluster is now, when it may end and come back elsewhere as the
@@ -79,23 +77,14 @@ class Worker:
         clock: Callable[[], int] = wall_ms,
         address: Address | None = None,
     ) -> None:
-        self.app = app
-        self.counts = Counts()
-        self.has_looked_for_replies = False
+        self._exactly_once = app.settings.processing_guarantee == EXACTLY_ONCE
+        super().__init__(app, RecordBuffer(transactional=self._exactly_once), clock)
         self.plan: Plan | None = None
-        self.settings = app.settings
         self._bootstrap = bootstrap
         self._data_dir = Path(data_dir or app.settings.data_dir)
         self._checkpoint = checkpoint
-        self._clock = clock
         self._address = address
         self._background: set[asyncio.Task[None]] = set()
-        self._exactly_once = app.settings.processing_guarantee == EXACTLY_ONCE
-        self._buffer = RecordBuffer(transactional=self._exactly_once)
-        self._outputs: dict[str, OutputTopic] = {}
-        self._is_outgrown = False
-        self._stopping = Stopping()
-        self._failure: BaseException | None = None
         self._membership: Membership | None = None
         self._watchdog: Watchdog | None = None
         self._cluster = Cluster(bootstrap, client_id=app.id, security=security_of(app.settings))
@@ -103,56 +92,6 @@ class Worker:
         self._session: TransactionSession | None = None
         self._slot: Slot | None = None
         self._starter: TaskStarter | None = None
-
-    # -- what instances ask (see surroundings.Surroundings) -------------------------------------
-
-    @property
-    def app_id(self) -> str:
-        """The app's id."""
-        return self.app.id
-
-    @property
-    def append(self) -> Callable[..., None]:
-        """Add a record to the open epoch."""
-        return self._buffer.append
-
-    @property
-    def dead_letters(self) -> str:
-        """The topic of dead letters."""
-        return self.app.dead_letters
-
-    def output(self, topic: str) -> OutputTopic:
-        """A topic to write to."""
-        try:
-            return self._outputs[topic]
-        except KeyError:
-            raise AppError(
-                f"topic {topic!r} was declared after the worker started: call app.topic at import"
-            ) from None
-
-    @property
-    def replies(self) -> str:
-        """The topic of replies of this app."""
-        return self.app.replies
-
-    def reply_output(self, topic: str) -> OutputTopic | None:
-        """The topic of replies, None when it is not that of this app or not there."""
-        return self._outputs.get(topic) if topic == self.app.replies else None
-
-    def plan_again(self) -> None:
-        """There is a topic that the plan does not know: join anew with another plan."""
-        self.has_looked_for_replies = True
-        self._outgrown()
-
-    def wall_time_ms(self) -> int:
-        """Now, by the clock door."""
-        return self._clock()
-
-    def fail(self, error: BaseException) -> None:
-        """Stop after committing what is complete; `run` raises the first error it was told."""
-        if self._failure is None:
-            self._failure = error
-        self._stopping.set()
 
     # -- the life of a worker -------------------------------------------------------------------
 
@@ -252,10 +191,6 @@ class Worker:
 
         interval = self.settings.purge_interval
         return purge(self.app.id, self._cluster, self._admin, owned, interval=interval)
-
-    def _outgrown(self) -> None:
-        """A topic has more partitions than the plan knows: finish, and plan anew."""
-        self._is_outgrown = True
 
     async def _plan_anew(self) -> None:
         """Between two memberships. PartitionMismatch when tables hold on to the old numbers."""

@@ -1,0 +1,83 @@
+"""What a worker lends its agent instances: outputs, the clock, counters, the topic of replies.
+
+Shell; the part of a worker that `surroundings.Surroundings` describes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from flowstream.processing.app import App
+from flowstream.processing.errors import AppError
+from flowstream.processing.outputs import OutputTopic
+from flowstream.processing.stopping import Stopping
+from flowstream.processing.surroundings import Counts
+from flowstream.transport.batches import RecordBuffer
+
+
+class Lending:
+    """The part of a worker that its instances see."""
+
+    def __init__(self, app: App, buffer: RecordBuffer, clock: Callable[[], int]) -> None:
+        self.app = app
+        self.settings = app.settings
+        self.counts = Counts()
+        self.has_looked_for_replies = False
+        self._buffer = buffer
+        self._clock = clock
+        self._outputs: dict[str, OutputTopic] = {}
+        self._is_outgrown = False
+        self._stopping = Stopping()
+        self._failure: BaseException | None = None
+
+    @property
+    def app_id(self) -> str:
+        """The app's id."""
+        return self.app.id
+
+    @property
+    def append(self) -> Callable[..., None]:
+        """Add a record to the open epoch."""
+        return self._buffer.append
+
+    @property
+    def dead_letters(self) -> str:
+        """The topic of dead letters."""
+        return self.app.dead_letters
+
+    def output(self, topic: str) -> OutputTopic:
+        """A topic to write to."""
+        try:
+            return self._outputs[topic]
+        except KeyError:
+            raise AppError(
+                f"topic {topic!r} was declared after the worker started: call app.topic at import"
+            ) from None
+
+    @property
+    def replies(self) -> str:
+        """The topic of replies of this app."""
+        return self.app.replies
+
+    def reply_output(self, topic: str) -> OutputTopic | None:
+        """The topic of replies, None when it is not that of this app or not there."""
+        return self._outputs.get(topic) if topic == self.app.replies else None
+
+    def plan_again(self) -> None:
+        """There is a topic that the plan does not know: join anew with another plan."""
+        self.has_looked_for_replies = True
+        self._outgrown()
+
+    def _outgrown(self) -> None:
+        """A topic has more partitions than the plan knows: finish, and plan anew."""
+        self._is_outgrown = True
+
+    def wall_time_ms(self) -> int:
+        """Now, by the clock door."""
+        return self._clock()
+
+    def fail(self, error: BaseException) -> None:
+        """Stop after committing what is complete; `run` raises the first error it was told."""
+        if self._failure is None:
+            self._failure = error
+        self._stopping.set()
