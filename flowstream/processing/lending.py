@@ -26,14 +26,19 @@ class Lending:
         self._buffer = buffer
         self._clock = clock
         self._outputs: dict[str, OutputTopic] = {}
-        self._is_outgrown = False
-        self._stopping = Stopping()
+        self.is_outgrown = False
+        self.stopping = Stopping()
         self._failure: BaseException | None = None
 
     @property
     def app_id(self) -> str:
         """The app's id."""
         return self.app.id
+
+    @property
+    def wants_stop(self) -> bool:
+        """True once `stop` was called or something failed."""
+        return self.stopping.is_set
 
     @property
     def append(self) -> Callable[..., None]:
@@ -66,11 +71,11 @@ class Lending:
     def plan_again(self) -> None:
         """There is a topic that the plan does not know: join anew with another plan."""
         self.has_looked_for_replies = True
-        self._outgrown()
+        self.outgrown()
 
-    def _outgrown(self) -> None:
+    def outgrown(self) -> None:
         """A topic has more partitions than the plan knows: finish, and plan anew."""
-        self._is_outgrown = True
+        self.is_outgrown = True
 
     def wall_time_ms(self) -> int:
         """Now, by the clock door."""
@@ -80,4 +85,4 @@ class Lending:
         """Stop after committing what is complete; `run` raises the first error it was told."""
         if self._failure is None:
             self._failure = error
-        self._stopping.set()
+        self.stopping.set()

@@ -1,7 +1,6 @@
 """The worker: runs an app's agents as one member of its group, until it is stopped or fails.
 
-Shell: wires cluster, slot, transaction session and membership, and decides what a failure costs:
-a rewind, a new membership, or the worker.
+Shell: wires cluster, slot, transaction session and memberships, and what goes on beside them.
 """
 
 from __future__ import annotations
@@ -9,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,13 +15,13 @@ from typing import Any
 from flowstream.clock import wall_ms
 from flowstream.processing.app import App
 from flowstream.processing.background import run_chore
-from flowstream.processing.claiming import claiming_assignor
 from flowstream.processing.commit import EXACTLY_ONCE
-from flowstream.processing.committer import Checkpoint, Committer, no_checkpoint
+from flowstream.processing.committer import Checkpoint, no_checkpoint
 from flowstream.processing.errors import AppError
 from flowstream.processing.following import Address, connect, follow, patiently
 from flowstream.processing.lending import Lending
-from flowstream.processing.membership import Membership, TopicGrown
+from flowstream.processing.membership import Membership
+from flowstream.processing.memberships import RECOVERY_PAUSE_S, Memberships
 from flowstream.processing.plan import Plan
 from flowstream.processing.provision import notice_changes, provision
 from flowstream.processing.purging import purge
@@ -34,30 +32,11 @@ from flowstream.processing.watchdog import Watchdog
 from flowstream.transport.admin import Admin
 from flowstream.transport.batches import RecordBuffer
 from flowstream.transport.cluster import Cluster
-from flowstream.transport.consumer import GroupConsumer
-from flowstream.transport.errors import (
-    CommitRefused,
-    ConsumerFailed,
-    OffsetOutOfRange,
-    RefusedForGood,
-    TransportError,
-)
-from flowstream.transport.producer import IdempotentProducer
+from flowstream.transport.errors import TransportError
 from flowstream.transport.transaction import TransactionSession
 from flowstream.transport.types import TopicPartition
 
 log = logging.getLogger("flowstream.worker")
-
-RECOVERY_PAUSE_S = 0.2
-STOP_TIMEOUT_S = 8.0
-ABORT_TIMEOUT_S = 1.0
-
-REJOIN = (CommitRefused, ConsumerFailed)
-"""After these the worker joins its group anew; after other transport errors it rewinds."""
-FATAL = (OffsetOutOfRange, RefusedForGood)
-"""Errors that doing the work again would meet again. Going on elsewhere would skip or repeat
-records behind the app's back (G3); going on for ever would tell nobody (V2).
-"""
 
 
 class Worker(Lending):
@@ -85,7 +64,7 @@ class Worker(Lending):
         self._checkpoint = checkpoint
         self._address = address
         self._background: set[asyncio.Task[None]] = set()
-        self._membership: Membership | None = None
+        self._members: Memberships | None = None
         self._watchdog: Watchdog | None = None
         self._cluster = Cluster(bootstrap, client_id=app.id, security=security_of(app.settings))
         self._admin = Admin(self._cluster)
@@ -97,12 +76,11 @@ class Worker(Lending):
 
     def stop(self) -> None:
         """Ask for a graceful stop: a last commit, then `run` returns (V4)."""
-        self._stopping.set()
+        self.stopping.set()
 
     @property
-    def wants_stop(self) -> bool:
-        """True once `stop` was called or something failed."""
-        return self._stopping.is_set
+    def _membership(self) -> Membership | None:
+        return None if self._members is None else self._members.current
 
     def warnings(self) -> list[str]:
         """What is wrong with this worker's health now."""
@@ -130,10 +108,10 @@ class Worker(Lending):
         if not self.app.agents:
             raise AppError(f"app {self.app.id!r} has no agents: nothing to run")
         try:
-            await self._stopping.unless(self._start())
-            if self.plan is not None and self._starter is not None and not self.wants_stop:
+            await self.stopping.unless(self._start())
+            if self.plan is not None and self._members is not None and not self.wants_stop:
                 self._watch()
-                self._beside(notice_changes(self.plan, self._outputs, self._admin, self._outgrown))
+                self._beside(notice_changes(self.plan, self._outputs, self._admin, self.outgrown))
                 if self.plan.purged:
                     self._beside(self._purge(self.plan.purged))
                 for chore in self.app.chores:
@@ -141,10 +119,10 @@ class Worker(Lending):
                 if ready is not None:
                     ready()
                 while not self.wants_stop:
-                    if self._is_outgrown:
+                    if self.is_outgrown:
                         await self._plan_anew()
                     else:
-                        await self._be_member(self.plan, self._starter)
+                        await self._members.live(self.plan)
         finally:
             await self._close()
         if self._failure is not None:
@@ -174,6 +152,9 @@ class Worker(Lending):
                 timeout_ms=round(self.settings.transaction_timeout * 1000),
             )
             await patiently(self._session.init, address)
+        self._members = Memberships(
+            self, self._cluster, self._admin, self._buffer, starter, self._session, self._checkpoint
+        )
         self.plan = plan
 
     async def _provide(self) -> Plan:
@@ -194,14 +175,14 @@ class Worker(Lending):
 
     async def _plan_anew(self) -> None:
         """Between two memberships. PartitionMismatch when tables hold on to the old numbers."""
-        self._is_outgrown = False
+        self.is_outgrown = False
         try:
             self.plan = await self._provide()
             log.info("a topic has more partitions now: joining anew")
         except TransportError as error:
-            self._is_outgrown = True
+            self.is_outgrown = True
             log.warning("%s: trying again", error)
-            await self._stopping.pause(RECOVERY_PAUSE_S)
+            await self.stopping.pause(RECOVERY_PAUSE_S)
 
     def _beside(self, work: Coroutine[Any, Any, None]) -> None:
         """Do this until the worker ends; its failure is the worker's."""
@@ -245,91 +226,3 @@ class Worker(Lending):
                 self._slot.release()
             await self.app.close()
             await self._cluster.close()
-
-    # -- memberships ----------------------------------------------------------------------------
-
-    async def _be_member(self, plan: Plan, starter: TaskStarter) -> None:
-        """Join, run, and leave when stopped or when the membership is of no more use."""
-        committer = Committer(
-            self.settings.processing_guarantee,
-            session=self._session,
-            plain=None if self._session is not None else IdempotentProducer(self._cluster),
-            admin=self._admin,
-            checkpoint=self._checkpoint,
-        )
-        membership = Membership(
-            plan, self, self._buffer, committer, starter,
-            commit_interval=self.settings.commit_interval,
-        )  # fmt: skip
-        consumer = GroupConsumer(
-            self._cluster,
-            self.app.id,
-            claiming_assignor(membership, starter, plan.sources),
-            membership,
-            session_timeout_ms=round(self.settings.session_timeout * 1000),
-            heartbeat_interval_ms=max(100, round(self.settings.session_timeout * 1000 / 10)),
-        )
-        membership.attach(consumer)
-        self._membership = membership
-        try:
-            await consumer.start(plan.sources)
-            await self._run_member(membership)
-        except TopicGrown:
-            self._outgrown()
-            await self._stopping.pause(RECOVERY_PAUSE_S)
-        except TransportError as error:
-            await self._lost(error)
-            await membership.abandon()
-            await self._renew_session()
-        finally:
-            self._membership = None
-            await membership.abandon()
-            await consumer.stop()
-
-    async def _run_member(self, membership: Membership) -> None:
-        while True:
-            try:
-                await membership.run(lambda: self.wants_stop or self._is_outgrown)
-                await self._finish(membership)
-                return
-            except (*FATAL, *REJOIN):
-                raise
-            except TransportError as error:
-                await self._lost(error)
-                await membership.rewind(self._renew_session)
-
-    async def _finish(self, membership: Membership) -> None:
-        """The last commit; what it cannot commit in time is done again by whoever is next."""
-        try:
-            async with asyncio.timeout(STOP_TIMEOUT_S):
-                await membership.finish()
-        except TimeoutError:
-            log.warning("the last commit did not succeed in time")
-        except FATAL:
-            raise
-        except TransportError as error:
-            log.warning("the last commit did not succeed: %s", error)
-
-    async def _lost(self, error: TransportError) -> None:
-        if isinstance(error, FATAL):
-            await self._abort()
-            raise error
-        log.warning("%s: going back to the last commit", error)
-        await self._stopping.pause(RECOVERY_PAUSE_S)
-
-    async def _abort(self) -> None:
-        """Let readers not wait for the timeout of a transaction that will never be committed."""
-        if self._session is not None:
-            with suppress(TransportError, TimeoutError):
-                async with asyncio.timeout(ABORT_TIMEOUT_S):
-                    await self._session.abort()
-
-    async def _renew_session(self) -> None:
-        """A fresh producer epoch: what was open is aborted, what was decided is complete."""
-        while self._session is not None and not self.wants_stop:
-            try:
-                await self._stopping.unless(self._session.init())
-                return
-            except TransportError as error:
-                log.warning("%s: trying again", error)
-                await self._stopping.pause(RECOVERY_PAUSE_S)
