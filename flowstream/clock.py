@@ -5,17 +5,33 @@ argument.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+_wall_ns: Callable[[], int] = time.time_ns
+_monotonic_ns: Callable[[], int] = time.monotonic_ns
 
 
 def wall_ms() -> int:
     """Milliseconds since the Unix epoch."""
-    return time.time_ns() // 1_000_000
+    return _wall_ns() // 1_000_000
 
 
 def monotonic_ms() -> int:
     """Milliseconds of a clock that never goes back, for durations and deadlines."""
-    return time.monotonic_ns() // 1_000_000
+    return _monotonic_ns() // 1_000_000
+
+
+@contextmanager
+def replaced(wall_ns: Callable[[], int], monotonic_ns: Callable[[], int]) -> Iterator[None]:
+    """Read these clocks within the block: a test kit's virtual time. Never across an `await`."""
+    global _wall_ns, _monotonic_ns
+    before = _wall_ns, _monotonic_ns
+    _wall_ns, _monotonic_ns = wall_ns, monotonic_ns
+    try:
+        yield
+    finally:
+        _wall_ns, _monotonic_ns = before
 
 
 monotonic_ns = time.monotonic_ns

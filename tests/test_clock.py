@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flowstream import clock
 from flowstream.clock import SteadyClock
 
 SECOND = 1_000_000_000
@@ -54,3 +55,9 @@ def test_T10_it_never_goes_back_and_never_stands_still(moves: list[tuple[float, 
         now = times.wait(seconds)
         assert now >= last + int(seconds * 1000) // 2 - 1
         last = now
+
+
+def test_a_test_kit_reads_other_clocks_within_a_block() -> None:
+    with clock.replaced(lambda: 5_000_000, lambda: 7_000_000):
+        assert (clock.wall_ms(), clock.monotonic_ms()) == (5, 7)
+    assert clock.wall_ms() > 1_700_000_000_000

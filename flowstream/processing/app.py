@@ -24,6 +24,7 @@ from flowstream.processing.declared_tables import DeclaresTables
 from flowstream.processing.declaring import (
     check_agent_function,
 )
+from flowstream.processing.doors import Doors
 from flowstream.processing.errors import AppError
 from flowstream.processing.event_time import EventTime
 from flowstream.processing.inner import InnerSource
@@ -234,6 +235,10 @@ class App(DeclaresTables):
     def connect_to(self, bootstrap: str) -> None:
         """Send to this cluster (HOST:PORT), whatever the settings say."""
         self._sender.connect_to(bootstrap)
+
+    def go_through(self, doors: Doors) -> None:
+        """Send through these doors: how a test kit puts a cluster in memory under the app."""
+        self._sender.go_through(doors)
 
     async def move_to(self, bootstrap: str) -> None:
         """The cluster that `connect_to` named is at another address now."""

@@ -13,6 +13,7 @@ from contextlib import suppress
 
 from flowstream.errors import FlowstreamError
 from flowstream.processing.committer import Commit, Committer
+from flowstream.processing.doors import Consumer
 from flowstream.processing.epoch import Epoch, TableRows, is_full, should_close
 from flowstream.processing.plan import Plan
 from flowstream.processing.runtime import QUEUE_HIGH, QUEUE_LOW, RunningTask
@@ -20,7 +21,6 @@ from flowstream.processing.starting import Positions, TaskStarter
 from flowstream.processing.surroundings import Surroundings
 from flowstream.processing.task import TaskId, TaskState
 from flowstream.transport.batches import RecordBuffer
-from flowstream.transport.consumer import GroupConsumer
 from flowstream.transport.types import ConsumerRecord, Generation, TopicPartition
 
 log = logging.getLogger("flowstream.worker")
@@ -53,7 +53,7 @@ class Membership:
         self._committer = committer
         self._starter = starter
         self._interval = commit_interval
-        self._consumer: GroupConsumer | None = None
+        self._consumer: Consumer | None = None
         self._partitions: frozenset[TopicPartition] = frozenset()
         self._held: frozenset[TaskId] = frozenset()
         self._generation: Generation | None = None
@@ -70,12 +70,12 @@ class Membership:
         self._changing = asyncio.Lock()
         self._loop = asyncio.get_running_loop()
 
-    def attach(self, consumer: GroupConsumer) -> None:
+    def attach(self, consumer: Consumer) -> None:
         """The consumer whose listener this is."""
         self._consumer = consumer
 
     @property
-    def consumer(self) -> GroupConsumer:
+    def consumer(self) -> Consumer:
         """The group consumer."""
         assert self._consumer is not None
         return self._consumer

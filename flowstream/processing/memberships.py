@@ -12,6 +12,7 @@ from contextlib import suppress
 
 from flowstream.processing.claiming import claiming_assignor
 from flowstream.processing.committer import Checkpoint, Committer
+from flowstream.processing.doors import Doors
 from flowstream.processing.lending import Lending
 from flowstream.processing.membership import Membership, TopicGrown
 from flowstream.processing.plan import Plan
@@ -19,7 +20,6 @@ from flowstream.processing.starting import TaskStarter
 from flowstream.transport.admin import Admin
 from flowstream.transport.batches import RecordBuffer
 from flowstream.transport.cluster import Cluster
-from flowstream.transport.consumer import GroupConsumer
 from flowstream.transport.errors import (
     CommitRefused,
     ConsumerFailed,
@@ -50,6 +50,7 @@ class Memberships:
     def __init__(
         self,
         worker: Lending,
+        doors: Doors,
         cluster: Cluster,
         admin: Admin,
         buffer: RecordBuffer,
@@ -59,6 +60,7 @@ class Memberships:
     ) -> None:
         self.current: Membership | None = None
         self._worker = worker
+        self._doors = doors
         self._cluster = cluster
         self._admin = admin
         self._buffer = buffer
@@ -73,7 +75,7 @@ class Memberships:
             plan, worker, self._buffer, self._committer(), self._starter,
             commit_interval=settings.commit_interval,
         )  # fmt: skip
-        consumer = GroupConsumer(
+        consumer = self._doors.consumer(
             self._cluster,
             worker.app_id,
             claiming_assignor(membership, self._starter, plan.sources),

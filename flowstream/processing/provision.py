@@ -12,11 +12,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from flowstream.processing.app import App
+from flowstream.processing.doors import Doors
 from flowstream.processing.errors import StateLost, TopicMissing
 from flowstream.processing.outputs import MAX_MESSAGE_BYTES, OutputTopic
 from flowstream.processing.plan import Plan, ToCreate
 from flowstream.processing.planning import make_plan, undeclared_inputs
-from flowstream.processing.slots import stores_on_disk
 from flowstream.transport.admin import Admin
 from flowstream.transport.errors import TopicExists, TransportError
 from flowstream.transport.types import NewTopic
@@ -26,7 +26,9 @@ log = logging.getLogger("flowstream.worker")
 LOOK_EVERY_S = 3.0
 
 
-async def provision(app: App, admin: Admin, data_dir: Path) -> tuple[Plan, dict[str, OutputTopic]]:
+async def provision(
+    app: App, admin: Admin, data_dir: Path, doors: Doors
+) -> tuple[Plan, dict[str, OutputTopic]]:
     """The plan of the app, with all its topics there; and the topics it writes to."""
     existing = await _partitions(admin)
     if wanted := undeclared_inputs(app, existing):
@@ -38,7 +40,9 @@ async def provision(app: App, admin: Admin, data_dir: Path) -> tuple[Plan, dict[
     plan = make_plan(app, existing)
     for table in plan.tables:
         if table.changelog not in existing:
-            _refuse_lost_state(app, table.table.name, table.changelog, data_dir)
+            found = doors.stores(data_dir, app.id, table.table.name)
+            if found:
+                _refuse_lost_state(app, table.table.name, table.changelog, data_dir, found[0])
     for topic in plan.create:
         await _create(app, admin, topic)
     if plan.create:
@@ -110,15 +114,13 @@ async def _partitions(admin: Admin) -> dict[str, int]:
     return {name: found.partitions for name, found in (await admin.topics(None)).items()}
 
 
-def _refuse_lost_state(app: App, table: str, changelog: str, data_dir: Path) -> None:
+def _refuse_lost_state(app: App, table: str, changelog: str, data_dir: Path, found: Path) -> None:
     """A missing changelog of a table that has stores here was deleted: refuse (never guess)."""
-    found = stores_on_disk(data_dir, app.id, table)
-    if found:
-        raise StateLost(
-            f"the changelog {changelog!r} of table {table!r} is gone, but {found[0]} was built"
-            " from it: restore the topic; or, to start over with an empty table, delete"
-            f" {data_dir / 'state' / app.id} and reset the app's offsets (or choose a new app id)"
-        )
+    raise StateLost(
+        f"the changelog {changelog!r} of table {table!r} is gone, but {found} was built"
+        " from it: restore the topic; or, to start over with an empty table, delete"
+        f" {data_dir / 'state' / app.id} and reset the app's offsets (or choose a new app id)"
+    )
 
 
 async def _create(app: App, admin: Admin, topic: ToCreate) -> None:

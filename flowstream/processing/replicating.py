@@ -17,7 +17,6 @@ from flowstream.processing.rows import refuse_other_rows
 from flowstream.processing.slots import Slot
 from flowstream.processing.task import TaskId
 from flowstream.state.changelog import fold
-from flowstream.state.rocksdb import open_store
 from flowstream.state.store import StateStore, StoreError, StoreIdentity
 from flowstream.state.table import TablePartition
 from flowstream.transport.admin import Admin
@@ -73,7 +72,7 @@ class Replication:
         store = self._stores.get(held)
         if store is None:
             identity = StoreIdentity(self._app_id, name, number)
-            store = open_store(self._slot.store_path(name, number), identity=identity)
+            store = self._slot.open(identity)
             self._stores[held] = store
         elif replicas.held[number] is not None:
             return

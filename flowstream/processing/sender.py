@@ -9,8 +9,8 @@ import asyncio
 from pathlib import Path
 
 from flowstream.clock import wall_ms
+from flowstream.processing.doors import DOORS, Doors
 from flowstream.processing.errors import SettingsError
-from flowstream.processing.securing import security_of
 from flowstream.processing.settings import Settings, bootstrap_of
 from flowstream.processing.topic import Outgoing, RecordMetadata
 from flowstream.transport.cluster import Cluster
@@ -27,6 +27,7 @@ class Sender:
         self._app_id = app_id
         self._settings = settings
         self._bootstrap: str | None = None
+        self._doors: Doors = DOORS
         self._cluster: Cluster | None = None
         self._producer: IdempotentProducer | None = None
         self._opening: asyncio.Lock | None = None
@@ -34,6 +35,10 @@ class Sender:
     def connect_to(self, bootstrap: str) -> None:
         """Use this address from the next connection on."""
         self._bootstrap = bootstrap
+
+    def go_through(self, doors: Doors) -> None:
+        """Reach clusters through these doors from the next connection on."""
+        self._doors = doors
 
     async def move(self, bootstrap: str) -> None:
         """The cluster is at another address now; BrokerUnreachable when nothing answers there."""
@@ -75,10 +80,8 @@ class Sender:
             self._opening = asyncio.Lock()
         async with self._opening:
             if self._producer is None:
-                cluster = Cluster(
-                    self._address(),
-                    client_id=f"{self._app_id}-sender",
-                    security=security_of(self._settings),
+                cluster = self._doors.cluster(
+                    self._address(), f"{self._app_id}-sender", self._settings
                 )
                 await cluster.connect()
                 self._cluster = cluster

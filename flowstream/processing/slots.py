@@ -12,6 +12,8 @@ import uuid
 from pathlib import Path
 
 from flowstream.errors import FlowstreamError
+from flowstream.state.rocksdb import open_store
+from flowstream.state.store import StateStore, StoreIdentity
 
 MOST_SLOTS = 1_000
 
@@ -36,6 +38,14 @@ class Slot:
     def store_path(self, table: str, partition: int) -> Path:
         """Where a table partition's store is."""
         return self.path / f"{table}-{partition}"
+
+    def holds(self, table: str, partition: int) -> bool:
+        """Whether there is a store of this partition already."""
+        return self.store_path(table, partition).exists()
+
+    def open(self, identity: StoreIdentity) -> StateStore:
+        """The store of a table's partition, made when there is none. StoreError when it cannot."""
+        return open_store(self.store_path(identity.table, identity.partition), identity)
 
     def release(self) -> None:
         """Let the next worker have it; releasing twice is allowed."""

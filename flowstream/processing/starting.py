@@ -16,7 +16,6 @@ from flowstream.processing.replicating import Replication
 from flowstream.processing.restoring import Progress, holds_records, restore
 from flowstream.processing.slots import Slot
 from flowstream.processing.task import TaskId
-from flowstream.state.rocksdb import open_store
 from flowstream.state.store import StateStore, StoreError, StoreIdentity
 from flowstream.transport.admin import Admin
 from flowstream.transport.cluster import Cluster
@@ -63,14 +62,14 @@ class TaskStarter:
     def _adopt(self, tables: Sequence[TablePlan]) -> None:
         for plan in tables:
             for number in range(plan.partitions):
-                if self._slot.store_path(plan.table.name, number).exists():
+                if self._slot.holds(plan.table.name, number):
                     self._store(TaskId(plan.partitions, number), plan.table.name)
 
     def _store(self, id: TaskId, table: str) -> StateStore:
         store = self._stores.get((id, table))
         if store is None:
             identity = StoreIdentity(self._app_id, table, id.number)
-            store = open_store(self._slot.store_path(table, id.number), identity=identity)
+            store = self._slot.open(identity)
             self._stores[id, table] = store
         return store
 

@@ -17,6 +17,7 @@ from flowstream.processing.app import App
 from flowstream.processing.background import run_chore
 from flowstream.processing.commit import EXACTLY_ONCE
 from flowstream.processing.committer import Checkpoint, no_checkpoint
+from flowstream.processing.doors import DOORS, Doors
 from flowstream.processing.errors import AppError
 from flowstream.processing.following import Address, connect, follow, patiently
 from flowstream.processing.lending import Lending
@@ -25,13 +26,11 @@ from flowstream.processing.memberships import RECOVERY_PAUSE_S, Memberships
 from flowstream.processing.plan import Plan
 from flowstream.processing.provision import notice_changes, provision
 from flowstream.processing.purging import purge
-from flowstream.processing.securing import security_of
-from flowstream.processing.slots import Slot, take_slot
+from flowstream.processing.slots import Slot
 from flowstream.processing.starting import TaskStarter
 from flowstream.processing.watchdog import Watchdog
 from flowstream.transport.admin import Admin
 from flowstream.transport.batches import RecordBuffer
-from flowstream.transport.cluster import Cluster
 from flowstream.transport.errors import TransportError
 from flowstream.transport.transaction import TransactionSession
 from flowstream.transport.types import TopicPartition
@@ -55,6 +54,7 @@ class Worker(Lending):
         checkpoint: Checkpoint = no_checkpoint,
         clock: Callable[[], int] = wall_ms,
         address: Address | None = None,
+        doors: Doors = DOORS,
     ) -> None:
         self._exactly_once = app.settings.processing_guarantee == EXACTLY_ONCE
         super().__init__(app, RecordBuffer(transactional=self._exactly_once), clock)
@@ -66,7 +66,8 @@ class Worker(Lending):
         self._background: set[asyncio.Task[None]] = set()
         self._members: Memberships | None = None
         self._watchdog: Watchdog | None = None
-        self._cluster = Cluster(bootstrap, client_id=app.id, security=security_of(app.settings))
+        self._doors = doors
+        self._cluster = doors.cluster(bootstrap, app.id, app.settings)
         self._admin = Admin(self._cluster)
         self._session: TransactionSession | None = None
         self._slot: Slot | None = None
@@ -134,7 +135,7 @@ class Worker(Lending):
         await connect(self._cluster, self.app, address)
         if address is not None:
             self._beside(follow(self._cluster, self.app, address))
-        self._slot = take_slot(self._data_dir, self.app.id)
+        self._slot = self._doors.take_slot(self._data_dir, self.app.id)
         plan = await patiently(self._provide, address)
         starter = self._starter = TaskStarter(
             self.app.id,
@@ -153,13 +154,20 @@ class Worker(Lending):
             )
             await patiently(self._session.init, address)
         self._members = Memberships(
-            self, self._cluster, self._admin, self._buffer, starter, self._session, self._checkpoint
+            self,
+            self._doors,
+            self._cluster,
+            self._admin,
+            self._buffer,
+            starter,
+            self._session,
+            self._checkpoint,
         )
         self.plan = plan
 
     async def _provide(self) -> Plan:
         """The plan on the cluster's topics as they are now; what is missing is created."""
-        plan, self._outputs = await provision(self.app, self._admin, self._data_dir)
+        plan, self._outputs = await provision(self.app, self._admin, self._data_dir, self._doors)
         for output in self._outputs.values():
             self._buffer.limit(output.name, output.max_message_bytes)
         return plan
@@ -200,8 +208,9 @@ class Worker(Lending):
             for agent in self.app.agents.values()
         }
         known = {code: name for code, name in codes.items() if code is not None}
-        self._watchdog = Watchdog(known, self._open_units, self.settings.stall_warning)
-        self._watchdog.start()
+        if self._doors.has_watchdog:
+            self._watchdog = Watchdog(known, self._open_units, self.settings.stall_warning)
+            self._watchdog.start()
 
     def _open_units(self) -> list[tuple[str, int]]:
         if self._membership is None:
