@@ -12,6 +12,7 @@ import pytest
 
 import flowstream as fs
 from flowstream.processing.commit import AT_LEAST_ONCE, EXACTLY_ONCE, ORDER, Step
+from flowstream.processing.memberships import Memberships
 from flowstream.processing.starting import TaskStarter
 from flowstream.testing import Broker
 from flowstream.transport import admin
@@ -146,40 +147,38 @@ async def test_S6_workers_come_and_go_while_events_flow(kit: Kit, name: str) -> 
     await check(kit, name, 300, app)
 
 
-class Watched(fs.Worker):
-    """Remembers what it recovered from, and under which generations it was a member."""
-
-    lost: list[TransportError]
-    generations: list[int]
-
-    async def _lost(self, error: TransportError) -> None:
-        self.lost.append(error)
-        await super()._lost(error)
-
-
-async def test_G1_a_zombie_cannot_commit_and_joins_again(kit: Kit, name: str) -> None:
+async def test_G1_a_zombie_cannot_commit_and_joins_again(
+    kit: Kit, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     app, inputs = chain_app(kit, name)
     await feed(kit, name, inputs, 0, 40)
-    worker = Watched(app, kit.address)
-    worker.lost, worker.generations = [], []
+    worker = fs.Worker(app, kit.address)
+    lost: list[TransportError] = []
+    generations: list[int] = []
+    pay = Memberships._lost
+
+    async def watched(self: Memberships, error: TransportError) -> None:
+        lost.append(error)
+        await pay(self, error)
 
     def late(step: str) -> None:
         membership = worker._membership
         if step == "close" and membership is not None and membership._generation is not None:
-            worker.generations.append(membership._generation.generation_id)
-            if len(worker.generations) == 1:
+            generations.append(membership._generation.generation_id)
+            if len(generations) == 1:
                 # What a worker holds that slept over a rebalance.
                 old: Generation = membership._generation
                 membership._generation = old._replace(generation_id=old.generation_id - 1)
 
+    monkeypatch.setattr(Memberships, "_lost", watched)
     worker._checkpoint = late
     running = asyncio.create_task(worker.run())
     await kit.until(kit.committed(app, f"{name}-in", 40))
     worker.stop()
     await running
     # The refusal, and nothing else, cost the membership; everything was committed in a new one.
-    assert [type(error) for error in worker.lost] == [CommitRefused]
-    assert worker.generations[-1] > worker.generations[0]
+    assert [type(error) for error in lost] == [CommitRefused]
+    assert generations[-1] > generations[0]
     await check(kit, name, 40, app)
 
 

@@ -11,6 +11,7 @@ import pytest
 
 import flowstream as fs
 from flowstream.processing.membership import Membership
+from flowstream.processing.memberships import Memberships
 from flowstream.transport.errors import SendFailed
 from flowstream.transport.producer import IdempotentProducer
 from flowstream.transport.types import NewTopic
@@ -136,7 +137,7 @@ async def test_at_least_once_a_rebalance_after_a_failed_commit_loses_nothing(
         # More completes, and a rebalance comes, before the failure is dealt with.
         raise SendFailed("lost")
 
-    async def revoked_meanwhile(error: BaseException) -> None:
+    async def revoked_meanwhile(self: Memberships, error: BaseException) -> None:
         membership = worker._membership
         assert isinstance(membership, Membership)
         await words.send(value="second")
@@ -150,7 +151,7 @@ async def test_at_least_once_a_rebalance_after_a_failed_commit_loses_nothing(
 
     await kit.admin.create_topics([NewTopic(f"{name}-in", 1), NewTopic(f"{name}-out", 1)])
     monkeypatch.setattr(IdempotentProducer, "produce", fail_once)
-    monkeypatch.setattr(worker, "_lost", revoked_meanwhile)
+    monkeypatch.setattr(Memberships, "_lost", revoked_meanwhile)
     await words.send(value="first")
     running = asyncio.create_task(worker.run())
     await kit.until(kit.committed(app, f"{name}-in", 2))
