@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from flowstream.processing.errors import TopicMissing as TopicMissing
     from flowstream.processing.event import Event as Event
     from flowstream.processing.joined import Joined as Joined
+    from flowstream.processing.monitor import Monitor as Monitor
     from flowstream.processing.policies import Policy as Policy
     from flowstream.processing.policies import park as park
     from flowstream.processing.policies import retry as retry
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from flowstream.processing.replicated import GlobalTable as GlobalTable
     from flowstream.processing.replicated import TableOf as TableOf
     from flowstream.processing.replies import ReplyFailed as ReplyFailed
+    from flowstream.processing.sensors import Sensor as Sensor
     from flowstream.processing.set_tables import MemberSet as MemberSet
     from flowstream.processing.set_tables import SetTable as SetTable
     from flowstream.processing.stream import Stream as Stream
@@ -45,8 +47,8 @@ if TYPE_CHECKING:
     from flowstream.processing.timers import Timers as Timers
     from flowstream.processing.topic import RecordMetadata as RecordMetadata
     from flowstream.processing.topic import Topic as Topic
-    from flowstream.processing.windowed_tables import WindowedTable as WindowedTable
     from flowstream.processing.windowed_tables import WindowSet as WindowSet
+    from flowstream.processing.windowed_tables import WindowedTable as WindowedTable
     from flowstream.processing.worker import Worker as Worker
 
 _HOMES = {
@@ -69,6 +71,7 @@ _HOMES = {
     "Mean": "processing.aggregates",
     "MemberSet": "processing.set_tables",
     "Min": "processing.aggregates",
+    "Monitor": "processing.monitor",
     "NotInAgent": "processing.errors",
     "park": "processing.policies",
     "PartitionMismatch": "processing.errors",
@@ -79,6 +82,7 @@ _HOMES = {
     "ReplyFailed": "processing.replies",
     "retry": "processing.policies",
     "RowUnreadable": "processing.errors",
+    "Sensor": "processing.sensors",
     "SetTable": "processing.set_tables",
     "SettingsError": "processing.errors",
     "StateLost": "processing.errors",
@@ -113,6 +117,7 @@ __all__ = [
     "Mean",
     "MemberSet",
     "Min",
+    "Monitor",
     "NotInAgent",
     "PartitionMismatch",
     "Policy",
@@ -121,6 +126,7 @@ __all__ = [
     "Reduce",
     "ReplyFailed",
     "RowUnreadable",
+    "Sensor",
     "SetTable",
     "SettingsError",
     "StateLost",

@@ -9,12 +9,11 @@ import flowstream
 
 PUBLIC = [
     "Agent", "AgentFailed", "App", "AppError", "Collect", "Count", "DecodeError", "Distinct",
-    "Event", "FlowstreamError", "GlobalTable", "Joined", "LateEvent", "Max", "Mean",
-    "MemberSet", "Min", "NotInAgent", "PartitionMismatch", "Policy", "Record", "RecordMetadata",
-    "Reduce", "ReplyFailed", "RowUnreadable", "SetTable", "SettingsError", "StateLost",
+    "Event", "FlowstreamError", "GlobalTable", "Joined", "LateEvent", "Max", "Mean", "MemberSet",
+    "Min", "Monitor", "NotInAgent", "PartitionMismatch", "Policy", "Record", "RecordMetadata",
+    "Reduce", "ReplyFailed", "RowUnreadable", "Sensor", "SetTable", "SettingsError", "StateLost",
     "Stream", "Sum", "Table", "TableOf", "Timers", "Topic", "TopicMissing", "WindowResult",
-    "WindowSet", "WindowedTable", "Worker", "branch", "current_event", "park",
-    "retry",
+    "WindowSet", "WindowedTable", "Worker", "branch", "current_event", "park", "retry",
 ]  # fmt: skip
 
 

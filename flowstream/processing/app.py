@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
-from types import TracebackType
+from types import SimpleNamespace, TracebackType
 from typing import Any, TypeVar, cast, overload
 
 from flowstream.processing.agent import (
@@ -28,6 +29,7 @@ from flowstream.processing.doors import Doors
 from flowstream.processing.errors import AppError
 from flowstream.processing.event_time import EventTime
 from flowstream.processing.inner import InnerSource
+from flowstream.processing.onlookers import Onlookers
 from flowstream.processing.policies import OnError
 from flowstream.processing.sender import Sender
 from flowstream.processing.settings import Guarantee, Settings, check_app_id, resolve
@@ -88,11 +90,33 @@ class App(DeclaresTables):
             }
         )
         self.topics: dict[str, Topic[Any, Any]] = {}
-        self._sender = Sender(self.id, self.settings)
+        self._sender = Sender(self.id, self.settings, Onlookers(self))
+        self._is_configured = False
         self._asker: Asker | None = None
 
     def __repr__(self) -> str:
         return f"App({self.id!r})"
+
+    def configure(self) -> None:
+        """Tell those who configure the app (`on_configured`), once, before its worker is made.
+
+        They get the settings as an object to change; what cannot be set is a SettingsError.
+        """
+        if self._is_configured:
+            return
+        self._is_configured = True
+        self.on_before_configured.send()
+        if self.on_configured:
+            draft = SimpleNamespace(**asdict(self.settings))
+            self.on_configured.send(draft)
+            self.settings = resolve(vars(draft))
+            self._sender.settings = self.settings
+        self.on_after_configured.send()
+
+    @property
+    def conf(self) -> Settings:
+        """The settings in force."""
+        return self.settings
 
     @overload
     def topic(

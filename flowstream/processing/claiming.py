@@ -5,12 +5,14 @@ Wires the pure `assignor` to a membership and to the stores of its slot.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from flowstream.processing import assignor
 from flowstream.processing.task import TaskId
 from flowstream.transport.assignor import GroupAssignor, Member, group_assignor
+
+Told = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 class Holder(Protocol):
@@ -29,9 +31,11 @@ class Stores(Protocol):
 
 
 def claiming_assignor(
-    membership: Holder, starter: Stores, sources: Mapping[str, int]
+    membership: Holder, starter: Stores, sources: Mapping[str, int], told: Told
 ) -> GroupAssignor:
-    """The assignor of one membership; `sources` are the partitions of its plan's topics."""
+    """The assignor of one membership; `sources` are the partitions of its plan's topics, `told`
+    has a decision seen by those who watch.
+    """
 
     def claim() -> bytes:
         state = {
@@ -50,7 +54,7 @@ def claiming_assignor(
         # it must not leave them without an owner (G7).
         return decide(members, {**sources, **partitions})
 
-    return group_assignor(assignor.NAME, claim, assign)
+    return group_assignor(assignor.NAME, claim, told(assign))
 
 
 def decide(

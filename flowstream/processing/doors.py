@@ -43,6 +43,9 @@ class Consumer(Protocol):
     def resume(self, *partitions: TopicPartition) -> None:
         """Fetch them again."""
 
+    def highwater(self, tp: TopicPartition) -> int | None:
+        """How far a partition goes, as the last fetch told."""
+
 
 class Doors:
     """Production's doors."""

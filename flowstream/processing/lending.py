@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from flowstream.processing.app import App
 from flowstream.processing.errors import AppError
+from flowstream.processing.onlookers import Onlookers
 from flowstream.processing.outputs import OutputTopic
 from flowstream.processing.stopping import Stopping
 from flowstream.processing.surroundings import Counts
@@ -23,6 +24,7 @@ class Lending:
         self.settings = app.settings
         self.counts = Counts()
         self.has_looked_for_replies = False
+        self.onlookers = Onlookers(app)
         self._buffer = buffer
         self._clock = clock
         self._outputs: dict[str, OutputTopic] = {}
@@ -43,7 +45,7 @@ class Lending:
     @property
     def append(self) -> Callable[..., None]:
         """Add a record to the open epoch."""
-        return self._buffer.append
+        return self.onlookers.appending(self._buffer.append)
 
     @property
     def dead_letters(self) -> str:

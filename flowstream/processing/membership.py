@@ -49,6 +49,7 @@ class Membership:
         self.tasks: dict[TaskId, RunningTask] = {}
         self._plan = plan
         self._around = around
+        self._onlookers = around.onlookers
         self._buffer = buffer
         self._committer = committer
         self._starter = starter
@@ -118,10 +119,13 @@ class Membership:
             # Fetched before the partition was taken away: it is read again after the next seek.
             return
         self._around.counts.events += len(records)
+        if self._onlookers.sensors:
+            self._onlookers.received(tp, records, self.consumer.highwater(tp))
         task.feed(tp.topic, records)
         if task.queued(tp.topic) > QUEUE_HIGH:
             self._paused.add(tp)
             self.consumer.pause(tp)
+            self._onlookers.clogged(tp)
 
     def _task_of(self, tp: TopicPartition) -> TaskId:
         return TaskId(self._plan.sources[tp.topic], tp.partition)
@@ -180,8 +184,9 @@ class Membership:
     def _committed(self) -> None:
         done, self._committing = self._committing, None
         self._is_torn = True
-        if done is not None and done.result() is not None:
+        if done is not None and (commit := done.result()) is not None:
             self._around.counts.commits += 1
+            self._onlookers.committed(commit.epoch.offsets)
         self._is_torn = False
 
     def _close(self) -> Commit | None:
@@ -209,6 +214,7 @@ class Membership:
                 offsets.update(task.task.offsets())
         self._epoch += 1
         batches = self._buffer.take()
+        self._onlookers.closing()
         records = sum(batch.records for group in batches.values() for batch in group)
         epoch = Epoch(self._epoch, offsets, records, tables, self._generation)
         return Commit(epoch, batches)
@@ -230,6 +236,7 @@ class Membership:
         async with self._changing:
             self._partitions = frozenset()
             try:
+                await self._onlookers.revoked(partitions)
                 await self._release(commit=True)
             except Exception as error:  # noqa: BLE001 - raised again by the polling loop
                 self._failure = error
@@ -246,7 +253,13 @@ class Membership:
             self._held = frozenset(self._task_of(tp) for tp in partitions)
             names = ", ".join(f"{t}-{p}" for t, p in sorted(partitions))
             log.info("assigned: %s", names or "nothing")
-            self._starting = self._loop.create_task(self._start(partitions))
+            self._starting = self._loop.create_task(self._begin(partitions))
+
+    async def _begin(self, partitions: frozenset[TopicPartition]) -> None:
+        """The first start of an assignment, which is told."""
+        await self._onlookers.assigned(partitions)
+        await self._start(partitions)
+        await self._onlookers.at_work()
 
     async def rewind(self, renew: Callable[[], Awaitable[None]]) -> None:
         """Drop everything uncommitted and begin again at the committed offsets.
@@ -287,6 +300,7 @@ class Membership:
             task.close()
         self.tasks.clear()
         self._buffer.take()
+        self._onlookers.dropped()
         self._paused.clear()
         self._is_torn = False
 

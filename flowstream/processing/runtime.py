@@ -20,6 +20,7 @@ from flowstream.processing.marks import Mark, Marker, Marks, decode_marks, mark_
 from flowstream.processing.plan import Plan, TablePlan
 from flowstream.processing.replicated import Replicas, ReplicatedView
 from flowstream.processing.rows import refuse_other_rows
+from flowstream.processing.sensing import SensedInstance, sensed_views
 from flowstream.processing.surroundings import Shelf, Surroundings, Timed
 from flowstream.processing.tables import Table
 from flowstream.processing.task import Source, Task, TaskId, TaskState
@@ -103,6 +104,10 @@ class RunningTask:
         for name, replicas in replicated.items():
             if replicas.is_seen_by(self.id.partitions):
                 views[name] = replicated_view(replicas, own.get(name), self.id.number)
+        make = Instance
+        if sensors := self._around.onlookers.sensors:
+            make = SensedInstance
+            views = sensed_views(views, self._around.onlookers.app.tables, sensors)
         self._open_dues()
         self._clock = self._make_clock(positions)
         watched = self._watched()
@@ -114,7 +119,7 @@ class RunningTask:
             readers = self._plan.readers_of(topic)
             source = self.task.add_source(topic, number, position, len(readers))
             group = [
-                Instance(reader, index, self.task, source, shelf, self._around)
+                make(reader, index, self.task, source, shelf, self._around)
                 for index, reader in enumerate(readers)
             ]
             for instance in group:

@@ -11,6 +11,7 @@ from pathlib import Path
 from flowstream.clock import wall_ms
 from flowstream.processing.doors import DOORS, Doors
 from flowstream.processing.errors import SettingsError
+from flowstream.processing.onlookers import Onlookers
 from flowstream.processing.settings import Settings, bootstrap_of
 from flowstream.processing.topic import Outgoing, RecordMetadata
 from flowstream.transport.cluster import Cluster
@@ -23,9 +24,10 @@ EMBEDDED = "embedded://"
 class Sender:
     """One lazily made producer of an app."""
 
-    def __init__(self, app_id: str, settings: Settings) -> None:
+    def __init__(self, app_id: str, settings: Settings, onlookers: Onlookers) -> None:
         self._app_id = app_id
-        self._settings = settings
+        self._onlookers = onlookers
+        self.settings = settings
         self._bootstrap: str | None = None
         self._doors: Doors = DOORS
         self._cluster: Cluster | None = None
@@ -55,10 +57,21 @@ class Sender:
             else TopicPartition(record.topic, record.partition)
         )
         at = wall_ms() if record.timestamp_ms is None else record.timestamp_ms
-        sent = await producer.send(
-            to, key=record.key, value=record.value, timestamp_ms=at, headers=record.headers
+        look = self._onlookers
+        headers = look.headed(
+            record.topic, record.key, record.value, record.partition, at, record.headers
         )
-        return RecordMetadata(sent.topic, sent.partition, sent.offset)
+        states = look.sending(record.topic, record.key, record.value)
+        try:
+            sent = await producer.send(
+                to, key=record.key, value=record.value, timestamp_ms=at, headers=headers
+            )
+        except Exception as error:
+            look.not_sent(states, error)
+            raise
+        found = RecordMetadata(sent.topic, sent.partition, sent.offset)
+        look.sent(states, found)
+        return found
 
     async def cluster(self) -> Cluster:
         """The connected cluster."""
@@ -81,7 +94,7 @@ class Sender:
         async with self._opening:
             if self._producer is None:
                 cluster = self._doors.cluster(
-                    self._address(), f"{self._app_id}-sender", self._settings
+                    self._address(), f"{self._app_id}-sender", self.settings
                 )
                 await cluster.connect()
                 self._cluster = cluster
@@ -91,11 +104,11 @@ class Sender:
     def _address(self) -> str:
         if self._bootstrap is not None:
             return self._bootstrap
-        broker = self._settings.broker or EMBEDDED
+        broker = self.settings.broker or EMBEDDED
         found = bootstrap_of(broker)
         if found is not None:
             return found
-        directory = Path(broker.removeprefix(EMBEDDED) or self._settings.data_dir)
+        directory = Path(broker.removeprefix(EMBEDDED) or self.settings.data_dir)
         try:
             return (directory / "broker.address").read_text(encoding="ascii").strip()
         except FileNotFoundError:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from flowstream.processing.dues import DuePartition
 from flowstream.processing.marks import Marks
@@ -16,6 +16,9 @@ from flowstream.processing.settings import Settings
 from flowstream.processing.watermarks import EventClock, Watermark
 from flowstream.state.expiring import UnitTime
 from flowstream.state.table import TableView
+
+if TYPE_CHECKING:
+    from flowstream.processing.onlookers import Onlookers
 
 
 @dataclass(slots=True)
@@ -53,6 +56,10 @@ class Surroundings(Protocol):
 
     def output(self, topic: str) -> OutputTopic:
         """A topic to write to; AppError when the app did not declare it."""
+
+    @property
+    def onlookers(self) -> Onlookers:
+        """Who is told what happens."""
 
     @property
     def dead_letters(self) -> str:

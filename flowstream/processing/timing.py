@@ -8,6 +8,7 @@ from typing import Any, TypeVar, overload
 
 from flowstream.processing import declaring
 from flowstream.processing.agent import Agent
+from flowstream.processing.announcing import Announcing
 from flowstream.processing.background import Chore, Function, called, takes_app
 from flowstream.processing.crontabs import Crontab, Schedule, rows_table
 from flowstream.processing.errors import AppError
@@ -21,10 +22,11 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-class Timing:
+class Timing(Announcing):
     """The part of an app that is about time."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.tables: dict[str, Table[Any, Any]] = {}
         self.agents: dict[str, Agent[Any]] = {}
         self.timers: dict[str, Timers[Any, Any]] = {}

@@ -26,6 +26,7 @@ from flowstream.processing.memberships import RECOVERY_PAUSE_S, Memberships
 from flowstream.processing.plan import Plan
 from flowstream.processing.provision import notice_changes, provision
 from flowstream.processing.purging import purge
+from flowstream.processing.sensors import Sensor
 from flowstream.processing.slots import Slot
 from flowstream.processing.starting import TaskStarter
 from flowstream.processing.watchdog import Watchdog
@@ -42,7 +43,7 @@ class Worker(Lending):
     """Runs one app against one cluster (HOST:PORT). Use `run`, and `stop` from anywhere.
 
     `address` tells where the cluster is now, when it may end and come back elsewhere as the
-    embedded broker does: the worker then waits for it and follows.
+    embedded broker does: the worker then waits for it and follows. `sensors` join the app's.
     """
 
     def __init__(
@@ -55,7 +56,12 @@ class Worker(Lending):
         clock: Callable[[], int] = wall_ms,
         address: Address | None = None,
         doors: Doors = DOORS,
+        sensors: Sequence[Sensor] = (),
     ) -> None:
+        for sensor in sensors:
+            app.sensors.add(sensor)
+        app.configure()
+        app.has_worker = True
         self._exactly_once = app.settings.processing_guarantee == EXACTLY_ONCE
         super().__init__(app, RecordBuffer(transactional=self._exactly_once), clock)
         self.plan: Plan | None = None
@@ -72,6 +78,7 @@ class Worker(Lending):
         self._session: TransactionSession | None = None
         self._slot: Slot | None = None
         self._starter: TaskStarter | None = None
+        app.on_worker_init.send()
 
     # -- the life of a worker -------------------------------------------------------------------
 
@@ -222,6 +229,12 @@ class Worker(Lending):
         ]
 
     async def _close(self) -> None:
+        try:
+            await self.app.on_before_shutdown.send_and_wait()
+        finally:
+            await self._close_all()
+
+    async def _close_all(self) -> None:
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)

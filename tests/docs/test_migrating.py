@@ -47,6 +47,7 @@ def rows() -> Iterator[Row]:
 def samples() -> dict[str, Any]:
     """Something of each class that names are looked up on."""
     app = fs.App("sample", broker="kafka://127.0.0.1:9092")
+    monitor = app.monitor
     topic = app.topic("topic", value_type=str)
 
     @app.agent(topic)
@@ -60,7 +61,7 @@ def samples() -> dict[str, Any]:
         "faust": fs, "exceptions": fs, "App": app, "Agent": agent, "Topic": topic, "Table": table,
         "SetTable": app.SetTable("sets"), "WindowWrapper": windowed, "WindowSet": windowed["key"],
         "Stream": fs.Stream, "Event": fs.Event, "Record": fs.Record,
-        "Worker": fs.Worker(app, "127.0.0.1:9092"),
+        "Worker": fs.Worker(app, "127.0.0.1:9092"), "Sensor": fs.Sensor(), "Monitor": monitor,
     }  # fmt: skip
 
 
