@@ -47,8 +47,8 @@ if TYPE_CHECKING:
     from flowstream.processing.timers import Timers as Timers
     from flowstream.processing.topic import RecordMetadata as RecordMetadata
     from flowstream.processing.topic import Topic as Topic
-    from flowstream.processing.windowed_tables import WindowSet as WindowSet
     from flowstream.processing.windowed_tables import WindowedTable as WindowedTable
+    from flowstream.processing.windowed_tables import WindowSet as WindowSet
     from flowstream.processing.worker import Worker as Worker
 
 _HOMES = {
