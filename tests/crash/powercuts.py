@@ -221,6 +221,9 @@ async def transact(broker: Broker, ledger: Ledger, rng: random.Random) -> None:
         while owner.error_code:
             await asyncio.sleep(0.001)
             owner = await client.ask(22, 4, request)
+        if broker.driver.failed is not None:
+            # The power went behind the answer: what is half done is for the next start to finish.
+            raise ConnectionResetError
         # Whatever was open is decided now.
         ledger.check(broker.cores)
         broker.checked.set()

@@ -312,6 +312,16 @@ def test_P1_a_session_that_is_ended_is_a_violation() -> None:
         sender.send(Partition("t", 0), "w")
 
 
+def test_P1_a_session_is_ended_also_before_its_answers_are_looked_at() -> None:
+    def ended(*_: object, **__: object) -> None:
+        raise KafkaException(KafkaError(KafkaError._FATAL, "Unable to produce message"))
+
+    sender = Sender(NOBODY, "s", [])
+    sender.producer = SimpleNamespace(produce=ended)
+    with pytest.raises(Refused, match="Unable to produce"):
+        sender.send(Partition("t", 0), "v")
+
+
 def test_P1_a_duplicate_without_an_offset_may_be_gone_by_now() -> None:
     sender = Sender(NOBODY, "s", [])
     sender._pending = {v: Send("s", Partition("t", 0), v, Outcome.UNKNOWN) for v in "vwx"}

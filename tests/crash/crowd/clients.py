@@ -162,14 +162,22 @@ class Sender:
         self._check()
         unknown = Send(self.session, partition, value, Outcome.UNKNOWN, None, transaction)
         self._pending[value] = unknown
-        self.producer.produce(
-            partition.topic,
-            None if tombstone else value.encode() + b"." * padding,
-            None if key is None else key.encode(),
-            partition=partition.partition,
-            timestamp=timestamp,
-            on_delivery=lambda error, message: self._delivered(value, error, message),
-        )
+        try:
+            self.producer.produce(
+                partition.topic,
+                None if tombstone else value.encode() + b"." * padding,
+                None if key is None else key.encode(),
+                partition=partition.partition,
+                timestamp=timestamp,
+                on_delivery=lambda error, message: self._delivered(value, error, message),
+            )
+        except KafkaException as exception:
+            error = exception.args[0]
+            if self._transactional or error.code() != KafkaError._FATAL:
+                raise
+            # The session ended, and its last answers were not looked at yet.
+            self.refused = error
+            self._check()
         self.producer.poll(0)
 
     def _delivered(self, value: str, error: KafkaError | None, message: Message) -> None:
