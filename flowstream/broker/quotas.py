@@ -1,5 +1,5 @@
 """How fast clients may go: rates over Kafka's windows, and for how long who is too fast is not read
-(KIP-13, KIP-124, KIP-219, KIP-599).
+(KIP-13, KIP-55, KIP-124, KIP-219, KIP-599).
 
 Pure: `now` and amounts in, milliseconds out. What is counted is soft state, gone after a restart.
 It must not know requests, records or how a connection is muted.
@@ -17,11 +17,14 @@ PRODUCE = "producer_byte_rate"
 FETCH = "consumer_byte_rate"
 CONNECT = "connection_creation_rate"
 MUTATE = "controller_mutation_rate"
+REQUEST = "request_percentage"
 
 SAMPLES = 11
 """`quota.window.num`."""
 WINDOW_MS = 1000
 """`quota.window.size.seconds`."""
+NS_PER_PERCENT = 10_000_000
+"""Nanoseconds of each second that one per cent is."""
 REMEMBERED = 1024
 """Clients whose rates are kept before those that are at rest are looked for (X3)."""
 
@@ -118,6 +121,8 @@ class Quotas:
 
     def __init__(self) -> None:
         self.limited: frozenset[str] = frozenset()
+        self.measure_time = False
+        """Whether anybody has a quota of the broker's time."""
         self._limits: Mapping[Entity, Mapping[str, float]] = {}
         self._rates: _Remembered[tuple[str, _Tags], Rate] = _Remembered(Rate)
         self._buckets: _Remembered[_Tags, Bucket] = _Remembered(Bucket)
@@ -126,6 +131,7 @@ class Quotas:
         """These are the quotas from now on; what was counted still counts."""
         self._limits = limits
         self.limited = frozenset(key for each in limits.values() for key in each)
+        self.measure_time = REQUEST in self.limited
 
     def client_throttle_ms(
         self, key: str, user: str, client_id: str, amount: int, now: Instant
@@ -137,6 +143,17 @@ class Quotas:
         rate = self._rates.of((key, tags), now)
         rate.record(amount, now)
         return rate.excess_ms(limit, now)
+
+    def time_throttle_ms(self, user: str, client_id: str, spent_ns: int, now: Instant) -> int:
+        """Count time that was spent on a client's requests, and how long it is to be muted: never
+        longer than a window. 100 % is all the time of one thread (KIP-124).
+        """
+        limit, tags = self._limit(REQUEST, user, client_id)
+        if limit is None:
+            return 0
+        rate = self._rates.of((REQUEST, tags), now)
+        rate.record(spent_ns, now)
+        return min(WINDOW_MS, rate.excess_ms(limit * NS_PER_PERCENT, now))
 
     def mutation_throttle_ms(
         self, user: str, client_id: str, amount: int, now: Instant, *, strict: bool

@@ -10,6 +10,7 @@ from flowstream.broker.quotas import (
     MUTATE,
     PRODUCE,
     REMEMBERED,
+    REQUEST,
     SAMPLES,
     WINDOW_MS,
     Entity,
@@ -35,6 +36,18 @@ def test_a_burst_counts_over_ten_seconds_as_in_kafka() -> None:
     assert rate.excess_ms(100, Instant(NOW)) == 5000
     assert rate.excess_ms(100, Instant(NOW + 999)) == 4001
     assert rate.excess_ms(100, Instant(NOW + 1000)) == 5000, "a window more is full, none is idle"
+
+
+def test_a_percentage_is_of_one_threads_time_and_nobody_waits_longer_than_a_window() -> None:
+    made = Quotas()
+    made.follow({(("client-id", "c"),): {REQUEST: 10.0}})
+    assert made.measure_time
+    spent = 100_000_000  # 10 % of a second
+    for _ in range(10):
+        assert made.time_throttle_ms("u", "c", spent, Instant(NOW)) == 0, "ten seconds' share"
+    assert made.time_throttle_ms("u", "c", spent // 2, Instant(NOW)) == 500
+    assert made.time_throttle_ms("u", "c", 50 * spent, Instant(NOW)) == WINDOW_MS
+    assert made.time_throttle_ms("u", "another", 50 * spent, Instant(NOW)) == 0
 
 
 def test_windows_are_forgotten_one_by_one() -> None:

@@ -1,7 +1,7 @@
 """AlterClientQuotas (49): how fast users, clients and addresses may go (KIP-546), durable and in
 force when answered.
 
-1 is flexible. All of Kafka's quotas but `request_percentage` are enforced, that is refused.
+1 is flexible. All of Kafka's quotas are enforced.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """What clients may ask of quotas (KIP-546): change them, and find them by a filter.
 
-Pure, in Kafka's words, error messages too. A quota that this broker does not enforce is refused,
-never kept and ignored; what is in the image all the same (another broker wrote it) is told.
+Pure, in Kafka's words, error messages too.
 """
 
 from __future__ import annotations
@@ -26,14 +25,17 @@ from flowstream.wire.messages.alter_client_quotas import (
 from flowstream.wire.messages.describe_client_quotas import ComponentData
 
 USER, CLIENT_ID, IP = "user", "client-id", "ip"
-ENFORCED = {
-    USER: ("producer_byte_rate", "consumer_byte_rate", "controller_mutation_rate"),
+QUOTAS = {
+    USER: (
+        "producer_byte_rate",
+        "consumer_byte_rate",
+        "request_percentage",
+        "controller_mutation_rate",
+    ),
     IP: ("connection_creation_rate",),
 }
-"""The quotas that this broker enforces, by what they are for: users and clients, or addresses."""
-NOT_ENFORCED = {USER: ("request_percentage",), IP: ()}
-"""Kafka's quotas that it does not: one loop serves everybody, there are no threads to share out."""
-FRACTIONS = ("controller_mutation_rate",)
+"""Kafka's quotas, by what they are for: users and clients, or addresses."""
+FRACTIONS = ("controller_mutation_rate", "request_percentage")
 """Quotas that need not be whole numbers."""
 
 EXACT, DEFAULT, ANY = 0, 1, 2
@@ -126,11 +128,7 @@ def _alter(image: Image, entity: QuotaEntity, ops: Sequence[OpData]) -> list[Cli
 
 
 def _check_quota(kind: str, op: OpData) -> None:
-    if op.key in NOT_ENFORCED[kind]:
-        raise _refusal(
-            f"{op.key} is not enforced by this broker; it enforces {', '.join(ENFORCED[kind])}"
-        )
-    if op.key not in ENFORCED[kind]:
+    if op.key not in QUOTAS[kind]:
         raise _refusal(f"Invalid configuration key {op.key}")
     if math.isnan(op.value) or op.value <= 0:
         raise _refusal(f"Quota {op.key} must be greater than 0")

@@ -30,6 +30,7 @@ from flowstream.broker.node import Node
 from flowstream.broker.server.computing import ComputeThread
 from flowstream.broker.server.connection import Connection
 from flowstream.broker.server.counters import Counters
+from flowstream.broker.server.metering import Metering
 from flowstream.broker.server.syncing import SyncThread
 from flowstream.broker.types import ConnectionId, Instant
 from flowstream.clock import monotonic_ns
@@ -73,6 +74,8 @@ class Driver:
         self._compute = ComputeThread(
             self._loop, lambda wanted: wanted.connection in self.connections, self._computed
         )
+        self._quotas = node.cores.quotas
+        self._metering = Metering(self._quotas)
         self._unsynced: set[str] = set()
         self._written_group = 0  # newest group whose operations were performed
         self._timer: asyncio.TimerHandle | None = None
@@ -113,13 +116,29 @@ class Driver:
         if now is None:
             now = self._turn_now = Instant(self._clock())
         try:
-            self.carry_out(self._node.handle(event, now))
+            if self._quotas.measure_time and isinstance(event, Request):
+                self._measured(event, now)
+            else:
+                self.carry_out(self._node.handle(event, now))
         except WireError as error:
             self._blame(event, error)
         except Exception as error:  # noqa: BLE001 - the outermost line: a broken invariant stops it
             self.fail(error)
         if not self._ending:
             self._schedule_end()
+
+    def _measured(self, request: Request[object], now: Instant) -> None:
+        """Handle a request whose client may have a quota of the loop's time."""
+        began = monotonic_ns()
+        effects = self._node.handle(request, now)
+        throttle_ms = self._metering.handled(request, monotonic_ns() - began, now)
+        self.carry_out(effects)
+        self._mute(request.to.connection, throttle_ms)
+
+    def _mute(self, id: ConnectionId, milliseconds: int) -> None:
+        connection = self.connections.get(id)
+        if connection is not None and milliseconds:
+            connection.mute(milliseconds)
 
     def _blame(self, event: Event, error: WireError) -> None:
         """A peer that breaks the protocol costs itself its connection, nothing else (X4)."""
@@ -138,6 +157,7 @@ class Driver:
         log.debug("connection %d from %s closed: %s", connection.id, connection.host, reason)
         self.connections.pop(connection.id, None)
         self._sending.pop(connection, None)
+        self._metering.gone(connection.id)
         self.submit(Disconnected(connection.id))
 
     def carry_out(self, effects: list[Effect]) -> None:
@@ -146,18 +166,19 @@ class Driver:
             if isinstance(effect, Reply):
                 connection = self.connections.get(effect.to.connection)
                 if connection is not None:
-                    connection.reply(effect.to, effect.body)
+                    body = effect.body
+                    if self._quotas.measure_time:
+                        body = self._metering.told(connection.id, body)
+                    connection.reply(effect.to, body)
             elif isinstance(effect, Write):
                 self._operations += effect.operations
                 if not self._ending:
                     self._schedule_end()
-            elif isinstance(effect, (Close, Mute)):
+            elif isinstance(effect, Mute):
+                self._mute(effect.connection, effect.milliseconds)
+            elif isinstance(effect, Close):
                 connection = self.connections.get(effect.connection)
-                if connection is None:
-                    continue
-                if isinstance(effect, Mute):
-                    connection.mute(effect.milliseconds)
-                else:
+                if connection is not None:
                     self._close(connection, effect)
             elif isinstance(effect, Compute):
                 self._compute.start(effect)
@@ -194,6 +215,7 @@ class Driver:
         self._turn_now = None
         if self._closed:
             return
+        began = monotonic_ns() if self._metering.has_requests else 0
         if self.failed is None:
             try:
                 self._write()
@@ -203,6 +225,9 @@ class Driver:
         sending, self._sending = self._sending, {}
         for connection in sending:
             connection.send()
+        if self._metering.has_requests:
+            for id, milliseconds in self._metering.ended(monotonic_ns() - began, self.now()):
+                self._mute(id, milliseconds)
         if self.failed is None:
             self._arm()
 

@@ -95,12 +95,6 @@ def find(made: Machine, *components: tuple[str, int, str | None], strict: bool =
         ),
         ({USER: "u"}, PRODUCE, 0.5, f"{PRODUCE} cannot be a fractional value."),
         ({IP: "1.2.3.4"}, CONNECT, 1e10, f"Proposed value for {CONNECT} is too large for an INT."),
-        (
-            {USER: "u"},
-            "request_percentage",
-            5,
-            "request_percentage is not enforced by this broker; it enforces producer_byte_rate, consumer_byte_rate, controller_mutation_rate",
-        ),
     ],
 )
 def test_what_is_refused_changes_nothing(entity: Entity, key: str, value: float, says: str) -> None:

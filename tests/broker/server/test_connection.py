@@ -203,6 +203,27 @@ async def test_a_client_over_its_quota_is_not_read_for_so_long_and_then_goes_on(
         await other.close()
 
 
+async def test_a_client_that_takes_too_much_of_the_loops_time_is_told_and_muted() -> None:
+    async with served() as broker:
+        client, other = await broker.client(), await broker.client()
+        ops = (OpData(key="request_percentage", value=0.0001),)
+        entity = (EntityData(entity_type="client-id", entity_name="test"),)
+        quota = AlterClientQuotasRequest(entries=(EntryData(entity=entity, ops=ops),))
+        assert (await client.ask(49, 1, quota)).entries[0].error_code == 0
+        for _ in range(100):
+            client.send(18, 3, VERSIONS)
+            answer = (await client.receive())[1]
+            if answer.throttle_time_ms:
+                break
+        assert 0 < answer.throttle_time_ms <= 1000, "more than 10 us of 10 s, at most a window"
+        assert [each._muted is not None for each in broker.driver.connections.values()].count(True)
+        # Without the quota nothing is measured, and nobody is muted any more.
+        broker.driver.cores.quotas.follow({})
+        assert (await other.ask(18, 3, VERSIONS)).throttle_time_ms == 0
+        await client.close()
+        await other.close()
+
+
 async def test_a_muted_client_that_leaves_is_forgotten() -> None:
     async with served() as broker:
         client = await broker.client()
