@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.interop.conftest import BrokerProcess
+from tests.interop.test_security import free_ports
 
 pytestmark = [pytest.mark.slow, pytest.mark.interop, pytest.mark.timeout(1200)]
 
@@ -35,10 +36,16 @@ SETTINGS = {
 }
 
 
-def outcomes(suite: str, broker: BrokerProcess, out: Path) -> dict[str, str]:
+def outcomes(
+    suite: str, address: str, out: Path, *arguments: str, **environment: str
+) -> dict[str, str]:
     """Run a suite; each test's outcome."""
     done = subprocess.run(
-        [SUITES / suite, broker.address, out], capture_output=True, text=True, check=False
+        [SUITES / suite, address, out, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | environment,
     )
     results = out / f"{suite}.results"
     assert results.exists(), done.stdout + done.stderr
@@ -46,20 +53,67 @@ def outcomes(suite: str, broker: BrokerProcess, out: Path) -> dict[str, str]:
     return {test: outcome for outcome, _, test in (line.partition(" ") for line in lines)}
 
 
-@pytest.mark.parametrize("suite", SETTINGS)
-def test_what_passed_before_passes(suite: str, tmp_path: Path) -> None:
+def skip_without(suite: str) -> None:
     if suite == "aiokafka" and "AIOKAFKA_SRC" not in os.environ and not (CACHE / suite).exists():
         pytest.skip(
             "aiokafka's package has no tests: set AIOKAFKA_SRC to a clone of its repository"
         )
-    allowed = (SUITES / f"{suite}.passing").read_text(encoding="utf-8").split("\n")
+
+
+def compare(found: dict[str, str], listed: str) -> None:
+    """What is on the list passes."""
+    allowed = (SUITES / f"{listed}.passing").read_text(encoding="utf-8").split("\n")
+    passed = {test for test, outcome in found.items() if outcome == "passed"}
+    print(f"{listed}: {len(passed)} of {len(found)} passed, {len(allowed) - 1} expected to")
+    print("passing and not on the list yet:", sorted(passed - set(allowed)))
+    assert set(filter(None, allowed)) - passed == set()
+
+
+@pytest.mark.parametrize("suite", SETTINGS)
+def test_what_passed_before_passes(suite: str, tmp_path: Path) -> None:
+    skip_without(suite)
     settings = tuple(part for each in SETTINGS[suite] for part in ("--set", each))
     broker = BrokerProcess(tmp_path / "data", settings).start()
     try:
-        found = outcomes(suite, broker, tmp_path / "out")
+        found = outcomes(suite, broker.address, tmp_path / "out")
     finally:
         broker.stop()
-    passed = {test for test, outcome in found.items() if outcome == "passed"}
-    print(f"{suite}: {len(passed)} of {len(found)} passed, {len(allowed) - 1} expected to")
-    print("passing and not on the list yet:", sorted(passed - set(allowed)))
-    assert set(filter(None, allowed)) - passed == set()
+    compare(found, suite)
+
+
+def test_what_passed_before_passes_with_tls_and_sasl(tmp_path: Path) -> None:
+    skip_without("aiokafka")
+    told = subprocess.run(
+        [SUITES / "aiokafka", "certificates"], capture_output=True, text=True, check=True
+    )
+    theirs = Path(told.stdout.strip())
+    keystore, users = tmp_path / "broker.pem", tmp_path / "users"
+    keystore.write_text((theirs / "server.key").read_text() + (theirs / "server.crt").read_text())
+    users.write_text("".join(f"{name}:{name}\n" for name in ("admin", "test", "test2")))
+    users.chmod(0o600)
+    plain, ssl, sasl = (f"127.0.0.1:{port}" for port in free_ports(3))
+    settings = (
+        "num.partitions=2",
+        f"listeners=PLAINTEXT://{plain},SSL://{ssl},SASL_PLAINTEXT://{sasl}",
+        "sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512",
+        f"ssl.keystore.location={keystore}",
+        f"ssl.truststore.location={theirs / 'ca.crt'}",
+        "ssl.client.auth=required",
+        "allow.everyone.if.no.acl.found=true",
+        "super.users=User:ANONYMOUS;User:admin",
+    )
+    options = [part for each in settings for part in ("--set", each)]
+    broker = BrokerProcess(tmp_path / "data", ("--users", str(users), *options)).start()
+    try:
+        found = outcomes(
+            "aiokafka",
+            plain,
+            tmp_path / "out",
+            "-k",
+            "ssl or sasl",
+            SUITE_SSL=ssl,
+            SUITE_SASL_PLAIN=sasl,
+        )
+    finally:
+        broker.stop()
+    compare(found, "aiokafka-secured")
