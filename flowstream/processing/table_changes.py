@@ -78,7 +78,10 @@ class Changes(InnerSource[K, V | None]):
         key = row.removeprefix(PREFIX)
         value = views[self._of.name].get(key)
         data = None if value is DELETED else self.value_codec.encode(value)
-        return Fired(self.name, partition, due_ms, self._of.topic_key(key), data, row, due_ms)
+        return Fired(
+            self.name, partition, due_ms, self._of.topic_key(key), data, row, due_ms,
+            mark=cast("bytes", views[self.table].get(row)),
+        )  # fmt: skip
 
     def settle(self, fired: Fired, views: Mapping[str, TableView], now_ms: int) -> None:
         """Told, unless the key changed again meanwhile."""

@@ -106,6 +106,33 @@ async def test_a_table_of_a_topic_and_what_changes_in_it(kit: Kit, name: str) ->
     assert await kit.values(out.name) == [b"a:1", b"b:2", b"a:-", b"c:3"]
 
 
+async def test_S12_a_change_that_was_told_is_not_told_again_by_the_next_worker(
+    kit: Kit, name: str
+) -> None:
+    def declare() -> tuple[fs.App, fs.Topic[str, int]]:
+        app = kit.app(name)
+        prices = app.topic(f"{name}-prices", key_type=str, value_type=int, partitions=1)
+        out = app.topic(f"{name}-out", key_type=str, value_type=str, partitions=1)
+
+        @app.agent(app.table(prices, name="prices").changes, sink=[out])
+        async def told(changes: fs.Stream[int | None]) -> Any:
+            async for key, price in changes.items():
+                yield f"{key}:{text(price)}"
+
+        return app, prices
+
+    for number, key in enumerate("abc"):
+        app, prices = declare()
+        await kit.create(app)
+        await prices.send(key=key, value=number)
+        await kit.run_until(app, kit.count(f"{name}-out", number + 1))
+    assert await kit.values(f"{name}-out") == [b"a:0", b"b:1", b"c:2"]
+    rows = {r.key: r.value for r in await kit.records(app.changelog("prices-changes"))}
+    assert {key: rows[key] for key in (b"=a", b"=b", b"=c")} == {
+        b"=a": None, b"=b": None, b"=c": None,
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("how", ["inner", "left", "outer"])
 async def test_tables_side_by_side(kit: Kit, name: str, how: Any) -> None:
     app = kit.app(name)
