@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from flowstream.processing.replicated import TableOf as TableOf
     from flowstream.processing.replies import ReplyFailed as ReplyFailed
     from flowstream.processing.sensors import Sensor as Sensor
+    from flowstream.processing.services import Service as Service
     from flowstream.processing.set_tables import MemberSet as MemberSet
     from flowstream.processing.set_tables import SetTable as SetTable
     from flowstream.processing.stream import Stream as Stream
@@ -83,6 +84,7 @@ _HOMES = {
     "retry": "processing.policies",
     "RowUnreadable": "processing.errors",
     "Sensor": "processing.sensors",
+    "Service": "processing.services",
     "SetTable": "processing.set_tables",
     "SettingsError": "processing.errors",
     "StateLost": "processing.errors",
@@ -127,6 +129,7 @@ __all__ = [
     "ReplyFailed",
     "RowUnreadable",
     "Sensor",
+    "Service",
     "SetTable",
     "SettingsError",
     "StateLost",

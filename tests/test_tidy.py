@@ -59,6 +59,7 @@ PURE = (
     "flowstream/transport/types.py",
     "flowstream/transport/assignor.py",
     "flowstream/processing/claiming.py",
+    "flowstream/processing/commands.py",
     "flowstream/processing/errors.py",
     "flowstream/processing/event.py",
     "flowstream/processing/record.py",

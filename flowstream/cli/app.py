@@ -15,6 +15,7 @@ from flowstream.cli.taught import with_options
 VERBS = (
     "worker", "broker", "topics", "groups", "users", "acls", "send", "tail", "configs", "quotas",
     "transactions", "producers", "tables", "reset", "logdirs", "cluster", "dump", "doctor", "dlq",
+    "agents", "models", "model", "clean-versions",
 )  # fmt: skip
 """The module `flowstream.cli.<verb>` has either `app`, verbs of its own, or `command`; and `parser`
 when that parses its options itself.
@@ -26,12 +27,25 @@ MODULE_OPTION = ("-A", "--app")
 def run(arguments: Sequence[str]) -> None:
     """Run the verb that the command line names; exits the process."""
     words = list(arguments)
-    # `flowstream -A module worker`: the option may stand before its verb.
-    if words[:1] and words[0] in MODULE_OPTION and "worker" in words[2:]:
-        verb = words.index("worker", 2)
-        words = ["worker", *words[:2], *words[2:verb], *words[verb + 1 :]]
+    # `flowstream -A module worker`: the option may stand before its verb, or before a command that
+    # the app itself declares.
+    if words[:1] and words[0] in MODULE_OPTION and len(words) > 1:
+        verb = verb_in(words)
+        if verb is None:
+            from flowstream.cli import commands
+
+            commands.run(words[1], words[2:])
+            return
+        words = [words[verb], *words[:2], *words[2:verb], *words[verb + 1 :]]
     asked = words[0] if words and words[0] in VERBS else None
     build((asked,) if asked else VERBS)(args=words, prog_name="flowstream")
+
+
+def verb_in(words: Sequence[str]) -> int | None:
+    """Where one of our verbs stands behind `-A MODULE`; None when a command of the app does."""
+    if words[2:] and not words[2].startswith("-"):
+        return 2 if words[2] in VERBS else None
+    return next((at for at in range(2, len(words)) if words[at] in VERBS), None)
 
 
 def build(verbs: Sequence[str]) -> typer.Typer:
@@ -43,7 +57,7 @@ def build(verbs: Sequence[str]) -> typer.Typer:
         callback=flowstream,
     )
     for verb in verbs:
-        module = import_module(f"flowstream.cli.{verb}")
+        module = import_module(f"flowstream.cli.{verb.replace('-', '_')}")
         if hasattr(module, "app"):
             app.add_typer(module.app, name=verb)
         elif hasattr(module, "parser"):

@@ -32,7 +32,7 @@ from flowstream.processing.inner import InnerSource
 from flowstream.processing.onlookers import Onlookers
 from flowstream.processing.policies import OnError
 from flowstream.processing.sender import Sender
-from flowstream.processing.settings import Guarantee, Settings, check_app_id, resolve
+from flowstream.processing.settings import Guarantee, Settings, check_app_id, check_version, resolve
 from flowstream.processing.topic import Outgoing, RecordMetadata, Topic
 from flowstream.processing.windowed_tables import Seconds, milliseconds
 
@@ -70,9 +70,12 @@ class App(DeclaresTables):
         purge_interval: float | None = None,
         source_idle: float | None = None,
         stall_warning: float | None = None,
+        version: int = 1,
     ) -> None:
         super().__init__()
-        self.id = check_app_id(id)
+        self.name = check_app_id(id)
+        self.version = check_version(version)
+        self.id = self.name if version == 1 else check_app_id(f"{id}-v{version}")
         self.settings: Settings = resolve(
             {
                 "broker": broker,

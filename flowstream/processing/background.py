@@ -14,6 +14,7 @@ from typing import Any
 
 from flowstream.processing.errors import AppError
 
+LEADER_POLL_S = 0.05
 Function = Callable[..., Coroutine[Any, Any, Any]]
 
 
@@ -50,8 +51,9 @@ def called(function: Function, app: object) -> Coroutine[Any, Any, Any]:
 async def run_chore(chore: Chore, app: object, is_leader: Callable[[], bool]) -> None:
     """Run a chore for as long as its worker lives. Its error is the worker's."""
     if chore.interval is None:
-        if not chore.on_leader or is_leader():
-            await called(chore.function, app)
+        while chore.on_leader and not is_leader():  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(LEADER_POLL_S)
+        await called(chore.function, app)
         return
     clock = asyncio.get_running_loop().time
     due = clock()

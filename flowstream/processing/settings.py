@@ -182,6 +182,13 @@ def check_app_id(id: object) -> str:
     return id
 
 
+def check_version(version: object) -> int:
+    """Refuse a version of an app that is no whole number from 1 on."""
+    if type(version) is not int or version < 1:
+        raise SettingsError(f"the version of an app is a whole number from 1 on, not {version!r}")
+    return version
+
+
 def bootstrap_of(broker: str) -> str | None:
     """HOST:PORT[,HOST:PORT] of a broker setting, or None when it is the embedded one."""
     if broker.startswith("embedded://"):

@@ -10,9 +10,11 @@ from flowstream.processing import declaring
 from flowstream.processing.agent import Agent
 from flowstream.processing.announcing import Announcing
 from flowstream.processing.background import Chore, Function, called, takes_app
+from flowstream.processing.commands import Command, command_of
 from flowstream.processing.crontabs import Crontab, Schedule, rows_table
 from flowstream.processing.errors import AppError
 from flowstream.processing.policies import OnError
+from flowstream.processing.services import Service, service_of
 from flowstream.processing.stream import Stream
 from flowstream.processing.tables import Table
 from flowstream.processing.timers import TimeDomain, Timers
@@ -20,6 +22,7 @@ from flowstream.processing.windowed_tables import Seconds, milliseconds
 
 K = TypeVar("K")
 V = TypeVar("V")
+S = TypeVar("S", bound=Service)
 
 
 class Timing(Announcing):
@@ -31,6 +34,8 @@ class Timing(Announcing):
         self.agents: dict[str, Agent[Any]] = {}
         self.timers: dict[str, Timers[Any, Any]] = {}
         self.chores: list[Chore] = []
+        self.services: list[Service] = []
+        self.commands: dict[str, Command] = {}
         self._crontab_rows = rows_table()
 
     def check_table_name(self, name: str) -> None:
@@ -134,10 +139,38 @@ class Timing(Announcing):
     @overload
     def task(self, function: Function) -> Function: ...
     @overload
-    def task(self) -> Callable[[Function], Function]: ...
-    def task(self, function: Function | None = None) -> Any:
-        """Run a function in each worker once it has started. It takes no argument, or the app."""
-        declare = self._chore("a task", None, False)
+    def task(self, *, on_leader: bool = ...) -> Callable[[Function], Function]: ...
+    def task(self, function: Function | None = None, *, on_leader: bool = False) -> Any:
+        """Run a function in each worker once it has started. It takes no argument, or the app.
+
+        `on_leader`: only in the worker that has partition 0, as soon as it has.
+        """
+        declare = self._chore("a task", None, on_leader)
+        return declare if function is None else declare(function)
+
+    def service(self, declared: type[S]) -> type[S]:
+        """Have a `Service` (a class of it, or one) start and stop with each worker."""
+        service = service_of(declared, self)
+        self.services.append(service)
+        self.chores.append(Chore(service.live))
+        return declared
+
+    def command(
+        self, function: Function | None = None, *, name: str | None = None, help: str | None = None
+    ) -> Any:
+        """Make a function a command of the app: `flowstream -A MODULE NAME ...`.
+
+        Its parameters with their types and defaults are the command's arguments and options; one
+        that is named `app` or `self` gets the app. It may send, and ask agents; it is no worker.
+        """
+
+        def declare(function: Function) -> Function:
+            command = command_of(function, name, help)
+            if command.name in self.commands:
+                raise AppError(f"command {command.name!r} is declared twice")
+            self.commands[command.name] = command
+            return function
+
         return declare if function is None else declare(function)
 
     def _chore(

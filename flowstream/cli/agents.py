@@ -1,0 +1,31 @@
+"""`flowstream agents`: what an app's agents are, without running them."""
+
+from __future__ import annotations
+
+import inspect
+
+import typer
+
+from flowstream.cli.apps import Module, app_of
+from flowstream.cli.options import Json, show
+from flowstream.errors import FlowstreamError
+from flowstream.processing.agent import Agent, sink_topics
+
+
+def command(module: Module, json: Json = False) -> None:
+    """List an app's agents: what they read, where they send, what they are for."""
+    try:
+        app = app_of(module, None, None)
+    except FlowstreamError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None
+    show(("agent", "reads", "sinks", "on_error", "help"),
+         [row(agent) for agent in app.agents.values()], as_json=json)  # fmt: skip
+
+
+def row(agent: Agent[object]) -> tuple[object, ...]:
+    """One agent."""
+    reads = ", ".join(topic.name for topic in agent.topics) or agent.topic.name
+    sinks = ", ".join(topic.name for sink in agent.sinks for topic in sink_topics(sink))
+    told = (inspect.getdoc(agent.function) or "").partition("\n")[0]
+    return agent.name, reads, sinks or None, agent.policy.action, told or None

@@ -1,0 +1,56 @@
+"""`flowstream clean-versions`: delete the state of an app's older versions on this machine."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flowstream.cli.apps import AppData, Module, app_of
+from flowstream.errors import FlowstreamError
+from flowstream.processing.app import App
+from flowstream.processing.slots import lock_all
+
+
+def command(
+    module: Module,
+    data: AppData = None,
+    execute: Annotated[bool, typer.Option("--execute", help="Do it; without, only tell.")] = False,
+) -> None:
+    """Delete what workers of older versions, `App(version=...)`, left in the data directory.
+
+    Their topics and offsets stay: `flowstream topics delete`, `flowstream groups delete`.
+    """
+    try:
+        app = app_of(module, None, data)
+        for path in old_versions(app):
+            typer.echo(f"{'delete' if execute else 'would delete'} {path}")
+            if execute:
+                delete(path)
+    except FlowstreamError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
+def old_versions(app: App) -> list[Path]:
+    """The directories of state of versions before the app's."""
+    state = Path(app.settings.data_dir) / "state"
+    found = []
+    for path in sorted(state.glob("*")):
+        version = re.fullmatch(re.escape(app.name) + r"(?:-v(\d+))?", path.name)
+        if version and int(version[1] or 1) < app.version:
+            found.append(path)
+    return found
+
+
+def delete(path: Path) -> None:
+    """Delete a version's state; SlotError when one of its workers still runs."""
+    slots = lock_all(path)
+    try:
+        shutil.rmtree(path)
+    finally:
+        for slot in slots:
+            slot.release()

@@ -1,0 +1,200 @@
+"""Services: objects of the user's that live beside the agents for as long as a worker does.
+
+Shell. A service belongs to no unit: what it sends is sent at once. Faust's names.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, ClassVar, TypeVar
+
+from flowstream.processing.errors import AppError
+
+Work = Callable[[Any], Coroutine[Any, Any, None]]
+W = TypeVar("W", bound=Work)
+
+_INTERVAL = "_flowstream_service_interval"
+
+
+class Service:
+    """Something that starts with a worker and stops with it; override what you need.
+
+    `@Service.task` marks methods that run from its start on, `@Service.timer(seconds)` those that
+    run ever again. What one of them raises is the worker's error.
+    """
+
+    app: Any = None
+    """The app, once it is declared with `@app.service`."""
+    _tasks: ClassVar[tuple[str, ...]] = ()
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        own = [name for name, value in vars(cls).items() if hasattr(value, _INTERVAL)]
+        cls._tasks = tuple(dict.fromkeys([*cls._tasks, *own]))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({'started' if self.started else 'stopped'})"
+
+    # -- to override ----------------------------------------------------------------------------
+
+    async def on_first_start(self) -> None:
+        """Before its first start."""
+
+    async def on_start(self) -> None:
+        """Before its tasks begin."""
+
+    async def on_started(self) -> None:
+        """When its tasks have begun."""
+
+    async def on_stop(self) -> None:
+        """Before its tasks are ended."""
+
+    async def on_shutdown(self) -> None:
+        """When its tasks have ended."""
+
+    async def on_restart(self) -> None:
+        """Between the stop and the start of a restart."""
+
+    # -- to use ---------------------------------------------------------------------------------
+
+    @staticmethod
+    def task(function: W) -> W:
+        """Have a method run from the service's start on, once."""
+        return _marked(function, None)
+
+    @staticmethod
+    def timer(interval: float) -> Callable[[W], W]:
+        """Have a method run every `interval` seconds, the first time one interval after the start.
+
+        As in Faust the pauses do not drift.
+        """
+        if not interval > 0:
+            raise AppError(f"Service.timer takes a number of seconds above 0, not {interval!r}")
+        return lambda function: _marked(function, interval)
+
+    started = False
+    """Whether it runs."""
+    _was_started = False
+    _running: set[asyncio.Task[Any]] | None = None
+    _stopping: asyncio.Event | None = None
+    _failure: asyncio.Future[None] | None = None
+
+    @property
+    def should_stop(self) -> bool:
+        """True from the moment it is to stop."""
+        return self._stopping is None or self._stopping.is_set()
+
+    async def sleep(self, seconds: float) -> None:
+        """Pause; returns at once when the service is to stop."""
+        if self._stopping is not None:
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._stopping.wait()
+            except TimeoutError:
+                return
+
+    async def wait_until_stopped(self) -> None:
+        """Until it is to stop."""
+        if self._stopping is not None:
+            await self._stopping.wait()
+
+    def add_future(self, work: Awaitable[Any]) -> asyncio.Task[Any]:
+        """Run this too, until it ends or the service does; its error is the worker's."""
+        if self._running is None:
+            if isinstance(work, Coroutine):
+                work.close()
+            raise AppError(f"{self!r} does not run: it cannot run anything beside itself")
+
+        async def awaited() -> Any:
+            return await work
+
+        task = asyncio.ensure_future(awaited())
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    async def start(self) -> None:
+        """Start, unless it runs already."""
+        if self.started:
+            return
+        self._stopping = asyncio.Event()
+        self._running = set()
+        if self._failure is None:
+            self._failure = asyncio.get_running_loop().create_future()
+        if not self._was_started:
+            self._was_started = True
+            await self.on_first_start()
+        await self.on_start()
+        self.started = True
+        for name in self._tasks:
+            method = getattr(self, name)
+            interval = getattr(method, _INTERVAL)
+            self.add_future(method() if interval is None else self._every(interval, method))
+        await self.on_started()
+
+    async def stop(self) -> None:
+        """Stop, unless it does not run."""
+        if not self.started or self._running is None or self._stopping is None:
+            return
+        self.started = False
+        self._stopping.set()
+        try:
+            await self.on_stop()
+        finally:
+            running, self._running = self._running, None
+            for task in running:
+                task.cancel()
+            if running:
+                await asyncio.wait(running)
+        await self.on_shutdown()
+
+    async def restart(self) -> None:
+        """Stop and start."""
+        await self.stop()
+        await self.on_restart()
+        await self.start()
+
+    async def live(self) -> None:
+        """Run until cancelled; raises what one of its tasks raised."""
+        try:
+            await self.start()
+            assert self._failure is not None
+            await self._failure
+        finally:
+            await self.stop()
+            self._failure = None
+
+    async def _every(self, interval: float, method: Callable[[], Awaitable[None]]) -> None:
+        clock = asyncio.get_running_loop().time
+        due = clock()
+        while True:
+            due = max(due + interval, clock())
+            await self.sleep(due - clock())
+            if self.should_stop:
+                return
+            await method()
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        if self._running is not None:
+            self._running.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and self._failure is not None and not self._failure.done():
+            self._failure.set_exception(error)
+
+
+def _marked(function: W, interval: float | None) -> W:
+    if not inspect.iscoroutinefunction(function):
+        raise AppError(f"{function!r} must be an `async def` method to be a service's task")
+    setattr(function, _INTERVAL, interval)
+    return function
+
+
+def service_of(declared: type[Service] | Service, app: object) -> Service:
+    """The service that was declared, with the app."""
+    service = declared() if isinstance(declared, type) else declared
+    if not isinstance(service, Service):
+        raise AppError(f"app.service takes a subclass of fs.Service, not {declared!r}")
+    service.app = app
+    return service

@@ -1,0 +1,196 @@
+"""Commands that an app declares, and the verbs that tell what it consists of."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+import flowstream as fs
+from flowstream.cli import app as cli
+from flowstream.cli.clean_versions import old_versions
+from flowstream.processing.errors import AppError, SettingsError
+from flowstream.processing.slots import take_slot
+from tests.processing.conftest import address  # noqa: F401 - the broker fixture
+
+MODULE = '''
+"""An app with a command."""
+import dataclasses
+import flowstream as fs
+
+
+class Order(fs.Record):
+    """What was ordered."""
+
+    account: str
+    amount: float = 1.5
+
+
+@dataclasses.dataclass
+class Seen:
+    """What was seen."""
+
+    page: str
+    times: int = 3
+
+
+app = fs.App("shop", broker="kafka://BROKER", version=3)
+orders = app.topic("orders-TAG", value_type=Order, partitions=1)
+out = app.topic("out-TAG", key_type=str, value_type=Seen, partitions=1)
+plain = app.topic("plain-TAG", value_type=int, partitions=1)
+
+
+@app.agent(orders, sink=[out], on_error="skip")
+async def bill(stream):
+    """Bills what was ordered.
+
+    Once a day.
+    """
+    async for order in stream:
+        yield order
+
+
+@app.command()
+async def fill(self, account: str, count: int = 2, loud: bool = False):
+    """Send some orders."""
+    for number in range(count):
+        sent = await orders.send(value=Order(account=account, amount=number))
+        print(self.id, sent.offset, "LOUD" if loud else "quiet")
+
+
+@app.command(name="fails", help="Fails.")
+async def fail_it():
+    raise fs.FlowstreamError("on purpose")
+'''
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str) -> str:  # noqa: F811
+    """The name of a module with an app, in the working directory."""
+    name = f"shop_{tmp_path.name.replace('-', '_')}"
+    text = MODULE.replace("BROKER", address).replace("TAG", name)
+    (tmp_path / f"{name}.py").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return name
+
+
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    """The command line, in a process of its own."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "COLUMNS": "200"}
+    return subprocess.run(
+        [sys.executable, "-m", "flowstream", *words],
+        capture_output=True, text=True, check=False, env=environment,
+    )  # fmt: skip
+
+
+def output(*words: str) -> str:
+    """What a command prints; it must succeed."""
+    done = run(*words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_a_command_of_the_app_runs_with_its_options(module: str) -> None:
+    output("topics", "create", f"orders-{module}", "-p", "1", "--broker", broker_of(module))
+    told = output("-A", module, "fill", "alice", "--count", "3", "--loud")
+    assert told.splitlines() == [f"shop-v3 {number} LOUD" for number in range(3)]
+    assert output("--app", module, "fill", "bob").splitlines() == ["shop-v3 3 quiet",
+                                                                   "shop-v3 4 quiet"]  # fmt: skip
+    assert "Send some orders." in output("-A", module, "--help")
+    failed = run("-A", module, "fails")
+    assert (failed.returncode, failed.stderr) == (1, "error: on purpose\n")
+    unknown = run("-A", module, "nothing")
+    assert unknown.returncode == 2
+    assert "No such command 'nothing'" in unknown.stderr
+    assert "there is no module" in run("-A", "no_such_module", "fill").stderr
+
+
+def broker_of(module: str) -> str:
+    """The broker's URL that a module names."""
+    text = Path(f"{module}.py").read_text()
+    return text.partition('broker="')[2].partition('"')[0]
+
+
+def test_agents_models_and_their_fields(module: str) -> None:
+    (agent,) = json.loads(output("agents", "-A", module, "--json"))
+    assert agent == {
+        "agent": "bill", "reads": f"orders-{module}", "sinks": f"out-{module}", "on_error": "skip",
+        "help": "Bills what was ordered.",
+    }  # fmt: skip
+    models = json.loads(output("-A", module, "models", "--json"))
+    assert models == [
+        {"model": "Order", "topics": f"orders-{module}", "help": "What was ordered."},
+        {"model": "Seen", "topics": f"out-{module}", "help": "What was seen."},
+    ]
+    assert json.loads(output("model", "Order", "-A", module, "--json")) == [
+        {"field": "account", "type": "str", "default": None},
+        {"field": "amount", "type": "float", "default": "1.5"},
+    ]
+    assert json.loads(output("model", "Seen", "-A", module, "--json"))[1] == {
+        "field": "times", "type": "int", "default": "3",
+    }  # fmt: skip
+    wrong = run("model", "Nothing", "-A", module)
+    assert (wrong.returncode, "but Order, Seen" in wrong.stderr) == (1, True)
+
+
+def test_the_state_of_older_versions_is_deleted(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    app = fs.App("shop", version=3, data_dir=data)
+    assert (app.id, app.name) == ("shop-v3", "shop")
+    for id in ("shop", "shop-v2", "shop-v3", "shop-v4", "shopping", "other-v1"):
+        take_slot(data, id).release()
+    assert [path.name for path in old_versions(app)] == ["shop", "shop-v2"]
+    (tmp_path / "versioned.py").write_text(
+        f"import flowstream as fs\napp = fs.App('shop', version=3, data_dir={str(data)!r})\n"
+    )
+    verbs = cli.build(("clean-versions",))
+
+    def call(*words: str) -> Any:
+        return CliRunner().invoke(verbs, ["clean-versions", "-A", "versioned", *words])
+
+    sys.path.insert(0, str(tmp_path))
+    try:
+        told = call()
+        assert told.stdout.splitlines() == [
+            f"would delete {data / 'state' / 'shop'}", f"would delete {data / 'state' / 'shop-v2'}",
+        ]  # fmt: skip
+        held = take_slot(data, "shop-v2")
+        assert "a worker of this app is running" in call("--execute").stderr
+        held.release()
+        assert call("--execute").exit_code == 0
+    finally:
+        sys.path.remove(str(tmp_path))
+    assert sorted(path.name for path in (data / "state").iterdir()) == [
+        "other-v1", "shop-v3", "shop-v4", "shopping",
+    ]  # fmt: skip
+
+
+def test_what_cannot_be_a_command_is_refused() -> None:
+    app = fs.App("shop")
+    with pytest.raises(AppError, match="its options are the function's parameters"):
+        app.command(print)
+    with pytest.raises(SettingsError, match="whole number from 1 on"):
+        fs.App("shop", version=0)
+
+    async def fill() -> None:
+        pass
+
+    with pytest.raises(AppError, match="no name of a command"):
+        app.command(name="Fill it")(fill)
+    app.command(fill)
+    with pytest.raises(AppError, match="declared twice"):
+        app.command()(fill)
+
+
+def test_where_a_verb_stands() -> None:
+    assert cli.verb_in(["-A", "m", "worker"]) == 2
+    assert cli.verb_in(["-A", "m", "--loglevel", "info", "worker"]) == 4
+    assert cli.verb_in(["-A", "m", "fill", "worker"]) is None
+    assert cli.verb_in(["-A", "m", "--help"]) is None

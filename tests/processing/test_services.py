@@ -1,0 +1,174 @@
+"""Services: objects that start and stop with a worker; and tasks of the leader."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+import flowstream as fs
+from flowstream.processing.errors import AppError
+from tests.processing.conftest import Kit
+
+
+def idle(app: fs.App, name: str) -> None:
+    """An agent, without which a worker has nothing to run."""
+
+    @app.agent(app.topic(f"{name}-words", value_type=str, partitions=2))
+    async def see(stream: fs.Stream[str]) -> None:
+        async for _ in stream:
+            pass
+
+
+async def test_a_service_lives_as_long_as_its_worker(kit: Kit, name: str) -> None:
+    app = kit.app(name)
+    idle(app, name)
+    told: list[str] = []
+
+    @app.service
+    class Beat(fs.Service):
+        """Says what happens to it."""
+
+        async def on_first_start(self) -> None:
+            told.append("first")
+
+        async def on_start(self) -> None:
+            assert self.app is app
+            told.append("start")
+
+        async def on_started(self) -> None:
+            told.append("started")
+
+        async def on_stop(self) -> None:
+            assert self.should_stop
+            told.append("stop")
+
+        async def on_shutdown(self) -> None:
+            told.append("shutdown")
+
+        @fs.Service.task
+        async def wait(self) -> None:
+            told.append("task")
+            self.add_future(self.beside())
+            await self.wait_until_stopped()
+            told.append("task ends")
+
+        async def beside(self) -> None:
+            told.append("beside")
+            await self.sleep(3600)
+            told.append("beside ends")
+
+        @fs.Service.timer(0.01)
+        async def beat(self) -> None:
+            told.append("beat")
+
+    await kit.create(app)
+    for _ in range(2):
+        async with kit.running(app):
+            await kit.sees(lambda: told.count("beat") >= 3 and "beside" in told)
+            await kit.until(lambda: told_is(told, "beat", 3))
+        assert not app.services[0].started
+        beats = [each for each in told if each not in ("beat", "task ends", "beside ends")]
+        told.clear()
+        assert beats in (
+            ["first", "start", "started", "task", "beside", "stop", "shutdown"],
+            ["start", "started", "task", "beside", "stop", "shutdown"],
+        )
+    assert isinstance(app.services[0], Beat)
+
+
+async def told_is(told: list[str], what: str, least: int) -> bool:
+    """Whether something was told that often."""
+    return told.count(what) >= least
+
+
+async def test_what_a_services_task_raises_ends_the_worker(kit: Kit, name: str) -> None:
+    app = kit.app(name)
+    idle(app, name)
+    stopped: list[str] = []
+
+    class Broken(fs.Service):
+        """Fails at once."""
+
+        @fs.Service.task
+        async def fail(self) -> None:
+            raise ZeroDivisionError("in a service")
+
+        async def on_stop(self) -> None:
+            stopped.append("stopped")
+
+    app.service(Broken)
+    await kit.create(app)
+    with pytest.raises(ZeroDivisionError, match="in a service"):
+        await fs.Worker(app, kit.address).run()
+    assert stopped == ["stopped"]
+
+
+async def test_a_service_restarts_and_is_used_by_hand() -> None:
+    told: list[str] = []
+
+    class Base(fs.Service):
+        """Has a task."""
+
+        @fs.Service.task
+        async def base(self) -> None:
+            told.append("base")
+
+    class Derived(Base):
+        """Has one more."""
+
+        @fs.Service.task
+        async def own(self) -> None:
+            told.append("own")
+            await self.sleep(0.001)
+            told.append("awake")
+            await self.sleep(3600)
+
+        async def on_restart(self) -> None:
+            told.append("restart")
+
+    service = Derived()
+    assert service.should_stop
+    with pytest.raises(AppError, match="does not run"):
+        service.add_future(asyncio.sleep(0))
+    await service.start()
+    await service.start()
+    assert repr(service) == "Derived(started)"
+    while "awake" not in told:  # noqa: ASYNC110 - it takes some turns of the loop
+        await asyncio.sleep(0)
+    await service.restart()
+    assert service.started
+    while told.count("own") < 2:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    await service.stop()
+    await service.stop()
+    assert told[:5] == ["base", "own", "awake", "restart", "base"]
+
+
+def test_what_is_no_service_is_refused() -> None:
+    app = fs.App("served")
+    with pytest.raises(AppError, match=r"subclass of fs\.Service"):
+        app.service(dict)  # type: ignore[type-var]
+    with pytest.raises(AppError, match="above 0"):
+        fs.Service.timer(0)
+    with pytest.raises(AppError, match="async def"):
+        fs.Service.task(lambda self: None)  # type: ignore[arg-type, return-value]
+
+
+async def test_a_task_of_the_leader_runs_where_the_first_partition_is(kit: Kit, name: str) -> None:
+    apps = [kit.app(name, data_dir=kit.directory / each) for each in ("a", "b")]
+    ran: list[Any] = []
+    for app in apps:
+        idle(app, name)
+
+        @app.task(on_leader=True)
+        async def lead(app: fs.App) -> None:
+            ran.append(app)
+
+    await kit.create(apps[0])
+    async with kit.running(apps[0]) as first, kit.running(apps[1]) as second:
+        await kit.sees(lambda: len(first.tasks) == len(second.tasks) == 1)
+        await kit.sees(lambda: len(ran) >= 1)
+        leaders = [worker.app for worker in (first, second) if worker.is_leader]
+        await kit.sees(lambda: ran[-1:] == leaders)
