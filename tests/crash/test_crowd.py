@@ -316,10 +316,27 @@ def test_P1_a_session_is_ended_also_before_its_answers_are_looked_at() -> None:
     def ended(*_: object, **__: object) -> None:
         raise KafkaException(KafkaError(KafkaError._FATAL, "Unable to produce message"))
 
+    def interrupted(*_: object) -> None:
+        out_of_order = KafkaError(KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, "out of order", True)
+        raise SystemError("returned a result with an exception set") from KafkaException(
+            out_of_order
+        )
+
+    def another(*_: object) -> None:
+        raise SystemError("another")
+
     sender = Sender(NOBODY, "s", [])
     sender.producer = SimpleNamespace(produce=ended)
     with pytest.raises(Refused, match="Unable to produce"):
         sender.send(Partition("t", 0), "v")
+    sender = Sender(NOBODY, "s", [])
+    sender.producer = SimpleNamespace(flush=interrupted)
+    with pytest.raises(Refused, match="out of order"):
+        sender.settle()
+    sender.producer = SimpleNamespace(flush=another)
+    sender.refused = None
+    with pytest.raises(SystemError, match="another"):
+        sender.settle()
 
 
 def test_P1_a_duplicate_without_an_offset_may_be_gone_by_now() -> None:

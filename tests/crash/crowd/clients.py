@@ -162,8 +162,8 @@ class Sender:
         self._check()
         unknown = Send(self.session, partition, value, Outcome.UNKNOWN, None, transaction)
         self._pending[value] = unknown
-        try:
-            self.producer.produce(
+        self._ask(
+            lambda: self.producer.produce(
                 partition.topic,
                 None if tombstone else value.encode() + b"." * padding,
                 None if key is None else key.encode(),
@@ -171,14 +171,24 @@ class Sender:
                 timestamp=timestamp,
                 on_delivery=lambda error, message: self._delivered(value, error, message),
             )
-        except KafkaException as exception:
-            error = exception.args[0]
-            if self._transactional or error.code() != KafkaError._FATAL:
+        )
+        self._ask(lambda: self.producer.poll(0))
+
+    def _ask(self, call: Callable[[], Any]) -> Any:
+        """Call the client, which raises in its own ways once the session is over. Raises
+        Refused.
+        """
+        try:
+            return call()
+        except (KafkaException, SystemError) as exception:
+            # A callback's error in the midst of a call becomes a SystemError with a cause.
+            told = exception if isinstance(exception, KafkaException) else exception.__cause__
+            error = told.args[0] if isinstance(told, KafkaException) else None
+            ended = error is not None and (error.fatal() or error.code() == KafkaError._FATAL)
+            if self._transactional or not ended:
                 raise
-            # The session ended, and its last answers were not looked at yet.
             self.refused = error
-            self._check()
-        self.producer.poll(0)
+            raise Refused(f"{self.session}: {error}") from exception
 
     def _delivered(self, value: str, error: KafkaError | None, message: Message) -> None:
         sent = self._pending.pop(value, None)
@@ -211,7 +221,7 @@ class Sender:
     def settle(self) -> None:
         """Wait for what is under way. Raises Stalled and Refused."""
         began = time.monotonic()
-        while self.producer.flush(ANSWER_S):
+        while self._ask(lambda: self.producer.flush(ANSWER_S)):
             if CALM.is_over(began):
                 raise Stalled(f"{self.session}: {len(self.producer)} records without an answer")
         self._check()
