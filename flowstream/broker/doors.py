@@ -106,8 +106,27 @@ class Sync:
     path: str
 
 
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """Before any later operation: what was synced is in its own file, and no journal is there that
+    holds it once more.
+    """
+
+    path: str = ""
+
+
 Operation = (
-    Append | Overwrite | Replace | Put | Truncate | Rename | Remove | MakeDirectory | Flush | Sync
+    Append
+    | Overwrite
+    | Replace
+    | Put
+    | Truncate
+    | Rename
+    | Remove
+    | MakeDirectory
+    | Flush
+    | Sync
+    | Settle
 )
 
 

@@ -17,7 +17,7 @@ from flowstream.broker.coordination import (
 )
 from flowstream.broker.cores import OFFSETS_TOPIC, TRANSACTIONS_TOPIC, Address, Cores
 from flowstream.broker.decision import Decision
-from flowstream.broker.doors import Flush, Operation, Replace
+from flowstream.broker.doors import Flush, Operation, Replace, Settle
 from flowstream.broker.effects import Effect, WhenDurable, Write
 from flowstream.broker.log import checkpoints
 from flowstream.broker.log.partition import PartitionLog
@@ -142,10 +142,10 @@ def stop(cores: Cores, now: Instant) -> list[Effect]:
 
 
 def _stopped(cores: Cores) -> list[Effect]:
-    """The clean-shutdown mark comes last."""
+    """The clean-shutdown mark comes last: Kafka may trust it, and knows of no journal."""
     operations = _checkpoints(cores)
     mark = checkpoints.encode_clean_shutdown(cores.image.broker_epoch(cores.address.node_id))
-    operations.append(Replace(checkpoints.CLEAN_SHUTDOWN, mark))
+    operations += [Settle(), Replace(checkpoints.CLEAN_SHUTDOWN, mark)]
     return [Write(operations)]
 
 

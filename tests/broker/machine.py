@@ -103,7 +103,6 @@ class Machine:
         self.settle()
         self.carry_out(self.node.stop(self.now))
         self.settle()
-        self.disk.retire()
 
     def post(self, body: Hashable, version: int) -> int:
         """Hand in a request and perform its writes, but sync nothing."""

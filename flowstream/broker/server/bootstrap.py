@@ -81,8 +81,6 @@ class Server:
             self._keys.close()
         try:
             await self.driver.stop()
-            if self.driver.failed is None:
-                self._storage.retire()
         finally:
             self._storage.close()
             self._lock.release()

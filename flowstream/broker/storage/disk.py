@@ -65,11 +65,6 @@ class Disk:
         """What the broker reads and writes through."""
         return self._journaled or self._files
 
-    def retire(self) -> None:
-        """After a clean stop: leave only Kafka's files."""
-        if self._journaled is not None:
-            self._journaled.retire()
-
     def close(self) -> None:
         """Close every descriptor. Directories that still wait for their deletion are deleted by the
         next start.

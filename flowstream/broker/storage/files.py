@@ -26,6 +26,7 @@ from flowstream.broker.doors import (
     Remove,
     Rename,
     Replace,
+    Settle,
     Space,
     Sync,
     Truncate,
@@ -189,6 +190,8 @@ class FileStorage:
                     self.sync((path,))
                     self._sync_directory(os.path.dirname(path))
                     unsynced.discard(path)
+            case Settle():
+                pass
             case Append() | Rename():
                 raise AssertionError("appends and renames are gathered by perform")
 

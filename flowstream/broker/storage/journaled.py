@@ -25,6 +25,7 @@ from flowstream.broker.doors import (
     Overwrite,
     Remove,
     Rename,
+    Settle,
     Storage,
     Sync,
 )
@@ -118,6 +119,11 @@ class JournaledStorage(Reading):
         removed: set[str] = set()
         done = 0
         for at, operation in enumerate(operations):
+            if isinstance(operation, Settle):
+                self.sync(unsynced | self._perform(operations[done:at], ended))
+                self._retire()
+                unsynced, ended, done = set(), {}, at + 1
+                continue
             if not self._concerns(operation, ended):
                 continue
             removed = removed or removed_by(operations)
@@ -167,7 +173,7 @@ class JournaledStorage(Reading):
                     self._ends.add(path, None)
             self._changed = None
 
-    def retire(self) -> None:
+    def _retire(self) -> None:
         """Leave no journal behind: what is in it is in the synced files."""
         with self._journal:
             if self._number == 1:
@@ -177,6 +183,7 @@ class JournaledStorage(Reading):
                 if file.size:
                     self._own.perform(remove_durably([file.path]))
             self._active, self._other = (JournalFile(path) for path in FILES)
+            self._number = self._floor = 1
 
     # Gathering
 

@@ -25,6 +25,7 @@ from flowstream.broker.doors import (
     Remove,
     Rename,
     Replace,
+    Settle,
     Space,
     Sync,
     Truncate,
@@ -199,6 +200,8 @@ class MemoryStorage:
             case Flush(path):
                 self._sync(path)
                 unsynced.discard(path)
+            case Settle():
+                pass
 
     def _add_directories(self, path: str) -> None:
         while path:

@@ -16,6 +16,7 @@ from flowstream.broker.doors import (
     Operation,
     Remove,
     Rename,
+    Settle,
     Truncate,
 )
 from flowstream.broker.log.journal import BLOCK, FILES, Piece, encode_frame, replay
@@ -258,7 +259,7 @@ def test_files_take_turns_and_the_journal_does_not_grow() -> None:
         append(storage, b"more")
     assert {disk.size(name) for name in FILES} == {256 << 10}
     assert disk.synced.count("d0/x") > 10, "synced lazily"
-    storage.retire()
+    storage.perform([Settle()])
     assert [name for name in disk.names("") if "journal" in name] == []
 
 
@@ -277,7 +278,7 @@ def test_on_a_real_disk(tmp_path: Path, fsync: bool) -> None:
     found = replay(door)
     assert all((tmp_path / f"d{at}" / "x").read_bytes() == expected for at in range(20))
     assert set(found.synced.values()) == ({60} if fsync else set())
-    disk.retire()
+    door.perform([Settle()])
     disk.close()
     assert not list(tmp_path.glob("journal*"))
 
