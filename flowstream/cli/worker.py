@@ -13,7 +13,7 @@ import logging
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -47,6 +47,13 @@ def command(
     data: Annotated[
         Path | None, typer.Option("--data", help="Directory for state and the embedded broker.")
     ] = None,
+    web_port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Serve health and metrics here; 0: any.")
+    ] = None,
+    web_host: Annotated[str | None, typer.Option(help="Address to serve them at.")] = None,
+    web_open: Annotated[
+        bool, typer.Option("--web-open", help="Let other machines visit without a token.")
+    ] = False,
     loglevel: Annotated[
         str, typer.Option("--loglevel", "-l", help="debug, info, warning or error.")
     ] = "info",
@@ -61,10 +68,15 @@ def command(
     configure_logging(level)
     try:
         app = find_app(named)
-        if data is not None:
-            app.settings = dataclasses.replace(app.settings, data_dir=str(data))
-        if broker is not None:
-            app.settings = dataclasses.replace(app.settings, broker=broker)
+        given = {
+            "data_dir": None if data is None else str(data),
+            "broker": broker,
+            "web_port": web_port,
+            "web_host": web_host,
+            "web_open": web_open or None,
+        }
+        wanted: Any = {name: value for name, value in given.items() if value is not None}
+        app.settings = dataclasses.replace(app.settings, **wanted)
         asyncio.run(work(app))
     except FlowstreamError as error:
         log.debug("stopped by", exc_info=error)
@@ -122,11 +134,15 @@ class Sparingly(logging.Filter):
 
 async def work(app: App) -> None:
     """Run a worker on the app's broker, starting the embedded one where that is meant."""
-    async with broker_of(app) as broker:
+    async with broker_of(app) as broker, contextlib.AsyncExitStack() as stack:
         if isinstance(broker, EmbeddedBroker):
             worker = Worker(app, broker.address, address=lambda: broker.address)
         else:
             worker = Worker(app, broker)
+        if app.settings.web_port is not None:
+            from flowstream.web.serving import serving  # its libraries take a while to import
+
+            await stack.enter_async_context(serving(worker))
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, worker.stop)
@@ -169,6 +185,8 @@ def banner(worker: Worker, broker: str | EmbeddedBroker) -> None:
         ("tables", ", ".join(f"{t.table.name} ({t.partitions})" for t in plan.tables) or "none"),
         ("agents", ", ".join(agent_line(r.agent.name, r.topic, r.stage) for r in plan.readers)),
     ]
+    if worker.web_address is not None:
+        lines.insert(2, ("web", f"http://{worker.web_address}/"))
     typer.echo("flowstream worker", err=True)
     for name, value in lines:
         typer.echo(f"  {name:<10} {value}", err=True)

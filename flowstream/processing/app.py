@@ -70,6 +70,8 @@ class App(DeclaresTables):
         purge_interval: float | None = None,
         source_idle: float | None = None,
         stall_warning: float | None = None,
+        web_port: int | None = None,
+        web_host: str | None = None,
         version: int = 1,
     ) -> None:
         super().__init__()
@@ -90,6 +92,8 @@ class App(DeclaresTables):
                 "purge_interval": purge_interval,
                 "source_idle": source_idle,
                 "stall_warning": stall_warning,
+                "web_port": web_port,
+                "web_host": web_host,
             }
         )
         self.topics: dict[str, Topic[Any, Any]] = {}

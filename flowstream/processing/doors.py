@@ -46,6 +46,9 @@ class Consumer(Protocol):
     def highwater(self, tp: TopicPartition) -> int | None:
         """How far a partition goes, as the last fetch told."""
 
+    def unfetched(self, tp: TopicPartition) -> int | None:
+        """Offsets between what `getmany` gave and that end."""
+
 
 class Doors:
     """Production's doors."""

@@ -46,13 +46,14 @@ class UnitFeed(OpenUnit):
         self._parking = reader.agent.parking if is_body and not source.is_inner else None
         self._marks = shelf.marks.get(source.topic) if not source.is_inner else None
         self._waiter: asyncio.Future[None] | None = None
-        self._taken = 0
+        self.taken = 0
+        """Events begun so far; one that is tried again counts once."""
         self._loop = asyncio.get_running_loop()
 
     @property
     def is_busy(self) -> bool:
-        """True while the agent works on its unit and does not wait for more of it."""
-        return self.record is not None and self._waiter is None
+        """True while the agent works on its unit, or pauses before it tries an event again."""
+        return self._waiter is None and (self.record is not None or bool(self.ready))
 
     # -- what streams ask (see stream.Feed) -----------------------------------------------------
 
@@ -75,7 +76,7 @@ class UnitFeed(OpenUnit):
             return self._first_from(record)
         self.record = record
         self.next_offset = record.offset + 1
-        self._taken += 1
+        self.taken += 1
         return record
 
     def take_ready(self) -> Arrival | None:
@@ -136,7 +137,7 @@ class UnitFeed(OpenUnit):
             self._held.append(self.record)
         self.record = record
         self.next_offset = record.offset + 1
-        self._taken += 1
+        self.taken += 1
         return record
 
     def _first_from(self, record: Arrival) -> Arrival | None:

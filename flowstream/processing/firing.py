@@ -132,7 +132,7 @@ class InnerInstance(Instance):
             self._fired.clear()
         self._fired.append(record)
         self.record = record
-        self._taken += 1
+        self.taken += 1
         return record
 
     def _next(self) -> Fired | None:

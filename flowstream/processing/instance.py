@@ -82,7 +82,7 @@ class Instance(UnitFeed):
     async def _run(self) -> None:
         CURRENT.set(self)
         while not self.closed:
-            taken = self._taken
+            taken = self.taken
             try:
                 await self._body()
                 self.complete()
@@ -95,7 +95,7 @@ class Instance(UnitFeed):
             except Exception as error:  # noqa: BLE001 - the outermost line of user code
                 await self._failed(error)
             else:
-                if taken == self._taken:
+                if taken == self.taken:
                     await self._stop(AppError("the agent returned without reading"), "returned")
 
     def _was_cancelled(self) -> bool:
@@ -237,12 +237,12 @@ class Instance(UnitFeed):
         """Whether so many events failed one after the other that it cannot be the events: pass over
         no more of them, but try the same one until it goes well (a circuit breaker).
         """
-        if self._failed_at != self._taken:
+        if self._failed_at != self.taken:
             # Else it is the same one once more.
-            before, self._failed_at = self._failed_at, self._taken
+            before, self._failed_at = self._failed_at, self.taken
         else:
             before = self._failed_at - len(records)
-        if self._taken - before > len(records):
+        if self.taken - before > len(records):
             self._in_a_row = 0
         self._in_a_row += 1
         most = self.around.settings.circuit_breaker
@@ -294,7 +294,7 @@ class Instance(UnitFeed):
         self.drop()
         self.record = None
         self.ready.extendleft(reversed(records))
-        self._taken -= len(records)
+        self.taken -= len(records)
         await asyncio.sleep(self.agent.policy.pause_s(failures, self.around.settings.retry_backoff))
 
     async def _stop(self, error: Exception, how: str) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from flowstream.processing.app import App
 from flowstream.processing.errors import AppError
+from flowstream.processing.meters import Meters
 from flowstream.processing.onlookers import Onlookers
 from flowstream.processing.outputs import OutputTopic
 from flowstream.processing.stopping import Stopping
@@ -23,6 +24,7 @@ class Lending:
         self.app = app
         self.settings = app.settings
         self.counts = Counts()
+        self.meters = Meters()
         self.has_looked_for_replies = False
         self.onlookers = Onlookers(app)
         self._buffer = buffer

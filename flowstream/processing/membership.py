@@ -67,6 +67,9 @@ class Membership:
         # A commit failed: what was closed with it must be done again before anything else commits.
         self._is_torn = False
         self._paused: set[TopicPartition] = set()
+        self.newest_ms: dict[TopicPartition, int] = {}
+        """Time of the last record that was fetched."""
+        self._rebalancing_since: float | None = None
         # Held by whoever takes tasks away or brings them; polling goes on meanwhile.
         self._changing = asyncio.Lock()
         self._loop = asyncio.get_running_loop()
@@ -85,6 +88,12 @@ class Membership:
     def held(self) -> list[TaskId]:
         """Tasks of the current or, during a rebalance, of the last assignment."""
         return sorted(self._held)
+
+    @property
+    def is_ready(self) -> bool:
+        """True while there is an assignment and every task of it runs."""
+        is_starting = self._starting is not None and not self._starting.done()
+        return not (self._generation is None or is_starting or self._changing.locked())
 
     def partitions_of(self, topics: Sequence[str]) -> list[TopicPartition]:
         """The partitions of these topics that tasks here read."""
@@ -121,6 +130,7 @@ class Membership:
         self._around.counts.events += len(records)
         if self._onlookers.sensors:
             self._onlookers.received(tp, records, self.consumer.highwater(tp))
+        self.newest_ms[tp] = records[-1].timestamp
         task.feed(tp.topic, records)
         if task.queued(tp.topic) > QUEUE_HIGH:
             self._paused.add(tp)
@@ -179,7 +189,17 @@ class Membership:
 
     def _begin_commit(self) -> None:
         self._opened_at = self._loop.time()
-        self._committing = self._loop.create_task(self._committer.commit(self._close))
+        self._committing = self._loop.create_task(self._commit())
+
+    async def _commit(self) -> Commit | None:
+        commit = await self._committer.commit(self._close)
+        if commit is not None:
+            outputs = [
+                (tp.topic, sum(batch.records for batch in group))
+                for tp, group in commit.batches.items()
+            ]
+            self._around.meters.committed(self._loop.time() - self._opened_at, outputs)
+        return commit
 
     def _committed(self) -> None:
         done, self._committing = self._committing, None
@@ -234,6 +254,7 @@ class Membership:
     async def revoked(self, partitions: frozenset[TopicPartition]) -> None:
         """Commit the completed prefix under the old generation and let the tasks go."""
         async with self._changing:
+            self._rebalancing_since = self._loop.time()
             self._partitions = frozenset()
             try:
                 await self._onlookers.revoked(partitions)
@@ -251,6 +272,8 @@ class Membership:
             self._generation = self.consumer.generation()
             self._partitions = partitions
             self._held = frozenset(self._task_of(tp) for tp in partitions)
+            if self._rebalancing_since is None:
+                self._rebalancing_since = self._loop.time()
             names = ", ".join(f"{t}-{p}" for t, p in sorted(partitions))
             log.info("assigned: %s", names or "nothing")
             self._starting = self._loop.create_task(self._begin(partitions))
@@ -297,8 +320,10 @@ class Membership:
             await self._finish_commits()
         await self._drop_commit()
         for task in self.tasks.values():
+            self._around.meters.events.update(task.taken())
             task.close()
         self.tasks.clear()
+        self.newest_ms.clear()
         self._buffer.take()
         self._onlookers.dropped()
         self._paused.clear()
@@ -332,6 +357,9 @@ class Membership:
         if failed is not None:
             raise failed
         self._starter.restored()
+        since, self._rebalancing_since = self._rebalancing_since, None
+        if since is not None:
+            self._around.meters.rebalance_seconds.add(self._loop.time() - since)
 
     async def _start_task(self, id: TaskId, positions: Positions) -> None:
         task = RunningTask(id, self._plan, self._around)

@@ -7,6 +7,7 @@ no consumer and no transaction.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from flowstream.processing.feed import MOST_PENDING, UnitFeed
 from flowstream.processing.firing import InnerInstance
 from flowstream.processing.instance import Instance
 from flowstream.processing.marks import Mark, Marker, Marks, decode_marks, mark_headers
+from flowstream.processing.meters import Taken
 from flowstream.processing.plan import Plan, TablePlan
 from flowstream.processing.replicated import Replicas, ReplicatedView
 from flowstream.processing.rows import refuse_other_rows
@@ -50,6 +52,7 @@ class RunningTask:
         self.tables: list[tuple[TablePlan, TablePartition]] = []
         self.instances: dict[str, list[Instance]] = {}
         self.committed: dict[tuple[str, int], int] = {}
+        self.stores: dict[str, StateStore] = {}
         self._plan = plan
         self._around = around
         self._windowed: dict[str, Timed] = {}
@@ -99,6 +102,7 @@ class RunningTask:
                 self._windowed[table.name] = WindowedPartition(part, table.window)
             if table.ttl_ms is not None:
                 self._windowed[table.name] = ExpiringPartition(part, table.ttl_ms)
+        self.stores.update(stores)
         views = {part.name: view_of(plan.table, part) for plan, part in self.tables}
         own = {part.name: part for _, part in self.tables}
         for name, replicas in replicated.items():
@@ -271,6 +275,24 @@ class RunningTask:
     def queued(self, topic: str) -> int:
         """Records that wait in the longest queue of a source."""
         return max(len(instance.ready) for instance in self.instances[topic])
+
+    def taken(self) -> Counter[Taken]:
+        """Events that each agent has taken, by source."""
+        found: Counter[Taken] = Counter()
+        for topic, group in self.instances.items():
+            for instance in group:
+                found[instance.agent.name, topic] += instance.taken
+        return found
+
+    def waiting(self, topic: str) -> tuple[int, int | None]:
+        """Records of a source that are here and not processed, and the time of the oldest."""
+        most, oldest_ms = 0, None
+        for each in self.instances[topic]:
+            here = len(each.ready) + (each.record is not None)
+            if here > most:
+                most = here
+                oldest_ms = (each.record or each.ready[0]).timestamp
+        return most, oldest_ms
 
     @property
     def dirty(self) -> int:

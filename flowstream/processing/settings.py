@@ -34,8 +34,11 @@ _TEXTS = (
     "ssl_cafile",
     "ssl_certfile",
     "ssl_keyfile",
+    "web_host",
+    "web_token",
+    "web_advertised",
 )
-_SECRETS = ("sasl_password",)
+_SECRETS = ("sasl_password", "web_token")
 MOST_PORT = 65_535
 _LEGAL_ID = re.compile(r"[A-Za-z0-9._-]{1,200}")
 
@@ -84,6 +87,16 @@ class Settings:
     """A source that is silent this long, with nothing waiting, does not hold the watermark back."""
     stall_warning: float = 5.0
     """An agent that neither finishes an event nor yields for this long is named in the log."""
+    web_port: int | None = None
+    """Port of the worker's web server, 0: any that is free; None: no web server."""
+    web_host: str = "127.0.0.1"
+    """Where it listens; other than loopback needs `web_token`, or `web_open`."""
+    web_token: str | None = field(default=None, repr=False)
+    """What a visitor must bring: `Authorization: Bearer TOKEN`."""
+    web_open: bool = False
+    """Whether others may visit without a token, from wherever they reach `web_host`."""
+    web_advertised: str | None = None
+    """HOST or HOST:PORT under which other machines reach it; None: as it listens."""
 
 
 _FIELDS = {each.name: each for each in fields(Settings)}
@@ -153,8 +166,14 @@ def _converted(name: str, value: Any) -> Any:
         if value not in (EXACTLY_ONCE, AT_LEAST_ONCE):
             raise ValueError(f"use {EXACTLY_ONCE!r} or {AT_LEAST_ONCE!r}")
         return cast("Guarantee", value)
+    if name == "web_open":
+        return _yes_or_no(value)
     if isinstance(value, bool):
         raise ValueError("a number is expected")
+    if name == "web_port":
+        if not 0 <= int(value) == float(value) <= MOST_PORT:
+            raise ValueError(f"a port is expected, 0 (any) to {MOST_PORT}")
+        return int(value)
     if name in ("replication_factor", "circuit_breaker"):
         least = 0 if name == "circuit_breaker" else -1
         if int(value) != float(value) or int(value) < least:
@@ -164,6 +183,15 @@ def _converted(name: str, value: Any) -> Any:
     if not 0 < seconds < math.inf:
         raise ValueError("it must be a number of seconds, more than 0")
     return seconds
+
+
+def _yes_or_no(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    found = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    if str(value).lower() not in found:
+        raise ValueError("true or false is expected")
+    return found[str(value).lower()]
 
 
 def _one_of(value: Any, allowed: tuple[str, ...]) -> str:

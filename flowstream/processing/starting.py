@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from flowstream.processing.commit import EXACTLY_ONCE
 from flowstream.processing.errors import StateLost
+from flowstream.processing.meters import Meters
 from flowstream.processing.plan import Plan, TablePlan
 from flowstream.processing.replicated import GlobalTable, Replicas
 from flowstream.processing.replicating import Replication
@@ -30,16 +31,23 @@ class TaskStarter:
     """Positions and stores for the tasks of one worker."""
 
     def __init__(
-        self, app_id: str, cluster: Cluster, admin: Admin, slot: Slot, guarantee: str
+        self,
+        app_id: str,
+        cluster: Cluster,
+        admin: Admin,
+        slot: Slot,
+        guarantee: str,
+        meters: Meters,
     ) -> None:
         self._app_id = app_id
         self._guarantee = guarantee
+        self._meters = meters
         self._cluster = cluster
         self._admin = admin
         self._slot = slot
         self._stores: dict[tuple[TaskId, str], StateStore] = {}
         self._new: set[TopicPartition] = set()
-        self._progress = Progress()
+        self.progress = Progress()
         self._replication = Replication(app_id, cluster, admin, slot)
 
     @property
@@ -52,7 +60,7 @@ class TaskStarter:
         every worker holds up to date.
         """
         self._adopt([table for table in plan.tables if not isinstance(table.table, GlobalTable)])
-        await self._replication.start(plan, self._progress)
+        await self._replication.start(plan, self.progress)
         self.restored()
 
     async def follow(self) -> None:
@@ -102,10 +110,10 @@ class TaskStarter:
             if is_new:
                 await self._refuse_lost_offsets(store, changelog, name, positions)
             await restore(
-                store, self._cluster, self._admin, changelog, table=name, progress=self._progress
+                store, self._cluster, self._admin, changelog, table=name, progress=self.progress
             )
             ready[name] = store
-        await self._replication.hold_copartitioned(id, self._progress)
+        await self._replication.hold_copartitioned(id, self.progress)
         return ready
 
     async def _refuse_lost_offsets(
@@ -135,9 +143,10 @@ class TaskStarter:
 
     def restored(self) -> None:
         """An assignment is complete: say so if there was much to read."""
-        if self._progress.rows:
-            log.info("tables are ready: %d rows restored", self._progress.rows)
-        self._progress = Progress()
+        if self.progress.rows:
+            log.info("tables are ready: %d rows restored", self.progress.rows)
+            self._meters.restored_rows += self.progress.rows
+        self.progress = Progress()
 
     def keep_only(self, tasks: set[TaskId]) -> None:
         """Close the stores of tasks that other workers own now. StoreError when one could not bring

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from flowstream.processing.dues import DuePartition
 from flowstream.processing.marks import Marks
+from flowstream.processing.meters import Meters
 from flowstream.processing.outputs import OutputTopic
 from flowstream.processing.settings import Settings
 from flowstream.processing.watermarks import EventClock, Watermark
@@ -49,6 +50,10 @@ class Surroundings(Protocol):
     @property
     def counts(self) -> Counts:
         """Shared counters."""
+
+    @property
+    def meters(self) -> Meters:
+        """What is measured per epoch or rarer."""
 
     @property
     def append(self) -> Callable[..., None]:

@@ -26,6 +26,7 @@ from flowstream.processing.memberships import RECOVERY_PAUSE_S, Memberships
 from flowstream.processing.plan import Plan
 from flowstream.processing.provision import notice_changes, provision
 from flowstream.processing.purging import purge
+from flowstream.processing.restoring import Progress
 from flowstream.processing.sensors import Sensor
 from flowstream.processing.slots import Slot
 from flowstream.processing.starting import TaskStarter
@@ -78,6 +79,8 @@ class Worker(Lending):
         self._session: TransactionSession | None = None
         self._slot: Slot | None = None
         self._starter: TaskStarter | None = None
+        self.web_address: str | None = None
+        """HOST:PORT where the worker can be visited, if it can (see `web.serving`)."""
         app.on_worker_init.send()
 
     # -- the life of a worker -------------------------------------------------------------------
@@ -93,6 +96,16 @@ class Worker(Lending):
     def warnings(self) -> list[str]:
         """What is wrong with this worker's health now."""
         return [] if self._watchdog is None else self._watchdog.warnings()
+
+    @property
+    def membership(self) -> Membership | None:
+        """The membership of now, for those who look at its tasks; None between two."""
+        return self._membership
+
+    @property
+    def restore_progress(self) -> Progress:
+        """How far the restores that run now are."""
+        return Progress() if self._starter is None else self._starter.progress
 
     @property
     def is_leader(self) -> bool:
@@ -150,6 +163,7 @@ class Worker(Lending):
             self._admin,
             self._slot,
             self.settings.processing_guarantee,
+            self.meters,
         )
         await patiently(partial(starter.adopt, plan), address)
         self._beside(starter.follow())

@@ -8,7 +8,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 
-from flowstream.state.store import Rows, StoreError
+from flowstream.state.store import Rows, Size, StoreError
 
 
 class MemoryStore:
@@ -95,6 +95,10 @@ class MemoryStore:
         last = len(keys) if stop is None else bisect_left(keys, stop)
         found = [(key, self._rows[key]) for key in keys[first:last]]
         return iter(found[::-1] if reverse else found)
+
+    def size(self) -> Size:
+        """How much there is."""
+        return Size(len(self._rows), sum(len(key) + len(self._rows[key]) for key in self._rows))
 
     def count(self) -> int:
         """Number of rows."""

@@ -30,6 +30,7 @@ from flowstream.state.store import (
     FORMAT,
     ForeignStateError,
     Rows,
+    Size,
     StoreError,
     StoreIdentity,
     StoreLocked,
@@ -48,6 +49,7 @@ _OFFSETS = b"\x00offsets"
 _PACKED = struct.Struct(">qqq")
 _NONE = -1
 
+_SIZES = ("estimate-num-keys", "estimate-live-data-size", "cur-size-all-mem-tables")
 _OPENED = "opened"
 _REMEDY = "Delete the directory: it is rebuilt from the table's changelog."
 
@@ -144,6 +146,12 @@ class RocksStore:
         high = _AFTER_ROWS if stop is None else _ROW + stop
         found: Any = db.items(backwards=True, from_key=high) if reverse else db.items(from_key=low)
         return _within(found, low, high, reverse=reverse)
+
+    def size(self) -> Size:
+        """How much there is, as RocksDB estimates it; what is only in memory counts too."""
+        db = self._opened()
+        rows, files, buffers = (db.property_int_value(f"rocksdb.{name}") or 0 for name in _SIZES)
+        return Size(rows, files + buffers)
 
     def count(self) -> int:
         """Number of rows; reads them all."""

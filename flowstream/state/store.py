@@ -23,6 +23,13 @@ class StoreIdentity(NamedTuple):
     format: int = FORMAT
 
 
+class Size(NamedTuple):
+    """Rows and bytes of a store, as far as one can tell without reading it."""
+
+    rows: int
+    bytes: int
+
+
 class StoreError(FlowstreamError):
     """A store cannot be opened, read or written; the message names its path and the remedy."""
 
@@ -88,6 +95,9 @@ class StateStore(Protocol):
         self, start: bytes = b"", stop: bytes | None = None, *, reverse: bool = False
     ) -> Iterator[tuple[bytes, bytes]]:
         """Rows with start <= key < stop in key order, as they are when the scan begins."""
+
+    def size(self) -> Size:
+        """How much there is, without reading it: an estimate."""
 
     def count(self) -> int:
         """Number of rows; reads them all."""

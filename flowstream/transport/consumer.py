@@ -204,6 +204,15 @@ class GroupConsumer:
             return None
         return mark
 
+    def unfetched(self, tp: TopicPartition) -> int | None:
+        """Offsets between what `getmany` gave and the end at the last fetch; None before it."""
+        mark = self.highwater(tp)
+        if mark is None or tp in self._parked:
+            return None
+        subscription: Any = self._consumer._subscription.subscription
+        state = subscription.assignment.state_value(ForeignPartition(*tp))
+        return max(0, mark - state.position) if state.has_valid_position else None
+
     def _restart(self, tp: ForeignPartition) -> None:
         self._consumer.resume(tp)
         # Its last fetch was long ago, and that is no stall.

@@ -1,0 +1,103 @@
+"""The web application of one worker: routes, who may come in, and errors as JSON.
+
+Shell: reads the worker in its own event loop. One visitor's fault is that visitor's alone (X4).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from flowstream.processing.reading import read
+from flowstream.processing.settings import Settings
+from flowstream.processing.worker import Worker
+from flowstream.web.exposition import CONTENT_TYPE, Exposition
+from flowstream.web.guard import PUBLIC, refusal
+from flowstream.web.health import Verdict, health, readiness
+
+
+def json(value: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """An answer for programs."""
+    body = msgspec.json.encode(value, enc_hook=str) + b"\n"
+    return Response(body, status, headers, media_type="application/json")
+
+
+def failed(status: int, reason: str, headers: dict[str, str] | None = None) -> Response:
+    """What went wrong, and how to do it right."""
+    return json({"error": reason}, status, headers)
+
+
+class Watching:
+    """`/health`, `/ready` and `/metrics`."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._exposition = Exposition()
+        self._scraping = asyncio.Lock()
+
+    def routes(self) -> list[BaseRoute]:
+        """Where they are."""
+        return [
+            Route("/health", self._health),
+            Route("/ready", self._ready),
+            Route("/metrics", self._metrics),
+        ]
+
+    async def _health(self, request: Request) -> Response:
+        return self._told(request, health(read(self._worker)))
+
+    async def _ready(self, request: Request) -> Response:
+        return self._told(request, readiness(read(self._worker)))
+
+    def _told(self, request: Request, verdict: Verdict) -> Response:
+        body: dict[str, object] = {"status": verdict.word}
+        if refusal(self._worker.settings, request.headers) is None:
+            body["reasons"] = verdict.reasons
+        return json(body, 200 if verdict.is_good else 503)
+
+    async def _metrics(self, request: Request) -> Response:
+        del request
+        async with self._scraping:
+            reading = read(self._worker)
+            text = await asyncio.to_thread(self._exposition.text, reading)
+        return Response(text, media_type=CONTENT_TYPE)
+
+
+class Guarded:
+    """An application that only those visit who may."""
+
+    def __init__(self, inner: ASGIApp, settings: Settings) -> None:
+        self._inner = inner
+        self._settings = settings
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] == "http" and scope["path"] not in PUBLIC:
+            refused = refusal(self._settings, Headers(scope=scope))
+            if refused is not None:
+                asks = {"WWW-Authenticate": "Bearer"} if refused.status == 401 else None
+                await failed(refused.status, refused.reason, asks)(scope, receive, send)
+                return
+        await self._inner(scope, receive, send)
+
+
+def application(worker: Worker, more: Sequence[BaseRoute] = ()) -> ASGIApp:
+    """The worker's web application, with further routes."""
+    routes = [*Watching(worker).routes(), *more]
+    inner = Starlette(routes=routes, exception_handlers={HTTPException: _http_error})
+    return Guarded(inner, worker.settings)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    headers = None if error.headers is None else dict(error.headers)
+    return failed(error.status_code, f"{request.url.path}: {error.detail}", headers)

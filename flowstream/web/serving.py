@@ -1,0 +1,118 @@
+"""A worker's web server: uvicorn in the worker's own event loop, for the length of a block.
+
+Shell. A loop that is blocked answers nobody: that is what `/health` is for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import AsyncIterator, Iterator
+
+import uvicorn
+
+from flowstream.errors import FlowstreamError
+from flowstream.processing.errors import SettingsError
+from flowstream.processing.settings import Settings
+from flowstream.processing.worker import Worker
+from flowstream.web.app import application
+from flowstream.web.guard import check_binding
+
+log = logging.getLogger("flowstream.web")
+
+MOST_VISITS = 256
+"""Connections and requests at a time; who comes then is answered 503 (X3)."""
+GOODBYE_S = 1
+
+
+class WebUnavailable(FlowstreamError):
+    """The web server cannot listen where it should."""
+
+
+@contextlib.asynccontextmanager
+async def serving(worker: Worker) -> AsyncIterator[str | None]:
+    """Serve a worker by its app's settings for the length of a block; gives HOST:PORT.
+
+    None, and nothing is served, when `web_port` is None. Enter it before `worker.run()`: the
+    worker tells its group where it can be visited.
+    """
+    settings = worker.settings
+    if settings.web_port is None:
+        yield None
+        return
+    check_binding(settings)
+    listening = bound(settings)
+    address = advertised(settings, listening)
+    worker.web_address = address
+    server = _server(worker)
+    running = asyncio.create_task(server.serve(sockets=[listening]), name="flowstream-web")
+    log.info("health and metrics at http://%s/", address)
+    try:
+        yield address
+    finally:
+        worker.web_address = None
+        server.should_exit = True
+        await asyncio.wait((running,))
+        listening.close()
+        if not running.cancelled() and (error := running.exception()) is not None:
+            log.warning("the web server ended badly: %r", error)
+
+
+def bound(settings: Settings) -> socket.socket:
+    """A socket that listens where the settings say."""
+    host, port = settings.web_host, settings.web_port or 0
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, *_, target = found[0]
+        listening = socket.create_server(target[:2], family=family, backlog=128)
+    except OSError as error:
+        raise WebUnavailable(
+            f"the web server cannot listen at {host}:{port} ({error.strerror or error}): choose"
+            " another web_port (0: any that is free)"
+        ) from error
+    listening.setblocking(False)
+    return listening
+
+
+def advertised(settings: Settings, listening: socket.socket) -> str:
+    """HOST:PORT under which others reach the server."""
+    host, port = listening.getsockname()[:2]
+    if settings.web_advertised is not None:
+        name, colon, given = settings.web_advertised.rpartition(":")
+        if not colon or settings.web_advertised.endswith("]"):
+            return f"{settings.web_advertised}:{port}"
+        if not given.isdigit() or not name:
+            raise SettingsError(
+                f"web_advertised={settings.web_advertised!r} is not HOST or HOST:PORT"
+            )
+        return settings.web_advertised
+    if host in ("0.0.0.0", "::"):
+        host = socket.gethostname()
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+class _Server(uvicorn.Server):
+    """Signals are the worker's affair."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _server(worker: Worker) -> _Server:
+    config = uvicorn.Config(
+        application(worker),
+        http="h11",
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=MOST_VISITS,
+        timeout_graceful_shutdown=GOODBYE_S,
+    )
+    return _Server(config)
