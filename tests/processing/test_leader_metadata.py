@@ -13,7 +13,7 @@ from flowstream.processing.claiming import claiming_assignor
 
 def test_G7_a_leader_without_metadata_still_gives_every_partition_an_owner() -> None:
     membership, starter = SimpleNamespace(held=[]), SimpleNamespace(state=dict)
-    assignor = claiming_assignor(membership, starter, {"in": 4})
+    assignor = claiming_assignor(membership, starter, {"in": 4}, lambda assign: assign)
     members = {m: ConsumerProtocolMemberMetadata(0, ["in"], b"") for m in ("m1", "m2")}
     decided = assignor.assign(ClusterMetadata(), members)
     owned = sorted(tp for part in decided.values() for tp in part.partitions())
