@@ -22,7 +22,7 @@ from flowstream.processing.asking import Askable
 from flowstream.processing.branches import Branch
 from flowstream.processing.codecs import BYTES, Codec, codec_of
 from flowstream.processing.current import PROBED
-from flowstream.processing.declaring import described
+from flowstream.processing.declaring import Order, check_concurrency, described
 from flowstream.processing.deduping import Seen
 from flowstream.processing.errors import AgentFailed, AppError
 from flowstream.processing.event import Arrival
@@ -61,7 +61,10 @@ class Agent(Askable, Generic[T]):
         on_error: OnError,
         others: Sequence[Topic[Any, T]] = (),
         reply_type: Any = None,
+        concurrency: int = 1,
+        order: Order | None = None,
     ) -> None:
+        self.concurrency, self.order = check_concurrency(concurrency, order, name)
         self.policy = policy_of(on_error, name)
         self.function = function
         self.topic = topic
@@ -167,6 +170,12 @@ class Agent(Askable, Generic[T]):
                 " and have the windows in an agent on that topic"
             )
         self.seen, self.waiting = stream.found_seen, stream.found_waiting
+        if self.concurrency > 1 and (self.inner_sources or self.group is not None):
+            raise AppError(
+                f"agent {self.name!r} has concurrency={self.concurrency}, which group_by, windows,"
+                " joins, dedupe and sources inside the app cannot have, as they go by the order of"
+                " events: yield to a topic, and have one of the two in an agent on that topic"
+            )
         if self.policy.action == "park":
             self._have_parking()
         for each in (self.windows, self.joins, self.seen, self.waiting):

@@ -22,9 +22,7 @@ from flowstream.processing.agent import (
 from flowstream.processing.asking import Asker
 from flowstream.processing.current import Headers
 from flowstream.processing.declared_tables import DeclaresTables
-from flowstream.processing.declaring import (
-    check_agent_function,
-)
+from flowstream.processing.declaring import Order, check_agent_function
 from flowstream.processing.doors import Doors
 from flowstream.processing.errors import AppError
 from flowstream.processing.event_time import EventTime
@@ -197,6 +195,9 @@ class App(DeclaresTables):
         sink: Iterable[Sink] = (),
         on_error: OnError = "stop",
         reply_type: Any = None,
+        concurrency: int = 1,
+        order: Order | None = None,
+        isolated_partitions: bool = True,
     ) -> Callable[[AgentFunction[V]], Agent[V]]:
         """Declare an agent on a topic (or several, of one type), or on what comes due inside the
         app: `Timers`, or the `closed` windows of a table. One instance runs per partition.
@@ -206,8 +207,17 @@ class App(DeclaresTables):
         one stops), or send it to `<app>-dead-letters` in the transaction that passes it; "park" it
         with what follows under its key. `fs.retry` and `fs.park` say how often and how long.
         `reply_type`: what it yields, for those who `ask` it (any JSON unless given).
+
+        With `concurrency=N` a partition has N instances, for agents that await: N of its events are
+        worked on side by side, in any order, or with `order="key"` those of a key in their order.
+        `isolated_partitions` is always so: partitions never share an instance.
         """
 
+        if isolated_partitions is not True:
+            raise AppError(
+                "isolated_partitions cannot be turned off: each partition has its own instances, so"
+                " that it can move to another worker alone. Leave it out"
+            )
         check_topic(topic, *others)
         sinks = check_sinks(sink)
 
@@ -222,6 +232,8 @@ class App(DeclaresTables):
                 on_error=on_error,
                 others=others,
                 reply_type=reply_type,
+                concurrency=concurrency,
+                order=order,
             )
             self.add_agent(cast("Agent[Any]", agent))
             return agent

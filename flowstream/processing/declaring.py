@@ -9,11 +9,12 @@ import datetime
 import inspect
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from flowstream.processing.errors import AppError
 
 Span = float | datetime.timedelta
+Order = Literal["key"]
 
 LONGEST_TOPIC = 249
 _LEGAL_TOPIC = re.compile(r"[A-Za-z0-9._-]+")
@@ -97,6 +98,21 @@ def check_agent_function(function: Callable[..., Any], name: str) -> None:
             f"agent {name!r} is called with its stream and nothing else ({error}): write"
             f" `async def {name}(stream):`"
         ) from None
+
+
+def check_concurrency(concurrency: object, order: object, agent: str) -> tuple[int, Order | None]:
+    """How many instances a partition has, and what order they keep."""
+    if type(concurrency) is not int or concurrency < 1:
+        raise AppError(
+            f"agent {agent!r}: concurrency must be a whole number from 1 on, not"
+            f" {described(concurrency)}"
+        )
+    if order not in (None, "key"):
+        raise AppError(
+            f"agent {agent!r}: order is 'key', or None for any order among the {concurrency}"
+            f" instances of a partition, not {described(order)}"
+        )
+    return concurrency, "key" if order == "key" else None
 
 
 def check_take(most: object, within: Span | None) -> Span:

@@ -52,5 +52,9 @@ class RecordTooLarge(FlowstreamError):
     """A record that its topic would not take; the message names the topic and the remedy."""
 
 
+class RowsContested(FlowstreamError):
+    """A unit of a concurrent agent whose rows others keep changing while it awaits."""
+
+
 class AgentFailed(FlowstreamError):
     """An agent raised and its policy is `stop`; the message names agent, topic and offset."""

@@ -245,10 +245,13 @@ class Instance(UnitFeed):
         if self.taken - before > len(records):
             self._in_a_row = 0
         self._in_a_row += 1
+        return self._opens_circuit(self._in_a_row)
+
+    def _opens_circuit(self, in_a_row: int) -> bool:
         most = self.around.settings.circuit_breaker
-        if not most or self._in_a_row <= most:
+        if not most or in_a_row <= most:
             return False
-        if self._in_a_row == most + 1:
+        if in_a_row == most + 1:
             log.error(
                 "%s: %d events in a row failed, so that no more are passed over: this one is tried"
                 " until it goes well (circuit_breaker=0 turns this off)", self.label, most,

@@ -12,9 +12,10 @@ from typing import Any
 
 from flowstream.processing.agent import Agent
 from flowstream.processing.inner import InnerSource
+from flowstream.processing.prefix import PrefixTask
 from flowstream.processing.replicated import TableOf
 from flowstream.processing.tables import Table
-from flowstream.processing.task import TaskId
+from flowstream.processing.task import Task, TaskId
 from flowstream.processing.topic import Topic
 from flowstream.state.changelog import changelog_configs
 
@@ -131,6 +132,14 @@ class Plan:
             if reader.forwards_to == topic and topic in self.purged and self.tells_time
             for number in range(self.sources[reader.topic])
         ]
+
+    def task_of(self, id: TaskId) -> Task:
+        """A task of the kind that its agents need."""
+        concurrent = any(
+            reader.agent.concurrency > 1 and self.sources[reader.topic] == id.partitions
+            for reader in self.readers
+        )
+        return PrefixTask(id) if concurrent else Task(id)
 
     def readers_of(self, topic: str) -> list[Reader]:
         """Agents that read a topic, in the order of their declaration."""

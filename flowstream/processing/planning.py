@@ -80,6 +80,7 @@ class Planner:
         for agent in self._app.agents.values():
             if agent.inner is None:
                 self._read(agent)
+        self._refuse_shared()
         bodies = {r.topic for r in self._readers if r.stage is not Stage.FORWARD}
         counts = {self._sources[topic] for topic in bodies}
         self._place_tables(counts)
@@ -311,6 +312,19 @@ class Planner:
                     sinks = [t.name for s in reader.agent.sinks for t in sink_topics(s)]
                     waiting += [reader.forwards_to] if reader.forwards_to else sinks
         return behind
+
+    def _refuse_shared(self) -> None:
+        """Agents on one topic go in lockstep, which instances side by side cannot."""
+        for topic in self._sources:
+            agents = [reader.agent for reader in self._readers if reader.topic == topic]
+            for agent in agents if len(agents) > 1 else ():
+                if agent.concurrency > 1:
+                    other = next(each.name for each in agents if each is not agent)
+                    raise AppError(
+                        f"agent {agent.name!r} has concurrency={agent.concurrency} and agent"
+                        f" {other!r} reads {topic!r}, too: send the events on to a topic of its"
+                        " own, and have it read that"
+                    )
 
     # -- topics that are written ----------------------------------------------------------------
 

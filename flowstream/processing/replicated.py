@@ -17,6 +17,7 @@ from flowstream.processing.tables import Table
 from flowstream.state.memory import MemoryStore
 from flowstream.state.overlay import DELETED, Mark
 from flowstream.state.table import TablePartition, TableView
+from flowstream.state.witness import Witness
 from flowstream.wire.hashing import partition_for_key
 
 K = TypeVar("K")
@@ -175,6 +176,10 @@ class ReplicatedView(TableView):
             if replica is not None and wanted and number != self.partition.number:
                 walks.append(replica.scan(start, stop, reverse=reverse))
         return heapq.merge(*walks, key=itemgetter(0), reverse=reverse)
+
+
+class ReplicatedWitness(Witness, ReplicatedView):
+    """The same for a unit that is open beside others."""
 
 
 class GlobalTable(Table[K, V]):

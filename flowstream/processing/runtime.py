@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from flowstream.processing.dues import MARKS_KEY, DuePartition
 from flowstream.processing.epoch import TableRows
@@ -17,21 +16,23 @@ from flowstream.processing.event import Arrival
 from flowstream.processing.feed import MOST_PENDING, UnitFeed
 from flowstream.processing.firing import InnerInstance
 from flowstream.processing.instance import Instance
+from flowstream.processing.lanes import Lane, Lanes
 from flowstream.processing.marks import Mark, Marker, Marks, decode_marks, mark_headers
 from flowstream.processing.meters import Taken
-from flowstream.processing.plan import Plan, TablePlan
-from flowstream.processing.replicated import Replicas, ReplicatedView
+from flowstream.processing.plan import Plan, Reader, TablePlan
+from flowstream.processing.prefix import PrefixTask
+from flowstream.processing.replicated import Replicas
 from flowstream.processing.rows import refuse_other_rows
-from flowstream.processing.sensing import SensedInstance, sensed_views
+from flowstream.processing.sensing import SensedInstance, SensedLane, sensed_views
 from flowstream.processing.surroundings import Shelf, Surroundings, Timed
-from flowstream.processing.tables import Table
-from flowstream.processing.task import Source, Task, TaskId, TaskState
+from flowstream.processing.task import Source, TaskId, TaskState
 from flowstream.processing.unit import Output
+from flowstream.processing.viewing import views_of
 from flowstream.processing.watermarks import EventClock, Watermark
 from flowstream.processing.windowed import WindowedPartition
-from flowstream.state.expiring import ExpiringPartition, ExpiringView, UnitTime
+from flowstream.state.expiring import ExpiringPartition
 from flowstream.state.store import StateStore
-from flowstream.state.table import TablePartition, TableView
+from flowstream.state.table import TablePartition
 from flowstream.transport.types import TopicPartition
 
 QUEUE_HIGH = 1_000
@@ -48,9 +49,9 @@ class RunningTask:
 
     def __init__(self, id: TaskId, plan: Plan, around: Surroundings) -> None:
         self.id = id
-        self.task = Task(id)
+        self.task = plan.task_of(id)
         self.tables: list[tuple[TablePlan, TablePartition]] = []
-        self.instances: dict[str, list[Instance]] = {}
+        self.instances: dict[str, Sequence[Instance]] = {}
         self.committed: dict[tuple[str, int], int] = {}
         self.stores: dict[str, StateStore] = {}
         self._plan = plan
@@ -60,6 +61,8 @@ class RunningTask:
         self._due_of: dict[str, DuePartition] = {}
         self._clock: EventClock | None = None
         self._inner: list[InnerInstance] = []
+        self._lanes: dict[str, Lanes] = {}
+        """Of topics whose agent has several instances per partition."""
         self._was_clogged = False
         self._watermarks: dict[str, Watermark] = {}
         self._marks: dict[str, Marks] = {}
@@ -103,36 +106,45 @@ class RunningTask:
             if table.ttl_ms is not None:
                 self._windowed[table.name] = ExpiringPartition(part, table.ttl_ms)
         self.stores.update(stores)
-        views = {part.name: view_of(plan.table, part) for plan, part in self.tables}
-        own = {part.name: part for _, part in self.tables}
-        for name, replicas in replicated.items():
-            if replicas.is_seen_by(self.id.partitions):
-                views[name] = replicated_view(replicas, own.get(name), self.id.number)
-        make = Instance
+        views, beside = views_of(self.tables, replicated, self.id)
         if sensors := self._around.onlookers.sensors:
-            make = SensedInstance
-            views = sensed_views(views, self._around.onlookers.app.tables, sensors)
+            declared = self._around.onlookers.app.tables
+            views = sensed_views(views, declared, sensors)
+            beside = sensed_views(beside, declared, sensors)
         self._open_dues()
         self._clock = self._make_clock(positions)
         watched = self._watched()
         shelf = Shelf(
-            views, self._windowed, watched, self._marks, self._dues, self._clock, self._watermarks
-        )
+            views, beside, self._windowed, watched, self._marks, self._dues, self._clock,
+            self._watermarks,
+        )  # fmt: skip
         self.committed.update((tp, offset) for tp, offset in positions.items())
         for (topic, number), position in sorted(positions.items()):
             readers = self._plan.readers_of(topic)
             source = self.task.add_source(topic, number, position, len(readers))
-            group = [
-                make(reader, index, self.task, source, shelf, self._around)
-                for index, reader in enumerate(readers)
-            ]
-            for instance in group:
-                instance.peers = group
-            self.instances[topic] = group
+            self.instances[topic] = self._instances(readers, source, shelf)
         self._open_inner(shelf)
         self.task.move(TaskState.RUNNING)
         for instance in self.all_instances:
             instance.start()
+
+    def _instances(
+        self, readers: Sequence[Reader], source: Source, shelf: Shelf
+    ) -> Sequence[Instance]:
+        is_sensed = bool(self._around.onlookers.sensors)
+        if isinstance(self.task, PrefixTask) and readers[0].agent.concurrency > 1:
+            lane = SensedLane if is_sensed else Lane
+            lanes = Lanes(readers[0], self.task, source, shelf, self._around, lane)
+            self._lanes[source.topic] = lanes
+            return lanes.lanes
+        make = SensedInstance if is_sensed else Instance
+        group = [
+            make(reader, index, self.task, source, shelf, self._around)
+            for index, reader in enumerate(readers)
+        ]
+        for instance in group:
+            instance.peers = group
+        return group
 
     def _open_dues(self) -> None:
         parts = {part.name: part for _, part in self.tables}
@@ -239,10 +251,18 @@ class RunningTask:
             instance.refill()
             if instance.is_due:
                 instance.wake()
+        if isinstance(self.task, PrefixTask) and self.task.is_worth_settling:
+            self._settle(self.task)
         if self._was_clogged and len(self.task.pending) <= MOST_PENDING:
             for each in self.all_instances:
                 each.wake()
         self._was_clogged = len(self.task.pending) > MOST_PENDING
+
+    def _settle(self, task: PrefixTask) -> None:
+        """What concurrent agents have completed joins the open epoch, as far as it may."""
+        lanes = next(iter(self._lanes.values()))
+        for unit in task.settled():
+            lanes.merge(unit)
 
     def _is_at_work(self, topic: str) -> bool:
         """Whether events of a source wait, are processed, or may not commit yet."""
@@ -264,6 +284,9 @@ class RunningTask:
         group = self.instances[topic]
         if self._clock is not None:
             self._clock.fed(self._source(topic).index, loop_ms())
+        if topic in self._lanes:
+            self._lanes[topic].feed(records)
+            return
         if len(group) > 1:
             self._source(topic).fed([record.offset for record in records])
         for instance in group:
@@ -274,6 +297,9 @@ class RunningTask:
 
     def queued(self, topic: str) -> int:
         """Records that wait in the longest queue of a source."""
+        lanes = self._lanes.get(topic)
+        if lanes is not None:
+            return len(lanes)
         return max(len(instance.ready) for instance in self.instances[topic])
 
     def taken(self) -> Counter[Taken]:
@@ -286,6 +312,8 @@ class RunningTask:
 
     def waiting(self, topic: str) -> tuple[int, int | None]:
         """Records of a source that are here and not processed, and the time of the oldest."""
+        if topic in self._lanes:
+            return self._lanes[topic].waiting()
         most, oldest_ms = 0, None
         for each in self.instances[topic]:
             here = len(each.ready) + (each.record is not None)
@@ -301,6 +329,8 @@ class RunningTask:
 
     def take_offsets(self) -> dict[tuple[str, int], int]:
         """Offsets that moved since they were last taken."""
+        if isinstance(self.task, PrefixTask):
+            self._settle(self.task)
         moved = {
             tp: offset for tp, offset in self.task.offsets().items() if offset != self.committed[tp]
         }
@@ -356,18 +386,3 @@ class RunningTask:
     def stuck(self) -> list[UnitFeed]:
         """Instances with an open unit."""
         return [instance for instance in self.all_instances if instance.is_busy]
-
-
-def view_of(table: Table[Any, Any], part: TablePartition) -> Callable[[UnitTime], TableView]:
-    """Makes a unit's view of a table partition."""
-    ttl_ms = table.ttl_ms
-    if ttl_ms is None:
-        return lambda _: TableView(part)
-    return lambda unit: ExpiringView(part, unit, ttl_ms)
-
-
-def replicated_view(
-    replicas: Replicas, own: TablePartition | None, number: int
-) -> Callable[[UnitTime], TableView]:
-    """Makes a unit's view of a replicated table, as a task with this number sees it."""
-    return lambda _: ReplicatedView(replicas, own, number)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from flowstream.processing.event import Arrival
 from flowstream.processing.instance import Instance
+from flowstream.processing.lanes import Lane
 from flowstream.processing.sensors import Sensor, Sensors
 from flowstream.processing.tables import Table
 from flowstream.processing.windows import split_window_key
@@ -84,6 +85,17 @@ class SensedInstance(Instance):
 
     def _is_done_with(self, peer: UnitFeed, offset: int) -> bool:
         return peer is self or cast("SensedInstance", peer)._done_to >= offset
+
+
+class SensedLane(SensedInstance, Lane):
+    """The same of instances side by side."""
+
+    def complete(self) -> None:
+        """See `Lane.complete`: a unit that is done again is not out."""
+        if self.record is not None and not self._holds():
+            Lane.complete(self)
+        else:
+            super().complete()
 
 
 class SensedView:

@@ -29,6 +29,8 @@ class Counts:
     events: int = 0
     skipped: int = 0
     retried: int = 0
+    conflicts: int = 0
+    """Units of concurrent agents that were done again, as others had changed their rows."""
     dead_letters: int = 0
     parked: int = 0
     late: int = 0
@@ -111,6 +113,8 @@ class Shelf:
     """A task's tables as its instances share them."""
 
     views: Mapping[str, Callable[[UnitTime], TableView]] = field(default_factory=dict)
+    witnesses: Mapping[str, Callable[[UnitTime], TableView]] = field(default_factory=dict)
+    """The views for units that are open side by side; tables that these cannot use are not here."""
     windowed: Mapping[str, Timed] = field(default_factory=dict)
     changes: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Tables in which each changed key of a table is entered."""

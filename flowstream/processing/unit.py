@@ -19,6 +19,9 @@ Output = tuple[
 A plain tuple: a NamedTuple costs ten times as much to make, and there is one per output.
 """
 
+Row = tuple[str, bytes]
+"""A table and a key in it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Unit:
@@ -32,3 +35,7 @@ class Unit:
     tables: tuple[Sealed, ...] = ()
     mark: tuple[str, Mark] | None = None
     """The watermark that the record was, where it was one."""
+    offsets: tuple[int, ...] = ()
+    """The offsets it covers, in order, where units of its source complete out of order."""
+    touched: frozenset[Row] | None = None
+    """The rows that it has read or written, where that is known: it depends on nothing else."""

@@ -55,6 +55,13 @@ class Overlay:
         """Every deferred row has been merged: the pending layer hides nothing any more."""
         self.pending.clear()
 
+    def undefer(self, rows: Mapping[bytes, object]) -> None:
+        """These deferred rows are in the open epoch now; newer ones of their keys stay."""
+        pending = self.pending
+        for key, row in rows.items():
+            if pending.get(key, MISSING) is row:
+                del pending[key]
+
     def merge(self, rows: Mapping[bytes, object]) -> None:
         """Add a completed unit's rows to the open epoch."""
         self.open.update(rows)

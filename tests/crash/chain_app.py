@@ -6,6 +6,7 @@ agent does the same with the answers of the first: re-keyed, several in a unit, 
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 from collections.abc import AsyncIterator
@@ -17,6 +18,9 @@ PARTITIONS = 4
 REGROUPED = 3
 FLAKY = 0.02
 """So often a unit of the second agent fails, before or after its work."""
+
+LANES = int(os.environ.get("CHAIN_LANES", "1"))
+"""So many events of a partition the first agent works on side by side."""
 
 app = fs.App("chain", retry_backoff=0.01)
 chance = random.Random()
@@ -61,12 +65,14 @@ def extended(kept: Kept, key: str, sequence: int, id: str) -> Kept:
     )
 
 
-@app.agent(events, sink=[answers])
+@app.agent(events, sink=[answers], concurrency=LANES, order="key")
 async def link(stream: fs.Stream[Event]) -> AsyncIterator[Kept]:
     """Add each event to its key's chain."""
     async for key, event in stream.items():
         after = extended(states[key], key, event.sequence, event.id)
         states[key] = after
+        if LANES > 1:
+            await asyncio.sleep(chance.random() * 0.01)
         yield after
 
 

@@ -8,8 +8,8 @@ from typing import Any, cast
 
 from flowstream.processing.current import CURRENT, Current
 from flowstream.processing.event import Arrival
-from flowstream.processing.runtime import view_of
 from flowstream.processing.tables import Table
+from flowstream.processing.viewing import view_of
 from flowstream.state.expiring import ExpiringPartition
 from flowstream.state.memory import MemoryStore
 from flowstream.state.table import TablePartition, TableView

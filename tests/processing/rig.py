@@ -12,6 +12,8 @@ from typing import Any, cast
 
 import flowstream as fs
 from flowstream.processing.event import Arrival, Retimed
+from flowstream.processing.meters import Meters
+from flowstream.processing.onlookers import Onlookers
 from flowstream.processing.outputs import OutputTopic
 from flowstream.processing.plan import Plan
 from flowstream.processing.planning import make_plan
@@ -32,7 +34,7 @@ class Rig:
         self.app = app
         self.log: list[Output] = []
         """Committed outputs."""
-        self.counts = Counts()
+        self.counts, self.meters, self.onlookers = Counts(), Meters(), Onlookers(app)
         self.settings = app.settings
         self.app_id, self.dead_letters, self.replies = app.id, app.dead_letters, app.replies
         self.has_looked_for_replies = False

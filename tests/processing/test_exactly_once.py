@@ -21,6 +21,7 @@ from flowstream.transport.types import Generation, NewTopic, TopicPartition
 from tests.processing.conftest import Kit
 
 KEYS = 7
+LANES = 4
 
 
 class Crash(BaseException):
@@ -33,17 +34,18 @@ def link(before: str, id: str) -> str:
 
 def chain_app(kit: Kit, name: str, **settings: Any) -> tuple[fs.App, fs.Topic[str, str]]:
     """State per key is a hash chain over its inputs: loss, repeat and reorder all show."""
+    how: Any = {"concurrency": LANES, "order": "key"} if settings.pop("lanes", False) else {}
     app = kit.app(name, **settings)
     inputs = app.topic(f"{name}-in", key_type=str, value_type=str, partitions=3)
     out = app.topic(f"{name}-out", key_type=str, value_type=str, partitions=3)
     chains = app.Table("chains", default=str)
 
-    @app.agent(inputs, sink=[out])
+    @app.agent(inputs, sink=[out], **how)
     async def extend(stream: fs.Stream[str]) -> AsyncIterator[str]:
         async for key, id in stream.items():
             chains[key] = link(chains[key], id)
             if int(id) % 5 == 0:
-                await asyncio.sleep(0)
+                await asyncio.sleep(0.003 * (int(id) % 3) if how else 0)
             yield f"{id} {chains[key]}"
 
     return app, inputs
@@ -91,16 +93,17 @@ def crash_at(step: str, times: int) -> Any:
     return checkpoint
 
 
+@pytest.mark.parametrize("lanes", [False, True])
 @pytest.mark.parametrize("step", [s for s in ORDER[EXACTLY_ONCE] if s is not Step.CLOSE])
 async def test_S2_S9_a_crash_before_any_step_leaves_each_input_done_once(
-    kit: Kit, name: str, step: Step
+    kit: Kit, name: str, step: Step, lanes: bool
 ) -> None:
-    app, inputs = chain_app(kit, name)
+    app, inputs = chain_app(kit, name, lanes=lanes)
     await feed(kit, name, inputs, 0, 60)
     worker = fs.Worker(app, kit.address, checkpoint=crash_at(step.value, 0))
     with pytest.raises(Crash):
         await worker.run()
-    again, inputs = chain_app(kit, name)
+    again, inputs = chain_app(kit, name, lanes=lanes)
     await feed(kit, name, inputs, 60, 20)
     crashed_twice = fs.Worker(again, kit.address, checkpoint=crash_at(step.value, 1))
     running = asyncio.create_task(crashed_twice.run())
@@ -108,7 +111,7 @@ async def test_S2_S9_a_crash_before_any_step_leaves_each_input_done_once(
     crashed_twice.stop()
     await asyncio.wait((running,))
     assert running.exception() is None or isinstance(running.exception(), Crash)
-    last, inputs = chain_app(kit, name)
+    last, inputs = chain_app(kit, name, lanes=lanes)
     await kit.run_until(last, kit.committed(last, f"{name}-in", 80))
     await check(kit, name, 80, last)
 
@@ -126,11 +129,12 @@ async def test_at_least_once_loses_nothing(kit: Kit, name: str, step: Step) -> N
     assert seen == {str(n).encode() for n in range(30)}
 
 
-async def test_S6_workers_come_and_go_while_events_flow(kit: Kit, name: str) -> None:
-    app, inputs = chain_app(kit, name)
+@pytest.mark.parametrize("lanes", [False, True])
+async def test_S6_workers_come_and_go_while_events_flow(kit: Kit, name: str, lanes: bool) -> None:
+    app, inputs = chain_app(kit, name, lanes=lanes)
     await feed(kit, name, inputs, 0, 100)
-    second, _ = chain_app(kit, name)
-    third, _ = chain_app(kit, name)
+    second, _ = chain_app(kit, name, lanes=lanes)
+    third, _ = chain_app(kit, name, lanes=lanes)
     async with kit.running(app) as one:
         await kit.until(kit.count(f"{name}-out", 10))
         async with kit.running(second) as two:
@@ -147,10 +151,11 @@ async def test_S6_workers_come_and_go_while_events_flow(kit: Kit, name: str) -> 
     await check(kit, name, 300, app)
 
 
+@pytest.mark.parametrize("lanes", [False, True])
 async def test_G1_a_zombie_cannot_commit_and_joins_again(
-    kit: Kit, name: str, monkeypatch: pytest.MonkeyPatch
+    kit: Kit, name: str, lanes: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    app, inputs = chain_app(kit, name)
+    app, inputs = chain_app(kit, name, lanes=lanes)
     await feed(kit, name, inputs, 0, 40)
     worker = fs.Worker(app, kit.address)
     lost: list[TransportError] = []
@@ -182,8 +187,11 @@ async def test_G1_a_zombie_cannot_commit_and_joins_again(
     await check(kit, name, 40, app)
 
 
-async def test_T4_a_fenced_session_goes_back_to_the_last_commit(kit: Kit, name: str) -> None:
-    app, inputs = chain_app(kit, name)
+@pytest.mark.parametrize("lanes", [False, True])
+async def test_T4_a_fenced_session_goes_back_to_the_last_commit(
+    kit: Kit, name: str, lanes: bool
+) -> None:
+    app, inputs = chain_app(kit, name, lanes=lanes)
     await feed(kit, name, inputs, 0, 40)
     fenced = 0
 
