@@ -269,6 +269,7 @@ class ProbeFeed:
     def __init__(self) -> None:
         self.asked = asyncio.Event()
         self.record: Arrival | None = None
+        self.origin = ""
 
     def complete(self) -> None:
         """No unit is ever open."""

@@ -28,6 +28,8 @@ class Emitting:
         self.reader = reader
         self.around = around
         self.record: Arrival | None = None
+        self.origin = f"{around.app_id}/{reader.agent.name}"
+        """As its events say where they were got."""
         self.outputs: list[Output] = []
         self._replied: list[Arrival] = []
         """Records whose senders have their reply in the open unit."""

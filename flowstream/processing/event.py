@@ -6,9 +6,10 @@ Values only.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
+from flowstream.processing.errors import AppError
 from flowstream.processing.replies import CORRELATION, REPLY_TO
 
 if TYPE_CHECKING:
@@ -93,6 +94,22 @@ class Event(Generic[T]):
     topic: str
     partition: int
     offset: int
+    origin: str = field(default="", repr=False, compare=False)
+    """App and agent that got it."""
+
+    @property
+    def idempotency_key(self) -> str:
+        """A name for what this agent does with this event, the same in every try, after a restart
+        and on any worker: for services that must not act on one event twice.
+
+        AppError for events that are in no topic (of windows, timers, joins and tables).
+        """
+        if self.offset < 0:
+            raise AppError(
+                f"an event of {self.topic!r} has no place in a topic and so no key of its own: name"
+                " the effect by what the event says, such as its key and the window's start"
+            )
+        return f"{self.origin}/{self.topic}/{self.partition}/{self.offset}"
 
     async def send(
         self,
@@ -116,11 +133,11 @@ class Event(Generic[T]):
         )
 
 
-def event_of(record: Arrival, key: Any, value: T) -> Event[T]:
+def event_of(record: Arrival, key: Any, value: T, origin: str = "") -> Event[T]:
     """The event of a record whose key and value are decoded.
 
     >>> event_of(Retimed("orders", 0, 7, 1_500, b"a", b"1", ()), "a", 1).timestamp
     1.5
     """
     headers, at = tuple(record.headers), record.timestamp / 1000
-    return Event(key, value, headers, at, record.topic, record.partition, record.offset)
+    return Event(key, value, headers, at, record.topic, record.partition, record.offset, origin)

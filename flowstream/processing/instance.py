@@ -150,7 +150,7 @@ class Instance(UnitFeed):
         assert record is not None
         key = None if record.key is None else self._keys.decode(record.key)
         value = None if record.value is None else self._values.decode(record.value)
-        return event_of(record, key, value)
+        return event_of(record, key, value, self.origin)
 
     def _stream(self) -> SourceStream[Any]:
         topic = self.reader.source or self.agent.source_topic

@@ -88,7 +88,7 @@ class EventStream(DerivedStream[Event[T]]):
                 continue
             record = self._feed.record
             assert record is not None
-            return event_of(record, key, value)
+            return event_of(record, key, value, self._feed.origin)
 
 
 class MapStream(DerivedStream[R]):

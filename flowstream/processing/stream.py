@@ -49,6 +49,10 @@ class Feed(Protocol):
     def record(self) -> Arrival | None:
         """The record being processed."""
 
+    @property
+    def origin(self) -> str:
+        """The app and the agent, as the events say where they were got."""
+
     def complete(self) -> None:
         """The agent moved on: finish the open unit."""
 
