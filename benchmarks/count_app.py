@@ -1,4 +1,5 @@
-"""The count app of `peers/` on flowstream: `python -m benchmarks.count_app BOOTSTRAP RECORDS`.
+"""The count app of `peers/` on flowstream: `python -m benchmarks.count_app BOOTSTRAP RECORDS
+[msgspec|pydantic]`.
 
 Reads `events`, keeps a durable count per key in a table with a changelog, sends key, count and
 amount to `counts`; exactly once, a commit every 100 ms. Prints one line, `flowstream N rec/s`.
@@ -16,8 +17,11 @@ import msgspec
 
 import flowstream as fs
 
+bootstrap, total = sys.argv[1], int(sys.argv[2])
+Model = fs.Record if sys.argv[3:] == ["pydantic"] else msgspec.Struct
 
-class Event(msgspec.Struct):
+
+class Event(Model):
     """One input record."""
 
     id: int
@@ -27,7 +31,7 @@ class Event(msgspec.Struct):
     ts: int
 
 
-class Result(msgspec.Struct, frozen=True):
+class Result(Model, frozen=True):
     """One output record."""
 
     key: str
@@ -35,7 +39,6 @@ class Result(msgspec.Struct, frozen=True):
     amount: float
 
 
-bootstrap, total = sys.argv[1], int(sys.argv[2])
 app = fs.App(
     f"bench{os.getpid()}", broker=f"kafka://{bootstrap}", data_dir=tempfile.mkdtemp(prefix="bench-")
 )
@@ -52,7 +55,7 @@ async def tally(stream: fs.Stream[Event]):
         n = count[user] + 1
         count[user] = n
         step()
-        yield Result(user, n, event.amount)
+        yield Result(key=user, count=n, amount=event.amount)
 
 
 def step() -> None:

@@ -10,7 +10,14 @@ from functools import partial
 
 from benchmarks import brokers, load
 from benchmarks.measure import Metered, Row, alternate, compare
-from benchmarks.workers import worker_on_each_broker, worker_on_kafka
+from benchmarks.workers import (
+    worker_group_by,
+    worker_hopping,
+    worker_join,
+    worker_on_each_broker,
+    worker_on_kafka,
+    worker_pydantic,
+)
 
 FORGETS_AT_ONCE = ("log.segment.delete.delay.ms=100",)
 """Kafka frees the pages of deleted topics a minute later; so both use warm memory."""
@@ -331,6 +338,7 @@ ROWS: dict[str, Callable[[int], Row]] = {
         produce_one, produce_one_pipelined, consume_100, consume_1k, latency,
         transaction, transaction_v2, transaction_synced, transaction_v2_synced,
         start, memory, memory_loaded,
-        worker_on_kafka, worker_on_each_broker,
+        worker_on_kafka, worker_on_each_broker, worker_pydantic,
+        worker_hopping, worker_join, worker_group_by,
     )
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""The worker rows: the count app of `peers/` on flowstream, by hand, and on Faust."""
+"""The worker rows: the apps of `peers/` on flowstream, by hand, and on what others offer."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from benchmarks.measure import Row, compare
 PEERS = Path(__file__).parent / "peers"
 RECORDS = 300_000
 FAUST_RECORDS = 20_000
+QUIX_RECORDS = 100_000
 
 
 def peer_python() -> str:
@@ -46,40 +48,100 @@ def fill(address: str, records: int) -> None:
     )
 
 
-def ours(address: str, records: int = RECORDS) -> float:
-    """The count app on flowstream, msgspec models, exactly once."""
-    return _rate([sys.executable, "-m", "benchmarks.count_app", address, str(records)])
+def ours(address: str, models: str = "msgspec") -> float:
+    """The count app on flowstream, exactly once."""
+    return _rate([sys.executable, "-m", "benchmarks.count_app", address, str(RECORDS), models])
 
 
-def by_hand(address: str) -> float:
-    """The hand-written limit."""
-    return _rate([peer_python(), str(PEERS / "limit.py"), address, str(RECORDS)])
+def our(kind: str, address: str) -> float:
+    """One of the other apps on flowstream, msgspec models, exactly once."""
+    return _rate([sys.executable, "-m", "benchmarks.kinds_app", address, str(RECORDS), kind])
 
 
-def faust(address: str) -> float:
-    """Faust, at least once."""
-    return _rate([peer_python(), str(PEERS / "faust_app.py"), address, str(FAUST_RECORDS)])
+def streams(kind: str, address: str) -> float:
+    """Kafka Streams, exactly once, one thread."""
+    return _rate([str(PEERS / "streams"), address, str(RECORDS), kind])
+
+
+def peer(script: str, records: int, address: str) -> float:
+    """A peer written in Python."""
+    return _rate([peer_python(), str(PEERS / script), address, str(records)])
+
+
+by_hand = partial(peer, "limit.py", RECORDS)
+faust = partial(peer, "faust_app.py", FAUST_RECORDS)
+quix = partial(peer, "quix_app.py", QUIX_RECORDS)
+
+
+def _on_kafka(
+    title: str, rounds: int, contenders: dict[str, Callable[[str], float]], target: str, name: str
+) -> Row:
+    with brokers.kafka() as broker:
+        fill(broker.address, RECORDS)
+        row = compare(
+            title,
+            "rec/s",
+            {name: partial(run, broker.address) for name, run in contenders.items()},
+            rounds=rounds,
+            target=target,
+            command=f"python -m benchmarks {name}",
+        )
+    for name, median in list(row.medians.items())[2:]:
+        print(f"against {name}: {row.medians['flowstream'] / median:.1f}x")
+    return row
 
 
 def worker_on_kafka(rounds: int) -> Row:
-    """Exactly-once count on one Apache Kafka: ours against the limit, and Faust."""
-    with brokers.kafka() as broker:
-        fill(broker.address, RECORDS)
-        contenders = {
-            "flowstream": partial(ours, broker.address),
-            "limit": partial(by_hand, broker.address),
-            "faust": partial(faust, broker.address),
-        }
-        row = compare(
-            "exactly-once count on Kafka, against the hand-written limit",
-            "rec/s",
-            contenders,
-            rounds=rounds,
-            target=">= 0.4x limit, >= 15x Faust",
-            command="python -m benchmarks worker_on_kafka",
-        )
-    print(f"against Faust: {row.medians['flowstream'] / row.medians['faust']:.1f}x")
-    return row
+    """Exactly-once count on one Apache Kafka, ours against the limit and all peers."""
+    return _on_kafka(
+        "exactly-once count on Kafka, against the hand-written limit",
+        rounds,
+        {
+            "flowstream": ours,
+            "limit": by_hand,
+            "kafka-streams": partial(streams, "count"),
+            "quix": quix,
+            "faust": faust,
+        },
+        ">= 0.55x limit, >= 1x Kafka Streams, >= 5x Quix, >= 75x Faust",
+        "worker_on_kafka",
+    )
+
+
+def worker_pydantic(rounds: int) -> Row:
+    """The same with pydantic models."""
+    return _on_kafka(
+        "exactly-once count on Kafka, pydantic models, against the hand-written limit",
+        rounds,
+        {"flowstream": partial(ours, models="pydantic"), "limit": by_hand},
+        ">= 0.35x",
+        "worker_pydantic",
+    )
+
+
+def _against_streams(kind: str, title: str, rounds: int) -> Row:
+    return _on_kafka(
+        title,
+        rounds,
+        {"flowstream": partial(our, kind), "kafka-streams": partial(streams, kind)},
+        ">= 0.7x",
+        f"worker_{kind}",
+    )
+
+
+def worker_hopping(rounds: int) -> Row:
+    """Sums over hopping windows, each told once."""
+    return _against_streams("hopping", "hopping windows, final results, on Kafka", rounds)
+
+
+def worker_join(rounds: int) -> Row:
+    """Events with the rows of a table."""
+    return _against_streams("join", "stream-table join on Kafka", rounds)
+
+
+def worker_group_by(rounds: int) -> Row:
+    """A count by another key."""
+    return _against_streams("group_by", "group_by and a count on Kafka", rounds)
 
 
 def worker_on_each_broker(rounds: int) -> Row:

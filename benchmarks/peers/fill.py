@@ -6,7 +6,8 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 bootstrap, total = sys.argv[1], int(sys.argv[2])
 admin = AdminClient({"bootstrap.servers": bootstrap})
-for topic, future in admin.create_topics([NewTopic(t, 4, 1) for t in ("events", "counts")]).items():
+topics = ("events", "counts", "users")
+for topic, future in admin.create_topics([NewTopic(t, 4, 1) for t in topics]).items():
     try:
         future.result()
     except KafkaException as error:
@@ -20,6 +21,8 @@ producer = Producer(
     }
 )
 rng = random.Random(1)
+for number in range(10_000):
+    producer.produce("users", b'{"country": "c-%02d"}' % (number % 40), f"user-{number:05d}")
 for i in range(total):
     user = f"user-{rng.randrange(10_000):05d}"
     value = b'{"id": %8d, "user": "%s", "amount": %7.2f, "merchant": "m-%04d", "ts": %d}' % (
