@@ -16,6 +16,8 @@ from tests.checkers.stream import Input, Output, State
 
 KEYS = 40
 FLUSH_S = 60.0
+READ_S = 20.0
+"""Twice the workers' transaction timeout: what holds back a reader is over by then."""
 IN = "events"
 PIPES = (("answers", "states"), ("tallies", "sums"))
 """(output topic, table) of what answers every input: an agent on the events one by one, and behind
@@ -109,7 +111,9 @@ class Results:
         self._positions: dict[TopicPartition, int] = {}
 
     async def look(self) -> None:
-        """Read up to the end as it is now; a dead broker is tried again."""
+        """Read up to the end as it is now; a dead broker is tried again, and what an open
+        transaction holds back is waited for.
+        """
         while True:
             try:
                 await self._read()
@@ -137,8 +141,10 @@ class Results:
             consumer.assign(tps)
             for tp in tps:
                 consumer.seek(tp, self._positions.get(tp, 0))
-            for _ in range(2):  # two silent polls in a row: nothing more is committed
-                while batches := await consumer.getmany(timeout_ms=150):
+            async with asyncio.timeout(READ_S):
+                ends = await consumer.end_offsets(tps)
+                while behind := [tp for tp in tps if await consumer.position(tp) < ends[tp]]:
+                    batches = await consumer.getmany(*behind, timeout_ms=150)
                     for tp, records in batches.items():
                         self._positions[tp] = records[-1].offset + 1
                         self.records += [
