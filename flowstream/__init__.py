@@ -39,7 +39,9 @@ if TYPE_CHECKING:
     from flowstream.processing.replicated import GlobalTable as GlobalTable
     from flowstream.processing.replicated import TableOf as TableOf
     from flowstream.processing.replies import ReplyFailed as ReplyFailed
+    from flowstream.processing.schemas import Schema as Schema
     from flowstream.processing.sensors import Sensor as Sensor
+    from flowstream.processing.serializers import Codec as Codec
     from flowstream.processing.services import Service as Service
     from flowstream.processing.set_tables import MemberSet as MemberSet
     from flowstream.processing.set_tables import SetTable as SetTable
@@ -58,6 +60,7 @@ _HOMES = {
     "App": "processing.app",
     "AppError": "processing.errors",
     "branch": "processing.branches",
+    "Codec": "processing.serializers",
     "Collect": "processing.aggregates",
     "Count": "processing.aggregates",
     "current_event": "processing.current",
@@ -83,6 +86,7 @@ _HOMES = {
     "ReplyFailed": "processing.replies",
     "retry": "processing.policies",
     "RowUnreadable": "processing.errors",
+    "Schema": "processing.schemas",
     "Sensor": "processing.sensors",
     "Service": "processing.services",
     "SetTable": "processing.set_tables",
@@ -106,6 +110,7 @@ __all__ = [
     "AgentFailed",
     "App",
     "AppError",
+    "Codec",
     "Collect",
     "Count",
     "DecodeError",
@@ -128,6 +133,7 @@ __all__ = [
     "Reduce",
     "ReplyFailed",
     "RowUnreadable",
+    "Schema",
     "Sensor",
     "Service",
     "SetTable",

@@ -8,13 +8,13 @@ import sys
 import flowstream
 
 PUBLIC = [
-    "Agent", "AgentFailed", "App", "AppError", "Collect", "Count", "DecodeError", "Distinct",
-    "Event", "FlowstreamError", "GlobalTable", "Joined", "LateEvent", "Max", "Mean", "MemberSet",
-    "Min", "Monitor", "NotInAgent", "PartitionMismatch", "Policy", "Record", "RecordMetadata",
-    "Reduce", "ReplyFailed", "RowUnreadable", "Sensor", "Service", "SetTable", "SettingsError",
-    "StateLost", "Stream", "Sum", "Table", "TableOf", "Timers", "Topic", "TopicMissing",
-    "WindowResult", "WindowSet", "WindowedTable", "Worker", "branch", "current_event", "park",
-    "retry",
+    "Agent", "AgentFailed", "App", "AppError", "Codec", "Collect", "Count", "DecodeError",
+    "Distinct", "Event", "FlowstreamError", "GlobalTable", "Joined", "LateEvent", "Max", "Mean",
+    "MemberSet", "Min", "Monitor", "NotInAgent", "PartitionMismatch", "Policy", "Record",
+    "RecordMetadata", "Reduce", "ReplyFailed", "RowUnreadable", "Schema", "Sensor", "Service",
+    "SetTable", "SettingsError", "StateLost", "Stream", "Sum", "Table", "TableOf", "Timers",
+    "Topic", "TopicMissing", "WindowResult", "WindowSet", "WindowedTable", "Worker", "branch",
+    "current_event", "park", "retry",
 ]  # fmt: skip
 
 

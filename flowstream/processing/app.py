@@ -6,11 +6,11 @@ Declares only. A worker runs an app; outside of a worker an app can send records
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace, TracebackType
-from typing import Any, TypeVar, cast, overload
+from typing import Any, TypeVar, cast
 
 from flowstream.processing.agent import (
     Agent,
@@ -21,18 +21,16 @@ from flowstream.processing.agent import (
 )
 from flowstream.processing.asking import Asker
 from flowstream.processing.current import Headers
-from flowstream.processing.declared_tables import DeclaresTables
+from flowstream.processing.declared_topics import DeclaresTopics
 from flowstream.processing.declaring import Order, check_agent_function
 from flowstream.processing.doors import Doors
 from flowstream.processing.errors import AppError
-from flowstream.processing.event_time import EventTime
 from flowstream.processing.inner import InnerSource
 from flowstream.processing.onlookers import Onlookers
 from flowstream.processing.policies import OnError
 from flowstream.processing.sender import Sender
 from flowstream.processing.settings import Guarantee, Settings, check_app_id, check_version, resolve
-from flowstream.processing.topic import Outgoing, RecordMetadata, Topic
-from flowstream.processing.windowed_tables import Seconds, milliseconds
+from flowstream.processing.topic import Outgoing, RecordMetadata, Serializer, Topic
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -40,7 +38,7 @@ V = TypeVar("V")
 log = logging.getLogger("flowstream.app")
 
 
-class App(DeclaresTables):
+class App(DeclaresTopics):
     """A stream processing application.
 
     >>> app = App("shop")
@@ -70,6 +68,8 @@ class App(DeclaresTables):
         stall_warning: float | None = None,
         web_port: int | None = None,
         web_host: str | None = None,
+        key_serializer: str | None = None,
+        value_serializer: str | None = None,
         version: int = 1,
     ) -> None:
         super().__init__()
@@ -92,9 +92,10 @@ class App(DeclaresTables):
                 "stall_warning": stall_warning,
                 "web_port": web_port,
                 "web_host": web_host,
+                "key_serializer": key_serializer,
+                "value_serializer": value_serializer,
             }
         )
-        self.topics: dict[str, Topic[Any, Any]] = {}
         self._sender = Sender(self.id, self.settings, Onlookers(self))
         self._is_configured = False
         self._asker: Asker | None = None
@@ -122,70 +123,6 @@ class App(DeclaresTables):
     def conf(self) -> Settings:
         """The settings in force."""
         return self.settings
-
-    @overload
-    def topic(
-        self, name: str, *, key_type: type[K], value_type: type[V], partitions: int | None = ...,
-        config: Mapping[str, str] = ..., timestamp: str | EventTime | None = ...,
-        out_of_orderness: Seconds = ...,
-    ) -> Topic[K, V]: ...  # fmt: skip
-    @overload
-    def topic(
-        self, name: str, *, value_type: type[V], partitions: int | None = ...,
-        config: Mapping[str, str] = ..., timestamp: str | EventTime | None = ...,
-        out_of_orderness: Seconds = ...,
-    ) -> Topic[Any, V]: ...  # fmt: skip
-    @overload
-    def topic(
-        self, name: str, *, key_type: type[K], partitions: int | None = ...,
-        config: Mapping[str, str] = ..., timestamp: str | EventTime | None = ...,
-        out_of_orderness: Seconds = ...,
-    ) -> Topic[K, Any]: ...  # fmt: skip
-    @overload
-    def topic(
-        self, name: str, *, partitions: int | None = ..., config: Mapping[str, str] = ...,
-        timestamp: str | EventTime | None = ..., out_of_orderness: Seconds = ...,
-    ) -> Topic[Any, Any]: ...  # fmt: skip
-    def topic(
-        self,
-        name: str,
-        *,
-        key_type: Any = bytes,
-        value_type: Any = Any,
-        partitions: int | None = None,
-        config: Mapping[str, str] | None = None,
-        timestamp: str | EventTime | None = None,
-        out_of_orderness: Seconds = 0.0,
-    ) -> Topic[Any, Any]:
-        """Declare a topic. With `partitions` (and `config`) it is created when it is missing.
-
-        `key_type` defaults to bytes as they are, `value_type` to any JSON. The types may be
-        pydantic models, msgspec Structs, dataclasses, dict, list, str, bytes, int, float, bool.
-        Event time is the record's timestamp, or what the field or function `timestamp` says of
-        the value; events may come up to `out_of_orderness` later than one that is newer.
-        """
-        topic: Topic[Any, Any] = Topic(
-            name,
-            key_type=key_type,
-            value_type=value_type,
-            partitions=partitions,
-            config={} if config is None else config,
-            send=self._send,
-            timestamp=timestamp,
-            disorder_ms=milliseconds(out_of_orderness),
-        )
-        known = self.topics.setdefault(name, topic)
-        if known.timestamp != topic.timestamp:
-            raise AppError(
-                f"topic {name!r} is declared with two kinds of event time: declare it once, or with"
-                " the same timestamp="
-            )
-        if known.partitions is None and partitions is not None:
-            known.partitions, known.config = partitions, topic.config
-        elif partitions is not None and known.partitions != partitions:
-            raise AppError(f"topic {name!r} is declared with {known.partitions} and {partitions}"
-                           " partitions")  # fmt: skip
-        return topic
 
     def agent(
         self,
@@ -248,6 +185,8 @@ class App(DeclaresTables):
         partition: int | None = None,
         timestamp: float | None = None,
         headers: Headers = (),
+        key_serializer: Serializer | None = None,
+        value_serializer: Serializer | None = None,
     ) -> RecordMetadata:
         """Send a record to a topic, an agent's topic, or the declared topic of that name: see
         `Topic.send`.
@@ -259,8 +198,9 @@ class App(DeclaresTables):
                 )
             topic = self.topics[topic]
         return await topic.send(
-            key=key, value=value, partition=partition, timestamp=timestamp, headers=headers
-        )
+            key=key, value=value, partition=partition, timestamp=timestamp, headers=headers,
+            key_serializer=key_serializer, value_serializer=value_serializer,
+        )  # fmt: skip
 
     def changelog(self, table: str) -> str:
         """The name of a table's changelog topic."""

@@ -19,7 +19,7 @@ from flowstream.processing.current import CURRENT, Headers
 from flowstream.processing.errors import AppError
 from flowstream.processing.replies import CORRELATION, ReplyTo, decode_reply, request_headers
 from flowstream.processing.sender import Sender
-from flowstream.processing.topic import Outgoing, RecordMetadata, Topic
+from flowstream.processing.topic import Outgoing, RecordMetadata, Serializer, Topic
 from flowstream.processing.windowed_tables import Seconds, milliseconds
 from flowstream.transport.admin import Admin
 from flowstream.transport.cluster import Cluster
@@ -143,11 +143,14 @@ class Askable:
         partition: int | None = None,
         timestamp: float | None = None,
         headers: Headers = (),
+        key_serializer: Serializer | None = None,
+        value_serializer: Serializer | None = None,
     ) -> RecordMetadata:
         """Send a record to the agent's topic: see `Topic.send`."""
         return await self.source_topic.send(
-            key=key, value=value, partition=partition, timestamp=timestamp, headers=headers
-        )
+            key=key, value=value, partition=partition, timestamp=timestamp, headers=headers,
+            key_serializer=key_serializer, value_serializer=value_serializer,
+        )  # fmt: skip
 
     async def cast(
         self,

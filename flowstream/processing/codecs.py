@@ -56,13 +56,14 @@ class Codec(Generic[T]):
         return self.check is not None
 
 
-def _mismatch(expected: str, value: object) -> TypeError:
+def mismatch(expected: str, value: object) -> TypeError:
+    """The error for a value of another type."""
     return TypeError(f"expected {expected}, got {type(value).__name__}: {value!r:.100}")
 
 
 def _check_int(value: object) -> None:
     if type(value) is not int:
-        raise _mismatch("int", value)
+        raise mismatch("int", value)
     if not -LARGEST_INT <= value <= LARGEST_INT:
         # Python itself writes no more as decimal text (CVE-2020-10735).
         raise ValueError("an int of more than 4,000 digits")
@@ -70,17 +71,17 @@ def _check_int(value: object) -> None:
 
 def _check_float(value: object) -> None:
     if type(value) is not float and type(value) is not int:
-        raise _mismatch("float", value)
+        raise mismatch("float", value)
 
 
 def _check_bool(value: object) -> None:
     if type(value) is not bool:
-        raise _mismatch("bool", value)
+        raise mismatch("bool", value)
 
 
 def _check_bytes(value: object) -> None:
     if type(value) is not bytes:
-        raise _mismatch("bytes", value)
+        raise mismatch("bytes", value)
 
 
 def _encode_int(value: int) -> bytes:
@@ -145,12 +146,34 @@ def codec_of(kind: type[T] | object) -> Codec[T]:
     plain = _PLAIN.get(kind)
     if plain is not None:
         return cast("Codec[T]", plain)
+    own = getattr(kind, "__flowstream_codec__", None)
+    if own is not None:
+        return cast("Codec[T]", own())
     if isinstance(kind, type) and issubclass(kind, pydantic.BaseModel):
-        return cast("Codec[T]", _pydantic(kind))
+        return cast("Codec[T]", model_codec(kind))
     optional = _optional(kind)
     if optional is not None:
         return cast("Codec[T]", dataclasses.replace(codec_of(optional), nullable=True))
     return cast("Codec[T]", _json(kind))
+
+
+def as_json(kind: Any) -> Codec[Any]:
+    """The codec of a type as JSON, also where it would be text or another's by itself."""
+    if isinstance(kind, Codec):
+        return kind
+    own = getattr(kind, "__flowstream_codec__", None)
+    if own is not None:
+        return cast("Codec[Any]", own(serialized=False))
+    if kind is Any or kind is None or kind is object:
+        return JSON
+    return _json(kind) if kind in _PLAIN else codec_of(kind)
+
+
+def plain(value: Any) -> Any:
+    """A value as dicts, lists, texts and numbers: what any serializer takes."""
+    if isinstance(value, pydantic.BaseModel):
+        return value.model_dump(mode="json")
+    return msgspec.to_builtins(value, builtin_types=(bytes, bytearray))
 
 
 def _optional(kind: object) -> object | None:
@@ -163,14 +186,15 @@ def _optional(kind: object) -> object | None:
     return None
 
 
-def _pydantic(model: type[pydantic.BaseModel]) -> Codec[pydantic.BaseModel]:
+def model_codec(model: type[pydantic.BaseModel]) -> Codec[pydantic.BaseModel]:
+    """The codec of a pydantic model, as JSON."""
     # The compiled validator and serializer directly: half the cost of model_validate_json and
     # of model_dump_json().encode().
     to_json = model.__pydantic_serializer__.to_json
 
     def encode(value: pydantic.BaseModel) -> bytes:
         if value.__class__ is not model and not isinstance(value, model):
-            raise _mismatch(model.__name__, value)
+            raise mismatch(model.__name__, value)
         return to_json(value)
 
     decode = model.__pydantic_validator__.validate_json
@@ -199,7 +223,7 @@ def _json(kind: object) -> Codec[Any]:
 
     def encode(value: object) -> bytes:
         if not isinstance(value, expected):
-            raise _mismatch(name, value)
+            raise mismatch(name, value)
         return to_json(value)
 
     return Codec(name, encode, decoder.decode, immutable=_is_immutable(kind))
@@ -237,7 +261,7 @@ def refusal(
         return kind(f"{what}: {error}")
     # The builtin is the fastest encoder there is, and its error speaks of descriptors.
     given = type(value).__name__
-    return kind(f"{what}: {_mismatch('str', value)}; convert it, or declare {option}={given}")
+    return kind(f"{what}: {mismatch('str', value)}; convert it, or declare {option}={given}")
 
 
 def encode_any_key(key: object) -> bytes | None:

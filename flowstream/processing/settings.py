@@ -37,6 +37,8 @@ _TEXTS = (
     "web_host",
     "web_token",
     "web_advertised",
+    "key_serializer",
+    "value_serializer",
 )
 _SECRETS = ("sasl_password", "web_token")
 MOST_PORT = 65_535
@@ -97,6 +99,10 @@ class Settings:
     """Whether others may visit without a token, from wherever they reach `web_host`."""
     web_advertised: str | None = None
     """HOST or HOST:PORT under which other machines reach it; None: as it listens."""
+    key_serializer: str | None = None
+    """Of keys of topics that say neither type nor serializer: `raw`, `json`, `json|gzip`, ..."""
+    value_serializer: str | None = None
+    """Of their values."""
 
 
 _FIELDS = {each.name: each for each in fields(Settings)}

@@ -11,13 +11,20 @@ import dataclasses
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
-from flowstream.processing.codecs import Codec, codec_of, encode_any_key, refusal
+from flowstream.processing.codecs import Codec, encode_any_key, refusal
 from flowstream.processing.current import Headers, in_unit, is_inside_agent
 from flowstream.processing.declaring import check_config, check_partitions, check_topic_name
+from flowstream.processing.errors import AppError
 from flowstream.processing.event_time import EventTime, event_time_of
+from flowstream.processing.serializers import Codec as Serialization
+from flowstream.processing.serializers import typed
 
 K = TypeVar("K")
 V = TypeVar("V")
+
+Serializer = str | Serialization
+DERIVED = ("name", "key_type", "value_type", "key_serializer", "value_serializer")
+"""What `Topic.derive` may change."""
 
 
 class RecordMetadata(NamedTuple):
@@ -56,6 +63,8 @@ class Topic(Generic[K, V]):
         send: Send,
         timestamp: str | EventTime | None = None,
         disorder_ms: int = 0,
+        key_serializer: Serializer | None = None,
+        value_serializer: Serializer | None = None,
     ) -> None:
         self.name = check_topic_name(name, "app.topic")
         check_partitions(partitions, f"topic {name!r}")
@@ -63,8 +72,9 @@ class Topic(Generic[K, V]):
         self.value_type = value_type
         self.partitions = partitions
         self.config = check_config(config, f"topic {name!r}")
-        self.key_codec: Codec[K] = codec_of(key_type)
-        self.value_codec: Codec[V] = codec_of(value_type)
+        self.key_serializer, self.value_serializer = key_serializer, value_serializer
+        self.key_codec: Codec[K] = typed(key_type, key_serializer)
+        self.value_codec: Codec[V] = typed(value_type, value_serializer)
         self.timestamp = timestamp
         self.event_ms = event_time_of(timestamp)
         self.disorder_ms = disorder_ms
@@ -79,6 +89,21 @@ class Topic(Generic[K, V]):
         copied.value_codec = dataclasses.replace(self.value_codec, nullable=True)
         return copied
 
+    def derive(self, **changes: Any) -> Topic[Any, Any]:
+        """The same topic with other types or serializers (`key_type`, `value_type`,
+        `key_serializer`, `value_serializer`), or one of another `name` as this one.
+        """
+        unknown = changes.keys() - set(DERIVED)
+        if unknown:
+            raise AppError(
+                f"{self!r}.derive takes {', '.join(DERIVED)}, not {', '.join(sorted(unknown))}"
+            )
+        return Topic(
+            partitions=self.partitions, config=self.config, send=self._send,
+            timestamp=self.timestamp, disorder_ms=self.disorder_ms,
+            **{**{name: getattr(self, name) for name in DERIVED}, **changes},
+        )  # fmt: skip
+
     async def send(
         self,
         *,
@@ -87,14 +112,24 @@ class Topic(Generic[K, V]):
         partition: int | None = None,
         timestamp: float | None = None,
         headers: Headers = (),
+        key_serializer: Serializer | None = None,
+        value_serializer: Serializer | None = None,
     ) -> RecordMetadata:
         """Send a record. Inside an agent it joins the event's unit and commits with it.
 
         Outside an agent this is a plain idempotent send that returns once it is acknowledged.
         A task that an agent starts is inside it, too: NotInAgent once its event is over.
         `timestamp` is in seconds; inside an agent it defaults to the event's. A `value` of None
-        is a tombstone.
+        is a tombstone. A serializer stands in for the topic's own.
         """
+        if key_serializer is not None or value_serializer is not None:
+            other = self.derive(
+                key_serializer=key_serializer or self.key_serializer,
+                value_serializer=value_serializer or self.value_serializer,
+            )
+            return await other.send(
+                key=key, value=value, partition=partition, timestamp=timestamp, headers=headers
+            )
         if is_inside_agent():
             # Never a plain send from here: it would stay whatever becomes of the event (S9).
             return self.send_soon(
@@ -134,10 +169,13 @@ class Topic(Generic[K, V]):
 
     def encode_key(self, key: object) -> bytes | None:
         """The key's bytes; a topic without a key type takes text, numbers and bytes."""
-        if key is None or isinstance(key, bytes):
-            return key
-        if self.key_type is bytes:
-            return encode_any_key(key)
+        if key is None:
+            return None
+        if self.key_serializer is None:
+            if isinstance(key, bytes):
+                return key
+            if self.key_type is bytes:
+                return encode_any_key(key)
         try:
             return self.key_codec.encode(cast("Any", key))
         except (TypeError, ValueError) as error:

@@ -15,7 +15,9 @@ import pytest
 import typer.main
 
 import flowstream as fs
+import flowstream.codecs
 from flowstream.cli.app import VERBS, build
+from flowstream.processing.record import ALWAYS
 from tests.docs.pages import ROOT, Reader
 
 PAGE = ROOT / "docs" / "migrating-from-faust.md"
@@ -60,6 +62,7 @@ def samples() -> dict[str, Any]:
     return {
         "faust": fs, "exceptions": fs, "App": app, "Agent": agent, "Topic": topic, "Table": table,
         "SetTable": app.SetTable("sets"), "WindowWrapper": windowed, "WindowSet": windowed["key"],
+        "codecs": fs.codecs, "Codec": fs.Codec(), "Schema": fs.Schema(),
         "Stream": fs.Stream, "Event": fs.Event, "Record": fs.Record,
         "Worker": fs.Worker(app, "127.0.0.1:9092"), "Sensor": fs.Sensor(), "Monitor": monitor,
     }  # fmt: skip
@@ -86,7 +89,9 @@ def is_ours(name: str, on: dict[str, Any]) -> bool:
     if home not in on:
         return False
     if isinstance(on[home], type) and not attribute:
-        return False  # an argument of a class, which pydantic would have to know
+        return (
+            option in inspect.signature(on[home].__init_subclass__).parameters or option in ALWAYS
+        )
     if not attribute:
         return option in inspect.signature(type(on[home])).parameters
     if not hasattr(on[home], attribute):

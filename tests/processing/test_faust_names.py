@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 from typing import Any
 
 import pytest
@@ -10,13 +9,6 @@ import pytest
 import flowstream as fs
 from flowstream.processing.errors import AppError
 from tests.processing.conftest import Kit
-
-
-class Order(fs.Record):
-    """A value."""
-
-    account: str
-    at: datetime.date
 
 
 async def test_S9_what_a_failed_event_sent_in_any_way_is_not_there(kit: Kit, name: str) -> None:
@@ -169,28 +161,6 @@ async def test_what_cannot_be_sent_says_so(kit: Kit, name: str) -> None:
         words.send_soon(value="a")
     with pytest.raises(AppError, match=r"write app\.topic\('other', value_type=\.\.\.\)"):
         await app.send("other", value="a")
-
-
-def test_records_have_their_representations() -> None:
-    order = Order(account="a", at=datetime.date(2026, 1, 2))
-    assert order.asdict() == {"account": "a", "at": datetime.date(2026, 1, 2)}
-    assert order.to_representation() == {"account": "a", "at": "2026-01-02"}
-    assert order.dumps() == b'{"account":"a","at":"2026-01-02"}'
-    assert Order.loads(order.dumps()) == Order.from_data(order.to_representation()) == order
-    with pytest.raises(ValueError, match="account"):
-        Order.from_data({"at": "2026-01-02"})
-
-
-def test_a_class_argument_of_fausts_records_is_refused() -> None:
-    with pytest.raises(TypeError, match="record Old: serializer, isodates cannot be given"):
-
-        class Old(fs.Record, serializer="json", isodates=True):  # type: ignore[call-arg]
-            pass
-
-    class Frozen(fs.Record, frozen=True):
-        pass
-
-    assert Frozen.model_config == {"frozen": True}
 
 
 def test_windows_go_by_the_stream() -> None:
