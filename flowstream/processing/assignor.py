@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-NAME = "flowstream-1"
+NAME = "flowstream-2"
+"""The first was eager: its members let everything go in a rebalance."""
 
 
 class Claim(msgspec.Struct, frozen=True):

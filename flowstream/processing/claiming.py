@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from flowstream.processing import assignor
 from flowstream.processing.task import TaskId
-from flowstream.transport.assignor import GroupAssignor, Member, group_assignor
+from flowstream.transport.assignor import GroupAssignor, Member, Part
 
 Told = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -47,22 +47,19 @@ def claiming_assignor(
         )
         return assignor.encode_claim(assignor.Claim(owned, state))
 
-    def assign(
-        members: Mapping[str, Member], partitions: Mapping[str, int]
-    ) -> dict[str, list[tuple[str, int]]]:
+    def assign(members: Mapping[str, Member], partitions: Mapping[str, int]) -> dict[str, Part]:
         # A leader whose metadata update met a dying broker knows no partitions for minutes:
         # it must not leave them without an owner (G7).
         return decide(members, {**sources, **partitions})
 
-    return group_assignor(assignor.NAME, claim, told(assign))
+    return GroupAssignor(assignor.NAME, claim, told(assign))
 
 
-def decide(
-    members: Mapping[str, Member], partitions: Mapping[str, int]
-) -> dict[str, list[tuple[str, int]]]:
+def decide(members: Mapping[str, Member], partitions: Mapping[str, int]) -> dict[str, Part]:
     """The assignor's answer for the members as transport names them."""
     candidates: dict[str, Any] = {
         name: assignor.Candidate(member.topics, assignor.decode_claim(member.user_data))
         for name, member in members.items()
     }
-    return assignor.assign(candidates, partitions)
+    found = assignor.assign(candidates, partitions)
+    return {member: Part(partitions) for member, partitions in found.items()}

@@ -12,12 +12,15 @@ from flowstream.processing.commit import ORDER, Step
 from flowstream.processing.epoch import Epoch
 from flowstream.transport.admin import Admin
 from flowstream.transport.batches import PendingBatch
+from flowstream.transport.errors import GenerationPassed
 from flowstream.transport.producer import IdempotentProducer
 from flowstream.transport.transaction import TransactionSession
 from flowstream.transport.types import Generation, TopicPartition
 
 Batches = Mapping[TopicPartition, list[PendingBatch]]
 Ends = Mapping[TopicPartition, int]
+GenerationAfter = Callable[[Generation], Awaitable[Generation | None]]
+"""The generation into which a member went over with all it owns, None when it did not."""
 Checkpoint = Callable[[str], None]
 """Called with the name of each step before it is taken, and with `done`; crash tests stop there."""
 
@@ -50,6 +53,7 @@ class Committer:
         admin: Admin,
         checkpoint: Checkpoint = no_checkpoint,
     ) -> None:
+        self._generation_after: GenerationAfter = _no_other
         self._order = ORDER[guarantee]
         self._session = session
         self._plain = plain
@@ -62,6 +66,10 @@ class Committer:
             Step.END: self._end,
             Step.STORE: self._store,
         }
+
+    def carry(self, generation_after: GenerationAfter) -> None:
+        """For a member that may go over into a later generation while an epoch commits."""
+        self._generation_after = generation_after
 
     async def commit(self, close: Callable[[], Commit | None]) -> Commit | None:
         """Close an epoch and commit it; None when there is nothing to commit.
@@ -95,12 +103,23 @@ class Committer:
         epoch = commit.epoch
         if not epoch.offsets:
             return
-        assert epoch.generation is not None
+        generation = epoch.generation
+        assert generation is not None
         offsets = {TopicPartition(*tp): offset for tp, offset in epoch.offsets.items()}
-        if self._session is not None:
-            await self._session.add_offsets(offsets, epoch.generation)
-        else:
-            await self._admin.commit_offsets(offsets, epoch.generation)
+        while True:
+            try:
+                if self._session is not None:
+                    await self._session.add_offsets(offsets, generation)
+                else:
+                    await self._admin.commit_offsets(offsets, generation)
+                return
+            except GenerationPassed:
+                # The group went on between the epoch's end and here. Nobody else can own what this
+                # member still owns; who is a zombie has no later generation (G4).
+                later = await self._generation_after(generation)
+                if later is None:
+                    raise
+                generation = later
 
     async def _end(self, commit: Commit) -> None:
         assert self._session is not None
@@ -113,3 +132,7 @@ class Committer:
             # Unknown when the broker forgot where a repeat lies: a restore then reads it again.
             end = commit.ends.get(TopicPartition(*table.changelog))
             table.partition.committed(table.rows, end, table.source_offset)
+
+
+async def _no_other(refused: Generation) -> Generation | None:
+    return None

@@ -15,7 +15,8 @@ from flowstream.processing.settings import Settings
 from flowstream.processing.slots import Slot, stores_on_disk, take_slot
 from flowstream.transport.assignor import GroupAssignor
 from flowstream.transport.cluster import Cluster
-from flowstream.transport.consumer import Batches, GroupConsumer, Listener
+from flowstream.transport.consumer import GroupConsumer, Listener
+from flowstream.transport.fetching import Batches
 from flowstream.transport.types import Generation, TopicPartition
 
 
@@ -32,7 +33,13 @@ class Consumer(Protocol):
         """Records that are ready; waits for the first."""
 
     def generation(self) -> Generation | None:
-        """The generation of the current assignment."""
+        """The generation that this member is in."""
+
+    async def generation_after(self, refused: Generation) -> Generation | None:
+        """The generation into which this member went over with all it owns, if it did."""
+
+    def want_rebalance(self) -> None:
+        """Join again soon, with something new to tell the leader."""
 
     def seek(self, tp: TopicPartition, offset: int) -> None:
         """Fetch from here."""

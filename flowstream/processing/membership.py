@@ -1,20 +1,20 @@
 """One membership in the app's group: from joining until it must begin anew or the worker stops.
 
-Shell: polls, feeds tasks, starts commits, follows rebalances. Each task has its own state (S6);
-the rules are in `task`, `epoch`, `commit` and `assignor`.
+Shell: polls, feeds tasks, follows rebalances. Each task has its own state (S6): a rebalance stops
+those that go, the others run on. The rules are in `task`, `epoch`, `commit` and `assignor`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 
 from flowstream.errors import FlowstreamError
-from flowstream.processing.committer import Commit, Committer
+from flowstream.processing.arriving import Arriving
+from flowstream.processing.committer import Committer
+from flowstream.processing.committing import Committing
 from flowstream.processing.doors import Consumer
-from flowstream.processing.epoch import Epoch, TableRows, is_full, should_close
 from flowstream.processing.plan import Plan
 from flowstream.processing.runtime import QUEUE_HIGH, QUEUE_LOW, RunningTask
 from flowstream.processing.starting import Positions, TaskStarter
@@ -50,22 +50,18 @@ class Membership:
         self._plan = plan
         self._around = around
         self._onlookers = around.onlookers
-        self._buffer = buffer
-        self._committer = committer
         self._starter = starter
-        self._interval = commit_interval
         self._consumer: Consumer | None = None
         self._partitions: frozenset[TopicPartition] = frozenset()
-        self._held: frozenset[TaskId] = frozenset()
-        self._generation: Generation | None = None
-        self._epoch = 0
-        self._opened_at = 0.0
-        self._committing: asyncio.Task[Commit | None] | None = None
-        self._starting: asyncio.Task[None] | None = None
+        self._committer = committer
+        self._commits = Committing(
+            self.tasks.values, around, buffer, committer, self._generation,
+            interval=commit_interval,
+        )  # fmt: skip
+        self._arriving = Arriving(self._positions, self._start, self._task_of)
         self._failure: Exception | None = None
         self._is_over = False
-        # A commit failed: what was closed with it must be done again before anything else commits.
-        self._is_torn = False
+        self._has_share = False
         self._paused: set[TopicPartition] = set()
         self.newest_ms: dict[TopicPartition, int] = {}
         """Time of the last record that was fetched."""
@@ -77,6 +73,7 @@ class Membership:
     def attach(self, consumer: Consumer) -> None:
         """The consumer whose listener this is."""
         self._consumer = consumer
+        self._committer.carry(consumer.generation_after)
 
     @property
     def consumer(self) -> Consumer:
@@ -84,16 +81,18 @@ class Membership:
         assert self._consumer is not None
         return self._consumer
 
+    def _generation(self) -> Generation | None:
+        return self.consumer.generation()
+
     @property
     def held(self) -> list[TaskId]:
-        """Tasks of the current or, during a rebalance, of the last assignment."""
-        return sorted(self._held)
+        """Tasks that are owned here, running or on their way."""
+        return sorted({self._task_of(tp) for tp in self._partitions})
 
     @property
     def is_ready(self) -> bool:
         """True while there is an assignment and every task of it runs."""
-        is_starting = self._starting is not None and not self._starting.done()
-        return not (self._generation is None or is_starting or self._changing.locked())
+        return self._has_share and not self._arriving.is_busy and not self._changing.locked()
 
     def partitions_of(self, topics: Sequence[str]) -> list[TopicPartition]:
         """The partitions of these topics that tasks here read."""
@@ -119,8 +118,7 @@ class Membership:
             await self._tick()
 
     def _poll_ms(self) -> int:
-        left = self._opened_at + self._interval - self._loop.time()
-        return max(0, min(POLL_MS, int(left * 1000))) if self.tasks else POLL_MS
+        return max(0, min(POLL_MS, int(self._commits.left_s * 1000))) if self.tasks else POLL_MS
 
     def _deliver(self, tp: TopicPartition, records: list[ConsumerRecord]) -> None:
         task = self.tasks.get(self._task_of(tp))
@@ -152,10 +150,8 @@ class Membership:
         failure, self._failure = self._failure, None
         if failure is not None:
             raise failure
-        if self._starting is not None and self._starting.done():
-            starting, self._starting = self._starting, None
-            if not starting.cancelled():
-                starting.result()
+        if self._arriving.check():
+            self._starter.restored()
 
     async def _tick(self) -> None:
         if self._paused:
@@ -164,125 +160,48 @@ class Membership:
             task.tick()
         if self._changing.locked():
             return  # the commit on its way is the affair of whoever takes the tasks away
-        if self._committing is not None:
-            if not self._committing.done():
-                if self._is_full():
-                    await asyncio.wait((self._committing,))
-                return
-            self._committed()
-        if self.tasks:
-            age = self._loop.time() - self._opened_at
-            dirty, size = self._sizes()
-            if should_close(
-                age_s=age, interval_s=self._interval, dirty_keys=dirty, output_bytes=size
-            ):
-                self._begin_commit()
-
-    def _sizes(self) -> tuple[int, int]:
-        return sum(task.dirty for task in self.tasks.values()), self._buffer.size_bytes
-
-    def _is_full(self) -> bool:
-        dirty, size = self._sizes()
-        return is_full(dirty_keys=dirty, output_bytes=size)
-
-    # -- committing -----------------------------------------------------------------------------
-
-    def _begin_commit(self) -> None:
-        self._opened_at = self._loop.time()
-        self._committing = self._loop.create_task(self._commit())
-
-    async def _commit(self) -> Commit | None:
-        commit = await self._committer.commit(self._close)
-        if commit is not None:
-            outputs = [
-                (tp.topic, sum(batch.records for batch in group))
-                for tp, group in commit.batches.items()
-            ]
-            self._around.meters.committed(self._loop.time() - self._opened_at, outputs)
-        return commit
-
-    def _committed(self) -> None:
-        done, self._committing = self._committing, None
-        self._is_torn = True
-        if done is not None and (commit := done.result()) is not None:
-            self._around.counts.commits += 1
-            self._onlookers.committed(commit.epoch.offsets)
-        self._is_torn = False
-
-    def _close(self) -> Commit | None:
-        """The open epoch, ready for its transaction; None when nothing has completed."""
-        offsets: dict[tuple[str, int], int] = {}
-        tables: list[TableRows] = []
-        for task in self.tasks.values():
-            offsets.update(task.take_offsets())
-            tables += task.take_rows()
-        now = self._around.wall_time_ms()
-        append = self._buffer.append
-        for task in self.tasks.values():
-            for output in task.take_marks():
-                append(*output)
-        for table in tables:
-            assert table.changelog is not None
-            target = TopicPartition(*table.changelog)
-            for key, value in table.rows.items():
-                append(target, key, value, now)
-        if not offsets and not tables and not self._buffer:
-            return None
-        if not offsets:
-            # Positions that did not move still make the group check who commits here (G4).
-            for task in self.tasks.values():
-                offsets.update(task.task.offsets())
-        self._epoch += 1
-        batches = self._buffer.take()
-        self._onlookers.closing()
-        records = sum(batch.records for group in batches.values() for batch in group)
-        epoch = Epoch(self._epoch, offsets, records, tables, self._generation)
-        return Commit(epoch, batches)
-
-    async def _finish_commits(self) -> None:
-        """Wait for the commit on its way, then commit what has completed since."""
-        if self._committing is not None:
-            await asyncio.wait((self._committing,))
-            self._committed()
-        self._begin_commit()
-        assert self._committing is not None
-        await asyncio.wait((self._committing,))
-        self._committed()
+        if not self._commits.is_torn:
+            await self._commits.tick()
 
     # -- rebalances -----------------------------------------------------------------------------
 
     async def revoked(self, partitions: frozenset[TopicPartition]) -> None:
-        """Commit the completed prefix under the old generation and let the tasks go."""
+        """Commit what is complete while these partitions are still owned, and let their tasks go.
+        All others run on.
+        """
         async with self._changing:
             self._rebalancing_since = self._loop.time()
-            self._partitions = frozenset()
+            gone = {self._task_of(tp) for tp in partitions}
+            self._partitions -= partitions
             try:
                 await self._onlookers.revoked(partitions)
-                await self._release(commit=True)
+                await self._release(gone, commit=True)
             except Exception as error:  # noqa: BLE001 - raised again by the polling loop
                 self._failure = error
-                await self._release(commit=False)
+                self._commits.is_torn = True
+                await self._release(gone, commit=False)
 
-    async def assigned(self, partitions: frozenset[TopicPartition]) -> None:
+    async def assigned(self, partitions: frozenset[TopicPartition], told: bytes = b"") -> None:
         """Begin to restore and start the tasks of these partitions, in the background."""
         async with self._changing:
-            await self._release(commit=False)
             if self._is_over:
                 return
-            self._generation = self.consumer.generation()
-            self._partitions = partitions
-            self._held = frozenset(self._task_of(tp) for tp in partitions)
+            self._has_share = True
             if self._rebalancing_since is None:
                 self._rebalancing_since = self._loop.time()
-            names = ", ".join(f"{t}-{p}" for t, p in sorted(partitions))
-            log.info("assigned: %s", names or "nothing")
-            self._starting = self._loop.create_task(self._begin(partitions))
+            self._partitions |= partitions
+            if partitions:
+                names = ", ".join(f"{t}-{p}" for t, p in sorted(partitions))
+                log.info("assigned: %s", names)
+            self._arriving.begin(partitions, self._onlookers.assigned(partitions), self._arrived)
+            held = set(self.held)
+        await self._starter.keep_only(held)
 
-    async def _begin(self, partitions: frozenset[TopicPartition]) -> None:
-        """The first start of an assignment, which is told."""
-        await self._onlookers.assigned(partitions)
-        await self._start(partitions)
+    async def _arrived(self) -> None:
         await self._onlookers.at_work()
+        since, self._rebalancing_since = self._rebalancing_since, None
+        if since is not None:
+            self._around.meters.rebalance_seconds.add(self._loop.time() - since)
 
     async def rewind(self, renew: Callable[[], Awaitable[None]]) -> None:
         """Drop everything uncommitted and begin again at the committed offsets.
@@ -290,78 +209,54 @@ class Membership:
         `renew` makes the transaction session usable again, after the drop.
         """
         async with self._changing:
-            await self._release(commit=False)
+            await self._release_all(commit=False)
             await renew()
+            self._failure = None
             self._around.counts.aborts += 1
-            self._starting = self._loop.create_task(self._start(self._partitions))
+            self._arriving.begin(self._partitions)
 
     async def finish(self) -> None:
         """The last commit of a worker that stops."""
         async with self._changing:
             self._is_over = True
-            await self._release(commit=True)
+            await self._release_all(commit=True)
 
     async def abandon(self) -> None:
         """Let the tasks go without a commit, and take no more."""
         async with self._changing:
             self._is_over = True
-            await self._release(commit=False)
+            await self._release_all(commit=False)
 
-    async def _release(self, *, commit: bool) -> None:
-        starting, self._starting = self._starting, None
-        if starting is not None:
-            starting.cancel()
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait((starting,))
-            if not starting.cancelled() and starting.exception() is not None:
-                log.info("start was interrupted: %s", starting.exception())
-        await asyncio.gather(*(task.stop() for task in self.tasks.values()))
-        if commit and not self._is_torn:
-            await self._finish_commits()
-        await self._drop_commit()
-        for task in self.tasks.values():
+    async def _release_all(self, *, commit: bool) -> None:
+        await self._arriving.stop_all()
+        await self._release(list(self.tasks), commit=commit)
+        await self._commits.drop()
+        self._paused.clear()
+
+    async def _release(self, tasks: Collection[TaskId], *, commit: bool) -> None:
+        await self._arriving.stop(tasks)
+        leaving = {id: self.tasks[id] for id in sorted(tasks) if id in self.tasks}
+        await asyncio.gather(*(task.stop() for task in leaving.values()))
+        if commit and not self._commits.is_torn:
+            await self._commits.finish()
+        elif len(leaving) == len(self.tasks):
+            await self._commits.drop()
+        for id, task in leaving.items():
             self._around.meters.events.update(task.taken())
             task.close()
-        self.tasks.clear()
-        self.newest_ms.clear()
-        self._buffer.take()
-        self._onlookers.dropped()
-        self._paused.clear()
-        self._is_torn = False
+            del self.tasks[id]
+        for tp in [tp for tp in self.newest_ms if self._task_of(tp) in leaving]:
+            del self.newest_ms[tp]
+        self._paused = {tp for tp in self._paused if self._task_of(tp) not in leaving}
 
-    async def _drop_commit(self) -> None:
-        """A commit that is still on its way is cut off: its outcome is asked for afterwards."""
-        committing, self._committing = self._committing, None
-        if committing is not None:
-            committing.cancel()
-            await asyncio.wait((committing,))
-            if not committing.cancelled() and committing.exception() is not None:
-                log.debug("dropped commit: %s", committing.exception())
-
-    async def _start(self, partitions: frozenset[TopicPartition]) -> None:
-        """Positions first (G2), then stores, then events; each task when it is ready."""
+    async def _positions(self, partitions: Iterable[TopicPartition]) -> Positions:
+        """Positions first (G2)."""
         if any(tp.partition >= self._plan.sources[tp.topic] for tp in partitions):
             raise TopicGrown(f"more partitions than planned: {sorted(partitions)}")
-        positions = await self._starter.positions(partitions)
-        self._starter.keep_only({self._task_of(tp) for tp in partitions})
-        by_task: dict[TaskId, dict[TopicPartition, int]] = {}
-        for tp, position in positions.items():
-            by_task.setdefault(self._task_of(tp), {})[tp] = position
-        failed: Exception | None = None
-        try:
-            async with asyncio.TaskGroup() as group:
-                for id, part in sorted(by_task.items()):
-                    group.create_task(self._start_task(id, part))
-        except ExceptionGroup as errors:
-            failed = first_of(errors)
-        if failed is not None:
-            raise failed
-        self._starter.restored()
-        since, self._rebalancing_since = self._rebalancing_since, None
-        if since is not None:
-            self._around.meters.rebalance_seconds.add(self._loop.time() - since)
+        return await self._starter.positions(partitions)
 
-    async def _start_task(self, id: TaskId, positions: Positions) -> None:
+    async def _start(self, id: TaskId, positions: Positions) -> None:
+        """Stores, then events."""
         task = RunningTask(id, self._plan, self._around)
         task.task.move(TaskState.RESTORING)
         stores = await self._starter.stores(id, task.table_plans, positions)
@@ -369,12 +264,3 @@ class Membership:
         self.tasks[id] = task
         for tp, position in positions.items():
             self.consumer.seek(tp, position)
-
-
-def first_of(errors: BaseExceptionGroup[Exception]) -> Exception:
-    """One exception of a group, the first that is none itself."""
-    error: BaseException = errors
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    assert isinstance(error, Exception)
-    return error

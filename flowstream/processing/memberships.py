@@ -23,6 +23,7 @@ from flowstream.transport.cluster import Cluster
 from flowstream.transport.errors import (
     CommitRefused,
     ConsumerFailed,
+    InstanceFenced,
     OffsetOutOfRange,
     RefusedForGood,
     TransportError,
@@ -38,7 +39,7 @@ ABORT_TIMEOUT_S = 1.0
 
 REJOIN = (CommitRefused, ConsumerFailed)
 """After these the worker joins its group anew; after other transport errors it rewinds."""
-FATAL = (OffsetOutOfRange, RefusedForGood)
+FATAL = (OffsetOutOfRange, RefusedForGood, InstanceFenced)
 """Errors that doing the work again would meet again. Going on elsewhere would skip or repeat
 records behind the app's back (G3); going on for ever would tell nobody (V2).
 """

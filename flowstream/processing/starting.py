@@ -5,6 +5,7 @@ Shell: asks the cluster, opens stores in the worker's slot and keeps them open o
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -46,6 +47,8 @@ class TaskStarter:
         self._admin = admin
         self._slot = slot
         self._stores: dict[tuple[TaskId, str], StateStore] = {}
+        self._closing: set[asyncio.Future[None]] = set()
+        self._opening = asyncio.Lock()
         self._new: set[TopicPartition] = set()
         self.progress = Progress()
         self._replication = Replication(app_id, cluster, admin, slot)
@@ -86,7 +89,7 @@ class TaskStarter:
         wanted = sorted(partitions)
         committed = await self._admin.committed(self._app_id, wanted, require_stable=True)
         new = [tp for tp in wanted if committed.get(tp) is None]
-        self._new = set(new)
+        self._new = (self._new - set(wanted)) | set(new)
         starts = await self._admin.beginning_offsets(new) if new else {}
         found: dict[TopicPartition, int] = {}
         for tp in wanted:
@@ -105,7 +108,13 @@ class TaskStarter:
             if isinstance(plan.table, GlobalTable):
                 store = self._replication.claim(name, id.number)
             else:
-                store = self._store(id, name)
+                failed = await self._closed()  # perhaps this very store, let go a moment ago
+                if failed is not None:
+                    raise failed
+                async with self._opening:
+                    # Opening holds the loop for a while: tasks that run have their turn after each.
+                    store = self._store(id, name)
+                    await asyncio.sleep(0)
             changelog = TopicPartition(plan.changelog, id.number)
             if is_new:
                 await self._refuse_lost_offsets(store, changelog, name, positions)
@@ -148,18 +157,33 @@ class TaskStarter:
             self._meters.restored_rows += self.progress.rows
         self.progress = Progress()
 
-    def keep_only(self, tasks: set[TaskId]) -> None:
+    async def keep_only(self, tasks: set[TaskId]) -> None:
         """Close the stores of tasks that other workers own now. StoreError when one could not bring
         everything to its disk; all of them are closed all the same.
+
+        In threads: bringing much to the disk would stop the tasks that run on.
         """
         failed = self._replication.keep_only(tasks)
-        for key in [key for key in self._stores if key[0] not in tasks]:
-            try:
-                self._stores.pop(key).close()
-            except StoreError as error:
-                failed = failed or error
+        gone = [self._stores.pop(key) for key in list(self._stores) if key[0] not in tasks]
+        self._closing |= {asyncio.ensure_future(asyncio.to_thread(each.close)) for each in gone}
+        failed = await self._closed() or failed
         if failed is not None:
             raise failed
+
+    async def _closed(self) -> StoreError | None:
+        """Wait until nothing is being closed; an error that was met in it."""
+        failed: StoreError | None = None
+        while self._closing:
+            closing = self._closing.copy()
+            await asyncio.wait(closing)
+            self._closing -= closing
+            for each in closing:
+                error = each.exception()
+                if isinstance(error, StoreError):
+                    failed = failed or error
+                elif error is not None:
+                    raise error
+        return failed
 
     def state(self) -> dict[TaskId, int]:
         """How much state each open task holds, as the sum of changelog offsets."""
@@ -168,9 +192,9 @@ class TaskStarter:
             held[id] = held.get(id, 0) + (store.changelog_offset or 0)
         return held
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Close every store."""
         try:
-            self.keep_only(set())
+            await self.keep_only(set())
         finally:
             self._replication.close()

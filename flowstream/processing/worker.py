@@ -256,7 +256,7 @@ class Worker(Lending):
             self._watchdog.stop()
         try:
             if self._starter is not None:
-                self._starter.close()
+                await self._starter.close()
         finally:
             if self._slot is not None:
                 self._slot.release()

@@ -1,48 +1,42 @@
-"""The group consumer: aiokafka's, held so that it fetches nothing it was not told from where.
+"""The group consumer: a member of a group that fetches what it owns, from where it is told.
 
-Positions are the caller's affair: no commits, no resets, no guesses. Knows no tables and no
-transactions.
+Shell: drives `member` through its rebalances, adds to and takes from `fetching` what they bring,
+and tells its listener. A partition that stays is not touched. Knows no tables and no transactions.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterable
+from typing import Protocol
 
-from aiokafka import AIOKafkaConsumer
-from aiokafka import TopicPartition as ForeignPartition
-from aiokafka.abc import ConsumerRebalanceListener
-from aiokafka.errors import IllegalStateError, KafkaError
-from aiokafka.errors import OffsetOutOfRangeError as ForeignOutOfRange
-
-from flowstream.clock import monotonic_ms, wall_ms
-from flowstream.transport.assignor import GroupAssignor
+from flowstream.clock import monotonic_ms
+from flowstream.transport.assignor import GroupAssignor, Share
 from flowstream.transport.cluster import Cluster
-from flowstream.transport.errors import BrokerUnreachable, ConsumerFailed, OffsetOutOfRange
-from flowstream.transport.types import ConsumerRecord, Generation, TopicPartition
+from flowstream.transport.errors import ConsumerFailed, InstanceFenced, TransportError
+from flowstream.transport.fetching import Batches, Fetching
+from flowstream.transport.member import GroupMember
+from flowstream.transport.types import Generation, TopicPartition
 
-_REBALANCE_GRACE_S = 0.1
 LEAVE_TIMEOUT_S = 1.0
 """So long a broker may take to let a member go; then its session times out (V4)."""
 
-Batches = Mapping[TopicPartition, list[ConsumerRecord]]
-"""Fetched records by partition."""
-
 
 class Listener(Protocol):
-    """Told of rebalances, between two awaits of the consumer's own task.
+    """Told of rebalances, one after the other; signs of life go on meanwhile.
 
-    Both must come back well within the session timeout: restore elsewhere.
+    Both must come back well within the rebalance timeout: restore elsewhere.
     """
 
     async def revoked(self, partitions: frozenset[TopicPartition]) -> None:
-        """All partitions are about to go. Offsets may still be committed, under the generation
-        that `GroupConsumer.generation()` gives.
+        """These partitions are about to go, all others stay. Offsets of all of them may still be
+        committed, under the generation that `GroupConsumer.generation()` gives.
         """
 
-    async def assigned(self, partitions: frozenset[TopicPartition]) -> None:
-        """These partitions are owned now. Nothing is fetched of one before `seek`."""
+    async def assigned(self, partitions: frozenset[TopicPartition], told: bytes) -> None:
+        """These partitions are owned now, beside those that stay; none when nothing is new. `told`
+        is what the leader says to this member. Nothing is fetched of a partition before `seek`.
+        """
 
 
 class GroupConsumer:
@@ -63,66 +57,49 @@ class GroupConsumer:
         stalled_after_ms: int = 60_000,
     ) -> None:
         self._group = group
-        self._instance_id = instance_id
         self._listener = listener
         self._cluster = cluster
         self._bootstrap = cluster.bootstrap
         self._stalled_after_ms = stalled_after_ms
-        self._progress_ms = monotonic_ms()
-        self._parked: set[TopicPartition] = set()
-        self._paused: set[TopicPartition] = set()
-        self._generation: Generation | None = None
-        self._failure: BaseException | None = None
-        assignor.notify(self._park)
-        self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=cluster.bootstrap,
-            client_id=cluster.client_id,
-            group_id=group,
-            group_instance_id=instance_id,
-            partition_assignment_strategy=(assignor,),
+        self._fetching = Fetching(
+            cluster, max_partition_bytes=max_partition_bytes, stalled_after_ms=stalled_after_ms
+        )
+        self._member = GroupMember(
+            cluster,
+            group,
+            assignor,
+            instance_id=instance_id,
             session_timeout_ms=session_timeout_ms,
             heartbeat_interval_ms=heartbeat_interval_ms,
             rebalance_timeout_ms=rebalance_timeout_ms,
-            request_timeout_ms=max(cluster.request_timeout_ms, rebalance_timeout_ms + 5_000),
-            max_partition_fetch_bytes=max_partition_bytes,
-            enable_auto_commit=False,
-            auto_offset_reset="none",
-            isolation_level="read_committed",
-            **cluster.security.arguments(),
         )
-        self._bridge = _Bridge(self)
+        self._topics: tuple[str, ...] = ()
+        self._living: asyncio.Task[None] | None = None
+        self._joining_ms: int | None = None
+        """Since when this member waits for a share."""
+        self.seek = self._fetching.seek
+        self.pause = self._fetching.pause
+        self.resume = self._fetching.resume
+        self.highwater = self._fetching.highwater
+        self.unfetched = self._fetching.unfetched
 
     async def start(self, topics: Iterable[str]) -> None:
         """Connect and begin to join; does not wait for the first assignment."""
-        try:
-            await self._consumer.start()
-        except (KafkaError, OSError) as error:
-            await self.stop()
-            raise BrokerUnreachable(
-                f"no Kafka broker answers at {self._bootstrap} ({error})"
-            ) from error
-        self.subscribe(topics)
-
-    def subscribe(self, topics: Iterable[str]) -> None:
-        """Replace the subscription; leads to a rebalance."""
-        self._consumer.subscribe(sorted(topics), listener=self._bridge)
+        self._topics = tuple(sorted(topics))
+        await self._fetching.open(self._topics)
+        self._joining_ms = monotonic_ms()
+        self._living = asyncio.create_task(self._live())
 
     async def stop(self) -> None:
         """Leave the group and close; `revoked` is not called."""
-        stopping = asyncio.ensure_future(self._consumer.stop())
-        await asyncio.wait((stopping,), timeout=LEAVE_TIMEOUT_S)
-        if stopping.done() and not stopping.cancelled() and stopping.exception() is None:
-            return
-        # aiokafka's stop waits for a silent broker, and ends in the CancelledError of a fetch that
-        # it cancelled itself, with the connections still open. That must not end the caller.
-        fetcher: Any = self._consumer._fetcher
-        left = {stopping}
-        if fetcher is not None:
-            left |= {fetcher._fetch_task, *fetcher._pending_tasks}
-        for task in left:
-            task.cancel()
-        await asyncio.wait(left)
-        await self._consumer._client.close()
+        if self._living is not None:
+            self._living.cancel()
+            await asyncio.wait((self._living,))
+            leaving = asyncio.create_task(self._member.leave())
+            await asyncio.wait((leaving,), timeout=LEAVE_TIMEOUT_S)
+            leaving.cancel()
+            await asyncio.wait((leaving,))
+        await self._fetching.close()
 
     async def getmany(self, max_records: int = 500, timeout_ms: int = 200) -> Batches:
         """Records that are ready, at most `max_records`; waits up to `timeout_ms` for the first.
@@ -131,173 +108,89 @@ class GroupConsumer:
         will not deliver again.
         """
         self._check()
-        if self._consumer._subscription.reassignment_in_progress:
-            await self._settle(timeout_ms)
-            return {}
-        try:
-            # A rebalance that begins while aiokafka waits makes it wait for the end. Nothing is
-            # lost by the timeout: records are taken without an await.
-            async with asyncio.timeout(timeout_ms / 1000 + _REBALANCE_GRACE_S):
-                found: dict[Any, list[Any]] = await self._consumer.getmany(
-                    timeout_ms=timeout_ms, max_records=max_records
-                )
-        except TimeoutError:
-            return {}
-        except ForeignOutOfRange as error:
-            ((tp, offset),) = error.args[0].items()
-            raise OffsetOutOfRange(TopicPartition(*tp), offset) from error
-        except KafkaError as error:
-            raise ConsumerFailed(
-                f"the consumer of group {self._group!r} failed: {error}"
-            ) from error
+        found = await self._fetching.getmany(max_records, timeout_ms)
         self._check()
-        return {TopicPartition(*tp): records for tp, records in found.items()}
+        return found
+
+    # -- the group ------------------------------------------------------------------------------
 
     def generation(self) -> Generation | None:
-        """The generation of the current assignment: snapshot it with the batch, so that a commit
-        of what an earlier generation fetched is refused (KIP-447). None before the first one.
+        """The generation that this member is in: a commit of another is refused (KIP-447). None
+        before the first one.
         """
-        return self._generation
+        return self._member.generation
+
+    async def generation_after(self, refused: Generation) -> Generation | None:
+        """The generation in which to offer again what the group refused in an earlier one: this
+        member went over into it with all that it owned. None when it did not, and is a zombie.
+        """
+        member = self._member
+        if not member.is_rebalancing and member.generation == refused:
+            return None
+        while member.is_rebalancing and member.generation == refused:
+            await member.changed()
+        now = member.generation
+        if now is None or now.member_id != refused.member_id or self._has_ended:
+            return None
+        return now
 
     def assignment(self) -> frozenset[TopicPartition]:
         """The partitions owned now."""
-        return frozenset(TopicPartition(*tp) for tp in self._consumer.assignment())
+        return self._member.owned
 
-    def seek(self, tp: TopicPartition, offset: int) -> None:
-        """Fetch from `offset`; fetched records of before are dropped. Starts a parked partition.
-        A partition that is no longer owned is left alone.
-        """
-        foreign = ForeignPartition(*tp)
-        try:
-            self._consumer.seek(foreign, offset)
-            if tp in self._parked:
-                self._parked.discard(tp)
-                if tp not in self._paused:
-                    self._restart(foreign)
-        except IllegalStateError:
-            self._parked.discard(tp)
+    def want_rebalance(self) -> None:
+        """Join again soon, with something new to tell the leader."""
+        self._member.want_rebalance()
 
-    def pause(self, *partitions: TopicPartition) -> None:
-        """Fetch no more of these, for backpressure; what was fetched already is fetched again."""
-        for tp in partitions:
-            self._paused.add(tp)
+    async def _live(self) -> None:
+        """Rebalance after rebalance, until cancelled."""
+        while True:
+            share = await self._member.join(self._topics)
+            self._joining_ms = None
+            beating = asyncio.create_task(self._member.beat())
             try:
-                self._consumer.pause(ForeignPartition(*tp))
-            except IllegalStateError:
-                self._paused.discard(tp)
+                if await self._take(share):
+                    # The group waits to give them to others.
+                    self._member.want_rebalance()
+                await beating
+            finally:
+                beating.cancel()
+                await asyncio.wait((beating,))
 
-    def resume(self, *partitions: TopicPartition) -> None:
-        """Undo `pause`; a partition that still waits for `seek` goes on waiting."""
-        for tp in partitions:
-            self._paused.discard(tp)
-            try:
-                if tp not in self._parked:
-                    self._restart(ForeignPartition(*tp))
-            except IllegalStateError:
-                continue
+    async def _take(self, share: Share) -> bool:
+        """Let go and take on what a share says; whether anything was let go."""
+        owned = self._member.owned
+        gone, new = owned - share.partitions, share.partitions - owned
+        if gone:
+            await self._listener.revoked(gone)
+            self._fetching.remove(gone)
+            self._member.owned -= gone
+        self._fetching.add(new)
+        self._member.owned |= new
+        await self._listener.assigned(new, share.user_data)
+        return bool(gone)
 
-    def highwater(self, tp: TopicPartition) -> int | None:
-        """High watermark at the last fetch, for lag; None before it."""
-        try:
-            mark: int | None = self._consumer.highwater(ForeignPartition(*tp))
-        except (IllegalStateError, AssertionError):
-            return None
-        return mark
-
-    def unfetched(self, tp: TopicPartition) -> int | None:
-        """Offsets between what `getmany` gave and the end at the last fetch; None before it."""
-        mark = self.highwater(tp)
-        if mark is None or tp in self._parked:
-            return None
-        subscription: Any = self._consumer._subscription.subscription
-        state = subscription.assignment.state_value(ForeignPartition(*tp))
-        return max(0, mark - state.position) if state.has_valid_position else None
-
-    def _restart(self, tp: ForeignPartition) -> None:
-        self._consumer.resume(tp)
-        # Its last fetch was long ago, and that is no stall.
-        self._progress_ms = monotonic_ms()
-
-    def _park(self, partitions: frozenset[TopicPartition]) -> None:
-        """In the moment of the assignment: fetch nothing before `seek`, and above all do not ask
-        for committed offsets, which aiokafka does without require_stable (G2).
-        """
-        coordinator: Any = self._consumer._coordinator
-        self._generation = Generation(
-            self._group, coordinator.generation, coordinator.member_id, self._instance_id
-        )
-        self._parked = set(partitions)
-        self._paused = set()
-        for tp in partitions:
-            self._consumer.pause(ForeignPartition(*tp))
-            self._consumer.seek(ForeignPartition(*tp), 0)
-        self._progress_ms = monotonic_ms()
-
-    async def _settle(self, timeout_ms: int) -> None:
-        """Wait for the end of a rebalance, but no longer than asked."""
-        waiter = self._consumer._subscription.wait_for_assignment()
-        try:
-            async with asyncio.timeout(timeout_ms / 1000):
-                await waiter
-        except TimeoutError:
-            return
-        except KafkaError as error:
-            raise ConsumerFailed(f"joining group {self._group!r} failed: {error}") from error
+    @property
+    def _has_ended(self) -> bool:
+        return self._living is None or self._living.done()
 
     def _check(self) -> None:
         """Turn the death of a background task, a stall, or a listener's error into an exception
         here, where someone looks.
         """
-        if self._failure is not None:
-            raise ConsumerFailed(
-                f"a rebalance listener raised {self._failure!r}"
-            ) from self._failure
+        living = self._living
+        if living is not None and living.done() and not living.cancelled():
+            error = living.exception()
+            if isinstance(error, ConsumerFailed | InstanceFenced):
+                raise error
+            if isinstance(error, TransportError):
+                raise ConsumerFailed(str(error)) from error
+            raise ConsumerFailed(f"a rebalance listener raised {error!r}") from error
         if self._cluster.bootstrap != self._bootstrap:
             raise ConsumerFailed(
                 f"the broker moved from {self._bootstrap} to {self._cluster.bootstrap}"
             )
-        fetcher: Any = self._consumer._fetcher
-        if fetcher is not None and fetcher._fetch_task.done():
-            raise ConsumerFailed(f"the fetch task of group {self._group!r} ended")
-        now = monotonic_ms()
-        if self._progress_ms + self._stalled_after_ms > now:
-            return
-        stalled = self._stalled()
-        if stalled:
-            raise ConsumerFailed(f"the consumer of group {self._group!r} stalled: {stalled}")
-        self._progress_ms = now
-
-    def _stalled(self) -> str:
-        """What has not moved for too long, or nothing (aio-libs/aiokafka #1154)."""
-        subscription: Any = self._consumer._subscription.subscription
-        fetcher: Any = self._consumer._fetcher
-        if subscription is None or subscription.assignment is None:
-            return "no assignment"
-        since = wall_ms() - self._stalled_after_ms
-        for tp in subscription.assignment.tps:
-            state = subscription.assignment.state_value(tp)
-            waits = state.paused or tp in fetcher._records
-            if not waits and (state.timestamp is None or state.timestamp < since):
-                return f"no fetch of {tp.topic}-{tp.partition} was answered"
-        return ""
-
-
-class _Bridge(ConsumerRebalanceListener):
-    """Hands aiokafka's callbacks on. aiokafka logs what they raise and goes on: keep it."""
-
-    def __init__(self, owner: GroupConsumer) -> None:
-        self._owner = owner
-
-    async def on_partitions_revoked(self, revoked: Sequence[ForeignPartition]) -> None:
-        partitions = frozenset(TopicPartition(*tp) for tp in revoked)
-        try:
-            await self._owner._listener.revoked(partitions)
-        except Exception as error:  # noqa: BLE001 (raised again by getmany)
-            self._owner._failure = error
-
-    async def on_partitions_assigned(self, assigned: Sequence[ForeignPartition]) -> None:
-        partitions = frozenset(TopicPartition(*tp) for tp in assigned)
-        try:
-            await self._owner._listener.assigned(partitions)
-        except Exception as error:  # noqa: BLE001 (raised again by getmany)
-            self._owner._failure = error
+        since = self._joining_ms
+        if since is not None and monotonic_ms() - since >= self._stalled_after_ms:
+            raise ConsumerFailed(f"joining group {self._group!r} stalled: no assignment")
+        self._fetching.check()

@@ -86,6 +86,18 @@ class CommitRefused(TransportError):
     """
 
 
+class GenerationPassed(CommitRefused):
+    """The group is in another generation than the offsets. A member that goes over into it with
+    all it owns may offer them again: the transaction is still open.
+    """
+
+
+class InstanceFenced(CommitRefused):
+    """Another member joined with the same `group_instance_id` (KIP-345): this one is out of the
+    group for good.
+    """
+
+
 class TransactionFailed(TransportError):
     """The transaction cannot be committed. When `abortable`, abort() makes the session ready for
     the next one; else the error will come back.

@@ -10,14 +10,12 @@ from flowstream.clock import monotonic_ms
 from flowstream.errors import WireError
 from flowstream.transport.cluster import Cluster, Coordinator, backoffs
 from flowstream.transport.errors import (
-    CommitRefused,
     ConnectionLost,
     OffsetsUnstable,
     RequestRefused,
     UnsupportedByBroker,
-    error_name,
 )
-from flowstream.transport.transaction_requests import ZOMBIE
+from flowstream.transport.transaction_requests import refuse_zombies
 from flowstream.transport.types import (
     Generation,
     GroupDescription,
@@ -128,9 +126,7 @@ class Groups:
             (5 if generation.instance_id is None else 7, 8),
             self._timeout_ms,
         )
-        for code in _commit_codes(answer):
-            if code in ZOMBIE:
-                raise CommitRefused(f"group {generation.group!r}: {error_name(code)}")
+        refuse_zombies(generation, _commit_codes(answer))
         _raise_first(f"committing offsets of group {generation.group!r}", _commit_codes(answer))
 
     async def groups(self) -> list[GroupListing]:

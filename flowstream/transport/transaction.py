@@ -16,6 +16,7 @@ from flowstream.transport.batches import PendingBatch, SealedBatch
 from flowstream.transport.cluster import Cluster
 from flowstream.transport.errors import (
     ConnectionLost,
+    GenerationPassed,
     ProducerFenced,
     TransactionFailed,
     TransportError,
@@ -257,10 +258,14 @@ class TransactionSession:
 
     @contextmanager
     def _step(self) -> Iterator[None]:
-        """A part of a transaction: whatever leaves it early, cancellation too, fails the whole."""
+        """A part of a transaction: whatever leaves it early, cancellation too, fails the whole;
+        but offsets that a later generation may offer again do not.
+        """
         self._require(State.OPEN)
         try:
             yield
+        except GenerationPassed:
+            raise
         except ProducerFenced:
             self._move(State.FENCED)
             raise

@@ -6,7 +6,7 @@ One method per API, the verdict over its error codes beside it. Knows no order b
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from flowstream.clock import monotonic_ms
@@ -14,6 +14,8 @@ from flowstream.transport.cluster import Cluster, Coordinator, backoffs
 from flowstream.transport.errors import (
     CommitRefused,
     ConnectionLost,
+    GenerationPassed,
+    InstanceFenced,
     ProducerFenced,
     RefusedForGood,
     RequestRefused,
@@ -53,6 +55,25 @@ ZOMBIE = frozenset(
         ErrorCode.STALE_MEMBER_EPOCH,
     )
 )
+
+
+PASSED = frozenset((ErrorCode.ILLEGAL_GENERATION, ErrorCode.REBALANCE_IN_PROGRESS))
+
+
+def refuse_zombies(generation: Generation, codes: Iterable[int]) -> None:
+    """CommitRefused, or GenerationPassed, when a group did not take offsets from this member."""
+    for code in codes:
+        if code == ErrorCode.FENCED_INSTANCE_ID:
+            raise InstanceFenced(
+                f"another worker joined group {generation.group!r} as {generation.instance_id!r}:"
+                " give each worker a group_instance_id of its own"
+            )
+        if code in ZOMBIE:
+            refusal = GenerationPassed if code in PASSED else CommitRefused
+            raise refusal(
+                f"group {generation.group!r} refused the offsets of generation "
+                f"{generation.generation_id}: {error_name(code)}"
+            )
 
 
 class Producer(NamedTuple):
@@ -191,12 +212,7 @@ class Requests:
             min_version=5 if v2 else 3,
             max_version=5 if v2 else 4,
         )
-        for code in _offset_codes(answer):
-            if code in ZOMBIE:
-                raise CommitRefused(
-                    f"group {generation.group!r} refused the offsets of generation "
-                    f"{generation.generation_id}: {error_name(code)}"
-                )
+        refuse_zombies(generation, _offset_codes(answer))
         _raise_first("TxnOffsetCommit", _offset_codes(answer))
 
     async def end(self, producer: Producer, *, commit: bool, v2: bool) -> Producer:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from flowstream.transport.admin import Admin
-from flowstream.transport.assignor import group_assignor
+from flowstream.transport.assignor import GroupAssignor
 from flowstream.transport.batches import RecordBuffer
 from flowstream.transport.cluster import Cluster
 from flowstream.transport.consumer import GroupConsumer
@@ -136,7 +136,7 @@ async def test_consumer_reader_and_producer_go_on(tmp_path: Path) -> None:
         producer = IdempotentProducer(cluster, request_timeout_ms=1_000)
         await producer.send(TP, b"k", b"0")
         diary = Diary()
-        assignor = group_assignor("test", lambda: b"", spread)
+        assignor = GroupAssignor("test", lambda: b"", spread)
         consumer = GroupConsumer(cluster, "g", assignor, diary, heartbeat_interval_ms=100)
         # The group, and perhaps the assignment, is a new one after the broker's death.
         diary.on_assigned = lambda partitions: [consumer.seek(tp, 0) for tp in partitions] and None

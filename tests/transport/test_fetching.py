@@ -1,0 +1,83 @@
+"""What `transport.fetching` relies on in aiokafka: an assignment that changes in place."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from flowstream.transport.cluster import Cluster
+from flowstream.transport.fetching import Fetching
+from flowstream.transport.types import ConsumerRecord, TopicPartition
+from tests.transport.test_consumer import filled_topic
+
+
+@asynccontextmanager
+async def fetching(cluster: Cluster, topic: str) -> AsyncIterator[Fetching]:
+    found = Fetching(cluster, max_partition_bytes=1 << 20, stalled_after_ms=60_000)
+    await found.open([topic])
+    try:
+        yield found
+    finally:
+        await found.close()
+
+
+async def offsets(fetching: Fetching, count: int, most: int = 500) -> list[tuple[int, int]]:
+    """(partition, offset) of so many records."""
+    found: list[ConsumerRecord] = []
+    async with asyncio.timeout(20):
+        while len(found) < count:
+            for records in (await fetching.getmany(most, 100)).values():
+                found += records
+            fetching.check()
+    return [(record.partition, record.offset) for record in found]
+
+
+async def test_what_stays_keeps_what_was_fetched(cluster: Cluster) -> None:
+    topic = await filled_topic(cluster, 3, 30)
+    stays, goes, comes = (TopicPartition(topic, n) for n in range(3))
+    async with fetching(cluster, topic) as found:
+        found.add([stays, goes])
+        found.seek(stays, 0)
+        assert await offsets(found, 1, 1) == [(0, 0)]
+        buffered = found._fetcher._records
+        assert set(buffered) == {stays}
+        found.remove([goes])
+        found.add([comes])
+        assert set(buffered) == {stays}, "nothing of it is fetched again"
+        assert await offsets(found, 9) == [(0, n) for n in range(1, 10)]
+        found.seek(comes, 4)
+        assert await offsets(found, 6) == [(2, n) for n in range(4, 10)]
+        found.seek(goes, 0)  # no longer there
+        assert await found.getmany(10, 50) == {}
+
+
+async def test_what_goes_is_not_delivered_and_may_come_back(cluster: Cluster) -> None:
+    topic = await filled_topic(cluster, 1, 10)
+    only = TopicPartition(topic, 0)
+    async with fetching(cluster, topic) as found:
+        found.add([only])
+        found.seek(only, 0)
+        assert await offsets(found, 1, 1) == [(0, 0)]
+        found.remove([only])
+        assert await found.getmany(10, 50) == {}, "fetched before, and of no use now"
+        found.add([only])
+        assert await found.getmany(10, 50) == {}, "parked"
+        found.seek(only, 7)
+        assert await offsets(found, 3) == [(0, 7), (0, 8), (0, 9)]
+
+
+async def test_a_fetch_on_its_way_is_dropped_with_its_partition(cluster: Cluster) -> None:
+    topic = await filled_topic(cluster, 2, 4)
+    goes, stays = TopicPartition(topic, 0), TopicPartition(topic, 1)
+    async with fetching(cluster, topic) as found:
+        found.add([goes, stays])
+        for tp in (goes, stays):
+            found.seek(tp, 0)
+        found._fetcher._notify(found._fetcher._wait_consume_future)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert found._fetcher._in_flight
+        found.remove([goes])
+        assert await offsets(found, 2) == [(1, 0), (1, 1)]
+        found.check()
