@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks import growth
+from benchmarks import growth, worker_growth
 from benchmarks.measure import HEADER
 from benchmarks.rows import ROWS
 
@@ -15,14 +15,14 @@ def main() -> None:
     parser.add_argument(
         "rows",
         nargs="*",
-        choices=[*ROWS, *growth.ROWS, []],
+        choices=[*ROWS, *growth.ROWS, *worker_growth.ROWS, []],
         help="rows to measure (default: all but growth)",
     )
     parser.add_argument(
         "--rounds", type=int, default=5, help="alternating rounds a row (default 5)"
     )
     arguments = parser.parse_args()
-    known = {**ROWS, **growth.ROWS}
+    known = {**ROWS, **growth.ROWS, **worker_growth.ROWS}
     rows = []
     for name in arguments.rows or ROWS:
         rows.append(known[name](arguments.rounds))

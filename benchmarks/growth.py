@@ -48,7 +48,7 @@ def growth_partitions(rounds: int, sizes: Sequence[int] = PARTITIONS) -> Row:
             return _cpu(broker, partial(produce_rounds, clients, requests, DEPTH))
 
         title = "produce 10 x 100 B to the next of N partitions"
-        return _grow(title, "us", measure, sizes, rounds=rounds, name="growth_partitions")
+        return grow(title, "us", measure, sizes, rounds=rounds, name="growth_partitions")
 
 
 def growth_connections(rounds: int, sizes: Sequence[int] = CONNECTIONS) -> Row:
@@ -63,7 +63,7 @@ def growth_connections(rounds: int, sizes: Sequence[int] = CONNECTIONS) -> Row:
                 return _cpu(broker, partial(produce_rounds, clients, requests, DEPTH))
 
         title = "produce 10 x 100 B over N busy connections"
-        return _grow(title, "us", measure, sizes, rounds=rounds, name="growth_connections")
+        return grow(title, "us", measure, sizes, rounds=rounds, name="growth_connections")
 
 
 def growth_groups(rounds: int, sizes: Sequence[int] = GROUPS) -> Row:
@@ -93,7 +93,7 @@ def growth_groups(rounds: int, sizes: Sequence[int] = GROUPS) -> Row:
             return _cpu(broker, partial(deliver, *readers[size]), DELIVERIES * BATCH)
 
         title = "deliver 10 x 100 B to each of N groups, with a commit"
-        return _grow(title, "us", measure, sizes, rounds=rounds, name="growth_groups")
+        return grow(title, "us", measure, sizes, rounds=rounds, name="growth_groups")
 
 
 def growth_start(rounds: int, sizes: Sequence[float] = GIGABYTES) -> Row:
@@ -111,7 +111,7 @@ def growth_start(rounds: int, sizes: Sequence[float] = GIGABYTES) -> Row:
                 return broker.seconds_to_ready
 
         title = "start with N GB, clean mark"
-        return _grow(title, "s", measure, fitting, rounds=rounds, name="growth_start")
+        return grow(title, "s", measure, fitting, rounds=rounds, name="growth_start")
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
@@ -132,7 +132,7 @@ def _cpu(
     return (broker.cpu_seconds() - before) / records * 1e6
 
 
-def _grow(
+def grow(
     title: str,
     unit: str,
     measure: Callable[[Size], float],
@@ -140,10 +140,11 @@ def _grow(
     *,
     rounds: int,
     name: str,
+    warms: bool = True,
 ) -> Row:
     """Measure every size in turn; they alternate, because machines drift."""
     print(title, flush=True)
-    for size in sizes:
+    for size in sizes if warms else ():
         measure(size)  # code that was never run, files that were never open
     contenders = {f"{size:,}": partial(measure, size) for size in sizes}
     samples = alternate(contenders, rounds)
