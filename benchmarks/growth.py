@@ -5,7 +5,9 @@ client's; the ratio of a row is the largest to the smallest.
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import statistics
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -24,6 +26,7 @@ PARTITIONS = (1, 100, 1_000, 5_000)
 CONNECTIONS = (1, 10, 100, 1_000)
 GROUPS = (1, 10, 100)
 GIGABYTES = (0.1, 1.0, 10.0)
+UNFLUSHED_GB = (0.01, 0.1, 1.0)
 REQUESTS = 20_000
 """Produce requests of a sample. All samples of a row send the same ones, so many per connection in
 flight, and differ in where they go.
@@ -116,11 +119,37 @@ def growth_start(rounds: int, sizes: Sequence[float] = GIGABYTES) -> Row:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _fill(data: Path, gigabytes: float) -> None:
+def growth_recovery(rounds: int, sizes: Sequence[float] = UNFLUSHED_GB) -> Row:
+    """Seconds from exec to ready after kill -9, with N GB that came after the last checkpoint in a
+    partition of 10 GB.
+    """
+    data = brokers.fresh_directory(on_disk=True)
+    try:
+        name = _fill(data, GIGABYTES[-1])
+
+        def measure(size: float) -> float:
+            with brokers.flowstream(data=data) as broker:
+                _produce(broker, name, size)
+                os.kill(broker.pid, signal.SIGKILL)
+            with brokers.flowstream(data=data) as broker:
+                return broker.seconds_to_ready
+
+        title = "start after kill -9 on 10 GB, N GB after the last checkpoint"
+        return grow(title, "s", measure, sizes, rounds=rounds, name="growth_recovery", warms=False)
+    finally:
+        shutil.rmtree(data, ignore_errors=True)
+
+
+def _fill(data: Path, gigabytes: float) -> str:
     with brokers.flowstream(data=data) as broker:
         name = load.topic(broker.address)
-        where = ("-P", "-t", name, "-p", "0", "-b", broker.address, "-a", "-1")
-        load.rdkafka(*where, "-s", "10000", "-c", str(int(gigabytes * 1e5)), *load.LARGE_BATCHES)
+        _produce(broker, name, gigabytes)
+    return name
+
+
+def _produce(broker: brokers.Running, name: str, gigabytes: float) -> None:
+    where = ("-P", "-t", name, "-p", "0", "-b", broker.address, "-a", "-1")
+    load.rdkafka(*where, "-s", "10000", "-c", str(int(gigabytes * 1e5)), *load.LARGE_BATCHES)
 
 
 def _cpu(
@@ -157,5 +186,5 @@ def grow(
 
 ROWS: dict[str, Callable[[int], Row]] = {
     row.__name__: row
-    for row in (growth_partitions, growth_connections, growth_groups, growth_start)
+    for row in (growth_partitions, growth_connections, growth_groups, growth_start, growth_recovery)
 }
