@@ -25,9 +25,13 @@ if TYPE_CHECKING:
     from flowstream.processing.errors import LateEvent as LateEvent
     from flowstream.processing.errors import NotInAgent as NotInAgent
     from flowstream.processing.errors import PartitionMismatch as PartitionMismatch
+    from flowstream.processing.errors import QueryError as QueryError
+    from flowstream.processing.errors import QueryTimeout as QueryTimeout
     from flowstream.processing.errors import RowUnreadable as RowUnreadable
     from flowstream.processing.errors import SettingsError as SettingsError
     from flowstream.processing.errors import StateLost as StateLost
+    from flowstream.processing.errors import TableUnavailable as TableUnavailable
+    from flowstream.processing.errors import TooStale as TooStale
     from flowstream.processing.errors import TopicMissing as TopicMissing
     from flowstream.processing.event import Event as Event
     from flowstream.processing.joined import Joined as Joined
@@ -35,6 +39,7 @@ if TYPE_CHECKING:
     from flowstream.processing.policies import Policy as Policy
     from flowstream.processing.policies import park as park
     from flowstream.processing.policies import retry as retry
+    from flowstream.processing.queries.query import Query as Query
     from flowstream.processing.record import Record as Record
     from flowstream.processing.replicated import GlobalTable as GlobalTable
     from flowstream.processing.replicated import TableOf as TableOf
@@ -85,8 +90,13 @@ _HOMES = {
     "Reduce": "processing.aggregates",
     "ReplyFailed": "processing.replies",
     "retry": "processing.policies",
+    "Query": "processing.queries.query",
+    "QueryError": "processing.errors",
+    "QueryTimeout": "processing.errors",
     "RowUnreadable": "processing.errors",
     "Schema": "processing.schemas",
+    "TableUnavailable": "processing.errors",
+    "TooStale": "processing.errors",
     "Sensor": "processing.sensors",
     "Service": "processing.services",
     "SetTable": "processing.set_tables",
@@ -128,6 +138,9 @@ __all__ = [
     "NotInAgent",
     "PartitionMismatch",
     "Policy",
+    "Query",
+    "QueryError",
+    "QueryTimeout",
     "Record",
     "RecordMetadata",
     "Reduce",
@@ -143,7 +156,9 @@ __all__ = [
     "Sum",
     "Table",
     "TableOf",
+    "TableUnavailable",
     "Timers",
+    "TooStale",
     "Topic",
     "TopicMissing",
     "WindowResult",

@@ -10,10 +10,11 @@ import flowstream
 PUBLIC = [
     "Agent", "AgentFailed", "App", "AppError", "Codec", "Collect", "Count", "DecodeError",
     "Distinct", "Event", "FlowstreamError", "GlobalTable", "Joined", "LateEvent", "Max", "Mean",
-    "MemberSet", "Min", "Monitor", "NotInAgent", "PartitionMismatch", "Policy", "Record",
-    "RecordMetadata", "Reduce", "ReplyFailed", "RowUnreadable", "Schema", "Sensor", "Service",
-    "SetTable", "SettingsError", "StateLost", "Stream", "Sum", "Table", "TableOf", "Timers",
-    "Topic", "TopicMissing", "WindowResult", "WindowSet", "WindowedTable", "Worker", "branch",
+    "MemberSet", "Min", "Monitor", "NotInAgent", "PartitionMismatch", "Policy", "Query",
+    "QueryError", "QueryTimeout", "Record", "RecordMetadata", "Reduce", "ReplyFailed",
+    "RowUnreadable", "Schema", "Sensor", "Service", "SetTable", "SettingsError", "StateLost",
+    "Stream", "Sum", "Table", "TableOf", "TableUnavailable", "Timers", "TooStale", "Topic",
+    "TopicMissing", "WindowResult", "WindowSet", "WindowedTable", "Worker", "branch",
     "current_event", "park", "retry",
 ]  # fmt: skip
 

@@ -76,6 +76,8 @@ PURE = (
     "flowstream/processing/inner.py",
     "flowstream/processing/marks.py",
     "flowstream/processing/meters.py",
+    "flowstream/processing/queries/asked.py",
+    "flowstream/processing/queries/owners.py",
     "flowstream/web/guard.py",
     "flowstream/web/health.py",
     "flowstream/processing/emitting.py",

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace, TracebackType
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from flowstream.processing.agent import (
     Agent,
@@ -28,9 +28,18 @@ from flowstream.processing.errors import AppError
 from flowstream.processing.inner import InnerSource
 from flowstream.processing.onlookers import Onlookers
 from flowstream.processing.policies import OnError
+from flowstream.processing.replicated import TableOf
 from flowstream.processing.sender import Sender
+from flowstream.processing.set_tables import SetTable
 from flowstream.processing.settings import Guarantee, Settings, check_app_id, check_version, resolve
+from flowstream.processing.tables import Table
 from flowstream.processing.topic import Outgoing, RecordMetadata, Serializer, Topic
+from flowstream.processing.windowed_tables import WindowedTable
+from flowstream.transport.cluster import Cluster
+
+if TYPE_CHECKING:
+    from flowstream.processing.queries.query import Query
+    from flowstream.processing.queries.router import Router
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -99,6 +108,7 @@ class App(DeclaresTopics):
         self._sender = Sender(self.id, self.settings, Onlookers(self))
         self._is_configured = False
         self._asker: Asker | None = None
+        self._router: Router | None = None
 
     def __repr__(self) -> str:
         return f"App({self.id!r})"
@@ -202,6 +212,38 @@ class App(DeclaresTopics):
             key_serializer=key_serializer, value_serializer=value_serializer,
         )  # fmt: skip
 
+    @overload
+    def query(self, table: SetTable[K, V]) -> Query[K, set[V]]: ...
+    @overload
+    def query(self, table: WindowedTable[K, V]) -> Query[K, dict[float, V]]: ...
+    @overload
+    def query(self, table: Table[K, V]) -> Query[K, V]: ...
+    @overload
+    def query(self, table: str) -> Query[Any, Any]: ...
+    def query(self, table: Any) -> Query[Any, Any]:
+        """Read a table's committed rows from anywhere: a web page, a task, another process that has
+        this app's module. Workers answer that serve HTTP (`web_port`).
+        """
+        # What asks over HTTP is imported by those who ask.
+        from flowstream.processing.queries.query import Query
+        from flowstream.processing.queries.router import Router
+
+        rows = self._queried(table)
+        if self._router is None:
+            self._router = Router(self.id, lambda: self.settings, self.cluster)
+        return Query(rows, self.changelog(rows.name), self._router)
+
+    def _queried(self, table: Any) -> Table[Any, Any]:
+        """The rows of a table of any kind, or of that name."""
+        if isinstance(table, TableOf):
+            raise AppError(f"{table!r} is another app's: query it with that app")
+        name = table if isinstance(table, str) else getattr(table, "name", None)
+        found = self.tables.get(name) if isinstance(name, str) else None
+        if found is None:
+            known = ", ".join(sorted(self.tables)) or "none"
+            raise AppError(f"app {self.id!r} has no table {table!r}, only {known}")
+        return found
+
     def changelog(self, table: str) -> str:
         """The name of a table's changelog topic."""
         return f"{self.id}-{table}-changelog"
@@ -227,6 +269,10 @@ class App(DeclaresTopics):
         """The cluster that `connect_to` named is at another address now."""
         await self._sender.move(bootstrap)
 
+    async def cluster(self) -> Cluster:
+        """A connection to the app's cluster, which `close` closes."""
+        return await self._sender.cluster()
+
     async def _send(self, record: Outgoing) -> RecordMetadata:
         return await self._sender.send(record)
 
@@ -250,6 +296,9 @@ class App(DeclaresTopics):
         asker, self._asker = self._asker, None
         if asker is not None:
             await asker.close()
+        router, self._router = self._router, None
+        if router is not None:
+            await router.close()
         await self._sender.close()
 
     async def __aenter__(self) -> App:

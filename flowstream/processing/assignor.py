@@ -19,10 +19,13 @@ class Claim(msgspec.Struct, frozen=True):
     """What a worker tells the leader: the tasks it runs and how much state its slot holds.
 
     Keys of `state` are `<partition count>/<partition>`, values the sum of changelog offsets.
+    `web` is HOST:PORT of its web server, for everyone who reads the group. An older version does
+    not know the field and passes over it.
     """
 
     owned: tuple[str, ...] = ()
     state: dict[str, int] = msgspec.field(default_factory=dict)
+    web: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,10 +31,14 @@ class Stores(Protocol):
 
 
 def claiming_assignor(
-    membership: Holder, starter: Stores, sources: Mapping[str, int], told: Told
+    membership: Holder,
+    starter: Stores,
+    sources: Mapping[str, int],
+    told: Told,
+    web: str | None = None,
 ) -> GroupAssignor:
     """The assignor of one membership; `sources` are the partitions of its plan's topics, `told`
-    has a decision seen by those who watch.
+    has a decision seen by those who watch, `web` is where the worker can be visited.
     """
 
     def claim() -> bytes:
@@ -45,7 +49,7 @@ def claiming_assignor(
         owned = tuple(
             sorted(assignor.task_name(id.partitions, id.number) for id in membership.held)
         )
-        return assignor.encode_claim(assignor.Claim(owned, state))
+        return assignor.encode_claim(assignor.Claim(owned, state, web or ""))
 
     def assign(members: Mapping[str, Member], partitions: Mapping[str, int]) -> dict[str, Part]:
         # A leader whose metadata update met a dying broker knows no partitions for minutes:

@@ -51,6 +51,11 @@ class Committing:
         """Until the open epoch is to close."""
         return self._opened_at + self._interval - self._loop.time()
 
+    @property
+    def age_s(self) -> float:
+        """How long the open epoch has been open."""
+        return self._loop.time() - self._opened_at
+
     async def tick(self) -> None:
         """Begin a commit when it is time, and end one that is decided. Raises why one failed."""
         if self._committing is not None:
@@ -62,7 +67,7 @@ class Committing:
         if self._tasks():
             dirty, size = self._sizes()
             if should_close(
-                age_s=self._interval - self.left_s,
+                age_s=self.age_s,
                 interval_s=self._interval,
                 dirty_keys=dirty,
                 output_bytes=size,
@@ -88,6 +93,7 @@ class Committing:
                 for tp, group in commit.batches.items()
             ]
             self._around.meters.committed(self._loop.time() - self._opened_at, outputs)
+            self._around.committed.advance(commit.epoch.offsets, commit.epoch.tables)
         return commit
 
     def _committed(self) -> None:

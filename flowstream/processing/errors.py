@@ -32,6 +32,26 @@ class StateLost(FlowstreamError):
     """A changelog is gone or shorter than what this worker's state was built from."""
 
 
+class QueryError(FlowstreamError):
+    """A table could not be read from outside of its agents."""
+
+
+class QueryTimeout(QueryError):
+    """The committed state did not cover the records that it should in time."""
+
+
+class TableUnavailable(QueryError):
+    """Nobody answers for a table's partition now: it moves, is restored, or no worker runs."""
+
+
+class Misdirected(TableUnavailable):
+    """The worker that was asked does not own that partition (any more)."""
+
+
+class TooStale(QueryError):
+    """The committed state is further behind its input than the query allows."""
+
+
 class DecodeError(FlowstreamError):
     """A record's key or value does not decode to the declared type."""
 

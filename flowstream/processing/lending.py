@@ -12,6 +12,7 @@ from flowstream.processing.errors import AppError
 from flowstream.processing.meters import Meters
 from flowstream.processing.onlookers import Onlookers
 from flowstream.processing.outputs import OutputTopic
+from flowstream.processing.queries.committed import Committed
 from flowstream.processing.stopping import Stopping
 from flowstream.processing.surroundings import Counts
 from flowstream.transport.batches import RecordBuffer
@@ -25,8 +26,11 @@ class Lending:
         self.settings = app.settings
         self.counts = Counts()
         self.meters = Meters()
+        self.committed = Committed()
         self.has_looked_for_replies = False
         self.onlookers = Onlookers(app)
+        self.web_address: str | None = None
+        """HOST:PORT where the worker can be visited, if it can (see `web.serving`)."""
         self._buffer = buffer
         self._clock = clock
         self._outputs: dict[str, OutputTopic] = {}

@@ -94,6 +94,11 @@ class Membership:
         """True while there is an assignment and every task of it runs."""
         return self._has_share and not self._arriving.is_busy and not self._changing.locked()
 
+    @property
+    def epoch_age_s(self) -> float:
+        """How long the open epoch has been open."""
+        return self._commits.age_s
+
     def partitions_of(self, topics: Sequence[str]) -> list[TopicPartition]:
         """The partitions of these topics that tasks here read."""
         counts = self._plan.sources
@@ -243,6 +248,7 @@ class Membership:
             await self._commits.drop()
         for id, task in leaving.items():
             self._around.meters.events.update(task.taken())
+            self._around.committed.let_go(task.committed, task.changelogs)
             task.close()
             del self.tasks[id]
         for tp in [tp for tp in self.newest_ms if self._task_of(tp) in leaving]:
@@ -262,5 +268,6 @@ class Membership:
         stores = await self._starter.stores(id, task.table_plans, positions)
         task.open(stores, dict(positions), self._starter.replicated)
         self.tasks[id] = task
+        self._around.committed.begin(positions)
         for tp, position in positions.items():
             self.consumer.seek(tp, position)

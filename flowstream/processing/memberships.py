@@ -79,7 +79,13 @@ class Memberships:
         consumer = self._doors.consumer(
             self._cluster,
             worker.app_id,
-            claiming_assignor(membership, self._starter, plan.sources, worker.onlookers.assigning),
+            claiming_assignor(
+                membership,
+                self._starter,
+                plan.sources,
+                worker.onlookers.assigning,
+                worker.web_address,
+            ),
             membership,
             session_timeout_ms=round(settings.session_timeout * 1000),
             heartbeat_interval_ms=max(100, round(settings.session_timeout * 1000 / 10)),

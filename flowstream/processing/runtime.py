@@ -73,6 +73,11 @@ class RunningTask:
         return f"RunningTask({self.id}, {self.task.state.value})"
 
     @property
+    def changelogs(self) -> list[tuple[str, int]]:
+        """The changelogs of its tables, this number of them."""
+        return [(plan.changelog, self.id.number) for plan, _ in self.tables]
+
+    @property
     def table_plans(self) -> list[TablePlan]:
         """Tables that have this task's number of partitions."""
         return [plan for plan in self._plan.tables if plan.partitions == self.id.partitions]

@@ -13,6 +13,7 @@ from flowstream.processing.dues import DuePartition
 from flowstream.processing.marks import Marks
 from flowstream.processing.meters import Meters
 from flowstream.processing.outputs import OutputTopic
+from flowstream.processing.queries.committed import Committed
 from flowstream.processing.settings import Settings
 from flowstream.processing.watermarks import EventClock, Watermark
 from flowstream.state.expiring import UnitTime
@@ -56,6 +57,10 @@ class Surroundings(Protocol):
     @property
     def meters(self) -> Meters:
         """What is measured per epoch or rarer."""
+
+    @property
+    def committed(self) -> Committed:
+        """What is committed here, for those who read tables from outside."""
 
     @property
     def append(self) -> Callable[..., None]:

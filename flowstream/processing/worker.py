@@ -75,12 +75,11 @@ class Worker(Lending):
         self._watchdog: Watchdog | None = None
         self._doors = doors
         self._cluster = doors.cluster(bootstrap, app.id, app.settings)
-        self._admin = Admin(self._cluster)
+        self.admin = Admin(self._cluster)
+        """Questions to the cluster."""
         self._session: TransactionSession | None = None
         self._slot: Slot | None = None
         self._starter: TaskStarter | None = None
-        self.web_address: str | None = None
-        """HOST:PORT where the worker can be visited, if it can (see `web.serving`)."""
         app.on_worker_init.send()
 
     # -- the life of a worker -------------------------------------------------------------------
@@ -132,7 +131,7 @@ class Worker(Lending):
             await self.stopping.unless(self._start())
             if self.plan is not None and self._members is not None and not self.wants_stop:
                 self._watch()
-                self._beside(notice_changes(self.plan, self._outputs, self._admin, self.outgrown))
+                self._beside(notice_changes(self.plan, self._outputs, self.admin, self.outgrown))
                 if self.plan.purged:
                     self._beside(self._purge(self.plan.purged))
                 for chore in self.app.chores:
@@ -160,7 +159,7 @@ class Worker(Lending):
         starter = self._starter = TaskStarter(
             self.app.id,
             self._cluster,
-            self._admin,
+            self.admin,
             self._slot,
             self.settings.processing_guarantee,
             self.meters,
@@ -178,7 +177,7 @@ class Worker(Lending):
             self,
             self._doors,
             self._cluster,
-            self._admin,
+            self.admin,
             self._buffer,
             starter,
             self._session,
@@ -188,7 +187,7 @@ class Worker(Lending):
 
     async def _provide(self) -> Plan:
         """The plan on the cluster's topics as they are now; what is missing is created."""
-        plan, self._outputs = await provision(self.app, self._admin, self._data_dir, self._doors)
+        plan, self._outputs = await provision(self.app, self.admin, self._data_dir, self._doors)
         for output in self._outputs.values():
             self._buffer.limit(output.name, output.max_message_bytes)
         return plan
@@ -200,7 +199,7 @@ class Worker(Lending):
             return [] if self._membership is None else self._membership.partitions_of(topics)
 
         interval = self.settings.purge_interval
-        return purge(self.app.id, self._cluster, self._admin, owned, interval=interval)
+        return purge(self.app.id, self._cluster, self.admin, owned, interval=interval)
 
     async def _plan_anew(self) -> None:
         """Between two memberships. PartitionMismatch when tables hold on to the old numbers."""

@@ -26,7 +26,10 @@ from flowstream.transport.types import (
 from flowstream.wire.api import ApiKey
 from flowstream.wire.error_codes import ErrorCode, retriable
 from flowstream.wire.messages.consumer_group_describe import ConsumerGroupDescribeRequest
-from flowstream.wire.messages.consumer_protocol import ConsumerProtocolAssignment
+from flowstream.wire.messages.consumer_protocol import (
+    ConsumerProtocolAssignment,
+    ConsumerProtocolSubscription,
+)
 from flowstream.wire.messages.delete_groups import DeleteGroupsRequest
 from flowstream.wire.messages.describe_groups import DescribedGroup, DescribeGroupsRequest
 from flowstream.wire.messages.list_groups import ListGroupsRequest
@@ -301,6 +304,7 @@ def _member(member: Any) -> GroupMember:
         member.client_id,
         member.client_host,
         _assigned(bytes(member.member_assignment)),
+        _user_data(bytes(member.member_metadata)),
     )
 
 
@@ -316,6 +320,18 @@ def _consumer_member(member: Any) -> GroupMember:
             for partition in each.partitions
         ),
     )
+
+
+def _user_data(data: bytes) -> bytes:
+    """The user data in a subscription of the consumer protocol; none in any other."""
+    if len(data) < 2:
+        return b""
+    version = int.from_bytes(data[:2], "big", signed=True)
+    try:
+        found: Any = decode(ConsumerProtocolSubscription, data[2:], min(max(version, 0), 3))
+    except WireError:
+        return b""
+    return bytes(found.user_data or b"")
 
 
 def _assigned(data: bytes) -> tuple[TopicPartition, ...]:

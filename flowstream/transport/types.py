@@ -111,6 +111,8 @@ class GroupMember:
     client_id: str
     client_host: str
     partitions: tuple[TopicPartition, ...] = ()
+    user_data: bytes = b""
+    """What a member of a classic group says to its leader, beside its topics."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-import msgspec
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -20,20 +19,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from flowstream.processing.reading import read
 from flowstream.processing.settings import Settings
 from flowstream.processing.worker import Worker
+from flowstream.web.answering import failed, json
 from flowstream.web.exposition import CONTENT_TYPE, Exposition
 from flowstream.web.guard import PUBLIC, refusal
 from flowstream.web.health import Verdict, health, readiness
-
-
-def json(value: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """An answer for programs."""
-    body = msgspec.json.encode(value, enc_hook=str) + b"\n"
-    return Response(body, status, headers, media_type="application/json")
-
-
-def failed(status: int, reason: str, headers: dict[str, str] | None = None) -> Response:
-    """What went wrong, and how to do it right."""
-    return json({"error": reason}, status, headers)
 
 
 class Watching:

@@ -12,6 +12,7 @@ import socket
 from collections.abc import AsyncIterator, Iterator
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from flowstream.errors import FlowstreamError
 from flowstream.processing.errors import SettingsError
@@ -19,6 +20,7 @@ from flowstream.processing.settings import Settings
 from flowstream.processing.worker import Worker
 from flowstream.web.app import application
 from flowstream.web.guard import check_binding
+from flowstream.web.tables import Tables
 
 log = logging.getLogger("flowstream.web")
 
@@ -46,7 +48,8 @@ async def serving(worker: Worker) -> AsyncIterator[str | None]:
     listening = bound(settings)
     address = advertised(settings, listening)
     worker.web_address = address
-    server = _server(worker)
+    tables = Tables(worker)
+    server = _server(application(worker, tables.routes()))
     running = asyncio.create_task(server.serve(sockets=[listening]), name="flowstream-web")
     log.info("health and metrics at http://%s/", address)
     try:
@@ -55,6 +58,7 @@ async def serving(worker: Worker) -> AsyncIterator[str | None]:
         worker.web_address = None
         server.should_exit = True
         await asyncio.wait((running,))
+        await tables.close()
         listening.close()
         if not running.cancelled() and (error := running.exception()) is not None:
             log.warning("the web server ended badly: %r", error)
@@ -101,9 +105,9 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _server(worker: Worker) -> _Server:
+def _server(application: ASGIApp) -> _Server:
     config = uvicorn.Config(
-        application(worker),
+        application,
         http="h11",
         ws="none",
         lifespan="off",

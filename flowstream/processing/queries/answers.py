@@ -1,0 +1,240 @@
+"""The worker's side of a query: rows of the table partitions whose tasks run here.
+
+Shell: reads the stores, which hold committed data only (S1), between two turns of the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from flowstream.processing.errors import (
+    AppError,
+    Misdirected,
+    QueryTimeout,
+    TableUnavailable,
+    TooStale,
+)
+from flowstream.processing.plan import TablePlan
+from flowstream.processing.queries.asked import PAGE_BYTES, PAGE_ROWS, Changed, Found, Question
+from flowstream.processing.queries.committed import Watch
+from flowstream.processing.reading import lag_of
+from flowstream.processing.runtime import RunningTask
+from flowstream.processing.showing import event_time
+from flowstream.processing.task import TaskId
+from flowstream.state.expiring import TIME_ROW
+from flowstream.transport.types import TopicPartition
+
+if TYPE_CHECKING:
+    from flowstream.processing.membership import Membership
+    from flowstream.processing.worker import Worker
+
+LOOK_AGAIN_S = 0.05
+HEARTBEAT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A table partition that is read here."""
+
+    membership: Membership
+    plan: TablePlan
+    task: RunningTask
+
+    @property
+    def changelog(self) -> tuple[str, int]:
+        """Its changelog's topic and partition."""
+        return self.plan.changelog, self.task.id.number
+
+    @property
+    def sources(self) -> list[TopicPartition]:
+        """The topics that its task reads."""
+        sources = self.task.task.sources
+        return [TopicPartition(s.topic, s.partition) for s in sources if not s.is_inner]
+
+
+class Answers:
+    """Answers of one worker."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._committed = worker.committed
+
+    def holds(self, table: str, partition: int) -> bool:
+        """Whether a table partition is read here now."""
+        try:
+            self._held(table, partition)
+        except TableUnavailable:
+            return False
+        return True
+
+    async def rows(self, question: Question) -> Found:
+        """The rows that are asked for, once they cover what they must.
+
+        Misdirected and TableUnavailable when they are elsewhere or not ready; QueryTimeout,
+        TooStale, AppError as they say.
+        """
+        await self._ready(question)
+        return self._page(self._held(question.table, question.partition), question)
+
+    async def watch(self, question: Question) -> AsyncGenerator[Found | Changed, None]:
+        """The rows that are asked for, then their committed changes, until the task goes away."""
+        await self._ready(question)
+        held = self._held(question.table, question.partition)
+        # Between this and the page there is no await: no commit falls in between.
+        watch = self._committed.watch(held.changelog, question.start, question.stop)
+        try:
+            yield self._page(held, question)
+            async with aclosing(_changes(watch)) as changes:
+                async for changed in changes:
+                    yield changed
+        finally:
+            self._committed.leave(held.changelog, watch)
+
+    def _held(self, table: str, partition: int) -> Held:
+        membership, plan = self._worker.membership, self._worker.plan
+        if membership is None or plan is None:
+            raise TableUnavailable("this worker has not joined its group, try again")
+        found = next((each for each in plan.tables if each.table.name == table), None)
+        if found is None:
+            raise AppError(f"app {self._worker.app_id!r} has no table {table!r}")
+        id = TaskId(found.partitions, partition)
+        task = membership.tasks.get(id)
+        if task is not None and task.is_running:
+            return Held(membership, found, task)
+        if id in membership.held:
+            raise TableUnavailable(
+                f"table {table!r}, partition {partition} is being restored here, try again"
+            )
+        raise Misdirected(f"table {table!r}, partition {partition} is not at this worker")
+
+    def _page(self, held: Held, question: Question) -> Found:
+        store = held.task.stores[question.table]
+        rows: list[tuple[bytes, bytes]] = []
+        size, is_all = 0, True
+        for key, row in store.scan(question.start, question.stop, reverse=question.reverse):
+            if len(rows) >= min(question.most, PAGE_ROWS) or size > PAGE_BYTES:
+                is_all = False
+                break
+            rows.append((key, row))
+            size += len(key) + len(row)
+        now_ms = event_time(held.plan.table, store.get(TIME_ROW))
+        positions = [(*tp, self._committed.positions.get(tp, 0)) for tp in held.sources]
+        return Found(rows=rows, is_all=is_all, now_ms=now_ms, positions=positions)
+
+    # -- waiting for what must be in ------------------------------------------------------------
+
+    async def _ready(self, question: Question) -> None:
+        if not question.after and question.stale_s is None:
+            return
+        try:
+            async with asyncio.timeout(question.timeout_s):
+                await self._cover(question)
+                await self._fresh(question)
+        except TimeoutError:
+            raise QueryTimeout(
+                f"table {question.table!r}, partition {question.partition} did not cover"
+                f" {list(question.after)} within {question.timeout_s:g} s: the app is behind, or"
+                " that record's agent does not move on"
+            ) from None
+
+    async def _cover(self, question: Question) -> None:
+        """Wait until the effects of the records in `after` are in the store."""
+        if not question.after:
+            return
+        there: dict[TopicPartition, int] = {}
+        for topic, number, offset in question.after:
+            tp = TopicPartition(topic, number)
+            there[tp] = max(there.get(tp, 0), offset + 1)
+        sources = self._held(question.table, question.partition).sources
+        here = {tp: there.pop(tp) for tp in sources if tp in there}
+        for tp, end in there.items():
+            await self._elsewhere(tp, end)
+        await self._until_covered(question, here)
+        others = [tp for tp in sources if tp not in here]
+        if others:
+            # What those records led to is below these ends, in whatever topic it was sent on.
+            await self._until_covered(question, await self._worker.admin.end_offsets(others))
+
+    async def _until_covered(self, question: Question, wanted: dict[TopicPartition, int]) -> None:
+        while not self._is_covered(self._held(question.table, question.partition), wanted):
+            await self._change()
+
+    async def _elsewhere(self, tp: TopicPartition, end: int) -> None:
+        """Wait until another task of the app has committed its source up to there."""
+        plan = self._worker.plan
+        if plan is None or tp.topic not in plan.sources:
+            raise AppError(f"app {self._worker.app_id!r} does not read topic {tp.topic!r}")
+        if not 0 <= tp.partition < plan.sources[tp.topic]:
+            raise AppError(f"topic {tp.topic!r} has no partition {tp.partition}")
+        while True:
+            found = await self._worker.admin.committed(self._worker.app_id, [tp])
+            if (found[tp] or 0) >= end:
+                return
+            await asyncio.sleep(LOOK_AGAIN_S)
+
+    def _is_covered(self, held: Held, wanted: dict[TopicPartition, int]) -> bool:
+        return all(self._reached(held, tp) >= at for tp, at in wanted.items())
+
+    def _reached(self, held: Held, tp: TopicPartition) -> int:
+        """The committed position; where everything fetched is committed, the fetch position: it is
+        behind transaction markers, which no event ever reaches.
+        """
+        committed = self._committed.positions.get(tp, 0)
+        task = held.task
+        source = next(s for s in task.task.sources if s.topic == tp.topic)
+        is_idle = not task.waiting(tp.topic)[0] and not task.task.pending
+        end, ahead = held.membership.consumer.highwater(tp), held.membership.consumer.unfetched(tp)
+        if is_idle and source.position == committed and end is not None and ahead is not None:
+            return max(committed, end - ahead)
+        return committed
+
+    async def _change(self) -> None:
+        """Wait for a commit; where there is nothing to commit, for the next fetch."""
+        try:
+            async with asyncio.timeout(LOOK_AGAIN_S):
+                await self._committed.change()
+        except TimeoutError:
+            return
+
+    async def _fresh(self, question: Question) -> None:
+        """TooStale while input that is older than `stale_s` is not in."""
+        if question.stale_s is None:
+            return
+        held = self._held(question.table, question.partition)
+        behind = self._behind_s(held)
+        if behind is None or behind > question.stale_s:
+            told = "an unknown time" if behind is None else f"{behind:.3f} s"
+            raise TooStale(
+                f"table {question.table!r}, partition {question.partition} is {told} behind its"
+                f" input, more than max_staleness={question.stale_s:g}"
+            )
+
+    def _behind_s(self, held: Held) -> float | None:
+        """Age of the oldest input that is not in the store; None when nobody knows."""
+        worst, now_ms = 0.0, self._worker.wall_time_ms()
+        for tp in held.sources:
+            seconds = lag_of(held.membership, held.task, tp, now_ms).seconds
+            if seconds is None:
+                return None
+            source = next(s for s in held.task.task.sources if s.topic == tp.topic)
+            if source.position != self._committed.positions.get(tp, 0):
+                seconds = max(seconds, held.membership.epoch_age_s)
+            worst = max(worst, seconds)
+        return worst
+
+
+async def _changes(watch: Watch) -> AsyncGenerator[Changed, None]:
+    while True:
+        rows: dict[bytes, Any] = {}
+        try:
+            async with asyncio.timeout(HEARTBEAT_S):
+                rows = dict(await watch.take())
+        except TimeoutError:
+            pass
+        if watch.is_over:
+            return
+        yield Changed(list(rows.items()))

@@ -1,0 +1,36 @@
+"""Who owns which task, by what the group says of its members. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from flowstream.processing.assignor import decode_claim
+from flowstream.processing.task import TaskId
+from flowstream.transport.types import GroupMember
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """A member, where its machine is, and HOST:PORT of its web server if it has one."""
+
+    member: str
+    host: str
+    address: str | None
+
+
+def owner_of(member: GroupMember) -> Owner:
+    """A member of the group as one that can be visited."""
+    address = decode_claim(member.user_data).web
+    return Owner(member.instance_id or member.member_id, member.client_host, address or None)
+
+
+def owners_of(members: Iterable[GroupMember], counts: Mapping[str, int]) -> dict[TaskId, Owner]:
+    """The owner of each task; `counts` are the partitions of the topics that members read."""
+    found: dict[TaskId, Owner] = {}
+    for member in members:
+        owner = owner_of(member)
+        for topic, number in member.partitions:
+            if topic in counts:
+                found[TaskId(counts[topic], number)] = owner
+    return found

@@ -1,0 +1,219 @@
+"""Asking the owner of a table's partition, wherever it is: routes from the group, and HTTP.
+
+Shell. A partition that moves while it is asked for is looked up again, until the question's time is
+over. The only importer of httpx.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from typing import Any
+
+import httpx
+import msgspec
+
+from flowstream.processing.errors import QueryError, TableUnavailable
+from flowstream.processing.queries.answers import Answers
+from flowstream.processing.queries.asked import (
+    Changed,
+    Found,
+    Frames,
+    Question,
+    decode_changed,
+    decode_found,
+    decode_refused,
+    encode,
+)
+from flowstream.processing.queries.owners import Owner, owners_of
+from flowstream.processing.settings import Settings
+from flowstream.processing.task import TaskId
+from flowstream.transport.admin import Admin
+from flowstream.transport.cluster import Cluster
+
+ROWS_PATH = "/-/rows"
+WATCH_PATH = "/-/watch"
+PAUSE_S = 0.05
+SILENCE_S = 15.0
+"""A worker that watches for us and says nothing for so long is gone: it speaks every 5 s."""
+
+Answer = AsyncGenerator[Found | Changed, None]
+
+
+class Router:
+    """Questions of one app to whoever owns the answer."""
+
+    def __init__(
+        self,
+        app_id: str,
+        settings: Callable[[], Settings],
+        cluster: Callable[[], Awaitable[Cluster]],
+        local: Answers | None = None,
+    ) -> None:
+        """`local` are the answers of a worker in this process, which is asked without HTTP."""
+        self._app_id = app_id
+        self._settings = settings
+        self._cluster = cluster
+        self._local = local
+        self._owners: dict[TaskId, Owner] = {}
+        self._counts: dict[str, int] = {}
+        self._client: httpx.AsyncClient | None = None
+
+    async def partitions(self, changelog: str, table: str, timeout_s: float) -> int:
+        """How many partitions a table has. TableUnavailable when no worker makes it in time."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
+        while changelog not in self._counts:
+            found = (await Admin(await self._cluster()).topics([changelog])).get(changelog)
+            if found is not None:
+                self._counts[changelog] = found.partitions
+            elif loop.time() + PAUSE_S > deadline:
+                raise TableUnavailable(
+                    f"table {table!r} of app {self._app_id!r} is not on this cluster yet: start a"
+                    " worker"
+                )
+            else:
+                await asyncio.sleep(PAUSE_S)
+        return self._counts[changelog]
+
+    def _forget(self) -> None:
+        """What was known of the app may be over."""
+        self._owners = {}
+        self._counts.clear()
+
+    async def ask(self, id: TaskId, question: Question) -> Found:
+        """The owner's answer; TableUnavailable when nobody has one in the question's time."""
+        local = self._local
+        if local is not None and local.holds(question.table, id.number):
+            try:
+                return await local.rows(question)
+            except TableUnavailable:
+                pass  # it went away meanwhile: ask whoever has it now
+        found: Found = await self._until_answered(
+            id, question, lambda owner, left_s: self._post(owner, question, left_s)
+        )
+        return found
+
+    async def watch(self, id: TaskId, question: Question) -> Answer:
+        """The owner's answer and what changes it, until the owner is another."""
+        local = self._local
+        if local is not None and local.holds(question.table, id.number):
+            with suppress(TableUnavailable):
+                async for each in local.watch(question):
+                    yield each
+            return
+        stream = await self._until_answered(
+            id, question, lambda owner, left_s: self._open(owner, question, left_s)
+        )
+        async with stream as response:
+            frames, is_first = Frames(), True
+            try:
+                async for piece in response.aiter_bytes():
+                    for frame in frames.feed(piece):
+                        yield decode_found(frame) if is_first else decode_changed(frame)
+                        is_first = False
+            except httpx.HTTPError:
+                pass  # the worker went away, and its tasks with it
+            self._forget()
+
+    async def close(self) -> None:
+        """Close connections; a later question opens others."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()
+
+    async def _until_answered(
+        self, id: TaskId, question: Question, ask: Callable[[Owner, float], Awaitable[Any]]
+    ) -> Any:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + question.timeout_s
+        while True:
+            try:
+                owner = await self._owner(id, question)
+                return await ask(owner, max(0.001, deadline - loop.time()))
+            except TableUnavailable as error:
+                self._forget()
+                if loop.time() + PAUSE_S > deadline:
+                    raise TableUnavailable(
+                        f"{error} (tried for {question.timeout_s:g} s)"
+                    ) from error
+                await asyncio.sleep(PAUSE_S)
+
+    async def _owner(self, id: TaskId, question: Question) -> Owner:
+        if id not in self._owners:
+            self._owners = await owners(await self._cluster(), self._app_id)
+        owner = self._owners.get(id)
+        if owner is None:
+            raise TableUnavailable(
+                f"no worker of app {self._app_id!r} owns table {question.table!r}, partition"
+                f" {id.number} now"
+            )
+        if owner.address is None:
+            raise TableUnavailable(
+                f"the worker that owns table {question.table!r}, partition {id.number}"
+                f" ({owner.member} on {owner.host}) has no web server: start it with --web-port"
+            )
+        return owner
+
+    async def _post(self, owner: Owner, question: Question, left_s: float) -> Found:
+        response = await self._send(owner, ROWS_PATH, question, left_s)
+        return decode_found(response.content)
+
+    async def _open(
+        self, owner: Owner, question: Question, left_s: float
+    ) -> AbstractAsyncContextManager[httpx.Response]:
+        response = await self._send(owner, WATCH_PATH, question, left_s, stream=True)
+
+        @asynccontextmanager
+        async def closing() -> AsyncGenerator[httpx.Response, None]:
+            try:
+                yield response
+            finally:
+                await response.aclose()
+
+        return closing()
+
+    async def _send(
+        self, owner: Owner, path: str, question: Question, left_s: float, *, stream: bool = False
+    ) -> httpx.Response:
+        client, token = self._http(), self._settings().web_token
+        request = client.build_request(
+            "POST",
+            f"http://{owner.address}{path}",
+            content=encode(msgspec.structs.replace(question, timeout_s=left_s)),
+            headers={} if token is None else {"Authorization": f"Bearer {token}"},
+            # The owner keeps to the question's time; this is for one that does not answer at all.
+            timeout=httpx.Timeout(left_s + 1.0, read=SILENCE_S if stream else left_s + 1.0),
+        )
+        try:
+            response = await client.send(request, stream=stream)
+        except (httpx.HTTPError, OSError) as error:
+            raise TableUnavailable(
+                f"the worker at {owner.address} does not answer ({type(error).__name__})"
+            ) from error
+        if response.status_code == httpx.codes.OK:
+            return response
+        error_body = await response.aread()
+        await response.aclose()
+        if response.status_code in (401, 403):
+            raise QueryError(
+                f"the worker at {owner.address} let us not in: all processes of the app need the"
+                " same web_token (FLOWSTREAM_WEB_TOKEN)"
+            )
+        raise decode_refused(error_body, response.status_code)
+
+    def _http(self) -> httpx.AsyncClient:
+        if self._client is None:
+            self._client = httpx.AsyncClient(trust_env=False)
+        return self._client
+
+
+async def owners(cluster: Cluster, app_id: str) -> dict[TaskId, Owner]:
+    """The owner of each task of an app now; none of those that move."""
+    admin = Admin(cluster)
+    group = await admin.group(app_id)
+    topics = {tp.topic for member in group.members for tp in member.partitions}
+    described = await admin.topics(sorted(topics)) if topics else {}
+    counts = {name: topic.partitions for name, topic in described.items()}
+    return owners_of(group.members, counts)
