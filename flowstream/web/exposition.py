@@ -30,6 +30,7 @@ COUNTS = {
     "retried": "Times that an event was tried again.",
     "dead_letters": "Events that were sent to the dead letters.",
     "parked": "Events that were put aside with their key.",
+    "conflicts": "Units that were done again, because another lane had changed a row they read.",
     "late": "Events that came after their window had closed or was gone.",
     "commits": "Epochs that were committed.",
     "aborts": "Times that a worker went back to its last commit.",

@@ -11,6 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import flowstream as fs
 from flowstream.processing.settings import Settings
+from flowstream.processing.surroundings import Counts
+from flowstream.web.exposition import COUNTS
 from flowstream.web.guard import check_binding, refusal
 from flowstream.web.serving import WebUnavailable, bound, serving
 from tests.processing.conftest import Kit
@@ -25,6 +27,10 @@ def samples(text: str) -> dict[str, float]:
             labels = ",".join(f"{k}={v}" for k, v in sorted(each.labels.items()))
             found[f"{each.name}{{{labels}}}" if labels else each.name] = each.value
     return found
+
+
+def test_every_count_of_a_worker_is_a_metric() -> None:
+    assert {each.name for each in dataclasses.fields(Counts)} == set(COUNTS)
 
 
 async def test_metrics_of_a_worker(kit: Kit, name: str) -> None:
