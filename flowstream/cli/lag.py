@@ -1,0 +1,120 @@
+"""`flowstream lag`: how far an app is behind, per partition, in records and in seconds."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import sys
+from asyncio import sleep as pause
+from typing import Annotated, NamedTuple
+
+import typer
+
+from flowstream.cli.groups import skip_markers
+from flowstream.cli.options import Broker, Data, Json, connected, perform, show, table_of
+from flowstream.clock import wall_ms
+from flowstream.errors import FlowstreamError
+from flowstream.transport.admin import Admin
+from flowstream.transport.cluster import Cluster
+from flowstream.transport.errors import OffsetOutOfRange
+from flowstream.transport.reader import PartitionReader
+from flowstream.transport.types import GroupDescription, TopicPartition
+
+AppId = Annotated[str, typer.Argument(metavar="APP", help="The app's id, or any group's.")]
+ONE_RECORD_BYTES = 1 << 16
+MOST_READS = 20
+"""Over what was aborted; then nobody knows the age."""
+
+
+class Lag(NamedTuple):
+    """A partition that a group reads. `records` are those behind the committed offset; `seconds` is
+    the age of the first of them.
+    """
+
+    topic: str
+    partition: int
+    committed: int | None
+    end: int
+    records: int
+    seconds: float | None
+    member: str | None
+
+
+def command(
+    app: AppId,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Again and again.")] = False,
+    interval: Annotated[float, typer.Option(min=0.1, help="Seconds between, with --watch.")] = 2.0,
+    broker: Broker = None,
+    data: Data = None,
+    json: Json = False,
+) -> None:
+    """Show how far an app is behind, per partition, in records and in seconds.
+
+    With --watch and --json, one JSON array a line.
+    """
+
+    async def work() -> None:
+        async with connected(broker, data) as cluster:
+            if not watch:
+                _, rows = await measure(cluster, app, wall_ms())
+                show(Lag._fields, rows, as_json=json)
+            elif json:
+                while True:
+                    _, rows = await measure(cluster, app, wall_ms())
+                    typer.echo(jsonlib.dumps([row._asdict() for row in rows]))
+                    sys.stdout.flush()
+                    await pause(interval)
+            else:
+                await live(cluster, app, interval)
+
+    perform(work)
+
+
+async def live(cluster: Cluster, app: str, interval: float) -> None:
+    """A table that stays where it is and is drawn anew, until interrupted."""
+    from rich.live import Live
+
+    with Live(auto_refresh=False) as screen:
+        while True:
+            _, rows = await measure(cluster, app, wall_ms())
+            screen.update(table_of(Lag._fields, rows), refresh=True)
+            await pause(interval)
+
+
+async def measure(cluster: Cluster, group: str, now_ms: int) -> tuple[GroupDescription, list[Lag]]:
+    """A group, and how far behind each of its partitions is. FlowstreamError when there is none."""
+    admin = Admin(cluster)
+    found = await admin.group(group)
+    committed = await admin.group_offsets(group)
+    owners = {tp: member for member in found.members for tp in member.partitions}
+    if found.state == "Dead" and not committed:
+        raise FlowstreamError(f"there is no group {group!r}: see `flowstream groups list`")
+    tps = sorted({*committed, *owners})
+    ends = await admin.end_offsets(tps, committed=True)
+    starts = await admin.beginning_offsets(tps)
+    rows = []
+    for tp in tps:
+        at, owner = committed.get(tp), owners.get(tp)
+        begin = starts[tp] if at is None else max(at, starts[tp])
+        reached = await skip_markers(cluster, tp, begin, ends[tp])
+        behind = max(0, ends[tp] - reached)
+        seconds = await age_s(cluster, tp, reached, ends[tp], now_ms) if behind else 0.0
+        name = None if owner is None else owner.instance_id or owner.member_id
+        rows.append(Lag(tp.topic, tp.partition, at, ends[tp], behind, seconds, name))
+    return found, rows
+
+
+async def age_s(
+    cluster: Cluster, tp: TopicPartition, offset: int, end: int, now_ms: int
+) -> float | None:
+    """The age of the first record from an offset on, None when it cannot be read."""
+    reader = PartitionReader(cluster, tp, offset, max_bytes=ONE_RECORD_BYTES)
+    for _ in range(MOST_READS):
+        try:
+            records = await reader.read(0)
+        except OffsetOutOfRange:
+            return None
+        if records:
+            return max(0, now_ms - records[0].timestamp) / 1000
+        if reader.position >= end:
+            break
+    return None
