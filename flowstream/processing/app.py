@@ -107,8 +107,8 @@ class App(DeclaresTopics):
         )
         self._sender = Sender(self.id, self.settings, Onlookers(self))
         self._is_configured = False
-        self._asker: Asker | None = None
         self._router: Router | None = None
+        self._askers: dict[str, Asker] = {}
 
     def __repr__(self) -> str:
         return f"App({self.id!r})"
@@ -286,15 +286,16 @@ class App(DeclaresTopics):
         super().add_agent(agent)
         agent.asker = self._ask
 
-    def _ask(self) -> Asker:
-        if self._asker is None:
-            self._asker = Asker(self.replies, self._sender)
-        return self._asker
+    def _ask(self, reply_to: str | None) -> Asker:
+        topic = reply_to or self.replies
+        if topic not in self._askers:
+            self._askers[topic] = Asker(topic, self._sender)
+        return self._askers[topic]
 
     async def close(self) -> None:
         """Close the connection that sends and asks outside of agents opened, if any."""
-        asker, self._asker = self._asker, None
-        if asker is not None:
+        while self._askers:
+            _, asker = self._askers.popitem()
             await asker.close()
         router, self._router = self._router, None
         if router is not None:

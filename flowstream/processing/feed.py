@@ -107,6 +107,13 @@ class UnitFeed(OpenUnit):
             if timer is not None:
                 timer.cancel()
 
+    def halt(self) -> None:
+        """See `OpenUnit.halt`; what is fed from here on is read again by whoever is next."""
+        self.drop()
+        self.record = None
+        self.closed = True
+        self.ready = deque(maxlen=0)
+
     def loop_time(self) -> float:
         """The event loop's clock."""
         return self._loop.time()

@@ -132,17 +132,13 @@ class Instance(UnitFeed):
                 await body.aclose()
 
     async def _learn_replies(self) -> None:
-        """Somebody asks, and the plan is older than the topic of replies: plan anew, and come back
-        to this event. A topic that is not there then, or is not ours, gets no reply.
-        """
+        """The reply has no topic: wait for a plan that knows one, and come back to this event."""
         record = self.record
         assert record is not None
-        to = reply_to(record.headers)
-        if to is None or to.topic != self.around.replies or self.around.has_looked_for_replies:
-            log.warning("%s: no topic for the reply that %r asks for", self._where(), to)
-            return
-        self.around.plan_again()
-        await self._loop.create_future()
+        if self._looks_for_replies([record]):
+            await self._loop.create_future()
+        log.warning("%s: no topic for the reply that %r asks for", self._where(),
+                    reply_to(record.headers))  # fmt: skip
 
     def event(self) -> Event[Any]:
         """The record being processed, decoded."""
@@ -216,6 +212,9 @@ class Instance(UnitFeed):
             return
         self.drop()
         self.record, self.next_offset = records[-1], records[-1].offset + 1
+        if action != "park" and self._looks_for_replies(records):
+            self.halt()
+            return
         if action == "park":
             self._park(records, error)
             self.record = without_headers(self.record, self.record.timestamp)

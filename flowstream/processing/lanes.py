@@ -174,6 +174,9 @@ class Lane(Instance):
             self._do_again()
             return
         if self._answers and (record.headers or self._held):
+            if self._looks_for_replies((*self._held, record)):
+                self.halt()
+                return
             self._answer_with_nothing(record)
         offsets = tuple(each.offset for each in (*self._held, record))
         touched = self._touched()

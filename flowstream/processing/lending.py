@@ -73,8 +73,11 @@ class Lending:
         return self.app.replies
 
     def reply_output(self, topic: str) -> OutputTopic | None:
-        """The topic of replies, None when it is not that of this app or not there."""
-        return self._outputs.get(topic) if topic == self.app.replies else None
+        """A topic for replies: that of this app, or one that it declares. None when it is neither,
+        or not there (yet).
+        """
+        is_ours = topic == self.app.replies or topic in self.app.topics
+        return self._outputs.get(topic) if is_ours else None
 
     def plan_again(self) -> None:
         """There is a topic that the plan does not know: join anew with another plan."""

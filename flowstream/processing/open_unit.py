@@ -7,6 +7,7 @@ where completed effects go; not where records come from, nor the agent's policy.
 from __future__ import annotations
 
 import itertools
+from abc import abstractmethod
 from collections.abc import Sequence
 
 from flowstream.processing.errors import PartitionMismatch
@@ -14,6 +15,7 @@ from flowstream.processing.event import Arrival, retimed
 from flowstream.processing.keeping import Keeping
 from flowstream.processing.marks import Mark
 from flowstream.processing.plan import Reader, Stage
+from flowstream.processing.replies import reply_to
 from flowstream.processing.surroundings import Shelf, Surroundings
 from flowstream.processing.table_changes import PREFIX as CHANGED
 from flowstream.processing.table_changes import change_row
@@ -149,6 +151,9 @@ class OpenUnit(Keeping):
         if record is None:
             return
         if self._answers and (record.headers or self._held):
+            if self._looks_for_replies((*self._held, record)):
+                self.halt()
+                return
             self._answer_with_nothing(record)
         if self._shared or self.task.pending:
             self._defer(self._seal(record), self._event_ms(record))
@@ -184,13 +189,29 @@ class OpenUnit(Keeping):
         self._held = []
         self._holding = False
 
+    @abstractmethod
+    def halt(self) -> None:
+        """Take nothing more: the plan is made anew, and the open unit is done again after that."""
+
+    def _looks_for_replies(self, records: Sequence[Arrival]) -> bool:
+        """Whether one of these asks for a reply, and the plan is older than the topic of replies:
+        it is made anew then, once. A topic that is not there after that, or is not ours, gets none.
+        """
+        around = self.around
+        if around.has_looked_for_replies or around.reply_output(around.replies) is not None:
+            return False
+        asked = [reply_to(record.headers) for record in records if record.headers]
+        if not any(to is not None and to.topic == around.replies for to in asked):
+            return False
+        around.plan_again()
+        return True
+
     def _answer_with_nothing(self, record: Arrival) -> None:
         """Whoever asked with a record of this unit and has no reply yet."""
         for each in (*self._held, record):
             if each.headers:
                 self.record = each
-                if not self.reply(None):
-                    self.around.plan_again()
+                self.reply(None)
         self.record = record
         self._replied.clear()
 

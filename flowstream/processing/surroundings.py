@@ -86,7 +86,7 @@ class Surroundings(Protocol):
         """Whether the plan was made anew for the sake of replies."""
 
     def reply_output(self, topic: str) -> OutputTopic | None:
-        """The topic of replies, None when it is not that of this app or not there."""
+        """A topic for replies, None when it is none of this app or not there."""
 
     def plan_again(self) -> None:
         """There is a topic that the plan does not know: join anew with another plan."""

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 import flowstream as fs
+from flowstream.processing.errors import AppError
 from tests.processing.conftest import Kit
 
 
@@ -149,3 +150,95 @@ async def test_a_text_is_a_reply_without_a_declared_type(kit: Kit, name: str) ->
     async with kit.running(app):
         assert await shout.join(["a", "12"]) == ["A", "12"]
         await app.close()
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+@pytest.mark.parametrize("fails", [False, True])
+async def test_the_first_one_who_asks_a_running_worker_gets_an_answer(
+    kit: Kit, name: str, concurrency: int, fails: bool
+) -> None:
+    app = kit.app(name)
+    words = app.topic(f"{name}-words", value_type=str, partitions=1)
+    counts = app.Table("counts", default=int)
+
+    @app.agent(words, on_error="skip", concurrency=concurrency)
+    async def note(stream: fs.Stream[str]) -> None:
+        async for word in stream:
+            counts[word] += 1
+            if fails and word == "b":
+                raise ValueError("on purpose")
+
+    @app.agent(app.topic(f"{name}-reads", value_type=str, partitions=1))
+    async def read(stream: fs.Stream[str]) -> Any:
+        async for word in stream:
+            yield counts[word]
+
+    await kit.create(app)
+    async with kit.running(app) as worker:
+        # The worker is there before anyone has ever asked, and so before the topic of replies.
+        await words.send(value="a")
+        await kit.until(kit.committed(app, words.name, 1))
+        assert not worker.has_looked_for_replies
+        if fails:
+            with pytest.raises(fs.ReplyFailed, match="on purpose"):
+                await note.ask("b", timeout=20)
+        else:
+            assert await note.ask("b", timeout=20) is None
+        assert worker.has_looked_for_replies
+        assert await note.ask("a", timeout=20) is None
+        assert await read.join(["a", "b"]) == [2, 0 if fails else 1]
+
+
+async def test_a_stranger_who_asks_does_not_have_the_plan_made_anew(kit: Kit, name: str) -> None:
+    app, other = kit.app(name), kit.app(f"{name}-other")
+    words = app.topic(f"{name}-words", value_type=str, partitions=1)
+
+    @app.agent(words)
+    async def note(stream: fs.Stream[str]) -> None:
+        async for _ in stream:
+            pass
+
+    @other.agent(other.topic(words.name, value_type=str))
+    async def same(stream: fs.Stream[str]) -> None:
+        async for _ in stream:
+            pass
+
+    await kit.create(app)
+    async with kit.running(app) as worker:
+        asking = asyncio.create_task(same.ask("a", timeout=0.5))
+        await kit.until(kit.committed(app, words.name, 1))
+        assert not worker.has_looked_for_replies
+        with pytest.raises(TimeoutError):
+            await asking
+
+
+async def test_a_reply_goes_where_it_was_asked_to_go(kit: Kit, name: str) -> None:
+    app = kit.app(name)
+    words = app.topic(f"{name}-words", value_type=str, partitions=1)
+    out = app.topic(f"{name}-out", value_type=str, partitions=1)
+
+    @app.agent(words, reply_type=str)
+    async def shout(stream: fs.Stream[str]) -> Any:
+        async for word in stream:
+            yield word.upper()
+
+    await kit.create(app)
+    async with kit.running(app):
+        promise = await shout.ask_nowait("a", correlation_id="one")
+        with pytest.raises(AppError, match="waits for its reply"):
+            await shout.ask_nowait("a", correlation_id="one")
+        assert await promise == "A"
+        assert await shout.ask("b", reply_to=out, timeout=20) == "B"
+        assert await shout.join(["c", "d"], reply_to=out) == ["C", "D"]
+        assert [reply async for reply in shout.map(["e"], reply_to=out)] == ["E"]
+        await shout.send(value="f", reply_to=out, correlation_id="mine", headers={"h": b"1"})
+        # What no topic of the app is gets none.
+        await shout.send(value="g", reply_to=app.changelog("counts"))
+        await kit.until(kit.committed(app, words.name, 7))
+        await kit.until(kit.count(out.name, 5))
+        with pytest.raises(AppError, match="say reply_to="):
+            await shout.send(value="h", correlation_id="mine")
+    found = {record.value: dict(record.headers) for record in await kit.records(out.name)}
+    assert found.keys() == {b"B", b"C", b"D", b"E", b"F"}
+    assert found[b"F"] == {"flowstream.correlation": b"mine"}
+    assert len(await kit.records(app.replies)) == 1
