@@ -15,6 +15,7 @@ from collections.abc import (
     Iterable,
     Sequence,
 )
+from importlib import import_module
 from typing import Any, Generic, TypeVar
 
 from flowstream.errors import FlowstreamError
@@ -81,6 +82,8 @@ class Agent(Askable, Generic[T]):
         self.seen: Seen | None = None
         self.waiting: Waiting | None = None
         self.parking: Parking | None = None
+        self.tested_in: object = None
+        """The app that it belongs to: only a test asks for it."""
         self._is_probed = False
 
     def __repr__(self) -> str:
@@ -135,6 +138,12 @@ class Agent(Askable, Generic[T]):
     def repartition_name(self) -> str:
         """The middle part of the repartition topic's name."""
         return (self.group.name if self.group is not None else None) or self.name
+
+    def test_context(self, **options: Any) -> Any:
+        """The agent's app in memory, and the agent in the hands of a test: a
+        `flowstream.testing.AgentContext`, to be entered by `async with`, as in Faust.
+        """
+        return import_module("flowstream.testing").AgentContext(self, self.tested_in, **options)
 
     async def probe(self) -> None:
         """Run the function up to its first wish for a value, to see whether it re-keys.

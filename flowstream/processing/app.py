@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace, TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
@@ -23,7 +24,6 @@ from flowstream.processing.asking import Asker
 from flowstream.processing.current import Headers
 from flowstream.processing.declared_topics import DeclaresTopics
 from flowstream.processing.declaring import Order, check_agent_function
-from flowstream.processing.doors import Doors
 from flowstream.processing.errors import AppError
 from flowstream.processing.inner import InnerSource
 from flowstream.processing.onlookers import Onlookers
@@ -45,6 +45,9 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 log = logging.getLogger("flowstream.app")
+
+TESTING = "flowstream.testing"
+"""The test kit stands above everything: an app knows its name only, and tests alone load it."""
 
 
 class App(DeclaresTopics):
@@ -261,9 +264,10 @@ class App(DeclaresTopics):
         """Send to this cluster (HOST:PORT), whatever the settings say."""
         self._sender.connect_to(bootstrap)
 
-    def go_through(self, doors: Doors) -> None:
-        """Send through these doors: how a test kit puts a cluster in memory under the app."""
-        self._sender.go_through(doors)
+    def send_by(self, sender: Sender) -> Sender:
+        """Send by this from now on, as a test kit wants it; gives the sender of before."""
+        before, self._sender = self._sender, sender
+        return before
 
     async def move_to(self, bootstrap: str) -> None:
         """The cluster that `connect_to` named is at another address now."""
@@ -285,12 +289,19 @@ class App(DeclaresTopics):
         """Enter an agent under its name, for others to ask."""
         super().add_agent(agent)
         agent.asker = self._ask
+        agent.tested_in = self
 
     def _ask(self, reply_to: str | None) -> Asker:
         topic = reply_to or self.replies
         if topic not in self._askers:
             self._askers[topic] = Asker(topic, self._sender)
         return self._askers[topic]
+
+    def test_context(self, **options: Any) -> Any:
+        """The app in memory on virtual time, for a test: a `flowstream.testing.AppContext`, to be
+        entered by `with` or `async with`, as in Faust.
+        """
+        return import_module(TESTING).AppContext(self, **options)
 
     async def close(self) -> None:
         """Close the connection that sends and asks outside of agents opened, if any."""

@@ -14,13 +14,13 @@ from flowstream.errors import FlowstreamError
 from flowstream.processing.arriving import Arriving
 from flowstream.processing.committer import Committer
 from flowstream.processing.committing import Committing
-from flowstream.processing.doors import Consumer
 from flowstream.processing.plan import Plan
 from flowstream.processing.runtime import QUEUE_HIGH, QUEUE_LOW, RunningTask
 from flowstream.processing.starting import Positions, TaskStarter
 from flowstream.processing.surroundings import Surroundings
 from flowstream.processing.task import TaskId, TaskState
 from flowstream.transport.batches import RecordBuffer
+from flowstream.transport.consumer import GroupConsumer
 from flowstream.transport.types import ConsumerRecord, Generation, TopicPartition
 
 log = logging.getLogger("flowstream.worker")
@@ -51,7 +51,7 @@ class Membership:
         self._around = around
         self._onlookers = around.onlookers
         self._starter = starter
-        self._consumer: Consumer | None = None
+        self._consumer: GroupConsumer | None = None
         self._partitions: frozenset[TopicPartition] = frozenset()
         self._committer = committer
         self._commits = Committing(
@@ -70,13 +70,13 @@ class Membership:
         self._changing = asyncio.Lock()
         self._loop = asyncio.get_running_loop()
 
-    def attach(self, consumer: Consumer) -> None:
+    def attach(self, consumer: GroupConsumer) -> None:
         """The consumer whose listener this is."""
         self._consumer = consumer
         self._committer.carry(consumer.generation_after)
 
     @property
-    def consumer(self) -> Consumer:
+    def consumer(self) -> GroupConsumer:
         """The group consumer."""
         assert self._consumer is not None
         return self._consumer

@@ -20,6 +20,7 @@ from flowstream.processing.starting import TaskStarter
 from flowstream.transport.admin import Admin
 from flowstream.transport.batches import RecordBuffer
 from flowstream.transport.cluster import Cluster
+from flowstream.transport.consumer import GroupConsumer
 from flowstream.transport.errors import (
     CommitRefused,
     ConsumerFailed,
@@ -76,7 +77,7 @@ class Memberships:
             plan, worker, self._buffer, self._committer(), self._starter,
             commit_interval=settings.commit_interval,
         )  # fmt: skip
-        consumer = self._doors.consumer(
+        consumer = GroupConsumer(
             self._cluster,
             worker.app_id,
             claiming_assignor(
@@ -89,6 +90,7 @@ class Memberships:
             membership,
             session_timeout_ms=round(settings.session_timeout * 1000),
             heartbeat_interval_ms=max(100, round(settings.session_timeout * 1000 / 10)),
+            fetching=self._doors.fetching(self._cluster),
         )
         membership.attach(consumer)
         self.current = membership

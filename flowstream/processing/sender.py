@@ -24,12 +24,14 @@ EMBEDDED = "embedded://"
 class Sender:
     """One lazily made producer of an app."""
 
-    def __init__(self, app_id: str, settings: Settings, onlookers: Onlookers) -> None:
+    def __init__(
+        self, app_id: str, settings: Settings, onlookers: Onlookers, doors: Doors = DOORS
+    ) -> None:
         self._app_id = app_id
         self._onlookers = onlookers
         self.settings = settings
         self._bootstrap: str | None = None
-        self._doors: Doors = DOORS
+        self._doors = doors
         self._cluster: Cluster | None = None
         self._producer: IdempotentProducer | None = None
         self._opening: asyncio.Lock | None = None
@@ -37,10 +39,6 @@ class Sender:
     def connect_to(self, bootstrap: str) -> None:
         """Use this address from the next connection on."""
         self._bootstrap = bootstrap
-
-    def go_through(self, doors: Doors) -> None:
-        """Reach clusters through these doors from the next connection on."""
-        self._doors = doors
 
     async def move(self, bootstrap: str) -> None:
         """The cluster is at another address now; BrokerUnreachable when nothing answers there."""

@@ -131,7 +131,7 @@ class Worker(Lending):
             await self.stopping.unless(self._start())
             if self.plan is not None and self._members is not None and not self.wants_stop:
                 self._watch()
-                self._beside(notice_changes(self.plan, self._outputs, self.admin, self.outgrown))
+                self._look_around(self.plan)
                 if self.plan.purged:
                     self._beside(self._purge(self.plan.purged))
                 for chore in self.app.chores:
@@ -184,6 +184,10 @@ class Worker(Lending):
             self._checkpoint,
         )
         self.plan = plan
+
+    def _look_around(self, plan: Plan) -> None:
+        if self._doors.looks_around:
+            self._beside(notice_changes(plan, self._outputs, self.admin, self.outgrown))
 
     async def _provide(self) -> Plan:
         """The plan on the cluster's topics as they are now; what is missing is created."""

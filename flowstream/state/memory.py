@@ -131,6 +131,13 @@ class MemoryStore:
         self._unflushed = 0
         self._closed = False
 
+    def survivor(self) -> MemoryStore:
+        """A store of what a process finds that comes after this one was killed."""
+        found = MemoryStore(flush_every=self._flush_every, now_ms=self._now_ms)
+        found._disk, found._lineage = self._disk, self._lineage
+        found.crash()
+        return found
+
     def _snapshot(self) -> _Snapshot:
         offsets = (self._changelog_offset, self._source_offset, self._written_ms)
         return dict(self._rows), *offsets

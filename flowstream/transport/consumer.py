@@ -39,6 +39,43 @@ class Listener(Protocol):
         """
 
 
+class Fetches(Protocol):
+    """What brings the records of owned partitions: see `fetching.Fetching`."""
+
+    async def open(self, topics: Iterable[str]) -> None:
+        """Connect."""
+
+    async def close(self) -> None:
+        """Close the connections."""
+
+    def add(self, partitions: Iterable[TopicPartition]) -> None:
+        """Take partitions in beside those that are there, parked."""
+
+    def remove(self, partitions: Iterable[TopicPartition]) -> None:
+        """Let partitions go."""
+
+    def seek(self, tp: TopicPartition, offset: int) -> None:
+        """Fetch from `offset`; starts a parked partition."""
+
+    def pause(self, *partitions: TopicPartition) -> None:
+        """Fetch no more of these."""
+
+    def resume(self, *partitions: TopicPartition) -> None:
+        """Undo `pause`."""
+
+    def highwater(self, tp: TopicPartition) -> int | None:
+        """High watermark at the last fetch."""
+
+    def unfetched(self, tp: TopicPartition) -> int | None:
+        """Offsets between what `getmany` gave and the end at the last fetch."""
+
+    async def getmany(self, max_records: int, timeout_ms: int) -> Batches:
+        """Records that are ready; waits for the first."""
+
+    def check(self) -> None:
+        """ConsumerFailed when nothing will be fetched any more."""
+
+
 class GroupConsumer:
     """A member of a group. Partitions arrive parked: `seek` says from where and starts them."""
 
@@ -55,13 +92,14 @@ class GroupConsumer:
         rebalance_timeout_ms: int = 30_000,
         max_partition_bytes: int = 1 << 20,
         stalled_after_ms: int = 60_000,
+        fetching: Fetches | None = None,
     ) -> None:
         self._group = group
         self._listener = listener
         self._cluster = cluster
         self._bootstrap = cluster.bootstrap
         self._stalled_after_ms = stalled_after_ms
-        self._fetching = Fetching(
+        self._fetching: Fetches = fetching or Fetching(
             cluster, max_partition_bytes=max_partition_bytes, stalled_after_ms=stalled_after_ms
         )
         self._member = GroupMember(

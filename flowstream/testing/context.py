@@ -1,0 +1,290 @@
+"""An app under test: its workers, a broker and time, all in memory and in the test's hands.
+
+Shell. What runs is production's worker and production's broker node; only time, the network, the
+slots and the group member are twins. Between two calls of a test everything stands still.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import random
+from collections.abc import Coroutine, Mapping
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, TypeVar
+
+from flowstream.processing.app import App
+from flowstream.processing.onlookers import Onlookers
+from flowstream.processing.sender import Sender
+from flowstream.processing.tables import Table
+from flowstream.processing.topic import Outgoing, RecordMetadata, Topic
+from flowstream.testing.crew import FETCH_WAIT_MS, PATIENCE_S, Crew
+from flowstream.testing.lives import STEPS, LifeDoors
+from flowstream.testing.memory_broker import HOST, MemoryBroker, MemoryCluster, Network
+from flowstream.testing.memory_fetching import Rest
+from flowstream.testing.places import Places
+from flowstream.testing.tables import TableView, table_view
+from flowstream.testing.topics import DeadLetters, TopicBox, undeclared
+from flowstream.testing.virtual import VirtualLoop
+
+T = TypeVar("T")
+
+START_MS = 1_000_000_000_000
+"""2001-09-09, 01:46:40 UTC."""
+SESSION_TIMEOUT_S = 86_400.0
+
+
+class AppContext:
+    """An app that runs in memory while the block lasts; see `App.test_context`.
+
+    `workers` of them share the partitions. `start` is the wall clock's time at the beginning
+    (seconds, or a datetime). Times and durations are in seconds.
+    """
+
+    __test__ = False
+
+    def __init__(
+        self,
+        app: App,
+        *,
+        workers: int = 1,
+        start: float | datetime.datetime = START_MS / 1000,
+        seed: int = 0,
+        broker_settings: Mapping[str, str] | None = None,
+    ) -> None:
+        self.app = app
+        self._count = workers
+        self._seed = seed
+        self._broker_settings = broker_settings
+        started = start.timestamp() if isinstance(start, datetime.datetime) else start
+        self._start_ms = round(started * 1000)
+        self._loop: VirtualLoop | None = None
+        self._is_closed = False
+
+    # -- the block ------------------------------------------------------------------------------
+
+    def __enter__(self) -> AppContext:
+        """Start broker and workers; ready when this returns."""
+        if self._loop is not None:
+            raise RuntimeError("a test context is entered once: make another")
+        loop = self._loop = VirtualLoop(self._start_ms)
+        rng = random.Random(self._seed)
+        self._boxes: dict[str, TopicBox[Any, Any]] = {}
+        with loop.entered():
+            self.broker = MemoryBroker(loop, rng, self._broker_settings)
+        self.places = Places(rng, lambda: loop.now_ms)
+        self._network = Network()
+        self.cluster = MemoryCluster(self.broker, self._network, "test")
+        settings = replace(
+            self.app.settings,
+            commit_interval=0.0,
+            session_timeout=SESSION_TIMEOUT_S,
+            purge_interval=SESSION_TIMEOUT_S,
+        )
+        self._crew = Crew(self.app, self.broker, self._network, self.places, settings)
+        doors = LifeDoors(self.broker, self._network, self.places, Rest(), FETCH_WAIT_MS)
+        self._sender = self.app.send_by(_ContextSender(self.app, doors, self))
+        try:
+            for _ in range(self._count):
+                self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop the workers."""
+        self.close(graceful=error is None)
+
+    async def __aenter__(self) -> AppContext:
+        """As a plain block: nothing has to be awaited."""
+        return self.__enter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """As a plain block."""
+        self.__exit__(kind, error, trace)
+
+    def close(self, *, graceful: bool = False) -> None:
+        """Stop the workers and forget everything; closing twice is allowed."""
+        if self._loop is None or self._is_closed:
+            return
+        loop = self._loop
+        try:
+            if graceful:
+                self._on_loop(self._crew.stop(list(self._crew.lives)))
+        finally:
+            self._is_closed = True
+            self.app.send_by(self._sender)
+            loop.quiet = lambda: False
+            for life in self._crew.lives:
+                life.running.cancel()
+            with loop.entered():
+                left = loop.pending()
+                for task in left:
+                    task.cancel()
+                if left:
+                    loop.run_until_complete(asyncio.wait(left, timeout=5.0))
+                loop.run_until_complete(loop.shutdown_asyncgens())
+                loop.close()
+
+    # -- time -----------------------------------------------------------------------------------
+
+    @property
+    def now(self) -> float:
+        """The wall clock of the workers and the broker."""
+        return self._running().now_ms / 1000
+
+    def advance(self, seconds: float | datetime.timedelta) -> None:
+        """Let time pass: timers, crontabs, retries and pauses come when they are due, in order."""
+        if isinstance(seconds, datetime.timedelta):
+            seconds = seconds.total_seconds()
+        if seconds < 0:
+            raise ValueError(f"time goes forward only, not by {seconds} s")
+        loop = self._running()
+        self._on_loop(asyncio.sleep(loop.time() + seconds - loop.time()))
+        self.settle()
+
+    def settle(self, patience: float = PATIENCE_S) -> None:
+        """Until everything that was sent is processed and committed.
+
+        Time passes only while an agent is in the middle of an event, `patience` seconds at most
+        (then StillBusy). Raises what ended a worker.
+        """
+        self._on_loop(self._crew.settle(patience))
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do something on the context's loop, such as `agent.ask(...)`, and let it settle."""
+        result = self._on_loop(work)
+        self.settle()
+        return result
+
+    # -- topics and tables ----------------------------------------------------------------------
+
+    def topic(self, topic: Topic[Any, Any] | str) -> TopicBox[Any, Any]:
+        """A topic as a list: what is committed of it, decoded; and `send` puts something in."""
+        if isinstance(topic, str):
+            topic = self.app.topics.get(topic) or undeclared(self, topic)
+        box = self._boxes.get(topic.name)
+        if box is None:
+            box = self._boxes[topic.name] = TopicBox(self, topic)
+        return box
+
+    @property
+    def dead_letters(self) -> DeadLetters:
+        """What agents could not process, with the reasons."""
+        return DeadLetters(self)
+
+    def table(self, table: Table[Any, Any] | Any) -> TableView:
+        """What is committed of a table."""
+        return table_view(self, table)
+
+    # -- workers --------------------------------------------------------------------------------
+
+    @property
+    def crashes(self) -> int:
+        """How often a worker was killed."""
+        return self._crew.crashes
+
+    @property
+    def commits(self) -> int:
+        """How many transactions were committed."""
+        return self._crew.commits
+
+    @property
+    def workers(self) -> int:
+        """How many workers live."""
+        return len(self._crew.lives)
+
+    @property
+    def assignment(self) -> list[list[str]]:
+        """The tasks of each worker, as partition/partitions."""
+        return [sorted(life.worker.tasks) for life in self._crew.lives]
+
+    def start(self) -> None:
+        """Start one more worker; it gets its share of the partitions."""
+        self._crew.begin()
+        self.settle()
+
+    def stop(self, worker: int = 0) -> None:
+        """Stop a worker gracefully; the others take over what it had."""
+        self._on_loop(self._crew.stop([self._crew.lives[worker]]))
+        self.settle()
+
+    def crash(self, worker: int | None = None, *, restart: bool = True) -> None:
+        """Kill a worker (all of them) where it stands, and start it again in the same slot.
+
+        An agent may call this in the middle of an event, too.
+        """
+        doomed = list(self._crew.lives) if worker is None else [self._crew.lives[worker]]
+        for life in doomed:
+            self._crew.kill(life, restart=restart)
+        if not self._running().is_running():
+            self.settle()
+
+    def crash_at(self, step: str, *, times: int = 1, restart: bool = True) -> None:
+        """Kill the worker that comes to this step of a commit (close, begin, produce, offsets, end,
+        store, done) for the `times`-th time from now, just before it takes it.
+        """
+        if step not in STEPS:
+            raise ValueError(f"{step!r} is no step of a commit: use one of {', '.join(STEPS)}")
+        self._crew.crash_at(step, times, restart=restart)
+
+    def crash_after(self, events: int, *, restart: bool = True) -> None:
+        """Kill the first worker that has taken so many events more. Until then it commits nothing,
+        so that it has to do them all again.
+        """
+        if events < 1:
+            raise ValueError(f"crash_after counts events from 1 on, not {events}")
+        self._crew.crash_after(events, restart=restart)
+
+    def lose_state(self) -> None:
+        """Kill all workers and delete what their machine keeps: tables come from changelogs."""
+        for life in list(self._crew.lives):
+            self._crew.kill(life, restart=False)
+        self.places.lose()
+        while len(self._crew.lives) < self._count:
+            self._crew.begin()
+        self.settle()
+
+    # -- inside ---------------------------------------------------------------------------------
+
+    def _running(self) -> VirtualLoop:
+        if self._loop is None or self._is_closed:
+            raise RuntimeError("a test context is open only inside its block: with context: ...")
+        return self._loop
+
+    def _on_loop(self, work: Coroutine[Any, Any, T]) -> T:
+        try:
+            return self._running().run(work)
+        except BaseException:
+            work.close()
+            raise
+
+
+class _ContextSender(Sender):
+    """What the app sends outside of agents goes to the broker in memory, at virtual time."""
+
+    def __init__(self, app: App, doors: LifeDoors, context: AppContext) -> None:
+        super().__init__(app.id, app.settings, Onlookers(app), doors)
+        self.connect_to(f"{HOST}:1")
+        self._context = context
+
+    async def send(self, record: Outgoing) -> RecordMetadata:
+        """Send one record, from the test or from what runs in the context."""
+        loop = self._context._running()
+        if asyncio.get_running_loop() is loop:
+            return await super().send(record)
+        sent = loop.run(super().send(record))
+        self._context.settle()
+        return sent

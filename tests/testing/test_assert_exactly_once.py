@@ -1,0 +1,80 @@
+"""What finds an app that is not exactly once finds none in one that is."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+import flowstream as fs
+from flowstream.testing import Input, assert_exactly_once
+
+
+def counting(*, leaky: bool = False, chained: bool = False) -> tuple[fs.App, list[Input | float]]:
+    app = fs.App("counting")
+    words = app.topic("words", key_type=str, value_type=str, partitions=2)
+    middle = app.topic("middle", key_type=str, value_type=int, partitions=2)
+    out = app.topic("out", key_type=str, value_type=int, partitions=2)
+    counts = app.Table("counts", default=int)
+    seen: dict[str, int] = {}
+
+    @app.agent(words, sink=[middle if chained else out], on_error="dead_letter")
+    async def count(stream: fs.Stream[str]) -> AsyncIterator[int]:
+        async for word in stream:
+            if word == "bad":
+                raise ValueError(word)
+            seen[word] = seen.get(word, 0) + 1
+            counts[word] += 1
+            yield seen[word] if leaky else counts[word]
+
+    if chained:
+
+        @app.agent(middle, sink=[out])
+        async def double(stream: fs.Stream[int]) -> AsyncIterator[int]:
+            async for value in stream:
+                yield 2 * value
+
+    inputs: list[Input | float] = [
+        Input(words, word, key=word, timestamp=at)
+        for at, word in enumerate(["a", "b", "a", "bad", "a", "b"])
+    ]
+    return app, [*inputs, 10.0]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_S7_S8_S9_an_app_that_keeps_its_state_in_tables_passes(workers: int) -> None:
+    app, inputs = counting(chained=True)
+    report = assert_exactly_once(app, inputs, workers=workers, most_runs=40)
+    assert (report.runs, report.crashes) == (41, 40)
+
+
+def test_an_app_that_counts_in_a_variable_is_caught_and_told_where() -> None:
+    with pytest.raises(AssertionError) as caught:
+        assert_exactly_once(lambda: counting(leaky=True)[0], _named(counting()[1]))
+    told = str(caught.value)
+    assert "not exactly once: killed before step 'produce' of commit 1" in told or "killed" in told
+    assert "topic out, key 'a', number" in told
+    assert "became" in told
+
+
+def _named(inputs: list[Input | float]) -> list[Input | float]:
+    """The same inputs for any app with these topics."""
+    return [
+        Input(each.topic.name, each.value, each.key, each.timestamp)
+        if isinstance(each, Input) and not isinstance(each.topic, str)
+        else each
+        for each in inputs
+    ]
+
+
+def test_at_least_once_is_not_asked_for_more() -> None:
+    app = fs.App("loose", processing_guarantee="at_least_once")
+    topic = app.topic("in", key_type=str, value_type=str, partitions=1)
+
+    @app.agent(topic)
+    async def read(stream: fs.Stream[str]) -> None:
+        async for _ in stream:
+            pass
+
+    with pytest.raises(ValueError, match="at_least_once"):
+        assert_exactly_once(app, [Input(topic, "a")])
