@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from flowstream.errors import FlowstreamError as FlowstreamError
+    from flowstream.outbox.databases import PostgreSQL as PostgreSQL
+    from flowstream.outbox.sqlite import SQLite as SQLite
+    from flowstream.outbox.target import OutboxRefused as OutboxRefused
     from flowstream.processing.agent import Agent as Agent
     from flowstream.processing.aggregates import Collect as Collect
     from flowstream.processing.aggregates import Count as Count
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
     from flowstream.processing.event import Event as Event
     from flowstream.processing.joined import Joined as Joined
     from flowstream.processing.monitor import Monitor as Monitor
+    from flowstream.processing.outboxes import Outbox as Outbox
     from flowstream.processing.policies import Policy as Policy
     from flowstream.processing.policies import park as park
     from flowstream.processing.policies import retry as retry
@@ -82,9 +86,12 @@ _HOMES = {
     "Min": "processing.aggregates",
     "Monitor": "processing.monitor",
     "NotInAgent": "processing.errors",
+    "Outbox": "processing.outboxes",
+    "OutboxRefused": "outbox.target",
     "park": "processing.policies",
     "PartitionMismatch": "processing.errors",
     "Policy": "processing.policies",
+    "PostgreSQL": "outbox.databases",
     "Record": "processing.record",
     "RecordMetadata": "processing.topic",
     "Reduce": "processing.aggregates",
@@ -101,6 +108,7 @@ _HOMES = {
     "Service": "processing.services",
     "SetTable": "processing.set_tables",
     "SettingsError": "processing.errors",
+    "SQLite": "outbox.sqlite",
     "StateLost": "processing.errors",
     "Stream": "processing.stream",
     "Sum": "processing.aggregates",
@@ -136,8 +144,11 @@ __all__ = [
     "Min",
     "Monitor",
     "NotInAgent",
+    "Outbox",
+    "OutboxRefused",
     "PartitionMismatch",
     "Policy",
+    "PostgreSQL",
     "Query",
     "QueryError",
     "QueryTimeout",
@@ -146,6 +157,7 @@ __all__ = [
     "Reduce",
     "ReplyFailed",
     "RowUnreadable",
+    "SQLite",
     "Schema",
     "Sensor",
     "Service",

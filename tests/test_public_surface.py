@@ -10,12 +10,12 @@ import flowstream
 PUBLIC = [
     "Agent", "AgentFailed", "App", "AppError", "Codec", "Collect", "Count", "DecodeError",
     "Distinct", "Event", "FlowstreamError", "GlobalTable", "Joined", "LateEvent", "Max", "Mean",
-    "MemberSet", "Min", "Monitor", "NotInAgent", "PartitionMismatch", "Policy", "Query",
-    "QueryError", "QueryTimeout", "Record", "RecordMetadata", "Reduce", "ReplyFailed",
-    "RowUnreadable", "Schema", "Sensor", "Service", "SetTable", "SettingsError", "StateLost",
-    "Stream", "Sum", "Table", "TableOf", "TableUnavailable", "Timers", "TooStale", "Topic",
-    "TopicMissing", "WindowResult", "WindowSet", "WindowedTable", "Worker", "branch",
-    "current_event", "park", "retry",
+    "MemberSet", "Min", "Monitor", "NotInAgent", "Outbox", "OutboxRefused", "PartitionMismatch",
+    "Policy", "PostgreSQL", "Query", "QueryError", "QueryTimeout", "Record", "RecordMetadata",
+    "Reduce", "ReplyFailed", "RowUnreadable", "SQLite", "Schema", "Sensor", "Service", "SetTable",
+    "SettingsError", "StateLost", "Stream", "Sum", "Table", "TableOf", "TableUnavailable",
+    "Timers", "TooStale", "Topic", "TopicMissing", "WindowResult", "WindowSet", "WindowedTable",
+    "Worker", "branch", "current_event", "park", "retry",
 ]  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace, TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
+from flowstream.outbox.target import Target
 from flowstream.processing.agent import (
     Agent,
     AgentFunction,
@@ -23,10 +24,11 @@ from flowstream.processing.agent import (
 from flowstream.processing.asking import Asker
 from flowstream.processing.current import Headers
 from flowstream.processing.declared_topics import DeclaresTopics
-from flowstream.processing.declaring import Order, check_agent_function
+from flowstream.processing.declaring import Order, check_agent_function, check_store, check_take
 from flowstream.processing.errors import AppError
 from flowstream.processing.inner import InnerSource
 from flowstream.processing.onlookers import Onlookers
+from flowstream.processing.outboxes import Outbox, Store
 from flowstream.processing.policies import OnError
 from flowstream.processing.replicated import TableOf
 from flowstream.processing.sender import Sender
@@ -34,7 +36,8 @@ from flowstream.processing.set_tables import SetTable
 from flowstream.processing.settings import Guarantee, Settings, check_app_id, check_version, resolve
 from flowstream.processing.tables import Table
 from flowstream.processing.topic import Outgoing, RecordMetadata, Serializer, Topic
-from flowstream.processing.windowed_tables import WindowedTable
+from flowstream.processing.windowed_tables import Seconds, WindowedTable, milliseconds
+from flowstream.transport.admin import Admin
 from flowstream.transport.cluster import Cluster
 
 if TYPE_CHECKING:
@@ -190,6 +193,44 @@ class App(DeclaresTopics):
 
         return declare
 
+    def outbox(
+        self,
+        topic: Topic[Any, V],
+        *,
+        to: Target,
+        name: str | None = None,
+        on_error: OnError = "stop",
+        batch: int = 500,
+        within: Seconds = 0.05,
+    ) -> Callable[[Store[V]], Outbox[V]]:
+        """Declare an outbox: give a topic's events to a database, each exactly once.
+
+        The function gets the driver's connection and a list of events, up to `batch` or what came
+        `within` a time, in their order; what it does commits together with their position. It is
+        a plain function, runs in a thread, and must not commit. As a `sink=` of an agent the outbox
+        gets what that yields. `to`: `fs.SQLite(...)` or `fs.PostgreSQL(...)`.
+        """
+        check_topic(topic)
+        if not isinstance(topic, Topic):
+            raise AppError("@app.outbox reads a topic: have an agent send there what it gets")
+        within_s = milliseconds(check_take(batch, within)) / 1000
+
+        def declare(function: Store[V]) -> Outbox[V]:
+            named = name or str(getattr(function, "__name__", "outbox"))
+            outbox = Outbox(
+                check_store(function, named), topic, to, name=named, app=self.id,
+                identify=self._identify, on_error=on_error, batch=batch, within=within_s,
+            )  # fmt: skip
+            self.add_agent(cast("Agent[Any]", outbox))
+            return outbox
+
+        return declare
+
+    async def _identify(self, topic: str) -> str:
+        """The id of a topic as hex, empty where the cluster has none."""
+        found = (await Admin(await self._sender.cluster()).topics([topic])).get(topic)
+        return found.topic_id.hex() if found is not None and any(found.topic_id) else ""
+
     async def send(
         self,
         topic: Topic[Any, Any] | Agent[Any] | str,
@@ -304,7 +345,10 @@ class App(DeclaresTopics):
         return import_module(TESTING).AppContext(self, **options)
 
     async def close(self) -> None:
-        """Close the connection that sends and asks outside of agents opened, if any."""
+        """Close the connections that sends and asks outside of agents, and outboxes, opened."""
+        for agent in self.agents.values():
+            if isinstance(agent, Outbox):
+                await agent.close()
         while self._askers:
             _, asker = self._askers.popitem()
             await asker.close()

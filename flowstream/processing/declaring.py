@@ -9,12 +9,14 @@ import datetime
 import inspect
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from flowstream.processing.errors import AppError
 
 Span = float | datetime.timedelta
 Order = Literal["key"]
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 LONGEST_TOPIC = 249
 _LEGAL_TOPIC = re.compile(r"[A-Za-z0-9._-]+")
@@ -113,6 +115,23 @@ def check_concurrency(concurrency: object, order: object, agent: str) -> tuple[i
             f" instances of a partition, not {described(order)}"
         )
     return concurrency, "key" if order == "key" else None
+
+
+def check_store(function: F, name: str) -> F:
+    """An outbox's function: a plain one, callable with the connection and the events."""
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        raise AppError(
+            f"outbox {name!r} must be a plain `def`: it runs in a thread with the driver's own"
+            " connection, where it may wait"
+        )
+    try:
+        inspect.signature(function).bind(None, None)
+    except TypeError as error:
+        raise AppError(
+            f"outbox {name!r} is called with a connection and a list of events ({error}): write"
+            f" `def {name}(db, events):`"
+        ) from None
+    return function
 
 
 def check_take(most: object, within: Span | None) -> Span:

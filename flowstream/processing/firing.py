@@ -222,7 +222,7 @@ class InnerInstance(Instance):
                 await self._stop(error, f"failed {failures} times at {self._at()}")
             if record.headers:
                 self.reply(None, error)
-            self._pass_over([record], error, policy.then)
+            self.pass_over([record], error, policy.then)
             self.complete()
             return
         pause_s = policy.pause_s(failures, self.around.settings.retry_backoff)

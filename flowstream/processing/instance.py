@@ -220,7 +220,7 @@ class Instance(UnitFeed):
             self.record = without_headers(self.record, self.record.timestamp)
         else:
             self._answer(records, error)
-            self._pass_over(records, error, action)
+            self.pass_over(records, error, action)
         self.complete()
 
     def _answer(self, records: Sequence[Arrival], error: BaseException) -> None:
@@ -244,9 +244,10 @@ class Instance(UnitFeed):
         if self.taken - before > len(records):
             self._in_a_row = 0
         self._in_a_row += 1
-        return self._opens_circuit(self._in_a_row)
+        return self.opens_circuit(self._in_a_row)
 
-    def _opens_circuit(self, in_a_row: int) -> bool:
+    def opens_circuit(self, in_a_row: int) -> bool:
+        """Whether so many failures in a row are too many to pass over one more."""
         most = self.around.settings.circuit_breaker
         if not most or in_a_row <= most:
             return False
@@ -279,7 +280,8 @@ class Instance(UnitFeed):
         self.around.counts.parked += len(records)
         log.warning("%s is parked: %s", self._where(), reason(error))
 
-    def _pass_over(self, records: Sequence[Arrival], error: Exception, action: str) -> None:
+    def pass_over(self, records: Sequence[Arrival], error: Exception, action: str) -> None:
+        """Skip records of the unit, or make them dead letters in it."""
         where = f"{records[0].topic}-{records[0].partition} offset {records[0].offset}"
         counts, agent = self.around.counts, self.agent.name
         if action == "skip":
@@ -298,6 +300,15 @@ class Instance(UnitFeed):
         self.ready.extendleft(reversed(records))
         self.taken -= len(records)
         await asyncio.sleep(self.agent.policy.pause_s(failures, self.around.settings.retry_backoff))
+
+    @property
+    def unit_records(self) -> list[Arrival]:
+        """The records of the open unit."""
+        return [*self._held, *(() if self.record is None else (self.record,))]
+
+    async def stop_at(self, error: Exception, offset: int) -> None:
+        """Ask the worker to stop because of one event of the unit, and never run again."""
+        await self._stop(error, f"failed at offset {offset}")
 
     async def _stop(self, error: Exception, how: str) -> None:
         """Ask the worker to stop, and never run again."""
@@ -318,7 +329,7 @@ class Instance(UnitFeed):
             what = f"stopped: {self._at()} does not decode"
             remedy = "on_error='skip' or 'dead_letter' passes over such records"
             await self._stop(DecodeError(str(error)), f"{what} ({remedy})")
-        self._pass_over([self.record], error, action)
+        self.pass_over([self.record], error, action)
         if not held:
             timed = self.agent.inner is None and self.agent.source_topic.event_ms is not None
             if timed and not self.source.is_inner:

@@ -255,4 +255,4 @@ class Lane(Instance):
     def _everything_fails(self, records: Sequence[Arrival]) -> bool:
         del records
         self._lanes.in_a_row += 1
-        return self._opens_circuit(self._lanes.in_a_row)
+        return self.opens_circuit(self._lanes.in_a_row)

@@ -1,0 +1,1 @@
+"""Databases that topics are written into, exactly once."""

@@ -1,0 +1,94 @@
+"""SQLite as the database of an outbox. Shell: the only code here that uses `sqlite3`."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from flowstream.outbox.tables import CREATE, Statements
+from flowstream.outbox.target import Known, OutboxRefused, Place
+
+SQL = Statements("?", "")
+
+
+def _all_but_ending(action: int, *_: object) -> int:
+    """What the user's function may do (see `sqlite3.Connection.set_authorizer`)."""
+    return sqlite3.SQLITE_DENY if action == sqlite3.SQLITE_TRANSACTION else sqlite3.SQLITE_OK
+
+
+@dataclass(frozen=True, slots=True)
+class SQLite:
+    """A SQLite file. `timeout`: how long to wait while others write to it, in seconds."""
+
+    path: str | os.PathLike[str]
+    timeout: float = 30.0
+
+    def connect(self) -> SQLiteSession:
+        """Open it; it is made when it is missing."""
+        return SQLiteSession(self)
+
+
+class SQLiteSession:
+    """One connection."""
+
+    is_broken = False
+
+    def __init__(self, database: SQLite) -> None:
+        self.connection = sqlite3.connect(
+            database.path, timeout=database.timeout, isolation_level=None
+        )
+        with self.transaction():
+            for statement in CREATE:
+                self.connection.execute(statement)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing of the block; writers come one after the other."""
+        self.connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self.connection.execute("COMMIT")
+        except BaseException:
+            if self.connection.in_transaction:
+                self.connection.execute("ROLLBACK")
+            raise
+
+    @contextmanager
+    def lent(self) -> Iterator[None]:
+        """See `Session.lent`: BEGIN, COMMIT and ROLLBACK are refused by SQLite."""
+        self.connection.set_authorizer(_all_but_ending)
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            if "not authorized" in str(error):
+                raise OutboxRefused(
+                    "the function of an outbox must not begin or end a transaction: its effects"
+                    " commit together with the position of its events"
+                ) from error
+            raise
+        finally:
+            self.connection.set_authorizer(None)
+
+    def enter(self, place: Place, known: Known) -> Known:
+        """See `Session.enter`; the whole file is ours since BEGIN IMMEDIATE."""
+        self.connection.execute(SQL.insert, (*place, *known))
+        return Known(*self.connection.execute(SQL.select, place).fetchone())
+
+    def advance(self, place: Place, next_offset: int) -> None:
+        """See `Session.advance`."""
+        self.connection.execute(SQL.update, (next_offset, *place))
+
+    def put_aside(self, place: Place, offset: int, reason: str) -> None:
+        """See `Session.put_aside`."""
+        self.connection.execute(SQL.put_aside, (*place, offset, reason))
+
+    def aside(self, place: Place, first: int, end: int) -> Mapping[int, str]:
+        """See `Session.aside`."""
+        return dict(self.connection.execute(SQL.aside, (*place, first, end)).fetchall())
+
+    def close(self) -> None:
+        """Let the file go."""
+        self.connection.close()

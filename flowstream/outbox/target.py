@@ -1,0 +1,74 @@
+"""What an outbox asks of a database: effects of events, and their position, in one transaction.
+
+Pure. Whoever implements this must not know topics, agents or workers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple, Protocol
+
+from flowstream.errors import FlowstreamError
+
+
+class OutboxRefused(FlowstreamError):
+    """A database that does not fit the app's position, or a function that ended its transaction."""
+
+
+class Place(NamedTuple):
+    """Whose position it is: that of an app's outbox in a partition."""
+
+    app: str
+    outbox: str
+    topic: str
+    partition: int
+
+
+class Known(NamedTuple):
+    """What the database knows of a place: the topic (as hex, empty where the cluster has no ids),
+    and the offset behind the last event that it has the effects of.
+    """
+
+    topic_id: str
+    next_offset: int
+
+
+class Session(Protocol):
+    """A connection. Everything but `transaction` and `close` happens inside of a transaction."""
+
+    @property
+    def connection(self) -> Any:
+        """The driver's own."""
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether only another connection can help."""
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """All or nothing of the block."""
+
+    def lent(self) -> AbstractContextManager[None]:
+        """The block is the user's: it may do all but end the transaction (OutboxRefused)."""
+
+    def enter(self, place: Place, known: Known) -> Known:
+        """What is known of a place, `known` if nothing was; nobody else may enter meanwhile."""
+
+    def advance(self, place: Place, next_offset: int) -> None:
+        """The effects go up to here now."""
+
+    def put_aside(self, place: Place, offset: int, reason: str) -> None:
+        """An event has no effect, for this reason."""
+
+    def aside(self, place: Place, first: int, end: int) -> Mapping[int, str]:
+        """Reasons by offset, of events from `first` to before `end` that have no effect."""
+
+    def close(self) -> None:
+        """Let the connection go."""
+
+
+class Target(Protocol):
+    """A database."""
+
+    def connect(self) -> Session:
+        """Open a connection, and make what outboxes need where it is missing."""
