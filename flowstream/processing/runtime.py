@@ -26,6 +26,7 @@ from flowstream.processing.rows import refuse_other_rows
 from flowstream.processing.sensing import SensedInstance, SensedLane, sensed_views
 from flowstream.processing.surroundings import Shelf, Surroundings, Timed
 from flowstream.processing.task import Source, TaskId, TaskState
+from flowstream.processing.tracing import traced
 from flowstream.processing.unit import Output
 from flowstream.processing.viewing import views_of
 from flowstream.processing.watermarks import EventClock, Watermark
@@ -138,11 +139,11 @@ class RunningTask:
     ) -> Sequence[Instance]:
         is_sensed = bool(self._around.onlookers.sensors)
         if isinstance(self.task, PrefixTask) and readers[0].agent.concurrency > 1:
-            lane = SensedLane if is_sensed else Lane
+            lane = traced(SensedLane if is_sensed else Lane)
             lanes = Lanes(readers[0], self.task, source, shelf, self._around, lane)
             self._lanes[source.topic] = lanes
             return lanes.lanes
-        make = SensedInstance if is_sensed else Instance
+        make = traced(SensedInstance if is_sensed else Instance)
         group = [
             make(reader, index, self.task, source, shelf, self._around)
             for index, reader in enumerate(readers)
@@ -233,7 +234,7 @@ class RunningTask:
                 name = inner.source.name
                 source = self.task.add_source(name, self.id.number, 0, 1, inner=True)
                 due = self._due_of[name]
-                instance = InnerInstance(
+                instance = traced(InnerInstance)(
                     inner.reader, inner.source, due, self.task, source, shelf, self._around
                 )
                 self.instances[name] = [instance]

@@ -14,6 +14,7 @@ from flowstream.processing.errors import SettingsError
 from flowstream.processing.onlookers import Onlookers
 from flowstream.processing.settings import Settings, bootstrap_of
 from flowstream.processing.topic import Outgoing, RecordMetadata
+from flowstream.processing.tracing import sending
 from flowstream.transport.cluster import Cluster
 from flowstream.transport.producer import IdempotentProducer
 from flowstream.transport.types import TopicPartition
@@ -61,9 +62,10 @@ class Sender:
         )
         states = look.sending(record.topic, record.key, record.value)
         try:
-            sent = await producer.send(
-                to, key=record.key, value=record.value, timestamp_ms=at, headers=headers
-            )
+            with sending(record.topic, headers) as carrying:
+                sent = await producer.send(
+                    to, key=record.key, value=record.value, timestamp_ms=at, headers=carrying
+                )
         except Exception as error:
             look.not_sent(states, error)
             raise
