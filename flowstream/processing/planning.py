@@ -235,6 +235,8 @@ class Planner:
     def _table(self, table: Table[Any, Any], counts: set[int]) -> TablePlan:
         changelog = self._app.changelog(table.name)
         partitions = table.partitions
+        if partitions is None and table.beside_of is not None:
+            partitions = table.beside_of.partitions
         if partitions is None:
             if len(counts) != 1:
                 raise PartitionMismatch(

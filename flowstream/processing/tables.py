@@ -57,6 +57,8 @@ class Table(Scans[K, V]):
         self._changes: Changes[K, V] | None = None
         self.fed_by: str | None = None
         """The topic that this is the table of, if it is one's (see `App.table`)."""
+        self.beside_of: Table[Any, Any] | None = None
+        """The table that this one is beside, with as many partitions as it turns out to have."""
         self.versions: Table[bytes, Any] | None = None
         """What the rows were before, where a join needs it (see `lookups`)."""
         self.window: Window | None = None
@@ -209,9 +211,11 @@ class Table(Scans[K, V]):
 
     def beside(self, name: str) -> Table[bytes, bytes]:
         """A table of plain rows with as many partitions, for what must be kept beside this one."""
-        return Table(
+        rows: Table[bytes, bytes] = Table(
             name, key_type=bytes, value_type=bytes, default=None, partitions=self.partitions
         )
+        rows.beside_of = self
+        return rows
 
     @property
     def changes(self) -> Changes[K, V]:

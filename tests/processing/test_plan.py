@@ -90,6 +90,23 @@ def test_a_table_beside_two_partition_counts_must_say_which(app: fs.App) -> None
         make_plan(app, {"a": 1, "b": 2})
 
 
+def test_what_is_beside_the_table_of_a_topic_is_partitioned_as_it_is(app: fs.App) -> None:
+    prices, stock = app.topic("prices", key_type=str), app.topic("stock", key_type=str)
+    left, right = app.table(prices), app.table(stock)
+    agent_on(app, app.topic("orders"))
+    for number, source in enumerate((left.changes, app.join(left, right))):
+
+        async def tell(stream: fs.Stream[object]) -> None:
+            async for _ in stream:
+                pass
+
+        app.agent(source, name=f"told-{number}")(tell)
+    plan = make_plan(app, {"orders": 4, "prices": 2, "stock": 2})
+    assert {table.table.name: table.partitions for table in plan.tables} == dict.fromkeys(
+        ("prices", "stock", "prices-changes", "prices-stock-changes", "prices-stock-told"), 2
+    )
+
+
 def test_a_table_with_partitions_of_no_input_is_refused(app: fs.App) -> None:
     agent_on(app, app.topic("a"))
     app.Table("t", default=int, partitions=5)
