@@ -14,6 +14,7 @@ from abc import abstractmethod
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Generator, Iterable
 from typing import Any, TypeAlias, TypeVar
 
+from flowstream.clock import monotonic_ms
 from flowstream.processing.codecs import Codec
 from flowstream.processing.current import CURRENT, Headers
 from flowstream.processing.errors import AppError
@@ -29,7 +30,12 @@ from flowstream.processing.topic import (
 from flowstream.processing.windowed_tables import Seconds, milliseconds
 from flowstream.transport.admin import Admin
 from flowstream.transport.cluster import Cluster
-from flowstream.transport.errors import OffsetOutOfRange, TopicExists, TransportError
+from flowstream.transport.errors import (
+    ConnectionLost,
+    OffsetOutOfRange,
+    TopicExists,
+    TransportError,
+)
 from flowstream.transport.reader import PartitionReader
 from flowstream.transport.types import NewTopic, TopicPartition
 
@@ -102,19 +108,29 @@ class Asker:
 
     async def _open(self) -> TopicPartition:
         async with self._opening:
-            if self._target is None:
+            deadline_ms = monotonic_ms() + round(TIMEOUT_S * 1000)
+            while self._target is None:
                 cluster = await self._sender.cluster()
-                admin = Admin(cluster)
-                try:
-                    await admin.create_topics([NewTopic(self._topic, 1, -1, REPLY_CONFIG)])
-                except TopicExists:
-                    log.debug("topic %s is there", self._topic)
                 target = TopicPartition(self._topic, 0)
-                # From here on: no reply to a request of ours can be before.
-                start = (await admin.end_offsets([target]))[target]
+                try:
+                    start = await self._start(Admin(cluster), target)
+                except ConnectionLost as error:
+                    if monotonic_ms() >= deadline_ms:
+                        raise
+                    log.debug("the topic of replies cannot be opened: %s", error)
+                    await asyncio.sleep(RETRY_PAUSE_S)
+                    continue
                 self._reading = asyncio.create_task(self._read(cluster, target, start))
                 self._target = target
             return self._target
+
+    async def _start(self, admin: Admin, target: TopicPartition) -> int:
+        """Where replies may be from now on: none to a request of ours can be before."""
+        try:
+            await admin.create_topics([NewTopic(self._topic, 1, -1, REPLY_CONFIG)])
+        except TopicExists:
+            log.debug("topic %s is there", self._topic)
+        return (await admin.end_offsets([target]))[target]
 
     async def _read(self, cluster: Cluster, target: TopicPartition, start: int) -> None:
         reader = PartitionReader(cluster, target, start)

@@ -231,11 +231,23 @@ class IdempotentProducer:
             await asyncio.sleep(next(pauses))
 
     async def _place(self, topic: str, key: bytes | None) -> TopicPartition:
-        count = await self._cluster.partitions(topic)
+        count = await self._partitions(topic)
         if key is not None:
             return TopicPartition(topic, partition_for_key(key, count))
         self._turn += 1
         return TopicPartition(topic, self._turn % count)
+
+    async def _partitions(self, topic: str) -> int:
+        """Number of partitions of a topic; a cluster that is away is waited for."""
+        deadline = monotonic_ms() + self._timeout_ms
+        pauses = backoffs()
+        while True:
+            try:
+                return await self._cluster.partitions(topic)
+            except ConnectionLost as error:
+                if monotonic_ms() >= deadline:
+                    raise SendFailed(f"{error}; the record was not sent") from error
+            await asyncio.sleep(next(pauses))
 
     def _lock(self, tp: TopicPartition) -> asyncio.Lock:
         return self._locks.setdefault(tp, asyncio.Lock())

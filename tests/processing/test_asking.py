@@ -11,7 +11,9 @@ import pytest
 
 import flowstream as fs
 from flowstream.processing.errors import AppError
+from flowstream.wire.api import ApiKey
 from tests.processing.conftest import Kit
+from tests.transport.proxy import Fault, Proxy
 
 
 class Sum(msgspec.Struct, frozen=True):
@@ -35,6 +37,26 @@ def adding(kit: Kit, name: str, **how: Any) -> tuple[fs.App, fs.Agent[Sum], list
             yield sum(request.numbers)
 
     return app, add, seen
+
+
+@pytest.mark.parametrize(
+    "api", [ApiKey.METADATA, ApiKey.CREATE_TOPICS, ApiKey.LIST_OFFSETS, ApiKey.INIT_PRODUCER_ID]
+)
+async def test_V1_the_first_request_waits_for_a_broker_that_is_away(
+    kit: Kit, name: str, api: ApiKey
+) -> None:
+    app, _, _ = adding(kit, name)
+    asking, add, _ = adding(kit, name)
+    await kit.create(app)
+    async with kit.running(app), Proxy(kit.address) as proxy:
+        asking.connect_to(proxy.address)
+        try:
+            await asking.topic(f"{name}-other", value_type=int, partitions=1).send(value=1)
+        except fs.FlowstreamError:
+            pass  # only to be connected
+        proxy.inject(api, Fault.LOSE_REQUEST, 2)
+        assert await add.ask(Sum([1, 2]), key="a", timeout=20) == 3
+        await asking.close()
 
 
 async def test_T3_a_reply_comes_and_values_are_mapped_and_joined(kit: Kit, name: str) -> None:

@@ -98,6 +98,25 @@ async def test_sends_return_offsets_in_order(cluster: Cluster) -> None:
     await producer.close()
 
 
+async def test_V1_a_send_waits_for_a_cluster_that_is_away_when_it_looks_for_partitions(
+    address: str,
+) -> None:
+    async with Proxy(address) as proxy:
+        cluster = Cluster(proxy.address)
+        await cluster.connect()
+        try:
+            topic = await new_topic(cluster)
+            proxy.inject(ApiKey.METADATA, Fault.LOSE_REQUEST, 3)
+            sent = await IdempotentProducer(cluster).send(topic, b"k", b"v")
+            assert sent.offset == 0
+            away, other = IdempotentProducer(cluster, timeout_ms=0), await new_topic(cluster)
+            proxy.inject(ApiKey.METADATA, Fault.LOSE_REQUEST, 3)
+            with pytest.raises(SendFailed, match="was not sent"):
+                await away.send(other, b"k", b"v")
+        finally:
+            await cluster.close()
+
+
 @pytest.mark.parametrize("fault", [Fault.LOSE_REQUEST, Fault.LOSE_REPLY, Fault.REPEAT])
 async def test_P1_a_lost_or_repeated_produce_is_stored_once(address: str, fault: Fault) -> None:
     async with Proxy(address) as proxy:
