@@ -5,7 +5,7 @@ SEEDS ?= 200
 KILLS ?= 3
 V := .venv/bin
 
-.PHONY: install demo demo-analytics test check bench crash sim interop lock
+.PHONY: install demo demo-analytics test check bench crash crashapps sim interop lock
 
 install: .venv/installed
 .venv/installed: requirements/dev.txt pyproject.toml
@@ -37,6 +37,9 @@ bench: install ## ratios against the peers, see benchmarks/README.md
 
 crash: install ## N kills of real processes, checked
 	$(V)/python -m tests.crash.campaign --kills $(N)
+
+crashapps: install ## N strikes at apps of every kind, compared with naive models
+	$(V)/python -m tests.crash.kinds --strikes $(N)
 
 sim: install ## SEEDS seeds of the broker under the simulator
 	$(V)/python -m tests.simulation --seeds $(SEEDS)

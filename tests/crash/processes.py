@@ -20,14 +20,23 @@ class Worker:
     """One `flowstream worker`, kept alive until it is stopped."""
 
     def __init__(
-        self, name: str, module: str, data: Path, environment: Mapping[str, str] | None = None
+        self,
+        name: str,
+        module: str,
+        data: Path,
+        environment: Mapping[str, str] | None = None,
+        *,
+        broker: str | None = None,
     ) -> None:
-        """`environment`: more settings, for the worker and for the broker that it starts."""
+        """`environment`: more settings, for the worker and for the broker that it starts;
+        `broker`: the URL of one that it does not start.
+        """
         self.name = name
         self.starts = 0
         self.ends: list[int] = []
         self._module, self._data = module, data
         self._environment = dict(environment or {})
+        self._options = () if broker is None else ("--broker", broker)
         self._child: asyncio.subprocess.Process | None = None
         self._expected = False
 
@@ -98,6 +107,7 @@ class Worker:
             return await asyncio.create_subprocess_exec(
                 sys.executable,
                 *command,
+                *self._options,
                 cwd=ROOT,
                 env={**os.environ, **settings, **self._environment},
                 stdin=asyncio.subprocess.DEVNULL,

@@ -27,6 +27,7 @@ class Fault(Enum):
     LOSE_REPLY = "the broker carries it out, the client loses its connection"
     REPEAT = "the broker gets it twice, on two connections; the client gets one answer"
     HOLD = "the client loses its connection; release() delivers it later"
+    DELAY = "the broker gets it after `delay_s`, and so what follows on the connection"
 
 
 class Proxy:
@@ -37,6 +38,7 @@ class Proxy:
         self._target = (host, int(port))
         self.address = ""
         self.port = 0
+        self.delay_s = 1.0
         self.counts: dict[ApiKey, int] = {}
         self._faults: deque[tuple[ApiKey, Fault, Callable[[Any], bool]]] = deque()
         self._held: list[bytes] = []
@@ -77,7 +79,12 @@ class Proxy:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
-        upstream = await asyncio.open_connection(*self._target)
+        try:
+            upstream = await asyncio.open_connection(*self._target)
+        except OSError:  # nobody is behind the proxy just now
+            writer.close()
+            self._tasks.discard(task)
+            return
         asked: dict[int, tuple[int, int, Fault | None]] = {}
         back = asyncio.ensure_future(self._back(upstream[0], writer, asked))
         try:
@@ -115,6 +122,8 @@ class Proxy:
             return False
         if fault is Fault.REPEAT:
             await self._deliver(frame)
+        if fault is Fault.DELAY:
+            await asyncio.sleep(self.delay_s)
         upstream.write(_LENGTH.pack(len(frame)) + frame)
         await upstream.drain()
         return True

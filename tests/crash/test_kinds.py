@@ -1,0 +1,160 @@
+"""The judges of all kinds of apps: content with an app that works, and with nothing less."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+import flowstream as fs
+from flowstream.testing import Broker
+from tests.checkers.history import Anomaly
+from tests.crash.kinds.app import KINDS, NAME, app_of
+from tests.crash.kinds.kind import Kind, Logs, Record
+from tests.crash.kinds.ledger import Feeder, Ledger, create_inputs
+
+INPUTS = 4_000
+RATE = 2_000.0
+DEADLINE_S = 60.0
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+class Seen:
+    """A run of all kinds in one worker, of which nothing is killed."""
+
+    def __init__(self, kinds: Mapping[str, Kind], records: Mapping[str, Sequence[Record]]) -> None:
+        self.kinds, self.records = kinds, records
+
+    def judge(self, kind: str, records: Mapping[str, Sequence[Record]]) -> list[Anomaly]:
+        return self.kinds[kind].judge(Logs(NAME, records))
+
+    def topics(self, kind: str) -> list[str]:
+        """Where each record counts: output topics that have any."""
+        return [topic for topic in self.kinds[kind].outputs if self.records.get(topic)]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def seen(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Seen]:
+    directory: Path = tmp_path_factory.mktemp("kinds")
+    kinds = {name: kind() for name, kind in KINDS.items()}
+    every = list(kinds.values())
+    async with Broker({"log.retention.ms": "-1"}) as broker:
+        await create_inputs(broker.address, every)
+        asking = app_of(every, data_dir=directory / "asker")
+        asking.connect_to(broker.address)
+        worker = fs.Worker(
+            app_of([KINDS[name]() for name in kinds]), broker.address, data_dir=directory
+        )
+        running = asyncio.create_task(worker.run())
+        feeder = Feeder(broker.address, every, RATE, random.Random(5))
+        ledger = Ledger(broker.address, NAME)
+        stop = asyncio.Event()
+        feeding = asyncio.create_task(feeder.run(stop))
+        while feeder.count < INPUTS and not feeding.done():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        stop.set()
+        await feeding
+        found = [Anomaly("not looked yet", "V1", "")]
+        deadline = asyncio.get_running_loop().time() + DEADLINE_S
+        while found:
+            assert asyncio.get_running_loop().time() < deadline, found[:5]
+            if found:
+                await ledger.look()
+                found = [a for kind in every for a in kind.judge(ledger.logs)]
+                if running.done():
+                    running.result()
+        assert feeder.judge(ledger.logs) == []
+        worker.stop()
+        await running
+        await asking.close()
+    yield Seen(kinds, ledger.records)
+
+
+TIMELY = ("interim-out", "timers-out", "two-tables-changed", "two-tables-joined",
+          "two-tables-outer-changed", "two-tables-outer-joined")  # fmt: skip
+"""Topics of which some records may be there or not, as the worker's turns go."""
+
+
+@pytest.mark.parametrize("kind", [name for name in KINDS if name != "crontab"])
+async def test_S7_S11_S12_every_record_counts(seen: Seen, kind: str) -> None:
+    """One that is not there, or there twice, is noticed, whichever it is."""
+    assert seen.judge(kind, seen.records) == []
+    assert seen.topics(kind)
+    rng = random.Random(kind)
+    for topic in {*seen.topics(kind)} - {*TIMELY}:
+        records = list(seen.records[topic])
+        for place in rng.sample(range(len(records)), min(5, len(records))):
+            less = [*records[:place], *records[place + 1 :]]
+            twice = [*records, records[place]]
+            for changed in (less, twice):
+                assert seen.judge(kind, {**seen.records, topic: changed}), records[place]
+
+
+@pytest.mark.parametrize("topic", TIMELY)
+async def test_S12_what_is_told_of_a_key_at_all_counts(seen: Seen, topic: str) -> None:
+    """A key of which nothing is told is noticed, and a result that is told again."""
+    kind = topic.rpartition("-")[0]
+    rng = random.Random(topic)
+    told = [record for record in seen.records[topic] if b"null" not in (record.data or b"null")]
+    for record in rng.sample(told, min(5, len(told))):
+        less = [each for each in seen.records[topic] if each.key != record.key]
+        last = max(each.offset for each in told if each.partition == record.partition)
+        twice = [*seen.records[topic], record._replace(offset=last + 1)]
+        for changed in (less, twice):
+            assert seen.judge(kind, {**seen.records, topic: changed}), record
+
+
+async def test_S12_a_crontab_that_ran_twice_or_stopped_is_noticed(seen: Seen) -> None:
+    runs = [Record("crontab-out", 0, n, 0, "cron", b"[%d, %d]" % (n * 1000, n * 1000 + 5))
+            for n in range(1, 30)]  # fmt: skip
+    seen.kinds["crontab"]._ended_ms = 20_000  # type: ignore[attr-defined]
+    assert seen.judge("crontab", {"crontab-out": runs}) == []
+    for wrong in ([*runs, runs[-1]], runs[:18], [*runs[:10], *runs[17:]]):
+        assert seen.judge("crontab", {"crontab-out": wrong})
+    early = runs[5]._replace(data=b"[6000, 5999]")
+    assert seen.judge("crontab", {"crontab-out": [*runs[:5], early, *runs[6:]]})
+
+
+@pytest.mark.parametrize(
+    "kind", ["aggregate", "on-change", "dedupe", "through", "asked", "on-park"]
+)
+async def test_S7_another_order_within_a_key_is_noticed(seen: Seen, kind: str) -> None:
+    topic = seen.topics(kind)[0]
+    records = sorted(seen.records[topic], key=lambda r: (r.partition, r.key or "", r.offset))
+    at = next(
+        n
+        for n, (one, two) in enumerate(itertools.pairwise(records))
+        if (one.partition, one.key) == (two.partition, two.key) and one.data != two.data
+    )
+    one, two = records[at], records[at + 1]
+    records[at : at + 2] = [one._replace(data=two.data), two._replace(data=one.data)]
+    assert seen.judge(kind, {**seen.records, topic: records})
+
+
+@pytest.mark.parametrize(
+    "kind", ["tumbling", "hopping", "sliding", "session", "closed", "on-dead-letter", "on-retry"]
+)
+async def test_S11_a_dead_letter_that_is_missing_or_double_is_noticed(
+    seen: Seen, kind: str
+) -> None:
+    topic = f"{NAME}-dead-letters"
+    mine = [r for r in seen.records[topic] if r.headers["flowstream.agent"] == kind.encode()]
+    assert mine
+    less = [record for record in seen.records[topic] if record is not mine[0]]
+    for changed in (less, [*seen.records[topic], mine[0]]):
+        assert seen.judge(kind, {**seen.records, topic: changed})
+
+
+async def test_S8_a_row_that_differs_is_noticed(seen: Seen) -> None:
+    for kind in seen.kinds.values():
+        for table in kind.tables:
+            topic = f"{NAME}-{table}-changelog"
+            last = [r for r in seen.records[topic] if r.data is not None][-1]
+            wrong = last._replace(offset=10**9, data=None)
+            assert kind.judge(Logs(NAME, {**seen.records, topic: [*seen.records[topic], wrong]}))
