@@ -91,6 +91,7 @@ class Memberships:
             session_timeout_ms=round(settings.session_timeout * 1000),
             heartbeat_interval_ms=max(100, round(settings.session_timeout * 1000 / 10)),
             fetching=self._doors.fetching(self._cluster),
+            instance_id=settings.group_instance_id,
         )
         membership.attach(consumer)
         self.current = membership

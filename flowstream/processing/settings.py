@@ -40,6 +40,11 @@ _TEXTS = (
     "key_serializer",
     "value_serializer",
 )
+_WHOLE_NUMBERS = {
+    "replication_factor": -1,
+    "circuit_breaker": 0,
+}
+"""With the least value of each."""
 _SECRETS = ("sasl_password", "web_token")
 MOST_PORT = 65_535
 _LEGAL_ID = re.compile(r"[A-Za-z0-9._-]{1,200}")
@@ -74,6 +79,9 @@ class Settings:
     """An epoch commits this often at the least."""
     session_timeout: float = 10.0
     """A silent worker loses its partitions after this long."""
+    group_instance_id: str | None = None
+    """A name that this worker keeps over restarts (static membership, KIP-345): one that is back
+    within `session_timeout` gets its partitions again, and the other workers notice nothing."""
     transaction_timeout: float = 10.0
     """The broker aborts a transaction that stays open this long (T4)."""
     replication_factor: int = -1
@@ -180,8 +188,12 @@ def _converted(name: str, value: Any) -> Any:
         if not 0 <= int(value) == float(value) <= MOST_PORT:
             raise ValueError(f"a port is expected, 0 (any) to {MOST_PORT}")
         return int(value)
-    if name in ("replication_factor", "circuit_breaker"):
-        least = 0 if name == "circuit_breaker" else -1
+    if name == "group_instance_id":
+        if not (isinstance(value, str) and _LEGAL_ID.fullmatch(value)):
+            raise ValueError("a name of letters, digits, '.', '_' and '-' is expected")
+        return value
+    if name in _WHOLE_NUMBERS:
+        least = _WHOLE_NUMBERS[name]
         if int(value) != float(value) or int(value) < least:
             raise ValueError("a whole number is expected")
         return int(value)

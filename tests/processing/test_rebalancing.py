@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from itertools import pairwise
 from time import process_time
@@ -16,7 +16,7 @@ import pytest
 
 import flowstream as fs
 from flowstream.transport.consumer import GroupConsumer
-from flowstream.transport.errors import GenerationPassed
+from flowstream.transport.errors import GenerationPassed, InstanceFenced
 from flowstream.transport.transaction import TransactionSession
 from flowstream.transport.types import Generation, NewTopic
 from tests.processing.conftest import ROOT, Kit
@@ -266,3 +266,65 @@ async def test_G6_workers_come_and_go_and_nothing_is_done_again(
         await until_shared(kit, one)
         assert one.counts.aborts == 0
         await once_each(kit, name, feeding)
+
+
+def generation_of(worker: fs.Worker) -> Generation:
+    assert worker.membership is not None
+    found = worker.membership.consumer.generation()
+    assert found is not None
+    return found
+
+
+async def test_V4_static_workers_restart_one_by_one_and_nobody_notices(kit: Kit, name: str) -> None:
+    """KIP-345, a rolling restart: within the session the group stays in its generation, everybody
+    gets back what it had, and no event is repeated (S7, G6).
+    """
+    await prepared(kit, name)
+    static = {"session_timeout": 25.0}
+    app = app_of(kit, name, Clock(), group_instance_id="one", **static)
+    feeding = Feeding(app.topics[f"{name}-in"])
+    async with kit.running(app) as one:
+        async with neighbour(kit, name, "second", group_instance_id="two", **static) as two:
+            await until_shared(kit, one, two)
+            first, had = generation_of(one), set(two.tasks)
+            await two.leave()
+            assert generation_of(one) == first
+        async with neighbour(kit, name, "second", group_instance_id="two", **static) as two:
+            await until_shared(kit, one, two)
+            assert two.tasks == had
+            assert generation_of(one) == first
+            kept = set(one.tasks)
+            one.stop()
+            app = app_of(kit, name, Clock(), group_instance_id="one", **static)
+            await kit.until(gone(one))
+            async with kit.running(app) as again:
+                await until_shared(kit, again, two)
+                assert set(again.tasks) == kept
+                assert two.tasks == had
+                last = generation_of(again)
+                assert last.generation_id == first.generation_id
+                assert last.member_id != first.member_id, "the one before is fenced"
+                assert again.counts.aborts == one.counts.aborts == 0
+                await once_each(kit, name, feeding)
+                await two.leave()
+
+
+def gone(worker: fs.Worker) -> Callable[[], Awaitable[bool]]:
+    async def is_gone() -> bool:
+        return worker.membership is None
+
+    return is_gone
+
+
+async def test_T11_two_workers_of_one_instance_id_are_refused(kit: Kit, name: str) -> None:
+    """The one that was there is out and says why; it does not join again to throw out the other."""
+    await prepared(kit, name)
+    app = app_of(kit, name, Clock(), group_instance_id="same")
+    worker = fs.Worker(app, kit.address)
+    running = asyncio.create_task(worker.run())
+    await until_shared(kit, worker)
+    async with neighbour(kit, name, "second", group_instance_id="same") as other:
+        with pytest.raises(InstanceFenced, match="give each worker a group_instance_id of its own"):
+            await running
+        await until_shared(kit, other)
+        await other.leave()
