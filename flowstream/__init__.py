@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from flowstream.processing.joined import Joined as Joined
     from flowstream.processing.monitor import Monitor as Monitor
     from flowstream.processing.outboxes import Outbox as Outbox
+    from flowstream.processing.pages import View as View
     from flowstream.processing.policies import Policy as Policy
     from flowstream.processing.policies import park as park
     from flowstream.processing.policies import retry as retry
@@ -118,6 +119,7 @@ _HOMES = {
     "Topic": "processing.topic",
     "TopicMissing": "processing.errors",
     "WindowedTable": "processing.windowed_tables",
+    "View": "processing.pages",
     "WindowResult": "processing.closing",
     "WindowSet": "processing.windowed_tables",
     "Worker": "processing.worker",
@@ -173,6 +175,7 @@ __all__ = [
     "TooStale",
     "Topic",
     "TopicMissing",
+    "View",
     "WindowResult",
     "WindowSet",
     "WindowedTable",

@@ -13,8 +13,8 @@ PUBLIC = [
     "MemberSet", "Min", "Monitor", "NotInAgent", "Outbox", "OutboxRefused", "PartitionMismatch",
     "Policy", "PostgreSQL", "Query", "QueryError", "QueryTimeout", "Record", "RecordMetadata",
     "Reduce", "ReplyFailed", "RowUnreadable", "SQLite", "Schema", "Sensor", "Service", "SetTable",
-    "SettingsError", "StateLost", "Stream", "Sum", "Table", "TableOf", "TableUnavailable",
-    "Timers", "TooStale", "Topic", "TopicMissing", "WindowResult", "WindowSet", "WindowedTable",
+    "SettingsError", "StateLost", "Stream", "Sum", "Table", "TableOf", "TableUnavailable", "Timers",
+    "TooStale", "Topic", "TopicMissing", "View", "WindowResult", "WindowSet", "WindowedTable",
     "Worker", "branch", "current_event", "park", "retry",
 ]  # fmt: skip
 

@@ -29,6 +29,7 @@ from flowstream.processing.errors import AppError
 from flowstream.processing.inner import InnerSource
 from flowstream.processing.onlookers import Onlookers
 from flowstream.processing.outboxes import Outbox, Store
+from flowstream.processing.pages import DeclaresPages
 from flowstream.processing.policies import OnError
 from flowstream.processing.replicated import TableOf
 from flowstream.processing.sender import Sender
@@ -53,7 +54,7 @@ TESTING = "flowstream.testing"
 """The test kit stands above everything: an app knows its name only, and tests alone load it."""
 
 
-class App(DeclaresTopics):
+class App(DeclaresPages, DeclaresTopics):
     """A stream processing application.
 
     >>> app = App("shop")

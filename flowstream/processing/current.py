@@ -92,6 +92,10 @@ PROBED: ContextVar[str | None] = ContextVar("flowstream_probed", default=None)
 """The agent that runs up to its first wish for an event and no further (see `Agent.probe`)."""
 
 
+READING: ContextVar[Current | None] = ContextVar("flowstream_reading", default=None)
+"""What a web page reads tables through; its sends are plain ones."""
+
+
 def is_inside_agent() -> bool:
     """True in an agent and in the tasks that it started, whether or not an event is open."""
     return CURRENT.get() is not None or PROBED.get() is not None
@@ -102,6 +106,8 @@ def in_unit(what: str) -> Current:
     current = CURRENT.get()
     if current is not None and current.record is not None:
         return current
+    if current is None and (reading := READING.get()) is not None:
+        return reading
     label = PROBED.get() if current is None else current.label
     if label is None:
         raise NotInAgent(f"{what} is only possible inside an agent, while it processes an event")

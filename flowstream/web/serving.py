@@ -49,7 +49,7 @@ async def serving(worker: Worker) -> AsyncIterator[str | None]:
     address = advertised(settings, listening)
     worker.web_address = address
     tables = Tables(worker)
-    server = _server(application(worker, tables.routes()))
+    server = _server(application(worker, [*tables.routes(), *tables.pages().routes()]))
     running = asyncio.create_task(server.serve(sockets=[listening]), name="flowstream-web")
     log.info("health and metrics at http://%s/", address)
     try:

@@ -40,6 +40,7 @@ from flowstream.processing.topic import RecordMetadata
 from flowstream.processing.worker import Worker
 from flowstream.transport.errors import TransportError
 from flowstream.web.answering import failed, json
+from flowstream.web.pages import Pages
 
 MOST_ROWS = 10_000
 MOST_TIMEOUT_S = 60.0
@@ -66,6 +67,10 @@ class Tables:
             Route(ROWS_PATH, _told(self._answer), methods=["POST"]),
             Route(WATCH_PATH, _told(self._answer_for_long), methods=["POST"]),
         ]
+
+    def pages(self) -> Pages:
+        """The app's pages, which ask as these tables do."""
+        return Pages(self._worker, self._answers, self._router)
 
     async def close(self) -> None:
         """Close connections to other workers."""

@@ -6,7 +6,7 @@ Shell: reads the stores, which hold committed data only (S1), between two turns 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ from flowstream.processing.runtime import RunningTask
 from flowstream.processing.showing import event_time
 from flowstream.processing.task import TaskId
 from flowstream.state.expiring import TIME_ROW
+from flowstream.state.store import StateStore
 from flowstream.transport.types import TopicPartition
 
 if TYPE_CHECKING:
@@ -70,6 +71,13 @@ class Answers:
         except TableUnavailable:
             return False
         return True
+
+    def stores(
+        self, table: str, partition: int
+    ) -> tuple[list[TablePlan], Mapping[str, StateStore]]:
+        """The tables of a task that runs here, and their stores: committed rows only."""
+        held = self._held(table, partition)
+        return [plan for plan, _ in held.task.tables], held.task.stores
 
     async def rows(self, question: Question) -> Found:
         """The rows that are asked for, once they cover what they must.

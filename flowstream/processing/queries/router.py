@@ -7,7 +7,7 @@ over. The only importer of httpx.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any
 
@@ -34,6 +34,8 @@ from flowstream.transport.cluster import Cluster
 
 ROWS_PATH = "/-/rows"
 WATCH_PATH = "/-/watch"
+MISDIRECTED = "x-flowstream-misdirected"
+"""In the answer of a worker that a request was handed on to, and that is not the owner."""
 PAUSE_S = 0.05
 SILENCE_S = 15.0
 """A worker that watches for us and says nothing for so long is gone: it speaks every 5 s."""
@@ -117,6 +119,35 @@ class Router:
                 pass  # the worker went away, and its tasks with it
             self._forget()
 
+    async def forward(
+        self,
+        id: TaskId,
+        table: str,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        timeout_s: float,
+    ) -> httpx.Response:
+        """Hand a request on to the owner of a table's partition; its answer."""
+
+        async def hand_on(owner: Owner, left_s: float) -> httpx.Response:
+            request = self._http().build_request(
+                method,
+                f"http://{owner.address}{path}",
+                headers={**headers, **self._token()},
+                content=body,
+                timeout=left_s + 1.0,
+            )
+            response = await self._reached(owner, request)
+            if MISDIRECTED in response.headers:
+                raise decode_refused(response.content, response.status_code)
+            return response
+
+        question = Question(table=table, partition=id.number, timeout_s=timeout_s)
+        found: httpx.Response = await self._until_answered(id, question, hand_on)
+        return found
+
     async def close(self) -> None:
         """Close connections; a later question opens others."""
         client, self._client = self._client, None
@@ -177,21 +208,15 @@ class Router:
     async def _send(
         self, owner: Owner, path: str, question: Question, left_s: float, *, stream: bool = False
     ) -> httpx.Response:
-        client, token = self._http(), self._settings().web_token
-        request = client.build_request(
+        request = self._http().build_request(
             "POST",
             f"http://{owner.address}{path}",
             content=encode(msgspec.structs.replace(question, timeout_s=left_s)),
-            headers={} if token is None else {"Authorization": f"Bearer {token}"},
+            headers=self._token(),
             # The owner keeps to the question's time; this is for one that does not answer at all.
             timeout=httpx.Timeout(left_s + 1.0, read=SILENCE_S if stream else left_s + 1.0),
         )
-        try:
-            response = await client.send(request, stream=stream)
-        except (httpx.HTTPError, OSError) as error:
-            raise TableUnavailable(
-                f"the worker at {owner.address} does not answer ({type(error).__name__})"
-            ) from error
+        response = await self._reached(owner, request, stream=stream)
         if response.status_code == httpx.codes.OK:
             return response
         error_body = await response.aread()
@@ -202,6 +227,20 @@ class Router:
                 " same web_token (FLOWSTREAM_WEB_TOKEN)"
             )
         raise decode_refused(error_body, response.status_code)
+
+    async def _reached(
+        self, owner: Owner, request: httpx.Request, *, stream: bool = False
+    ) -> httpx.Response:
+        try:
+            return await self._http().send(request, stream=stream)
+        except (httpx.HTTPError, OSError) as error:
+            raise TableUnavailable(
+                f"the worker at {owner.address} does not answer ({type(error).__name__})"
+            ) from error
+
+    def _token(self) -> dict[str, str]:
+        token = self._settings().web_token
+        return {} if token is None else {"Authorization": f"Bearer {token}"}
 
     def _http(self) -> httpx.AsyncClient:
         if self._client is None:

@@ -1,0 +1,173 @@
+"""An app's own pages on a worker's web server; those of a table's key run where that key is.
+
+Shell: finds the worker, hands the request on or gives the page what is committed here.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from flowstream.processing.current import READING
+from flowstream.processing.errors import AppError, Misdirected, QueryError
+from flowstream.processing.pages import ROUTE, Page, PageAnswer, TableRoute
+from flowstream.processing.queries.answers import Answers
+from flowstream.processing.queries.asked import RETRY_AFTER, Refused, kind_of, status_of
+from flowstream.processing.queries.reader import TableReader
+from flowstream.processing.queries.router import MISDIRECTED, Router
+from flowstream.processing.showing import parse_key
+from flowstream.processing.task import TaskId
+from flowstream.processing.worker import Worker
+from flowstream.state.store import StoreError
+from flowstream.web.answering import failed, json
+from flowstream.wire.hashing import partition_for_key
+
+log = logging.getLogger("flowstream.web")
+
+ROUTED = "x-flowstream-routed"
+"""Another worker has sent this request here: it is answered here or nowhere."""
+BODY_BYTES = 1 << 20
+TIMEOUT_S = 5.0
+NOT_HANDED_ON = frozenset(
+    ("connection", "content-length", "expect", "host", "keep-alive", "te", "trailer",
+     "transfer-encoding", "upgrade", "authorization", ROUTED)
+)  # fmt: skip
+
+
+class PageRequest(Request):
+    """A request with Faust's names, which are those of aiohttp."""
+
+    @property
+    def match_info(self) -> Mapping[str, str]:
+        """What the path holds."""
+        return self.path_params
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        """What the query holds."""
+        return self.query_params
+
+    async def read(self) -> bytes:
+        """The body."""
+        return await self.body()
+
+    async def text(self) -> str:
+        """The body as text."""
+        return (await self.body()).decode()
+
+
+class Pages:
+    """The pages of a worker's app."""
+
+    def __init__(self, worker: Worker, answers: Answers, router: Router) -> None:
+        self._worker = worker
+        self._answers = answers
+        self._router = router
+
+    def routes(self) -> list[BaseRoute]:
+        """Where they are."""
+        return [
+            Route(page.path, self._handler(page), methods=[m.upper() for m in page.handlers],
+                  name=page.name)
+            for page in self._worker.app.pages.values()
+        ]  # fmt: skip
+
+    def _handler(self, page: Page) -> Any:
+        async def answer(request: Request) -> Response:
+            asked = PageRequest(request.scope, request.receive)
+            handler = page.handlers[_method(page, request.method)]
+            route = getattr(handler, ROUTE, None)
+            try:
+                if route is None:
+                    return await self._run(page, handler, asked)
+                return await self._routed(page, handler, asked, route)
+            except (QueryError, AppError) as error:
+                status = status_of(error)
+                return json(Refused(kind_of(error), str(error)), status, _again(status))
+            except Exception as error:  # the outermost line of user code
+                log.exception("page %s failed", page.path)
+                del error
+                return failed(500, f"page {page.path} failed: the worker's log says why")
+
+        return answer
+
+    async def _run(self, page: Page, handler: Any, request: PageRequest) -> Response:
+        view = page.view(self._worker.app)
+        found = await handler(view, request, **request.match_info)
+        if not isinstance(found, PageAnswer):
+            raise TypeError(
+                f"page {page.path} returned {type(found).__name__}: return view.json(...),"
+                " view.text(...) or view.html(...)"
+            )
+        return Response(found.body, found.status, dict(found.headers), found.content_type)
+
+    async def _routed(
+        self, page: Page, handler: Any, request: PageRequest, route: TableRoute
+    ) -> Response:
+        table = self._worker.app.tables[route.table]
+        text = _key(route, request)
+        key = parse_key(table, text)
+        changelog = self._worker.app.changelog(route.table)
+        count = await self._router.partitions(changelog, route.table, TIMEOUT_S)
+        number = partition_for_key(table.key_codec.encode(key), count)
+        if self._answers.holds(route.table, number):
+            return await self._here(page, handler, request, route.table, number)
+        if ROUTED in request.headers:
+            error = Misdirected(f"table {route.table!r}, partition {number} is not at this worker")
+            refused = Refused(kind_of(error), str(error))
+            return json(refused, status_of(error), {MISDIRECTED: "1"})
+        return await self._there(request, route.table, TaskId(count, number))
+
+    async def _here(
+        self, page: Page, handler: Any, request: PageRequest, table: str, number: int
+    ) -> Response:
+        plans, stores = self._answers.stores(table, number)
+        reader = TableReader(plans, stores, number, self._worker.wall_time_ms())
+        token = READING.set(reader)
+        try:
+            return await self._run(page, handler, request)
+        except StoreError as error:
+            # The task went away while the page awaited something.
+            return json(Refused("unavailable", str(error)), 503, RETRY_AFTER)
+        finally:
+            READING.reset(token)
+
+    async def _there(self, request: PageRequest, table: str, id: TaskId) -> Response:
+        body = bytearray()
+        async for piece in request.stream():
+            body += piece
+            if len(body) > BODY_BYTES:
+                return failed(413, f"a request that is handed on has {BODY_BYTES} bytes at most")
+        headers = {k: v for k, v in request.headers.items() if k not in NOT_HANDED_ON}
+        path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        found = await self._router.forward(
+            id, table, request.method, path, {**headers, ROUTED: "1"}, bytes(body), TIMEOUT_S
+        )
+        kind = found.headers.get("content-type")
+        return Response(found.content, found.status_code, media_type=kind)
+
+
+def _method(page: Page, asked: str) -> str:
+    method = asked.lower()
+    return "get" if method == "head" and "get" in page.handlers else method
+
+
+def _key(route: TableRoute, request: PageRequest) -> str:
+    if route.exact_key is not None:
+        return route.exact_key
+    if route.match_info is not None:
+        return request.match_info[route.match_info]
+    assert route.query_param is not None
+    found = request.query.get(route.query_param)
+    if found is None:
+        raise AppError(f"say ?{route.query_param}=: it is the key of table {route.table!r}")
+    return found
+
+
+def _again(status: int) -> dict[str, str] | None:
+    return RETRY_AFTER if status == 503 else None

@@ -1,0 +1,181 @@
+"""Pages of an app, by Faust's names; a page of a table's key runs where the key is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import flowstream as fs
+from tests.processing.conftest import Kit
+from tests.web.conftest import visited
+from tests.web.test_queries import ALL, Words, several
+
+
+def pages_of(words: Words) -> Words:
+    """The pages of the word count."""
+    app, counts = words.app, words.counts
+
+    @app.page("/count/{word}/")
+    @app.table_route(table=counts, match_info="word")
+    async def get_count(web: Any, request: Any, word: str) -> Any:
+        assert request.match_info == {"word": word}
+        return web.json({word: counts[word], "data": app.settings.data_dir})
+
+    @app.page("/asked/")
+    @app.table_route(table=counts, query_param="word")
+    async def asked(web: Any, request: Any) -> Any:
+        return web.text(str(counts.get(request.query["word"])))
+
+    @app.page("/send/{word}")
+    class Send(fs.View):
+        async def post(self, request: Any, word: str) -> Any:
+            sent = await words.topic.send(key=word, value=await request.text())
+            return self.json({"offset": sent.offset}, status=201)
+
+        async def get(self, request: Any, word: str) -> Any:
+            return self.json(await self.app.query("counts").get(word))
+
+    return words
+
+
+async def test_a_page_of_a_key_runs_where_the_key_is(kit: Kit, name: str) -> None:
+    one = pages_of(Words(kit, name, data="a"))
+    two = pages_of(Words(kit, name, data="b"))
+    await kit.create(one.app)
+    async with several(kit, [one, two]) as found:
+        sent = await one.send(*ALL)
+        for word in ALL:
+            assert await one.app.query(one.counts).get(word, after=sent, timeout=20) == 1
+        where: list[set[str]] = []
+        for _, client in found:
+            answers = [(await client.get(f"/count/{word}/")).json() for word in ALL]
+            assert [answer[word] for answer, word in zip(answers, ALL, strict=True)] == [1] * 12
+            where.append({f"{word} {a['data']}" for a, word in zip(answers, ALL, strict=True)})
+            assert (await client.get("/asked/?word=w1")).text == "1"
+            # A table's default, as inside of an agent; `get` does not use it.
+            assert (await client.get("/count/never/")).json()["never"] == 0
+            assert (await client.get("/asked/?word=never")).text == "None"
+        # Both workers had each key answered by the same one.
+        assert where[0] == where[1]
+        assert len({each.split()[1] for each in where[0]}) == 2
+
+
+async def test_classes_methods_and_plain_sends(kit: Kit, name: str) -> None:
+    words = pages_of(Words(kit, name))
+    await kit.create(words.app)
+    async with visited(kit, words.app) as (_, client):
+        answer = await client.post("/send/a", content="a")
+        assert (answer.status_code, answer.json()) == (201, {"offset": 0})
+        await kit.until(kit.committed(words.app, f"{name}-in", 1))
+        assert (await client.get("/send/a")).json() == 1
+        assert (await client.put("/send/a")).status_code == 405
+
+
+async def test_a_page_reads_and_does_not_write(kit: Kit, name: str) -> None:
+    words = Words(kit, name)
+    app, counts = words.app, words.counts
+
+    @app.page("/write/{word}")
+    @app.table_route(counts, match_info="word")
+    async def write(web: Any, request: Any, word: str) -> Any:
+        counts[word] = 5
+        return web.json({})
+
+    @app.page("/anywhere")
+    async def anywhere(web: Any, request: Any) -> Any:
+        return web.json(counts["a"])
+
+    @app.page("/odd")
+    async def odd(web: Any, request: Any) -> Any:
+        return "text"
+
+    @app.page("/sorry")
+    async def sorry(web: Any, request: Any) -> Any:
+        return web.notfound("no such page", page=1)
+
+    @app.page("/html")
+    async def html(web: Any, request: Any) -> Any:
+        return web.html("<p>hi</p>", headers={"X-A": "b"})
+
+    await kit.create(app)
+    async with visited(kit, app) as (worker, client):
+        await kit.sees(lambda: len(worker.tasks) == 4)
+        answer = await client.get("/write/a")
+        assert answer.status_code == 400
+        assert "send to the topic" in answer.json()["error"]
+        for path in ("/anywhere", "/odd"):
+            answer = await client.get(path)
+            assert answer.status_code == 500
+            assert answer.json() == {"error": f"page {path} failed: the worker's log says why"}
+        answer = await client.get("/sorry")
+        assert (answer.status_code, answer.json()["page"]) == (404, 1)
+        answer = await client.get("/html")
+        assert (answer.text, answer.headers["X-A"]) == ("<p>hi</p>", "b")
+        assert answer.headers["content-type"].startswith("text/html")
+
+
+async def test_while_nobody_owns_the_key_it_is_said_when_to_come_again(
+    kit: Kit, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flowstream.web.pages.TIMEOUT_S", 0.2)
+    one, two = pages_of(Words(kit, name, data="a")), Words(kit, name, data="b", web_port=None)
+    await kit.create(one.app)
+    async with kit.running(two.app), visited(kit, one.app) as (worker, client):
+        await kit.sees(lambda: 0 < len(worker.tasks) < 4)
+        statuses = {(await client.get(f"/count/{word}/")).status_code for word in ALL}
+        assert statuses == {200, 503}
+        answers = [await client.get(f"/count/{word}/") for word in ALL]
+        away = [answer for answer in answers if answer.status_code == 503]
+        assert all(answer.headers["Retry-After"] == "1" for answer in away)
+        assert all("--web-port" in answer.json()["error"] for answer in away)
+
+
+def declared(app: fs.App, path: str) -> None:
+    @app.page(path)
+    async def nothing(web: Any, request: Any) -> Any: ...
+
+
+def no_coroutine(app: fs.App) -> None:
+    @app.page("/a")
+    def nothing(web: Any, request: Any) -> Any: ...
+
+
+def no_view(app: fs.App) -> None:
+    @app.page("/a")
+    class Nothing:
+        pass
+
+
+def no_methods(app: fs.App) -> None:
+    @app.page("/a")
+    class Nothing(fs.View):
+        pass
+
+
+def no_such_name(app: fs.App) -> None:
+    @app.page("/a/{word}")
+    @app.table_route(app.Table("t", default=int), match_info="key")
+    async def nothing(web: Any, request: Any, word: str) -> Any: ...
+
+
+@pytest.mark.parametrize(
+    ("declare", "told"),
+    [
+        (lambda app: declared(app, "a"), "begins with '/'"),
+        (lambda app: declared(app, "/a/{b:c}"), "holds names as"),
+        (lambda app: declared(app, "/metrics"), "the worker itself answers"),
+        (lambda app: declared(app, "/tables/x"), "the worker itself answers"),
+        (lambda app: [declared(app, "/a"), declared(app, "/a")], "declared twice"),
+        (no_coroutine, "must be `async def`"),
+        (no_view, "is not a flowstream.View"),
+        (no_methods, "answers nothing"),
+        (no_such_name, r"the path holds \['word'\]"),
+        (lambda app: app.table_route(app.Table("u", default=int)), "say one of"),
+        (lambda app: app.table_route("nothing", match_info="a"), "is no table of this app"),
+    ],
+)
+def test_pages_that_cannot_be(declare: Callable[[fs.App], Any], told: str) -> None:
+    with pytest.raises(fs.AppError, match=told):
+        declare(fs.App("pages"))
