@@ -40,18 +40,22 @@ async def connect(cluster: Cluster, app: App, address: Address | None) -> None:
 
 
 async def patiently(attempt: Callable[[], Awaitable[T]], address: Address | None) -> T:
-    """Do what needs the broker, again and again for a while if it is one that comes back."""
+    """Do what needs the broker, again and again for a while if it is one that comes back: one
+    whose `address` is known to move, or one that answered and was lost.
+    """
     clock = asyncio.get_running_loop().time
     deadline = clock() + PATIENCE_S
-    told = False
+    told, comes_back = False, address is not None
     while True:
         try:
             return await attempt()
-        except (BrokerUnreachable, ConnectionLost):
-            if address is None or clock() >= deadline:
+        except (BrokerUnreachable, ConnectionLost) as error:
+            comes_back = comes_back or isinstance(error, ConnectionLost)
+            if not comes_back or clock() >= deadline:
                 raise
             if not told:
-                log.warning("the broker does not answer at %s: waiting for it", address())
+                where = "" if address is None else f" at {address()}"
+                log.warning("the broker does not answer%s: waiting for it (%s)", where, error)
                 told = True
         await asyncio.sleep(PAUSE_S)
 

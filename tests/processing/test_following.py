@@ -11,6 +11,7 @@ import pytest
 import flowstream as fs
 from flowstream.processing import following
 from flowstream.transport.cluster import Cluster
+from flowstream.transport.errors import BrokerUnreachable, ConnectionLost, TransportError
 from flowstream.transport.reader import PartitionReader
 from flowstream.transport.types import TopicPartition
 from tests.transport.test_broker_death import KillableBroker
@@ -110,3 +111,25 @@ async def test_waiting_for_the_broker_is_bounded(
     app, _ = counting(tmp_path)
     with pytest.raises(fs.FlowstreamError, match="no Kafka broker answers"):
         await fs.Worker(app, "127.0.0.1:1", address=lambda: "127.0.0.1:1").run()
+
+
+async def test_V1_a_broker_of_ones_own_that_is_lost_at_the_start_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(following, "PAUSE_S", 0.0)
+    errors: list[TransportError] = []
+
+    async def attempt() -> str:
+        if errors:
+            raise errors.pop(0)
+        return "there"
+
+    errors += [ConnectionLost("cut"), BrokerUnreachable("down"), ConnectionLost("cut again")]
+    assert await following.patiently(attempt, None) == "there"
+    errors += [BrokerUnreachable("never heard of it")]
+    with pytest.raises(BrokerUnreachable, match="never heard"):
+        await following.patiently(attempt, None)
+    monkeypatch.setattr(following, "PATIENCE_S", 0.0)
+    errors += [ConnectionLost("for good")]
+    with pytest.raises(ConnectionLost, match="for good"):
+        await following.patiently(attempt, None)
