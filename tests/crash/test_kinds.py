@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+import sqlite3
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ import flowstream as fs
 from flowstream.testing import Broker
 from tests.checkers.history import Anomaly
 from tests.crash.kinds.app import KINDS, NAME, app_of
+from tests.crash.kinds.beside import DIRECTORY, database
 from tests.crash.kinds.kind import Kind, Logs, Record
 from tests.crash.kinds.ledger import Feeder, Ledger, create_inputs
 
@@ -42,6 +45,8 @@ class Seen:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def seen(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Seen]:
     directory: Path = tmp_path_factory.mktemp("kinds")
+    patched = pytest.MonkeyPatch()
+    patched.setenv(DIRECTORY, str(directory))
     kinds = {name: kind() for name, kind in KINDS.items()}
     every = list(kinds.values())
     async with Broker({"log.retention.ms": "-1"}) as broker:
@@ -74,6 +79,7 @@ async def seen(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Seen]:
         await running
         await asking.close()
     yield Seen(kinds, ledger.records)
+    patched.undo()
 
 
 TIMELY = ("interim-out", "timers-out", "two-tables-changed", "two-tables-joined",
@@ -158,3 +164,25 @@ async def test_S8_a_row_that_differs_is_noticed(seen: Seen) -> None:
             last = [r for r in seen.records[topic] if r.data is not None][-1]
             wrong = last._replace(offset=10**9, data=None)
             assert kind.judge(Logs(NAME, {**seen.records, topic: [*seen.records[topic], wrong]}))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "DELETE FROM stored WHERE rowid = 7",
+        "INSERT INTO stored SELECT * FROM stored WHERE rowid = 7",
+    ],
+)
+async def test_S9_a_row_of_the_database_that_is_missing_or_double_is_noticed(
+    seen: Seen, change: str
+) -> None:
+    assert seen.judge("outbox", seen.records) == []
+    before = database().read_bytes()
+    try:
+        with closing(sqlite3.connect(database())) as db:
+            db.execute("PRAGMA journal_mode=DELETE")
+            db.execute(change)
+            db.commit()
+        assert seen.judge("outbox", seen.records)
+    finally:
+        database().write_bytes(before)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import os
 import random
 import shutil
 import sys
@@ -24,6 +25,7 @@ import flowstream as fs
 from tests.checkers.history import Anomaly
 from tests.crash.kinds.adversary import Adversary
 from tests.crash.kinds.app import KINDS, NAME, app_of
+from tests.crash.kinds.beside import DIRECTORY
 from tests.crash.kinds.ledger import Feeder, Ledger, create_inputs
 from tests.crash.kinds.stage import ForeignStage, ProxiedStage, Stage, reasons
 from tests.crash.kinds.stores import check_stores
@@ -212,6 +214,7 @@ def main() -> None:
             filename=directory / "campaign.log", level=logging.WARNING, force=True,
             format="%(asctime)s %(name)s: %(message)s",
         )  # fmt: skip
+        os.environ[DIRECTORY] = str(directory)
         stage = stage_of(directory, kinds, rng, args.broker)
         now = min(left, STRIKES * ROUNDS)
         done = asyncio.run(run(stage, kinds, rng, now, args.drain))

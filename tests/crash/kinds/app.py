@@ -6,6 +6,7 @@ import os
 
 import flowstream as fs
 from tests.crash.kinds.asking import Asked
+from tests.crash.kinds.beside import Ordered, Outbox, Unordered
 from tests.crash.kinds.failing import DeadLettered, Parked, Retried, Skipped
 from tests.crash.kinds.joins import AsOf, Inner, Left, Lookup, Outer
 from tests.crash.kinds.kind import Kind
@@ -34,7 +35,7 @@ KINDS: dict[str, type[Kind]] = {
         Aggregate, Expiring, TwoTables, TwoTablesOuter, Tumbling, Hopping, Sliding, Session,
         Interim, OnChange, Closed, Kept, Inner, Left, Outer, AsOf, Lookup, Regrouped, Through,
         RegroupedWindows, Dedupe, EventTimers, ClockTimers, Crontab, Retried, Parked,
-        DeadLettered, Skipped, Asked,
+        DeadLettered, Skipped, Asked, Ordered, Unordered, Outbox,
     )
 }  # fmt: skip
 

@@ -18,6 +18,7 @@ from flowstream.cli.embedded import answers, read_address
 from tests.checkers.history import Anomaly
 from tests.crash.campaign import kill_broker
 from tests.crash.kinds.app import VARIABLE
+from tests.crash.kinds.beside import DIRECTORY
 from tests.crash.processes import RESTART_S, ROOT, Worker
 from tests.transport.proxy import Proxy
 
@@ -38,7 +39,7 @@ class Stage:
 
     def __init__(self, directory: Path, kinds: Sequence[str]) -> None:
         self.directory = directory
-        self.environment = {VARIABLE: ",".join(kinds)}
+        self.environment = {VARIABLE: ",".join(kinds), DIRECTORY: str(directory)}
         self.address = ""
         self.tasks: list[asyncio.Task[None]] = []
         self.workers: list[Worker] = []
