@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from flowstream.processing.aggregates import Sum as Sum
     from flowstream.processing.app import App as App
     from flowstream.processing.branches import branch as branch
+    from flowstream.processing.channels import Channel as Channel
     from flowstream.processing.closing import WindowResult as WindowResult
     from flowstream.processing.current import current_event as current_event
     from flowstream.processing.errors import AgentFailed as AgentFailed
@@ -71,6 +72,7 @@ _HOMES = {
     "AppError": "processing.errors",
     "branch": "processing.branches",
     "Codec": "processing.serializers",
+    "Channel": "processing.channels",
     "Collect": "processing.aggregates",
     "Count": "processing.aggregates",
     "current_event": "processing.current",
@@ -130,6 +132,7 @@ __all__ = [
     "AgentFailed",
     "App",
     "AppError",
+    "Channel",
     "Codec",
     "Collect",
     "Count",

@@ -8,14 +8,14 @@ import sys
 import flowstream
 
 PUBLIC = [
-    "Agent", "AgentFailed", "App", "AppError", "Codec", "Collect", "Count", "DecodeError",
-    "Distinct", "Event", "FlowstreamError", "GlobalTable", "Joined", "LateEvent", "Max", "Mean",
-    "MemberSet", "Min", "Monitor", "NotInAgent", "Outbox", "OutboxRefused", "PartitionMismatch",
-    "Policy", "PostgreSQL", "Query", "QueryError", "QueryTimeout", "Record", "RecordMetadata",
-    "Reduce", "ReplyFailed", "RowUnreadable", "SQLite", "Schema", "Sensor", "Service", "SetTable",
-    "SettingsError", "StateLost", "Stream", "Sum", "Table", "TableOf", "TableUnavailable", "Timers",
-    "TooStale", "Topic", "TopicMissing", "View", "WindowResult", "WindowSet", "WindowedTable",
-    "Worker", "branch", "current_event", "park", "retry",
+    "Agent", "AgentFailed", "App", "AppError", "Channel", "Codec", "Collect", "Count",
+    "DecodeError", "Distinct", "Event", "FlowstreamError", "GlobalTable", "Joined", "LateEvent",
+    "Max", "Mean", "MemberSet", "Min", "Monitor", "NotInAgent", "Outbox", "OutboxRefused",
+    "PartitionMismatch", "Policy", "PostgreSQL", "Query", "QueryError", "QueryTimeout", "Record",
+    "RecordMetadata", "Reduce", "ReplyFailed", "RowUnreadable", "SQLite", "Schema", "Sensor",
+    "Service", "SetTable", "SettingsError", "StateLost", "Stream", "Sum", "Table", "TableOf",
+    "TableUnavailable", "Timers", "TooStale", "Topic", "TopicMissing", "View", "WindowResult",
+    "WindowSet", "WindowedTable", "Worker", "branch", "current_event", "park", "retry",
 ]  # fmt: skip
 
 

@@ -19,8 +19,9 @@ def command(module: Module, json: Json = False) -> None:
     except FlowstreamError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from None
+    found = [*app.agents.values(), *app.channel_agents.values()]
     show(("agent", "reads", "sinks", "on_error", "help"),
-         [row(agent) for agent in app.agents.values()], as_json=json)  # fmt: skip
+         [row(agent) for agent in found], as_json=json)  # fmt: skip
 
 
 def row(agent: Agent[object]) -> tuple[object, ...]:

@@ -21,8 +21,9 @@ from typing import Any, Generic, TypeVar
 from flowstream.errors import FlowstreamError
 from flowstream.processing.asking import Askable
 from flowstream.processing.branches import Branch
+from flowstream.processing.channels import Channel
 from flowstream.processing.codecs import BYTES, Codec, codec_of
-from flowstream.processing.current import PROBED
+from flowstream.processing.current import PROBED, current_event
 from flowstream.processing.declaring import Order, check_concurrency, described
 from flowstream.processing.deduping import Seen
 from flowstream.processing.errors import AgentFailed, AppError
@@ -212,9 +213,9 @@ class Agent(Askable, Generic[T]):
         self.parking = Parking(self.name, self.key_codec, self.topic.value_codec)
 
 
-Sink = Topic[Any, Any] | Agent[Any] | Branch | Callable[[Any], Any]
-"""Where yielded values go: a topic, an agent's topic, one of several topics, or a function (called
-before the commit).
+Sink = Topic[Any, Any] | Agent[Any] | Branch | Channel[Any] | Callable[[Any], Any]
+"""Where yielded values go: a topic, an agent's topic, one of several topics, a channel, or a
+function (called before the commit).
 """
 
 
@@ -260,9 +261,9 @@ def check_topic(topic: object, *others: object) -> None:
 
 def check_sinks(sinks: object) -> tuple[Sink, ...]:
     """Refuse what yielded values cannot go to."""
-    if isinstance(sinks, str | Topic | Agent | Branch) or not isinstance(sinks, Iterable):
+    if isinstance(sinks, str | Topic | Agent | Branch | Channel) or not isinstance(sinks, Iterable):
         raise AppError(f"sink takes a list, not {described(sinks)}: `sink=[topic]`")
-    found = tuple(sinks)
+    found = tuple(ChannelSink(each) if is_channel(each) else each for each in sinks)
     for sink in found:
         if not (isinstance(sink, Topic | Agent | Branch) or callable(sink)):
             raise AppError(
@@ -270,6 +271,22 @@ def check_sinks(sinks: object) -> tuple[Sink, ...]:
                 f" topic with app.topic(...) and write `sink=[topic]`"
             )
     return found
+
+
+class ChannelSink:
+    """Puts what is yielded into a channel, with the key of the event it came from."""
+
+    def __init__(self, target: Any) -> None:
+        self.channel: Channel[Any] = target if isinstance(target, Channel) else target.channel
+
+    async def __call__(self, value: Any) -> None:
+        current = current_event()
+        await self.channel.put(value, key=None if current is None else current.key)
+
+
+def is_channel(sink: object) -> bool:
+    """Whether a sink is a channel, or an agent that reads one."""
+    return isinstance(sink, Channel) or isinstance(getattr(sink, "channel", None), Channel)
 
 
 class ProbeFeed:

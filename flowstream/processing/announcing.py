@@ -27,6 +27,8 @@ class Announcing:
         self.on_produce_message = Signal(self, "on_produce_message", takes_async=False)
         self.sensors = Sensors()
         self._monitor: Monitor | None = None
+        self.has_channels = False
+        """Whether units may put into channels, which needs a look at each output."""
         self.has_worker = False
         """Whether a worker has been made for it: what it asks once, it has asked."""
 

@@ -22,8 +22,9 @@ from flowstream.processing.agent import (
     check_topic,
 )
 from flowstream.processing.asking import Asker
+from flowstream.processing.channels import Channel
 from flowstream.processing.current import Headers
-from flowstream.processing.declared_topics import DeclaresTopics
+from flowstream.processing.declared_channels import DeclaresChannels
 from flowstream.processing.declaring import Order, check_agent_function, check_store, check_take
 from flowstream.processing.errors import AppError
 from flowstream.processing.inner import InnerSource
@@ -54,7 +55,7 @@ TESTING = "flowstream.testing"
 """The test kit stands above everything: an app knows its name only, and tests alone load it."""
 
 
-class App(DeclaresPages, DeclaresTopics):
+class App(DeclaresPages, DeclaresChannels):
     """A stream processing application.
 
     >>> app = App("shop")
@@ -145,7 +146,7 @@ class App(DeclaresPages, DeclaresTopics):
 
     def agent(
         self,
-        topic: Topic[Any, V] | InnerSource[Any, V],
+        topic: Topic[Any, V] | InnerSource[Any, V] | Channel[V],
         *others: Topic[Any, V],
         name: str | None = None,
         sink: Iterable[Sink] = (),
@@ -174,15 +175,17 @@ class App(DeclaresPages, DeclaresTopics):
                 "isolated_partitions cannot be turned off: each partition has its own instances, so"
                 " that it can move to another worker alone. Leave it out"
             )
-        check_topic(topic, *others)
         sinks = check_sinks(sink)
+        if isinstance(topic, Channel) and not others:
+            return self._on_channel(topic, name, sinks, on_error, concurrency, order, reply_type)
+        check_topic(topic, *others)
 
         def declare(function: AgentFunction[V]) -> Agent[V]:
             named = name or str(getattr(function, "__name__", "agent"))
             check_agent_function(function, named)
             agent = Agent(
                 function,
-                topic,
+                cast("Topic[Any, V]", topic),
                 name=named,
                 sinks=sinks,
                 on_error=on_error,

@@ -75,6 +75,9 @@ class Current(Protocol):
     def late_letter(self, table: str) -> None:
         """Send the event to the dead letters, because its windows have closed."""
 
+    def hand_over(self, channel: Any, event: Event[Any]) -> None:
+        """Put an event into a channel once the unit is committed."""
+
     def emit(
         self,
         topic: Destination,

@@ -6,12 +6,12 @@ Everything is encoded when it is sent, so that it fails where the agent's policy
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, cast
 
 from flowstream.processing.current import Destination, Headers
 from flowstream.processing.dead_letters import dead_letter_headers
 from flowstream.processing.errors import LateEvent
-from flowstream.processing.event import Arrival
+from flowstream.processing.event import Arrival, Event
 from flowstream.processing.plan import Reader
 from flowstream.processing.replies import encode_reply, reply_headers, reply_to
 from flowstream.processing.surroundings import Surroundings
@@ -77,6 +77,10 @@ class Emitting:
         self.outputs.append((target, None, data, self.around.wall_time_ms(), headers))
         self._replied.append(record)
         return True
+
+    def hand_over(self, channel: Any, event: Event[Any]) -> None:
+        """Put an event into a channel once the unit is committed (see `channels.Puts`)."""
+        self.outputs.append((channel, cast("Any", event), None, 0, ()))
 
     def emit(
         self,

@@ -1,4 +1,4 @@
-"""Those who are told what a worker does: the app's signals and sensors.
+"""Those who are told what a worker does: the app's signals and sensors, and its channels.
 
 Shell around both, for membership and tasks: nothing here decides anything, and what nobody listens
 to costs one question per batch, commit or rebalance.
@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from flowstream.processing.announcing import Announcing
+from flowstream.processing.channels import Puts
 from flowstream.processing.event import Arrival
 from flowstream.processing.sensors import Sensor
 from flowstream.processing.topic import RecordMetadata
@@ -34,14 +35,19 @@ class Onlookers:
     def __init__(self, app: Announcing) -> None:
         self.app = app
         self.sensors = app.sensors
+        self.puts = Puts()
         self._sent: list[Sent] = []
         self._closing: tuple[States, list[Sent]] = ({}, [])
         self._rebalance: States = {}
 
     def appending(self, append: Append) -> Append:
         """What adds records to the open epoch, told to those who listen for that."""
-        if not self.sensors and not self.app.on_produce_message:
-            return append
+        told = append
+        if self.sensors or self.app.on_produce_message:
+            told = self._telling(append)
+        return self.puts.appending(told) if self.app.has_channels else told
+
+    def _telling(self, append: Append) -> Append:
         return lambda *record: append(*self._produced(*record))
 
     def _produced(
@@ -103,11 +109,13 @@ class Onlookers:
 
     def closing(self) -> None:
         """An epoch begins to commit; what is sent from here on belongs to the next one."""
+        self.puts.closing()
         self._closing = self.sensors.begun("on_commit_initiated", self.app), self._sent
         self._sent = []
 
     def committed(self, offsets: Mapping[tuple[str, int], int]) -> None:
         """It has committed."""
+        self.puts.committed()
         states, sent = self._closing
         self._closing = ({}, [])
         self.sensors.ended("on_commit_completed", states, self.app)
@@ -119,6 +127,7 @@ class Onlookers:
 
     def dropped(self) -> None:
         """What has not committed never will; it is done again."""
+        self.puts.dropped()
         lost = [*self._closing[1], *self._sent]
         self._closing, self._sent = ({}, []), []
         error = CommitRefused("its epoch was not committed")

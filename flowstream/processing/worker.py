@@ -134,6 +134,8 @@ class Worker(Lending):
                 self._look_around(self.plan)
                 if self.plan.purged:
                     self._beside(self._purge(self.plan.purged))
+                for agent in self.app.channel_agents.values():
+                    self._beside(agent.live(self.settings.retry_backoff))
                 for chore in self.app.chores:
                     self._beside(run_chore(chore, self.app, lambda: self.is_leader))
                 if ready is not None:

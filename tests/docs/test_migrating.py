@@ -63,7 +63,7 @@ def samples() -> dict[str, Any]:
         "faust": fs, "exceptions": fs, "App": app, "Agent": agent, "Topic": topic, "Table": table,
         "SetTable": app.SetTable("sets"), "WindowWrapper": windowed, "WindowSet": windowed["key"],
         "codecs": fs.codecs, "Codec": fs.Codec(), "Schema": fs.Schema(),
-        "Stream": fs.Stream, "Event": fs.Event, "Record": fs.Record,
+        "Channel": app.channel(), "Stream": fs.Stream, "Event": fs.Event, "Record": fs.Record,
         "Worker": fs.Worker(app, "127.0.0.1:9092"), "Sensor": fs.Sensor(), "Monitor": monitor,
     }  # fmt: skip
 

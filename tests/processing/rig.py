@@ -7,7 +7,7 @@ what is open and begins again at the last commit.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import flowstream as fs
@@ -51,9 +51,10 @@ class Rig:
 
     # -- what instances ask ---------------------------------------------------------------------
 
-    def append(self, *output: Any) -> None:
-        """An output joins the open epoch."""
-        self._open.append(cast("Output", output))
+    @property
+    def append(self) -> Callable[..., None]:
+        """What adds an output to the open epoch."""
+        return self.onlookers.appending(lambda *output: self._open.append(cast("Output", output)))
 
     def output(self, topic: str) -> OutputTopic:
         """Any topic has one partition."""
@@ -127,16 +128,19 @@ class Rig:
         for tp, offset in self.task.take_offsets().items():
             self.positions[TopicPartition(*tp)] = offset
         rows = self.task.take_rows()
+        self.onlookers.closing()
         self.log += self._open
         self._open = []
         for table in rows:
             table.partition.committed(table.rows, None, table.source_offset)
+        self.onlookers.committed({})
 
     async def crash(self) -> None:
         """Everything that is not committed is gone."""
         await self.task.stop()
         self.task.close()
         self._open = []
+        self.onlookers.dropped()
 
     async def settle(self) -> None:
         """Let everything run that waits for nothing."""

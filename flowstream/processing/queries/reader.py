@@ -111,6 +111,10 @@ class TableReader:
         """Refused."""
         raise NotInAgent("a web page has no event")
 
+    def hand_over(self, channel: object, event: Event[Any]) -> NoReturn:
+        """Refused: it would never be committed."""
+        raise NotInAgent("a web page has no event with which a value could get into a channel")
+
     def emit(
         self,
         topic: Destination,
