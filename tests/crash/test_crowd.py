@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import TopicPartition as Offset
 
 from flowstream.broker.log import checkpoints
 from flowstream.broker.types import TopicPartition
@@ -20,7 +21,7 @@ from tests.checkers.rising import Answer
 from tests.crash.crowd import clients, lives
 from tests.crash.crowd.clients import BOUND_S, Record, Refused, Sender, Stalled, insist
 from tests.crash.crowd.crowd import LONG, Cleanings, Crowd
-from tests.crash.crowd.groups import Group
+from tests.crash.crowd.groups import Group, Member
 from tests.crash.crowd.lives import Life
 from tests.crash.crowd.neighbour import Neighbour, Role
 from tests.crash.crowd.river import River
@@ -147,6 +148,27 @@ def test_L1_records_of_a_former_life_are_found() -> None:
 def test_L1_a_life_whose_offsets_go_on_is_found() -> None:
     assert lived(1, 2) == {("offsets go on", "L1")}
     assert lived(1, 2, markers=1) == set()
+    assert lived(2, 3, markers=1) == set(), "a marker comes again when the broker dies in between"
+    assert lived(20, 21, markers=1) == {("offsets go on", "L1")}
+
+
+def test_G7_what_was_refused_is_offered_again() -> None:
+    group = Group(NOBODY, "cooperative")
+    member = Member(group, NOBODY, "m", {})
+    member._next = {0: 5, 1: 7}
+
+    def refused(**_: object) -> None:
+        raise KafkaException(KafkaError(KafkaError.REBALANCE_IN_PROGRESS))
+
+    consumer = SimpleNamespace(commit=refused)
+    member._commit(consumer)
+    assert member._next == {0: 5, 1: 7}
+    member._revoked(consumer, [Offset("t", 0)])
+    assert member._next == {1: 7}, "it is another's now"
+    consumer.commit = lambda offsets, **_: offsets
+    member._commit(consumer)
+    assert member._next == {}
+    assert [(each.target.partition.partition, each.offset) for each in group.answers] == [(1, 7)]
 
 
 def test_L8_a_topic_that_is_there_again_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

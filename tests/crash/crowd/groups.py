@@ -274,15 +274,17 @@ class Member:
         return 1
 
     def _commit(self, consumer: Consumer) -> None:
-        """Commit, and note what the broker acknowledged."""
+        """Commit, and note what the broker acknowledged. What it refused is offered again: who
+        keeps a partition in a rebalance does not read its records a second time.
+        """
         offsets = [TopicPartition(self._group.topic, p, o) for p, o in self._next.items()]
-        self._next.clear()
         began = time.monotonic()
         try:
             found = consumer.commit(offsets=offsets, asynchronous=False)
         except KafkaException:
             self._group.counts["commits refused"] += 1
             return
+        self._next.clear()
         ended = time.monotonic()
         for each in found:
             if each.error is None:
@@ -297,6 +299,8 @@ class Member:
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         if self._next:
             self._commit(consumer)
+        for each in partitions:
+            self._next.pop(each.partition, None)
 
     def _lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._next.clear()
