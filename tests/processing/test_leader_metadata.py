@@ -5,16 +5,14 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from aiokafka.cluster import ClusterMetadata
-from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
-
 from flowstream.processing.claiming import claiming_assignor
+from flowstream.transport.assignor import Member
 
 
 def test_G7_a_leader_without_metadata_still_gives_every_partition_an_owner() -> None:
     membership, starter = SimpleNamespace(held=[]), SimpleNamespace(state=dict)
     assignor = claiming_assignor(membership, starter, {"in": 4}, lambda assign: assign)
-    members = {m: ConsumerProtocolMemberMetadata(0, ["in"], b"") for m in ("m1", "m2")}
-    decided = assignor.assign(ClusterMetadata(), members)
-    owned = sorted(tp for part in decided.values() for tp in part.partitions())
+    members = {name: Member(frozenset({"in"}), b"") for name in ("m1", "m2")}
+    decided = assignor.decide(members, {})
+    owned = sorted(tp for share in decided.values() for tp in share.partitions)
     assert owned == [("in", n) for n in range(4)]

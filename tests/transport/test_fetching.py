@@ -75,8 +75,10 @@ async def test_a_fetch_on_its_way_is_dropped_with_its_partition(cluster: Cluster
         for tp in (goes, stays):
             found.seek(tp, 0)
         found._fetcher._notify(found._fetcher._wait_consume_future)
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
+        for _ in range(1000):
+            if found._fetcher._in_flight:
+                break
+            await asyncio.sleep(0)
         assert found._fetcher._in_flight
         found.remove([goes])
         assert await offsets(found, 2) == [(1, 0), (1, 1)]
