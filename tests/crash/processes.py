@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -64,7 +65,8 @@ class Worker:
         """SIGKILL."""
         if self.pid is not None:
             self._expected = True
-            os.kill(self.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it ended, and nobody has told us yet
+                os.kill(self.pid, signal.SIGKILL)
 
     def take_ends(self) -> list[int]:
         """Exit statuses nobody asked for, since this was last called."""

@@ -69,6 +69,10 @@ class Refused(Exception):
     """The broker ended a session that had done nothing wrong."""
 
 
+class Forgotten(Refused):
+    """A retry after a restart is out of order: the log no longer tells of the batch itself."""
+
+
 def settings(broker: str) -> dict[str, Any]:
     """For every client: soon back when the broker is."""
     return {
@@ -188,7 +192,7 @@ class Sender:
             if self._transactional or not ended:
                 raise
             self.refused = error
-            raise Refused(f"{self.session}: {error}") from exception
+            raise self._refusal() from exception
 
     def _delivered(self, value: str, error: KafkaError | None, message: Message) -> None:
         sent = self._pending.pop(value, None)
@@ -229,7 +233,13 @@ class Sender:
     def _check(self) -> None:
         """P1: a session ends when it wants to. A callback of the client cannot raise."""
         if self.refused is not None:
-            raise Refused(f"{self.session}: {self.refused}")
+            raise self._refusal()
+
+    def _refusal(self) -> Refused:
+        assert self.refused is not None
+        codes = (KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, KafkaError._FATAL)
+        cause = Forgotten if self.refused.code() in codes else Refused
+        return cause(f"{self.session}: {self.refused}")
 
     def close(self) -> None:
         """Forget the producer; what has no answer may have happened."""

@@ -25,8 +25,8 @@ from tests.checkers.history import (
 )
 from tests.crash.crowd.clients import (
     ANSWER_S,
+    Forgotten,
     Record,
-    Refused,
     Sender,
     create,
     insist,
@@ -81,14 +81,14 @@ class River(Neighbour):
         while not stop.wait(0.02):
             try:
                 self._send(sender, rng)
-            except Refused:
+            except Forgotten:
                 # As with Kafka: what retention took before a restart is known of no more, so that
                 # a retry of it is out of order, and an idempotent client ends.
                 self.counts["sessions that retention ended"] += 1
                 sender.close()
                 self._rounds += 1
                 sender = Sender(self.broker, f"{self.where.topic}#{self._rounds}", self.history)
-        with suppress(Refused):
+        with suppress(Forgotten):
             sender.settle()
         sender.close()
 
