@@ -135,6 +135,7 @@ PURE = (
     "flowstream/processing/commit.py",
     "flowstream/processing/task.py",
     "flowstream/processing/assignor.py",
+    "flowstream/processing/placing.py",
     "flowstream/processing/topic.py",
     "flowstream/errors.py",
     "tests/checkers/",

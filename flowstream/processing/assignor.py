@@ -6,7 +6,7 @@ partition number of all topics that have the same partition count and the same s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -58,24 +58,25 @@ def task_name(partitions: int, partition: int) -> str:
 
 
 def assign(
-    members: Mapping[str, Candidate], partitions: Mapping[str, int]
+    members: Mapping[str, Candidate], partitions: Mapping[str, int], lag: int = 0
 ) -> dict[str, list[tuple[str, int]]]:
     """(topic, partition) pairs for every member; each partition goes to exactly one (G7).
 
     Topics with one partition count and one set of subscribers move together, so that a table
-    and all its inputs meet in one worker. Loads differ by at most one task per such set.
+    and all its inputs meet in one worker. Loads differ by at most one task per such set. Whose
+    state is no more than `lag` records behind the most is as good as whoever has the most.
     """
     result: dict[str, list[tuple[str, int]]] = {member: [] for member in sorted(members)}
     load = dict.fromkeys(result, 0)
-    for (count, eligible), topics in sorted(_sets(members, partitions).items()):
-        owners = _place(count, eligible, members, load)
+    for (count, eligible), topics in sorted(sets_of(members, partitions).items()):
+        owners = _place(count, eligible, members, load, lag)
         for partition in range(count):
             result[owners[partition]] += [(topic, partition) for topic in topics]
             load[owners[partition]] += 1
     return result
 
 
-def _sets(
+def sets_of(
     members: Mapping[str, Candidate], partitions: Mapping[str, int]
 ) -> dict[tuple[int, tuple[str, ...]], list[str]]:
     """Co-partitioned topics by (partition count, the members that subscribe to them)."""
@@ -92,15 +93,17 @@ def _place(
     eligible: tuple[str, ...],
     members: Mapping[str, Candidate],
     load: Mapping[str, int],
+    lag: int,
 ) -> list[str]:
-    """The owner of each partition: first who has its state, then who has least to do."""
+    """The owner of each partition: first who runs it or has its state, then who has least to do."""
     floor, extra = divmod(count, len(eligible))
     taken = dict.fromkeys(eligible, 0)
     owners: dict[int, str] = {}
-    for partition in sorted(
-        range(count), key=lambda p: _weight(p, count, eligible, members), reverse=True
-    ):
-        best = _holder(partition, count, eligible, members, taken, floor, extra)
+    tasks = [Task(task_name(count, p), eligible, members, lag) for p in range(count)]
+    # What only one worker can go on with is placed first: where room runs out, those tasks have to
+    # move that another worker has got ready for.
+    for partition in sorted(range(count), key=lambda p: tasks[p].urgency, reverse=True):
+        best = _holder(tasks[partition], taken, floor, extra)
         if best is not None:
             owners[partition] = best
             extra -= taken[best] >= floor
@@ -113,33 +116,50 @@ def _place(
     return [owners[partition] for partition in range(count)]
 
 
-def _claim_of(member: Candidate, task: str) -> tuple[int, bool]:
-    return member.claim.state.get(task, -1), task in member.claim.owned
+class Task:
+    """What the members say of one task."""
+
+    def __init__(
+        self, name: str, eligible: Sequence[str], members: Mapping[str, Candidate], lag: int
+    ) -> None:
+        self.name = name
+        self.eligible = eligible
+        self._lag = lag
+        self._claims = {member: members[member].claim for member in eligible}
+        self.most = max(self.state_of(member) for member in eligible)
+
+    def state_of(self, member: str) -> int:
+        """How much of the task's state a member has; -1 when it has none."""
+        return self._claims[member].state.get(self.name, -1)
+
+    def is_ready(self, member: str) -> bool:
+        """Whether a member could take over at once, or nearly so."""
+        return max(self.most, 0) - max(self.state_of(member), 0) <= self._lag
+
+    def rank(self, member: str) -> tuple[bool, bool, int, str]:
+        """The higher, the better placed with this member."""
+        is_owner = self.name in self._claims[member].owned
+        is_ready = self.is_ready(member)
+        return is_owner and is_ready, is_ready, self.state_of(member) + is_owner, member
+
+    def is_claimed_by(self, member: str) -> bool:
+        """Whether a member runs the task or has state of it."""
+        return self.state_of(member) >= 0 or self.name in self._claims[member].owned
+
+    @property
+    def urgency(self) -> tuple[int, int, int, bool]:
+        """The fewer can go on with a task, and the more they would lose, the higher."""
+        holders = [member for member in self.eligible if self.is_claimed_by(member)]
+        ready = sum(self.is_ready(member) for member in holders)
+        owned = any(self.name in self._claims[member].owned for member in holders)
+        return -ready, -len(holders), self.most, owned
 
 
-def _weight(
-    partition: int, count: int, eligible: tuple[str, ...], members: Mapping[str, Candidate]
-) -> tuple[int, bool]:
-    task = task_name(count, partition)
-    state, owned = max(_claim_of(members[m], task) for m in eligible)
-    return state, owned
-
-
-def _holder(
-    partition: int,
-    count: int,
-    eligible: tuple[str, ...],
-    members: Mapping[str, Candidate],
-    taken: Mapping[str, int],
-    floor: int,
-    extra: int,
-) -> str | None:
-    """The member with most of this task's state that still has room, if any has some."""
-    task = task_name(count, partition)
-    ranked = sorted(eligible, key=lambda m: (_claim_of(members[m], task), m), reverse=True)
-    for member in ranked:
-        if _claim_of(members[member], task) == (-1, False):
-            return None
+def _holder(task: Task, taken: Mapping[str, int], floor: int, extra: int) -> str | None:
+    """The best placed member that still has room, if any has a claim."""
+    for member in sorted(task.eligible, key=task.rank, reverse=True):
+        if not task.is_claimed_by(member):
+            continue
         if taken[member] < floor or (taken[member] == floor and extra > 0):
             return member
     return None

@@ -9,10 +9,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from flowstream.processing import assignor
+from flowstream.processing.placing import Rules, encode_orders, place
 from flowstream.processing.task import TaskId
 from flowstream.transport.assignor import GroupAssignor, Member, Part
 
 Told = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+NO_COPIES = Rules()
 
 
 class Holder(Protocol):
@@ -35,10 +38,12 @@ def claiming_assignor(
     starter: Stores,
     sources: Mapping[str, int],
     told: Told,
+    rules: Rules,
     web: str | None = None,
 ) -> GroupAssignor:
     """The assignor of one membership; `sources` are the partitions of its plan's topics, `told`
-    has a decision seen by those who watch, `web` is where the worker can be visited.
+    has a decision seen by those who watch, `rules` say what copies there are, `web` is
+    where the worker can be visited.
     """
 
     def claim() -> bytes:
@@ -54,16 +59,21 @@ def claiming_assignor(
     def assign(members: Mapping[str, Member], partitions: Mapping[str, int]) -> dict[str, Part]:
         # A leader whose metadata update met a dying broker knows no partitions for minutes:
         # it must not leave them without an owner (G7).
-        return decide(members, {**sources, **partitions})
+        return decide(members, {**sources, **partitions}, rules)
 
     return GroupAssignor(assignor.NAME, claim, told(assign))
 
 
-def decide(members: Mapping[str, Member], partitions: Mapping[str, int]) -> dict[str, Part]:
+def decide(
+    members: Mapping[str, Member], partitions: Mapping[str, int], rules: Rules = NO_COPIES
+) -> dict[str, Part]:
     """The assignor's answer for the members as transport names them."""
     candidates: dict[str, Any] = {
         name: assignor.Candidate(member.topics, assignor.decode_claim(member.user_data))
         for name, member in members.items()
     }
-    found = assignor.assign(candidates, partitions)
-    return {member: Part(partitions) for member, partitions in found.items()}
+    placement = place(candidates, partitions, rules)
+    return {
+        member: Part(partitions, encode_orders(placement.orders[member]))
+        for member, partitions in placement.partitions.items()
+    }

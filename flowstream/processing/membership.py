@@ -14,6 +14,8 @@ from flowstream.errors import FlowstreamError
 from flowstream.processing.arriving import Arriving
 from flowstream.processing.committer import Committer
 from flowstream.processing.committing import Committing
+from flowstream.processing.copies import Copies
+from flowstream.processing.placing import decode_orders
 from flowstream.processing.plan import Plan
 from flowstream.processing.runtime import QUEUE_HIGH, QUEUE_LOW, RunningTask
 from flowstream.processing.starting import Positions, TaskStarter
@@ -45,6 +47,7 @@ class Membership:
         starter: TaskStarter,
         *,
         commit_interval: float,
+        probing_interval: float = 60.0,
     ) -> None:
         self.tasks: dict[TaskId, RunningTask] = {}
         self._plan = plan
@@ -59,6 +62,7 @@ class Membership:
             interval=commit_interval,
         )  # fmt: skip
         self._arriving = Arriving(self._positions, self._start, self._task_of)
+        self._copies = Copies(plan, starter.standing_by, probing_interval)
         self._failure: Exception | None = None
         self._is_over = False
         self._has_share = False
@@ -200,6 +204,7 @@ class Membership:
                 log.info("assigned: %s", names)
             self._arriving.begin(partitions, self._onlookers.assigned(partitions), self._arrived)
             held = set(self.held)
+        await self._copies.obey(decode_orders(told), held, self.consumer.want_rebalance)
         await self._starter.keep_only(held)
 
     async def _arrived(self) -> None:
@@ -230,6 +235,7 @@ class Membership:
         """Let the tasks go without a commit, and take no more."""
         async with self._changing:
             self._is_over = True
+            self._copies.stop()
             await self._release_all(commit=False)
 
     async def _release_all(self, *, commit: bool) -> None:

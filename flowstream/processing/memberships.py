@@ -15,7 +15,9 @@ from flowstream.processing.committer import Checkpoint, Committer
 from flowstream.processing.doors import Doors
 from flowstream.processing.lending import Lending
 from flowstream.processing.membership import Membership, TopicGrown
+from flowstream.processing.placing import Rules
 from flowstream.processing.plan import Plan
+from flowstream.processing.replicated import GlobalTable
 from flowstream.processing.starting import TaskStarter
 from flowstream.transport.admin import Admin
 from flowstream.transport.batches import RecordBuffer
@@ -75,7 +77,7 @@ class Memberships:
         worker, settings = self._worker, self._worker.settings
         membership = Membership(
             plan, worker, self._buffer, self._committer(), self._starter,
-            commit_interval=settings.commit_interval,
+            commit_interval=settings.commit_interval, probing_interval=settings.probing_interval,
         )  # fmt: skip
         consumer = GroupConsumer(
             self._cluster,
@@ -85,6 +87,7 @@ class Memberships:
                 self._starter,
                 plan.sources,
                 worker.onlookers.assigning,
+                self._rules(plan),
                 worker.web_address,
             ),
             membership,
@@ -109,6 +112,16 @@ class Memberships:
             self.current = None
             await membership.abandon()
             await consumer.stop()
+
+    def _rules(self, plan: Plan) -> Rules:
+        settings = self._worker.settings
+        tables = [table for table in plan.tables if not isinstance(table.table, GlobalTable)]
+        return Rules(
+            settings.standby_replicas,
+            settings.acceptable_recovery_lag,
+            settings.max_warmup_replicas,
+            frozenset(table.partitions for table in tables),
+        )
 
     def _committer(self) -> Committer:
         return Committer(

@@ -43,6 +43,9 @@ _TEXTS = (
 _WHOLE_NUMBERS = {
     "replication_factor": -1,
     "circuit_breaker": 0,
+    "standby_replicas": 0,
+    "acceptable_recovery_lag": 0,
+    "max_warmup_replicas": 1,
 }
 """With the least value of each."""
 _SECRETS = ("sasl_password", "web_token")
@@ -82,6 +85,14 @@ class Settings:
     group_instance_id: str | None = None
     """A name that this worker keeps over restarts (static membership, KIP-345): one that is back
     within `session_timeout` gets its partitions again, and the other workers notice nothing."""
+    standby_replicas: int = 0
+    """So many other workers keep a copy of each table partition, from which they take over."""
+    acceptable_recovery_lag: int = 10_000
+    """A copy that is fewer changelog records behind than this is as good as none behind."""
+    max_warmup_replicas: int = 2
+    """So many copies are made at a time, beside the standbys, for tasks that are to move."""
+    probing_interval: float = 60.0
+    """While copies are made for a move, the workers look this often whether they are done."""
     transaction_timeout: float = 10.0
     """The broker aborts a transaction that stays open this long (T4)."""
     replication_factor: int = -1

@@ -17,6 +17,7 @@ from flowstream.processing.replicated import GlobalTable, Replicas
 from flowstream.processing.replicating import Replication
 from flowstream.processing.restoring import Progress, holds_records, restore
 from flowstream.processing.slots import Slot
+from flowstream.processing.standing_by import StandingBy
 from flowstream.processing.task import TaskId
 from flowstream.state.store import StateStore, StoreError, StoreIdentity
 from flowstream.transport.admin import Admin
@@ -51,6 +52,7 @@ class TaskStarter:
         self._opening = asyncio.Lock()
         self._new: set[TopicPartition] = set()
         self.progress = Progress()
+        self.standing_by = StandingBy(cluster, admin, self._open)
         self._replication = Replication(app_id, cluster, admin, slot)
 
     @property
@@ -101,6 +103,7 @@ class TaskStarter:
         self, id: TaskId, tables: Sequence[TablePlan], positions: Positions
     ) -> dict[str, StateStore]:
         """The stores of a task, caught up with their changelogs (S4)."""
+        await self.standing_by.leave(id)
         ready: dict[str, StateStore] = {}
         is_new = all(tp in self._new for tp in positions)
         for plan in tables:
@@ -108,13 +111,7 @@ class TaskStarter:
             if isinstance(plan.table, GlobalTable):
                 store = self._replication.claim(name, id.number)
             else:
-                failed = await self._closed()  # perhaps this very store, let go a moment ago
-                if failed is not None:
-                    raise failed
-                async with self._opening:
-                    # Opening holds the loop for a while: tasks that run have their turn after each.
-                    store = self._store(id, name)
-                    await asyncio.sleep(0)
+                store = await self._open(id, name)
             changelog = TopicPartition(plan.changelog, id.number)
             if is_new:
                 await self._refuse_lost_offsets(store, changelog, name, positions)
@@ -124,6 +121,16 @@ class TaskStarter:
             ready[name] = store
         await self._replication.hold_copartitioned(id, self.progress)
         return ready
+
+    async def _open(self, id: TaskId, table: str) -> StateStore:
+        failed = await self._closed()  # perhaps this very store, let go a moment ago
+        if failed is not None:
+            raise failed
+        async with self._opening:
+            # Opening holds the loop for a while: tasks that run have their turn after each.
+            store = self._store(id, table)
+            await asyncio.sleep(0)
+        return store
 
     async def _refuse_lost_offsets(
         self, store: StateStore, changelog: TopicPartition, table: str, positions: Positions
@@ -158,11 +165,13 @@ class TaskStarter:
         self.progress = Progress()
 
     async def keep_only(self, tasks: set[TaskId]) -> None:
-        """Close the stores of tasks that other workers own now. StoreError when one could not bring
-        everything to its disk; all of them are closed all the same.
+        """Close the stores of tasks that other workers own now, and of which no copy is kept.
+        StoreError when one could not bring everything to its disk; all of them are closed all the
+        same.
 
         In threads: bringing much to the disk would stop the tasks that run on.
         """
+        tasks = tasks.union(self.standing_by.tasks)
         failed = self._replication.keep_only(tasks)
         gone = [self._stores.pop(key) for key in list(self._stores) if key[0] not in tasks]
         self._closing |= {asyncio.ensure_future(asyncio.to_thread(each.close)) for each in gone}
@@ -194,6 +203,7 @@ class TaskStarter:
 
     async def close(self) -> None:
         """Close every store."""
+        await self.standing_by.leave_all()
         try:
             await self.keep_only(set())
         finally:

@@ -168,6 +168,7 @@ class Worker(Lending):
         )
         await patiently(partial(starter.adopt, plan), address)
         self._beside(starter.follow())
+        self._beside(starter.standing_by.follow())
         if self._exactly_once:
             self._session = TransactionSession(
                 self._cluster,

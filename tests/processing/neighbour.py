@@ -50,7 +50,7 @@ async def main(address: str, name: str, directory: str, *settings: str) -> None:
             print("tasks", *told, flush=True)
         await asyncio.wait((running,), timeout=0.02)
     running.result()
-    print("done", worker.counts.aborts, flush=True)
+    print("done", worker.counts.aborts, worker.meters.restored_rows, flush=True)
 
 
 if __name__ == "__main__":

@@ -69,6 +69,8 @@ class Neighbour:
         self.process = process
         self.tasks: set[str] = set()
         self.words: list[str] = []
+        self.restored = -1
+        """Rows that were read before tasks could run, once it has left."""
         self._reading = asyncio.create_task(self._read())
 
     async def _read(self) -> None:
@@ -84,7 +86,9 @@ class Neighbour:
         self.process.stdin.close()
         await self.process.wait()
         await self._reading
-        assert self.words == ["done", "0"]
+        done, aborts, restored = self.words
+        assert (done, aborts) == ("done", "0")
+        self.restored = int(restored)
 
 
 @asynccontextmanager
