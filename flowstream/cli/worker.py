@@ -11,6 +11,7 @@ import dataclasses
 import gc
 import logging
 import signal
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -144,6 +145,11 @@ async def work(app: App) -> None:
 
             await stack.enter_async_context(serving(worker))
         loop = asyncio.get_running_loop()
+        if sys.stderr.isatty():
+            from flowstream.cli.restore_bar import watch_restores
+
+            watching = loop.create_task(watch_restores(lambda: worker.restore_progress))
+            stack.callback(watching.cancel)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, worker.stop)
         # What the start has built lives as long as the process: keep the collector off it.

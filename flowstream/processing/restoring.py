@@ -53,14 +53,24 @@ class Progress:
 
     def tell(self, now: int) -> None:
         """One line: share, rate, time left."""
-        elapsed = max(now - self.began_ms, 1) / 1000
-        rate = self.done / elapsed
-        left = (self.total - self.done) / rate if rate else 0.0
-        share = 100 * self.done // max(self.total, 1)
         log.info(
             "restoring tables: %d%% (%d of %d), %.0f records/s, %.0f s left",
-            share, self.done, self.total, rate, left,
+            self.share, self.done, self.total, self.rate(now), self.left_s(now),
         )  # fmt: skip
+
+    @property
+    def share(self) -> int:
+        """Percent that is done."""
+        return 100 * self.done // max(self.total, 1)
+
+    def rate(self, now: int) -> float:
+        """Records per second so far."""
+        return self.done / (max(now - self.began_ms, 1) / 1000)
+
+    def left_s(self, now: int) -> float:
+        """Seconds that the rest takes at this rate; 0 while nothing is known."""
+        rate = self.rate(now)
+        return (self.total - self.done) / rate if rate else 0.0
 
 
 async def restore(
