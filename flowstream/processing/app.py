@@ -209,14 +209,14 @@ class App(DeclaresPages, DeclaresChannels):
         name: str | None = None,
         on_error: OnError = "stop",
         batch: int = 500,
-        within: Seconds = 0.05,
+        within: Seconds = 0.0,
     ) -> Callable[[Store[V]], Outbox[V]]:
         """Declare an outbox: give a topic's events to a database, each exactly once.
 
-        The function gets the driver's connection and a list of events, up to `batch` or what came
-        `within` a time, in their order; what it does commits together with their position. It is
-        a plain function, runs in a thread, and must not commit. As a `sink=` of an agent the outbox
-        gets what that yields. `to`: `fs.SQLite(...)` or `fs.PostgreSQL(...)`.
+        The function gets the driver's connection and a list of events in their order: up to `batch`
+        of those that are here, or that come `within` a time; what it does commits together with
+        their position. It is a plain function, runs in a thread, and must not commit. As a `sink=`
+        of an agent the outbox gets what that yields. `to`: `fs.SQLite(...)`, `fs.PostgreSQL(...)`.
         """
         check_topic(topic)
         if not isinstance(topic, Topic):

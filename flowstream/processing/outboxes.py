@@ -12,7 +12,7 @@ import copy
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -125,10 +125,10 @@ class Outbox(Agent[T], Generic[T]):
         thread, self._thread = self._thread, None
         if thread is None:
             return
-        closing = thread.submit(self._disconnect)
+        closing = asyncio.get_running_loop().run_in_executor(thread, self._disconnect)
         thread.shutdown(wait=False)
         with suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.wrap_future(closing), CLOSE_TIMEOUT_S)
+            await asyncio.wait_for(closing, CLOSE_TIMEOUT_S)
 
     # -- units ----------------------------------------------------------------------------------
 
@@ -234,8 +234,8 @@ class Outbox(Agent[T], Generic[T]):
     async def _in_session(self, work: Callable[[Session], R]) -> R:
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"outbox-{self.name}")
-        doing: Future[R] = self._thread.submit(self._with_session, work)
-        return await asyncio.wrap_future(doing)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, self._with_session, work)
 
     def _with_session(self, work: Callable[[Session], R]) -> R:
         if self._session is not None and self._session.is_broken:

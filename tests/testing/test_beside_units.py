@@ -1,0 +1,70 @@
+"""Apps under test whose events are worked on side by side, go into channels, or into a database."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import flowstream as fs
+from flowstream.testing import Input, assert_exactly_once
+
+
+def test_S9_events_side_by_side_commit_the_same_wherever_it_is_killed() -> None:
+    app = fs.App("side")
+    orders = app.topic("orders", key_type=str, value_type=int, partitions=1)
+    told = app.topic("told", key_type=str, value_type=int, partitions=1)
+    totals = app.Table("totals", key_type=str, value_type=int, default=int)
+
+    @app.agent(orders, sink=[told], concurrency=3, order="key")
+    async def add(stream: fs.Stream[int]) -> AsyncIterator[int]:
+        async for key, amount in stream.items():
+            total = totals[key] + amount
+            await asyncio.sleep(amount)
+            totals[key] = total
+            yield total
+
+    orders_of = (("a", 5), ("b", 1), ("a", 2), ("c", 3), ("b", 1), ("a", 1))
+    inputs = [Input(orders, amount, key=key, timestamp=1.0) for key, amount in orders_of]
+    report = assert_exactly_once(app, inputs)
+    assert report.crashes > 5
+
+
+def test_a_channel_and_its_agent_are_in_a_context() -> None:
+    app = fs.App("channelled")
+    words = app.topic("words", key_type=str, value_type=str, partitions=1)
+    heard: list[str] = []
+    channel = app.channel(value_type=str)
+
+    @app.agent(words, sink=[channel])
+    async def shout(stream: fs.Stream[str]) -> AsyncIterator[str]:
+        async for word in stream:
+            yield word.upper()
+
+    @app.agent(channel)
+    async def hear(stream: fs.Stream[str]) -> None:
+        async for word in stream:
+            heard.append(word)
+
+    with app.test_context() as context:
+        context.topic(words).send("a", key="k")
+        assert heard == ["A"]
+
+
+def test_an_outbox_is_in_a_context(tmp_path: Path) -> None:
+    app = fs.App("boxed")
+    words = app.topic("words", key_type=str, value_type=str, partitions=1)
+
+    @app.outbox(words, to=fs.SQLite(tmp_path / "words.db"))
+    def store(db: Any, events: list[fs.Event[str]]) -> None:
+        db.execute("CREATE TABLE IF NOT EXISTS words (word TEXT)")
+        db.executemany("INSERT INTO words VALUES (?)", [(event.value,) for event in events])
+
+    with app.test_context() as context:
+        context.topic(words).send("a", key="k")
+        context.crash()
+        context.topic(words).send("b", key="k")
+    session = fs.SQLite(tmp_path / "words.db").connect()
+    assert session.connection.execute("SELECT word FROM words").fetchall() == [("a",), ("b",)]
+    session.close()
