@@ -14,6 +14,7 @@ from benchmarks.workers import (
     worker_group_by,
     worker_hopping,
     worker_join,
+    worker_metrics,
     worker_on_each_broker,
     worker_on_kafka,
     worker_pydantic,
@@ -338,7 +339,7 @@ ROWS: dict[str, Callable[[int], Row]] = {
         produce_one, produce_one_pipelined, consume_100, consume_1k, latency,
         transaction, transaction_v2, transaction_synced, transaction_v2_synced,
         start, memory, memory_loaded,
-        worker_on_kafka, worker_on_each_broker, worker_pydantic,
+        worker_on_kafka, worker_on_each_broker, worker_metrics, worker_pydantic,
         worker_hopping, worker_join, worker_group_by,
     )
 }  # fmt: skip

@@ -17,6 +17,8 @@ PEERS = Path(__file__).parent / "peers"
 RECORDS = 300_000
 FAUST_RECORDS = 20_000
 QUIX_RECORDS = 100_000
+METERED = 1_000_000
+"""Enough for a dozen scrapes."""
 
 
 def peer_python() -> str:
@@ -31,9 +33,9 @@ def peer_python() -> str:
     return str(home / "bin/python")
 
 
-def _rate(command: list[str]) -> float:
+def _rate(command: list[str], what: str = r"(\d+) rec/s") -> float:
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
-    found = re.search(r"(\d+) rec/s", done.stdout)
+    found = re.search(what, done.stdout)
     if not found:
         raise RuntimeError(f"{command} said: {(done.stdout + done.stderr)[-3000:]}")
     return float(found[1])
@@ -142,6 +144,26 @@ def worker_join(rounds: int) -> Row:
 def worker_group_by(rounds: int) -> Row:
     """A count by another key."""
     return _against_streams("group_by", "group_by and a count on Kafka", rounds)
+
+
+def worker_metrics(rounds: int) -> Row:
+    """What watching costs: the worker's CPU per event, unwatched and scraped each second."""
+    command = [sys.executable, "-m", "benchmarks.count_app"]
+    with brokers.flowstream() as broker:
+        fill(broker.address, METERED)
+        arguments = [*command, broker.address, str(METERED), "frozen"]
+        cpu = r"([\d.]+) us of CPU"
+        return compare(
+            "metrics off and scraped each second, on our broker",
+            "us of worker CPU per event",
+            {
+                "off": partial(_rate, arguments, cpu),
+                "scraped": partial(_rate, [*arguments, "scraped"], cpu),
+            },
+            rounds=rounds,
+            target=">= 0.97x",
+            command="python -m benchmarks worker_metrics",
+        )
 
 
 def worker_on_each_broker(rounds: int) -> Row:

@@ -129,6 +129,10 @@ class MemoryFetching:
             return None
         return max(0, mark - reader.position) + len(self._ready.get(tp, ()))
 
+    def silence_ms(self, tp: TopicPartition) -> int | None:
+        """None before the first fetch; then nothing is ever late here."""
+        return None if self.highwater(tp) is None else 0
+
     async def getmany(self, max_records: int, timeout_ms: int) -> Batches:
         """Records that are ready; waits for the first, as long as `rest` says."""
         self.check()

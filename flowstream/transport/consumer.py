@@ -69,6 +69,9 @@ class Fetches(Protocol):
     def unfetched(self, tp: TopicPartition) -> int | None:
         """Offsets between what `getmany` gave and the end at the last fetch."""
 
+    def silence_ms(self, tp: TopicPartition) -> int | None:
+        """How long ago the last fetch was answered; None before it."""
+
     async def getmany(self, max_records: int, timeout_ms: int) -> Batches:
         """Records that are ready; waits for the first."""
 
@@ -120,6 +123,7 @@ class GroupConsumer:
         self.resume = self._fetching.resume
         self.highwater = self._fetching.highwater
         self.unfetched = self._fetching.unfetched
+        self.silence_ms = self._fetching.silence_ms
 
     async def start(self, topics: Iterable[str]) -> None:
         """Connect and begin to join; does not wait for the first assignment."""

@@ -174,6 +174,14 @@ class Fetching:
         state = self._assignment.state_value(ForeignPartition(*tp))
         return max(0, mark - state.position) if state.has_valid_position else None
 
+    def silence_ms(self, tp: TopicPartition) -> int | None:
+        """How long ago the last fetch was answered; None before it."""
+        try:
+            state = self._assignment.state_value(ForeignPartition(*tp))
+        except KeyError:
+            return None
+        return None if state.timestamp is None else max(0, wall_ms() - int(state.timestamp))
+
     # -- records --------------------------------------------------------------------------------
 
     async def getmany(self, max_records: int, timeout_ms: int) -> Batches:

@@ -35,8 +35,9 @@ BODY_BYTES = 1 << 20
 TIMEOUT_S = 5.0
 NOT_HANDED_ON = frozenset(
     ("connection", "content-length", "expect", "host", "keep-alive", "te", "trailer",
-     "transfer-encoding", "upgrade", "authorization", ROUTED)
+     "transfer-encoding", "upgrade", ROUTED)
 )  # fmt: skip
+NOT_HANDED_BACK = NOT_HANDED_ON | {"content-encoding", "date", "server"}
 
 
 class PageRequest(Request):
@@ -148,8 +149,11 @@ class Pages:
         found = await self._router.forward(
             id, table, request.method, path, {**headers, ROUTED: "1"}, bytes(body), TIMEOUT_S
         )
-        kind = found.headers.get("content-type")
-        return Response(found.content, found.status_code, media_type=kind)
+        answer = Response(found.content, found.status_code)
+        for name, value in found.headers.multi_items():
+            if name.lower() not in NOT_HANDED_BACK:
+                answer.headers.append(name, value)
+        return answer
 
 
 def _method(page: Page, asked: str) -> str:

@@ -25,6 +25,7 @@ from flowstream.processing.queries.asked import (
     RETRY_AFTER,
     Changed,
     Found,
+    Question,
     Refused,
     decode_question,
     encode,
@@ -118,12 +119,11 @@ class Tables:
         return json({"rows": [{"key": builtins(k), "value": plain(v)} for k, v in rows]})
 
     async def _answer(self, request: Request) -> Response:
-        question = decode_question(await _body(request))
-        found = await self._answers.rows(question)
+        found = await self._answers.rows(await _asked(request))
         return Response(encode(found), media_type="application/msgpack")
 
     async def _answer_for_long(self, request: Request) -> Response:
-        answers = self._answers.watch(decode_question(await _body(request)))
+        answers = self._answers.watch(await _asked(request))
         first = await anext(answers)
         return StreamingResponse(_frames(first, answers), media_type="application/octet-stream")
 
@@ -146,6 +146,11 @@ def _told(handler: Handler) -> Handler:
             return json(Refused("failed", str(error)), 500)
 
     return told
+
+
+async def _asked(request: Request) -> Question:
+    question = decode_question(await _body(request))
+    return msgspec.structs.replace(question, timeout_s=min(question.timeout_s, MOST_TIMEOUT_S))
 
 
 async def _body(request: Request) -> bytes:

@@ -21,7 +21,8 @@ def pages_of(words: Words) -> Words:
     @app.table_route(table=counts, match_info="word")
     async def get_count(web: Any, request: Any, word: str) -> Any:
         assert request.match_info == {"word": word}
-        return web.json({word: counts[word], "data": app.settings.data_dir})
+        seen = {"X-Auth": request.headers.get("authorization", "")}
+        return web.json({word: counts[word], "data": app.settings.data_dir}, headers=seen)
 
     @app.page("/asked/")
     @app.table_route(table=counts, query_param="word")
@@ -50,7 +51,11 @@ async def test_a_page_of_a_key_runs_where_the_key_is(kit: Kit, name: str) -> Non
             assert await one.app.query(one.counts).get(word, after=sent, timeout=20) == 1
         where: list[set[str]] = []
         for _, client in found:
-            answers = [(await client.get(f"/count/{word}/")).json() for word in ALL]
+            own = {"Authorization": "of the app"}
+            full = [await client.get(f"/count/{word}/", headers=own) for word in ALL]
+            assert {each.headers["X-Auth"] for each in full} == {"of the app"}
+            assert {each.headers["content-type"] for each in full} == {"application/json"}
+            answers = [each.json() for each in full]
             assert [answer[word] for answer, word in zip(answers, ALL, strict=True)] == [1] * 12
             where.append({f"{word} {a['data']}" for a, word in zip(answers, ALL, strict=True)})
             assert (await client.get("/asked/?word=w1")).text == "1"

@@ -297,3 +297,21 @@ async def test_X7_a_query_needs_the_token_and_brings_it(
         assert (await client.post("/-/rows", content=b"")).status_code == 401
         with pytest.raises(fs.QueryError, match="web_token"):
             await stranger.query("counts").get("a")
+
+
+async def test_a_worker_that_is_cut_off_does_not_call_itself_fresh(
+    kit: Kit, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = Words(kit, name)
+    await kit.create(words.app)
+    async with visited(kit, words.app) as (worker, _):
+        (sent,) = await words.send("a")
+        query = words.app.query("counts")
+        assert await query.get("a", after=sent, timeout=20) == 1
+        await kit.until(kit.committed(words.app, f"{name}-in", 1))
+        assert await query.get("a", max_staleness=2.0) == 1
+        assert worker.membership is not None
+        monkeypatch.setattr(worker.membership.consumer, "silence_ms", lambda tp: 3_000)
+        with pytest.raises(fs.TooStale, match=r"3\.000 s behind"):
+            await query.get("a", max_staleness=2.0)
+        assert await query.get("a", max_staleness=4.0) == 1

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 LOOK_AGAIN_S = 0.05
 HEARTBEAT_S = 5.0
+PROMPT_MS = 1_000
+"""A broker with nothing to give answers a fetch well within this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,8 +228,12 @@ class Answers:
         worst, now_ms = 0.0, self._worker.wall_time_ms()
         for tp in held.sources:
             seconds = lag_of(held.membership, held.task, tp, now_ms).seconds
-            if seconds is None:
+            silence_ms = held.membership.consumer.silence_ms(tp)
+            if seconds is None or silence_ms is None:
                 return None
+            if silence_ms > PROMPT_MS:
+                # There may be anything behind the end that it knows: it may be cut off.
+                seconds = max(seconds, silence_ms / 1000)
             source = next(s for s in held.task.task.sources if s.topic == tp.topic)
             if source.position != self._committed.positions.get(tp, 0):
                 seconds = max(seconds, held.membership.epoch_age_s)

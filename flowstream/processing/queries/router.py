@@ -240,7 +240,7 @@ class Router:
 
     def _token(self) -> dict[str, str]:
         token = self._settings().web_token
-        return {} if token is None else {"Authorization": f"Bearer {token}"}
+        return {} if token is None else {"authorization": f"Bearer {token}"}
 
     def _http(self) -> httpx.AsyncClient:
         if self._client is None:
