@@ -113,6 +113,7 @@ def _server(application: ASGIApp) -> _Server:
         lifespan="off",
         interface="asgi3",
         log_config=None,
+        log_level="warning",
         access_log=False,
         server_header=False,
         proxy_headers=False,
