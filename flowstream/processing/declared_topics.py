@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, TypedDict, TypeVar, Unpack, overload
 
@@ -12,7 +11,7 @@ from flowstream.processing.errors import AppError
 from flowstream.processing.event_time import EventTime
 from flowstream.processing.schemas import Schema
 from flowstream.processing.settings import Settings
-from flowstream.processing.topic import Outgoing, RecordMetadata, Serializer, Topic
+from flowstream.processing.topic import Serializer, Topic
 from flowstream.processing.windowed_tables import Seconds, milliseconds
 
 K = TypeVar("K")
@@ -43,10 +42,6 @@ class DeclaresTopics(DeclaresTables):
     def __init__(self) -> None:
         super().__init__()
         self.topics: dict[str, Topic[Any, Any]] = {}
-
-    @abstractmethod
-    async def _send(self, record: Outgoing) -> RecordMetadata:
-        """Send outside of agents."""
 
     @overload
     def topic(

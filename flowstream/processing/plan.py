@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Any
 
 from flowstream.processing.agent import Agent
+from flowstream.processing.errors import PartitionMismatch, TopicMissing
 from flowstream.processing.inner import InnerSource
 from flowstream.processing.prefix import PrefixTask
 from flowstream.processing.replicated import TableOf
@@ -144,3 +145,23 @@ class Plan:
     def readers_of(self, topic: str) -> list[Reader]:
         """Agents that read a topic, in the order of their declaration."""
         return [reader for reader in self.readers if reader.topic == topic]
+
+
+def foreign_plan(
+    table: TableOf[Any, Any], counts: set[int], existing: Mapping[str, int]
+) -> ForeignPlan:
+    """Where another app's table is; an error with the remedy when it cannot be read as declared."""
+    found = existing.get(table.changelog)
+    if found is None:
+        raise TopicMissing(
+            f"app {table.app!r} has no table {table.table_name!r} on this cluster (its changelog"
+            f" {table.changelog!r} does not exist): start that app once before this one"
+        )
+    if table.partitions is not None and (table.partitions != found or found not in counts):
+        raise PartitionMismatch(
+            f"table {table.table_name!r} of app {table.app!r} has {found} partitions, it is"
+            f" declared with {table.partitions}, and the topics of this app's agents have"
+            f" {', '.join(map(str, sorted(counts)))}: partitions= is for tables and topics that"
+            " have as many; without it every worker reads the whole table"
+        )
+    return ForeignPlan(table, found)

@@ -17,15 +17,15 @@ from flowstream.processing.inner import InnerSource
 from flowstream.processing.plan import (
     COMPACTED,
     KEPT,
-    ForeignPlan,
     InnerReader,
     Plan,
     Reader,
     Stage,
     TablePlan,
     ToCreate,
+    foreign_plan,
 )
-from flowstream.processing.replicated import TableOf
+from flowstream.processing.table_changes import JoinedTables
 from flowstream.processing.tables import Table
 from flowstream.processing.topic import Topic
 
@@ -37,11 +37,14 @@ def make_plan(app: App, existing: Mapping[str, int]) -> Plan:
 
 def undeclared_inputs(app: App, existing: Mapping[str, int]) -> list[str]:
     """Missing input topics whose number of partitions the app leaves to the cluster."""
+    between = set(between_joins(app))
     names = dict.fromkeys(topic.name for agent in app.agents.values() for topic in inputs(agent))
     return [
         name
         for name in names
-        if name not in existing and (name not in app.topics or app.topics[name].partitions is None)
+        if name not in existing
+        and name not in between
+        and (name not in app.topics or app.topics[name].partitions is None)
     ]
 
 
@@ -50,6 +53,11 @@ def inputs(agent: Agent[Any]) -> Iterator[Topic[Any, Any]]:
     yield from agent.topics
     if agent.joins is not None:
         yield agent.joins.right
+
+
+def between_joins(app: App) -> list[str]:
+    """The topics between the parts of joins by a foreign key."""
+    return [topic.name for join in app.foreign_joins for topic in join.topics]
 
 
 def all_tables(app: App) -> dict[str, Table[Any, Any]]:
@@ -77,13 +85,15 @@ class Planner:
 
     def plan(self) -> Plan:
         """The plan, or an error with the remedy."""
+        between = between_joins(self._app)
         for agent in self._app.agents.values():
-            if agent.inner is None:
+            if agent.inner is None and agent.source_topic.name not in between:
                 self._read(agent)
         self._refuse_shared()
         bodies = {r.topic for r in self._readers if r.stage is not Stage.FORWARD}
         counts = {self._sources[topic] for topic in bodies}
         self._place_tables(counts)
+        self._place_joins(counts)
         tables = tuple(self._table(table, counts) for table in self._tables())
         outputs = self._outputs()
         inner = self._inner({plan.table.name: plan.partitions for plan in tables})
@@ -91,7 +101,7 @@ class Planner:
             self._app.repartition(agent.repartition_name)
             for agent in self._app.agents.values()
             if agent.group is not None and agent.group.topic is None
-        )
+        ) + tuple(between)
         foreign = tuple(
             foreign_plan(table, counts, self._existing)
             for table in self._app.foreign_tables.values()
@@ -221,6 +231,35 @@ class Planner:
                 for table in agent.inner.hidden:
                     table.partitions = min(counts)
 
+    def _place_joins(self, counts: set[int]) -> None:
+        """Joins of tables: by one key both have as many partitions; by a foreign key the topics
+        between them have as many as the table that reads them.
+        """
+        for agent in self._app.agents.values():
+            if isinstance(agent.inner, JoinedTables):
+                left, right = (self._partitions_of(table, counts) for table in agent.inner.both)
+                for table in agent.inner.hidden:
+                    table.partitions = left
+                if left != right:
+                    raise PartitionMismatch(
+                        f"{agent.inner!r} joins {agent.inner.both[0].name!r} ({left} partitions)"
+                        f" with {agent.inner.both[1].name!r} ({right}): equal keys would never"
+                        " meet. Re-key the stream that fills one of them with group_by(...,"
+                        f" partitions={left}), or join with on=, which brings them together"
+                    )
+        read = {agent.inner for agent in self._app.agents.values()}
+        for join in self._app.foreign_joins:
+            if join not in read:
+                raise AppError(f"nobody reads {join!r}: write @app.agent(app.join(...))")
+            join.place(*(self._partitions_of(table, counts) for table in join.both))
+            for agent in self._app.agents.values():
+                if agent.inner is None and agent.source_topic in join.topics:
+                    self._read(agent)
+
+    def _partitions_of(self, table: Table[Any, Any], counts: set[int]) -> int:
+        """How many partitions a table of the app has."""
+        return table.partitions or self._table(table, counts).partitions
+
     def _enter(
         self,
         found: dict[str, Table[Any, Any]],
@@ -297,7 +336,8 @@ class Planner:
             stages = (Stage.WHOLE, Stage.GROUPED, Stage.RIGHT)
             own = [r.topic for r in self._readers if r.agent is agent and r.stage in stages]
             return tuple(dict.fromkeys([*own, *source.fed_by]))
-        after = self._behind(agent)
+        # What passes between the parts of a join has been counted where it came from.
+        after = {*self._behind(agent), *between_joins(self._app)}
         return tuple(topic for topic in self._sources if topic not in after)
 
     def _behind(self, agent: Agent[Any]) -> set[str]:
@@ -332,7 +372,7 @@ class Planner:
 
     def _outputs(self) -> tuple[str, ...]:
         app = self._app
-        names = dict.fromkeys(app.topics)
+        names = dict.fromkeys([*app.topics, *between_joins(app)])
         if app.replies in self._existing:
             names[app.replies] = None
         for agent in app.agents.values():
@@ -350,23 +390,3 @@ class Planner:
                 config = ours if declared is None else declared.config
                 self._create[name] = ToCreate(name, partitions, config)
         return tuple(names)
-
-
-def foreign_plan(
-    table: TableOf[Any, Any], counts: set[int], existing: Mapping[str, int]
-) -> ForeignPlan:
-    """Where another app's table is; an error with the remedy when it cannot be read as declared."""
-    found = existing.get(table.changelog)
-    if found is None:
-        raise TopicMissing(
-            f"app {table.app!r} has no table {table.table_name!r} on this cluster (its changelog"
-            f" {table.changelog!r} does not exist): start that app once before this one"
-        )
-    if table.partitions is not None and (table.partitions != found or found not in counts):
-        raise PartitionMismatch(
-            f"table {table.table_name!r} of app {table.app!r} has {found} partitions, it is"
-            f" declared with {table.partitions}, and the topics of this app's agents have"
-            f" {', '.join(map(str, sorted(counts)))}: partitions= is for tables and topics that"
-            " have as many; without it every worker reads the whole table"
-        )
-    return ForeignPlan(table, found)

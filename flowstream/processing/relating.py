@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, overload
 
 from flowstream.processing.agent import Agent
 from flowstream.processing.errors import AppError
+from flowstream.processing.foreign_joins import ForeignJoined
 from flowstream.processing.lookups import VERSIONS, with_version
 from flowstream.processing.stream import Stream
 from flowstream.processing.table_changes import JoinedTables, TableJoin
 from flowstream.processing.tables import Table
 from flowstream.processing.timing import Timing
-from flowstream.processing.topic import Topic
+from flowstream.processing.topic import Outgoing, RecordMetadata, Topic
 from flowstream.processing.windowed_tables import Seconds, milliseconds
 
 K = TypeVar("K")
@@ -21,6 +23,16 @@ V = TypeVar("V")
 
 class Relating(Timing):
     """The part of an app that makes tables of topics, and joins tables."""
+
+    id: str
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.foreign_joins: list[ForeignJoined] = []
+
+    @abstractmethod
+    async def _send(self, record: Outgoing) -> RecordMetadata:
+        """Send outside of agents."""
 
     def _declare(self, table: Table[Any, Any]) -> None:
         self.check_table_name(table.name)
@@ -56,16 +68,33 @@ class Relating(Timing):
         self.add_agent(Agent(follow, source, name=f"{named}.table", sinks=(), on_error="stop"))
         return table
 
+    @overload
+    def join(
+        self, left: Table[K, Any], right: Table[K, Any], *, how: TableJoin = ...,
+        name: str | None = ...,
+    ) -> JoinedTables[K]: ...  # fmt: skip
+    @overload
+    def join(
+        self, left: Table[Any, V], right: Table[Any, Any], *, on: Callable[[V], Any],
+        how: Literal["inner", "left"] = ..., name: str | None = ...,
+    ) -> ForeignJoined: ...  # fmt: skip
     def join(
         self,
-        left: Table[K, Any],
-        right: Table[K, Any],
+        left: Table[Any, Any],
+        right: Table[Any, Any],
         *,
-        how: TableJoin = "inner",
+        on: Callable[[Any], Any] | None = None,
+        how: Any = "inner",
         name: str | None = None,
-    ) -> JoinedTables[K]:
-        """Two tables with one key, side by side, for an agent to read: `Joined(left, right)`
-        whenever one side of a key changed, None once the key has no result any more.
+    ) -> JoinedTables[Any] | ForeignJoined:
+        """Two tables side by side, for an agent to read: `Joined(left, right)` whenever one side of
+        a key changed, None once the key has no result any more.
+
+        Both have the same keys; or `on` says which key of the right table a row of the left one
+        names (None: none). Then the result has the left table's keys, how is "inner" or "left",
+        the two may have other numbers of partitions, and a right row is found where its key's
+        bytes place it (murmur2, as Java's clients do). Rows from before the join was declared are
+        told when they change.
 
         >>> from flowstream import App
         >>> app = App("shop")
@@ -78,7 +107,12 @@ class Relating(Timing):
         for table in (left, right):
             if table.window is not None:
                 raise AppError(f"table {table.name!r} has windows, which have no single value")
-        return JoinedTables(name or f"{left.name}-{right.name}", left, right, how)
+        named = name or f"{left.name}-{right.name}"
+        if on is None:
+            return JoinedTables(named, left, right, how)
+        found = ForeignJoined(named, left, right, on, how)
+        found.declare(self)
+        return found
 
 
 Follower = Callable[[Stream[Any]], Coroutine[Any, Any, None]]

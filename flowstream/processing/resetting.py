@@ -16,7 +16,7 @@ from pathlib import Path
 
 from flowstream.errors import FlowstreamError
 from flowstream.processing.app import App
-from flowstream.processing.planning import all_tables
+from flowstream.processing.planning import all_tables, between_joins
 from flowstream.processing.slots import RESETTING, lock_all
 from flowstream.transport.admin import Admin
 from flowstream.transport.errors import UnknownTopic
@@ -63,7 +63,7 @@ async def plan_reset(app: App, admin: Admin, data_dir: Path, *, dead_letters: bo
         app.repartition(agent.repartition_name)
         for agent in app.agents.values()
         if agent.group is not None and agent.group.topic is None
-    ]
+    ] + between_joins(app)
     tables = [app.changelog(name) for name in all_tables(app)]
     listed = {group.group: group.state for group in await admin.groups()}
     # The group of the dead letters' topic says how far they were sent back.
