@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from flowstream.processing.errors import TooStale as TooStale
     from flowstream.processing.errors import TopicMissing as TopicMissing
     from flowstream.processing.event import Event as Event
+    from flowstream.processing.ids import uuid as uuid
     from flowstream.processing.joined import Joined as Joined
     from flowstream.processing.monitor import Monitor as Monitor
     from flowstream.processing.outboxes import Outbox as Outbox
@@ -95,18 +96,16 @@ _HOMES = {
     "PartitionMismatch": "processing.errors",
     "Policy": "processing.policies",
     "PostgreSQL": "outbox.databases",
+    "Query": "processing.queries.query",
+    "QueryError": "processing.errors",
+    "QueryTimeout": "processing.errors",
     "Record": "processing.record",
     "RecordMetadata": "processing.topic",
     "Reduce": "processing.aggregates",
     "ReplyFailed": "processing.replies",
     "retry": "processing.policies",
-    "Query": "processing.queries.query",
-    "QueryError": "processing.errors",
-    "QueryTimeout": "processing.errors",
     "RowUnreadable": "processing.errors",
     "Schema": "processing.schemas",
-    "TableUnavailable": "processing.errors",
-    "TooStale": "processing.errors",
     "Sensor": "processing.sensors",
     "Service": "processing.services",
     "SetTable": "processing.set_tables",
@@ -117,9 +116,12 @@ _HOMES = {
     "Sum": "processing.aggregates",
     "Table": "processing.tables",
     "TableOf": "processing.replicated",
+    "TableUnavailable": "processing.errors",
     "Timers": "processing.timers",
+    "TooStale": "processing.errors",
     "Topic": "processing.topic",
     "TopicMissing": "processing.errors",
+    "uuid": "processing.ids",
     "WindowedTable": "processing.windowed_tables",
     "View": "processing.pages",
     "WindowResult": "processing.closing",
@@ -187,6 +189,7 @@ __all__ = [
     "current_event",
     "park",
     "retry",
+    "uuid",
 ]
 
 

@@ -15,7 +15,7 @@ PUBLIC = [
     "RecordMetadata", "Reduce", "ReplyFailed", "RowUnreadable", "SQLite", "Schema", "Sensor",
     "Service", "SetTable", "SettingsError", "StateLost", "Stream", "Sum", "Table", "TableOf",
     "TableUnavailable", "Timers", "TooStale", "Topic", "TopicMissing", "View", "WindowResult",
-    "WindowSet", "WindowedTable", "Worker", "branch", "current_event", "park", "retry",
+    "WindowSet", "WindowedTable", "Worker", "branch", "current_event", "park", "retry", "uuid",
 ]  # fmt: skip
 
 

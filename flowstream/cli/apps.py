@@ -33,6 +33,7 @@ AppData = Annotated[
 def app_of(module: str, broker: str | None, data: Path | None) -> App:
     """The app, with the settings that the command line gives."""
     app = find_app(module)
+    app.configure()
     if data is not None:
         app.settings = dataclasses.replace(app.settings, data_dir=str(data))
     if broker is not None:

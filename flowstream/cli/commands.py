@@ -21,7 +21,6 @@ def run(module: str, words: Sequence[str]) -> None:
     """Run a command of the app in a module; exits the process."""
     try:
         app = app_of(module, None, None)
-        app.configure()
     except FlowstreamError as error:
         typer.echo(f"error: {error}", err=True)
         raise SystemExit(1) from None

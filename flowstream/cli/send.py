@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
+import random
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
 from flowstream.cli.options import Broker, Data, Json, connected, pair, perform
 from flowstream.clock import wall_ms
+from flowstream.errors import FlowstreamError
+from flowstream.processing.codecs import DECODE_ERRORS, Codec, codec_of
+from flowstream.processing.serializers import typed
 from flowstream.transport.producer import IdempotentProducer
 from flowstream.transport.types import RecordMetadata, TopicPartition
 
+PLAIN: dict[str, Any] = {"int": int, "float": float, "bool": bool, "str": str}
 WINDOW = 1000  # records under way when lines come from a pipe
 
 
@@ -42,9 +49,33 @@ def command(
     tombstone: Annotated[
         bool, typer.Option("--tombstone", help="Send --key with no value: delete it.")
     ] = False,
+    key_type: Annotated[
+        str | None, typer.Option(metavar="MODULE:TYPE", help="Keys are JSON of this type.")
+    ] = None,
+    key_serializer: Annotated[
+        str | None, typer.Option(metavar="CODEC", help="Keys are JSON, and written by this codec.")
+    ] = None,
+    value_type: Annotated[
+        str | None, typer.Option(metavar="MODULE:TYPE", help="Values are JSON of this type.")
+    ] = None,
+    value_serializer: Annotated[
+        str | None, typer.Option(metavar="CODEC", help="Values are JSON, written by this codec.")
+    ] = None,
+    repeat: Annotated[int, typer.Option("--repeat", min=1, help="Send all of it so often.")] = 1,
+    min_latency: Annotated[
+        float, typer.Option(min=0, help="Pause at least so many seconds between two records.")
+    ] = 0.0,
+    max_latency: Annotated[
+        float | None, typer.Option(min=0, help="And at most (default: as --min-latency).")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Send records; tell where each one went."""
+    encode_key = encoder(key_type, key_serializer)
+    encode_value = encoder(value_type, value_serializer)
+    pauses = (min_latency, min_latency if max_latency is None else max_latency)
+    if pauses[0] > pauses[1]:
+        raise typer.BadParameter("--min-latency is above --max-latency")
     headers = [(name, value.encode()) for name, value in map(pair, header or ())]
     if tombstone and (values or key is None):
         raise typer.BadParameter("--tombstone goes with --key and without values")
@@ -52,7 +83,8 @@ def command(
         [(key, None)] if tombstone else keyed(texts(values), key, key_separator)
     )
 
-    stamp = wall_ms() if timestamp is None else timestamp
+    if repeat > 1:
+        records = list(records) * repeat
 
     async def work() -> None:
         async with connected(broker, data) as cluster:
@@ -60,11 +92,14 @@ def command(
             target = topic if partition is None else TopicPartition(topic, partition)
 
             async def one(record_key: str | None, value: str | None) -> None:
-                raw_key, raw_value = encoded(record_key), encoded(value)
+                raw_key, raw_value = encode_key(record_key), encode_value(value)
+                stamp = wall_ms() if timestamp is None else timestamp
                 sent = await producer.send(target, raw_key, raw_value, stamp, headers)
                 print_sent(sent, as_json=as_json)
 
-            for some in batched(records, WINDOW):
+            for some in batched(records, 1 if pauses[1] else WINDOW):
+                if pauses[1]:
+                    await asyncio.sleep(random.uniform(*pauses))
                 async with asyncio.TaskGroup() as group:
                     for record in some:
                         group.create_task(one(*record))
@@ -82,6 +117,43 @@ def batched(
     while some:
         yield some
         some = list(islice(source, size if not sys.stdin.isatty() else 1))
+
+
+def encoder(kind: str | None, serializer: str | None) -> Callable[[str | None], bytes | None]:
+    """How a text becomes bytes: as it is, or read as JSON and written as a type and a codec say."""
+    if kind is None and serializer is None:
+        return encoded
+    try:
+        type_ = Any if kind is None else type_named(kind)
+        reads: Codec[Any] = codec_of(type_)
+        codec = typed(type_, serializer)
+    except FlowstreamError as error:
+        raise typer.BadParameter(str(error)) from None
+
+    def encode(text: str | None) -> bytes | None:
+        if text is None:
+            return None
+        try:
+            return codec.encode(reads.decode(text.encode()))
+        except DECODE_ERRORS as error:
+            raise typer.BadParameter(f"{text!r}: {error}") from None
+
+    return encode
+
+
+def type_named(name: str) -> Any:
+    """The class of `module:Name`, or of one of the plain types, `int`."""
+    module, _, attribute = name.partition(":")
+    if not attribute:
+        if name not in PLAIN:
+            raise typer.BadParameter(f"{name!r} is not MODULE:TYPE, nor {', '.join(PLAIN)}")
+        return PLAIN[name]
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise typer.BadParameter(f"{name!r}: {error}") from None
 
 
 def encoded(text: str | None) -> bytes | None:

@@ -59,8 +59,8 @@ def list_tables(
                 records = sum(ends[tp] - starts[tp] for tp in tps)
                 stores = sum(len(place.stores) for place in there)
                 rows.append((name, kind_of(table), existing.get(name), records, stores,
-                             found.changelog(name)))  # fmt: skip
-        columns = ("table", "kind", "partitions", "offsets", "stores", "changelog")
+                             found.changelog(name), table.help or None))  # fmt: skip
+        columns = ("table", "kind", "partitions", "offsets", "stores", "changelog", "help")
         show(columns, rows, as_json=json)
 
     perform(work)

@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import gc
 import logging
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -58,6 +59,13 @@ def command(
     loglevel: Annotated[
         str, typer.Option("--loglevel", "-l", help="debug, info, warning or error.")
     ] = "info",
+    logfile: Annotated[
+        Path | None,
+        typer.Option("--logfile", "-f", help="Write log lines to this file."),
+    ] = None,
+    workdir: Annotated[
+        Path | None, typer.Option("--workdir", help="Go to this directory first.")
+    ] = None,
 ) -> None:
     """Run an app's agents."""
     level = logging.getLevelNamesMapping().get(loglevel.upper())
@@ -66,9 +74,15 @@ def command(
     named = module or target
     if named is None:
         raise typer.BadParameter("name the app: flowstream worker -A module[:app]")
-    configure_logging(level)
+    try:
+        if workdir is not None:
+            os.chdir(workdir)
+        configure_logging(level, logfile)
+    except OSError as error:
+        raise typer.BadParameter(f"{error.filename}: {error.strerror}") from None
     try:
         app = find_app(named)
+        app.configure()
         given = {
             "data_dir": None if data is None else str(data),
             "broker": broker,
@@ -99,10 +113,13 @@ def tell(error: FlowstreamError) -> None:
     typer.echo(f"error: {error}" if where is None else f"error: {where}: {error}", err=True)
 
 
-def configure_logging(level: int) -> None:
-    """Log lines on standard error; the client library speaks up from errors on."""
+def configure_logging(level: int, logfile: Path | None = None) -> None:
+    """Log lines on standard error, or in a file; the client library speaks up from errors on."""
     logging.basicConfig(
-        level=level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", force=True
+        level=level,
+        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
+        force=True,
+        filename=logfile,
     )
     logging.getLogger("asyncio").setLevel(max(level, logging.WARNING))
     # It logs every listener error and reconnect that the worker handles and reports itself.

@@ -26,6 +26,7 @@ from flowstream.processing.channels import Channel
 from flowstream.processing.current import Headers
 from flowstream.processing.declared_channels import DeclaresChannels
 from flowstream.processing.declaring import Order, check_agent_function, check_store, check_take
+from flowstream.processing.discovering import Packages, discover, wanted
 from flowstream.processing.errors import AppError
 from flowstream.processing.inner import InnerSource
 from flowstream.processing.onlookers import Onlookers
@@ -90,6 +91,8 @@ class App(DeclaresPages, DeclaresChannels):
         key_serializer: str | None = None,
         value_serializer: str | None = None,
         version: int = 1,
+        autodiscover: bool | Packages = False,
+        origin: str | None = None,
     ) -> None:
         super().__init__()
         self.name = check_app_id(id)
@@ -119,6 +122,7 @@ class App(DeclaresPages, DeclaresChannels):
         )
         self._sender = Sender(self.id, self.settings, Onlookers(self))
         self._is_configured = False
+        self._packages = wanted(autodiscover, origin)
         self._router: Router | None = None
         self._askers: dict[str, Asker] = {}
 
@@ -139,7 +143,14 @@ class App(DeclaresPages, DeclaresChannels):
             self.on_configured.send(draft)
             self.settings = resolve(vars(draft))
             self._sender.settings = self.settings
+        self.discover()
         self.on_after_configured.send()
+
+    def discover(self, *packages: str) -> list[str]:
+        """Import packages with all modules below them, for what they declare: these, or without
+        any those that autodiscover= names. Gives the modules' names.
+        """
+        return discover(packages or self._packages)
 
     @property
     def conf(self) -> Settings:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
-from typing import Any, TypeVar, overload
+from collections.abc import Callable, Mapping
+from typing import Any, TypedDict, TypeVar, Unpack, overload
 
+from flowstream.processing.agent import Agent
 from flowstream.processing.declaring import (
     check_default,
     check_partitions,
@@ -15,13 +16,44 @@ from flowstream.processing.declaring import (
 from flowstream.processing.errors import AppError
 from flowstream.processing.relating import Relating
 from flowstream.processing.replicated import GlobalTable, TableOf
+from flowstream.processing.schemas import Schema
+from flowstream.processing.set_managers import SetChange, managing
 from flowstream.processing.set_tables import MemberRows, SetTable
 from flowstream.processing.settings import check_app_id
-from flowstream.processing.tables import Table
+from flowstream.processing.tables import Recovered, Table
+from flowstream.processing.topic import Topic
 from flowstream.processing.windowed_tables import Seconds
 
 K = TypeVar("K")
 V = TypeVar("V")
+
+
+class GlobalOptions(TypedDict, total=False):
+    """What a table may say beside its types; see `App.Table`."""
+
+    partitions: int | None
+    ordered: bool
+    help: str
+
+
+class TableOptions(GlobalOptions, total=False):
+    """What a table of one's own partitions may say, too."""
+
+    ttl: Seconds | None
+    schema: Schema | None
+    on_recover: Recovered | None
+    extra_topic_configs: Mapping[str, str] | None
+
+
+class SetOptions(TypedDict, total=False):
+    """What a table of sets may say; see `App.SetTable`."""
+
+    partitions: int | None
+    ttl: Seconds | None
+    help: str
+    start_manager: bool
+    manager_topic_name: str | None
+    manager_topic_suffix: str
 
 
 class DeclaresTables(Relating):
@@ -30,6 +62,10 @@ class DeclaresTables(Relating):
     def __init__(self) -> None:
         super().__init__()
         self.foreign_tables: dict[str, TableOf[Any, Any]] = {}
+
+    @abstractmethod
+    def topic_of_changes(self, name: str, key_type: Any, partitions: int) -> Topic[Any, SetChange]:
+        """Declare the topic of a table's manager."""
 
     @abstractmethod
     def changelog(self, table: str) -> str:
@@ -45,42 +81,41 @@ class DeclaresTables(Relating):
     @overload
     def Table(
         self, name: str, *, key_type: type[K], value_type: type[V],
-        default: Callable[[], V] | None = ..., partitions: int | None = ..., ordered: bool = ...,
-        ttl: Seconds | None = ..., migrate: Callable[[Any], V] | None = ...,
+        default: Callable[[], V] | None = ..., migrate: Callable[[Any], V] | None = ...,
+        **options: Unpack[TableOptions],
     ) -> Table[K, V]: ...  # fmt: skip
     @overload
     def Table(
         self, name: str, *, value_type: type[V], default: Callable[[], V] | None = ...,
-        partitions: int | None = ..., ordered: bool = ..., ttl: Seconds | None = ...,
-        migrate: Callable[[Any], V] | None = ...,
+        migrate: Callable[[Any], V] | None = ..., **options: Unpack[TableOptions],
     ) -> Table[str, V]: ...  # fmt: skip
     @overload
     def Table(
         self, name: str, *, key_type: type[K], default: Callable[[], V],
-        partitions: int | None = ..., ordered: bool = ..., ttl: Seconds | None = ...,
-        migrate: Callable[[Any], V] | None = ...,
+        migrate: Callable[[Any], V] | None = ..., **options: Unpack[TableOptions],
     ) -> Table[K, V]: ...  # fmt: skip
     @overload
     def Table(
-        self, name: str, *, default: Callable[[], V], partitions: int | None = ...,
-        ordered: bool = ..., ttl: Seconds | None = ..., migrate: Callable[[Any], V] | None = ...,
+        self, name: str, *, default: Callable[[], V], migrate: Callable[[Any], V] | None = ...,
+        **options: Unpack[TableOptions],
     ) -> Table[str, V]: ...  # fmt: skip
     @overload
-    def Table(
-        self, name: str, *, partitions: int | None = ..., ordered: bool = ...,
-        ttl: Seconds | None = ...,
-    ) -> Table[str, Any]: ...  # fmt: skip
+    def Table(self, name: str, **options: Unpack[TableOptions]) -> Table[str, Any]: ...
     def Table(  # Faust's name
         self,
         name: str,
         *,
-        key_type: Any = str,
+        key_type: Any = None,
         value_type: Any = None,
         default: Callable[[], Any] | None = None,
         partitions: int | None = None,
         ordered: bool = False,
         ttl: Seconds | None = None,
         migrate: Callable[[Any], Any] | None = None,
+        help: str = "",
+        schema: Schema | None = None,
+        on_recover: Recovered | None = None,
+        extra_topic_configs: Mapping[str, str] | None = None,
     ) -> Table[Any, Any]:
         """Declare a table. `value_type` defaults to `default` when that is a type, else any JSON.
 
@@ -89,44 +124,45 @@ class DeclaresTables(Relating):
         their keys, for `range` and `prefix` (keys of str and bytes always are). `ttl` ends a row
         that long after the event time of its last write. `migrate` makes a value of a row that
         an older value type wrote: of a dict where the row is a JSON object, else of its bytes.
+
+        `help` is shown by `flowstream tables list`. A `schema` says the types (rows have no other
+        serializer). `on_recover`: see `Table.on_recover`. `extra_topic_configs` are of the
+        changelog topic, when it is made.
         """
         self._check(name, partitions, default)
+        said = rows_of(name, schema)
+        value_type = value_type or said.value_type
         table: Table[Any, Any] = Table(
             name,
-            key_type=key_type,
+            key_type=key_type or said.key_type or str,
             value_type=_value_type(value_type, default),
             default=default,
             partitions=partitions,
             ordered=ordered,
             ttl=ttl,
             migrate=migrate,
+            help=help,
+            extra_topic_configs=extra_topic_configs,
         )
+        if on_recover is not None:
+            table.on_recover(on_recover)
         self._declare(table)
         return table
 
     @overload
     def SetTable(
-        self, name: str, *, key_type: type[K], value_type: type[V], partitions: int | None = ...,
-        ttl: Seconds | None = ...,
-    ) -> SetTable[K, V]: ...  # fmt: skip
+        self, name: str, *, key_type: type[K], value_type: type[V], **options: Unpack[SetOptions]
+    ) -> SetTable[K, V]: ...
     @overload
     def SetTable(
-        self, name: str, *, value_type: type[V], partitions: int | None = ...,
-        ttl: Seconds | None = ...,
-    ) -> SetTable[str, V]: ...  # fmt: skip
+        self, name: str, *, value_type: type[V], **options: Unpack[SetOptions]
+    ) -> SetTable[str, V]: ...
     @overload
     def SetTable(
-        self,
-        name: str,
-        *,
-        key_type: type[K],
-        partitions: int | None = ...,
-        ttl: Seconds | None = ...,
+        self, name: str, *, key_type: type[K], **options: Unpack[SetOptions]
     ) -> SetTable[K, str]: ...
     @overload
-    def SetTable(
-        self, name: str, *, partitions: int | None = ..., ttl: Seconds | None = ...
-    ) -> SetTable[str, str]: ...
+    def SetTable(self, name: str, **options: Unpack[SetOptions]) -> SetTable[str, str]: ...
     def SetTable(  # Faust's name
         self,
         name: str,
@@ -135,43 +171,58 @@ class DeclaresTables(Relating):
         value_type: Any = str,
         partitions: int | None = None,
         ttl: Seconds | None = None,
+        help: str = "",
+        start_manager: bool = False,
+        manager_topic_name: str | None = None,
+        manager_topic_suffix: str = "-setmanager",
     ) -> SetTable[Any, Any]:
         """Declare a table whose values are sets of `value_type`, one row per member.
 
-        `ttl` ends a member that long after the event time at which it was last added.
+        `ttl` ends a member that long after the event time at which it was last added. With
+        `start_manager` an agent takes changes from anywhere: `await table.manager.add(key, member)`
+        sends one through the topic `<app>-<table>-setmanager`, or that of the given name.
         """
         self._check(name, partitions)
         rows = MemberRows(
             name, key_type=key_type, value_type=value_type, partitions=partitions, ttl=ttl
         )
+        rows.help = help
         self._declare(rows)
-        return SetTable(rows)
+        table: SetTable[Any, Any] = SetTable(rows)
+        if start_manager:
+            if partitions is None:
+                raise AppError(f"table {name!r}: with start_manager=True say partitions=N, too")
+            named = manager_topic_name or f"{self.id}-{name}{manager_topic_suffix}"
+            topic = self.topic_of_changes(named, key_type, partitions)
+            table.have_manager(topic)
+            self.add_agent(
+                Agent(managing(table), topic, name=f"{name}.manager", sinks=(), on_error="stop")
+            )
+        return table
 
     @overload
     def GlobalTable(
         self, name: str, *, key_type: type[K], value_type: type[V],
-        default: Callable[[], V] | None = ..., partitions: int | None = ..., ordered: bool = ...,
-        migrate: Callable[[Any], V] | None = ...,
+        default: Callable[[], V] | None = ..., migrate: Callable[[Any], V] | None = ...,
+        **options: Unpack[GlobalOptions],
     ) -> GlobalTable[K, V]: ...  # fmt: skip
     @overload
     def GlobalTable(
         self, name: str, *, value_type: type[V], default: Callable[[], V] | None = ...,
-        partitions: int | None = ..., ordered: bool = ..., migrate: Callable[[Any], V] | None = ...,
+        migrate: Callable[[Any], V] | None = ..., **options: Unpack[GlobalOptions],
     ) -> GlobalTable[str, V]: ...  # fmt: skip
     @overload
     def GlobalTable(
         self, name: str, *, key_type: type[K], default: Callable[[], V],
-        partitions: int | None = ..., ordered: bool = ..., migrate: Callable[[Any], V] | None = ...,
+        migrate: Callable[[Any], V] | None = ..., **options: Unpack[GlobalOptions],
     ) -> GlobalTable[K, V]: ...  # fmt: skip
     @overload
     def GlobalTable(
-        self, name: str, *, default: Callable[[], V], partitions: int | None = ...,
-        ordered: bool = ..., migrate: Callable[[Any], V] | None = ...,
+        self, name: str, *, default: Callable[[], V], migrate: Callable[[Any], V] | None = ...,
+        **options: Unpack[GlobalOptions],
     ) -> GlobalTable[str, V]: ...  # fmt: skip
     @overload
-    def GlobalTable(
-        self, name: str, *, partitions: int | None = ..., ordered: bool = ...
-    ) -> GlobalTable[str, Any]: ...
+    def GlobalTable(self, name: str, **options: Unpack[GlobalOptions]) -> GlobalTable[str, Any]: ...
     def GlobalTable(  # Faust's name
         self,
         name: str,
@@ -182,6 +233,7 @@ class DeclaresTables(Relating):
         partitions: int | None = None,
         ordered: bool = False,
         migrate: Callable[[Any], Any] | None = None,
+        help: str = "",
     ) -> GlobalTable[Any, Any]:
         """Declare a table that every worker holds whole: read any key, write keys that belong to
         the event's partition. The rest is as for `Table`.
@@ -196,6 +248,7 @@ class DeclaresTables(Relating):
             ordered=ordered,
             migrate=migrate,
         )
+        table.help = help
         self._declare(table)
         return table
 
@@ -234,3 +287,11 @@ def _value_type(value_type: Any, default: Callable[[], Any] | None) -> Any:
     if value_type is not None:
         return value_type
     return default if isinstance(default, type) else Any
+
+
+def rows_of(name: str, schema: Schema | None) -> Schema:
+    """The types that a schema says of a table's rows."""
+    said = schema or Schema()
+    if said.key_serializer is not None or said.value_serializer is not None:
+        raise AppError(f"table {name!r}: rows are written as their types say, by no serializer")
+    return said

@@ -10,6 +10,7 @@ from flowstream.processing.declaring import check_config
 from flowstream.processing.errors import AppError
 from flowstream.processing.event_time import EventTime
 from flowstream.processing.schemas import Schema
+from flowstream.processing.set_managers import SetChange
 from flowstream.processing.settings import Settings
 from flowstream.processing.topic import Serializer, Topic
 from flowstream.processing.windowed_tables import Seconds, milliseconds
@@ -113,6 +114,10 @@ class DeclaresTopics(DeclaresTables):
             topic = topic.with_tombstones()
         self._enter_topic(topic)
         return topic
+
+    def topic_of_changes(self, name: str, key_type: Any, partitions: int) -> Topic[Any, SetChange]:
+        """Declare the topic of a table's manager."""
+        return self.topic(name, key_type=key_type, value_type=SetChange, partitions=partitions)
 
     def _enter_topic(self, topic: Topic[Any, Any]) -> None:
         name, partitions = topic.name, topic.partitions

@@ -6,6 +6,7 @@ to costs one question per batch, commit or rebalance.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -150,6 +151,11 @@ class Onlookers:
 
     async def at_work(self) -> None:
         """The tasks of an assignment run."""
+        for table in self.app.tables.values():
+            for function in table.recover_callbacks:
+                done = function()
+                if inspect.isawaitable(done):
+                    await done
         states, self._rebalance = self._rebalance, {}
         self.sensors.ended("on_rebalance_end", states, self.app)
         if self.app.on_rebalance_complete:

@@ -297,7 +297,8 @@ class Planner:
                 " partitions, or start a new app id"
             )
         if changelog not in self._existing:
-            self._create[changelog] = ToCreate(changelog, partitions, COMPACTED)
+            config = {**COMPACTED, **table.changelog_config}
+            self._create[changelog] = ToCreate(changelog, partitions, config)
         return TablePlan(table, partitions, changelog)
 
     def _inner(self, partitions: Mapping[str, int]) -> tuple[InnerReader, ...]:

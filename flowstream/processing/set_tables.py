@@ -9,8 +9,11 @@ from collections.abc import Iterable, Iterator, MutableMapping, MutableSet
 from typing import Any, TypeVar, cast, overload
 
 from flowstream.processing.codecs import codec_of
+from flowstream.processing.errors import AppError
 from flowstream.processing.rows import RowKeys, row_keys
+from flowstream.processing.set_managers import SetChange, SetManager
 from flowstream.processing.tables import Table
+from flowstream.processing.topic import Topic
 from flowstream.processing.windowed_tables import Seconds
 from flowstream.state.keys import ordered_keys
 from flowstream.state.overlay import DELETED
@@ -40,6 +43,7 @@ class MemberRows(Table[Any, bytes]):
         super().__init__(
             name, key_type=key_type, value_type=bytes, default=None, partitions=partitions, ttl=ttl
         )
+        self.member_type = value_type
         self.row_keys = _member_keys(_keys(name, key_type), _keys(name, value_type))
         self._key = self.row_keys.encode
 
@@ -71,6 +75,21 @@ class SetTable(MutableMapping[K, "MemberSet[M]"]):
 
     def __init__(self, rows: MemberRows) -> None:
         self.rows = rows
+        self._manager: SetManager[K, M] | None = None
+
+    @property
+    def manager(self) -> SetManager[K, M]:
+        """Changes sets from outside of their events; AppError without start_manager=True."""
+        if self._manager is None:
+            raise AppError(
+                f"table {self.name!r} has no manager: app.SetTable({self.name!r}, partitions=N,"
+                " start_manager=True)"
+            )
+        return self._manager
+
+    def have_manager(self, topic: Topic[K, SetChange]) -> None:
+        """Take requests of this topic."""
+        self._manager = SetManager(self, topic)
 
     def __repr__(self) -> str:
         return f"SetTable({self.name!r})"

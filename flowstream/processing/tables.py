@@ -5,11 +5,12 @@ Finds the partition through the running agent instance; knows no store, changelo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, TypeVar, cast, overload
 
 from flowstream.processing.codecs import Codec, codec_of, refusal
 from flowstream.processing.current import CURRENT, in_unit
+from flowstream.processing.declaring import check_config
 from flowstream.processing.errors import AppError
 from flowstream.processing.rows import Migrate, mended, row_keys
 from flowstream.processing.scanning import Scans
@@ -26,6 +27,7 @@ from flowstream.state.expiring import ExpiringCodec, split
 from flowstream.state.overlay import DELETED
 from flowstream.state.table import TableView, ValueCodec
 
+Recovered = Callable[[], Any]
 K = TypeVar("K")
 V = TypeVar("V")
 D = TypeVar("D")
@@ -50,8 +52,14 @@ class Table(Scans[K, V]):
         ordered: bool = False,
         ttl: Seconds | None = None,
         migrate: Migrate | None = None,
+        help: str = "",
+        extra_topic_configs: Mapping[str, str] | None = None,
     ) -> None:
         self.name = name
+        self.help = help
+        self.recover_callbacks: list[Recovered] = []
+        self.changelog_config = check_config(extra_topic_configs or {}, f"table {name!r}")
+        """What its changelog is made with beside our own settings."""
         self.partitions = partitions
         self.default = default
         self._changes: Changes[K, V] | None = None
@@ -208,6 +216,13 @@ class Table(Scans[K, V]):
         view = self._view()
         for row, _ in list(view.scan()):
             view.delete(row)
+
+    def on_recover(self, function: Recovered) -> Recovered:
+        """Call a function, plain or `async def`, whenever an assignment's tables are ready: before
+        that, no event of theirs is processed.
+        """
+        self.recover_callbacks.append(function)
+        return function
 
     def beside(self, name: str) -> Table[bytes, bytes]:
         """A table of plain rows with as many partitions, for what must be kept beside this one."""

@@ -192,6 +192,27 @@ class WindowSet(Generic[V]):
         seconds = at.timestamp() if isinstance(at, datetime.datetime) else at
         return self._at(self._window.current(round(seconds * 1000)))
 
+    def keys(self) -> Any:
+        """The keys of the current value, where that is a dict."""
+        return self._mapping().keys()
+
+    def values(self) -> Any:
+        """The values of the current value, where that is a dict."""
+        return self._mapping().values()
+
+    def items(self) -> Any:
+        """(key, value) of the current value, where that is a dict."""
+        return self._mapping().items()
+
+    def _mapping(self) -> Any:
+        current = self.current()
+        if not isinstance(current, dict):
+            raise TypeError(
+                f"a window of table {self._table.name!r} holds {type(current).__name__} values, no"
+                " dict: windowed[key].current(), or windowed[key].windows()"
+            )
+        return current
+
     def windows(self) -> list[tuple[float, V]]:
         """(start in seconds, value) of every window that holds the event, oldest first."""
         starts = self._window.starts(self._unit().timestamp_ms)

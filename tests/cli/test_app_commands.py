@@ -140,6 +140,40 @@ def test_agents_models_and_their_fields(module: str) -> None:
     assert (wrong.returncode, "but Order, Seen" in wrong.stderr) == (1, True)
 
 
+def test_records_of_a_type_and_by_a_codec_are_sent(module: str) -> None:
+    to = ("--broker", broker_of(module))
+    output("topics", "create", f"out-{module}", "-p", "1", *to)
+    send = ("send", f"out-{module}", *to)
+    output(*send, '{"account": "a"}', "--value-type", f"{module}:Order", "--repeat", "2")
+    output(*send, '{"b":1}', "--value-serializer", "json|base64", "-k", "3", "--key-type", "int")
+    output(*send, '"c"', "-k", '"k"', "--key-serializer", "json", "--min-latency", "0.01",
+           "--max-latency", "0.02")  # fmt: skip
+    found = output("tail", f"out-{module}", *to, "--from", "earliest", "-n", "4")
+    records = [json.loads(line) for line in found.splitlines()]
+    assert [record["value"] for record in records] == [
+        {"account": "a", "amount": 1.5}, {"account": "a", "amount": 1.5}, "eyJiIjoxfQ==", '"c"',
+    ]  # fmt: skip
+    assert [record["key"] for record in records] == [None, None, "3", '"k"']
+    for wrong, why in (
+        (('{"amount": "x"}', "--value-type", f"{module}:Order"), "account"),
+        (("1", "--value-type", "nothing"), "is not MODULE:TYPE"),
+        (("1", "--value-serializer", "pickle"), "is refused"),
+        (("1", "--min-latency", "2", "--max-latency", "1"), "is above"),
+    ):
+        done = run(*send, *wrong)
+        assert done.returncode != 0
+        assert why in done.stderr
+
+
+def test_a_worker_logs_to_a_file_in_another_directory(module: str, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    done = run("worker", "-A", "no_such_module", "--workdir", "elsewhere", "--logfile", "w.log")
+    assert done.returncode == 1
+    assert "elsewhere" in done.stderr
+    assert (tmp_path / "elsewhere" / "w.log").exists()
+    assert "No such file" in run("worker", "-A", module, "--workdir", "nowhere").stderr
+
+
 def test_the_state_of_older_versions_is_deleted(tmp_path: Path) -> None:
     data = tmp_path / "data"
     app = fs.App("shop", version=3, data_dir=data)
