@@ -7,7 +7,7 @@ deals with it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from flowstream.processing.agenda import Agenda
@@ -20,6 +20,9 @@ WATERMARK_KEY = b"@watermark"
 
 MARKS_KEY = b"@marks "
 """Begins the rows that hold the marks of repartition topics; no row that comes due begins so."""
+
+SLICE = 2_000
+"""Rows of a store that are read between two turns of the loop: a few milliseconds."""
 
 DueOf = Callable[[bytes, Any, int | None], int | None]
 """When a row with this value, written at this watermark (None: in an earlier life), is due, in ms;
@@ -35,7 +38,7 @@ def is_own(row: bytes) -> bool:
 class DuePartition:
     """The agenda of one table partition, and the watermark that was recorded in it."""
 
-    __slots__ = ("_due_of", "_recorded_ms", "agenda", "partition")
+    __slots__ = ("_by_value", "_due_of", "_recorded_ms", "agenda", "partition")
 
     def __init__(self, partition: TablePartition, due_of: DueOf, *, by_value: bool = False) -> None:
         self.partition = partition
@@ -43,11 +46,18 @@ class DuePartition:
         self._due_of = due_of
         self._recorded_ms = UNKNOWN
         partition.is_own = is_own
-        for row, stored in partition.store.scan():
+        self._by_value = by_value
+
+    def load(self) -> Iterator[None]:
+        """Make the agenda from the store, with a pause after each slice of rows."""
+        decode, by_value = self.partition.codec.decode, self._by_value
+        for number, (row, stored) in enumerate(self.partition.store.scan(), 1):
             if row == WATERMARK_KEY:
                 self._recorded_ms = int(stored)
             elif not row.startswith(MARKS_KEY):
-                self._put(row, partition.codec.decode(stored) if by_value else None, None)
+                self._put(row, decode(stored) if by_value else None, None)
+            if number % SLICE == 0:
+                yield
 
     @property
     def recorded_ms(self) -> int:

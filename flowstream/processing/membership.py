@@ -272,7 +272,14 @@ class Membership:
         task = RunningTask(id, self._plan, self._around)
         task.task.move(TaskState.RESTORING)
         stores = await self._starter.stores(id, task.table_plans, positions)
-        task.open(stores, dict(positions), self._starter.replicated)
+        loading = task.prepare(stores)
+        try:
+            for _ in loading:
+                # A million rows take a second: the other tasks and the heartbeat go on meanwhile.
+                await asyncio.sleep(0)
+        finally:
+            loading.close()  # a walk that is left keeps its store from being closed
+        task.open(dict(positions), self._starter.replicated)
         self.tasks[id] = task
         self._around.committed.begin(positions)
         for tp, position in positions.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Coroutine
+from itertools import islice
 from typing import Any, Literal, TypeVar, overload
 
 from flowstream.processing.agent import Agent
@@ -62,8 +63,10 @@ class Relating(Timing):
             versions: Table[Any, Any] = table.beside(f"{named}-versions")
             versions.value_codec = VERSIONS
             table.versions = versions
-            self._declare(versions)
-            follow = versioning(table, versions, milliseconds(history))
+            gone = table.beside(f"{named}-gone")
+            for rows in (versions, gone):
+                self._declare(rows)
+            follow = versioning(table, versions, gone, milliseconds(history))
         source = topic.with_tombstones()
         self.add_agent(Agent(follow, source, name=f"{named}.table", sinks=(), on_error="stop"))
         return table
@@ -115,6 +118,8 @@ class Relating(Timing):
         return found
 
 
+SWEEP_EVERY = 64
+"""Events of a table with a history between two looks for keys to forget."""
 Follower = Callable[[Stream[Any]], Coroutine[Any, Any, None]]
 
 
@@ -130,11 +135,19 @@ def follower(table: Table[Any, Any]) -> Follower:
     return follow
 
 
-def versioning(table: Table[Any, Any], versions: Table[Any, Any], history_ms: int) -> Follower:
-    """The same, and what the rows were: a record that comes late changes the past alone."""
+def versioning(
+    table: Table[Any, Any],
+    versions: Table[Any, Any],
+    gone: Table[bytes, bytes],
+    history_ms: int,
+) -> Follower:
+    """The same, and what the rows were: a record that comes late changes the past alone. Keys that
+    are deleted are remembered for as long as the history goes back.
+    """
     encode_key, encode = table.key_codec.encode, table.value_codec.encode
 
     async def follow(stream: Stream[Any]) -> None:
+        count, now_ms = 0, 0
         async for event in stream.events():
             if event.key is None:
                 raise ValueError(f"a record of table {table.name!r} needs a key")
@@ -145,8 +158,31 @@ def versioning(table: Table[Any, Any], versions: Table[Any, Any], history_ms: in
             versions[row] = with_version(before, at_ms, data, newest - history_ms)
             if at_ms == newest:
                 put(table, event.key, event.value)
+                if data is None:
+                    gone[over_at(at_ms + history_ms) + row] = b""
+            now_ms = max(now_ms, at_ms)
+            if count % SWEEP_EVERY == 0:
+                forget(versions, gone, now_ms, history_ms)
+            count += 1
 
     return follow
+
+
+def over_at(at_ms: int) -> bytes:
+    """What the rows of keys that are forgotten at an instant begin with."""
+    return b"%016d" % max(at_ms, 0)
+
+
+def forget(
+    versions: Table[Any, Any], gone: Table[bytes, bytes], now_ms: int, history_ms: int
+) -> None:
+    """Delete the versions of keys whose deletion nobody can look behind any more."""
+    for mark, _ in list(islice(gone.range(stop=over_at(now_ms)), 2 * SWEEP_EVERY)):
+        del gone[mark]
+        at_ms, row = int(mark[:16]) - history_ms, mark[16:]
+        kept = versions.get(row)
+        if kept is not None and kept[-1] == (at_ms, None):
+            del versions[row]
 
 
 def put(table: Table[Any, Any], key: Any, value: Any) -> None:

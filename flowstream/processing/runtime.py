@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 
 from flowstream.processing.dues import MARKS_KEY, DuePartition
 from flowstream.processing.epoch import TableRows
@@ -83,14 +83,9 @@ class RunningTask:
         """Tables that have this task's number of partitions."""
         return [plan for plan in self._plan.tables if plan.partitions == self.id.partitions]
 
-    def open(
-        self,
-        stores: Mapping[str, StateStore],
-        positions: Mapping[TopicPartition, int],
-        replicated: Mapping[str, Replicas],
-    ) -> None:
-        """Begin to run at these positions over restored stores, beside tables that are replicated
-        to this worker.
+    def prepare(self, stores: Mapping[str, StateStore]) -> Generator[None, None, None]:
+        """Open the tables over restored stores. What comes due in them is read row by row: whoever
+        drives this lets others run at each pause.
         """
         for plan in self.table_plans:
             table = plan.table
@@ -108,16 +103,25 @@ class RunningTask:
             )
             self.tables.append((plan, part))
             if table.window is not None and table.window.expires_ms is not None:
-                self._windowed[table.name] = WindowedPartition(part, table.window)
+                windowed = WindowedPartition(part, table.window)
+                yield from windowed.load()
+                self._windowed[table.name] = windowed
             if table.ttl_ms is not None:
                 self._windowed[table.name] = ExpiringPartition(part, table.ttl_ms)
+        yield from self._open_dues()
         self.stores.update(stores)
+
+    def open(
+        self, positions: Mapping[TopicPartition, int], replicated: Mapping[str, Replicas]
+    ) -> None:
+        """Begin to run at these positions over the tables that were prepared, beside those that are
+        replicated to this worker.
+        """
         views, beside = views_of(self.tables, replicated, self.id)
         if sensors := self._around.onlookers.sensors:
             declared = self._around.onlookers.app.tables
             views = sensed_views(views, declared, sensors)
             beside = sensed_views(beside, declared, sensors)
-        self._open_dues()
         self._clock = self._make_clock(positions)
         watched = self._watched()
         shelf = Shelf(
@@ -152,11 +156,12 @@ class RunningTask:
             instance.peers = group
         return group
 
-    def _open_dues(self) -> None:
+    def _open_dues(self) -> Iterator[None]:
         parts = {part.name: part for _, part in self.tables}
         for source in self._plan.due_sources:
             if source.table in parts:
                 due = DuePartition(parts[source.table], source.due_ms, by_value=source.by_value)
+                yield from due.load()
                 due.arm(source.armed(self.id.number, due.present))
                 self._due_of[source.name] = due
                 self._dues.setdefault(source.table, []).append(due)

@@ -6,8 +6,9 @@ it is a row of the table itself, so that a restart expires exactly what a surviv
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
+from flowstream.processing.dues import SLICE
 from flowstream.processing.windows import STREAM_TIME_KEY, Expiry, Window
 from flowstream.state.overlay import DELETED
 from flowstream.state.table import Sealed, TablePartition
@@ -24,11 +25,16 @@ class WindowedPartition:
         self._expiry = Expiry(window)
         self.stream_time_ms = -1
         self._recorded_ms = -1
-        for row, value in partition.store.scan():
+
+    def load(self) -> Iterator[None]:
+        """Learn what the store holds, with a pause after each slice of rows."""
+        for number, (row, value) in enumerate(self._partition.store.scan(), 1):
             if row == STREAM_TIME_KEY:
                 self.stream_time_ms = self._recorded_ms = int(value)
             else:
                 self._expiry.add(row)
+            if number % SLICE == 0:
+                yield
 
     def observe(self, rows: Iterable[bytes], at_ms: int) -> None:
         """A unit at this event time wrote rows."""

@@ -61,7 +61,8 @@ def samples() -> dict[str, Any]:
     windowed = app.Table("windowed", default=int).tumbling(10)
     return {
         "faust": fs, "exceptions": fs, "App": app, "Agent": agent, "Topic": topic, "Table": table,
-        "SetTable": app.SetTable("sets", partitions=1, start_manager=True), "WindowWrapper": windowed, "WindowSet": windowed["key"],
+        "SetTable": app.SetTable("sets", partitions=1, start_manager=True),
+        "WindowWrapper": windowed, "WindowSet": windowed["key"],
         "codecs": fs.codecs, "Codec": fs.Codec(), "Schema": fs.Schema(),
         "Channel": app.channel(), "Stream": fs.Stream, "Event": fs.Event, "Record": fs.Record,
         "Worker": fs.Worker(app, "127.0.0.1:9092"), "Sensor": fs.Sensor(), "Monitor": monitor,

@@ -95,7 +95,9 @@ class Rig:
             self.stores = {plan.table.name: MemoryStore() for plan in self._plan.tables}
         self._task = RunningTask(TaskId(1, 0), self._plan, cast("Any", self))
         self._task.task.move(TaskState.RESTORING)
-        self._task.open(self.stores, dict(self.positions), {})
+        for _ in self._task.prepare(self.stores):
+            pass
+        self._task.open(dict(self.positions), {})
         for tp, position in self.positions.items():
             self._fed[tp] = sum(r.offset < position for r in self._inputs.get(tp, ()))
         self.deliver()

@@ -40,6 +40,8 @@ class Rig:
         self.part = TablePartition("join", 0, self.store, ENTRIES)
         self.view = TableView(self.part)
         self.due = DuePartition(self.part, lambda r, v, _: self.join.due_ms(r, v), by_value=True)
+        for _ in self.due.load():
+            pass
 
     def restart(self) -> None:
         self.part.committed(self.part.close(), 1, 1)

@@ -7,7 +7,14 @@ from typing import Any
 import pytest
 
 import flowstream as fs
+from flowstream.processing.codecs import BYTES
+from flowstream.processing.dues import SLICE, DuePartition
 from flowstream.processing.errors import AppError
+from flowstream.processing.relating import SWEEP_EVERY, over_at
+from flowstream.processing.windowed import WindowedPartition
+from flowstream.processing.windows import Window
+from flowstream.state.memory import MemoryStore
+from flowstream.state.table import TablePartition
 from tests.processing.conftest import Kit
 
 
@@ -285,3 +292,40 @@ async def test_values_are_mapped_and_split_in_their_unit(kit: Kit, name: str) ->
         await kit.until(kit.count(out.name, 3))
     assert await kit.values(out.name) == [b"1A", b"2B", b"3C"]
     assert await kit.values(copy.name) == [b"a b", b"", b"c"]
+
+
+async def test_deleted_keys_are_forgotten_when_nobody_can_look_back(kit: Kit, name: str) -> None:
+    app = kit.app(name)
+    rows = app.topic(f"{name}-rows", key_type=str, value_type=int, partitions=1)
+    app.table(rows, name="rows", history=10.0)
+    await kit.create(app)
+    async with kit.running(app):
+        early = (("a", 1, 0), ("b", 1, 0), ("a", None, 5), ("b", None, 6), ("b", 2, 7))
+        for key, value, at in early:
+            await rows.send(key=key, value=value, timestamp=1_000.0 + at)
+        # Deleted so late that the history still reaches it.
+        await rows.send(key="c", value=None, timestamp=1_095.0)
+        for number in range(2 * SWEEP_EVERY):
+            await rows.send(key="other", value=number, timestamp=1_100.0)
+        await kit.until(kit.committed(app, rows.name, 6 + 2 * SWEEP_EVERY))
+    left = {"versions": {b"b", b"c", b"other"}, "gone": {over_at(1_105_000) + b"c"}}
+    for table, wanted in left.items():
+        kept: dict[Any, Any] = {}
+        for record in await kit.records(app.changelog(f"rows-{table}")):
+            kept[record.key] = record.value
+        assert {key for key, value in kept.items() if value is not None} == wanted
+
+
+def test_a_large_table_is_opened_without_holding_up_the_loop() -> None:
+    store = MemoryStore()
+    store.write(
+        {b"%08d" % n: b"%016d 1" % n for n in range(3 * SLICE + 5)},
+        changelog_offset=1, source_offset=1,
+    )  # fmt: skip
+    part = TablePartition("t", 0, store, BYTES)
+    opened = DuePartition(part, lambda row, value, _: int(value[:16]), by_value=True)
+    pauses = [len(opened.agenda) for _ in opened.load()]
+    assert pauses == [SLICE, 2 * SLICE, 3 * SLICE]
+    assert len(opened.agenda) == 3 * SLICE + 5
+    windowed = WindowedPartition(part, Window(10, 10, 5, None))
+    assert len(list(windowed.load())) == 3

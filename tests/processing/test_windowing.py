@@ -62,6 +62,8 @@ class Rig:
             lambda row, value, _: self.windowing.due_ms(row, value),
             by_value=self.windowing.by_value,
         )
+        for _ in self.due.load():
+            pass
 
     def restart(self) -> None:
         """Commit, and go on from the store."""
