@@ -7,7 +7,7 @@ import importlib
 import json
 import random
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,6 +26,32 @@ PLAIN: dict[str, Any] = {"int": int, "float": float, "bool": bool, "str": str}
 WINDOW = 1000  # records under way when lines come from a pipe
 
 
+Type = Annotated[str | None, typer.Option(metavar="MODULE:TYPE", help="JSON of this type.")]
+Serializer = Annotated[
+    str | None, typer.Option(metavar="CODEC", help="JSON, and written by this codec.")
+]
+Key = Annotated[str | None, typer.Option("--key", "-k", help="The records' key.")]
+KeySeparator = Annotated[
+    str | None,
+    typer.Option("--key-separator", help="Each record is KEY, this text, then the value."),
+]
+Timestamp = Annotated[int | None, typer.Option(help="Event time in ms since 1970 (default: now).")]
+Header = Annotated[
+    list[str] | None, typer.Option("--header", "-H", help="name=value; may be repeated.")
+]
+Tombstone = Annotated[
+    bool, typer.Option("--tombstone", help="Send --key with no value: delete it.")
+]
+Repeat = Annotated[int, typer.Option("--repeat", min=1, help="Send all of it so often.")]
+Latency = Annotated[
+    float, typer.Option(min=0, help="Pause at least so many seconds between two records.")
+]
+Latest = Annotated[
+    float | None, typer.Option(min=0, help="And at most (default: as --min-latency).")
+]
+Records = Iterable[tuple[str | None, str | None]]
+
+
 def command(
     topic: Annotated[str, typer.Argument(help="The topic.")],
     values: Annotated[
@@ -34,78 +60,62 @@ def command(
     ] = None,
     broker: Broker = None,
     data: Data = None,
-    key: Annotated[str | None, typer.Option("--key", "-k", help="The records' key.")] = None,
-    key_separator: Annotated[
-        str | None,
-        typer.Option("--key-separator", help="Each record is KEY, this text, then the value."),
-    ] = None,
+    key: Key = None,
+    key_separator: KeySeparator = None,
     partition: Annotated[int | None, typer.Option("--partition", "-p", min=0)] = None,
-    timestamp: Annotated[
-        int | None, typer.Option(help="Event time in ms since 1970 (default: now).")
-    ] = None,
-    header: Annotated[
-        list[str] | None, typer.Option("--header", "-H", help="name=value; may be repeated.")
-    ] = None,
-    tombstone: Annotated[
-        bool, typer.Option("--tombstone", help="Send --key with no value: delete it.")
-    ] = False,
-    key_type: Annotated[
-        str | None, typer.Option(metavar="MODULE:TYPE", help="Keys are JSON of this type.")
-    ] = None,
-    key_serializer: Annotated[
-        str | None, typer.Option(metavar="CODEC", help="Keys are JSON, and written by this codec.")
-    ] = None,
-    value_type: Annotated[
-        str | None, typer.Option(metavar="MODULE:TYPE", help="Values are JSON of this type.")
-    ] = None,
-    value_serializer: Annotated[
-        str | None, typer.Option(metavar="CODEC", help="Values are JSON, written by this codec.")
-    ] = None,
-    repeat: Annotated[int, typer.Option("--repeat", min=1, help="Send all of it so often.")] = 1,
-    min_latency: Annotated[
-        float, typer.Option(min=0, help="Pause at least so many seconds between two records.")
-    ] = 0.0,
-    max_latency: Annotated[
-        float | None, typer.Option(min=0, help="And at most (default: as --min-latency).")
-    ] = None,
+    timestamp: Timestamp = None,
+    header: Header = None,
+    tombstone: Tombstone = False,
+    key_type: Type = None,
+    key_serializer: Serializer = None,
+    value_type: Type = None,
+    value_serializer: Serializer = None,
+    repeat: Repeat = 1,
+    min_latency: Latency = 0.0,
+    max_latency: Latest = None,
     as_json: Json = False,
 ) -> None:
     """Send records; tell where each one went."""
-    encode_key = encoder(key_type, key_serializer)
-    encode_value = encoder(value_type, value_serializer)
     pauses = (min_latency, min_latency if max_latency is None else max_latency)
     if pauses[0] > pauses[1]:
         raise typer.BadParameter("--min-latency is above --max-latency")
     headers = [(name, value.encode()) for name, value in map(pair, header or ())]
     if tombstone and (values or key is None):
         raise typer.BadParameter("--tombstone goes with --key and without values")
-    records: Iterable[tuple[str | None, str | None]] = (
-        [(key, None)] if tombstone else keyed(texts(values), key, key_separator)
-    )
-
+    records: Records = [(key, None)] if tombstone else keyed(texts(values), key, key_separator)
     if repeat > 1:
         records = list(records) * repeat
+    encoders = encoder(key_type, key_serializer), encoder(value_type, value_serializer)
+    target = topic if partition is None else TopicPartition(topic, partition)
 
     async def work() -> None:
         async with connected(broker, data) as cluster:
             producer = IdempotentProducer(cluster)
-            target = topic if partition is None else TopicPartition(topic, partition)
 
             async def one(record_key: str | None, value: str | None) -> None:
-                raw_key, raw_value = encode_key(record_key), encode_value(value)
+                raw_key, raw_value = encoders[0](record_key), encoders[1](value)
                 stamp = wall_ms() if timestamp is None else timestamp
                 sent = await producer.send(target, raw_key, raw_value, stamp, headers)
                 print_sent(sent, as_json=as_json)
 
-            for some in batched(records, 1 if pauses[1] else WINDOW):
-                if pauses[1]:
-                    await asyncio.sleep(random.uniform(*pauses))
-                async with asyncio.TaskGroup() as group:
-                    for record in some:
-                        group.create_task(one(*record))
+            await send_all(records, one, pauses)
             await producer.close()
 
     perform(work)
+
+
+async def send_all(
+    records: Records,
+    one: Callable[[str | None, str | None], Coroutine[Any, Any, None]],
+    pauses: tuple[float, float],
+) -> None:
+    """Send records side by side, or one by one with pauses."""
+    for some in batched(records, 1 if pauses[1] else WINDOW):
+        if pauses[1]:
+            await asyncio.sleep(random.uniform(*pauses))
+        async with asyncio.TaskGroup() as group:
+            for record in some:
+                group.create_task(one(*record))
 
 
 def batched(

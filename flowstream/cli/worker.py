@@ -74,12 +74,7 @@ def command(
     named = module or target
     if named is None:
         raise typer.BadParameter("name the app: flowstream worker -A module[:app]")
-    try:
-        if workdir is not None:
-            os.chdir(workdir)
-        configure_logging(level, logfile)
-    except OSError as error:
-        raise typer.BadParameter(f"{error.filename}: {error.strerror}") from None
+    begin_in(workdir, level, logfile)
     try:
         app = find_app(named)
         app.configure()
@@ -97,6 +92,16 @@ def command(
         log.debug("stopped by", exc_info=error)
         tell(error)
         raise typer.Exit(1) from None
+
+
+def begin_in(workdir: Path | None, level: int, logfile: Path | None) -> None:
+    """Go where the worker is to run, and write its log where it is wanted."""
+    try:
+        if workdir is not None:
+            os.chdir(workdir)
+        configure_logging(level, logfile)
+    except OSError as error:
+        raise typer.BadParameter(f"{error.filename}: {error.strerror}") from None
 
 
 def tell(error: FlowstreamError) -> None:
