@@ -16,7 +16,7 @@ from croniter import croniter
 
 from flowstream.processing.codecs import BYTES, STR
 from flowstream.processing.errors import AppError
-from flowstream.processing.inner import Fired, InnerSource
+from flowstream.processing.inner import Fired, OwnRows
 from flowstream.processing.tables import Table
 from flowstream.processing.timers import split_timer_row, timer_row
 from flowstream.state.overlay import DELETED
@@ -64,7 +64,7 @@ def _zone(timezone: str | datetime.tzinfo | None) -> datetime.tzinfo:
         raise AppError(f"{timezone!r} is no time zone, e.g. 'Europe/Berlin': {error}") from None
 
 
-class Crontab(InnerSource[str, bytes]):
+class Crontab(OwnRows[str, bytes]):
     """One crontab's times, as a source; made by `App.crontab`."""
 
     key_codec = STR
@@ -75,16 +75,6 @@ class Crontab(InnerSource[str, bytes]):
         self.schedule = schedule
         self._row = name.encode()
         self._rows = rows
-
-    @property
-    def table(self) -> str:
-        """The table of all crontabs."""
-        return self._rows.name
-
-    @property
-    def hidden(self) -> tuple[Table[Any, Any], ...]:
-        """The table nobody declared."""
-        return (self._rows,)
 
     @property
     def by_value(self) -> bool:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 
 from flowstream.processing.codecs import BYTES, INT, Codec, encode_any_key
 from flowstream.processing.errors import AppError
-from flowstream.processing.inner import Fired, InnerSource
+from flowstream.processing.inner import Fired, OwnRows
 from flowstream.processing.stream import DerivedStream, Stream, TimedOut
 from flowstream.processing.tables import Table
 from flowstream.processing.windowed_tables import Seconds, milliseconds
@@ -23,7 +23,7 @@ T = TypeVar("T")
 PREFIX = b"="
 
 
-class Seen(InnerSource[Any, Any]):
+class Seen(OwnRows[Any, Any]):
     """The ids that one agent has seen; nothing of it is ever told."""
 
     def __init__(
@@ -37,7 +37,6 @@ class Seen(InnerSource[Any, Any]):
         self.key_codec = BYTES
         self.value_codec = BYTES
         self.name = ""
-        self._rows: Table[Any, Any] | None = None
 
     def bind(self, agent: str, keys: Codec[Any], values: Codec[Any]) -> None:
         """Learn whose ids these are."""
@@ -46,18 +45,6 @@ class Seen(InnerSource[Any, Any]):
         self.name = f"{table}.seen"
         self._rows = Table(table, key_type=bytes, value_type=int, default=None, partitions=None)
         self._rows.value_codec = INT
-
-    @property
-    def table(self) -> str:
-        """The ids."""
-        assert self._rows is not None
-        return self._rows.name
-
-    @property
-    def hidden(self) -> tuple[Table[Any, Any], ...]:
-        """The table nobody declared."""
-        assert self._rows is not None
-        return (self._rows,)
 
     @property
     def by_value(self) -> bool:

@@ -79,8 +79,8 @@ class FillStream(DerivedStream[WindowResult[Any, Any]]):
         return WindowResult(self._up._key(), start, end, result, is_final=False)
 
 
-class ResultsSource(SourceStream[T]):
-    """Results that came due. What stands before the windows was done where they were filled."""
+class Passing(SourceStream[T]):
+    """A source behind which what stands before windows or a join has been done elsewhere."""
 
     def filter(self, predicate: Callable[[T], bool | Awaitable[bool]]) -> Stream[T]:
         """Nothing to do."""
@@ -96,6 +96,10 @@ class ResultsSource(SourceStream[T]):
         """Nothing to do."""
         del upstream, seen
         return self
+
+
+class ResultsSource(Passing[T]):
+    """Results that came due. What stands before the windows was done where they were filled."""
 
     def looked_up(self, upstream: Stream[Any], waiting: Waiting) -> Stream[Joined[Any, Any]]:
         """Events whose time has come, as the agent goes on with them."""

@@ -124,3 +124,22 @@ class InnerSource(Generic[K, V]):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r})"
+
+
+class OwnRows(InnerSource[K, V]):
+    """A source whose rows are those of one table that nobody declared."""
+
+    _rows: Any = None
+    """The table, once it is known whose source this is."""
+
+    @property
+    def table(self) -> str:
+        """The table's name."""
+        assert self._rows is not None, f"{self!r} belongs to nobody yet"
+        return str(self._rows.name)
+
+    @property
+    def hidden(self) -> tuple[Any, ...]:
+        """The table."""
+        assert self._rows is not None, f"{self!r} belongs to nobody yet"
+        return (self._rows,)

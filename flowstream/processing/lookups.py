@@ -15,7 +15,7 @@ import msgspec
 
 from flowstream.processing.codecs import BYTES, Codec
 from flowstream.processing.errors import AppError
-from flowstream.processing.inner import Fired, InnerSource
+from flowstream.processing.inner import Fired, OwnRows
 from flowstream.processing.joined import LEFT_HEADER, RIGHT_HEADER, Joined, joined_shape
 from flowstream.processing.stream import DerivedStream, SourceStream, Stream, TimedOut
 from flowstream.processing.tables import Table
@@ -80,7 +80,7 @@ class LookupStream(DerivedStream[Joined[Any, Any]]):
                 return Joined(value, row)
 
 
-class Waiting(InnerSource[Any, Joined[Any, Any]]):
+class Waiting(OwnRows[Any, Joined[Any, Any]]):
     """Events of one agent that wait for the table that they are joined with."""
 
     def __init__(self, table: Table[Any, Any], *, inner: bool, grace_ms: int) -> None:
@@ -96,7 +96,6 @@ class Waiting(InnerSource[Any, Joined[Any, Any]]):
         self.name = ""
         self.value_codec = BYTES
         self._left: Codec[Any] = BYTES
-        self._rows: Table[bytes, bytes] | None = None
 
     def bind(self, agent: str, keys: Codec[Any], values: Codec[Any]) -> None:
         """Learn whose events these are."""
@@ -104,18 +103,6 @@ class Waiting(InnerSource[Any, Joined[Any, Any]]):
         self.key_codec = keys
         self._left = values
         self._rows = self._table.beside(f"{agent}-waiting")
-
-    @property
-    def table(self) -> str:
-        """The events."""
-        assert self._rows is not None
-        return self._rows.name
-
-    @property
-    def hidden(self) -> tuple[Table[Any, Any], ...]:
-        """The table nobody declared."""
-        assert self._rows is not None
-        return (self._rows,)
 
     @property
     def fed_by(self) -> tuple[str, ...]:

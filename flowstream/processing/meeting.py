@@ -8,15 +8,14 @@ gives.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from flowstream.processing.codecs import Codec
-from flowstream.processing.deduping import Seen
 from flowstream.processing.event import Arrival
+from flowstream.processing.filling import Passing
 from flowstream.processing.joined import Joined
 from flowstream.processing.joining import Side
-from flowstream.processing.stateful import GroupBy
 from flowstream.processing.stream import (
     DerivedStream,
     Feed,
@@ -49,23 +48,8 @@ class LeftSource(SourceStream[T]):
         return JoinStream(upstream, self._join, "left")
 
 
-class RightSource(LeftSource[T]):
+class RightSource(Passing[T], LeftSource[T]):
     """The right side. What stands before the join is the left stream's affair."""
-
-    def filter(self, predicate: Callable[[T], bool | Awaitable[bool]]) -> Stream[T]:
-        """Nothing to do."""
-        del predicate
-        return self
-
-    def deduped(self, upstream: Stream[T], seen: Seen) -> Stream[T]:
-        """Nothing to do."""
-        del upstream, seen
-        return self
-
-    def grouped(self, upstream: Stream[T], group: GroupBy) -> Stream[T]:
-        """Nothing to do."""
-        del upstream, group
-        return self
 
     def joined(self, upstream: Stream[Any], join: JoinedStreams) -> Stream[Joined[Any, Any]]:
         """Pairs as they meet."""

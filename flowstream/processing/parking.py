@@ -13,7 +13,7 @@ import msgspec
 
 from flowstream.processing.codecs import Codec
 from flowstream.processing.event import Arrival
-from flowstream.processing.inner import Fired, InnerSource
+from flowstream.processing.inner import Fired, OwnRows
 from flowstream.processing.tables import Table
 from flowstream.state.overlay import DELETED
 from flowstream.state.table import TableView
@@ -47,7 +47,7 @@ LOTS: Codec[Lot] = Codec(
 )
 
 
-class Parking(InnerSource[Any, Any]):
+class Parking(OwnRows[Any, Any]):
     """The parked events of one agent."""
 
     def __init__(self, agent: str, keys: Codec[Any], values: Codec[Any]) -> None:
@@ -59,16 +59,6 @@ class Parking(InnerSource[Any, Any]):
         )
         rows.value_codec = LOTS
         self._rows = rows
-
-    @property
-    def table(self) -> str:
-        """Lots by key."""
-        return self._rows.name
-
-    @property
-    def hidden(self) -> tuple[Table[Any, Any], ...]:
-        """The table nobody declared."""
-        return (self._rows,)
 
     @property
     def by_value(self) -> bool:

@@ -188,22 +188,6 @@ class GlobalTable(Table[K, V]):
     Another partition's rows are read as they are committed, a moment later.
     """
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        key_type: type[K],
-        value_type: type[V],
-        default: Callable[[], V] | None,
-        partitions: int | None,
-        ordered: bool = False,
-        migrate: Migrate | None = None,
-    ) -> None:
-        super().__init__(
-            name, key_type=key_type, value_type=value_type, default=default,
-            partitions=partitions, ordered=ordered, migrate=migrate,
-        )  # fmt: skip
-
     def clear(self) -> NoReturn:
         """Refused: no unit may write every partition."""
         raise AppError(f"global table {self.name!r} has many writers: delete its keys one by one")

@@ -10,7 +10,7 @@ from typing import Any
 
 from flowstream.processing.codecs import BYTES, Codec
 from flowstream.processing.errors import AppError
-from flowstream.processing.inner import Fired, InnerSource
+from flowstream.processing.inner import Fired, OwnRows
 from flowstream.processing.joined import LEFT_HEADER, RIGHT_HEADER, Joined, joined_shape
 from flowstream.processing.joining import ENTRIES, SIDES, How, Side, StreamJoin
 from flowstream.processing.tables import Table
@@ -22,7 +22,7 @@ Within = Seconds | tuple[Seconds, Seconds]
 """How far apart two events may be: both ways, or (before, after) the left one."""
 
 
-class JoinedStreams(InnerSource[Any, Joined[Any, Any]]):
+class JoinedStreams(OwnRows[Any, Joined[Any, Any]]):
     """The join of one agent: its table, and the events in it that met nobody."""
 
     def __init__(
@@ -34,7 +34,6 @@ class JoinedStreams(InnerSource[Any, Joined[Any, Any]]):
         self.given_name = name
         self.name = ""
         self.value_codec: Codec[Any] = BYTES
-        self._rows: Table[Any, Any] | None = None
         self.values: dict[Side, Codec[Any]] = {}
 
     def bind(self, agent: str, keys: Codec[Any], values: Codec[Any]) -> None:
@@ -48,18 +47,6 @@ class JoinedStreams(InnerSource[Any, Joined[Any, Any]]):
         )
         rows.value_codec, rows.late = ENTRIES, self.late
         self._rows = rows
-
-    @property
-    def table(self) -> str:
-        """Events that may still meet one."""
-        assert self._rows is not None
-        return self._rows.name
-
-    @property
-    def hidden(self) -> tuple[Table[Any, Any], ...]:
-        """The table nobody declared."""
-        assert self._rows is not None
-        return (self._rows,)
 
     @property
     def by_value(self) -> bool:

@@ -15,7 +15,7 @@ from flowstream.processing.aggregates import Aggregate, Field
 from flowstream.processing.closing import WindowResult, span_headers, window_result
 from flowstream.processing.codecs import Codec, codec_of
 from flowstream.processing.errors import AppError
-from flowstream.processing.inner import Fired, InnerSource
+from flowstream.processing.inner import Fired, OwnRows
 from flowstream.processing.tables import Table
 from flowstream.processing.windowed_tables import Late, Seconds, milliseconds
 from flowstream.processing.windowing import (
@@ -37,7 +37,7 @@ Emit = Literal["on_close", "on_change"] | Seconds
 """When results are told: once when final, on every change, or at most every so often and final."""
 
 
-class StreamWindows(InnerSource[Any, WindowResult[Any, Any]]):
+class StreamWindows(OwnRows[Any, WindowResult[Any, Any]]):
     """The windows of one agent: their table, and what comes due in it."""
 
     def __init__(
@@ -50,7 +50,6 @@ class StreamWindows(InnerSource[Any, WindowResult[Any, Any]]):
         self.tells_changes = changes
         self.late: Late = late
         self.name = ""
-        self._rows: Table[Any, Any] | None = None
 
     def bind(self, agent: str, keys: Codec[Any], values: Codec[Any]) -> None:
         """Learn whose windows these are and what their stream holds."""
@@ -69,18 +68,6 @@ class StreamWindows(InnerSource[Any, WindowResult[Any, Any]]):
         rows.value_codec = dataclasses.replace(kept, immutable=shared)
         rows.late = self.late
         self._rows = rows
-
-    @property
-    def table(self) -> str:
-        """The windows' rows."""
-        assert self._rows is not None
-        return self._rows.name
-
-    @property
-    def hidden(self) -> tuple[Table[Any, Any], ...]:
-        """The table nobody declared."""
-        assert self._rows is not None
-        return (self._rows,)
 
     @property
     def by_value(self) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
 
 from flowstream.processing.codecs import BYTES, Codec
 from flowstream.processing.errors import AppError
-from flowstream.processing.inner import Fired, InnerSource
+from flowstream.processing.inner import Fired, OwnRows
 from flowstream.processing.joined import LEFT_HEADER, RIGHT_HEADER, joined_shape
 from flowstream.state.overlay import DELETED
 from flowstream.state.table import TableView
@@ -32,15 +32,8 @@ PREFIX = b"="
 """Before a key, so that no key looks like a row of our own."""
 
 
-class ChangedRows(InnerSource[K, Any]):
+class ChangedRows(OwnRows[K, Any]):
     """Rows beside a table that stand for changes: each is due at once, by order of event time."""
-
-    _rows: Table[Any, Any]
-
-    @property
-    def table(self) -> str:
-        """The table of changes that were not told."""
-        return self._rows.name
 
     @property
     def at_once(self) -> bool:

@@ -4,8 +4,10 @@ names under "Its examples, ported".
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import flowstream as faust
 from tests.processing.conftest import Kit
@@ -208,6 +210,52 @@ async def test_rpc(kit: Kit, name: str) -> None:
     async with kit.running(app):
         assert await pow.join([3.0, 4.0, 5.0]) == [900.0, 1600.0, 2500.0]
         assert sorted([value async for value in pow.map([2.0, 1.0])]) == [100.0, 400.0]
+
+
+class Gone(Exception):
+    """A process has died."""
+
+
+async def test_rpc_through_a_restart_of_either_side(kit: Kit, name: str) -> None:
+    began, lives = asyncio.Event(), [1]
+
+    def declare() -> tuple[faust.App, faust.Agent[float]]:
+        app = kit.app(name)
+        pow_topic = app.topic(f"{name}-pow", value_type=float, partitions=1)
+        mul_topic = app.topic(f"{name}-mul", value_type=float, partitions=1)
+
+        @app.agent(pow_topic, reply_type=float)
+        async def pow(stream: faust.Stream[float]) -> AsyncIterator[float]:
+            async for value in stream:
+                found = await mul.ask(value=value**2)
+                if lives[0] == 1:
+                    began.set()
+                    await asyncio.Event().wait()
+                yield found
+
+        @app.agent(mul_topic, reply_type=float)
+        async def mul(stream: faust.Stream[float]) -> AsyncIterator[float]:
+            async for value in stream:
+                yield value * 100.0
+
+        return app, pow
+
+    asker, pow = declare()
+    await kit.create(asker)
+    asking = asyncio.create_task(pow.ask(3.0))
+    # The side that answers dies when it has asked the other agent, and has not answered yet.
+    with suppress(Gone):
+        async with kit.running(declare()[0]):
+            await began.wait()
+            raise Gone
+    lives[0] = 2
+    async with kit.running(declare()[0]):
+        assert await asking == 900.0
+        # The side that asks dies, and the next one asks again: its own replies alone are for it.
+        await pow.ask_nowait(4.0)
+        await asker.close()
+        _, pow_again = declare()
+        assert await pow_again.join([4.0, 5.0]) == [1600.0, 2500.0]
 
 
 async def test_windowed_aggregation(kit: Kit, name: str) -> None:
