@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from pathlib import Path
 from typing import Annotated
@@ -38,10 +37,10 @@ def command(
 def old_versions(app: App) -> list[Path]:
     """The directories of state of versions before the app's."""
     state = Path(app.settings.data_dir) / "state"
+    older = {app.name, *(app.id_of(version) for version in range(2, app.version))}
     found = []
     for path in sorted(state.glob("*")):
-        version = re.fullmatch(re.escape(app.name) + r"(?:-v(\d+))?", path.name)
-        if version and int(version[1] or 1) < app.version:
+        if path.name in older:
             found.append(path)
     return found
 

@@ -80,6 +80,7 @@ class App(DeclaresPages, DeclaresChannels):
         group_instance_id: str | None = None,
         standby_replicas: int | None = None,
         transaction_timeout: float | None = None,
+        request_timeout: float | None = None,
         replication_factor: int | None = None,
         retry_backoff: float | None = None,
         circuit_breaker: int | None = None,
@@ -91,13 +92,15 @@ class App(DeclaresPages, DeclaresChannels):
         key_serializer: str | None = None,
         value_serializer: str | None = None,
         version: int = 1,
+        id_format: str = "{id}-v{self.version}",
         autodiscover: bool | Packages = False,
         origin: str | None = None,
     ) -> None:
         super().__init__()
         self.name = check_app_id(id)
         self.version = check_version(version)
-        self.id = self.name if version == 1 else check_app_id(f"{id}-v{version}")
+        self._id_format = id_format
+        self.id = self.id_of(version)
         self.settings: Settings = resolve(
             {
                 "broker": broker,
@@ -108,6 +111,7 @@ class App(DeclaresPages, DeclaresChannels):
                 "group_instance_id": group_instance_id,
                 "standby_replicas": standby_replicas,
                 "transaction_timeout": transaction_timeout,
+                "request_timeout": request_timeout,
                 "replication_factor": replication_factor,
                 "retry_backoff": retry_backoff,
                 "circuit_breaker": circuit_breaker,
@@ -128,6 +132,13 @@ class App(DeclaresPages, DeclaresChannels):
 
     def __repr__(self) -> str:
         return f"App({self.id!r})"
+
+    def id_of(self, version: int) -> str:
+        """The app's id in a version: its name in the first."""
+        if version == 1:
+            return self.name
+        about = SimpleNamespace(version=version, id=self.name)
+        return check_app_id(self._id_format.format(id=self.name, self=about))
 
     def configure(self) -> None:
         """Tell those who configure the app (`on_configured`), once, before its worker is made.

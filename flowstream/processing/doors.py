@@ -25,7 +25,10 @@ class Doors:
 
     def cluster(self, bootstrap: str, client_id: str, settings: Settings) -> Cluster:
         """A client of the cluster at HOST:PORT, not connected yet."""
-        return Cluster(bootstrap, client_id=client_id, security=security_of(settings))
+        return Cluster(
+            bootstrap, client_id=client_id, security=security_of(settings),
+            request_timeout_ms=round(settings.request_timeout * 1000),
+        )  # fmt: skip
 
     def fetching(self, cluster: Cluster) -> Fetches | None:
         """How group members fetch; None: as they do by themselves."""

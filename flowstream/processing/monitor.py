@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from http import HTTPStatus
 from statistics import median
 from typing import Any
 
@@ -86,6 +87,8 @@ class Monitor(Sensor):
         self.assignments_completed = self.assignments_failed = self.rebalances = 0
         self.rebalance_return_latency: deque[float] = deque(maxlen=max_avg_history)
         self.rebalance_end_latency: deque[float] = deque(maxlen=max_avg_history)
+        self.http_response_codes: Counter[HTTPStatus] = Counter()
+        self.http_response_latency: deque[float] = deque(maxlen=max_avg_history)
         self.topic_buffer_full: Counter[TopicPartition] = Counter()
         self.metric_counts: Counter[str] = Counter()
         self.tp_committed_offsets: Offsets = {}
@@ -121,6 +124,11 @@ class Monitor(Sensor):
         """How long a rebalance takes until everything is at work: the median."""
         return _median(self.rebalance_end_latency)
 
+    @property
+    def http_response_latency_avg(self) -> float:
+        """How long the web server takes to answer: the median of the last ones."""
+        return _median(self.http_response_latency)
+
     def secs_since(self, start_time: float) -> float:
         """Seconds since a time of this monitor's clock."""
         return self.time() - start_time
@@ -143,13 +151,14 @@ class Monitor(Sensor):
             "messages_active", "messages_received_total", "messages_sent", "messages_s",
             "events_active", "events_total", "events_s", "events_runtime_avg", "send_errors",
             "assignments_completed", "assignments_failed", "rebalances", "rebalance_return_avg",
-            "rebalance_end_avg",
+            "rebalance_end_avg", "http_response_latency_avg",
         )  # fmt: skip
         counted = ("messages_received_by_topic", "messages_sent_by_topic", "events_by_stream",
                    "events_by_task", "metric_counts")  # fmt: skip
         timed = ("commit_latency", "send_latency", "assignment_latency", "rebalance_return_latency",
-                 "rebalance_end_latency")  # fmt: skip
+                 "rebalance_end_latency", "http_response_latency")  # fmt: skip
         return {
+            "http_response_codes": {int(k): n for k, n in self.http_response_codes.items()},
             **{name: getattr(self, name) for name in plain},
             **{name: dict(getattr(self, name)) for name in counted},
             **{name: list(getattr(self, name)) for name in timed},
@@ -282,6 +291,17 @@ class Monitor(Sensor):
         """See `Sensor`."""
         del app
         self.rebalance_end_latency.append(self.secs_since(state))
+
+    def on_web_request_start(self, app: Any, request: Any) -> float:
+        """See `Sensor`."""
+        del app, request
+        return self.time()
+
+    def on_web_request_end(self, app: Any, request: Any, response: int, state: Any) -> None:
+        """See `Sensor`."""
+        del app, request
+        self.http_response_latency.append(self.secs_since(state))
+        self.http_response_codes[HTTPStatus(response)] += 1
 
     def on_tp_commit(self, tp_offsets: Offsets) -> None:
         """See `Sensor`."""

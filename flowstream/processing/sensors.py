@@ -88,6 +88,12 @@ class Sensor:
     def on_rebalance_end(self, app: Any, state: Any) -> None:
         """Its partitions are at work."""
 
+    def on_web_request_start(self, app: Any, request: Any) -> Any:
+        """The worker's web server has a request (Starlette's)."""
+
+    def on_web_request_end(self, app: Any, request: Any, response: int, state: Any) -> None:
+        """It has answered; `response` is the status."""
+
     def on_tp_commit(self, tp_offsets: dict[TopicPartition, int]) -> None:
         """These offsets were committed."""
 

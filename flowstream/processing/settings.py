@@ -95,6 +95,8 @@ class Settings:
     """While copies are made for a move, the workers look this often whether they are done."""
     transaction_timeout: float = 10.0
     """The broker aborts a transaction that stays open this long (T4)."""
+    request_timeout: float = 30.0
+    """A broker that does not answer a request for so long is taken for lost."""
     replication_factor: int = -1
     """Of topics that the app creates; -1 is the broker's default."""
     retry_backoff: float = 0.1

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from flowstream.processing.reading import read
 from flowstream.processing.settings import Settings
@@ -79,11 +79,39 @@ class Guarded:
         await self._inner(scope, receive, send)
 
 
+class Sensed:
+    """An application whose requests are told to the app's sensors."""
+
+    def __init__(self, inner: ASGIApp, worker: Worker) -> None:
+        self._inner = inner
+        self._worker = worker
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request; one that is never answered counts as an error of the server."""
+        sensors, status = self._worker.app.sensors, [500]
+        if scope["type"] != "http" or not sensors:
+            await self._inner(scope, receive, send)
+            return
+
+        async def noting(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                status[0] = message["status"]
+            await send(message)
+
+        request, app = Request(scope), self._worker.app
+        states = sensors.begun("on_web_request_start", app, request)
+        try:
+            await self._inner(scope, receive, noting)
+        finally:
+            for sensor, state in states.items():
+                sensors.ended("on_web_request_end", {sensor: state}, app, request, status[0])
+
+
 def application(worker: Worker, more: Sequence[BaseRoute] = ()) -> ASGIApp:
     """The worker's web application, with further routes."""
     routes = [*Watching(worker).routes(), *more]
     inner = Starlette(routes=routes, exception_handlers={HTTPException: _http_error})
-    return Guarded(inner, worker.settings)
+    return Sensed(Guarded(inner, worker.settings), worker)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

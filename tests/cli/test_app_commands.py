@@ -178,6 +178,7 @@ def test_the_state_of_older_versions_is_deleted(tmp_path: Path) -> None:
     data = tmp_path / "data"
     app = fs.App("shop", version=3, data_dir=data)
     assert (app.id, app.name) == ("shop-v3", "shop")
+    assert fs.App("shop", version=2, id_format="{self.version}-{id}").id == "2-shop"
     for id in ("shop", "shop-v2", "shop-v3", "shop-v4", "shopping", "other-v1"):
         take_slot(data, id).release()
     assert [path.name for path in old_versions(app)] == ["shop", "shop-v2"]
