@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from flowstream.processing.services import Service as Service
     from flowstream.processing.set_tables import MemberSet as MemberSet
     from flowstream.processing.set_tables import SetTable as SetTable
+    from flowstream.processing.statsd import StatsdMonitor as StatsdMonitor
     from flowstream.processing.stream import Stream as Stream
     from flowstream.processing.tables import Table as Table
     from flowstream.processing.timers import Timers as Timers
@@ -72,8 +73,8 @@ _HOMES = {
     "App": "processing.app",
     "AppError": "processing.errors",
     "branch": "processing.branches",
-    "Codec": "processing.serializers",
     "Channel": "processing.channels",
+    "Codec": "processing.serializers",
     "Collect": "processing.aggregates",
     "Count": "processing.aggregates",
     "current_event": "processing.current",
@@ -112,6 +113,7 @@ _HOMES = {
     "SettingsError": "processing.errors",
     "SQLite": "outbox.sqlite",
     "StateLost": "processing.errors",
+    "StatsdMonitor": "processing.statsd",
     "Stream": "processing.stream",
     "Sum": "processing.aggregates",
     "Table": "processing.tables",
@@ -122,8 +124,8 @@ _HOMES = {
     "Topic": "processing.topic",
     "TopicMissing": "processing.errors",
     "uuid": "processing.ids",
-    "WindowedTable": "processing.windowed_tables",
     "View": "processing.pages",
+    "WindowedTable": "processing.windowed_tables",
     "WindowResult": "processing.closing",
     "WindowSet": "processing.windowed_tables",
     "Worker": "processing.worker",
@@ -171,6 +173,7 @@ __all__ = [
     "SetTable",
     "SettingsError",
     "StateLost",
+    "StatsdMonitor",
     "Stream",
     "Sum",
     "Table",

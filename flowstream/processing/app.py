@@ -36,7 +36,14 @@ from flowstream.processing.policies import OnError
 from flowstream.processing.replicated import TableOf
 from flowstream.processing.sender import Sender
 from flowstream.processing.set_tables import SetTable
-from flowstream.processing.settings import Guarantee, Settings, check_app_id, check_version, resolve
+from flowstream.processing.settings import (
+    SETTINGS,
+    Guarantee,
+    Settings,
+    check_app_id,
+    check_version,
+    resolve,
+)
 from flowstream.processing.tables import Table
 from flowstream.processing.topic import Outgoing, RecordMetadata, Serializer, Topic
 from flowstream.processing.windowed_tables import Seconds, WindowedTable, milliseconds
@@ -81,6 +88,7 @@ class App(DeclaresPages, DeclaresChannels):
         standby_replicas: int | None = None,
         transaction_timeout: float | None = None,
         request_timeout: float | None = None,
+        compression: str | None = None,
         replication_factor: int | None = None,
         retry_backoff: float | None = None,
         circuit_breaker: int | None = None,
@@ -96,6 +104,7 @@ class App(DeclaresPages, DeclaresChannels):
         autodiscover: bool | Packages = False,
         origin: str | None = None,
     ) -> None:
+        arguments = {name: value for name, value in locals().items() if name in SETTINGS}
         super().__init__()
         self.name = check_app_id(id)
         self.version = check_version(version)
@@ -124,6 +133,7 @@ class App(DeclaresPages, DeclaresChannels):
                 "value_serializer": value_serializer,
             }
         )
+        self.settings: Settings = resolve(arguments)
         self._sender = Sender(self.id, self.settings, Onlookers(self))
         self._is_configured = False
         self._packages = wanted(autodiscover, origin)

@@ -114,6 +114,11 @@ class Channel(Generic[T]):
         self._listeners.add(listener)
         return listener
 
+    def derive(self, **changes: Any) -> Channel[Any]:
+        """Another channel with the same types and size, but for what is given."""
+        own = {"key_type": self.key_type, "value_type": self.value_type, "maxsize": self.maxsize}
+        return Channel(**{**own, **changes}, is_late=lambda: self.was_late)
+
     def stream(self) -> Stream[T]:
         """The values that are put from now on, with a stream's operators, outside of agents."""
         from flowstream.processing.channel_agents import stream_of

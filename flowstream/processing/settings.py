@@ -48,6 +48,8 @@ _WHOLE_NUMBERS = {
     "max_warmup_replicas": 1,
 }
 """With the least value of each."""
+COMPRESSIONS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
+"""Kafka's numbers of them."""
 _SECRETS = ("sasl_password", "web_token")
 MOST_PORT = 65_535
 _LEGAL_ID = re.compile(r"[A-Za-z0-9._-]{1,200}")
@@ -95,6 +97,8 @@ class Settings:
     """While copies are made for a move, the workers look this often whether they are done."""
     transaction_timeout: float = 10.0
     """The broker aborts a transaction that stays open this long (T4)."""
+    compression: str = "none"
+    """Of what agents send, and of the rows of tables: `none`, `gzip`, `snappy`, `lz4`, `zstd`."""
     request_timeout: float = 30.0
     """A broker that does not answer a request for so long is taken for lost."""
     replication_factor: int = -1
@@ -127,6 +131,8 @@ class Settings:
 
 
 _FIELDS = {each.name: each for each in fields(Settings)}
+SETTINGS = frozenset(_FIELDS)
+"""The names of all settings."""
 
 
 def resolve(
@@ -185,6 +191,8 @@ def _converted(name: str, value: Any) -> Any:
         return _one_of(value, PROTOCOLS)
     if name == "sasl_mechanism":
         return _one_of(value, MECHANISMS)
+    if name == "compression":
+        return _one_of(value, tuple(COMPRESSIONS))
     if name in _TEXTS:
         if not (isinstance(value, str | os.PathLike) and str(value)):
             raise ValueError("a text is expected")

@@ -28,6 +28,7 @@ from flowstream.processing.provision import notice_changes, provision
 from flowstream.processing.purging import purge
 from flowstream.processing.restoring import Progress
 from flowstream.processing.sensors import Sensor
+from flowstream.processing.settings import COMPRESSIONS
 from flowstream.processing.slots import Slot
 from flowstream.processing.starting import TaskStarter
 from flowstream.processing.watchdog import Watchdog
@@ -64,7 +65,10 @@ class Worker(Lending):
         app.configure()
         app.has_worker = True
         self._exactly_once = app.settings.processing_guarantee == EXACTLY_ONCE
-        super().__init__(app, RecordBuffer(transactional=self._exactly_once), clock)
+        buffer = RecordBuffer(
+            transactional=self._exactly_once, compression=COMPRESSIONS[app.settings.compression]
+        )
+        super().__init__(app, buffer, clock)
         self.plan: Plan | None = None
         self._bootstrap = bootstrap
         self._data_dir = Path(data_dir or app.settings.data_dir)
