@@ -110,29 +110,6 @@ class App(DeclaresPages, DeclaresChannels):
         self.version = check_version(version)
         self._id_format = id_format
         self.id = self.id_of(version)
-        self.settings: Settings = resolve(
-            {
-                "broker": broker,
-                "data_dir": data_dir,
-                "processing_guarantee": processing_guarantee,
-                "commit_interval": commit_interval,
-                "session_timeout": session_timeout,
-                "group_instance_id": group_instance_id,
-                "standby_replicas": standby_replicas,
-                "transaction_timeout": transaction_timeout,
-                "request_timeout": request_timeout,
-                "replication_factor": replication_factor,
-                "retry_backoff": retry_backoff,
-                "circuit_breaker": circuit_breaker,
-                "purge_interval": purge_interval,
-                "source_idle": source_idle,
-                "stall_warning": stall_warning,
-                "web_port": web_port,
-                "web_host": web_host,
-                "key_serializer": key_serializer,
-                "value_serializer": value_serializer,
-            }
-        )
         self.settings: Settings = resolve(arguments)
         self._sender = Sender(self.id, self.settings, Onlookers(self))
         self._is_configured = False
