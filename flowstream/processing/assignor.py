@@ -101,13 +101,18 @@ def _place(
     owners: dict[int, str] = {}
     tasks = [Task(task_name(count, p), eligible, members, lag) for p in range(count)]
     # What only one worker can go on with is placed first: where room runs out, those tasks have to
-    # move that another worker has got ready for.
-    for partition in sorted(range(count), key=lambda p: tasks[p].urgency, reverse=True):
-        best = _holder(tasks[partition], taken, floor, extra)
-        if best is not None:
-            owners[partition] = best
-            extra -= taken[best] >= floor
-            taken[best] += 1
+    # move that another worker has got ready for. And before all that is on its way between two
+    # rounds, what runs: else it would go round in circles.
+    order = sorted(range(count), key=lambda p: tasks[p].urgency, reverse=True)
+    for find in (Task.runners, Task.holders):
+        for partition in order:
+            if partition in owners:
+                continue
+            best = _with_room(find(tasks[partition]), taken, floor, extra)
+            if best is not None:
+                owners[partition] = best
+                extra -= taken[best] >= floor
+                taken[best] += 1
     for partition in range(count):
         if partition not in owners:
             least = min(eligible, key=lambda m: (taken[m], load[m], m))
@@ -138,28 +143,36 @@ class Task:
 
     def rank(self, member: str) -> tuple[bool, bool, int, str]:
         """The higher, the better placed with this member."""
-        is_owner = self.name in self._claims[member].owned
+        is_owner = self.is_run_by(member)
         is_ready = self.is_ready(member)
         return is_owner and is_ready, is_ready, self.state_of(member) + is_owner, member
 
-    def is_claimed_by(self, member: str) -> bool:
-        """Whether a member runs the task or has state of it."""
-        return self.state_of(member) >= 0 or self.name in self._claims[member].owned
+    def runners(self) -> list[str]:
+        """Who runs the task and has its state, the best placed first."""
+        return [member for member in self.holders() if self.rank(member)[0]]
+
+    def holders(self) -> list[str]:
+        """Who runs the task or has state of it, the best placed first."""
+        holders = [m for m in self.eligible if self.state_of(m) >= 0 or self.is_run_by(m)]
+        return sorted(holders, key=self.rank, reverse=True)
+
+    def is_run_by(self, member: str) -> bool:
+        """Whether a member says that it runs the task."""
+        return self.name in self._claims[member].owned
 
     @property
     def urgency(self) -> tuple[int, int, int, bool]:
         """The fewer can go on with a task, and the more they would lose, the higher."""
-        holders = [member for member in self.eligible if self.is_claimed_by(member)]
+        holders = self.holders()
         ready = sum(self.is_ready(member) for member in holders)
-        owned = any(self.name in self._claims[member].owned for member in holders)
-        return -ready, -len(holders), self.most, owned
+        return -ready, -len(holders), self.most, any(map(self.is_run_by, holders))
 
 
-def _holder(task: Task, taken: Mapping[str, int], floor: int, extra: int) -> str | None:
-    """The best placed member that still has room, if any has a claim."""
-    for member in sorted(task.eligible, key=task.rank, reverse=True):
-        if not task.is_claimed_by(member):
-            continue
+def _with_room(
+    members: Sequence[str], taken: Mapping[str, int], floor: int, extra: int
+) -> str | None:
+    """The first that still has room, if any."""
+    for member in members:
         if taken[member] < floor or (taken[member] == floor and extra > 0):
             return member
     return None

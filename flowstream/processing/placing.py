@@ -26,7 +26,7 @@ class Rules:
 
 class Orders(msgspec.Struct, frozen=True):
     """What a leader tells a member beside its partitions: tasks whose state it is to copy, and
-    which of these it copies in order to run them.
+    which of these it copies in order to run them. What it runs itself by then is no copy.
     """
 
     standby: tuple[str, ...] = ()
@@ -66,6 +66,7 @@ def place(
     placed: dict[str, list[tuple[str, int]]] = {member: [] for member in wanted}
     copies: dict[str, list[str]] = {member: [] for member in wanted}
     warming: dict[str, list[str]] = {member: [] for member in wanted}
+    arriving: dict[str, list[str]] = {member: [] for member in wanted}
     for (count, eligible), topics in sorted(sets_of(members, partitions).items()):
         owners: dict[str, str] = {}
         for partition in range(count):
@@ -76,12 +77,18 @@ def place(
                 owner = max(eligible, key=task.rank)
                 if sum(map(len, warming.values())) < rules.warmups:
                     warming[to].append(task.name)
+            if count in rules.stateful and not task.is_run_by(owner):
+                # Until the one that runs it now has let it go, it keeps what it has of it.
+                arriving[owner].append(task.name)
             owners[task.name] = owner
             placed[owner] += [(topic, partition) for topic in topics]
         if count in rules.stateful:
             _stand_by(owners, eligible, members, rules, copies)
     orders = {
-        member: Orders(tuple(sorted({*copies[member], *warming[member]})), tuple(warming[member]))
+        member: Orders(
+            tuple(sorted({*copies[member], *warming[member], *arriving[member]})),
+            tuple(warming[member]),
+        )
         for member in placed
     }
     return Placement(placed, orders)

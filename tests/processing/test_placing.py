@@ -14,6 +14,8 @@ from flowstream.processing.placing import (
     encode_orders,
     place,
 )
+from flowstream.transport.assignor import Member, Part, hold_back
+from flowstream.transport.types import TopicPartition
 
 END = 1_000
 ROUNDS = 40
@@ -34,29 +36,49 @@ class Group:
         members = {m: Candidate(frozenset(self.topics), claim) for m, claim in self.claims.items()}
         self.placement = place(members, self.topics, self.rules)
         assert self.placement == place(dict(reversed(members.items())), self.topics, self.rules)
-        for member, partitions in self.placement.partitions.items():
-            owned = sorted({task_name(self.topics[topic], n) for topic, n in partitions})
+        shares = hold_back(
+            self.members(), {m: Part(p) for m, p in self.placement.partitions.items()}
+        )
+        for member in self.placement.partitions:
             orders = self.placement.orders[member]
-            assert not set(owned) & set(orders.standby), "no copy beside the original"
+            given = shares[member].partitions
+            owned = sorted({task_name(self.topics[topic], n) for topic, n in given})
             assert set(orders.warming) <= set(orders.standby)
             stateful = [t for t in owned if int(t.partition("/")[0]) in self.rules.stateful]
             state = dict.fromkeys([*stateful, *orders.standby], END)
             self.claims[member] = Claim(tuple(owned), state)
         return self.placement
 
+    def members(self) -> dict[str, Member]:
+        """The members as transport knows them."""
+        topics = frozenset(self.topics)
+        return {
+            name: Member(
+                topics,
+                b"",
+                frozenset(
+                    TopicPartition(topic, n)
+                    for topic, count in self.topics.items()
+                    for n in range(count)
+                    if task_name(count, n) in claim.owned
+                ),
+            )
+            for name, claim in self.claims.items()
+        }
+
     def settle(self) -> None:
         """Rounds until nothing moves."""
         for _ in range(ROUNDS):
-            before = self.placement
-            if self.rebalance() == before:
+            before = self.placement, dict(self.claims)
+            if (self.rebalance(), self.claims) == before:
                 return
         raise AssertionError(f"no end after {ROUNDS} rounds: {self.placement}")
 
     def copies(self) -> dict[str, list[str]]:
-        """Who copies each task."""
+        """Who copies each task, beside the one that runs it."""
         found: dict[str, list[str]] = {}
         for member, orders in self.placement.orders.items():
-            for task in orders.standby:
+            for task in set(orders.standby) - set(self.claims[member].owned):
                 found.setdefault(task, []).append(member)
         return found
 
@@ -153,10 +175,10 @@ def test_a_new_worker_warms_up_and_then_takes_its_part() -> None:
     group.settle()
     group.claims["b"] = Claim()
     seen = []
-    for _ in range(4):
+    for _ in range(6):
         group.rebalance()
         seen.append((len(group.claims["b"].owned), len(group.placement.orders["b"].warming)))
-    assert seen == [(0, 1), (1, 1), (2, 0), (2, 0)]
+    assert seen == [(0, 1), (0, 1), (1, 0), (2, 0), (2, 0), (2, 0)]
 
 
 def test_a_short_lag_is_no_reason_to_wait() -> None:
@@ -164,6 +186,9 @@ def test_a_short_lag_is_no_reason_to_wait() -> None:
     group.claims["a"] = Claim(("2/0", "2/1"), {"2/0": END, "2/1": END})
     group.claims["b"] = Claim()
     assert len(group.rebalance().partitions["b"]) == 1
+    assert group.claims["b"].owned == (), "not before it has left the other"
+    group.rebalance()
+    assert len(group.claims["b"].owned) == 1
 
 
 @given(st.binary(max_size=40))
