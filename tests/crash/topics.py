@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from tests.checkers.stream import Input, Output, State
 
@@ -47,13 +47,7 @@ class Feeder:
 
     async def run(self) -> None:
         """Feed until cancelled; whatever was sent is acknowledged before it returns."""
-        producer = AIOKafkaProducer(
-            bootstrap_servers=self._broker,
-            enable_idempotence=True,
-            linger_ms=2,
-            request_timeout_ms=60_000,
-        )
-        await producer.start()
+        producer = await self._started()
         with contextlib.suppress(asyncio.CancelledError):
             while True:
                 await asyncio.sleep(0.02)
@@ -63,6 +57,23 @@ class Feeder:
         async with asyncio.timeout(FLUSH_S):
             await producer.flush()
             await producer.stop()
+
+    async def _started(self) -> AIOKafkaProducer:
+        """A producer, as soon as a broker that was just killed is back."""
+        while True:
+            producer = AIOKafkaProducer(
+                bootstrap_servers=self._broker,
+                enable_idempotence=True,
+                linger_ms=2,
+                request_timeout_ms=60_000,
+            )
+            try:
+                await producer.start()
+            except KafkaConnectionError:
+                await producer.stop()
+                await asyncio.sleep(0.1)
+            else:
+                return producer
 
     async def _send(self, producer: AIOKafkaProducer) -> None:
         key = f"k{self._rng.randrange(KEYS)}"
