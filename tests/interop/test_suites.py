@@ -11,6 +11,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import trustme
+from confluent_kafka.admin import (
+    AdminClient,
+    ScramCredentialInfo,
+    ScramMechanism,
+    UserScramCredentialUpsertion,
+)
 
 from tests.interop.conftest import BrokerProcess
 from tests.interop.test_security import free_ports
@@ -117,3 +124,41 @@ def test_what_passed_before_passes_with_tls_and_sasl(tmp_path: Path) -> None:
     finally:
         broker.stop()
     compare(found, "aiokafka-secured")
+
+
+def test_what_passed_before_passes_with_kafkajs(tmp_path: Path) -> None:
+    if "KAFKAJS_SRC" not in os.environ:
+        pytest.skip("some minutes: set KAFKAJS_SRC to a clone of tulios/kafkajs")
+    ca = trustme.CA()
+    keystore, users = tmp_path / "broker.pem", tmp_path / "users"
+    ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    ca.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(keystore))
+    users.write_text("test:testtest\ntestscram:testtestscram=256\n")
+    users.chmod(0o600)
+    plain, ssl, sasl = (f"localhost:{port}" for port in free_ports(3))
+    settings = (
+        f"listeners=PLAINTEXT://{plain},SSL://{ssl},SASL_SSL://{sasl}",
+        "sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512",
+        f"ssl.keystore.location={keystore}",
+        "allow.everyone.if.no.acl.found=true",
+        "super.users=User:ANONYMOUS;User:test",
+        "group.initial.rebalance.delay.ms=0",
+    )
+    options = [part for each in settings for part in ("--set", each)]
+    broker = BrokerProcess(tmp_path / "data", ("--users", str(users), *options)).start()
+    try:
+        info = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096)
+        change = UserScramCredentialUpsertion("testscram", info, b"testtestscram=512")
+        admin = AdminClient({"bootstrap.servers": plain})
+        admin.alter_user_scram_credentials([change])["testscram"].result(10)
+        found = outcomes(
+            "kafkajs",
+            plain,
+            tmp_path / "out",
+            SUITE_SSL=ssl,
+            SUITE_SASL_SSL=sasl,
+            SUITE_CERTIFICATE=str(tmp_path / "ca.pem"),
+        )
+    finally:
+        broker.stop()
+    compare(found, "kafkajs")
