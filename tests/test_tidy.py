@@ -77,6 +77,7 @@ PURE = (
     "flowstream/processing/event_time.py",
     "flowstream/processing/filling.py",
     "flowstream/processing/inner.py",
+    "flowstream/processing/kept_time.py",
     "flowstream/processing/marks.py",
     "flowstream/processing/meters.py",
     "flowstream/processing/pages.py",

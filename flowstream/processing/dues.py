@@ -19,7 +19,9 @@ WATERMARK_KEY = b"@watermark"
 """The row that holds the watermark of the last commit that wrote to the partition."""
 
 MARKS_KEY = b"@marks "
-"""Begins the rows that hold the marks of repartition topics; no row that comes due begins so."""
+"""Begins the rows that hold what is known of a source's time (see `kept_time`); no row that comes
+due begins so.
+"""
 
 SLICE = 2_000
 """Rows of a store that are read between two turns of the loop: a few milliseconds."""
@@ -54,7 +56,7 @@ class DuePartition:
         for number, (row, stored) in enumerate(self.partition.store.scan(), 1):
             if row == WATERMARK_KEY:
                 self._recorded_ms = int(stored)
-            elif not row.startswith(MARKS_KEY):
+            elif not is_own(row):
                 self._put(row, decode(stored) if by_value else None, None)
             if number % SLICE == 0:
                 yield

@@ -89,7 +89,12 @@ class Marks:
 
     def encode(self) -> bytes:
         """All of them, to be kept with a commit."""
-        return msgspec.json.encode(self._at)
+        return encode_marks(self._at)
+
+
+def encode_marks(marks: dict[str, Mark]) -> bytes:
+    """Marks as they are kept."""
+    return msgspec.json.encode(marks)
 
 
 _decoder = msgspec.json.Decoder(dict[str, Mark])

@@ -10,14 +10,15 @@ import asyncio
 from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
 
-from flowstream.processing.dues import MARKS_KEY, DuePartition
+from flowstream.processing.dues import DuePartition
 from flowstream.processing.epoch import TableRows
 from flowstream.processing.event import Arrival
 from flowstream.processing.feed import MOST_PENDING, UnitFeed
 from flowstream.processing.firing import InnerInstance
 from flowstream.processing.instance import Instance
+from flowstream.processing.kept_time import KeptTime
 from flowstream.processing.lanes import Lane, Lanes
-from flowstream.processing.marks import Mark, Marker, Marks, decode_marks, mark_headers
+from flowstream.processing.marks import Mark, Marker, mark_headers
 from flowstream.processing.meters import Taken
 from flowstream.processing.plan import Plan, Reader, TablePlan
 from flowstream.processing.prefix import PrefixTask
@@ -66,7 +67,8 @@ class RunningTask:
         """Of topics whose agent has several instances per partition."""
         self._was_clogged = False
         self._watermarks: dict[str, Watermark] = {}
-        self._marks: dict[str, Marks] = {}
+        self._kept: KeptTime | None = None
+        self._goes_by_events = False
         self._markers: list[tuple[int, Marker, str]] = []
         """Which source marks its watermark in which repartition topic."""
 
@@ -125,8 +127,8 @@ class RunningTask:
         self._clock = self._make_clock(positions)
         watched = self._watched()
         shelf = Shelf(
-            views, beside, self._windowed, watched, self._marks, self._dues, self._clock,
-            self._watermarks,
+            views, beside, self._windowed, watched, self._kept.marks if self._kept else {},
+            self._dues, self._clock, self._watermarks,
         )  # fmt: skip
         self.committed.update((tp, offset) for tp, offset in positions.items())
         for (topic, number), position in sorted(positions.items()):
@@ -165,6 +167,7 @@ class RunningTask:
                 due.arm(source.armed(self.id.number, due.present))
                 self._due_of[source.name] = due
                 self._dues.setdefault(source.table, []).append(due)
+                self._goes_by_events |= not (source.by_wall_clock or source.at_once)
 
     def _watched(self) -> dict[str, list[str]]:
         beside: dict[str, list[str]] = {}
@@ -191,14 +194,7 @@ class RunningTask:
             idle_ms=round(self._around.settings.source_idle * 1000),
             now_ms=loop_ms(),
         )
-        for index, topic in enumerate(topics):
-            sources = self._plan.marked(topic)
-            if sources:
-                kept = [decode_marks(due.marks(topic)) for due in self._due_of.values()]
-                known = next((marks for marks in kept if marks), {})
-                self._marks[topic] = Marks(sources, known)
-                bound = self._marks[topic].bound
-                clock.mark(index, bound.at_ms, idle=bound.idle)
+        self._kept = KeptTime(clock, topics, self._due_of.values(), self._plan.marked)
         self._open_watermarks(clock, topics)
         return clock
 
@@ -370,13 +366,10 @@ class RunningTask:
         return taken
 
     def _changed_marks(self, table: str) -> dict[bytes, bytes]:
-        """Marks to keep in the first table of the task in which something comes due."""
-        if table != next(iter(self._dues), None):
+        """What to keep of time in the first table of the task in which something comes due."""
+        if self._kept is None or table != next(iter(self._dues), None):
             return {}
-        changed = {topic: marks for topic, marks in self._marks.items() if marks.changed}
-        for marks in changed.values():
-            marks.changed = False
-        return {MARKS_KEY + topic.encode(): marks.encode() for topic, marks in changed.items()}
+        return self._kept.changed(with_tops=self._goes_by_events)
 
     def _source_offset(self) -> int:
         """The sum of the task's positions: it grows with every commit and orders two stores."""

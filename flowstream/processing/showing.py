@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from flowstream.processing.codecs import DECODE_ERRORS
-from flowstream.processing.dues import WATERMARK_KEY
+from flowstream.processing.dues import is_own
 from flowstream.processing.errors import AppError
 from flowstream.processing.replicated import GlobalTable
 from flowstream.processing.set_tables import MemberRows
@@ -57,7 +57,7 @@ def shown(table: Table[Any, Any], row: bytes, data: bytes, now_ms: int) -> Shown
     """A row, or None when it is none of the table's keys or past its time at event time `now_ms`.
     RowUnreadable when the value does not decode.
     """
-    if row == WATERMARK_KEY or row == (STREAM_TIME_KEY if table.window else TIME_ROW):
+    if is_own(row) or row == (STREAM_TIME_KEY if table.window else TIME_ROW):
         return None
     window = at = None
     name: Any = row

@@ -49,6 +49,10 @@ class EventClock:
         """The watermark of a source whose newest event is of that time."""
         return at_ms if at_ms == UNKNOWN else at_ms - self._disorder[source]
 
+    def top_of(self, source: int) -> int:
+        """The newest event time of a source, or the watermark of one that goes by marks."""
+        return self._tops[source]
+
     def bound_of(self, source: int) -> int:
         """The watermark of a source."""
         top = self._tops[source]

@@ -307,3 +307,69 @@ async def test_S9_the_circuit_breaker_counts_what_became_a_dead_letter(kit: Kit,
         retried = worker.counts.retried
         await kit.sees(lambda: worker.counts.retried > retried + 3)
         assert worker.counts.dead_letters <= 3
+
+
+async def test_S7_S12_a_watermark_that_filtered_events_moved_holds_for_the_next_worker(
+    kit: Kit, name: str
+) -> None:
+    def declare() -> tuple[fs.App, Any, Any]:
+        app = kit.app(name)
+        clicks = app.topic(f"{name}-c", key_type=str, value_type=int, partitions=1)
+        out = app.topic(f"{name}-o", key_type=str, value_type=Line, partitions=1)
+
+        @app.agent(clicks, sink=[out])
+        async def count(stream: fs.Stream[int]) -> Any:
+            async for window in stream.filter(bool).tumbling(10).count():
+                yield Line(window.start, window.value)
+
+        return app, clicks, out
+
+    app, clicks, out = declare()
+    await kit.create(app)
+    await clicks.send(key="a", value=0, timestamp=100.0)
+    await kit.run_until(app, kit.committed(app, clicks.name, 1))
+    app, clicks, out = declare()
+    async with kit.running(app) as worker:
+        await clicks.send(key="a", value=1, timestamp=12.0)
+        await clicks.send(key="a", value=1, timestamp=105.0)
+        await clicks.send(key="a", value=1, timestamp=200.0)
+        await kit.until(kit.count(out.name, 1))
+        await kit.until(kit.committed(app, clicks.name, 4))
+        assert worker.counts.late == 1
+    assert await told(kit, out.name) == [(100.0, 1)]
+
+
+async def test_S12_V1_what_was_due_when_a_worker_stopped_waits_for_no_other_event(
+    kit: Kit, name: str
+) -> None:
+    def declare(*, sleepy: bool) -> tuple[fs.App, Any, Any]:
+        app = kit.app(name)
+        clicks = app.topic(f"{name}-c", key_type=str, value_type=int, partitions=1)
+        out = app.topic(f"{name}-o", key_type=str, value_type=str, partitions=1)
+        alarms = app.Timers("alarms", value_type=str)
+
+        @app.agent(clicks)
+        async def wind(stream: fs.Stream[int]) -> None:
+            async for key, number in stream.items():
+                if number:
+                    alarms.set(key, "wake up", at=90)
+
+        @app.agent(alarms, sink=[out])
+        async def ring(stream: fs.Stream[str]) -> Any:
+            async for text in stream:
+                if sleepy:
+                    await asyncio.Event().wait()
+                yield text
+
+        return app, clicks, out
+
+    app, clicks, out = declare(sleepy=True)
+    await kit.create(app)
+    async with kit.running(app):
+        await clicks.send(key="a", value=1, timestamp=10.0)
+        await kit.until(kit.committed(app, clicks.name, 1))
+        await clicks.send(key="b", value=0, timestamp=100.0)
+        await kit.until(kit.committed(app, clicks.name, 2))
+    app, clicks, out = declare(sleepy=False)
+    await kit.run_until(app, kit.count(out.name, 1))
+    assert await kit.values(out.name) == [b"wake up"]
