@@ -23,7 +23,7 @@ from pathlib import Path
 
 import flowstream as fs
 from tests.checkers.history import Anomaly
-from tests.crash.kinds.adversary import Adversary
+from tests.crash.kinds.adversary import KILLS, Adversary
 from tests.crash.kinds.app import KINDS, NAME, app_of
 from tests.crash.kinds.beside import DIRECTORY
 from tests.crash.kinds.ledger import Feeder, Ledger, create_inputs
@@ -38,6 +38,8 @@ STRIKES = 12
 ROUNDS = 2
 """In a run."""
 DRAIN_S = 30.0
+QUIET_STRIKES = 2
+"""Kills after the last input of a round."""
 QUIET_S = 1.0
 """Ten commit intervals: what comes later than all that was wanted is a duplicate."""
 
@@ -97,8 +99,13 @@ class Run:
             raise
         stop.set()
         clock = asyncio.get_running_loop().time
-        began = clock()
         await feeding
+        # What nothing comes after any more must not need that anything does.
+        for _ in range(QUIET_STRIKES):
+            await self.adversary.strike(KILLS)
+            await self.adversary.breathe()
+        await self.adversary.relent()
+        began = clock()
         found = await self._drain(began + 3 * self._drain_s)
         self.drain_s = max(self.drain_s, clock() - began)
         if not found and self.drain_s > self._drain_s:

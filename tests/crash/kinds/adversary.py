@@ -10,7 +10,7 @@ import os
 import random
 import shutil
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from flowstream.cli.embedded import answers
 from flowstream.errors import FlowstreamError
@@ -57,9 +57,11 @@ class Adversary:
         self._stage, self._rng = stage, rng
         self._going_on: list[asyncio.Task[None]] = []
 
-    async def strike(self) -> None:
-        """Do one thing. What takes long goes on beside the next ones."""
-        weights = ACTS[self._stage.mode]
+    async def strike(self, some: Sequence[str] = ()) -> None:
+        """Do one thing, of `some` if given. What takes long goes on beside the next ones."""
+        weights = {
+            act: weight for act, weight in ACTS[self._stage.mode].items() if not some or act in some
+        }
         act = self._rng.choices(list(weights), list(weights.values()))[0]
         acts: dict[str, Callable[[], Awaitable[None]]] = {
             "worker": self._kill_worker,

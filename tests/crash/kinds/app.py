@@ -15,6 +15,7 @@ from tests.crash.kinds.tables import Aggregate, Expiring, TwoTables, TwoTablesOu
 from tests.crash.kinds.timing import ClockTimers, Crontab, EventTimers
 from tests.crash.kinds.windows import (
     Closed,
+    Filtered,
     Hopping,
     Interim,
     Kept,
@@ -35,7 +36,7 @@ KINDS: dict[str, type[Kind]] = {
         Aggregate, Expiring, TwoTables, TwoTablesOuter, Tumbling, Hopping, Sliding, Session,
         Interim, OnChange, Closed, Kept, Inner, Left, Outer, AsOf, Lookup, Regrouped, Through,
         RegroupedWindows, Dedupe, EventTimers, ClockTimers, Crontab, Retried, Parked,
-        DeadLettered, Skipped, Asked, Ordered, Unordered, Outbox,
+        DeadLettered, Skipped, Asked, Filtered, Ordered, Unordered, Outbox,
     )
 }  # fmt: skip
 

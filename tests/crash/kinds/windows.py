@@ -9,7 +9,7 @@ from __future__ import annotations
 import bisect
 import itertools
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import flowstream as fs
@@ -93,9 +93,14 @@ class Fixed(WindowKind):
     size_ms: int
     step_ms: int
 
+    def is_wanted(self, event: Any) -> bool:
+        """Whether an event comes as far as the windows."""
+        del event
+        return True
+
     def model(self, records: Sequence[Record]) -> tuple[list[Told], list[Record]]:
         """A dict of windows."""
-        rows, late = filled(records, self.size_ms, self.step_ms)
+        rows, late = filled(records, self.size_ms, self.step_ms, self.is_wanted)
         over = watermark(records)
         told = [
             Told(records[0].partition, key, start, start + self.size_ms, tuple(ids))
@@ -114,12 +119,17 @@ def starts(at_ms: int, size_ms: int, step_ms: int) -> Iterator[int]:
 
 
 def filled(
-    records: Iterable[Record], size_ms: int, step_ms: int
+    records: Iterable[Record],
+    size_ms: int,
+    step_ms: int,
+    wanted: Callable[[Any], bool],
 ) -> tuple[dict[tuple[str | None, int], list[str]], list[Record]]:
     """The ids in each window of a key, and what came too late for all of its own."""
     rows: dict[tuple[str | None, int], list[str]] = defaultdict(list)
     late = []
     for record, over in watermarked(records):
+        if not wanted(record.value):
+            continue
         is_open = [
             start
             for start in starts(record.at_ms, size_ms, step_ms)
@@ -141,6 +151,21 @@ class Tumbling(Fixed):
     def windows(self, stream: fs.Stream[Any]) -> fs.Stream[Any]:
         """Ten seconds."""
         return stream.tumbling(10, grace=2, late="dead_letter").collect("id")
+
+
+class Filtered(Tumbling):
+    """Of a few of the events; the others move the watermark all the same."""
+
+    name = "filtered"
+    late = 0.3
+
+    def windows(self, stream: fs.Stream[Any]) -> fs.Stream[Any]:
+        """As the tumbling ones."""
+        return super().windows(stream.filter(self.is_wanted))
+
+    def is_wanted(self, event: Any) -> bool:
+        """One in four."""
+        return bool(event["n"] % 4 == 0)
 
 
 class Hopping(Fixed):
