@@ -198,6 +198,9 @@ class UnitFeed(OpenUnit):
 
     def _may_take(self, offset: int) -> bool:
         before = self.source.limit
+        if offset >= before and not self._holding and len(self.task.pending) > MOST_PENDING:
+            # Steps of two topics may cut each other for ever, unless all come to rest once.
+            return False
         now = self._loop.time()
         allowed = self.source.may_take(self.index, offset, holding=self._holding, now=now)
         if self.source.limit != before:

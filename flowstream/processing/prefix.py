@@ -61,8 +61,7 @@ class PrefixTask(Task):
         merged = [unit for place, unit in enumerate(units) if place not in kept]
         for unit in merged:
             if not unit.offsets:
-                source = self.sources[unit.source]
-                source.position = max(source.position, unit.next_offset)
+                self.sources[unit.source].pass_to(unit.next_offset)
         for index, end in ends.items():
             self._pass(index, end)
         return merged
@@ -102,6 +101,9 @@ class PrefixTask(Task):
             if waits:
                 kept.add(place)
                 rows.update((part.partition.name, row) for part in unit.tables for row in part.rows)
+        # What several agents made of the same offsets merges as a whole.
+        steps = self.first_steps(units[place] for place in kept)
+        kept.update(place for place, unit in enumerate(units) if self.is_beyond(unit, steps))
         return frozenset(kept)
 
     def _is_inside(self, unit: Unit, ends: Mapping[int, int]) -> bool:

@@ -8,9 +8,11 @@ unit has read from one that is not.
 
 from __future__ import annotations
 
+import bisect
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
+from itertools import islice
 from typing import NamedTuple
 
 from flowstream.processing.unit import Unit
@@ -63,6 +65,7 @@ class Source:
     __slots__ = (
         "_cleared",
         "_done",
+        "_ends",
         "_next_size",
         "_offsets",
         "_started",
@@ -92,6 +95,8 @@ class Source:
         self.limit = position
         self._done = [position] * agents
         self._cleared = position
+        self._ends: deque[int] = deque()
+        """Where all agents met, beyond the position: steps that have not merged, in order."""
         self._offsets: deque[int] = deque()
         self._next_size = 1
         self._started = 0.0
@@ -137,6 +142,19 @@ class Source:
         self._done[agent] = next_offset
         if min(self._done) == max(self._done):
             self._cleared = next_offset
+            if self.is_shared:
+                self._ends.append(next_offset)
+
+    def pass_to(self, next_offset: int) -> None:
+        """A unit has merged."""
+        self.position = max(self.position, next_offset)
+        while self._ends and self._ends[0] <= self.position:
+            self._ends.popleft()
+
+    def step_of(self, next_offset: int) -> int:
+        """The step that a unit of a shared source belongs to, as the offset at which it ends."""
+        place = bisect.bisect_left(self._ends, next_offset)
+        return self._ends[place] if place < len(self._ends) else next_offset
 
     def is_clear(self, next_offset: int) -> bool:
         """True when units below `next_offset` may merge: all agents met at one end since."""
@@ -181,12 +199,46 @@ class Task:
         """Take the units that may join the open epoch now, in the order of completion.
 
         A unit waits for every unit that completed before it in this task: it may have read it.
+        And what several agents made of the same offsets merges as a whole, or not at all: the
+        source's position is of all of them.
         """
-        while self.pending and self._may_merge(self.pending[0]):
+        if len(self.pending) > 1 and not self._has_cleared(self.pending[-1]):
+            return  # it waits for whatever the others wait for
+        waiting = (n for n, unit in enumerate(self.pending) if not self._may_merge(unit))
+        for _ in range(self._without_parts(next(waiting, len(self.pending)))):
             unit = self.pending.popleft()
-            source = self.sources[unit.source]
-            source.position = max(source.position, unit.next_offset)
+            self.sources[unit.source].pass_to(unit.next_offset)
             yield unit
+
+    def _has_cleared(self, unit: Unit) -> bool:
+        source = self.sources[unit.source]
+        return source.is_shared and source.is_clear(unit.next_offset)
+
+    def _without_parts(self, count: int) -> int:
+        """So many leading units, or fewer, that no step of a shared source is cut in two."""
+        while 0 < count < len(self.pending):
+            cut = self.first_steps(islice(self.pending, count, None))
+            leading = enumerate(islice(self.pending, count))
+            first = next((place for place, unit in leading if self.is_beyond(unit, cut)), count)
+            if first == count:
+                break
+            count = first
+        return count
+
+    def first_steps(self, units: Iterable[Unit]) -> dict[int, int]:
+        """Of each shared source the first step that one of these units belongs to."""
+        found: dict[int, int] = {}
+        for unit in units:
+            source = self.sources[unit.source]
+            if source.is_shared:
+                step = source.step_of(unit.next_offset)
+                found[unit.source] = min(step, found.get(unit.source, step))
+        return found
+
+    def is_beyond(self, unit: Unit, steps: Mapping[int, int]) -> bool:
+        """Whether a unit is of one of these steps, or of a later one."""
+        step = steps.get(unit.source)
+        return step is not None and self.sources[unit.source].step_of(unit.next_offset) >= step
 
     def _may_merge(self, unit: Unit) -> bool:
         source = self.sources[unit.source]

@@ -6,7 +6,8 @@ import random
 
 import pytest
 
-from flowstream.processing.task import MOVES, Task, TaskId, TaskState
+from flowstream.processing.prefix import PrefixTask
+from flowstream.processing.task import MOVES, Source, Task, TaskId, TaskState
 from flowstream.processing.unit import Unit
 
 
@@ -106,3 +107,53 @@ def test_units_merge_in_the_order_of_completion_over_sources() -> None:
     shared.done(1, 1)
     assert [unit.source for unit in task.mergeable()] == [0, 1, 0]
     assert task.offsets() == {("s", 0): 1, ("l", 0): 7}
+
+
+def completed(task: Task, source: Source, agent: int, next_offset: int) -> list[tuple[int, int]]:
+    """An agent completes a unit; what merges then, by source and end."""
+    task.defer(Unit(source.index, next_offset, 0))
+    source.done(agent, next_offset)
+    return [(unit.source, unit.next_offset) for unit in task.mergeable()]
+
+
+@pytest.mark.parametrize("kind", [Task, PrefixTask])
+def test_S9_S11_what_two_agents_made_of_an_offset_commits_whole(kind: type[Task]) -> None:
+    """Two topics with two agents each: the steps of one complete in the midst of the other's."""
+    task = kind(TaskId(1, 0))
+    one, two = (task.add_source(topic, 0, 0, 2) for topic in ("one", "two"))
+    merged: list[tuple[int, int]] = []
+
+    def take(source: Source, agent: int, next_offset: int) -> None:
+        merged.extend(completed(task, source, agent, next_offset))
+        if isinstance(task, PrefixTask):
+            merged.extend((unit.source, unit.next_offset) for unit in task.settled())
+        for each in (one, two):
+            ends = [end for index, end in merged if index == each.index]
+            assert ends.count(each.position) in (0, 2), "its offset is of both agents"
+            assert all(ends.count(end) == 2 for end in ends)
+
+    take(one, 0, 5)
+    take(two, 0, 3)
+    take(one, 1, 5)
+    assert one.position == 0, "the first of the other topic waits between its two"
+    take(one, 0, 8)
+    take(two, 1, 3)
+    take(one, 1, 8)
+    assert (one.position, two.position) == (8, 3)
+    assert sorted(merged) == [(0, 5), (0, 5), (0, 8), (0, 8), (1, 3), (1, 3)]
+
+
+def test_S9_S11_a_step_waits_whole_for_an_event_beside_it() -> None:
+    """Between the units of two agents one of a concurrent agent completes out of order."""
+    task = PrefixTask(TaskId(1, 0))
+    shared, lanes = task.add_source("shared", 0, 0, 2), task.add_source("lanes", 0, 0, 1)
+    task.spread(lanes.index)
+    task.fed(lanes.index, [0, 1])
+    completed(task, shared, 0, 4)
+    task.defer(Unit(lanes.index, 2, 0, offsets=(1,), touched=frozenset()))
+    completed(task, shared, 1, 4)
+    assert [unit.source for unit in task.settled()] == []
+    assert task.offsets() == {("shared", 0): 0, ("lanes", 0): 0}
+    task.defer(Unit(lanes.index, 1, 0, offsets=(0,), touched=frozenset()))
+    assert [unit.source for unit in task.settled()] == [0, 1, 0, 1]
+    assert task.offsets() == {("shared", 0): 4, ("lanes", 0): 2}
