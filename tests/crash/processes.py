@@ -68,6 +68,21 @@ class Worker:
             with contextlib.suppress(ProcessLookupError):  # it ended, and nobody has told us yet
                 os.kill(self.pid, signal.SIGKILL)
 
+    async def restart(self) -> None:
+        """SIGTERM, and wait until it has ended; it is started again. V4: it ends well."""
+        child = self._child
+        if child is None or child.returncode is not None:
+            return
+        self._expected = True
+        child.terminate()
+        try:
+            status = await asyncio.wait_for(child.wait(), STOP_TIMEOUT_S)
+        except TimeoutError:
+            child.kill()
+            status = await child.wait()
+        if status not in (0, -signal.SIGTERM, -signal.SIGKILL):  # none yet listened, or was killed
+            self.ends.append(status)
+
     def take_ends(self) -> list[int]:
         """Exit statuses nobody asked for, since this was last called."""
         ends, self.ends = self.ends, []

@@ -188,9 +188,10 @@ def stage_of(
     directory: Path, kinds: Sequence[str], rng: random.Random, broker: str | None
 ) -> Stage:
     """A foreign cluster when there is one; else an owned broker or one behind a proxy."""
+    standbys = int(rng.random() < 0.5)
     if broker is not None:
-        return ForeignStage(directory, kinds, broker)
-    return (Stage if rng.random() < 0.6 else ProxiedStage)(directory, kinds)
+        return ForeignStage(directory, kinds, standbys, broker)
+    return (Stage if rng.random() < 0.6 else ProxiedStage)(directory, kinds, standbys)
 
 
 def main() -> None:
@@ -226,7 +227,11 @@ def main() -> None:
         now = min(left, STRIKES * ROUNDS)
         done = asyncio.run(run(stage, kinds, rng, now, args.drain))
         done.add_to(totals)
-        print(f"{stage.mode}, {', '.join(kinds)}: {len(done.anomalies)} violations", flush=True)
+        beside = " with standbys" if stage.standbys else ""
+        print(
+            f"{stage.mode}{beside}, {', '.join(kinds)}: {len(done.anomalies)} violations",
+            flush=True,
+        )
         if done.anomalies:
             tell(done, directory, f"--seed {seed} --kinds {','.join(kinds)} --strikes {now}")
             print(f"{len(done.anomalies)} violations in {totals}")

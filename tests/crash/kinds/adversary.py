@@ -31,13 +31,13 @@ KILLS = ("worker", "broker", "both", "wipe")
 ACTS = {
     "embedded": {
         "worker": 4, "broker": 3, "both": 2, "zombie": 2, "storm": 2, "slow": 3, "abort": 2,
-        "wipe": 2,
+        "wipe": 2, "roll": 2,
     },
     "proxied": {
         "worker": 2, "broker": 1, "both": 1, "zombie": 1, "storm": 1, "slow": 1, "abort": 2,
-        "wipe": 1, "cut": 8,
+        "wipe": 1, "cut": 8, "roll": 1,
     },
-    "foreign": {"worker": 4, "zombie": 1, "storm": 1, "abort": 1, "wipe": 2},
+    "foreign": {"worker": 4, "zombie": 1, "storm": 1, "abort": 1, "wipe": 2, "roll": 1},
 }  # fmt: skip
 """What may happen where, and how often beside the others."""
 CUT = (
@@ -73,6 +73,7 @@ class Adversary:
             "abort": self._abort,
             "wipe": self._wipe,
             "cut": self._cut,
+            "roll": self._roll,
         }
         self.counts[act] += 1
         log.warning("strike %d: %s", self.counts.total(), act)
@@ -108,6 +109,12 @@ class Adversary:
     async def _kill_both(self) -> None:
         await self._kill_worker()
         self._stage.kill_broker()
+
+    async def _roll(self) -> None:
+        """All workers are stopped well and started again, one after the other."""
+        for worker in self._stage.workers:
+            await worker.restart()
+            await asyncio.sleep(self._rng.uniform(0.5, 2.0))
 
     async def _freeze(self) -> None:
         worker = self._rng.choice(self._stage.workers)

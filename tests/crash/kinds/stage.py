@@ -37,9 +37,13 @@ class Stage:
 
     mode = "embedded"
 
-    def __init__(self, directory: Path, kinds: Sequence[str]) -> None:
+    def __init__(self, directory: Path, kinds: Sequence[str], standbys: int = 0) -> None:
         self.directory = directory
-        self.environment = {VARIABLE: ",".join(kinds), DIRECTORY: str(directory)}
+        self.standbys = standbys
+        self.environment = {
+            VARIABLE: ",".join(kinds), DIRECTORY: str(directory),
+            "FLOWSTREAM_STANDBY_REPLICAS": str(standbys),
+        }  # fmt: skip
         self.address = ""
         self.tasks: list[asyncio.Task[None]] = []
         self.workers: list[Worker] = []
@@ -232,8 +236,8 @@ class ForeignStage(Stage):
 
     mode = "foreign"
 
-    def __init__(self, directory: Path, kinds: Sequence[str], broker: str) -> None:
-        super().__init__(directory, kinds)
+    def __init__(self, directory: Path, kinds: Sequence[str], standbys: int, broker: str) -> None:
+        super().__init__(directory, kinds, standbys)
         self.address = broker
 
     async def start(self) -> None:
