@@ -28,10 +28,12 @@ DELETED: Final = Mark.DELETED
 class Overlay:
     """Uncommitted rows of one table partition, newest layer first."""
 
-    __slots__ = ("committing", "open", "pending")
+    __slots__ = ("_deferred", "committing", "open", "pending")
 
     def __init__(self) -> None:
         self.pending: dict[bytes, object] = {}
+        # Whose each pending row is: equal rows of two units may be one object.
+        self._deferred: dict[bytes, Mapping[bytes, object]] = {}
         self.open: dict[bytes, object] = {}
         self.committing: dict[bytes, object] = {}
 
@@ -50,17 +52,21 @@ class Overlay:
     def defer(self, rows: Mapping[bytes, object]) -> None:
         """Make rows readable that may not be committed yet."""
         self.pending.update(rows)
+        self._deferred.update(dict.fromkeys(rows, rows))
 
     def settle(self) -> None:
         """Every deferred row has been merged: the pending layer hides nothing any more."""
         self.pending.clear()
+        self._deferred.clear()
 
     def undefer(self, rows: Mapping[bytes, object]) -> None:
-        """These deferred rows are in the open epoch now; newer ones of their keys stay."""
-        pending = self.pending
-        for key, row in rows.items():
-            if pending.get(key, MISSING) is row:
-                del pending[key]
+        """These deferred rows (the same mapping) are in the open epoch now; newer ones of their
+        keys stay.
+        """
+        pending, deferred = self.pending, self._deferred
+        for key in rows:
+            if deferred.get(key) is rows:
+                del pending[key], deferred[key]
 
     def merge(self, rows: Mapping[bytes, object]) -> None:
         """Add a completed unit's rows to the open epoch."""
@@ -79,3 +85,4 @@ class Overlay:
     def drop(self) -> None:
         """Forget everything uncommitted."""
         self.pending, self.open, self.committing = {}, {}, {}
+        self._deferred = {}

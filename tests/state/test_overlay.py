@@ -40,3 +40,21 @@ def test_drop_forgets_every_layer() -> None:
     overlay.defer({b"c": 1})
     overlay.drop()
     assert overlay.merged() == {}
+
+
+def test_S8_an_older_unit_that_merges_does_not_hide_a_newer_ones_equal_row() -> None:
+    """Empty rows (members of sets), single bytes and deletions are one object each."""
+    overlay = Overlay()
+    added: dict[bytes, object] = {b"member": b""}
+    removed: dict[bytes, object] = {b"member": DELETED}
+    added_again: dict[bytes, object] = {b"member": b""}
+    for rows in (added, removed, added_again):
+        overlay.defer(rows)
+    for rows in (added, removed):
+        overlay.merge(rows)
+        overlay.undefer(rows)
+        assert overlay.find(b"member") == b""
+    overlay.merge(added_again)
+    overlay.undefer(added_again)
+    assert overlay.find(b"member") == b""
+    assert overlay.pending == {}
