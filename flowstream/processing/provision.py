@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from flowstream.processing.app import App
@@ -18,12 +18,14 @@ from flowstream.processing.outputs import MAX_MESSAGE_BYTES, OutputTopic
 from flowstream.processing.plan import Plan, ToCreate
 from flowstream.processing.planning import make_plan, undeclared_inputs
 from flowstream.transport.admin import Admin
-from flowstream.transport.errors import TopicExists, TransportError
+from flowstream.transport.errors import ConnectionLost, TopicExists, TransportError
 from flowstream.transport.types import NewTopic
 
 log = logging.getLogger("flowstream.worker")
 
 LOOK_EVERY_S = 3.0
+LOOK_AGAIN_S = 0.1
+MOST_LOOKS = 100
 
 
 async def provision(
@@ -47,7 +49,7 @@ async def provision(
         await _create(app, admin, topic)
     if plan.create:
         # Another worker may have created one first, with other numbers: plan on what is there.
-        existing = await _partitions(admin)
+        existing = await _partitions_with(admin, [topic.name for topic in plan.create])
         plan = make_plan(app, existing)
     return plan, await _outputs(plan, admin, existing)
 
@@ -112,6 +114,19 @@ def _refuse_deleted(plan: Plan, missing: set[str]) -> None:
 
 async def _partitions(admin: Admin) -> dict[str, int]:
     return {name: found.partitions for name, found in (await admin.topics(None)).items()}
+
+
+async def _partitions_with(admin: Admin, names: Sequence[str]) -> dict[str, int]:
+    """The same once these topics are among them: one that another worker makes at this moment
+    exists before the brokers tell of it.
+    """
+    for _ in range(MOST_LOOKS):
+        existing = await _partitions(admin)
+        missing = [name for name in names if name not in existing]
+        if not missing:
+            return existing
+        await asyncio.sleep(LOOK_AGAIN_S)
+    raise ConnectionLost(f"created, and not there yet: {', '.join(missing)}")
 
 
 def _refuse_lost_state(app: App, table: str, changelog: str, data_dir: Path, found: Path) -> None:

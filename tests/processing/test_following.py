@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import flowstream as fs
-from flowstream.processing import following
+from flowstream.processing import following, provision
+from flowstream.transport.admin import Admin
 from flowstream.transport.cluster import Cluster
 from flowstream.transport.errors import BrokerUnreachable, ConnectionLost, TransportError
 from flowstream.transport.reader import PartitionReader
@@ -133,3 +134,27 @@ async def test_V1_a_broker_of_ones_own_that_is_lost_at_the_start_is_waited_for(
     errors += [ConnectionLost("for good")]
     with pytest.raises(ConnectionLost, match="for good"):
         await following.patiently(attempt, None)
+
+
+async def test_V1_topics_that_another_worker_makes_at_this_moment_are_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, words = counting(tmp_path)
+    looks: list[int] = []
+    partitions = provision._partitions
+
+    async def late(admin: Admin) -> dict[str, int]:
+        found = await partitions(admin)
+        looks.append(len(found))
+        return found if len(looks) != 2 else {"in": 1}
+
+    monkeypatch.setattr(provision, "_partitions", late)
+    async with KillableBroker(tmp_path / "broker") as broker:
+        worker = fs.Worker(app, broker.address)
+        running = asyncio.create_task(worker.run())
+        await assigned(worker)
+        await words.send(key="k", value="there")
+        assert await outputs(broker.address, 1) == [b"1"]
+        worker.stop()
+        await asyncio.wait_for(running, 12)
+    assert len(looks) == 3
