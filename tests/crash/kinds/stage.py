@@ -27,8 +27,10 @@ WORKERS = 2
 POLL_S = 0.05
 START_S = 60.0
 JOIN_S = 10.0
-GIVEN = (-signal.SIGTERM, -signal.SIGKILL)
-"""Ends of a guest that leaves rudely, or is told to before it has begun to listen."""
+GIVEN = (-signal.SIGTERM, -signal.SIGKILL, 255)
+"""Ends of a guest that leaves rudely, or is told to before it has begun to listen; 255 is asyncio's
+word for a child that was gone before it looked.
+"""
 NOBODY = "no Kafka broker answers at"
 
 
