@@ -109,8 +109,11 @@ class Committing:
         offsets: dict[tuple[str, int], int] = {}
         tables: list[TableRows] = []
         for task in self._tasks():
-            offsets.update(task.take_offsets())
-            tables += task.take_rows()
+            moved, rows = task.take_offsets(), task.take_rows()
+            # A task that has rows has offsets, even if it came no farther: else whoever starts it
+            # first would find the one without the other (G3).
+            offsets.update(task.task.offsets() if rows and not moved else moved)
+            tables += rows
         now = self._around.wall_time_ms()
         append = self._buffer.append
         for task in self._tasks():

@@ -43,7 +43,8 @@ async def provision(
     for table in plan.tables:
         if table.changelog not in existing:
             found = doors.stores(data_dir, app.id, table.table.name)
-            if found:
+            # A store is made after its changelog: another worker may have made both since we asked.
+            if found and not await admin.topics([table.changelog]):
                 _refuse_lost_state(app, table.table.name, table.changelog, data_dir, found[0])
     for topic in plan.create:
         await _create(app, admin, topic)

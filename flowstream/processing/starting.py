@@ -22,6 +22,7 @@ from flowstream.processing.task import TaskId
 from flowstream.state.store import StateStore, StoreError, StoreIdentity
 from flowstream.transport.admin import Admin
 from flowstream.transport.cluster import Cluster
+from flowstream.transport.errors import ConsumerFailed
 from flowstream.transport.types import TopicPartition
 
 log = logging.getLogger("flowstream.worker")
@@ -150,6 +151,13 @@ class TaskStarter:
                 )  # fmt: skip
                 return
         inputs = ", ".join(f"{topic}-{number}" for topic, number in sorted(positions))
+        known = await self._admin.committed(self._app_id, sorted(positions), require_stable=True)
+        if any(offset is not None for offset in known.values()):
+            # Rows and offsets commit together: what was read before is of another generation.
+            raise ConsumerFailed(
+                f"another worker has gone on with {inputs} while this one was starting: joining"
+                " anew"
+            )
         raise StateLost(
             f"the app's committed offsets of {inputs} are gone (deleted, or expired with the group"
             f" {self._app_id!r}), but table {table!r} was built from that input: reset the app's"
