@@ -5,7 +5,7 @@ SEEDS ?= 200
 KILLS ?= 3
 V := .venv/bin
 
-.PHONY: install demo demo-analytics test check bench crash crashapps sim interop lock
+.PHONY: install demo demo-analytics test check bench crash crashapps sim simworkers interop lock
 
 install: .venv/installed
 .venv/installed: requirements/dev.txt pyproject.toml
@@ -43,6 +43,9 @@ crashapps: install ## N strikes at apps of every kind, compared with naive model
 
 sim: install ## SEEDS seeds of the broker under the simulator
 	$(V)/python -m tests.simulation --seeds $(SEEDS)
+
+simworkers: install ## SEEDS seeds of workers in memory: kills, zombies, aborts, lost disks
+	$(V)/python -m tests.simulation.workers --seeds $(SEEDS)
 
 interop: install ## other people's clients and tools against our broker
 	$(V)/pytest -q -m interop

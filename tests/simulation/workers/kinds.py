@@ -1,0 +1,18 @@
+"""All kinds of apps that are simulated."""
+
+from __future__ import annotations
+
+from tests.simulation.workers import plain, timely
+
+KINDS = (
+    plain.aggregate,
+    timely.windows,
+    timely.sessions,
+    plain.group_by,
+    timely.stream_join,
+    plain.failing,
+    timely.timers,
+    timely.as_of_join,
+    plain.dedupe,
+    timely.table_join,
+)
