@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterator
-from itertools import pairwise
 
 import flowstream as fs
 from flowstream.processing.watermarks import UNKNOWN
@@ -15,6 +14,8 @@ from tests.simulation.workers.scenario import Feed, Record, Scenario, Seen, diff
 
 FAR_MS = 10_000_000
 """After everything: what moves the watermark past all windows."""
+PATIENT_S = 30.0
+"""Longer than any side of a join is silent: who is idle holds nobody back, and is late then."""
 KEYS = ("a", "b", "c", "d")
 
 
@@ -206,7 +207,7 @@ def stream_join(rng: random.Random) -> Scenario:
         wanted = {key: sorted(values) for key, values in expected.items() if values}
         yield from differences("S7 pairs of", wanted, found)
 
-    return Scenario("stream_join", declare, feeds, judge, ("out",))
+    return Scenario("stream_join", declare, feeds, judge, ("out",), {"source_idle": PATIENT_S})
 
 
 def as_of_join(rng: random.Random) -> Scenario:
@@ -259,7 +260,7 @@ def as_of_join(rng: random.Random) -> Scenario:
         wanted = {key: sorted(values) for key, values in expected.items()}
         yield from differences("S7 joined as of", wanted, found)
 
-    return Scenario("as_of_join", declare, feeds, judge, ("out",))
+    return Scenario("as_of_join", declare, feeds, judge, ("out",), {"source_idle": PATIENT_S})
 
 
 def table_join(rng: random.Random) -> Scenario:
@@ -301,9 +302,10 @@ def table_join(rng: random.Random) -> Scenario:
             expected = f"{left or '-'}/{right or '-'}" if needed else "gone"
             if last.get(key, "gone") != expected:
                 yield f"S8 join of {key!r}: expected {expected!r}, found {last.get(key)!r}"
+        changes = Counter(record.key for topic in now for record in seen.of(topic))
         for key, values in seen.by_key("out").items():
-            if any(one == other for one, other in pairwise(values)):
-                yield f"S12 join of {key!r} told the same twice: {values!r}"
+            if len(values) > changes[key]:
+                yield f"S12 join of {key!r}: {changes[key]} changes were told as {values!r}"
 
     return Scenario("table_join", declare, feeds, judge, ("out",))
 
