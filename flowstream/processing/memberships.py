@@ -29,6 +29,7 @@ from flowstream.transport.errors import (
     InstanceFenced,
     OffsetOutOfRange,
     RefusedForGood,
+    SettingRefused,
     TransportError,
 )
 from flowstream.transport.producer import IdempotentProducer
@@ -42,7 +43,7 @@ ABORT_TIMEOUT_S = 1.0
 
 REJOIN = (CommitRefused, ConsumerFailed)
 """After these the worker joins its group anew; after other transport errors it rewinds."""
-FATAL = (OffsetOutOfRange, RefusedForGood, InstanceFenced)
+FATAL = (OffsetOutOfRange, RefusedForGood, InstanceFenced, SettingRefused)
 """Errors that doing the work again would meet again. Going on elsewhere would skip or repeat
 records behind the app's back (G3); going on for ever would tell nobody (V2).
 """

@@ -13,7 +13,12 @@ from typing import Protocol
 from flowstream.clock import monotonic_ms
 from flowstream.transport.assignor import GroupAssignor, Share
 from flowstream.transport.cluster import Cluster
-from flowstream.transport.errors import ConsumerFailed, InstanceFenced, TransportError
+from flowstream.transport.errors import (
+    ConsumerFailed,
+    InstanceFenced,
+    SettingRefused,
+    TransportError,
+)
 from flowstream.transport.fetching import Batches, Fetching
 from flowstream.transport.member import GroupMember
 from flowstream.transport.types import Generation, TopicPartition
@@ -223,7 +228,7 @@ class GroupConsumer:
         living = self._living
         if living is not None and living.done() and not living.cancelled():
             error = living.exception()
-            if isinstance(error, ConsumerFailed | InstanceFenced):
+            if isinstance(error, ConsumerFailed | InstanceFenced | SettingRefused):
                 raise error
             if isinstance(error, TransportError):
                 raise ConsumerFailed(str(error)) from error

@@ -36,6 +36,10 @@ class RequestRefused(TransportError):
         super().__init__(f"{what}: {error_name(code)}" + (f" ({message})" if message else ""))
 
 
+class SettingRefused(RequestRefused):
+    """The cluster does not allow what this app is set to; the message names the setting."""
+
+
 class UnknownTopic(TransportError):
     """A topic or partition that the cluster does not have."""
 

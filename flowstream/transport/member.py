@@ -27,6 +27,7 @@ from flowstream.transport.errors import (
     ConsumerFailed,
     InstanceFenced,
     RequestRefused,
+    SettingRefused,
     TransportError,
     error_name,
 )
@@ -252,7 +253,8 @@ class GroupMember:
                 f"another worker joined group {self._group!r} as {self._instance_id!r}: give each"
                 " worker a group_instance_id of its own"
             )
-        raise RequestRefused(f"joining group {self._group!r}", code, REMEDIES.get(code))
+        refused = SettingRefused if code == ErrorCode.INVALID_SESSION_TIMEOUT else RequestRefused
+        raise refused(f"joining group {self._group!r}", code, REMEDIES.get(code))
 
     async def _ask(self, key: ApiKey, request: object, timeout_ms: int) -> Any:
         """Ask the coordinator, wherever it is, until it answers with something that stays."""

@@ -14,7 +14,7 @@ import flowstream as fs
 from flowstream.processing.outputs import BATCH_OVERHEAD, OutputTopic, batch_bytes
 from flowstream.transport.admin import Admin
 from flowstream.transport.batches import RecordBuffer
-from flowstream.transport.errors import RefusedForGood
+from flowstream.transport.errors import RefusedForGood, SettingRefused
 from flowstream.transport.types import NewTopic, TopicPartition
 from tests.processing.conftest import Kit
 
@@ -138,3 +138,18 @@ async def test_V2_records_that_are_refused_for_good_stop_the_worker(
     # No reader waits for the timeout of the transaction.
     tp = TopicPartition(out.name, 0)
     assert await kit.admin.end_offsets([tp]) == await kit.admin.end_offsets([tp], committed=True)
+
+
+async def test_V2_a_session_timeout_that_the_cluster_refuses_stops_the_worker(
+    kit: Kit, name: str
+) -> None:
+    app = kit.app(name, session_timeout=7200.0)
+    words = app.topic(f"{name}-in", value_type=str, partitions=1)
+
+    @app.agent(words)
+    async def read(stream: fs.Stream[str]) -> None:
+        async for _ in stream:
+            pass
+
+    with pytest.raises(SettingRefused, match=r"session_timeout.*group\.max\.session\.timeout\.ms"):
+        await fs.Worker(app, kit.address).run()
