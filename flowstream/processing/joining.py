@@ -69,7 +69,9 @@ class StreamJoin:
         )
         if row != theirs:
             view.set(PREFIXES[other] + key, row)
-        if self.due_at(side, at_ms) > watermark_ms:
+        # With a bound below zero it may be over for meetings before it is late: it is alone then.
+        is_alone = self.keeps_lone(side) and not any(met)
+        if is_alone or self.due_at(side, at_ms) > watermark_ms:
             mine = (*entries(view, side, key), (at_ms, any(met), value))
             view.set(PREFIXES[side] + key, tuple(sorted(mine, key=lambda entry: entry[0])))
         return [entry for entry, meets in zip(theirs, met, strict=True) if meets]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from flowstream.processing.dues import DuePartition
@@ -85,6 +85,7 @@ class Rig:
         assert not list(self.view.scan()), "what is over leaves nothing behind"
 
 
+@example([("left", b"a", 138), ("right", b"a", 88)], -1, 5, 20, "outer", False)
 @given(EVENTS, st.integers(-5, 20), st.integers(5, 20), st.integers(0, 20), HOWS, st.booleans())
 def test_every_pair_within_the_bounds_meets_once_and_the_rest_is_told_alone(
     events: list[Event], before: int, after: int, grace: int, how: How, restarts: bool
