@@ -25,6 +25,7 @@ from flowstream.transport.producer import IdempotentProducer
 from flowstream.transport.reader import PartitionReader
 from flowstream.transport.transaction import TransactionSession
 from flowstream.transport.types import LogRecord, NewTopic, TopicPartition
+from flowstream.wire.batch import iter_batches
 from tests.simulation.workers.network import Faulty
 from tests.simulation.workers.scenario import Record, Scenario, Seen
 
@@ -257,21 +258,19 @@ def _reaches(log: Any, offsets: dict[Any, int], name: Any, end: int) -> bool:
 
 
 def _holds_records(log: Any, start: int) -> bool:
+    """Whether a read_committed reader at `start` finds a record."""
     found = log.read(start, 1 << 20, committed_only=True, upto="last_stable", min_one=True)
-    from flowstream.wire.batch import read_header
-
-    data = b"".join(found.buffers)
-    while data:
-        header = read_header(data)
-        size = 12 + int.from_bytes(data[8:12], "big")
-        last = int.from_bytes(data[:8], "big") + header.count
-        aborted = any(
-            header.producer_id == producer and header.is_transactional
-            for producer, _ in found.aborted or ()
-        )
-        if not header.is_control and not aborted and last > start:
+    begun = sorted((first, producer) for producer, first in found.aborted or ())
+    aborting: set[int] = set()
+    for _, header in iter_batches(b"".join(found.buffers)):
+        while begun and begun[0][0] <= header.last_offset:
+            aborting.add(begun.pop(0)[1])
+        if header.is_control:
+            aborting.discard(header.producer_id)
+        elif header.last_offset >= start and not (
+            header.is_transactional and header.producer_id in aborting
+        ):
             return True
-        data = data[size:]
     return False
 
 
