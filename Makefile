@@ -3,6 +3,7 @@ PYTHON ?= python3
 N ?= 30
 SEEDS ?= 200
 KILLS ?= 3
+JOBS ?= 2
 V := .venv/bin
 
 .PHONY: install demo demo-analytics test check bench crash crashapps sim simworkers interop lock
@@ -22,7 +23,7 @@ demo-analytics: install ## an access log, windows that are told once, compared w
 	$(V)/python -m examples.web_analytics.demo
 
 test: install ## every test that needs nothing else
-	$(V)/pytest -q -m "not slow and not interop"
+	$(V)/pytest -q -n $(JOBS) -m "not slow and not interop"
 
 check: install ## format, lint, types, import contracts, tidiness
 	$(V)/ruff format --check .
