@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 
@@ -123,60 +123,44 @@ def _worker(address: str, name: str, partitions: int) -> Iterator[brokers.Runnin
         process.wait(60)
 
 
-def worker_partitions(rounds: int) -> Row:
-    """CPU per record over 1 to 256 partitions."""
-    with brokers.flowstream() as broker:
+def _growth(
+    title: str, what: str, sizes: Sequence[int], rounds: int, name: str, **more: int
+) -> Row:
+    """`cost` over sizes of one of its arguments."""
+    with brokers.flowstream(on_disk=what in ("keys", "size")) as broker:
         return grow(
-            "worker's CPU per record, N partitions",
+            title,
             "us",
-            lambda size: cost(broker.address, partitions=size),
-            PARTITIONS,
+            lambda size: cost(broker.address, **{what: size}, **more),
+            sizes,
             rounds=rounds,
             warms=False,
-            name="worker_partitions",
+            name=name,
         )
+
+
+def worker_partitions(rounds: int) -> Row:
+    """CPU per record over 1 to 256 partitions."""
+    title = "worker's CPU per record, N partitions"
+    return _growth(title, "partitions", PARTITIONS, rounds, "worker_partitions")
 
 
 def worker_keys(rounds: int) -> Row:
     """CPU per record with 10 thousand to 10 million keys in the table."""
-    with brokers.flowstream(on_disk=True) as broker:
-        return grow(
-            "worker's CPU per record, N keys in its table",
-            "us",
-            lambda size: cost(broker.address, keys=size),
-            KEYS,
-            rounds=rounds,
-            warms=False,
-            name="worker_keys",
-        )
+    title = "worker's CPU per record, N keys in its table"
+    return _growth(title, "keys", KEYS, rounds, "worker_keys")
 
 
 def worker_values(rounds: int) -> Row:
-    """CPU per kilobyte with values of 50 B to 100 KB."""
-    with brokers.flowstream(on_disk=True) as broker:
-        return grow(
-            "worker's CPU per record, values of N bytes",
-            "us",
-            lambda size: cost(broker.address, keys=1_000, size=size),
-            VALUES,
-            rounds=rounds,
-            warms=False,
-            name="worker_values",
-        )
+    """CPU per record with values of 50 B to 100 KB."""
+    title = "worker's CPU per record, values of N bytes"
+    return _growth(title, "size", VALUES, rounds, "worker_values", keys=1_000)
 
 
 def worker_processes(rounds: int) -> Row:
     """CPU per record, all workers together, with 1 to 8 of them."""
-    with brokers.flowstream() as broker:
-        return grow(
-            "CPU per record of N workers together, 16 partitions",
-            "us",
-            lambda size: cost(broker.address, partitions=16, processes=size),
-            WORKERS,
-            rounds=rounds,
-            warms=False,
-            name="worker_processes",
-        )
+    title = "CPU per record of N workers together, 16 partitions"
+    return _growth(title, "processes", WORKERS, rounds, "worker_processes", partitions=16)
 
 
 def paced_p99_ms(command: list[str], address: str) -> float:
