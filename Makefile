@@ -4,6 +4,7 @@ N ?= 30
 SEEDS ?= 200
 KILLS ?= 3
 JOBS ?= 2
+CHOSEN ?=
 V := .venv/bin
 
 .PHONY: install demo demo-analytics test check bench crash crashapps sim simworkers interop lock
@@ -49,7 +50,7 @@ simworkers: install ## SEEDS seeds of workers in memory: kills, zombies, aborts,
 	$(V)/python -m tests.simulation.workers --seeds $(SEEDS)
 
 interop: install ## other people's clients and tools against our broker
-	$(V)/pytest -q -m interop
+	$(V)/pytest -q -m interop -k '$(CHOSEN)'
 
 lock: install ## pin the dependencies anew
 	$(V)/python -m pip install --quiet uv && sh requirements/compile.sh
