@@ -43,6 +43,12 @@ class Result(Model, frozen=True):
     amount: float
 
 
+def of_fields(key: str, count: int, amount: float) -> Result:
+    """A pydantic model takes its fields by name alone."""
+    return Result(key=key, count=count, amount=amount)
+
+
+result = of_fields if Model is fs.Record else Result
 app = fs.App(
     f"bench{os.getpid()}",
     broker=f"kafka://{bootstrap}",
@@ -62,7 +68,7 @@ async def tally(stream: fs.Stream[Event]):
         n = count[user] + 1
         count[user] = n
         step()
-        yield Result(key=user, count=n, amount=event.amount)
+        yield result(user, n, event.amount)
 
 
 def step() -> None:

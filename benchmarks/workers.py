@@ -21,13 +21,13 @@ METERED = 1_000_000
 """Enough for a dozen scrapes."""
 
 
-def peer_python() -> str:
-    """The interpreter of the peers' own virtual environment; made on first use."""
+def peer_python(needs: str = "requirements.txt") -> str:
+    """The interpreter of a virtual environment for peers; made on first use."""
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    home = cache / "flowstream-peers" / "venv"
+    home = cache / "flowstream-peers" / needs.replace("requirements", "venv").removesuffix(".txt")
     if not (home / "done").exists():
         subprocess.run([sys.executable, "-m", "venv", home], check=True)
-        install = [home / "bin/pip", "install", "-q", "-r", PEERS / "requirements.txt"]
+        install = [home / "bin/pip", "install", "-q", "-r", PEERS / needs]
         subprocess.run(install, check=True)
         (home / "done").touch()
     return str(home / "bin/python")
@@ -65,14 +65,14 @@ def streams(kind: str, address: str) -> float:
     return _rate([str(PEERS / "streams"), address, str(RECORDS), kind])
 
 
-def peer(script: str, records: int, address: str) -> float:
+def peer(script: str, records: int, address: str, needs: str = "requirements.txt") -> float:
     """A peer written in Python."""
-    return _rate([peer_python(), str(PEERS / script), address, str(records)])
+    return _rate([peer_python(needs), str(PEERS / script), address, str(records)])
 
 
 by_hand = partial(peer, "limit.py", RECORDS)
 faust = partial(peer, "faust_app.py", FAUST_RECORDS)
-quix = partial(peer, "quix_app.py", QUIX_RECORDS)
+quix = partial(peer, "quix_app.py", QUIX_RECORDS, needs="requirements-quix.txt")
 
 
 def _on_kafka(
