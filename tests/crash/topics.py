@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import random
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -122,9 +122,7 @@ class Results:
         self._positions: dict[TopicPartition, int] = {}
 
     async def look(self) -> None:
-        """Read up to the end as it is now; a dead broker is tried again, and what an open
-        transaction holds back is waited for.
-        """
+        """Read up to the end as it is now; a dead broker is tried again."""
         while True:
             try:
                 await self._read()
@@ -149,20 +147,31 @@ class Results:
             ]
             if not tps:
                 return
-            consumer.assign(tps)
-            for tp in tps:
-                consumer.seek(tp, self._positions.get(tp, 0))
-            async with asyncio.timeout(READ_S):
-                ends = await consumer.end_offsets(tps)
-                while behind := [tp for tp in tps if await consumer.position(tp) < ends[tp]]:
-                    batches = await consumer.getmany(*behind, timeout_ms=150)
-                    for tp, records in batches.items():
-                        self._positions[tp] = records[-1].offset + 1
-                        self.records += [
-                            Found(r.partition, r.offset, r.key, r.value) for r in records
-                        ]
+            for record in await read_on(consumer, tps, self._positions):
+                found = Found(record.partition, record.offset, record.key, record.value)
+                self.records.append(found)
         finally:
             await consumer.stop()
+
+
+async def read_on(
+    consumer: AIOKafkaConsumer, tps: list[TopicPartition], positions: dict[TopicPartition, int]
+) -> list[Any]:
+    """The records from `positions` to the ends as the broker tells them now: not until it is silent
+    for long. What an open transaction holds back is waited for. `positions` move when all is read.
+    """
+    found: list[Any] = []
+    consumer.assign(tps)
+    for tp in tps:
+        consumer.seek(tp, positions.get(tp, 0))
+    async with asyncio.timeout(READ_S):
+        ends = await consumer.end_offsets(tps)
+        while behind := [tp for tp in tps if await consumer.position(tp) < ends[tp]]:
+            for records in (await consumer.getmany(*behind, timeout_ms=150)).values():
+                found += records
+    for record in found:
+        positions[TopicPartition(record.topic, record.partition)] = record.offset + 1
+    return found
 
 
 def output_of(found: Found) -> Output:

@@ -16,7 +16,7 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError
 from tests.checkers.history import Anomaly
 from tests.crash.kinds.asking import Asked
 from tests.crash.kinds.kind import FOREVER, Kind, Logs, Record, Sent, compare_in_order
-from tests.crash.topics import READ_S
+from tests.crash.topics import read_on
 
 FLUSH_S = 60.0
 TICK_S = 0.02
@@ -162,16 +162,8 @@ class Ledger:
                 if not any(part in topic for part in UNREAD)
                 for number in sorted(cluster.partitions_for_topic(topic) or ())
             ]
-            consumer.assign(tps)
-            for tp in tps:
-                consumer.seek(tp, self._positions.get(tp, 0))
-            async with asyncio.timeout(READ_S):
-                ends = await consumer.end_offsets(tps)
-                while behind := [tp for tp in tps if await consumer.position(tp) < ends[tp]]:
-                    batches = await consumer.getmany(*behind, timeout_ms=200)
-                    for tp, records in batches.items():
-                        self._positions[tp] = records[-1].offset + 1
-                        self.records[tp.topic] += [record_of(record) for record in records]
+            for record in await read_on(consumer, tps, self._positions):
+                self.records[record.topic].append(record_of(record))
         finally:
             await consumer.stop()
 
