@@ -15,7 +15,7 @@ from flowstream.cli.taught import with_options
 VERBS = (
     "worker", "broker", "topics", "groups", "users", "acls", "send", "tail", "configs", "quotas",
     "transactions", "producers", "tables", "reset", "logdirs", "cluster", "dump", "doctor", "dlq",
-    "agents", "models", "model", "clean-versions", "workers", "lag",
+    "outbox", "agents", "models", "model", "clean-versions", "workers", "lag",
 )  # fmt: skip
 """The module `flowstream.cli.<verb>` has either `app`, verbs of its own, or `command`; and `parser`
 when that parses its options itself.

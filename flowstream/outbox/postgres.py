@@ -63,16 +63,25 @@ class PostgresSession:
             self.connection.close()
             raise OutboxRefused(f"{ENDED}. What it did is committed without it: mend it by hand")
 
-    def enter(self, place: Place, known: Known) -> Known:
+    def enter(self, place: Place) -> Known | None:
         """See `Session.enter`."""
-        self.connection.execute(SQL.insert.encode(), (*place, *known))
         row = self.connection.execute(SQL.select.encode(), place).fetchone()
-        assert row is not None
-        return Known(*row)
+        return None if row is None else Known(*row)
+
+    def begin(self, place: Place, known: Known) -> Known:
+        """See `Session.begin`."""
+        self.connection.execute(SQL.insert.encode(), (*place, *known))
+        found = self.enter(place)
+        assert found is not None, "it was there, or it was made"
+        return found
 
     def advance(self, place: Place, next_offset: int) -> None:
         """See `Session.advance`."""
         self.connection.execute(SQL.update.encode(), (next_offset, *place))
+
+    def replace(self, place: Place, known: Known) -> None:
+        """See `Session.replace`."""
+        self.connection.execute(SQL.replace.encode(), (*place, *known))
 
     def put_aside(self, place: Place, offset: int, reason: str) -> None:
         """See `Session.put_aside`."""

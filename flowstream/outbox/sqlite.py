@@ -72,14 +72,23 @@ class SQLiteSession:
         finally:
             self.connection.set_authorizer(None)
 
-    def enter(self, place: Place, known: Known) -> Known:
+    def enter(self, place: Place) -> Known | None:
         """See `Session.enter`; the whole file is ours since BEGIN IMMEDIATE."""
+        row = self.connection.execute(SQL.select, place).fetchone()
+        return None if row is None else Known(*row)
+
+    def begin(self, place: Place, known: Known) -> Known:
+        """See `Session.begin`."""
         self.connection.execute(SQL.insert, (*place, *known))
         return Known(*self.connection.execute(SQL.select, place).fetchone())
 
     def advance(self, place: Place, next_offset: int) -> None:
         """See `Session.advance`."""
         self.connection.execute(SQL.update, (next_offset, *place))
+
+    def replace(self, place: Place, known: Known) -> None:
+        """See `Session.replace`."""
+        self.connection.execute(SQL.replace, (*place, *known))
 
     def put_aside(self, place: Place, offset: int, reason: str) -> None:
         """See `Session.put_aside`."""

@@ -24,6 +24,11 @@ class Statements:
             "INSERT INTO flowstream_offsets (app, outbox, topic, part, topic_id, next_offset)"
             f" VALUES ({six}) ON CONFLICT DO NOTHING"
         )
+        self.replace = (
+            "INSERT INTO flowstream_offsets (app, outbox, topic, part, topic_id, next_offset)"
+            f" VALUES ({six}) ON CONFLICT (app, outbox, topic, part) DO UPDATE"
+            " SET topic_id = excluded.topic_id, next_offset = excluded.next_offset"
+        )
         self.select = f"SELECT topic_id, next_offset FROM flowstream_offsets WHERE {place}{locking}"
         self.update = f"UPDATE flowstream_offsets SET next_offset = {mark} WHERE {place}"
         self.put_aside = (

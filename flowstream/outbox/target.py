@@ -51,11 +51,17 @@ class Session(Protocol):
     def lent(self) -> AbstractContextManager[None]:
         """The block is the user's: it may do all but end the transaction (OutboxRefused)."""
 
-    def enter(self, place: Place, known: Known) -> Known:
-        """What is known of a place, `known` if nothing was; nobody else may enter meanwhile."""
+    def enter(self, place: Place) -> Known | None:
+        """What is known of a place, if anything; nobody else may enter it meanwhile."""
+
+    def begin(self, place: Place, known: Known) -> Known:
+        """Make a place known, unless somebody has meanwhile; nobody else may enter it either."""
 
     def advance(self, place: Place, next_offset: int) -> None:
         """The effects go up to here now."""
+
+    def replace(self, place: Place, known: Known) -> None:
+        """This is known of a place now, whatever was."""
 
     def put_aside(self, place: Place, offset: int, reason: str) -> None:
         """An event has no effect, for this reason."""

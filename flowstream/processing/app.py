@@ -47,7 +47,6 @@ from flowstream.processing.settings import (
 from flowstream.processing.tables import Table
 from flowstream.processing.topic import Outgoing, RecordMetadata, Serializer, Topic
 from flowstream.processing.windowed_tables import Seconds, WindowedTable, milliseconds
-from flowstream.transport.admin import Admin
 from flowstream.transport.cluster import Cluster
 
 if TYPE_CHECKING:
@@ -236,17 +235,12 @@ class App(DeclaresPages, DeclaresChannels):
             named = name or str(getattr(function, "__name__", "outbox"))
             outbox = Outbox(
                 check_store(function, named), topic, to, name=named, app=self.id,
-                identify=self._identify, on_error=on_error, batch=batch, within=within_s,
+                cluster=self.cluster, on_error=on_error, batch=batch, within=within_s,
             )  # fmt: skip
             self.add_agent(cast("Agent[Any]", outbox))
             return outbox
 
         return declare
-
-    async def _identify(self, topic: str) -> str:
-        """The id of a topic as hex, empty where the cluster has none."""
-        found = (await Admin(await self._sender.cluster()).topics([topic])).get(topic)
-        return found.topic_id.hex() if found is not None and any(found.topic_id) else ""
 
     async def send(
         self,

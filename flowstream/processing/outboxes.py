@@ -15,10 +15,19 @@ from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from flowstream.outbox.applying import Checkpoint, Standing, apply, put_aside
+from flowstream.outbox.applying import (
+    Checkpoint,
+    Standing,
+    UnknownPlace,
+    apply,
+    begin,
+    put_aside,
+    refused,
+)
 from flowstream.outbox.target import OutboxRefused, Place, Session, Target
 from flowstream.processing.agent import Agent
 from flowstream.processing.codecs import DECODE_ERRORS, Codec
@@ -29,6 +38,9 @@ from flowstream.processing.event import Event
 from flowstream.processing.policies import OnError, Policy, Then, policy_of
 from flowstream.processing.stream import NO_VALUE, Stream
 from flowstream.processing.topic import Topic
+from flowstream.transport.admin import Admin
+from flowstream.transport.cluster import Cluster
+from flowstream.transport.types import TopicPartition
 
 if TYPE_CHECKING:
     from flowstream.processing.instance import Instance
@@ -41,7 +53,7 @@ log = logging.getLogger("flowstream.agent")
 CLOSE_TIMEOUT_S = 5.0
 
 Store = Callable[[Any, list[Event[T]]], object]
-Identify = Callable[[str], Awaitable[str]]
+Connect = Callable[[], Awaitable[Cluster]]
 
 
 class PutAside(Exception):
@@ -83,7 +95,7 @@ class Outbox(Agent[T], Generic[T]):
 
     def __init__(
         self, store: Store[T], topic: Topic[Any, T], target: Target, *, name: str, app: str,
-        identify: Identify, on_error: OnError, batch: int, within: float,
+        cluster: Connect, on_error: OnError, batch: int, within: float,
     ) -> None:  # fmt: skip
         self.rule = policy_of(on_error, name)
         if self.rule.action == "park":
@@ -109,7 +121,7 @@ class Outbox(Agent[T], Generic[T]):
         self.store = store
         self.target = target
         self._app = app
-        self._identify = identify
+        self._cluster = cluster
         self._batch = batch
         self._within = within
         self._topic_ids: dict[str, str] = {}
@@ -204,8 +216,8 @@ class Outbox(Agent[T], Generic[T]):
 
     async def _give(self, instance: Instance, events: Sequence[Event[T]]) -> None:
         at = await self._standing(instance, events[0].partition, events[0].topic)
-        aside = await self._in_session(
-            lambda session: apply(session, at, events, self.store, self.checkpoint)
+        aside = await self._at(
+            at, lambda session, at: apply(session, at, events, self.store, self.checkpoint)
         )
         for event in events if aside else ():
             if event.offset in aside:
@@ -214,7 +226,7 @@ class Outbox(Agent[T], Generic[T]):
     async def _put_aside(self, instance: Instance, event: Event[T], error: Exception) -> None:
         at = await self._standing(instance, event.partition, event.topic)
         told = f"{type(error).__name__}: {error}"
-        await self._in_session(lambda session: put_aside(session, at, event.offset, told))
+        await self._at(at, lambda session, at: put_aside(session, at, event.offset, told))
         self._pass(instance, event, error)
 
     def _pass(self, instance: Instance, event: Event[T], error: Exception) -> None:
@@ -228,6 +240,46 @@ class Outbox(Agent[T], Generic[T]):
             self._topic_ids[topic] = await self._identify(topic)
         place = Place(self._app, self.name, topic, partition)
         return Standing(place, self._topic_ids[topic], instance.source.position)
+
+    async def _at(self, at: Standing, work: Callable[[Session, Standing], R]) -> R:
+        """Do something at a place; where the database does not know it, only if the app is new
+        there too.
+        """
+        try:
+            return await self._in_session(lambda session: work(session, at))
+        except UnknownPlace:
+            # Asked for now, not remembered: a database may be changed for another at any time.
+            done = await self._done(TopicPartition(at.place.topic, at.place.partition))
+        why = None if done is None else refused(at._replace(position=done), None)
+        if why is not None:
+            raise why
+        return await self._in_session(lambda session: work(session, at._replace(is_new=True)))
+
+    async def _identify(self, topic: str) -> str:
+        """The id of a topic as hex, empty where the cluster has none."""
+        found = (await Admin(await self._cluster()).topics([topic])).get(topic)
+        return found.topic_id.hex() if found is not None and any(found.topic_id) else ""
+
+    async def _done(self, tp: TopicPartition) -> int | None:
+        """Up to where the app has committed a partition, if it has."""
+        return (await Admin(await self._cluster()).committed(self._app, [tp])).get(tp)
+
+    async def begin(self, *, execute: bool) -> list[OutboxRefused]:
+        """Let the database go on from where the app is, in the partitions where it would be refused
+        now; gives what it would have been refused for. Without `execute` nothing is changed.
+        """
+        topic, admin = self.topic.name, Admin(await self._cluster())
+        found = (await admin.topics([topic])).get(topic)
+        tps = [TopicPartition(topic, n) for n in range(found.partitions if found else 0)]
+        done, starts = await admin.committed(self._app, tps), await admin.beginning_offsets(tps)
+        topic_id, met = await self._identify(topic), []
+        for tp in tps:
+            at, place = done[tp], Place(self._app, self.name, topic, tp.partition)
+            standing = Standing(place, topic_id, starts[tp] if at is None else at, at is None)
+            why = await self._in_session(partial(begin, at=standing, execute=execute))
+            if why is not None:
+                met.append(why)
+        return met
 
     # -- the thread of the connection -----------------------------------------------------------
 

@@ -94,6 +94,16 @@ class Sqlite:
         """For another process."""
         return f"sqlite:{self.path}"
 
+    @property
+    def declared(self) -> str:
+        """For a module."""
+        return f"fs.SQLite({str(self.path)!r})"
+
+    def empty(self) -> None:
+        """Another file in its place."""
+        self.path.unlink()
+        prepare(self.target)
+
 
 class Postgres:
     """A database of a PostgreSQL server."""
@@ -114,6 +124,25 @@ class Postgres:
         """For another process."""
         return f"postgres:{self.conninfo}"
 
+    @property
+    def declared(self) -> str:
+        """For a module."""
+        return f"fs.PostgreSQL({self.conninfo!r})"
+
+    def empty(self) -> None:
+        """As one that was made anew."""
+        with psycopg.connect(self.conninfo) as connection:
+            for table in (b"flowstream_offsets", b"flowstream_aside", b"effects"):
+                connection.execute(b"DROP TABLE " + table)
+        prepare(self.target)
+
+
+def prepare(target: Target) -> None:
+    """Make the table of effects."""
+    session = target.connect()
+    session.connection.execute("CREATE TABLE effects (who TEXT, what TEXT)")
+    session.close()
+
 
 Database = Sqlite | Postgres
 _made = 0
@@ -133,7 +162,5 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
             name = f"effects_{os.getpid()}_{_made}"
             connection.execute(f"CREATE DATABASE {name}".encode())
         made = Postgres(server.replace("dbname=postgres", f"dbname={name}"))
-    session = made.target.connect()
-    session.connection.execute("CREATE TABLE effects (who TEXT, what TEXT)")
-    session.close()
+    prepare(made.target)
     return made

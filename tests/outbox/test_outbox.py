@@ -13,6 +13,7 @@ import pytest
 
 import flowstream as fs
 from flowstream.processing.outboxes import Outbox
+from flowstream.transport.types import TopicPartition
 from tests.outbox.conftest import Database, Sqlite
 from tests.processing.rig import Rig
 
@@ -43,7 +44,10 @@ class Stored:
         async def identify(topic: str) -> str:
             return self.topic_id
 
-        store._identify = identify
+        async def done(tp: TopicPartition) -> int | None:
+            return self.rig.positions[tp] or None
+
+        store._identify, store._done = identify, done  # type: ignore[method-assign]
         self.store: Outbox[str] = store
         self.rig = Rig(self.app)
 
@@ -257,7 +261,10 @@ async def test_S9_a_function_that_commits_is_refused(database: Database, how: st
     async def identify(topic: str) -> str:
         return ""
 
-    store._identify = identify
+    async def done(tp: TopicPartition) -> int | None:
+        return None
+
+    store._identify, store._done = identify, done  # type: ignore[method-assign]
     rig = Rig(app)
     await rig.open()
     rig.put("in", b"k", b"a")
