@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 
 from benchmarks import brokers
-from flowstream.processing.restoring import Progress, restore
+from flowstream.processing.stores.restoring import Progress, restore
 from flowstream.state.changelog import changelog_configs
 from flowstream.state.restore import CHUNK_ROWS
 from flowstream.state.rocksdb import open_store

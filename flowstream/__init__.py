@@ -9,20 +9,15 @@ if TYPE_CHECKING:
     from flowstream.outbox.databases import PostgreSQL as PostgreSQL
     from flowstream.outbox.sqlite import SQLite as SQLite
     from flowstream.outbox.target import OutboxRefused as OutboxRefused
-    from flowstream.processing.agent import Agent as Agent
-    from flowstream.processing.aggregates import Collect as Collect
-    from flowstream.processing.aggregates import Count as Count
-    from flowstream.processing.aggregates import Distinct as Distinct
-    from flowstream.processing.aggregates import Max as Max
-    from flowstream.processing.aggregates import Mean as Mean
-    from flowstream.processing.aggregates import Min as Min
-    from flowstream.processing.aggregates import Reduce as Reduce
-    from flowstream.processing.aggregates import Sum as Sum
+    from flowstream.processing.agents.agent import Agent as Agent
+    from flowstream.processing.agents.channels import Channel as Channel
+    from flowstream.processing.agents.policies import Policy as Policy
+    from flowstream.processing.agents.policies import park as park
+    from flowstream.processing.agents.policies import retry as retry
     from flowstream.processing.app import App as App
-    from flowstream.processing.branches import branch as branch
-    from flowstream.processing.channels import Channel as Channel
-    from flowstream.processing.closing import WindowResult as WindowResult
-    from flowstream.processing.current import current_event as current_event
+    from flowstream.processing.declarations.outboxes import Outbox as Outbox
+    from flowstream.processing.declarations.pages import View as View
+    from flowstream.processing.declarations.services import Service as Service
     from flowstream.processing.errors import AgentFailed as AgentFailed
     from flowstream.processing.errors import AppError as AppError
     from flowstream.processing.errors import DecodeError as DecodeError
@@ -37,97 +32,102 @@ if TYPE_CHECKING:
     from flowstream.processing.errors import TableUnavailable as TableUnavailable
     from flowstream.processing.errors import TooStale as TooStale
     from flowstream.processing.errors import TopicMissing as TopicMissing
-    from flowstream.processing.event import Event as Event
+    from flowstream.processing.events.current import current_event as current_event
+    from flowstream.processing.events.event import Event as Event
+    from flowstream.processing.events.replies import ReplyFailed as ReplyFailed
+    from flowstream.processing.events.schemas import Schema as Schema
+    from flowstream.processing.events.topic import RecordMetadata as RecordMetadata
+    from flowstream.processing.events.topic import Topic as Topic
     from flowstream.processing.ids import uuid as uuid
-    from flowstream.processing.joined import Joined as Joined
-    from flowstream.processing.monitor import Monitor as Monitor
-    from flowstream.processing.outboxes import Outbox as Outbox
-    from flowstream.processing.pages import View as View
-    from flowstream.processing.policies import Policy as Policy
-    from flowstream.processing.policies import park as park
-    from flowstream.processing.policies import retry as retry
     from flowstream.processing.queries.query import Query as Query
-    from flowstream.processing.record import Record as Record
-    from flowstream.processing.replicated import GlobalTable as GlobalTable
-    from flowstream.processing.replicated import TableOf as TableOf
-    from flowstream.processing.replies import ReplyFailed as ReplyFailed
-    from flowstream.processing.schemas import Schema as Schema
-    from flowstream.processing.sensors import Sensor as Sensor
-    from flowstream.processing.serializers import Codec as Codec
-    from flowstream.processing.services import Service as Service
-    from flowstream.processing.set_tables import MemberSet as MemberSet
-    from flowstream.processing.set_tables import SetTable as SetTable
-    from flowstream.processing.statsd import StatsdMonitor as StatsdMonitor
-    from flowstream.processing.stream import Stream as Stream
-    from flowstream.processing.tables import Table as Table
-    from flowstream.processing.timers import Timers as Timers
-    from flowstream.processing.topic import RecordMetadata as RecordMetadata
-    from flowstream.processing.topic import Topic as Topic
-    from flowstream.processing.windowed_tables import WindowedTable as WindowedTable
-    from flowstream.processing.windowed_tables import WindowSet as WindowSet
+    from flowstream.processing.streams.branches import branch as branch
+    from flowstream.processing.streams.stream import Stream as Stream
+    from flowstream.processing.tables.closing import WindowResult as WindowResult
+    from flowstream.processing.tables.replicated import GlobalTable as GlobalTable
+    from flowstream.processing.tables.replicated import TableOf as TableOf
+    from flowstream.processing.tables.set_tables import MemberSet as MemberSet
+    from flowstream.processing.tables.set_tables import SetTable as SetTable
+    from flowstream.processing.tables.table import Table as Table
+    from flowstream.processing.tables.timers import Timers as Timers
+    from flowstream.processing.tables.windowed_tables import WindowedTable as WindowedTable
+    from flowstream.processing.tables.windowed_tables import WindowSet as WindowSet
+    from flowstream.processing.time.aggregates import Collect as Collect
+    from flowstream.processing.time.aggregates import Count as Count
+    from flowstream.processing.time.aggregates import Distinct as Distinct
+    from flowstream.processing.time.aggregates import Max as Max
+    from flowstream.processing.time.aggregates import Mean as Mean
+    from flowstream.processing.time.aggregates import Min as Min
+    from flowstream.processing.time.aggregates import Reduce as Reduce
+    from flowstream.processing.time.aggregates import Sum as Sum
+    from flowstream.processing.values.joined import Joined as Joined
+    from flowstream.processing.values.record import Record as Record
+    from flowstream.processing.values.serializers import Codec as Codec
+    from flowstream.processing.watching.monitor import Monitor as Monitor
+    from flowstream.processing.watching.sensors import Sensor as Sensor
+    from flowstream.processing.watching.statsd import StatsdMonitor as StatsdMonitor
     from flowstream.processing.worker import Worker as Worker
 
 _HOMES = {
-    "Agent": "processing.agent",
+    "Agent": "processing.agents.agent",
     "AgentFailed": "processing.errors",
     "App": "processing.app",
     "AppError": "processing.errors",
-    "branch": "processing.branches",
-    "Channel": "processing.channels",
-    "Codec": "processing.serializers",
-    "Collect": "processing.aggregates",
-    "Count": "processing.aggregates",
-    "current_event": "processing.current",
+    "branch": "processing.streams.branches",
+    "Channel": "processing.agents.channels",
+    "Codec": "processing.values.serializers",
+    "Collect": "processing.time.aggregates",
+    "Count": "processing.time.aggregates",
+    "current_event": "processing.events.current",
     "DecodeError": "processing.errors",
-    "Distinct": "processing.aggregates",
-    "Event": "processing.event",
+    "Distinct": "processing.time.aggregates",
+    "Event": "processing.events.event",
     "FlowstreamError": "errors",
-    "GlobalTable": "processing.replicated",
-    "Joined": "processing.joined",
+    "GlobalTable": "processing.tables.replicated",
+    "Joined": "processing.values.joined",
     "LateEvent": "processing.errors",
-    "Max": "processing.aggregates",
-    "Mean": "processing.aggregates",
-    "MemberSet": "processing.set_tables",
-    "Min": "processing.aggregates",
-    "Monitor": "processing.monitor",
+    "Max": "processing.time.aggregates",
+    "Mean": "processing.time.aggregates",
+    "MemberSet": "processing.tables.set_tables",
+    "Min": "processing.time.aggregates",
+    "Monitor": "processing.watching.monitor",
     "NotInAgent": "processing.errors",
-    "Outbox": "processing.outboxes",
+    "Outbox": "processing.declarations.outboxes",
     "OutboxRefused": "outbox.target",
-    "park": "processing.policies",
+    "park": "processing.agents.policies",
     "PartitionMismatch": "processing.errors",
-    "Policy": "processing.policies",
+    "Policy": "processing.agents.policies",
     "PostgreSQL": "outbox.databases",
     "Query": "processing.queries.query",
     "QueryError": "processing.errors",
     "QueryTimeout": "processing.errors",
-    "Record": "processing.record",
-    "RecordMetadata": "processing.topic",
-    "Reduce": "processing.aggregates",
-    "ReplyFailed": "processing.replies",
-    "retry": "processing.policies",
+    "Record": "processing.values.record",
+    "RecordMetadata": "processing.events.topic",
+    "Reduce": "processing.time.aggregates",
+    "ReplyFailed": "processing.events.replies",
+    "retry": "processing.agents.policies",
     "RowUnreadable": "processing.errors",
-    "Schema": "processing.schemas",
-    "Sensor": "processing.sensors",
-    "Service": "processing.services",
-    "SetTable": "processing.set_tables",
+    "Schema": "processing.events.schemas",
+    "Sensor": "processing.watching.sensors",
+    "Service": "processing.declarations.services",
+    "SetTable": "processing.tables.set_tables",
     "SettingsError": "processing.errors",
     "SQLite": "outbox.sqlite",
     "StateLost": "processing.errors",
-    "StatsdMonitor": "processing.statsd",
-    "Stream": "processing.stream",
-    "Sum": "processing.aggregates",
-    "Table": "processing.tables",
-    "TableOf": "processing.replicated",
+    "StatsdMonitor": "processing.watching.statsd",
+    "Stream": "processing.streams.stream",
+    "Sum": "processing.time.aggregates",
+    "Table": "processing.tables.table",
+    "TableOf": "processing.tables.replicated",
     "TableUnavailable": "processing.errors",
-    "Timers": "processing.timers",
+    "Timers": "processing.tables.timers",
     "TooStale": "processing.errors",
-    "Topic": "processing.topic",
+    "Topic": "processing.events.topic",
     "TopicMissing": "processing.errors",
     "uuid": "processing.ids",
-    "View": "processing.pages",
-    "WindowedTable": "processing.windowed_tables",
-    "WindowResult": "processing.closing",
-    "WindowSet": "processing.windowed_tables",
+    "View": "processing.declarations.pages",
+    "WindowedTable": "processing.tables.windowed_tables",
+    "WindowResult": "processing.tables.closing",
+    "WindowSet": "processing.tables.windowed_tables",
     "Worker": "processing.worker",
 }
 

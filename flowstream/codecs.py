@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flowstream.processing.serializers import (
+from flowstream.processing.values.serializers import (
     Base64,
     Codec,
     Json,

@@ -9,7 +9,7 @@ import typer
 from flowstream.cli.apps import Module, app_of
 from flowstream.cli.options import Json, show
 from flowstream.errors import FlowstreamError
-from flowstream.processing.agent import Agent, sink_topics
+from flowstream.processing.agents.agent import Agent, sink_topics
 
 
 def command(module: Module, json: Json = False) -> None:

@@ -15,7 +15,7 @@ from flowstream.cli.discovery import find_app
 from flowstream.cli.embedded import EmbeddedBroker
 from flowstream.cli.worker import broker_of
 from flowstream.processing.app import App
-from flowstream.processing.securing import security_of
+from flowstream.processing.environment.securing import security_of
 from flowstream.transport.cluster import Cluster
 
 Module = Annotated[

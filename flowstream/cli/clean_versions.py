@@ -11,7 +11,7 @@ import typer
 from flowstream.cli.apps import AppData, Module, app_of
 from flowstream.errors import FlowstreamError
 from flowstream.processing.app import App
-from flowstream.processing.slots import lock_all
+from flowstream.processing.environment.slots import lock_all
 
 
 def command(

@@ -14,7 +14,7 @@ from flowstream.cli.options import perform
 from flowstream.cli.worker import broker_of
 from flowstream.errors import FlowstreamError
 from flowstream.processing.app import App
-from flowstream.processing.commands import Command
+from flowstream.processing.declarations.commands import Command
 
 
 def run(module: str, words: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from flowstream.cli.options import Broker, Data, Json, connected, perform, show
-from flowstream.processing.redriving import BadLetter, DeadLetters, Letter
+from flowstream.processing.operating.redriving import BadLetter, DeadLetters, Letter
 from flowstream.transport.cluster import Cluster
 
 app = typer.Typer(

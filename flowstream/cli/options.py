@@ -21,8 +21,8 @@ from rich.table import Table
 
 from flowstream.cli.embedded import find_broker, not_running
 from flowstream.errors import FlowstreamError
-from flowstream.processing.securing import security_of
-from flowstream.processing.settings import bootstrap_of, resolve
+from flowstream.processing.environment.securing import security_of
+from flowstream.processing.environment.settings import bootstrap_of, resolve
 from flowstream.transport.admin import Admin
 from flowstream.transport.cluster import Cluster
 from flowstream.transport.errors import BrokerUnreachable, UnknownTopic

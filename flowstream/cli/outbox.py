@@ -8,8 +8,8 @@ import typer
 
 from flowstream.cli.apps import AppBroker, AppData, Module, app_of, cluster_of
 from flowstream.cli.options import perform
+from flowstream.processing.declarations.outboxes import Outbox
 from flowstream.processing.errors import AppError
-from flowstream.processing.outboxes import Outbox
 
 app = typer.Typer(help="Databases that outboxes write.", no_args_is_help=True)
 

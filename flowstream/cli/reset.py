@@ -9,7 +9,7 @@ import typer
 
 from flowstream.cli.apps import AppBroker, AppData, Module, app_of, cluster_of
 from flowstream.cli.options import perform
-from flowstream.processing.resetting import execute_reset, plan_reset
+from flowstream.processing.operating.resetting import execute_reset, plan_reset
 from flowstream.transport.admin import Admin
 
 

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
 from flowstream.clock import monotonic_ms
-from flowstream.processing.restoring import Progress
+from flowstream.processing.stores.restoring import Progress
 
 LOOK_EVERY_S = 0.2
 AFTER_MS = 500

@@ -17,8 +17,8 @@ import typer
 from flowstream.cli.options import Broker, Data, Json, connected, pair, perform
 from flowstream.clock import wall_ms
 from flowstream.errors import FlowstreamError
-from flowstream.processing.codecs import DECODE_ERRORS, Codec, codec_of
-from flowstream.processing.serializers import typed
+from flowstream.processing.values.codecs import DECODE_ERRORS, Codec, codec_of
+from flowstream.processing.values.serializers import typed
 from flowstream.transport.producer import IdempotentProducer
 from flowstream.transport.types import RecordMetadata, TopicPartition
 

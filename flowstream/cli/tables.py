@@ -16,9 +16,16 @@ from flowstream.cli.apps import AppBroker, AppData, Module, app_of, cluster_of
 from flowstream.cli.options import Json, perform, show
 from flowstream.errors import FlowstreamError
 from flowstream.processing.app import App
-from flowstream.processing.looking import Place, close, look, places, refuse_unknown, verify
-from flowstream.processing.planning import all_tables
-from flowstream.processing.showing import (
+from flowstream.processing.duties.planning import all_tables
+from flowstream.processing.operating.looking import (
+    Place,
+    close,
+    look,
+    places,
+    refuse_unknown,
+    verify,
+)
+from flowstream.processing.tables.showing import (
     Shown,
     event_time,
     kind_of,
@@ -26,7 +33,7 @@ from flowstream.processing.showing import (
     row_bounds,
     shown,
 )
-from flowstream.processing.tables import Table
+from flowstream.processing.tables.table import Table
 from flowstream.state.expiring import TIME_ROW
 from flowstream.state.keys import after
 from flowstream.state.overlay import DELETED

@@ -24,9 +24,9 @@ from flowstream.cli.embedded import EmbeddedBroker, embedded_broker
 from flowstream.cli.tracebacks import place, without_our_frames
 from flowstream.errors import FlowstreamError
 from flowstream.processing.app import App
+from flowstream.processing.environment.settings import bootstrap_of
 from flowstream.processing.errors import AgentFailed, DecodeError
-from flowstream.processing.plan import Stage
-from flowstream.processing.settings import bootstrap_of
+from flowstream.processing.running.plan import Stage
 from flowstream.processing.worker import Worker
 
 log = logging.getLogger("flowstream.worker")

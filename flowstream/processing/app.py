@@ -14,29 +14,24 @@ from types import SimpleNamespace, TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from flowstream.outbox.target import Target
-from flowstream.processing.agent import (
+from flowstream.processing.agents.agent import (
     Agent,
     AgentFunction,
     Sink,
     check_sinks,
     check_topic,
 )
-from flowstream.processing.asking import Asker
-from flowstream.processing.channels import Channel
-from flowstream.processing.current import Headers
-from flowstream.processing.declared_channels import DeclaresChannels
+from flowstream.processing.agents.asking import Asker
+from flowstream.processing.agents.channels import Channel
+from flowstream.processing.agents.onlookers import Onlookers
+from flowstream.processing.agents.policies import OnError
+from flowstream.processing.agents.sender import Sender
+from flowstream.processing.declarations.channels import DeclaresChannels
+from flowstream.processing.declarations.discovering import Packages, discover, wanted
+from flowstream.processing.declarations.outboxes import Outbox, Store
+from flowstream.processing.declarations.pages import DeclaresPages
 from flowstream.processing.declaring import Order, check_agent_function, check_store, check_take
-from flowstream.processing.discovering import Packages, discover, wanted
-from flowstream.processing.errors import AppError
-from flowstream.processing.inner import InnerSource
-from flowstream.processing.onlookers import Onlookers
-from flowstream.processing.outboxes import Outbox, Store
-from flowstream.processing.pages import DeclaresPages
-from flowstream.processing.policies import OnError
-from flowstream.processing.replicated import TableOf
-from flowstream.processing.sender import Sender
-from flowstream.processing.set_tables import SetTable
-from flowstream.processing.settings import (
+from flowstream.processing.environment.settings import (
     SETTINGS,
     Guarantee,
     Settings,
@@ -44,9 +39,15 @@ from flowstream.processing.settings import (
     check_version,
     resolve,
 )
-from flowstream.processing.tables import Table
-from flowstream.processing.topic import Outgoing, RecordMetadata, Serializer, Topic
-from flowstream.processing.windowed_tables import Seconds, WindowedTable, milliseconds
+from flowstream.processing.errors import AppError
+from flowstream.processing.events.current import Headers
+from flowstream.processing.events.topic import Outgoing, RecordMetadata, Serializer, Topic
+from flowstream.processing.tables.inner import InnerSource
+from flowstream.processing.tables.replicated import TableOf
+from flowstream.processing.tables.set_tables import SetTable
+from flowstream.processing.tables.table import Table
+from flowstream.processing.tables.windowed_tables import WindowedTable
+from flowstream.processing.values.durations import Seconds, milliseconds
 from flowstream.transport.cluster import Cluster
 
 if TYPE_CHECKING:

@@ -14,24 +14,24 @@ from typing import Any
 
 from flowstream.clock import wall_ms
 from flowstream.processing.app import App
-from flowstream.processing.background import run_chore
 from flowstream.processing.commit import EXACTLY_ONCE
-from flowstream.processing.committer import Checkpoint, no_checkpoint
-from flowstream.processing.doors import DOORS, Doors
+from flowstream.processing.declarations.background import run_chore
+from flowstream.processing.duties.following import Address, connect, follow, patiently
+from flowstream.processing.duties.lending import Lending
+from flowstream.processing.duties.provision import notice_changes, provision
+from flowstream.processing.duties.purging import purge
+from flowstream.processing.environment.doors import DOORS, Doors
+from flowstream.processing.environment.settings import COMPRESSIONS
+from flowstream.processing.environment.slots import Slot
 from flowstream.processing.errors import AppError
-from flowstream.processing.following import Address, connect, follow, patiently
-from flowstream.processing.lending import Lending
-from flowstream.processing.membership import Membership
-from flowstream.processing.memberships import RECOVERY_PAUSE_S, Memberships
-from flowstream.processing.plan import Plan
-from flowstream.processing.provision import notice_changes, provision
-from flowstream.processing.purging import purge
-from flowstream.processing.restoring import Progress
-from flowstream.processing.sensors import Sensor
-from flowstream.processing.settings import COMPRESSIONS
-from flowstream.processing.slots import Slot
-from flowstream.processing.starting import TaskStarter
-from flowstream.processing.watchdog import Watchdog
+from flowstream.processing.group.committer import Checkpoint, no_checkpoint
+from flowstream.processing.group.membership import Membership
+from flowstream.processing.group.memberships import RECOVERY_PAUSE_S, Memberships
+from flowstream.processing.running.plan import Plan
+from flowstream.processing.stores.restoring import Progress
+from flowstream.processing.stores.starting import TaskStarter
+from flowstream.processing.watching.sensors import Sensor
+from flowstream.processing.watching.watchdog import Watchdog
 from flowstream.transport.admin import Admin
 from flowstream.transport.batches import RecordBuffer
 from flowstream.transport.errors import TransportError

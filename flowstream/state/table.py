@@ -22,7 +22,7 @@ ROW_BYTES = 1_000_000
 
 
 class ValueCodec(Protocol):
-    """What a table needs of a codec (see `flowstream.processing.codecs`)."""
+    """What a table needs of a codec (see `flowstream.processing.values.codecs`)."""
 
     @property
     def name(self) -> str:

@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 from flowstream.errors import FlowstreamError
-from flowstream.processing.agent import Agent
+from flowstream.processing.agents.agent import Agent
 from flowstream.processing.app import App
 from flowstream.testing.context import AppContext
 

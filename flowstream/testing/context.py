@@ -14,11 +14,11 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, TypeVar
 
+from flowstream.processing.agents.onlookers import Onlookers
+from flowstream.processing.agents.sender import Sender
 from flowstream.processing.app import App
-from flowstream.processing.onlookers import Onlookers
-from flowstream.processing.sender import Sender
-from flowstream.processing.tables import Table
-from flowstream.processing.topic import Outgoing, RecordMetadata, Topic
+from flowstream.processing.events.topic import Outgoing, RecordMetadata, Topic
+from flowstream.processing.tables.table import Table
 from flowstream.testing.crew import FETCH_WAIT_MS, PATIENCE_S, Crew
 from flowstream.testing.lives import STEPS, LifeDoors
 from flowstream.testing.memory_broker import HOST, MemoryBroker, MemoryCluster, Network

@@ -12,7 +12,7 @@ from typing import Any
 from flowstream.errors import FlowstreamError
 from flowstream.processing.app import App
 from flowstream.processing.commit import Step
-from flowstream.processing.settings import Settings
+from flowstream.processing.environment.settings import Settings
 from flowstream.testing.lives import Killed, Life, WatchedRest
 from flowstream.testing.memory_broker import MemoryBroker, Network
 from flowstream.testing.places import Places

@@ -14,8 +14,8 @@ from typing import Any
 
 from flowstream.processing.app import App
 from flowstream.processing.commit import EXACTLY_ONCE
-from flowstream.processing.current import Headers
-from flowstream.processing.topic import Topic
+from flowstream.processing.events.current import Headers
+from flowstream.processing.events.topic import Topic
 from flowstream.testing.context import AppContext
 from flowstream.testing.lives import STEPS
 from flowstream.testing.tables import rows_of, table_view

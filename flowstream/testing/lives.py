@@ -13,9 +13,9 @@ from pathlib import Path
 
 from flowstream.processing.app import App
 from flowstream.processing.commit import Step
-from flowstream.processing.doors import Doors
-from flowstream.processing.membership import Membership
-from flowstream.processing.settings import Settings
+from flowstream.processing.environment.doors import Doors
+from flowstream.processing.environment.settings import Settings
+from flowstream.processing.group.membership import Membership
 from flowstream.processing.worker import Worker
 from flowstream.testing.memory_broker import HOST, MemoryBroker, MemoryCluster, Network
 from flowstream.testing.memory_fetching import MemoryFetching, Rest

@@ -1,6 +1,7 @@
 """What a machine keeps of an app between two workers: slots with their stores, in memory.
 
-Shell; the twin of `processing.slots`. A worker that is killed leaves what its stores had flushed.
+Shell; the twin of `processing.environment.slots`. A worker that is killed leaves what its stores
+had flushed.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-from flowstream.processing.slots import Slot
+from flowstream.processing.environment.slots import Slot
 from flowstream.state.memory import MemoryStore
 from flowstream.state.store import StateStore, StoreIdentity
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from flowstream.processing.set_tables import MemberRows
-from flowstream.processing.showing import Shown, event_time, shown
-from flowstream.processing.tables import Table
+from flowstream.processing.tables.set_tables import MemberRows
+from flowstream.processing.tables.showing import Shown, event_time, shown
+from flowstream.processing.tables.table import Table
 from flowstream.state.changelog import fold
 from flowstream.state.expiring import TIME_ROW
 from flowstream.transport.reader import PartitionReader

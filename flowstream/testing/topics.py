@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
-from flowstream.processing.current import Headers
-from flowstream.processing.dead_letters import PREFIX
-from flowstream.processing.topic import RecordMetadata, Topic
+from flowstream.processing.events.current import Headers
+from flowstream.processing.events.dead_letters import PREFIX
+from flowstream.processing.events.topic import RecordMetadata, Topic
 from flowstream.transport.reader import PartitionReader
 from flowstream.transport.types import TopicPartition
 

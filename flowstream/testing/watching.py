@@ -8,10 +8,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 
-from flowstream.processing.committer import Commit
-from flowstream.processing.marks import PAUSE_MS, Mark
-from flowstream.processing.membership import Membership
-from flowstream.processing.runtime import RunningTask
+from flowstream.processing.group.committer import Commit
+from flowstream.processing.group.membership import Membership
+from flowstream.processing.running.runtime import RunningTask
+from flowstream.processing.time.marks import PAUSE_MS, Mark
 
 
 def state_of(membership: Membership | None) -> tuple[object, ...]:

@@ -16,8 +16,8 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from flowstream.processing.reading import read
-from flowstream.processing.settings import Settings
+from flowstream.processing.environment.settings import Settings
+from flowstream.processing.queries.reading import read
 from flowstream.processing.worker import Worker
 from flowstream.web.answering import failed, json
 from flowstream.web.exposition import CONTENT_TYPE, Exposition

@@ -16,8 +16,8 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from flowstream.processing.meters import Histogram
-from flowstream.processing.reading import PartitionReading, Reading, TableReading
+from flowstream.processing.queries.reading import PartitionReading, Reading, TableReading
+from flowstream.processing.watching.meters import Histogram
 from flowstream.web.health import health, readiness
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"

@@ -11,8 +11,8 @@ import ipaddress
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from flowstream.processing.environment.settings import Settings
 from flowstream.processing.errors import SettingsError
-from flowstream.processing.settings import Settings
 
 PUBLIC = ("/health", "/ready")
 """Without a token these answer yes or no, and no reasons: a load balancer has no token."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flowstream.processing.reading import Reading
+from flowstream.processing.queries.reading import Reading
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,15 +13,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from flowstream.processing.current import READING
+from flowstream.processing.declarations.pages import ROUTE, Page, PageAnswer, TableRoute
 from flowstream.processing.errors import AppError, Misdirected, QueryError
-from flowstream.processing.pages import ROUTE, Page, PageAnswer, TableRoute
+from flowstream.processing.events.current import READING
 from flowstream.processing.queries.answers import Answers
 from flowstream.processing.queries.asked import RETRY_AFTER, Refused, kind_of, status_of
 from flowstream.processing.queries.reader import TableReader
 from flowstream.processing.queries.router import MISDIRECTED, Router
-from flowstream.processing.showing import parse_key
-from flowstream.processing.task import TaskId
+from flowstream.processing.tables.showing import parse_key
+from flowstream.processing.units.task import TaskId
 from flowstream.processing.worker import Worker
 from flowstream.state.store import StoreError
 from flowstream.web.answering import failed, json

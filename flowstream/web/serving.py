@@ -15,8 +15,8 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from flowstream.errors import FlowstreamError
+from flowstream.processing.environment.settings import Settings
 from flowstream.processing.errors import SettingsError
-from flowstream.processing.settings import Settings
 from flowstream.processing.worker import Worker
 from flowstream.web.app import application
 from flowstream.web.guard import check_binding

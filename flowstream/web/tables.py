@@ -19,6 +19,7 @@ from starlette.routing import BaseRoute, Route
 
 from flowstream.errors import FlowstreamError
 from flowstream.processing.errors import AppError, QueryError
+from flowstream.processing.events.topic import RecordMetadata
 from flowstream.processing.queries.answers import Answers
 from flowstream.processing.queries.asked import (
     QUESTION_BYTES,
@@ -35,9 +36,8 @@ from flowstream.processing.queries.asked import (
 )
 from flowstream.processing.queries.query import TIMEOUT_S, Query
 from flowstream.processing.queries.router import ROWS_PATH, WATCH_PATH, Router
-from flowstream.processing.showing import builtins, parse_key
-from flowstream.processing.showing import kind_of as kind_of_table
-from flowstream.processing.topic import RecordMetadata
+from flowstream.processing.tables.showing import builtins, parse_key
+from flowstream.processing.tables.showing import kind_of as kind_of_table
 from flowstream.processing.worker import Worker
 from flowstream.transport.errors import TransportError
 from flowstream.web.answering import failed, json

@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 import flowstream as fs
 from flowstream.cli import app as cli
 from flowstream.cli.clean_versions import old_versions
+from flowstream.processing.environment.slots import take_slot
 from flowstream.processing.errors import AppError, SettingsError
-from flowstream.processing.slots import take_slot
 from tests.processing.conftest import address  # noqa: F401 - the broker fixture
 
 MODULE = '''

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from flowstream.cli.restore_bar import RestoreBar
-from flowstream.processing.restoring import Progress
+from flowstream.processing.stores.restoring import Progress
 
 
 def progress(done: int) -> Progress:

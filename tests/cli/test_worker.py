@@ -111,7 +111,7 @@ def test_an_agent_that_raises_is_told_without_our_own_frames(tmp_path: Path) -> 
     assert "RuntimeError: boom hello" in errors
     assert "error: agent 'shout' on words-0 failed at offset 0: RuntimeError" in errors
     assert "ExceptionGroup" not in errors
-    assert "processing/instance.py" not in errors
+    assert "processing/running/instance.py" not in errors
 
 
 def test_V2_a_partition_that_cannot_be_read_is_in_the_log(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from flowstream.processing.app import App
-from flowstream.processing.settings import Settings
+from flowstream.processing.environment.settings import Settings
 from tests.docs.pages import GUIDE, Reader, agree, blocks
 
 PAGES = sorted(path.name for path in GUIDE.glob("*.md"))

@@ -17,7 +17,7 @@ import typer.main
 import flowstream as fs
 import flowstream.codecs
 from flowstream.cli.app import VERBS, build
-from flowstream.processing.record import ALWAYS
+from flowstream.processing.values.record import ALWAYS
 from tests.docs.pages import ROOT, Reader
 
 PAGE = ROOT / "docs" / "migrating-from-faust.md"

@@ -14,7 +14,7 @@ from typing import Any
 
 import flowstream as fs
 from flowstream.outbox.target import Target
-from flowstream.processing.outboxes import Outbox
+from flowstream.processing.declarations.outboxes import Outbox
 
 
 def build(

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import flowstream as fs
-from flowstream.processing.outboxes import Outbox
+from flowstream.processing.declarations.outboxes import Outbox
 from flowstream.transport.types import TopicPartition
 from tests.outbox.conftest import Database, Sqlite
 from tests.processing.rig import Rig

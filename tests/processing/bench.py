@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
 
-from flowstream.processing.current import CURRENT, Current
-from flowstream.processing.event import Arrival
-from flowstream.processing.tables import Table
-from flowstream.processing.viewing import view_of
+from flowstream.processing.events.current import CURRENT, Current
+from flowstream.processing.events.event import Arrival
+from flowstream.processing.running.viewing import view_of
+from flowstream.processing.tables.table import Table
 from flowstream.state.expiring import ExpiringPartition
 from flowstream.state.memory import MemoryStore
 from flowstream.state.table import TablePartition, TableView

@@ -11,16 +11,16 @@ from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import flowstream as fs
-from flowstream.processing.event import Arrival, Retimed
-from flowstream.processing.meters import Meters
-from flowstream.processing.onlookers import Onlookers
-from flowstream.processing.outputs import OutputTopic
-from flowstream.processing.plan import Plan
-from flowstream.processing.planning import make_plan
-from flowstream.processing.runtime import RunningTask
-from flowstream.processing.surroundings import Counts
-from flowstream.processing.task import TaskId, TaskState
-from flowstream.processing.unit import Output
+from flowstream.processing.agents.onlookers import Onlookers
+from flowstream.processing.duties.planning import make_plan
+from flowstream.processing.events.event import Arrival, Retimed
+from flowstream.processing.running.plan import Plan
+from flowstream.processing.running.runtime import RunningTask
+from flowstream.processing.running.surroundings import Counts
+from flowstream.processing.units.outputs import OutputTopic
+from flowstream.processing.units.task import TaskId, TaskState
+from flowstream.processing.units.unit import Output
+from flowstream.processing.watching.meters import Meters
 from flowstream.state.memory import MemoryStore
 from flowstream.transport.types import TopicPartition
 

@@ -12,8 +12,8 @@ import pytest
 
 import flowstream as fs
 from flowstream.processing.commit import AT_LEAST_ONCE, EXACTLY_ONCE, ORDER, Step
-from flowstream.processing.memberships import Memberships
-from flowstream.processing.starting import TaskStarter
+from flowstream.processing.group.memberships import Memberships
+from flowstream.processing.stores.starting import TaskStarter
 from flowstream.testing import Broker
 from flowstream.transport import admin
 from flowstream.transport.consumer import GroupConsumer

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import pytest
 
 from flowstream.processing.commit import ORDER, Step
-from flowstream.processing.starting import TaskStarter
+from flowstream.processing.stores.starting import TaskStarter
 from flowstream.transport.transaction import TransactionSession
 from tests.simulation.workers.kinds import KINDS
 from tests.simulation.workers.plain import aggregate

@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from flowstream.processing.codecs import codec_of
+from flowstream.processing.values.codecs import codec_of
 from flowstream.state.memory import MemoryStore
 from flowstream.state.overlay import DELETED
 from flowstream.state.table import TablePartition, TableView

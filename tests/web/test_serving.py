@@ -10,8 +10,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 import flowstream as fs
-from flowstream.processing.settings import Settings
-from flowstream.processing.surroundings import Counts
+from flowstream.processing.environment.settings import Settings
+from flowstream.processing.running.surroundings import Counts
 from flowstream.web.exposition import COUNTS
 from flowstream.web.guard import check_binding, refusal
 from flowstream.web.serving import WebUnavailable, bound, serving

@@ -18,19 +18,19 @@ from flowstream.processing.errors import (
     TableUnavailable,
     TooStale,
 )
-from flowstream.processing.plan import TablePlan
 from flowstream.processing.queries.asked import PAGE_BYTES, PAGE_ROWS, Changed, Found, Question
-from flowstream.processing.queries.committed import Watch
-from flowstream.processing.reading import lag_of
-from flowstream.processing.runtime import RunningTask
-from flowstream.processing.showing import event_time
-from flowstream.processing.task import TaskId
+from flowstream.processing.queries.reading import lag_of
+from flowstream.processing.running.committed import Watch
+from flowstream.processing.running.plan import TablePlan
+from flowstream.processing.running.runtime import RunningTask
+from flowstream.processing.tables.showing import event_time
+from flowstream.processing.units.task import TaskId
 from flowstream.state.expiring import TIME_ROW
 from flowstream.state.store import StateStore
 from flowstream.transport.types import TopicPartition
 
 if TYPE_CHECKING:
-    from flowstream.processing.membership import Membership
+    from flowstream.processing.group.membership import Membership
     from flowstream.processing.worker import Worker
 
 LOOK_AGAIN_S = 0.05

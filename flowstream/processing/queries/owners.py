@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from flowstream.processing.assignor import decode_claim
-from flowstream.processing.task import TaskId
+from flowstream.processing.group.assignor import decode_claim
+from flowstream.processing.units.task import TaskId
 from flowstream.transport.types import GroupMember
 
 

@@ -13,13 +13,13 @@ from typing import Any, Generic, TypeVar, cast
 import msgspec
 
 from flowstream.processing.errors import AppError, TableUnavailable
+from flowstream.processing.events.topic import RecordMetadata
 from flowstream.processing.queries.asked import PAGE_ROWS, Changed, Found, Place, Question
 from flowstream.processing.queries.router import PAUSE_S, Router
-from flowstream.processing.set_tables import MemberRows
-from flowstream.processing.showing import Shown, row_bounds, shown
-from flowstream.processing.tables import Table
-from flowstream.processing.task import TaskId
-from flowstream.processing.topic import RecordMetadata
+from flowstream.processing.tables.set_tables import MemberRows
+from flowstream.processing.tables.showing import Shown, row_bounds, shown
+from flowstream.processing.tables.table import Table
+from flowstream.processing.units.task import TaskId
 from flowstream.state.keys import after as behind
 from flowstream.wire.hashing import partition_for_key
 

@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
-from flowstream.processing.current import Destination, Headers
-from flowstream.processing.dues import WATERMARK_KEY
 from flowstream.processing.errors import AppError, NotInAgent, PartitionMismatch
-from flowstream.processing.event import Arrival, Event
-from flowstream.processing.inner import Fired
-from flowstream.processing.plan import TablePlan
-from flowstream.processing.viewing import view_of
-from flowstream.processing.watermarks import UNKNOWN
-from flowstream.processing.windows import STREAM_TIME_KEY
+from flowstream.processing.events.current import Destination, Headers
+from flowstream.processing.events.event import Arrival, Event
+from flowstream.processing.running.plan import TablePlan
+from flowstream.processing.running.viewing import view_of
+from flowstream.processing.tables.inner import Fired
+from flowstream.processing.time.dues import WATERMARK_KEY
+from flowstream.processing.time.watermarks import UNKNOWN
+from flowstream.processing.time.windows import STREAM_TIME_KEY
 from flowstream.state.expiring import TIME_ROW
 from flowstream.state.store import StateStore
 from flowstream.state.table import TablePartition, TableView

@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import msgspec
 
+from flowstream.processing.environment.settings import Settings
 from flowstream.processing.errors import QueryError, TableUnavailable
 from flowstream.processing.queries.answers import Answers
 from flowstream.processing.queries.asked import (
@@ -27,8 +28,7 @@ from flowstream.processing.queries.asked import (
     encode,
 )
 from flowstream.processing.queries.owners import Owner, owners_of
-from flowstream.processing.settings import Settings
-from flowstream.processing.task import TaskId
+from flowstream.processing.units.task import TaskId
 from flowstream.transport.admin import Admin
 from flowstream.transport.cluster import Cluster
 

@@ -7,8 +7,8 @@ from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterator
 
 import flowstream as fs
-from flowstream.processing.watermarks import UNKNOWN
-from flowstream.processing.windows import Window
+from flowstream.processing.time.watermarks import UNKNOWN
+from flowstream.processing.time.windows import Window
 from tests.simulation.workers.plain import PARTITIONS, place
 from tests.simulation.workers.scenario import Feed, Record, Scenario, Seen, differences
 

@@ -1,0 +1,1 @@
+"""Agents as an app declares them, and what reaches them: channels, requests, sends."""

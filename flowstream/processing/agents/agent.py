@@ -1,0 +1,398 @@
+"""Agents as an app declares them: a function over a stream, its sinks and its error policy.
+
+Declarations, and the probe that learns whether an agent re-keys its stream. Runs nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Sequence,
+)
+from importlib import import_module
+from typing import Any, Generic, TypeVar
+
+from flowstream.errors import FlowstreamError
+from flowstream.processing.agents.asking import Askable
+from flowstream.processing.agents.channels import Channel
+from flowstream.processing.agents.policies import OnError, policy_of
+from flowstream.processing.declaring import Order, check_concurrency, described
+from flowstream.processing.errors import AgentFailed, AppError
+from flowstream.processing.events.current import PROBED, current_event
+from flowstream.processing.events.event import Arrival
+from flowstream.processing.events.topic import Topic
+from flowstream.processing.streams.branches import Branch
+from flowstream.processing.streams.deduping import Seen
+from flowstream.processing.streams.joining import Entry, Side
+from flowstream.processing.streams.lookups import Waiting
+from flowstream.processing.streams.parking import Parking
+from flowstream.processing.streams.stateful import GroupBy
+from flowstream.processing.streams.stream import SourceStream, Stream
+from flowstream.processing.streams.stream_joins import JoinedStreams
+from flowstream.processing.streams.stream_windows import StreamWindows
+from flowstream.processing.tables.inner import InnerSource
+from flowstream.processing.time.windowing import Span
+from flowstream.processing.values.codecs import BYTES, Codec, codec_of
+
+T = TypeVar("T")
+
+PROBE_TIMEOUT_S = 10.0
+
+AgentFunction = Callable[[Stream[T]], AsyncIterator[Any] | Awaitable[None]]
+
+
+class Agent(Askable, Generic[T]):
+    """A function that consumes a stream; made by `App.agent`.
+
+    Sinks get every value it yields, with the key and the timestamp of the event it came from.
+    """
+
+    def __init__(
+        self,
+        function: AgentFunction[T],
+        topic: Topic[Any, T] | InnerSource[Any, T],
+        *,
+        name: str,
+        sinks: Sequence[Sink],
+        on_error: OnError,
+        others: Sequence[Topic[Any, T]] = (),
+        reply_type: Any = None,
+        concurrency: int = 1,
+        order: Order | None = None,
+    ) -> None:
+        self.concurrency, self.order = check_concurrency(concurrency, order, name)
+        self.policy = policy_of(on_error, name)
+        self.function = function
+        self.topic = topic
+        self.topics: tuple[Topic[Any, T], ...] = (
+            () if isinstance(topic, InnerSource) else (topic, *others)
+        )
+        self.name = name
+        self.sinks = tuple(sinks)
+        self.reply_type = reply_type
+        self.reply_codec = codec_of(reply_type)
+        self.group: GroupBy | None = None
+        self.windows: StreamWindows | None = None
+        self.joins: JoinedStreams | None = None
+        self.seen: Seen | None = None
+        self.waiting: Waiting | None = None
+        self.parking: Parking | None = None
+        self.tested_in: object = None
+        """The app that it belongs to: only a test asks for it."""
+        self._is_probed = False
+
+    def __repr__(self) -> str:
+        return f"Agent({self.name!r})"
+
+    def __call__(self, stream: Stream[T]) -> AsyncIterator[Any] | Awaitable[None]:
+        """Run the function over a stream, as the worker does."""
+        return self.function(stream)
+
+    def add_sink(self, sink: Sink) -> None:
+        """Send what it yields there too. AppError once a worker has the agent: its plan is made."""
+        if self._is_probed:
+            raise AppError(
+                f"agent {self.name!r} runs already: add its sinks where the app is declared"
+            )
+        self.sinks += check_sinks([sink])
+
+    @property
+    def inner(self) -> InnerSource[Any, T] | None:
+        """The source inside the app that this agent reads, None when it reads a topic."""
+        return self.topic if isinstance(self.topic, InnerSource) else None
+
+    @property
+    def inner_sources(self) -> list[InnerSource[Any, Any]]:
+        """All sources inside the app that instances of this agent read."""
+        found = (self.inner, self.windows, self.joins, self.seen, self.waiting, self.parking)
+        return [source for source in found if source is not None]
+
+    @property
+    def tells_time(self) -> bool:
+        """Whether what this agent gives depends on event time."""
+        kept = (self.windows, self.joins, self.seen, self.waiting)
+        return any(source is not None for source in kept)
+
+    @property
+    def source_topic(self) -> Topic[Any, T]:
+        """The topic that this agent reads."""
+        if isinstance(self.topic, InnerSource):
+            raise AppError(f"agent {self.name!r} reads {self.topic!r}, which is no topic")
+        return self.topic
+
+    @property
+    def key_codec(self) -> Codec[Any]:
+        """The keys of what the agent's body sees."""
+        if self.group is not None and self.group.topic is not None:
+            return self.group.topic.key_codec
+        if self.group is not None:
+            return codec_of(self.group.key_type or str)
+        return self.topic.key_codec
+
+    @property
+    def repartition_name(self) -> str:
+        """The middle part of the repartition topic's name."""
+        return (self.group.name if self.group is not None else None) or self.name
+
+    def test_context(self, **options: Any) -> Any:
+        """The agent's app in memory, and the agent in the hands of a test: a
+        `flowstream.testing.AgentContext`, to be entered by `async with`, as in Faust.
+        """
+        return import_module("flowstream.testing").AgentContext(self, self.tested_in, **options)
+
+    async def probe(self) -> None:
+        """Run the function up to its first wish for a value, to see whether it re-keys.
+
+        Whatever stands before the `async for` runs once more than there are partitions.
+        """
+        self._is_probed = True
+        feed = ProbeFeed()
+        stream: ProbeSource[T] = ProbeSource(feed, BYTES, self.topic.value_codec)
+        token = PROBED.set(f"agent {self.name!r}")
+        running = asyncio.ensure_future(first_step(self.function(stream)))
+        PROBED.reset(token)
+        asked = asyncio.ensure_future(feed.asked.wait())
+        try:
+            await asyncio.wait(
+                (running, asked), timeout=PROBE_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED
+            )
+            if running.done():
+                self._refuse_failed(running)
+            if not asked.done() or running.done():
+                raise AppError(
+                    f"agent {self.name!r} does not read its stream:"
+                    " write `async for value in stream:`"
+                )
+        finally:
+            asked.cancel()
+            running.cancel()
+            await asyncio.wait((running, asked))
+        self.group, self.windows, self.joins = stream.found, stream.windows, stream.found_join
+        if self.windows is not None and self.joins is not None:
+            raise AppError(
+                f"agent {self.name!r} has a join and windows: yield what the join gives to a topic,"
+                " and have the windows in an agent on that topic"
+            )
+        self.seen, self.waiting = stream.found_seen, stream.found_waiting
+        if self.concurrency > 1 and (self.inner_sources or self.group is not None):
+            raise AppError(
+                f"agent {self.name!r} has concurrency={self.concurrency}, which group_by, windows,"
+                " joins, dedupe and sources inside the app cannot have, as they go by the order of"
+                " events: yield to a topic, and have one of the two in an agent on that topic"
+            )
+        if self.policy.action == "park":
+            self._have_parking()
+        for each in (self.windows, self.joins, self.seen, self.waiting):
+            if each is not None:
+                each.bind(self.name, self.key_codec, self.topic.value_codec)
+
+    def _refuse_failed(self, running: asyncio.Future[None]) -> None:
+        """Raise what the function raised before it read, so that it is told as an agent's error."""
+        try:
+            running.result()
+        except FlowstreamError:
+            raise
+        except Exception as error:
+            raise AgentFailed(
+                f"agent {self.name!r} failed before it read its stream:"
+                f" {type(error).__name__}: {error}"
+            ) from error
+
+    def _have_parking(self) -> None:
+        if self.inner_sources:
+            raise AppError(
+                f"agent {self.name!r} cannot park what it fails on, as it has windows, joins or a"
+                " source inside the app: use fs.retry(..., then='dead_letter')"
+            )
+        self.parking = Parking(self.name, self.key_codec, self.topic.value_codec)
+
+
+Sink = Topic[Any, Any] | Agent[Any] | Branch | Channel[Any] | Callable[[Any], Any]
+"""Where yielded values go: a topic, an agent's topic, one of several topics, a channel, or a
+function (called before the commit).
+"""
+
+
+async def first_step(body: AsyncIterator[Any] | Awaitable[None]) -> None:
+    """Run an agent's body until it ends or yields."""
+    if isinstance(body, AsyncGenerator):
+        try:
+            await anext(body, None)
+        finally:
+            await body.aclose()
+    elif isinstance(body, Coroutine):
+        await body
+    else:
+        raise AppError(
+            f"an agent is an `async def` function, got one that returns {type(body).__name__}"
+        )
+
+
+def sink_topics(sink: Sink) -> list[Topic[Any, Any]]:
+    """The topics that a sink may send to; none for a function."""
+    if isinstance(sink, Topic):
+        return [sink]
+    if isinstance(sink, Agent):
+        return [sink.source_topic]
+    return sink.topics if isinstance(sink, Branch) else []
+
+
+def check_topic(topic: object, *others: object) -> None:
+    """Refuse what an agent cannot read."""
+    for other in others:
+        if not isinstance(other, Topic):
+            raise AppError(f"@app.agent takes several topics, not {described(other)} among them")
+    if isinstance(topic, Topic | InnerSource):
+        return
+    if callable(topic):
+        raise AppError("`@app.agent` needs the topic that the agent reads: `@app.agent(topic)`")
+    named = topic if isinstance(topic, str) else "orders"
+    raise AppError(
+        f"@app.agent takes a topic, not {described(topic)}: declare it first, topic ="
+        f" app.topic({named!r}, value_type=...), and write `@app.agent(topic)`"
+    )
+
+
+def check_sinks(sinks: object) -> tuple[Sink, ...]:
+    """Refuse what yielded values cannot go to."""
+    if isinstance(sinks, str | Topic | Agent | Branch | Channel) or not isinstance(sinks, Iterable):
+        raise AppError(f"sink takes a list, not {described(sinks)}: `sink=[topic]`")
+    found = tuple(ChannelSink(each) if is_channel(each) else each for each in sinks)
+    for sink in found:
+        if not (isinstance(sink, Topic | Agent | Branch) or callable(sink)):
+            raise AppError(
+                f"a sink is a topic, an agent or a function, not {described(sink)}: declare a"
+                f" topic with app.topic(...) and write `sink=[topic]`"
+            )
+    return found
+
+
+class ChannelSink:
+    """Puts what is yielded into a channel, with the key of the event it came from."""
+
+    def __init__(self, target: Any) -> None:
+        self.channel: Channel[Any] = target if isinstance(target, Channel) else target.channel
+
+    async def __call__(self, value: Any) -> None:
+        current = current_event()
+        await self.channel.put(value, key=None if current is None else current.key)
+
+
+def is_channel(sink: object) -> bool:
+    """Whether a sink is a channel, or an agent that reads one."""
+    return isinstance(sink, Channel) or isinstance(getattr(sink, "channel", None), Channel)
+
+
+class ProbeFeed:
+    """A feed that only notices that it was asked."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.record: Arrival | None = None
+        self.origin = ""
+
+    def complete(self) -> None:
+        """No unit is ever open."""
+
+    def hold(self) -> None:
+        """No unit is ever open."""
+
+    def advance(self) -> Arrival | None:
+        """Nothing ever arrives."""
+        return None
+
+    def take_ready(self) -> Arrival | None:
+        """Nothing ever arrives."""
+        return None
+
+    async def arrival(self, deadline: float | None) -> Arrival | None:
+        """Notice, and wait for ever."""
+        del deadline
+        self.asked.set()
+        never: asyncio.Future[Arrival] = asyncio.get_running_loop().create_future()
+        return await never
+
+    async def undecodable(self, error: Exception, *, held: bool) -> None:
+        """Never happens."""
+
+    def forward(self, key: bytes | None, value: bytes | None) -> None:
+        """Never happens."""
+
+    def fill(self, windows: StreamWindows, value: Any) -> list[Span]:
+        """Nothing ever arrives."""
+        del windows, value
+        return []
+
+    @property
+    def seen(self) -> Seen | None:
+        """Nothing is remembered."""
+        return None
+
+    def is_new(self, seen: Seen, id: bytes) -> bool:
+        """Nothing ever arrives."""
+        del seen, id
+        return True
+
+    def wait_for_table(self, waiting: Waiting) -> None:
+        """Nothing ever arrives."""
+        del waiting
+
+    def meet(self, join: JoinedStreams, side: Side) -> list[Entry]:
+        """Nothing ever arrives."""
+        del join, side
+        return []
+
+    take_is_over = False
+
+    def retime(self, timestamp_ms: int) -> None:
+        """Nothing ever arrives."""
+
+    def show_at(self, timestamp_ms: int) -> None:
+        """Nothing ever arrives."""
+
+    def loop_time(self) -> float:
+        """Any time will do."""
+        return 0.0
+
+
+class ProbeSource(SourceStream[T]):
+    """Remembers what `group_by` and windows asked for."""
+
+    found: GroupBy | None = None
+    windows: StreamWindows | None = None
+    found_join: JoinedStreams | None = None
+    found_seen: Seen | None = None
+    found_waiting: Waiting | None = None
+
+    def grouped(self, upstream: Stream[T], group: GroupBy) -> Stream[T]:
+        """Go on probing on the same stream."""
+        self.found = group
+        return upstream
+
+    def deduped(self, upstream: Stream[T], seen: Seen) -> Stream[T]:
+        """Go on probing on the same stream."""
+        if self.found_seen is not None:
+            raise AppError("dedupe stands once in an agent")
+        self.found_seen = seen
+        return upstream
+
+    def looked_up(self, upstream: Stream[Any], waiting: Waiting) -> Stream[Any]:
+        """Go on probing on the same stream."""
+        self.found_waiting = waiting
+        return upstream
+
+    def joined(self, upstream: Stream[Any], join: JoinedStreams) -> Stream[Any]:
+        """Go on probing on the same stream."""
+        self.found_join = join
+        return upstream
+
+    def opened(self, upstream: Stream[Any], windows: StreamWindows) -> Stream[Any]:
+        """Go on probing on the same stream."""
+        self.windows = windows
+        return upstream

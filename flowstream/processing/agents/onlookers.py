@@ -1,0 +1,179 @@
+"""Those who are told what a worker does: the app's signals and sensors, and its channels.
+
+Shell around both, for membership and tasks: nothing here decides anything, and what nobody listens
+to costs one question per batch, commit or rebalance.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from flowstream.processing.agents.channels import Puts
+from flowstream.processing.events.event import Arrival
+from flowstream.processing.events.topic import RecordMetadata
+from flowstream.processing.watching.announcing import Announcing
+from flowstream.processing.watching.sensors import Sensor
+from flowstream.transport.errors import CommitRefused
+from flowstream.transport.types import TopicPartition
+
+Append = Callable[..., None]
+States = dict[Sensor, Any]
+
+
+class Sent(NamedTuple):
+    """A record of the open epoch that sensors wait to hear more of."""
+
+    topic: str
+    partition: int
+    states: States
+
+
+class Onlookers:
+    """The signals and sensors of an app, as its worker tells them."""
+
+    def __init__(self, app: Announcing) -> None:
+        self.app = app
+        self.sensors = app.sensors
+        self.puts = Puts()
+        self._sent: list[Sent] = []
+        self._closing: tuple[States, list[Sent]] = ({}, [])
+        self._rebalance: States = {}
+
+    def appending(self, append: Append) -> Append:
+        """What adds records to the open epoch, told to those who listen for that."""
+        told = append
+        if self.sensors or self.app.on_produce_message:
+            told = self._telling(append)
+        return self.puts.appending(told) if self.app.has_channels else told
+
+    def _telling(self, append: Append) -> Append:
+        return lambda *record: append(*self._produced(*record))
+
+    def _produced(
+        self,
+        tp: TopicPartition,
+        key: bytes | None,
+        value: bytes | None,
+        timestamp_ms: int,
+        headers: Sequence[tuple[str, bytes | None]] = (),
+    ) -> tuple[Any, ...]:
+        pairs = self.headed(tp[0], key, value, tp[1], timestamp_ms, headers)
+        if self.sensors:
+            self._sent.append(Sent(tp[0], tp[1], self.sending(tp[0], key, value)))
+        return tp, key, value, timestamp_ms, pairs
+
+    def headed(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        partition: int | None,
+        timestamp_ms: int | None,
+        headers: Sequence[tuple[str, bytes | None]],
+    ) -> tuple[tuple[str, bytes | None], ...]:
+        """The headers of a record on its way, after `on_produce_message`, which may add some."""
+        if not self.app.on_produce_message:
+            return tuple(headers)
+        listed = list(headers)
+        at = None if timestamp_ms is None else timestamp_ms / 1000
+        self.app.on_produce_message.send(
+            topic=topic, key=key, value=value, partition=partition, timestamp=at, headers=listed
+        )
+        return tuple(listed)
+
+    def sending(self, topic: str, key: bytes | None, value: bytes | None) -> States:
+        """A record is on its way."""
+        sizes = (len(key or b""), len(value or b""))
+        return self.sensors.begun("on_send_initiated", self.app, topic, (key, value), *sizes)
+
+    def sent(self, states: States, metadata: RecordMetadata) -> None:
+        """It is stored."""
+        self.sensors.ended("on_send_completed", states, self.app, after=(metadata,))
+
+    def not_sent(self, states: States, error: BaseException) -> None:
+        """It is not."""
+        for sensor, state in states.items():
+            self.sensors.ended("on_send_error", {sensor: state}, self.app, error)
+
+    def received(self, tp: TopicPartition, records: Sequence[Arrival], end: int | None) -> None:
+        """Records were fetched."""
+        for record in records if self.sensors else ():
+            self.sensors.told("on_message_in", tp, record.offset, record)
+        if self.sensors and end is not None:
+            self.sensors.told("track_tp_end_offset", tp, end)
+
+    def clogged(self, tp: TopicPartition) -> None:
+        """So many records wait that no more are fetched."""
+        self.sensors.told("on_topic_buffer_full", tp)
+
+    def closing(self) -> None:
+        """An epoch begins to commit; what is sent from here on belongs to the next one."""
+        self.puts.closing()
+        self._closing = self.sensors.begun("on_commit_initiated", self.app), self._sent
+        self._sent = []
+
+    def committed(self, offsets: Mapping[tuple[str, int], int]) -> None:
+        """It has committed."""
+        self.puts.committed()
+        states, sent = self._closing
+        self._closing = ({}, [])
+        self.sensors.ended("on_commit_completed", states, self.app)
+        if self.sensors:
+            committed = {TopicPartition(*tp): at for tp, at in offsets.items()}
+            self.sensors.told("on_tp_commit", committed)
+        for record in sent:
+            self.sent(record.states, RecordMetadata(record.topic, record.partition, None))
+
+    def dropped(self) -> None:
+        """What has not committed never will; it is done again."""
+        self.puts.dropped()
+        lost = [*self._closing[1], *self._sent]
+        self._closing, self._sent = ({}, []), []
+        error = CommitRefused("its epoch was not committed")
+        for record in lost:
+            self.not_sent(record.states, error)
+
+    async def revoked(self, partitions: Collection[TopicPartition]) -> None:
+        """Partitions are about to go."""
+        self._rebalance = self.sensors.begun("on_rebalance_start", self.app)
+        if partitions and self.app.on_partitions_revoked:
+            await self.app.on_partitions_revoked.send_and_wait(set(partitions))
+
+    async def assigned(self, partitions: Collection[TopicPartition]) -> None:
+        """Partitions are known; their tables are not ready yet."""
+        if not self._rebalance:  # the first one takes nothing away
+            self._rebalance = self.sensors.begun("on_rebalance_start", self.app)
+        self.sensors.ended("on_rebalance_return", self._rebalance, self.app)
+        if self.app.on_partitions_assigned:
+            await self.app.on_partitions_assigned.send_and_wait(set(partitions))
+
+    async def at_work(self) -> None:
+        """The tasks of an assignment run."""
+        for table in self.app.tables.values():
+            for function in table.recover_callbacks:
+                done = function()
+                if inspect.isawaitable(done):
+                    await done
+        states, self._rebalance = self._rebalance, {}
+        self.sensors.ended("on_rebalance_end", states, self.app)
+        if self.app.on_rebalance_complete:
+            await self.app.on_rebalance_complete.send_and_wait()
+
+    def assigning(self, assign: Callable[..., Any]) -> Callable[..., Any]:
+        """A leader's decision, told to those who listen for that."""
+        if not self.sensors:
+            return assign
+
+        def told(*members: Any) -> Any:
+            states = self.sensors.begun("on_assignment_start", self.app)
+            try:
+                found = assign(*members)
+            except Exception as error:
+                self.sensors.ended("on_assignment_error", states, self.app, after=(error,))
+                raise
+            self.sensors.ended("on_assignment_completed", states, self.app)
+            return found
+
+        return told

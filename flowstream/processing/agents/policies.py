@@ -1,0 +1,93 @@
+"""What becomes of an event that an agent fails on, and how long to wait between tries. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from flowstream.processing.errors import AppError
+from flowstream.processing.values.durations import Seconds, milliseconds
+
+Then = Literal["stop", "skip", "dead_letter"]
+OnErrorName = Literal["stop", "skip", "retry", "dead_letter", "park"]
+
+NAMES: tuple[OnErrorName, ...] = ("stop", "skip", "retry", "dead_letter", "park")
+LONGEST_BACKOFF = 100
+"""Pauses grow up to so many times the first one, unless the policy says otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What `on_error` says. `times` None: for ever; pauses in seconds, None: the app's."""
+
+    action: OnErrorName
+    times: int | None = None
+    backoff_s: float | None = None
+    longest_s: float | None = None
+    then: Then = "stop"
+
+    def is_spent(self, failures: int) -> bool:
+        """Whether that many failures of one event are enough."""
+        return self.times is not None and failures > self.times
+
+    def pause_s(self, failures: int, app_backoff_s: float) -> float:
+        """How long to wait after the n-th failure: twice as long each time.
+
+        >>> [Policy("retry", backoff_s=1, longest_s=5).pause_s(n, 0.1) for n in (1, 2, 3, 4)]
+        [1.0, 2.0, 4.0, 5]
+        """
+        first = app_backoff_s if self.backoff_s is None else self.backoff_s
+        longest = LONGEST_BACKOFF * first if self.longest_s is None else self.longest_s
+        return min(first * 2.0 ** min(failures - 1, 30), longest)
+
+
+OnError = OnErrorName | Policy
+
+
+def policy_of(on_error: OnError, agent: str) -> Policy:
+    """A policy by its name, or as it is."""
+    if isinstance(on_error, Policy):
+        return on_error
+    if on_error not in NAMES:
+        raise AppError(
+            f"agent {agent!r}: on_error must be one of {', '.join(NAMES)}, or what fs.retry() or"
+            f" fs.park() give, not {on_error!r}"
+        )
+    return park() if on_error == "park" else Policy(on_error)
+
+
+def retry(
+    times: int | None = None, *, backoff: Seconds | None = None, longest: Seconds | None = None,
+    then: Then = "stop",
+) -> Policy:  # fmt: skip
+    """Try an event again, `times` at most, with pauses from `backoff` on that double up to
+    `longest`; `then` stop, skip it, or make it a dead letter. The partition waits meanwhile.
+    """
+    return _checked("retry", times, backoff, longest, then)
+
+
+def park(
+    times: int | None = 10, *, backoff: Seconds | None = 1.0, longest: Seconds | None = 300.0,
+    then: Then = "dead_letter",
+) -> Policy:  # fmt: skip
+    """Put an event that fails aside, with all later ones of its key, and go on with the others.
+
+    It is tried again after `backoff`, then twice as long, up to `longest`; after `times` tries it
+    is a dead letter (or what `then` says), and the next one of its key gets its turn. The order
+    within a key holds, and parked events survive restarts: they are rows of a table.
+    """
+    return _checked("park", times, backoff, longest, then)
+
+
+def _checked(
+    action: OnErrorName, times: int | None, backoff: Seconds | None, longest: Seconds | None,
+    then: Then,
+) -> Policy:  # fmt: skip
+    if times is not None and times < 1:
+        raise AppError(f"{action}(times={times}) would never try again: give 1 or more, or None")
+    if then not in ("stop", "skip", "dead_letter"):
+        raise AppError(f"then= is 'stop', 'skip' or 'dead_letter', not {then!r}")
+    pauses = [None if span is None else milliseconds(span) / 1000 for span in (backoff, longest)]
+    if any(pause is not None and pause < 0 for pause in pauses):
+        raise AppError("a pause cannot be negative")
+    return Policy(action, times, pauses[0], pauses[1], then)

@@ -1,0 +1,118 @@
+"""Sending outside of agents: a plain idempotent producer, connected on the first send.
+
+Shell. Knows where the app's broker is; nothing of agents.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from flowstream.clock import wall_ms
+from flowstream.processing.agents.onlookers import Onlookers
+from flowstream.processing.environment.doors import DOORS, Doors
+from flowstream.processing.environment.settings import Settings, bootstrap_of
+from flowstream.processing.errors import SettingsError
+from flowstream.processing.events.topic import Outgoing, RecordMetadata
+from flowstream.processing.watching.tracing import sending
+from flowstream.transport.cluster import Cluster
+from flowstream.transport.producer import IdempotentProducer
+from flowstream.transport.types import TopicPartition
+
+EMBEDDED = "embedded://"
+
+
+class Sender:
+    """One lazily made producer of an app."""
+
+    def __init__(
+        self, app_id: str, settings: Settings, onlookers: Onlookers, doors: Doors = DOORS
+    ) -> None:
+        self._app_id = app_id
+        self._onlookers = onlookers
+        self.settings = settings
+        self._bootstrap: str | None = None
+        self._doors = doors
+        self._cluster: Cluster | None = None
+        self._producer: IdempotentProducer | None = None
+        self._opening: asyncio.Lock | None = None
+
+    def connect_to(self, bootstrap: str) -> None:
+        """Use this address from the next connection on."""
+        self._bootstrap = bootstrap
+
+    async def move(self, bootstrap: str) -> None:
+        """The cluster is at another address now; BrokerUnreachable when nothing answers there."""
+        self._bootstrap = bootstrap
+        if self._cluster is not None:
+            await self._cluster.move(bootstrap)
+
+    async def send(self, record: Outgoing) -> RecordMetadata:
+        """Send one record and wait for its acknowledgement."""
+        producer = await self._connected()
+        to = (
+            record.topic
+            if record.partition is None
+            else TopicPartition(record.topic, record.partition)
+        )
+        at = wall_ms() if record.timestamp_ms is None else record.timestamp_ms
+        look = self._onlookers
+        headers = look.headed(
+            record.topic, record.key, record.value, record.partition, at, record.headers
+        )
+        states = look.sending(record.topic, record.key, record.value)
+        try:
+            with sending(record.topic, headers) as carrying:
+                sent = await producer.send(
+                    to, key=record.key, value=record.value, timestamp_ms=at, headers=carrying
+                )
+        except Exception as error:
+            look.not_sent(states, error)
+            raise
+        found = RecordMetadata(sent.topic, sent.partition, sent.offset)
+        look.sent(states, found)
+        return found
+
+    async def cluster(self) -> Cluster:
+        """The connected cluster."""
+        await self._connected()
+        assert self._cluster is not None
+        return self._cluster
+
+    async def close(self) -> None:
+        """Close the connection; a later send opens another."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await producer.close()
+        cluster, self._cluster = self._cluster, None
+        if cluster is not None:
+            await cluster.close()
+
+    async def _connected(self) -> IdempotentProducer:
+        if self._opening is None:
+            self._opening = asyncio.Lock()
+        async with self._opening:
+            if self._producer is None:
+                cluster = self._doors.cluster(
+                    self._address(), f"{self._app_id}-sender", self.settings
+                )
+                await cluster.connect()
+                self._cluster = cluster
+                self._producer = IdempotentProducer(cluster)
+            return self._producer
+
+    def _address(self) -> str:
+        if self._bootstrap is not None:
+            return self._bootstrap
+        broker = self.settings.broker or EMBEDDED
+        found = bootstrap_of(broker)
+        if found is not None:
+            return found
+        directory = Path(broker.removeprefix(EMBEDDED) or self.settings.data_dir)
+        try:
+            return (directory / "broker.address").read_text(encoding="ascii").strip()
+        except FileNotFoundError:
+            raise SettingsError(
+                f"no broker is running in {directory}: start a worker there first, or name one"
+                " with App(broker='kafka://HOST:PORT')"
+            ) from None

@@ -1,0 +1,1 @@
+"""What an app declares: a part of `App` per subject. Nothing here runs agents."""

@@ -1,0 +1,231 @@
+"""Web pages that an app declares: a path, what answers there, and whose table says which worker.
+
+Declares only; a worker's web server serves them. Knows no HTTP library.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, TypeVar
+
+import msgspec
+
+from flowstream.processing.errors import AppError
+from flowstream.processing.tables.showing import builtins
+from flowstream.processing.tables.table import Table
+
+P = TypeVar("P", bound="Callable[..., Any] | type[View]")
+F = TypeVar("F", bound="Callable[..., Any]")
+
+METHODS = ("get", "post", "put", "patch", "delete", "options")
+RESERVED = ("/health", "/ready", "/metrics", "/tables", "/-")
+"""What the worker's own web server answers."""
+ROUTE = "__flowstream_route__"
+_SEGMENT = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}|[^{}]+")
+
+
+@dataclass(frozen=True, slots=True)
+class PageAnswer:
+    """What a page answers; made by a `View`."""
+
+    body: bytes
+    status: int = 200
+    content_type: str = "text/plain; charset=utf-8"
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class View:
+    """What answers at a page's path: a method per HTTP method, as `get(request, **match_info)`.
+
+    A plain function is given one as its first argument (Faust calls it `self` or `web`).
+    """
+
+    methods: ClassVar[tuple[str, ...]] = METHODS
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    def json(
+        self,
+        value: Any,
+        *,
+        content_type: str | None = None,
+        status: int = 200,
+        headers: Mapping[str, str] | None = None,
+    ) -> PageAnswer:
+        """A value as JSON."""
+        body = msgspec.json.encode(builtins(value), enc_hook=str)
+        return _answer(body, content_type or "application/json", status, headers)
+
+    def text(
+        self,
+        value: str,
+        *,
+        content_type: str | None = None,
+        status: int = 200,
+        headers: Mapping[str, str] | None = None,
+    ) -> PageAnswer:
+        """Plain text."""
+        kind = content_type or "text/plain; charset=utf-8"
+        return _answer(value.encode(), kind, status, headers)
+
+    def html(
+        self,
+        value: str,
+        *,
+        content_type: str | None = None,
+        status: int = 200,
+        headers: Mapping[str, str] | None = None,
+    ) -> PageAnswer:
+        """A page for a browser; escape what is not yours (`html.escape`)."""
+        return _answer(value.encode(), content_type or "text/html; charset=utf-8", status, headers)
+
+    def bytes(
+        self,
+        value: bytes,
+        *,
+        content_type: str | None = None,
+        status: int = 200,
+        headers: Mapping[str, str] | None = None,
+    ) -> PageAnswer:
+        """Bytes as they are."""
+        return _answer(value, content_type or "application/octet-stream", status, headers)
+
+    def error(self, status: int, reason: str, **more: Any) -> PageAnswer:
+        """What went wrong, as JSON."""
+        return self.json({"error": reason, **more}, status=status)
+
+    def notfound(self, reason: str = "Not Found", **more: Any) -> PageAnswer:
+        """404."""
+        return self.error(404, reason, **more)
+
+
+def _answer(
+    body: bytes, content_type: str, status: int, headers: Mapping[str, str] | None
+) -> PageAnswer:
+    return PageAnswer(body, status, content_type, dict(headers or {}))
+
+
+@dataclass(frozen=True, slots=True)
+class TableRoute:
+    """The key of a table that says which worker answers: out of the path, the query, or fixed."""
+
+    table: str
+    match_info: str | None = None
+    query_param: str | None = None
+    exact_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A path, and what answers there by HTTP method."""
+
+    path: str
+    name: str
+    view: Callable[[Any], View]
+    handlers: Mapping[str, Callable[..., Any]]
+    """Called with a view, the request and what the path holds."""
+
+
+class DeclaresPages:
+    """The part of an app that has web pages."""
+
+    tables: dict[str, Table[Any, Any]]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pages: dict[str, Page] = {}
+
+    def page(self, path: str, *, name: str | None = None) -> Callable[[P], P]:
+        """Answer at a path of the workers' web server (`web_port`): an async function
+        `(view, request, **match_info)` for GET, or a `View` class with a method per HTTP method.
+
+        `{word}` in the path is given on as `word`.
+        """
+        matched = check_path(path)
+        if path in self.pages:
+            raise AppError(f"page {path!r} is declared twice")
+
+        def declare(answers: P) -> P:
+            page = page_of(path, answers, name)
+            for method, handler in page.handlers.items():
+                check_route(path, method, getattr(handler, ROUTE, None), matched)
+            self.pages[path] = page
+            return answers
+
+        return declare
+
+    def table_route(
+        self,
+        table: Any,
+        *,
+        match_info: str | None = None,
+        query_param: str | None = None,
+        exact_key: str | None = None,
+    ) -> Callable[[F], F]:
+        """Have a page's function run on the worker that owns the key of a table, where it may read
+        the table: the committed rows of the key's partition. Stands below `page`.
+
+        The key is what `match_info` names in the path, `query_param` in the query, or `exact_key`.
+        """
+        name = getattr(table, "name", None)
+        if name not in self.tables:
+            raise AppError(f"table_route: {table!r} is no table of this app")
+        if sum(each is not None for each in (match_info, query_param, exact_key)) != 1:
+            raise AppError(
+                "table_route: say one of match_info= (a name in the path), query_param= and"
+                " exact_key="
+            )
+        route = TableRoute(str(name), match_info, query_param, exact_key)
+
+        def mark(function: F) -> F:
+            if not inspect.iscoroutinefunction(function):
+                raise AppError("table_route stands below page, on its async function")
+            setattr(function, ROUTE, route)
+            return function
+
+        return mark
+
+
+def page_of(path: str, answers: Any, name: str | None) -> Page:
+    """A page by what answers there. AppError when that cannot."""
+    if inspect.isclass(answers):
+        if not issubclass(answers, View):
+            raise AppError(f"page {path!r}: class {answers.__name__} is not a flowstream.View")
+        handlers = {each: getattr(answers, each) for each in METHODS if hasattr(answers, each)}
+        if not handlers:
+            raise AppError(
+                f"page {path!r}: class {answers.__name__} answers nothing: write"
+                " `async def get(self, request)`"
+            )
+        view: Callable[[Any], View] = answers
+    else:
+        handlers, view = {"get": answers}, View
+    for method, handler in handlers.items():
+        if not inspect.iscoroutinefunction(handler):
+            raise AppError(
+                f"page {path!r}: {method} must be `async def`, with the view and the request as"
+                " arguments"
+            )
+    return Page(path, name or str(answers.__name__), view, handlers)
+
+
+def check_path(path: str) -> frozenset[str]:
+    """The names in a path. AppError when it cannot be one."""
+    if not path.startswith("/") or "".join(m[0] for m in _SEGMENT.finditer(path)) != path:
+        raise AppError(f"page {path!r}: a path begins with '/', and holds names as {{name}}")
+    if any(path == each or path.startswith(f"{each}/") for each in RESERVED):
+        raise AppError(f"page {path!r}: the worker itself answers at {', '.join(RESERVED)}")
+    return frozenset(m[1] for m in _SEGMENT.finditer(path) if m[1])
+
+
+def check_route(path: str, method: str, route: TableRoute | None, matched: frozenset[str]) -> None:
+    """AppError when a route looks for its key where the path has none."""
+    if route is not None and route.match_info is not None and route.match_info not in matched:
+        raise AppError(
+            f"page {path!r}, {method}: table_route(match_info={route.match_info!r}), but the path"
+            f" holds {sorted(matched) or 'no names'}"
+        )

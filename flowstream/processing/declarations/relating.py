@@ -1,0 +1,193 @@
+"""What an app declares about tables that come from elsewhere: from a topic, or from two tables."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Coroutine
+from itertools import islice
+from typing import Any, Literal, TypeVar, overload
+
+from flowstream.processing.agents.agent import Agent
+from flowstream.processing.agents.foreign_joins import ForeignJoined
+from flowstream.processing.declarations.timing import Timing
+from flowstream.processing.errors import AppError
+from flowstream.processing.events.topic import Outgoing, RecordMetadata, Topic
+from flowstream.processing.streams.lookups import VERSIONS, with_version
+from flowstream.processing.streams.stream import Stream
+from flowstream.processing.tables.table import Table
+from flowstream.processing.tables.table_changes import JoinedTables, TableJoin
+from flowstream.processing.values.durations import Seconds, milliseconds
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Relating(Timing):
+    """The part of an app that makes tables of topics, and joins tables."""
+
+    id: str
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.foreign_joins: list[ForeignJoined] = []
+
+    @abstractmethod
+    async def _send(self, record: Outgoing) -> RecordMetadata:
+        """Send outside of agents."""
+
+    def _declare(self, table: Table[Any, Any]) -> None:
+        self.check_table_name(table.name)
+        self.tables[table.name] = table
+
+    def table(
+        self, topic: Topic[K, V], *, name: str | None = None, history: Seconds | None = None
+    ) -> Table[K, V]:
+        """A table of a topic's newest value per key; a record without a value deletes its key.
+
+        `history`: how far back its rows stay known as they were, for joins as of event time
+        (`stream.join(table, as_of=True)`).
+
+        >>> from flowstream import App
+        >>> app = App("shop")
+        >>> customers = app.table(app.topic("customers", key_type=str, value_type=dict))
+        """
+        named = name or topic.name
+        table: Table[K, V] = Table(
+            named, key_type=topic.key_type, value_type=topic.value_type, default=None,
+            partitions=None,
+        )  # fmt: skip
+        self._declare(table)
+        table.fed_by = topic.name
+        follow = follower(table)
+        if history is not None:
+            versions: Table[Any, Any] = table.beside(f"{named}-versions")
+            versions.value_codec = VERSIONS
+            table.versions = versions
+            gone = table.beside(f"{named}-gone")
+            for rows in (versions, gone):
+                self._declare(rows)
+            follow = versioning(table, versions, gone, milliseconds(history))
+        source = topic.with_tombstones()
+        self.add_agent(Agent(follow, source, name=f"{named}.table", sinks=(), on_error="stop"))
+        return table
+
+    @overload
+    def join(
+        self, left: Table[K, Any], right: Table[K, Any], *, how: TableJoin = ...,
+        name: str | None = ...,
+    ) -> JoinedTables[K]: ...  # fmt: skip
+    @overload
+    def join(
+        self, left: Table[Any, V], right: Table[Any, Any], *, on: Callable[[V], Any],
+        how: Literal["inner", "left"] = ..., name: str | None = ...,
+    ) -> ForeignJoined: ...  # fmt: skip
+    def join(
+        self,
+        left: Table[Any, Any],
+        right: Table[Any, Any],
+        *,
+        on: Callable[[Any], Any] | None = None,
+        how: Any = "inner",
+        name: str | None = None,
+    ) -> JoinedTables[Any] | ForeignJoined:
+        """Two tables side by side, for an agent to read: `Joined(left, right)` whenever one side of
+        a key changed, None once the key has no result any more.
+
+        Both have the same keys; or `on` says which key of the right table a row of the left one
+        names (None: none). Then the result has the left table's keys, how is "inner" or "left",
+        the two may have other numbers of partitions, and a right row is found where its key's
+        bytes place it (murmur2, as Java's clients do). Rows from before the join was declared are
+        told when they change.
+
+        >>> from flowstream import App
+        >>> app = App("shop")
+        >>> prices, stock = app.Table("prices", default=int), app.Table("stock", default=int)
+        >>> @app.agent(app.join(prices, stock))
+        ... async def offer(stream):
+        ...     async for item, joined in stream.items():
+        ...         print(item, "gone" if joined is None else joined.left)
+        """
+        for table in (left, right):
+            if table.window is not None:
+                raise AppError(f"table {table.name!r} has windows, which have no single value")
+        named = name or f"{left.name}-{right.name}"
+        if on is None:
+            return JoinedTables(named, left, right, how)
+        found = ForeignJoined(named, left, right, on, how)
+        found.declare(self)
+        return found
+
+
+SWEEP_EVERY = 64
+"""Events of a table with a history between two looks for keys to forget."""
+Follower = Callable[[Stream[Any]], Coroutine[Any, Any, None]]
+
+
+def follower(table: Table[Any, Any]) -> Follower:
+    """An agent that keeps a table as its topic says."""
+
+    async def follow(stream: Stream[Any]) -> None:
+        async for event in stream.events():
+            if event.key is None:
+                raise ValueError(f"a record of table {table.name!r} needs a key")
+            put(table, event.key, event.value)
+
+    return follow
+
+
+def versioning(
+    table: Table[Any, Any],
+    versions: Table[Any, Any],
+    gone: Table[bytes, bytes],
+    history_ms: int,
+) -> Follower:
+    """The same, and what the rows were: a record that comes late changes the past alone. Keys that
+    are deleted are remembered for as long as the history goes back.
+    """
+    encode_key, encode = table.key_codec.encode, table.value_codec.encode
+
+    async def follow(stream: Stream[Any]) -> None:
+        count, now_ms = 0, 0
+        async for event in stream.events():
+            if event.key is None:
+                raise ValueError(f"a record of table {table.name!r} needs a key")
+            row, at_ms = encode_key(event.key), round(event.timestamp * 1000)
+            data = None if event.value is None else encode(event.value)
+            before = versions.get(row, ())
+            newest = max([at_ms, *(at for at, _ in before)])
+            versions[row] = with_version(before, at_ms, data, newest - history_ms)
+            if at_ms == newest:
+                put(table, event.key, event.value)
+                if data is None:
+                    gone[over_at(at_ms + history_ms) + row] = b""
+            now_ms = max(now_ms, at_ms)
+            if count % SWEEP_EVERY == 0:
+                forget(versions, gone, now_ms, history_ms)
+            count += 1
+
+    return follow
+
+
+def over_at(at_ms: int) -> bytes:
+    """What the rows of keys that are forgotten at an instant begin with."""
+    return b"%016d" % max(at_ms, 0)
+
+
+def forget(
+    versions: Table[Any, Any], gone: Table[bytes, bytes], now_ms: int, history_ms: int
+) -> None:
+    """Delete the versions of keys whose deletion nobody can look behind any more."""
+    for mark, _ in list(islice(gone.range(stop=over_at(now_ms)), 2 * SWEEP_EVERY)):
+        del gone[mark]
+        at_ms, row = int(mark[:16]) - history_ms, mark[16:]
+        kept = versions.get(row)
+        if kept is not None and kept[-1] == (at_ms, None):
+            del versions[row]
+
+
+def put(table: Table[Any, Any], key: Any, value: Any) -> None:
+    """The newest value of a key; None deletes it."""
+    if value is None:
+        table.pop(key, None)
+    else:
+        table[key] = value

@@ -1,0 +1,298 @@
+"""The tables that an app declares. A part of `App`; declares only."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any, TypedDict, TypeVar, Unpack, overload
+
+from flowstream.processing.agents.agent import Agent
+from flowstream.processing.agents.managing import managing
+from flowstream.processing.declarations.relating import Relating
+from flowstream.processing.declaring import (
+    check_default,
+    check_partitions,
+    check_table_name,
+    check_topic_name,
+)
+from flowstream.processing.environment.settings import check_app_id
+from flowstream.processing.errors import AppError
+from flowstream.processing.events.schemas import Schema
+from flowstream.processing.events.topic import Topic
+from flowstream.processing.tables.replicated import GlobalTable, TableOf
+from flowstream.processing.tables.set_managers import SetChange
+from flowstream.processing.tables.set_tables import MemberRows, SetTable
+from flowstream.processing.tables.table import Recovered, Table
+from flowstream.processing.values.durations import Seconds
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class GlobalOptions(TypedDict, total=False):
+    """What a table may say beside its types; see `App.Table`."""
+
+    partitions: int | None
+    ordered: bool
+    help: str
+
+
+class TableOptions(GlobalOptions, total=False):
+    """What a table of one's own partitions may say, too."""
+
+    ttl: Seconds | None
+    schema: Schema | None
+    on_recover: Recovered | None
+    extra_topic_configs: Mapping[str, str] | None
+
+
+class SetOptions(TypedDict, total=False):
+    """What a table of sets may say; see `App.SetTable`."""
+
+    partitions: int | None
+    ttl: Seconds | None
+    help: str
+    start_manager: bool
+    manager_topic_name: str | None
+    manager_topic_suffix: str
+
+
+class DeclaresTables(Relating):
+    """`app.Table` and the other kinds of tables."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.foreign_tables: dict[str, TableOf[Any, Any]] = {}
+
+    @abstractmethod
+    def topic_of_changes(self, name: str, key_type: Any, partitions: int) -> Topic[Any, SetChange]:
+        """Declare the topic of a table's manager."""
+
+    @abstractmethod
+    def changelog(self, table: str) -> str:
+        """The name of a table's changelog topic."""
+
+    def _check(self, name: str, partitions: object, default: object = None) -> None:
+        """Refuse what cannot be a table where it is written."""
+        self.check_table_name(name)
+        check_topic_name(self.changelog(name), f"changelog of table {name[:40]!r}")
+        check_default(default, f"table {name!r}")
+        check_partitions(partitions, f"table {name!r}")
+
+    @overload
+    def Table(
+        self, name: str, *, key_type: type[K], value_type: type[V],
+        default: Callable[[], V] | None = ..., migrate: Callable[[Any], V] | None = ...,
+        **options: Unpack[TableOptions],
+    ) -> Table[K, V]: ...  # fmt: skip
+    @overload
+    def Table(
+        self, name: str, *, value_type: type[V], default: Callable[[], V] | None = ...,
+        migrate: Callable[[Any], V] | None = ..., **options: Unpack[TableOptions],
+    ) -> Table[str, V]: ...  # fmt: skip
+    @overload
+    def Table(
+        self, name: str, *, key_type: type[K], default: Callable[[], V],
+        migrate: Callable[[Any], V] | None = ..., **options: Unpack[TableOptions],
+    ) -> Table[K, V]: ...  # fmt: skip
+    @overload
+    def Table(
+        self, name: str, *, default: Callable[[], V], migrate: Callable[[Any], V] | None = ...,
+        **options: Unpack[TableOptions],
+    ) -> Table[str, V]: ...  # fmt: skip
+    @overload
+    def Table(self, name: str, **options: Unpack[TableOptions]) -> Table[str, Any]: ...
+    def Table(  # Faust's name
+        self,
+        name: str,
+        *,
+        key_type: Any = None,
+        value_type: Any = None,
+        default: Callable[[], Any] | None = None,
+        partitions: int | None = None,
+        ordered: bool = False,
+        ttl: Seconds | None = None,
+        migrate: Callable[[Any], Any] | None = None,
+        help: str = "",
+        schema: Schema | None = None,
+        on_recover: Recovered | None = None,
+        extra_topic_configs: Mapping[str, str] | None = None,
+    ) -> Table[Any, Any]:
+        """Declare a table. `value_type` defaults to `default` when that is a type, else any JSON.
+
+        `partitions` is that of the topics whose agents use the table; give it only when the app
+        reads topics with different numbers of partitions. `ordered` writes rows in the order of
+        their keys, for `range` and `prefix` (keys of str and bytes always are). `ttl` ends a row
+        that long after the event time of its last write. `migrate` makes a value of a row that
+        an older value type wrote: of a dict where the row is a JSON object, else of its bytes.
+
+        `help` is shown by `flowstream tables list`. A `schema` says the types (rows have no other
+        serializer). `on_recover`: see `Table.on_recover`. `extra_topic_configs` are of the
+        changelog topic, when it is made.
+        """
+        self._check(name, partitions, default)
+        said = rows_of(name, schema)
+        value_type = value_type or said.value_type
+        table: Table[Any, Any] = Table(
+            name,
+            key_type=key_type or said.key_type or str,
+            value_type=_value_type(value_type, default),
+            default=default,
+            partitions=partitions,
+            ordered=ordered,
+            ttl=ttl,
+            migrate=migrate,
+            help=help,
+            extra_topic_configs=extra_topic_configs,
+        )
+        if on_recover is not None:
+            table.on_recover(on_recover)
+        self._declare(table)
+        return table
+
+    @overload
+    def SetTable(
+        self, name: str, *, key_type: type[K], value_type: type[V], **options: Unpack[SetOptions]
+    ) -> SetTable[K, V]: ...
+    @overload
+    def SetTable(
+        self, name: str, *, value_type: type[V], **options: Unpack[SetOptions]
+    ) -> SetTable[str, V]: ...
+    @overload
+    def SetTable(
+        self, name: str, *, key_type: type[K], **options: Unpack[SetOptions]
+    ) -> SetTable[K, str]: ...
+    @overload
+    def SetTable(self, name: str, **options: Unpack[SetOptions]) -> SetTable[str, str]: ...
+    def SetTable(  # Faust's name
+        self,
+        name: str,
+        *,
+        key_type: Any = str,
+        value_type: Any = str,
+        partitions: int | None = None,
+        ttl: Seconds | None = None,
+        help: str = "",
+        start_manager: bool = False,
+        manager_topic_name: str | None = None,
+        manager_topic_suffix: str = "-setmanager",
+    ) -> SetTable[Any, Any]:
+        """Declare a table whose values are sets of `value_type`, one row per member.
+
+        `ttl` ends a member that long after the event time at which it was last added. With
+        `start_manager` an agent takes changes from anywhere: `await table.manager.add(key, member)`
+        sends one through the topic `<app>-<table>-setmanager`, or that of the given name.
+        """
+        self._check(name, partitions)
+        rows = MemberRows(
+            name, key_type=key_type, value_type=value_type, partitions=partitions, ttl=ttl
+        )
+        rows.help = help
+        self._declare(rows)
+        table: SetTable[Any, Any] = SetTable(rows)
+        if start_manager:
+            if partitions is None:
+                raise AppError(f"table {name!r}: with start_manager=True say partitions=N, too")
+            named = manager_topic_name or f"{self.id}-{name}{manager_topic_suffix}"
+            topic = self.topic_of_changes(named, key_type, partitions)
+            table.have_manager(topic)
+            self.add_agent(
+                Agent(managing(table), topic, name=f"{name}.manager", sinks=(), on_error="stop")
+            )
+        return table
+
+    @overload
+    def GlobalTable(
+        self, name: str, *, key_type: type[K], value_type: type[V],
+        default: Callable[[], V] | None = ..., migrate: Callable[[Any], V] | None = ...,
+        **options: Unpack[GlobalOptions],
+    ) -> GlobalTable[K, V]: ...  # fmt: skip
+    @overload
+    def GlobalTable(
+        self, name: str, *, value_type: type[V], default: Callable[[], V] | None = ...,
+        migrate: Callable[[Any], V] | None = ..., **options: Unpack[GlobalOptions],
+    ) -> GlobalTable[str, V]: ...  # fmt: skip
+    @overload
+    def GlobalTable(
+        self, name: str, *, key_type: type[K], default: Callable[[], V],
+        migrate: Callable[[Any], V] | None = ..., **options: Unpack[GlobalOptions],
+    ) -> GlobalTable[K, V]: ...  # fmt: skip
+    @overload
+    def GlobalTable(
+        self, name: str, *, default: Callable[[], V], migrate: Callable[[Any], V] | None = ...,
+        **options: Unpack[GlobalOptions],
+    ) -> GlobalTable[str, V]: ...  # fmt: skip
+    @overload
+    def GlobalTable(self, name: str, **options: Unpack[GlobalOptions]) -> GlobalTable[str, Any]: ...
+    def GlobalTable(  # Faust's name
+        self,
+        name: str,
+        *,
+        key_type: Any = str,
+        value_type: Any = None,
+        default: Callable[[], Any] | None = None,
+        partitions: int | None = None,
+        ordered: bool = False,
+        migrate: Callable[[Any], Any] | None = None,
+        help: str = "",
+    ) -> GlobalTable[Any, Any]:
+        """Declare a table that every worker holds whole: read any key, write keys that belong to
+        the event's partition. The rest is as for `Table`.
+        """
+        self._check(name, partitions, default)
+        table: GlobalTable[Any, Any] = GlobalTable(
+            name,
+            key_type=key_type,
+            value_type=_value_type(value_type, default),
+            default=default,
+            partitions=partitions,
+            ordered=ordered,
+            migrate=migrate,
+        )
+        table.help = help
+        self._declare(table)
+        return table
+
+    def table_of(
+        self,
+        app: str,
+        name: str,
+        *,
+        key_type: type[K],
+        value_type: type[V],
+        default: Callable[[], V] | None = None,
+        partitions: int | None = None,
+        ordered: bool = False,
+        migrate: Callable[[Any], V] | None = None,
+    ) -> TableOf[K, V]:
+        """Read a table of another app, with the types (and `ordered`) it is declared with there.
+
+        With `partitions`, that of its changelog and of the topics read here, an agent sees the
+        partition of its event; without, every worker holds the whole table.
+        """
+        check_app_id(app)
+        check_table_name(name)
+        check_default(default, f"table {name!r} of app {app!r}")
+        check_partitions(partitions, f"table {name!r} of app {app!r}")
+        table = TableOf(
+            app, name, key_type=key_type, value_type=value_type, default=default,
+            partitions=partitions, ordered=ordered, migrate=migrate,
+        )  # fmt: skip
+        if table.rows.name in self.foreign_tables:
+            raise AppError(f"table {name!r} of app {app!r} is declared twice")
+        self.foreign_tables[table.rows.name] = table
+        return table
+
+
+def _value_type(value_type: Any, default: Callable[[], Any] | None) -> Any:
+    if value_type is not None:
+        return value_type
+    return default if isinstance(default, type) else Any
+
+
+def rows_of(name: str, schema: Schema | None) -> Schema:
+    """The types that a schema says of a table's rows."""
+    said = schema or Schema()
+    if said.key_serializer is not None or said.value_serializer is not None:
+        raise AppError(f"table {name!r}: rows are written as their types say, by no serializer")
+    return said

@@ -1,0 +1,153 @@
+"""The topics that an app declares. A part of `App`; declares only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypedDict, TypeVar, Unpack, overload
+
+from flowstream.processing.declarations.tables import DeclaresTables
+from flowstream.processing.declaring import check_config
+from flowstream.processing.environment.settings import Settings
+from flowstream.processing.errors import AppError
+from flowstream.processing.events.event_time import EventTime
+from flowstream.processing.events.schemas import Schema
+from flowstream.processing.events.topic import Serializer, Topic
+from flowstream.processing.tables.set_managers import SetChange
+from flowstream.processing.values.durations import Seconds, milliseconds
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class TopicOptions(TypedDict, total=False):
+    """What a topic may say beside its types; see `App.topic`."""
+
+    partitions: int | None
+    config: Mapping[str, str] | None
+    timestamp: str | EventTime | None
+    out_of_orderness: Seconds
+    key_serializer: Serializer | None
+    value_serializer: Serializer | None
+    schema: Schema | None
+    allow_empty: bool | None
+    retention: Seconds | None
+    compacting: bool | None
+    deleting: bool | None
+
+
+class DeclaresTopics(DeclaresTables):
+    """The part of an app that declares topics."""
+
+    settings: Settings
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.topics: dict[str, Topic[Any, Any]] = {}
+
+    @overload
+    def topic(
+        self, name: str, *, key_type: type[K], value_type: type[V], **options: Unpack[TopicOptions]
+    ) -> Topic[K, V]: ...
+    @overload
+    def topic(
+        self, name: str, *, value_type: type[V], **options: Unpack[TopicOptions]
+    ) -> Topic[Any, V]: ...
+    @overload
+    def topic(
+        self, name: str, *, key_type: type[K], **options: Unpack[TopicOptions]
+    ) -> Topic[K, Any]: ...
+    @overload
+    def topic(self, name: str, **options: Unpack[TopicOptions]) -> Topic[Any, Any]: ...
+    def topic(
+        self,
+        name: str,
+        *,
+        key_type: Any = None,
+        value_type: Any = None,
+        partitions: int | None = None,
+        config: Mapping[str, str] | None = None,
+        timestamp: str | EventTime | None = None,
+        out_of_orderness: Seconds = 0.0,
+        key_serializer: Serializer | None = None,
+        value_serializer: Serializer | None = None,
+        schema: Schema | None = None,
+        allow_empty: bool | None = None,
+        retention: Seconds | None = None,
+        compacting: bool | None = None,
+        deleting: bool | None = None,
+    ) -> Topic[Any, Any]:
+        """Declare a topic. With `partitions` (and `config`) it is created when it is missing.
+
+        `key_type` defaults to bytes as they are, `value_type` to any JSON. The types may be
+        pydantic models, msgspec Structs, dataclasses, dict, list, str, bytes, int, float, bool.
+        Event time is the record's timestamp, or what the field or function `timestamp` says of
+        the value; events may come up to `out_of_orderness` later than one that is newer.
+
+        A serializer (`"json|gzip"`, see `flowstream.codecs`) makes bytes otherwise than the type
+        does; a `schema` holds types and serializers. `allow_empty`: records without a value are
+        events, with None. `retention` (seconds), `compacting` and `deleting` stand for `config`.
+        """
+        own = {} if config is None else check_config(config, f"topic {name!r}")
+        said = schema or Schema()
+        settings = self.settings
+        key_type, value_type = key_type or said.key_type, value_type or said.value_type
+        keys = key_serializer or said.key_serializer
+        values = value_serializer or said.value_serializer
+        if key_type is None:
+            keys = keys or settings.key_serializer
+            key_type = bytes if keys is None else Any
+        if value_type is None:
+            values, value_type = values or settings.value_serializer, Any
+        topic: Topic[Any, Any] = Topic(
+            name,
+            key_type=key_type,
+            value_type=value_type,
+            partitions=partitions,
+            config={**kept(name, retention, compacting, deleting), **own},
+            send=self._send,
+            timestamp=timestamp,
+            disorder_ms=milliseconds(out_of_orderness),
+            key_serializer=keys,
+            value_serializer=values,
+        )
+        if said.allow_empty if allow_empty is None else allow_empty:
+            topic = topic.with_tombstones()
+        self._enter_topic(topic)
+        return topic
+
+    def topic_of_changes(self, name: str, key_type: Any, partitions: int) -> Topic[Any, SetChange]:
+        """Declare the topic of a table's manager."""
+        return self.topic(name, key_type=key_type, value_type=SetChange, partitions=partitions)
+
+    def _enter_topic(self, topic: Topic[Any, Any]) -> None:
+        name, partitions = topic.name, topic.partitions
+        known = self.topics.setdefault(name, topic)
+        if known.timestamp != topic.timestamp:
+            raise AppError(
+                f"topic {name!r} is declared with two kinds of event time: declare it once, or with"
+                " the same timestamp="
+            )
+        if known.partitions is None and partitions is not None:
+            known.partitions, known.config = partitions, topic.config
+        elif partitions is not None and known.partitions != partitions:
+            raise AppError(
+                f"topic {name!r} is declared with {known.partitions} and {partitions} partitions"
+            )
+
+
+def kept(
+    name: str, retention: Seconds | None, compacting: bool | None, deleting: bool | None
+) -> dict[str, str]:
+    """The configuration that says how long a topic keeps its records."""
+    found: dict[str, str] = {}
+    if retention is not None:
+        retention_ms = milliseconds(retention)
+        if retention_ms <= 0:
+            raise AppError(f"topic {name!r}: retention is a time above 0, not {retention!r}")
+        found["retention.ms"] = str(retention_ms)
+    policies = [word for word, on in (("compact", compacting), ("delete", deleting)) if on]
+    if (compacting, deleting) != (None, None):
+        if not policies:
+            raise AppError(f"topic {name!r}: it is compacting=True, deleting=True, or both")
+        found["cleanup.policy"] = ",".join(policies)
+    return found

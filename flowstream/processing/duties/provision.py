@@ -1,0 +1,150 @@
+"""Before a worker joins: topics are looked up and created, and lost state is noticed.
+
+Shell around `plan.make_plan`. Creates only what the app declares; never deletes. Goes on looking
+while the worker runs: a topic of the plan may be deleted, or grow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from flowstream.processing.app import App
+from flowstream.processing.duties.planning import make_plan, undeclared_inputs
+from flowstream.processing.environment.doors import Doors
+from flowstream.processing.errors import StateLost, TopicMissing
+from flowstream.processing.running.plan import Plan, ToCreate
+from flowstream.processing.units.outputs import MAX_MESSAGE_BYTES, OutputTopic
+from flowstream.transport.admin import Admin
+from flowstream.transport.errors import ConnectionLost, TopicExists, TransportError
+from flowstream.transport.types import NewTopic
+
+log = logging.getLogger("flowstream.worker")
+
+LOOK_EVERY_S = 3.0
+LOOK_AGAIN_S = 0.1
+MOST_LOOKS = 100
+
+
+async def provision(
+    app: App, admin: Admin, data_dir: Path, doors: Doors
+) -> tuple[Plan, dict[str, OutputTopic]]:
+    """The plan of the app, with all its topics there; and the topics it writes to."""
+    existing = await _partitions(admin)
+    if wanted := undeclared_inputs(app, existing):
+        await admin.auto_create(wanted)
+        existing = await _partitions(admin)
+        for name in wanted:
+            if name in existing:
+                log.info("the broker created topic %s (%d)", name, existing[name])
+    plan = make_plan(app, existing)
+    for table in plan.tables:
+        if table.changelog not in existing:
+            found = doors.stores(data_dir, app.id, table.table.name)
+            # A store is made after its changelog: another worker may have made both since we asked.
+            if found and not await admin.topics([table.changelog]):
+                _refuse_lost_state(app, table.table.name, table.changelog, data_dir, found[0])
+    for topic in plan.create:
+        await _create(app, admin, topic)
+    if plan.create:
+        # Another worker may have created one first, with other numbers: plan on what is there.
+        existing = await _partitions_with(admin, [topic.name for topic in plan.create])
+        plan = make_plan(app, existing)
+    return plan, await _outputs(plan, admin, existing)
+
+
+async def _outputs(plan: Plan, admin: Admin, existing: Mapping[str, int]) -> dict[str, OutputTopic]:
+    """All topics that the worker writes to, with the largest record that each takes."""
+    names = {*plan.outputs, *(table.changelog for table in plan.tables)}
+    limits = await admin.topic_settings(names, "max.message.bytes")
+    return {
+        name: OutputTopic(name, existing[name], int(limits.get(name, MAX_MESSAGE_BYTES)))
+        for name in sorted(names)
+    }
+
+
+async def notice_changes(
+    plan: Plan, outputs: Mapping[str, OutputTopic], admin: Admin, grown: Callable[[], None]
+) -> None:
+    """Raise once a topic of the plan is gone: an idle worker would not notice, and a busy one would
+    go back to its last commit for ever (V2). Call `grown` whenever one has other partitions than
+    before: the plan must be made anew, or refused (DESIGN 5).
+    """
+    ids: dict[str, bytes] = {}
+    before: set[str] = set()
+    counts = {**plan.sources, **{name: topic.partitions for name, topic in outputs.items()}}
+    while True:
+        try:
+            found = await admin.topics(sorted(counts))
+        except TransportError as error:
+            log.debug("cannot ask for the topics: %s", error)
+        else:
+            ids = ids or {name: topic.topic_id for name, topic in found.items()}
+            # A topic made anew in its place (brokers do that by themselves) is another topic.
+            gone = {
+                name for name, id in ids.items() if name not in found or found[name].topic_id != id
+            }
+            # A broker that has just started may not know all its topics yet: look twice.
+            _refuse_deleted(plan, gone & before)
+            before = gone
+            now = {name: topic.partitions for name, topic in found.items() if name not in gone}
+            if any(count > counts[name] for name, count in now.items()):
+                grown()
+            counts |= now
+        await asyncio.sleep(LOOK_EVERY_S)
+
+
+def _refuse_deleted(plan: Plan, missing: set[str]) -> None:
+    for table in plan.tables:
+        if table.changelog in missing:
+            raise StateLost(
+                f"the changelog {table.changelog!r} of table {table.table.name!r} was deleted while"
+                " the worker ran: restore the topic, or delete the app's state directory and reset"
+                " its offsets to start over"
+            )
+    for name in sorted(missing):
+        role = "input" if name in plan.sources else "output"
+        raise TopicMissing(
+            f"{role} topic {name!r} was deleted while the worker ran (and perhaps made anew, by"
+            " hand or by the broker): what it held is gone. Create it with the partitions you want"
+            " and start again, or remove it from the app"
+        )
+
+
+async def _partitions(admin: Admin) -> dict[str, int]:
+    return {name: found.partitions for name, found in (await admin.topics(None)).items()}
+
+
+async def _partitions_with(admin: Admin, names: Sequence[str]) -> dict[str, int]:
+    """The same once these topics are among them: one that another worker makes at this moment
+    exists before the brokers tell of it.
+    """
+    for _ in range(MOST_LOOKS):
+        existing = await _partitions(admin)
+        missing = [name for name in names if name not in existing]
+        if not missing:
+            return existing
+        await asyncio.sleep(LOOK_AGAIN_S)
+    raise ConnectionLost(f"created, and not there yet: {', '.join(missing)}")
+
+
+def _refuse_lost_state(app: App, table: str, changelog: str, data_dir: Path, found: Path) -> None:
+    """A missing changelog of a table that has stores here was deleted: refuse (never guess)."""
+    raise StateLost(
+        f"the changelog {changelog!r} of table {table!r} is gone, but {found} was built"
+        " from it: restore the topic; or, to start over with an empty table, delete"
+        f" {data_dir / 'state' / app.id} and reset the app's offsets (or choose a new app id)"
+    )
+
+
+async def _create(app: App, admin: Admin, topic: ToCreate) -> None:
+    new = NewTopic(
+        topic.name, topic.partitions, app.settings.replication_factor, dict(topic.config)
+    )
+    try:
+        await admin.create_topics([new])
+        log.info("created topic %s", topic.name)
+    except TopicExists:
+        log.debug("topic %s was created by another worker", topic.name)

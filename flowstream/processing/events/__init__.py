@@ -1,0 +1,1 @@
+"""Events and topics: keys, values, headers, times, replies and dead letters."""

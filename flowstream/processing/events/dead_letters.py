@@ -1,0 +1,34 @@
+"""Dead letters: a record that could not be processed, with the reason in its headers.
+
+Pure. The record's own headers, key and value stay as they were.
+"""
+
+from __future__ import annotations
+
+import traceback
+
+from flowstream.processing.events.event import Arrival
+
+PREFIX = "flowstream."
+TRACEBACK_CHARACTERS = 8_000
+
+
+def dead_letter_headers(
+    record: Arrival, error: BaseException, *, app: str, agent: str
+) -> tuple[tuple[str, bytes | None], ...]:
+    """The record's headers followed by where it came from and why it is here."""
+    told = {
+        "app": app,
+        "agent": agent,
+        "topic": record.topic,
+        "partition": str(record.partition),
+        "offset": str(record.offset),
+        "timestamp": str(record.timestamp),
+        "error": type(error).__name__,
+        "cause": str(error),
+        "traceback": "".join(traceback.format_exception(error))[-TRACEBACK_CHARACTERS:],
+    }
+    own = tuple((name, value) for name, value in record.headers if not name.startswith(PREFIX))
+    return own + tuple(
+        (PREFIX + name, text.encode("utf-8", "replace")) for name, text in told.items()
+    )

@@ -1,0 +1,198 @@
+"""Topics as an app declares them: a name, types and how to create it when it is missing.
+
+Declarations. Knows codecs; must not know a cluster: sending is handed to the running agent's
+unit, or to the app's plain producer outside of agents.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Generic, NamedTuple, TypeVar, cast
+
+from flowstream.processing.declaring import check_config, check_partitions, check_topic_name
+from flowstream.processing.errors import AppError
+from flowstream.processing.events.current import Headers, in_unit, is_inside_agent
+from flowstream.processing.events.event_time import EventTime, event_time_of
+from flowstream.processing.values.codecs import Codec, encode_any_key, refusal
+from flowstream.processing.values.serializers import Codec as Serialization
+from flowstream.processing.values.serializers import typed
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+Serializer = str | Serialization
+DERIVED = ("name", "key_type", "value_type", "key_serializer", "value_serializer")
+"""What `Topic.derive` may change."""
+
+
+class RecordMetadata(NamedTuple):
+    """Where a record went; `offset` is None while it waits for its unit's commit."""
+
+    topic: str
+    partition: int
+    offset: int | None
+
+
+class Outgoing(NamedTuple):
+    """An encoded record on its way to the plain producer."""
+
+    topic: str
+    partition: int | None
+    key: bytes | None
+    value: bytes | None
+    timestamp_ms: int | None
+    headers: tuple[tuple[str, bytes | None], ...]
+
+
+Send = Callable[[Outgoing], Awaitable[RecordMetadata]]
+
+
+class Topic(Generic[K, V]):
+    """A topic of an app, made by `App.topic`."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        key_type: type[K],
+        value_type: type[V],
+        partitions: int | None,
+        config: Mapping[str, str],
+        send: Send,
+        timestamp: str | EventTime | None = None,
+        disorder_ms: int = 0,
+        key_serializer: Serializer | None = None,
+        value_serializer: Serializer | None = None,
+    ) -> None:
+        self.name = check_topic_name(name, "app.topic")
+        check_partitions(partitions, f"topic {name!r}")
+        self.key_type = key_type
+        self.value_type = value_type
+        self.partitions = partitions
+        self.config = check_config(config, f"topic {name!r}")
+        self.key_serializer, self.value_serializer = key_serializer, value_serializer
+        self.key_codec: Codec[K] = typed(key_type, key_serializer)
+        self.value_codec: Codec[V] = typed(value_type, value_serializer)
+        self.timestamp = timestamp
+        self.event_ms = event_time_of(timestamp)
+        self.disorder_ms = disorder_ms
+        self._send = send
+
+    def __repr__(self) -> str:
+        return f"Topic({self.name!r})"
+
+    def with_tombstones(self) -> Topic[K, V | None]:
+        """The same topic, read by who takes records without a value as they are."""
+        copied: Topic[K, Any] = copy.copy(self)
+        copied.value_codec = dataclasses.replace(self.value_codec, nullable=True)
+        return copied
+
+    def derive(self, **changes: Any) -> Topic[Any, Any]:
+        """The same topic with other types or serializers (`key_type`, `value_type`,
+        `key_serializer`, `value_serializer`), or one of another `name` as this one.
+        """
+        unknown = changes.keys() - set(DERIVED)
+        if unknown:
+            raise AppError(
+                f"{self!r}.derive takes {', '.join(DERIVED)}, not {', '.join(sorted(unknown))}"
+            )
+        return Topic(
+            partitions=self.partitions, config=self.config, send=self._send,
+            timestamp=self.timestamp, disorder_ms=self.disorder_ms,
+            **{**{name: getattr(self, name) for name in DERIVED}, **changes},
+        )  # fmt: skip
+
+    async def send(
+        self,
+        *,
+        key: K | None = None,
+        value: V | None = None,
+        partition: int | None = None,
+        timestamp: float | None = None,
+        headers: Headers = (),
+        key_serializer: Serializer | None = None,
+        value_serializer: Serializer | None = None,
+    ) -> RecordMetadata:
+        """Send a record. Inside an agent it joins the event's unit and commits with it.
+
+        Outside an agent this is a plain idempotent send that returns once it is acknowledged.
+        A task that an agent starts is inside it, too: NotInAgent once its event is over.
+        `timestamp` is in seconds; inside an agent it defaults to the event's. A `value` of None
+        is a tombstone. A serializer stands in for the topic's own.
+        """
+        if key_serializer is not None or value_serializer is not None:
+            other = self.derive(
+                key_serializer=key_serializer or self.key_serializer,
+                value_serializer=value_serializer or self.value_serializer,
+            )
+            return await other.send(
+                key=key, value=value, partition=partition, timestamp=timestamp, headers=headers
+            )
+        if is_inside_agent():
+            # Never a plain send from here: it would stay whatever becomes of the event (S9).
+            return self.send_soon(
+                key=key, value=value, partition=partition, timestamp=timestamp, headers=headers
+            )
+        return await self._send(self.outgoing(key, value, partition, timestamp, headers))
+
+    def send_soon(
+        self,
+        *,
+        key: K | None = None,
+        value: V | None = None,
+        partition: int | None = None,
+        timestamp: float | None = None,
+        headers: Headers = (),
+    ) -> RecordMetadata:
+        """As `send` inside an agent, for plain functions that it calls. NotInAgent elsewhere:
+        nobody could wait for the record to be stored.
+        """
+        at = None if timestamp is None else round(timestamp * 1000)
+        current = in_unit(f"sending to topic {self.name!r}")
+        topic, placed = current.emit(self, key, value, partition, at, headers)
+        return RecordMetadata(topic, placed, None)
+
+    def outgoing(
+        self,
+        key: object,
+        value: object,
+        partition: int | None,
+        timestamp: float | None,
+        headers: Headers,
+    ) -> Outgoing:
+        """A record for the plain producer."""
+        at = None if timestamp is None else round(timestamp * 1000)
+        raw, data = self.encode_key(key), self.encode_value(value)
+        return Outgoing(self.name, partition, raw, data, at, header_pairs(headers))
+
+    def encode_key(self, key: object) -> bytes | None:
+        """The key's bytes; a topic without a key type takes text, numbers and bytes."""
+        if key is None:
+            return None
+        if self.key_serializer is None:
+            if isinstance(key, bytes):
+                return key
+            if self.key_type is bytes:
+                return encode_any_key(key)
+        try:
+            return self.key_codec.encode(cast("Any", key))
+        except (TypeError, ValueError) as error:
+            what = f"a key of topic {self.name!r}"
+            raise refusal(self.key_codec, key, error, what, "key_type") from None
+
+    def encode_value(self, value: object) -> bytes | None:
+        """The value's bytes; None is a tombstone."""
+        if value is None:
+            return None
+        try:
+            return self.value_codec.encode(cast("Any", value))
+        except (TypeError, ValueError) as error:
+            what = f"a value of topic {self.name!r}"
+            raise refusal(self.value_codec, value, error, what, "value_type") from None
+
+
+def header_pairs(headers: Headers) -> tuple[tuple[str, bytes | None], ...]:
+    """Headers as pairs, in order."""
+    return tuple(headers.items()) if isinstance(headers, Mapping) else tuple(headers)

@@ -1,0 +1,286 @@
+"""One membership in the app's group: from joining until it must begin anew or the worker stops.
+
+Shell: polls, feeds tasks, follows rebalances. Each task has its own state (S6): a rebalance stops
+those that go, the others run on. The rules are in `task`, `epoch`, `commit` and `assignor`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+
+from flowstream.errors import FlowstreamError
+from flowstream.processing.group.arriving import Arriving
+from flowstream.processing.group.committer import Committer
+from flowstream.processing.group.committing import Committing
+from flowstream.processing.group.copies import Copies
+from flowstream.processing.group.placing import decode_orders
+from flowstream.processing.running.plan import Plan
+from flowstream.processing.running.runtime import QUEUE_HIGH, QUEUE_LOW, RunningTask
+from flowstream.processing.running.surroundings import Surroundings
+from flowstream.processing.stores.starting import Positions, TaskStarter
+from flowstream.processing.units.task import TaskId, TaskState
+from flowstream.transport.batches import RecordBuffer
+from flowstream.transport.consumer import GroupConsumer
+from flowstream.transport.types import ConsumerRecord, Generation, TopicPartition
+
+log = logging.getLogger("flowstream.worker")
+
+POLL_RECORDS = 500
+POLL_MS = 100
+
+
+class TopicGrown(FlowstreamError):
+    """A partition was assigned that the plan does not know: it must be made anew."""
+
+
+class Membership:
+    """The tasks a worker holds while it is a member."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        around: Surroundings,
+        buffer: RecordBuffer,
+        committer: Committer,
+        starter: TaskStarter,
+        *,
+        commit_interval: float,
+        probing_interval: float = 60.0,
+    ) -> None:
+        self.tasks: dict[TaskId, RunningTask] = {}
+        self._plan = plan
+        self._around = around
+        self._onlookers = around.onlookers
+        self._starter = starter
+        self._consumer: GroupConsumer | None = None
+        self._partitions: frozenset[TopicPartition] = frozenset()
+        self._committer = committer
+        self._commits = Committing(
+            self.tasks.values, around, buffer, committer, self._generation,
+            interval=commit_interval,
+        )  # fmt: skip
+        self._arriving = Arriving(self._positions, self._start, self._task_of)
+        self._copies = Copies(plan, starter.standing_by, probing_interval)
+        self._failure: Exception | None = None
+        self._is_over = False
+        self._has_share = False
+        self._paused: set[TopicPartition] = set()
+        self.newest_ms: dict[TopicPartition, int] = {}
+        """Time of the last record that was fetched."""
+        self._rebalancing_since: float | None = None
+        # Held by whoever takes tasks away or brings them; polling goes on meanwhile.
+        self._changing = asyncio.Lock()
+        self._loop = asyncio.get_running_loop()
+
+    def attach(self, consumer: GroupConsumer) -> None:
+        """The consumer whose listener this is."""
+        self._consumer = consumer
+        self._committer.carry(consumer.generation_after)
+
+    @property
+    def consumer(self) -> GroupConsumer:
+        """The group consumer."""
+        assert self._consumer is not None
+        return self._consumer
+
+    def _generation(self) -> Generation | None:
+        return self.consumer.generation()
+
+    @property
+    def held(self) -> list[TaskId]:
+        """Tasks that are owned here, running or on their way."""
+        return sorted({self._task_of(tp) for tp in self._partitions})
+
+    @property
+    def is_ready(self) -> bool:
+        """True while there is an assignment and every task of it runs."""
+        return self._has_share and not self._arriving.is_busy and not self._changing.locked()
+
+    @property
+    def epoch_age_s(self) -> float:
+        """How long the open epoch has been open."""
+        return self._commits.age_s
+
+    def partitions_of(self, topics: Sequence[str]) -> list[TopicPartition]:
+        """The partitions of these topics that tasks here read."""
+        counts = self._plan.sources
+        return [
+            TopicPartition(topic, id.number)
+            for topic in topics
+            for id in self.tasks
+            if id.partitions == counts[topic]
+        ]
+
+    # -- polling --------------------------------------------------------------------------------
+
+    async def run(self, wants_stop: Callable[[], bool]) -> None:
+        """Poll until the worker wants to stop. Raises what makes this membership unusable."""
+        while not wants_stop():
+            found = await self.consumer.getmany(POLL_RECORDS, self._poll_ms())
+            for tp, records in found.items():
+                self._deliver(tp, records)
+            # Instances that were woken run now, each over its whole queue.
+            await asyncio.sleep(0)
+            self._check()
+            await self._tick()
+
+    def _poll_ms(self) -> int:
+        return max(0, min(POLL_MS, int(self._commits.left_s * 1000))) if self.tasks else POLL_MS
+
+    def _deliver(self, tp: TopicPartition, records: list[ConsumerRecord]) -> None:
+        task = self.tasks.get(self._task_of(tp))
+        if task is None or not task.is_running:
+            # Fetched before the partition was taken away: it is read again after the next seek.
+            return
+        self._around.counts.events += len(records)
+        if self._onlookers.sensors:
+            self._onlookers.received(tp, records, self.consumer.highwater(tp))
+        self.newest_ms[tp] = records[-1].timestamp
+        task.feed(tp.topic, records)
+        if task.queued(tp.topic) > QUEUE_HIGH:
+            self._paused.add(tp)
+            self.consumer.pause(tp)
+            self._onlookers.clogged(tp)
+
+    def _task_of(self, tp: TopicPartition) -> TaskId:
+        return TaskId(self._plan.sources[tp.topic], tp.partition)
+
+    def _resume(self) -> None:
+        for tp in sorted(self._paused):
+            task = self.tasks.get(self._task_of(tp))
+            if task is None or not task.is_running or task.queued(tp.topic) < QUEUE_LOW:
+                self._paused.discard(tp)
+                self.consumer.resume(tp)
+
+    def _check(self) -> None:
+        """Raise what went wrong beside this loop."""
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
+        if self._arriving.check():
+            self._starter.restored()
+
+    async def _tick(self) -> None:
+        if self._paused:
+            self._resume()
+        for task in self.tasks.values():
+            task.tick()
+        if self._changing.locked():
+            return  # the commit on its way is the affair of whoever takes the tasks away
+        if not self._commits.is_torn:
+            await self._commits.tick()
+
+    # -- rebalances -----------------------------------------------------------------------------
+
+    async def revoked(self, partitions: frozenset[TopicPartition]) -> None:
+        """Commit what is complete while these partitions are still owned, and let their tasks go.
+        All others run on.
+        """
+        async with self._changing:
+            self._rebalancing_since = self._loop.time()
+            gone = {self._task_of(tp) for tp in partitions}
+            self._partitions -= partitions
+            try:
+                await self._onlookers.revoked(partitions)
+                await self._release(gone, commit=True)
+            except Exception as error:  # noqa: BLE001 - raised again by the polling loop
+                self._failure = error
+                self._commits.is_torn = True
+                await self._release(gone, commit=False)
+
+    async def assigned(self, partitions: frozenset[TopicPartition], told: bytes = b"") -> None:
+        """Begin to restore and start the tasks of these partitions, in the background."""
+        async with self._changing:
+            if self._is_over:
+                return
+            self._has_share = True
+            if self._rebalancing_since is None:
+                self._rebalancing_since = self._loop.time()
+            self._partitions |= partitions
+            if partitions:
+                names = ", ".join(f"{t}-{p}" for t, p in sorted(partitions))
+                log.info("assigned: %s", names)
+            self._arriving.begin(partitions, self._onlookers.assigned(partitions), self._arrived)
+            held = set(self.held)
+        await self._copies.obey(decode_orders(told), held, self.consumer.want_rebalance)
+        await self._starter.keep_only(held)
+
+    async def _arrived(self) -> None:
+        await self._onlookers.at_work()
+        since, self._rebalancing_since = self._rebalancing_since, None
+        if since is not None:
+            self._around.meters.rebalance_seconds.add(self._loop.time() - since)
+
+    async def rewind(self, renew: Callable[[], Awaitable[None]]) -> None:
+        """Drop everything uncommitted and begin again at the committed offsets.
+
+        `renew` makes the transaction session usable again, after the drop.
+        """
+        async with self._changing:
+            await self._release_all(commit=False)
+            await renew()
+            self._failure = None
+            self._around.counts.aborts += 1
+            self._arriving.begin(self._partitions)
+
+    async def finish(self) -> None:
+        """The last commit of a worker that stops."""
+        async with self._changing:
+            self._is_over = True
+            await self._release_all(commit=True)
+
+    async def abandon(self) -> None:
+        """Let the tasks go without a commit, and take no more."""
+        async with self._changing:
+            self._is_over = True
+            self._copies.stop()
+            await self._release_all(commit=False)
+
+    async def _release_all(self, *, commit: bool) -> None:
+        await self._arriving.stop_all()
+        await self._release(list(self.tasks), commit=commit)
+        await self._commits.drop()
+        self._paused.clear()
+
+    async def _release(self, tasks: Collection[TaskId], *, commit: bool) -> None:
+        await self._arriving.stop(tasks)
+        leaving = {id: self.tasks[id] for id in sorted(tasks) if id in self.tasks}
+        await asyncio.gather(*(task.stop() for task in leaving.values()))
+        if commit and not self._commits.is_torn:
+            await self._commits.finish()
+        elif len(leaving) == len(self.tasks):
+            await self._commits.drop()
+        for id, task in leaving.items():
+            self._around.meters.events.update(task.taken())
+            self._around.committed.let_go(task.committed, task.changelogs)
+            task.close()
+            del self.tasks[id]
+        for tp in [tp for tp in self.newest_ms if self._task_of(tp) in leaving]:
+            del self.newest_ms[tp]
+        self._paused = {tp for tp in self._paused if self._task_of(tp) not in leaving}
+
+    async def _positions(self, partitions: Iterable[TopicPartition]) -> Positions:
+        """Positions first (G2)."""
+        if any(tp.partition >= self._plan.sources[tp.topic] for tp in partitions):
+            raise TopicGrown(f"more partitions than planned: {sorted(partitions)}")
+        return await self._starter.positions(partitions)
+
+    async def _start(self, id: TaskId, positions: Positions) -> None:
+        """Stores, then events."""
+        task = RunningTask(id, self._plan, self._around)
+        task.task.move(TaskState.RESTORING)
+        stores = await self._starter.stores(id, task.table_plans, positions)
+        loading = task.prepare(stores)
+        try:
+            for _ in loading:
+                # A million rows take a second: the other tasks and the heartbeat go on meanwhile.
+                await asyncio.sleep(0)
+        finally:
+            loading.close()  # a walk that is left keeps its store from being closed
+        task.open(dict(positions), self._starter.replicated)
+        self.tasks[id] = task
+        self._around.committed.begin(positions)
+        for tp, position in positions.items():
+            self.consumer.seek(tp, position)

@@ -1,0 +1,183 @@
+"""One membership after another: how a worker joins its group, and what a failure costs: a rewind, a
+new membership, or the worker.
+
+Shell: wires consumer, committer and membership; what a membership does is `membership`'s affair.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+
+from flowstream.processing.duties.lending import Lending
+from flowstream.processing.environment.doors import Doors
+from flowstream.processing.group.claiming import claiming_assignor
+from flowstream.processing.group.committer import Checkpoint, Committer
+from flowstream.processing.group.membership import Membership, TopicGrown
+from flowstream.processing.group.placing import Rules
+from flowstream.processing.running.plan import Plan
+from flowstream.processing.stores.starting import TaskStarter
+from flowstream.processing.tables.replicated import GlobalTable
+from flowstream.transport.admin import Admin
+from flowstream.transport.batches import RecordBuffer
+from flowstream.transport.cluster import Cluster
+from flowstream.transport.consumer import GroupConsumer
+from flowstream.transport.errors import (
+    CommitRefused,
+    ConsumerFailed,
+    InstanceFenced,
+    OffsetOutOfRange,
+    RefusedForGood,
+    SettingRefused,
+    TransportError,
+)
+from flowstream.transport.producer import IdempotentProducer
+from flowstream.transport.transaction import TransactionSession
+
+log = logging.getLogger("flowstream.worker")
+
+RECOVERY_PAUSE_S = 0.2
+STOP_TIMEOUT_S = 8.0
+ABORT_TIMEOUT_S = 1.0
+
+REJOIN = (CommitRefused, ConsumerFailed)
+"""After these the worker joins its group anew; after other transport errors it rewinds."""
+FATAL = (OffsetOutOfRange, RefusedForGood, InstanceFenced, SettingRefused)
+"""Errors that doing the work again would meet again. Going on elsewhere would skip or repeat
+records behind the app's back (G3); going on for ever would tell nobody (V2).
+"""
+
+
+class Memberships:
+    """The memberships of one worker, of which there is at most one at a time."""
+
+    def __init__(
+        self,
+        worker: Lending,
+        doors: Doors,
+        cluster: Cluster,
+        admin: Admin,
+        buffer: RecordBuffer,
+        starter: TaskStarter,
+        session: TransactionSession | None,
+        checkpoint: Checkpoint,
+    ) -> None:
+        self.current: Membership | None = None
+        self._worker = worker
+        self._doors = doors
+        self._cluster = cluster
+        self._admin = admin
+        self._buffer = buffer
+        self._starter = starter
+        self._session = session
+        self._checkpoint = checkpoint
+
+    async def live(self, plan: Plan) -> None:
+        """Join, run, and leave when stopped or when the membership is of no more use."""
+        worker, settings = self._worker, self._worker.settings
+        membership = Membership(
+            plan, worker, self._buffer, self._committer(), self._starter,
+            commit_interval=settings.commit_interval, probing_interval=settings.probing_interval,
+        )  # fmt: skip
+        consumer = GroupConsumer(
+            self._cluster,
+            worker.app_id,
+            claiming_assignor(
+                membership,
+                self._starter,
+                plan.sources,
+                worker.onlookers.assigning,
+                self._rules(plan),
+                worker.web_address,
+            ),
+            membership,
+            session_timeout_ms=round(settings.session_timeout * 1000),
+            heartbeat_interval_ms=max(100, round(settings.session_timeout * 1000 / 10)),
+            fetching=self._doors.fetching(self._cluster),
+            instance_id=settings.group_instance_id,
+        )
+        membership.attach(consumer)
+        self.current = membership
+        try:
+            await consumer.start(plan.sources)
+            await self._run(membership)
+        except TopicGrown:
+            worker.outgrown()
+            await worker.stopping.pause(RECOVERY_PAUSE_S)
+        except TransportError as error:
+            await self._lost(error)
+            await membership.abandon()
+            await self._renew_session()
+        finally:
+            self.current = None
+            await membership.abandon()
+            await consumer.stop()
+
+    def _rules(self, plan: Plan) -> Rules:
+        settings = self._worker.settings
+        tables = [table for table in plan.tables if not isinstance(table.table, GlobalTable)]
+        return Rules(
+            settings.standby_replicas,
+            settings.acceptable_recovery_lag,
+            settings.max_warmup_replicas,
+            frozenset(table.partitions for table in tables),
+        )
+
+    def _committer(self) -> Committer:
+        return Committer(
+            self._worker.settings.processing_guarantee,
+            session=self._session,
+            plain=None if self._session is not None else IdempotentProducer(self._cluster),
+            admin=self._admin,
+            checkpoint=self._checkpoint,
+        )
+
+    async def _run(self, membership: Membership) -> None:
+        worker = self._worker
+        while True:
+            try:
+                await membership.run(lambda: worker.wants_stop or worker.is_outgrown)
+                await self._finish(membership)
+                return
+            except (*FATAL, *REJOIN):
+                raise
+            except TransportError as error:
+                await self._lost(error)
+                await membership.rewind(self._renew_session)
+
+    async def _finish(self, membership: Membership) -> None:
+        """The last commit; what it cannot commit in time is done again by whoever is next."""
+        try:
+            async with asyncio.timeout(STOP_TIMEOUT_S):
+                await membership.finish()
+        except TimeoutError:
+            log.warning("the last commit did not succeed in time")
+        except FATAL:
+            raise
+        except TransportError as error:
+            log.warning("the last commit did not succeed: %s", error)
+
+    async def _lost(self, error: TransportError) -> None:
+        if isinstance(error, FATAL):
+            await self._abort()
+            raise error
+        log.warning("%s: going back to the last commit", error)
+        await self._worker.stopping.pause(RECOVERY_PAUSE_S)
+
+    async def _abort(self) -> None:
+        """Let readers not wait for the timeout of a transaction that will never be committed."""
+        if self._session is not None:
+            with suppress(TransportError, TimeoutError):
+                async with asyncio.timeout(ABORT_TIMEOUT_S):
+                    await self._session.abort()
+
+    async def _renew_session(self) -> None:
+        """A fresh producer epoch: what was open is aborted, what was decided is complete."""
+        while self._session is not None and not self._worker.wants_stop:
+            try:
+                await self._worker.stopping.unless(self._session.init())
+                return
+            except TransportError as error:
+                log.warning("%s: trying again", error)
+                await self._worker.stopping.pause(RECOVERY_PAUSE_S)

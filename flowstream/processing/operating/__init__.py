@@ -1,0 +1,1 @@
+"""An app seen from outside of its workers: tables read, apps reset, dead letters redriven."""

@@ -1,0 +1,157 @@
+"""Dead letters: which wait, and sending them back to where they came from, exactly once.
+
+Shell. The group `<app>-dead-letters` holds how far they are dealt with. A letter and the position
+behind it commit in one transaction, of one transactional id: two that redrive fence each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from types import TracebackType
+
+from flowstream.errors import FlowstreamError
+from flowstream.processing.events.dead_letters import PREFIX
+from flowstream.transport.admin import Admin
+from flowstream.transport.batches import RecordBuffer
+from flowstream.transport.cluster import Cluster
+from flowstream.transport.errors import TransportError
+from flowstream.transport.reader import PartitionReader
+from flowstream.transport.transaction import TransactionSession
+from flowstream.transport.types import LogRecord, TopicPartition
+
+AT_ONCE = 500
+"""Letters of one transaction."""
+
+
+class BadLetter(FlowstreamError):
+    """A record of the dead-letter topic that does not say where it came from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One dead letter: where it lies, the record it was, and why it is here."""
+
+    tp: TopicPartition
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    timestamp_ms: int
+    headers: tuple[tuple[str, bytes | None], ...]
+    told: Mapping[str, str]
+    """agent, topic, partition, offset, error, cause, traceback."""
+
+    @property
+    def origin(self) -> TopicPartition:
+        """The topic and partition that it came from; BadLetter when it does not say."""
+        topic, partition = self.told.get("topic"), self.told.get("partition", "")
+        if not topic or not partition.isdecimal():
+            raise BadLetter(
+                f"{self.tp.topic}-{self.tp.partition} offset {self.offset} is no dead letter of"
+                " ours: it does not say where it came from. Discard it"
+            )
+        return TopicPartition(topic, int(partition))
+
+
+def letter_of(tp: TopicPartition, record: LogRecord) -> Letter:
+    """A record of a dead-letter topic, read."""
+    told = {
+        name.removeprefix(PREFIX): (value or b"").decode("utf-8", "replace")
+        for name, value in record.headers
+        if name.startswith(PREFIX)
+    }
+    own = tuple((name, value) for name, value in record.headers if not name.startswith(PREFIX))
+    return Letter(tp, record.offset, record.key, record.value, record.timestamp, own, told)
+
+
+class DeadLetters:
+    """The dead letters of one app."""
+
+    def __init__(self, cluster: Cluster, app_id: str, topic: str) -> None:
+        self.group = topic
+        self._cluster = cluster
+        self._app_id = app_id
+        self._topic = topic
+        self._admin = Admin(cluster)
+        self._session: TransactionSession | None = None
+
+    async def __aenter__(self) -> DeadLetters:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._session is not None:
+            # Fenced or cut off: whoever has the id now, or the timeout, ends what is open.
+            with suppress(TransportError):
+                await self._session.abort()
+
+    async def pending(self, limit: int | None = None) -> list[Letter]:
+        """The letters that nobody has dealt with, by partition and in order; `limit` at most."""
+        described = (await self._admin.topics([self._topic])).get(self._topic)
+        if described is None:
+            return []
+        tps = [TopicPartition(self._topic, number) for number in range(described.partitions)]
+        positions = await self._admin.committed(self.group, tps, require_stable=True)
+        starts = await self._admin.beginning_offsets(tps)
+        ends = await self._admin.end_offsets(tps, committed=True)
+        found: list[Letter] = []
+        for tp in tps:
+            reader = PartitionReader(self._cluster, tp, max(positions.get(tp) or 0, starts[tp]))
+            while reader.position < ends[tp] and (limit is None or len(found) < limit):
+                found += [letter_of(tp, record) for record in await reader.read()]
+        return found if limit is None else found[:limit]
+
+    async def redrive(self, letters: Sequence[Letter]) -> None:
+        """Send these letters (a prefix of `pending`) back to their topics, as they were."""
+        topics = await self._admin.topics(sorted({letter.origin.topic for letter in letters}))
+        for letter in letters:
+            if letter.origin.topic not in topics:
+                raise BadLetter(
+                    f"{letter.tp.topic}-{letter.tp.partition} offset {letter.offset} came from"
+                    f" {letter.origin.topic!r}, which is no topic (windows, timers and joins are"
+                    " inside the app): redrive what is before it with --count, then discard it"
+                )
+        for start in range(0, len(letters), AT_ONCE):
+            await self._redrive(letters[start : start + AT_ONCE])
+
+    async def _redrive(self, letters: Sequence[Letter]) -> None:
+        buffer = RecordBuffer(transactional=True)
+        for letter in letters:
+            buffer.append(
+                letter.origin, letter.key, letter.value, letter.timestamp_ms, letter.headers
+            )
+        await self._pass(letters, buffer)
+
+    async def discard(self, letters: Sequence[Letter]) -> None:
+        """Pass over these letters (a prefix of `pending`) for good."""
+        await self._pass(letters, RecordBuffer(transactional=True))
+
+    async def _pass(self, letters: Sequence[Letter], buffer: RecordBuffer) -> None:
+        if not letters:
+            return
+        if self._session is None:
+            self._session = TransactionSession(self._cluster, f"{self._app_id}-redrive")
+            await self._session.init()
+            # Somebody else may have dealt with some of them before we became the only one.
+            positions = await self._admin.committed(
+                self.group, sorted({letter.tp for letter in letters}), require_stable=True
+            )
+            if any(letter.offset < (positions.get(letter.tp) or 0) for letter in letters):
+                raise BadLetter("somebody else has dealt with these letters meanwhile: look again")
+        ends: dict[TopicPartition, int] = {}
+        for letter in letters:
+            ends[letter.tp] = max(ends.get(letter.tp, 0), letter.offset + 1)
+        self._session.begin()
+        try:
+            await self._session.produce(buffer.take())
+            await self._session.add_lone_offsets(ends, self.group)
+        except BaseException:
+            with suppress(TransportError):
+                await self._session.abort()
+            raise
+        await self._session.commit()

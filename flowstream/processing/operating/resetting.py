@@ -1,0 +1,143 @@
+"""An app back to its beginning: no offsets, no tables, no records on their way between its agents.
+
+Shell. The order makes whatever a crash leaves either complete, or refused until the reset is run
+again: a mark beside the slots first, which no worker passes; what is re-keyed, then the offsets,
+then the changelogs (without offsets a worker refuses them), the stores, and the mark last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from flowstream.errors import FlowstreamError
+from flowstream.processing.app import App
+from flowstream.processing.duties.planning import all_tables, between_joins
+from flowstream.processing.environment.slots import RESETTING, lock_all
+from flowstream.transport.admin import Admin
+from flowstream.transport.errors import UnknownTopic
+
+IDLE = ("Empty", "Dead")
+POLL_S = 0.05
+
+Checkpoint = Callable[[str], None]
+"""Called with the name of each step before it is taken; crash tests stop there."""
+
+
+class ResetRefused(FlowstreamError):
+    """The app cannot be reset now; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """What a reset would do."""
+
+    app: str
+    repartitions: tuple[str, ...]
+    changelogs: tuple[str, ...]
+    dead_letters: tuple[str, ...]
+    groups: tuple[str, ...]
+    state: Path
+
+    @property
+    def steps(self) -> list[str]:
+        """What would be done, one line each; nothing when the app is at its beginning."""
+        lines = [f"delete topic {name}" for name in self.repartitions]
+        lines += [f"delete group {name} with its offsets" for name in self.groups]
+        lines += [f"delete topic {name}" for name in (*self.changelogs, *self.dead_letters)]
+        if self.state.exists():
+            lines.append(f"delete the stores below {self.state}")
+        return lines
+
+
+async def plan_reset(app: App, admin: Admin, data_dir: Path, *, dead_letters: bool) -> Reset:
+    """What there is to reset. ResetRefused while the app's workers run."""
+    for agent in app.agents.values():
+        await agent.probe()
+    there = await admin.topics(None)
+    through = [
+        app.repartition(agent.repartition_name)
+        for agent in app.agents.values()
+        if agent.group is not None and agent.group.topic is None
+    ] + between_joins(app)
+    tables = [app.changelog(name) for name in all_tables(app)]
+    listed = {group.group: group.state for group in await admin.groups()}
+    # The group of the dead letters' topic says how far they were sent back.
+    groups = [name for name in (app.id, app.dead_letters)[: 1 + dead_letters] if name in listed]
+    state = listed.get(app.id, IDLE[0])
+    if state not in IDLE:
+        raise ResetRefused(
+            f"app {app.id!r} is running: its group has members ({state}). Stop its workers, and"
+            " wait until a killed one's session has ended"
+        )
+    dead = [app.dead_letters] if dead_letters else []
+    return Reset(
+        app.id,
+        tuple(name for name in through if name in there),
+        tuple(name for name in tables if name in there),
+        tuple(name for name in dead if name in there),
+        tuple(groups),
+        data_dir / "state" / app.id,
+    )
+
+
+async def execute_reset(
+    reset: Reset, admin: Admin, *, checkpoint: Checkpoint = lambda _: None
+) -> None:
+    """Do it. SlotError, before anything is changed, when a worker of this machine runs."""
+    reset.state.mkdir(parents=True, exist_ok=True)
+    mark = reset.state / RESETTING
+    was_marked = mark.exists()
+    _write(mark)
+    try:
+        slots = lock_all(reset.state)
+    except FlowstreamError:
+        if not was_marked:
+            mark.unlink()
+        raise
+    try:
+        checkpoint("repartitions")
+        await _delete(admin, reset.repartitions)
+        checkpoint("offsets")
+        for group in reset.groups:
+            await admin.delete_group(group)
+        checkpoint("changelogs")
+        await _delete(admin, (*reset.changelogs, *reset.dead_letters))
+        checkpoint("stores")
+        for path in sorted(reset.state.iterdir()):
+            if path.is_dir():
+                shutil.rmtree(path)
+        checkpoint("mark")
+        mark.unlink()
+        reset.state.rmdir()
+    finally:
+        for slot in slots:
+            slot.release()
+
+
+def _write(mark: Path) -> None:
+    """On disk before anything is deleted (D1)."""
+    with mark.open("w", encoding="ascii") as handle:
+        handle.write("flowstream reset has begun\n")
+        handle.flush()
+        os.fsync(handle.fileno())
+    directory = os.open(mark.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+async def _delete(admin: Admin, names: tuple[str, ...]) -> None:
+    for name in names:
+        try:
+            await admin.delete_topics([name])
+        except UnknownTopic:
+            continue
+    # A cluster deletes a moment after it answered.
+    while await admin.topics(names):  # noqa: ASYNC110
+        await asyncio.sleep(POLL_S)

@@ -1,0 +1,112 @@
+"""What a unit sends: outputs, re-keyed records, dead letters and replies.
+
+Everything is encoded when it is sent, so that it fails where the agent's policy can deal with it.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, cast
+
+from flowstream.processing.errors import LateEvent
+from flowstream.processing.events.current import Destination, Headers
+from flowstream.processing.events.dead_letters import dead_letter_headers
+from flowstream.processing.events.event import Arrival, Event
+from flowstream.processing.events.replies import encode_reply, reply_headers, reply_to
+from flowstream.processing.events.topic import header_pairs
+from flowstream.processing.running.plan import Reader
+from flowstream.processing.running.surroundings import Surroundings
+from flowstream.processing.units.unit import Output
+
+log = logging.getLogger("flowstream.agent")
+
+
+class Emitting:
+    """The part of a feed that sends."""
+
+    def __init__(self, reader: Reader, around: Surroundings) -> None:
+        self.reader = reader
+        self.around = around
+        self.record: Arrival | None = None
+        self.origin = f"{around.app_id}/{reader.agent.name}"
+        """As its events say where they were got."""
+        self.outputs: list[Output] = []
+        self._replied: list[Arrival] = []
+        """Records whose senders have their reply in the open unit."""
+
+    @property
+    def label(self) -> str:
+        """Who this is, for messages."""
+        return f"agent {self.reader.agent.name!r} on {self.reader.topic}"
+
+    def late(self, table: str) -> None:
+        """Count a write past keeping."""
+        self.around.counts.late += 1
+        log.debug("%s: a write to an expired window of %r was dropped", self.label, table)
+
+    def late_letter(self, table: str) -> None:
+        """Send the event to the dead letters, because its windows have closed."""
+        assert self.record is not None
+        self.send_dead(self.record, LateEvent(f"the windows of table {table!r} have closed"))
+
+    def send_dead(self, record: Arrival, error: BaseException) -> None:
+        """Add a record, with the reason, to the dead letters in the unit."""
+        output = self.around.output(self.around.dead_letters)
+        agent = self.reader.agent.name
+        headers = dead_letter_headers(record, error, app=self.around.app_id, agent=agent)
+        output.check(record.key, record.value, headers)
+        target = output.place(record.key)
+        self.outputs.append((target, record.key, record.value, record.timestamp, headers))
+        self.around.counts.dead_letters += 1
+
+    def reply(self, value: Any, error: BaseException | None = None) -> bool:
+        """Answer whoever asked, once per event. False when the topic is not known (yet)."""
+        record = self.record
+        assert record is not None
+        has_it = any(each is record for each in self._replied)
+        to = None if has_it else reply_to(record.headers)
+        if to is None:
+            return True
+        output = self.around.reply_output(to.topic)
+        if output is None or to.partition >= output.partitions:
+            return False
+        data = encode_reply(value, self.reader.agent.reply_type and self.reader.agent.reply_codec)
+        headers = reply_headers(to, error)
+        output.check(None, data, headers)
+        target = output.at(to.partition)
+        self.outputs.append((target, None, data, self.around.wall_time_ms(), headers))
+        self._replied.append(record)
+        return True
+
+    def hand_over(self, channel: Any, event: Event[Any]) -> None:
+        """Put an event into a channel once the unit is committed (see `channels.Puts`)."""
+        self.outputs.append((channel, cast("Any", event), None, 0, ()))
+
+    def emit(
+        self,
+        topic: Destination,
+        key: object,
+        value: object,
+        partition: int | None,
+        timestamp_ms: int | None,
+        headers: Headers,
+    ) -> tuple[str, int]:
+        """Add a record to the unit."""
+        output = self.around.output(topic.name)
+        raw = topic.encode_key(key)
+        target = output.place(raw) if partition is None else output.at(partition)
+        assert self.record is not None
+        at = self.record.timestamp if timestamp_ms is None else timestamp_ms
+        encoded, pairs = topic.encode_value(value), header_pairs(headers)
+        output.check(raw, encoded, pairs)
+        self.outputs.append((target, raw, encoded, at, pairs))
+        return target
+
+    def forward(self, key: bytes | None, value: bytes | None) -> None:
+        """Add the record, with this key and value, to the topic between the agent's parts."""
+        record = self.record
+        assert record is not None
+        output = self.around.output(self.reader.forwards_to)
+        headers = tuple(record.headers)
+        output.check(key, value, headers)
+        self.outputs.append((output.place(key), key, value, record.timestamp, headers))

@@ -1,0 +1,218 @@
+"""The feed of an agent instance: its queue of records, and which of them begins its next unit.
+
+The hot path: everything between two awaits is plain calls. It must not know consumer, transaction
+or the agent's policy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+
+from flowstream.processing.errors import LotFull
+from flowstream.processing.events.event import Arrival, retimed, without_headers
+from flowstream.processing.running.open_unit import OpenUnit
+from flowstream.processing.running.plan import Reader, Stage
+from flowstream.processing.running.surroundings import Shelf, Surroundings
+from flowstream.processing.time.marks import Mark, mark_of
+from flowstream.processing.time.watermarks import UNKNOWN
+from flowstream.processing.units.task import Source, Task
+from flowstream.state.table import Sealed
+
+MOST_PENDING = 10_000
+"""Units of a task that wait for a slow agent before its other sources wait, too."""
+
+
+class UnitFeed(OpenUnit):
+    """Records in, units out, for one agent on one partition."""
+
+    def __init__(
+        self,
+        reader: Reader,
+        index: int,
+        task: Task,
+        source: Source,
+        shelf: Shelf,
+        around: Surroundings,
+    ) -> None:
+        super().__init__(reader, index, task, source, shelf, around)
+        self.peers: Sequence[UnitFeed] = ()
+        self.ready: deque[Arrival] = deque()
+        self.closed = False
+        self.take_is_over = False
+        """Whether a `take` must end before what comes next."""
+        is_body = reader.stage in (Stage.WHOLE, Stage.GROUPED)
+        self._parking = reader.agent.parking if is_body and not source.is_inner else None
+        self._marks = shelf.marks.get(source.topic) if not source.is_inner else None
+        self._waiter: asyncio.Future[None] | None = None
+        self.taken = 0
+        """Events begun so far; one that is tried again counts once."""
+        self._loop = asyncio.get_running_loop()
+
+    @property
+    def is_busy(self) -> bool:
+        """True while the agent works on its unit, or pauses before it tries an event again."""
+        return self._waiter is None and (self.record is not None or bool(self.ready))
+
+    # -- what streams ask (see stream.Feed) -----------------------------------------------------
+
+    def hold(self) -> None:
+        """Keep the open unit open over the next record, if one comes (see `take_ready`)."""
+        self._holding = self.record is not None
+        self.take_is_over = False
+
+    def advance(self) -> Arrival | None:
+        """Complete the open unit and begin the next record if one may begin now."""
+        if self.record is not None:
+            self.complete()
+        ready = self.ready
+        if self._shared or not ready:
+            return self.take_ready()
+        if len(self.task.pending) > MOST_PENDING:
+            return None
+        record = ready.popleft()
+        if self._parking is not None or (self._marks is not None and record.value is None):
+            return self._first_from(record)
+        self.record = record
+        self.next_offset = record.offset + 1
+        self.taken += 1
+        return record
+
+    def take_ready(self) -> Arrival | None:
+        """The next record if one may begin now."""
+        record = self._pop()
+        if record is None:
+            return None
+        if self._parking is not None or (self._marks is not None and record.value is None):
+            return self._first_from(record)
+        return self._begin(record)
+
+    async def arrival(self, deadline: float | None) -> Arrival | None:
+        """Wait for the next record; None at the deadline."""
+        timer = None if deadline is None else self._loop.call_at(deadline, self.wake)
+        try:
+            while True:
+                if self.closed:
+                    raise asyncio.CancelledError
+                self._waiter = self._loop.create_future()
+                await self._waiter
+                record = self.take_ready()
+                if record is not None or (self._holding and self.take_is_over):
+                    return record
+                if deadline is not None and self._loop.time() >= deadline:
+                    return None
+        finally:
+            self._waiter = None
+            if timer is not None:
+                timer.cancel()
+
+    def halt(self) -> None:
+        """See `OpenUnit.halt`; what is fed from here on is read again by whoever is next."""
+        self.drop()
+        self.record = None
+        self.closed = True
+        self.ready = deque(maxlen=0)
+
+    def loop_time(self) -> float:
+        """The event loop's clock."""
+        return self._loop.time()
+
+    # -- its queue ------------------------------------------------------------------------------
+
+    def feed(self, records: Sequence[Arrival]) -> None:
+        """Records arrived."""
+        self.ready.extend(records)
+        self.wake()
+
+    def wake(self) -> None:
+        """Something may have changed for a waiting stream."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _pop(self) -> Arrival | None:
+        """The first record that waits, if its turn has come."""
+        ready = self.ready
+        if not ready or (self._shared and not self._may_take(ready[0].offset)):
+            return None
+        return ready.popleft()
+
+    def _begin(self, record: Arrival) -> Arrival:
+        if self._holding:
+            # Not before: a `take` that times out has its last record in the unit already.
+            assert self.record is not None
+            self._held.append(self.record)
+        self.record = record
+        self.next_offset = record.offset + 1
+        self.taken += 1
+        return record
+
+    def _first_from(self, record: Arrival) -> Arrival | None:
+        """The record, or the first one behind it that is for the agent: watermarks are taken for
+        what they say (see `marks`), and the order of a key of which something is parked holds.
+        """
+        upcoming: Arrival | None = record
+        while upcoming is not None:
+            mark = None if self._marks is None or upcoming.value is not None else mark_of(upcoming)
+            if mark is None and not self._is_parked(upcoming):
+                return self._begin(upcoming)
+            if self._holding:
+                self.ready.appendleft(upcoming)
+                self.take_is_over = True
+                return None
+            if mark is not None:
+                self._pass_mark(upcoming, mark)
+            else:
+                self._park_behind(upcoming)
+            upcoming = self._pop()
+        return None
+
+    def _pass_mark(self, record: Arrival, mark: tuple[str, Mark]) -> None:
+        self.record, self.next_offset = retimed(record, UNKNOWN), record.offset + 1
+        self._mark = mark
+        self.complete()
+
+    def _is_parked(self, record: Arrival) -> bool:
+        parking = self._parking
+        if parking is None or record.key is None:
+            return False
+        return parking.holds(self.views[parking.table], record.key)
+
+    def _park_behind(self, record: Arrival) -> None:
+        """Put a record behind those of its key that are parked."""
+        parking = self._parking
+        assert parking is not None
+        view = self.views[parking.table]
+        self.record = record
+        if parking.has_room(view, record):
+            parking.park(view, record, 0, 0)
+        else:
+            full = LotFull(f"too many events of key {record.key!r:.80} are parked")
+            self.send_dead(record, full)
+        # What waits has no effect yet, and says nothing of time (nor is it answered).
+        self.record, self.next_offset = without_headers(record, UNKNOWN), record.offset + 1
+        self.around.counts.parked += 1
+        self.complete()
+
+    # -- several agents on one topic: in lockstep -----------------------------------------------
+
+    def _may_take(self, offset: int) -> bool:
+        before = self.source.limit
+        if offset >= before and not self._holding and len(self.task.pending) > MOST_PENDING:
+            # Steps of two topics may cut each other for ever, unless all come to rest once.
+            return False
+        now = self._loop.time()
+        allowed = self.source.may_take(self.index, offset, holding=self._holding, now=now)
+        if self.source.limit != before:
+            self._wake_peers()
+        return allowed
+
+    def _defer(self, sealed: Sequence[Sealed], at_ms: int) -> None:
+        super()._defer(sealed, at_ms)
+        if self._shared and self.source.is_step_over:
+            self._wake_peers()
+
+    def _wake_peers(self) -> None:
+        for peer in self.peers:
+            if peer is not self and peer.ready:
+                peer.wake()

@@ -1,0 +1,344 @@
+"""An agent instance: the agent's function running over its feed, its sinks and error policy.
+
+Runs as one asyncio task. Knows the agent and the feed; it must not know consumer or transaction.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, cast
+
+from flowstream.processing.agents.agent import Agent, sink_topics
+from flowstream.processing.errors import AgentFailed, AppError, DecodeError
+from flowstream.processing.events.current import CURRENT
+from flowstream.processing.events.event import Arrival, Event, event_of, retimed, without_headers
+from flowstream.processing.events.replies import reply_to
+from flowstream.processing.running.feed import UnitFeed
+from flowstream.processing.running.filling import FilledSource
+from flowstream.processing.running.meeting import LeftSource, RightSource
+from flowstream.processing.running.plan import Reader, Stage
+from flowstream.processing.running.regrouping import ForwardSource, GroupedSource
+from flowstream.processing.running.surroundings import Shelf, Surroundings
+from flowstream.processing.streams.branches import Branch
+from flowstream.processing.streams.lookups import WaitingSource
+from flowstream.processing.streams.stream import SourceStream, timed
+from flowstream.processing.time.watermarks import UNKNOWN
+from flowstream.processing.units.task import Source, Task
+from flowstream.processing.values.codecs import BYTES, Codec
+
+log = logging.getLogger("flowstream.agent")
+
+LONGEST_REASON = 300
+
+
+class Instance(UnitFeed):
+    """One agent on one partition, running."""
+
+    def __init__(
+        self,
+        reader: Reader,
+        index: int,
+        task: Task,
+        source: Source,
+        shelf: Shelf,
+        around: Surroundings,
+    ) -> None:
+        super().__init__(reader, index, task, source, shelf, around)
+        self.agent: Agent[Any] = reader.agent
+        self._keys: Codec[Any] = BYTES
+        self._values: Codec[Any] = BYTES
+        self._runner: asyncio.Task[None] | None = None
+        self._failures: tuple[object, int] = (None, 0)
+        self._failed_at = self._in_a_row = 0
+        # A forwarding stage yields nothing, and its sinks' topics are not its own.
+        sinks = () if reader.stage is Stage.FORWARD else self.agent.sinks
+        topics = [t for s in sinks if not isinstance(s, Branch) for t in sink_topics(s)]
+        self._topic_sinks = [(around.output(t.name), t.value_codec.encode, t) for t in topics]
+        self._branches = [sink for sink in sinks if isinstance(sink, Branch)]
+        self._call_sinks = [s for s in sinks if callable(s) and not sink_topics(s)]
+
+    def start(self) -> None:
+        """Begin to run."""
+        self._runner = asyncio.create_task(self._run(), name=self.label)
+        self._runner.add_done_callback(self._ended)
+
+    async def close(self) -> None:
+        """Stop at the current await; an unfinished unit leaves no trace."""
+        self.closed = True
+        self.record = None
+        # An agent that swallows its cancellation must find nothing more to do (S9).
+        self.ready.clear()
+        if self._runner is not None:
+            self._runner.cancel()
+            await asyncio.wait((self._runner,), timeout=1.0)
+
+    def _ended(self, runner: asyncio.Task[None]) -> None:
+        if not runner.cancelled() and runner.exception() is not None and not self.closed:
+            self.around.fail(cast("BaseException", runner.exception()))
+
+    async def _run(self) -> None:
+        CURRENT.set(self)
+        while not self.closed:
+            taken = self.taken
+            try:
+                await self._body()
+                self.complete()
+            except asyncio.CancelledError as error:
+                if self._was_cancelled():
+                    raise
+                # The agent awaited something that was cancelled: its error as any other. Taken for
+                # our own end it would leave the partition without anyone (V2).
+                await self._failed(RuntimeError(f"it awaited what was cancelled ({error!r})"))
+            except Exception as error:  # noqa: BLE001 - the outermost line of user code
+                await self._failed(error)
+            else:
+                if taken == self.taken:
+                    await self._stop(AppError("the agent returned without reading"), "returned")
+
+    def _was_cancelled(self) -> bool:
+        return self.closed or cast("asyncio.Task[None]", asyncio.current_task()).cancelling() > 0
+
+    async def _body(self) -> None:
+        body = self.agent.function(self._stream())
+        if isinstance(body, Awaitable):
+            await body
+            return
+        try:
+            async for value in body:
+                record = self.record
+                if record is None:
+                    raise AppError(f"{self.label} yielded a value before it took an event")
+                key, timestamp_ms = record.key, record.timestamp
+                if record.headers and not self.reply(value):
+                    await self._learn_replies()
+                for output, encode, sink in self._topic_sinks:
+                    try:
+                        data = None if value is None else encode(value)
+                    except (TypeError, ValueError):
+                        data = sink.encode_value(value)  # raises as well, and names the topic
+                    if len(data or b"") + len(key or b"") > output.roomy:
+                        output.check(key, data)
+                    self.outputs.append((output.place(key), key, data, timestamp_ms, ()))
+                for branch in self._branches:
+                    if (topic := branch.pick(value)) is not None:
+                        self.emit(topic, key, value, None, timestamp_ms, ())
+                if self._call_sinks:
+                    await self._call(value)
+        finally:
+            if inspect.isasyncgen(body):
+                await body.aclose()
+
+    async def _learn_replies(self) -> None:
+        """The reply has no topic: wait for a plan that knows one, and come back to this event."""
+        record = self.record
+        assert record is not None
+        if self._looks_for_replies([record]):
+            await self._loop.create_future()
+        log.warning("%s: no topic for the reply that %r asks for", self._where(),
+                    reply_to(record.headers))  # fmt: skip
+
+    def event(self) -> Event[Any]:
+        """The record being processed, decoded."""
+        record = self.record
+        assert record is not None
+        key = None if record.key is None else self._keys.decode(record.key)
+        value = None if record.value is None else self._values.decode(record.value)
+        return event_of(record, key, value, self.origin)
+
+    def _stream(self) -> SourceStream[Any]:
+        topic = self.reader.source or self.agent.source_topic
+        values: Any = topic.value_codec
+        if self.reader.stage is Stage.FORWARD:
+            return ForwardSource(self, topic.key_codec, values, timed(self, topic.event_ms))
+        # What was re-keyed has the event time of its first life.
+        event_ms = topic.event_ms if self.reader.stage is Stage.WHOLE else None
+        group = self.agent.group
+        if group is not None and group.topic is not None:
+            values = group.topic.value_codec
+        keys, shape = self.agent.key_codec, timed(self, event_ms)
+        self._keys, self._values = keys, values
+        windows, join = self.agent.windows, self.agent.joins
+        if self.reader.stage is Stage.RIGHT:
+            assert join is not None
+            return RightSource(self, topic.key_codec, values, timed(self, topic.event_ms), join)
+        inside: SourceStream[Any]
+        if windows is not None:
+            inside = FilledSource(self, keys, values, shape, windows)
+        elif self.agent.waiting is not None:
+            inside = WaitingSource(self, keys, values, shape, waiting=self.agent.waiting)
+        elif join is not None:
+            inside = LeftSource(self, keys, values, shape, join)
+        else:
+            inside = SourceStream(self, keys, values, shape)
+        return inside if self.reader.stage is Stage.WHOLE else GroupedSource(inside)
+
+    async def _call(self, value: object) -> None:
+        for call in self._call_sinks:
+            done = cast("Callable[[object], object]", call)(value)
+            if inspect.isawaitable(done):
+                await done
+
+    def _where(self) -> str:
+        assert self.record is not None
+        return f"{self.label}: {self._at()}"
+
+    def _at(self) -> str:
+        assert self.record is not None
+        return f"offset {self.record.offset}"
+
+    async def _failed(self, error: Exception) -> None:
+        """The body raised: drop the unit and do what the agent's policy says."""
+        if self.closed:
+            return
+        if self.record is None:
+            await self._stop(error, "failed outside an event")
+            return
+        self._as_it_came()
+        records = [*self._held, self.record]
+        policy, action = self.agent.policy, self.agent.policy.action
+        if action == "park" and (self.record.key is None or self._parking is None):
+            action = policy.then
+        failures = self._count(records)
+        if action == "retry" and policy.is_spent(failures):
+            action = policy.then
+        if action == "retry" or (action != "stop" and self._everything_fails(records)):
+            await self._retry(records, error, failures)
+            return
+        if action == "stop":
+            await self._stop(error, f"failed at {self._at()}")
+            return
+        self.drop()
+        self.record, self.next_offset = records[-1], records[-1].offset + 1
+        if action != "park" and self._looks_for_replies(records):
+            self.halt()
+            return
+        if action == "park":
+            self._park(records, error)
+            self.record = without_headers(self.record, self.record.timestamp)
+        else:
+            self._answer(records, error)
+            self.pass_over(records, error, action)
+        self.complete()
+
+    def _answer(self, records: Sequence[Arrival], error: BaseException) -> None:
+        """Whoever asked with one of these records hears of the error."""
+        last = self.record
+        for record in records:
+            if record.headers:
+                self.record = record
+                self.reply(None, error)
+        self.record = last
+
+    def _everything_fails(self, records: Sequence[Arrival]) -> bool:
+        """Whether so many events failed one after the other that it cannot be the events: pass over
+        no more of them, but try the same one until it goes well (a circuit breaker).
+        """
+        if self._failed_at != self.taken:
+            # Else it is the same one once more.
+            before, self._failed_at = self._failed_at, self.taken
+        else:
+            before = self._failed_at - len(records)
+        if self.taken - before > len(records):
+            self._in_a_row = 0
+        self._in_a_row += 1
+        return self.opens_circuit(self._in_a_row)
+
+    def opens_circuit(self, in_a_row: int) -> bool:
+        """Whether so many failures in a row are too many to pass over one more."""
+        most = self.around.settings.circuit_breaker
+        if not most or in_a_row <= most:
+            return False
+        if in_a_row == most + 1:
+            log.error(
+                "%s: %d events in a row failed, so that no more are passed over: this one is tried"
+                " until it goes well (circuit_breaker=0 turns this off)", self.label, most,
+            )  # fmt: skip
+        return True
+
+    def _count(self, records: Sequence[Arrival]) -> int:
+        """How often this event has failed in a row."""
+        first = records[0]
+        event = (first.topic, first.partition, first.offset, first.key)
+        self._failures = (event, self._failures[1] + 1 if event == self._failures[0] else 1)
+        return self._failures[1]
+
+    def _park(self, records: Sequence[Arrival], error: Exception) -> None:
+        """Put events aside; what they did is dropped, and their keys wait."""
+        parking = self.agent.parking
+        assert parking is not None
+        view = self.view(parking.table)
+        pause_s = self.agent.policy.pause_s(1, self.around.settings.retry_backoff)
+        due_ms = self.around.wall_time_ms() + round(pause_s * 1000)
+        for record in records:
+            if record.key is None or not parking.has_room(view, record):
+                self.send_dead(record, error)
+                continue
+            parking.park(view, record, due_ms, 1)
+        self.around.counts.parked += len(records)
+        log.warning("%s is parked: %s", self._where(), reason(error))
+
+    def pass_over(self, records: Sequence[Arrival], error: Exception, action: str) -> None:
+        """Skip records of the unit, or make them dead letters in it."""
+        where = f"{records[0].topic}-{records[0].partition} offset {records[0].offset}"
+        counts, agent = self.around.counts, self.agent.name
+        if action == "skip":
+            counts.skipped += len(records)
+            log.warning("agent %r skipped %s: %s", agent, where, reason(error))
+            return
+        for record in records:
+            self.send_dead(record, error)
+        log.warning("agent %r: %s is a dead letter: %s", agent, where, reason(error))
+
+    async def _retry(self, records: Sequence[Arrival], error: Exception, failures: int) -> None:
+        self.around.counts.retried += 1
+        log.warning("%s will be retried (%d): %s", self._where(), failures, error, exc_info=error)
+        self.drop()
+        self.record = None
+        self.ready.extendleft(reversed(records))
+        self.taken -= len(records)
+        await asyncio.sleep(self.agent.policy.pause_s(failures, self.around.settings.retry_backoff))
+
+    @property
+    def unit_records(self) -> list[Arrival]:
+        """The records of the open unit."""
+        return [*self._held, *(() if self.record is None else (self.record,))]
+
+    async def stop_at(self, error: Exception, offset: int) -> None:
+        """Ask the worker to stop because of one event of the unit, and never run again."""
+        await self._stop(error, f"failed at offset {offset}")
+
+    async def _stop(self, error: Exception, how: str) -> None:
+        """Ask the worker to stop, and never run again."""
+        self.drop()
+        self.record = None
+        failure = AgentFailed(f"{self.label} {how}: {type(error).__name__}: {error}")
+        failure.__cause__ = error
+        self.around.fail(failure)
+        await self._loop.create_future()
+
+    async def undecodable(self, error: Exception, *, held: bool) -> None:
+        """Treat the record just taken by the agent's policy."""
+        assert self.record is not None
+        policy = self.agent.policy
+        # To try again would not help: its bytes stay what they are.
+        action = policy.then if policy.action in ("retry", "park") else policy.action
+        if action == "stop":
+            what = f"stopped: {self._at()} does not decode"
+            remedy = "on_error='skip' or 'dead_letter' passes over such records"
+            await self._stop(DecodeError(str(error)), f"{what} ({remedy})")
+        self.pass_over([self.record], error, action)
+        if not held:
+            timed = self.agent.inner is None and self.agent.source_topic.event_ms is not None
+            if timed and not self.source.is_inner:
+                # Its event time is in a value that nobody can read: it says nothing of time.
+                self.record = retimed(self.record, UNKNOWN)
+            self.complete()
+
+
+def reason(error: BaseException) -> str:
+    """An error in one line of a log; all of it is in the dead letter's headers."""
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return text if len(text) <= LONGEST_REASON else text[:LONGEST_REASON] + "..."

@@ -1,0 +1,39 @@
+"""Which kind of instance a task opens: plain, or one that tells sensors or makes spans as well.
+
+Asked once per task, so that what an app does not use costs nothing per event.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar, cast
+
+from flowstream.processing.running.firing import InnerInstance
+from flowstream.processing.running.instance import Instance
+from flowstream.processing.running.lanes import Lane
+from flowstream.processing.running.sensing import SensedInstance, SensedLane
+from flowstream.processing.watching.tracing import is_active
+
+I = TypeVar("I", bound=Instance)  # noqa: E741 - an instance
+
+
+def instance_kind(*, is_sensed: bool) -> type[Instance]:
+    """Of an instance that reads a topic's partition."""
+    return _traced(SensedInstance if is_sensed else Instance)
+
+
+def lane_kind(*, is_sensed: bool) -> type[Lane]:
+    """Of one of several that read a partition side by side."""
+    return _traced(SensedLane if is_sensed else Lane)
+
+
+def inner_kind() -> type[InnerInstance]:
+    """Of an instance that reads rows that come due."""
+    return _traced(InnerInstance)
+
+
+def _traced(kind: type[I]) -> type[I]:
+    if not is_active():
+        return kind
+    from flowstream.processing.running.traced import traced_kind
+
+    return cast("type[I]", traced_kind(cast("Any", kind)))

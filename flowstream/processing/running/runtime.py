@@ -1,0 +1,392 @@
+"""A task running here: its stores, table partitions and agent instances.
+
+Shell around the pure `Task`: opens, restores, feeds, and hands an epoch what has completed. Knows
+no consumer and no transaction.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Generator, Iterator, Mapping, Sequence
+
+from flowstream.processing.events.event import Arrival
+from flowstream.processing.running.feed import MOST_PENDING, UnitFeed
+from flowstream.processing.running.firing import InnerInstance
+from flowstream.processing.running.instance import Instance
+from flowstream.processing.running.kept_time import KeptTime
+from flowstream.processing.running.kinds import inner_kind, instance_kind, lane_kind
+from flowstream.processing.running.lanes import Lanes
+from flowstream.processing.running.plan import Plan, Reader, TablePlan
+from flowstream.processing.running.sensing import sensed_views
+from flowstream.processing.running.surroundings import Shelf, Surroundings, Timed
+from flowstream.processing.running.viewing import views_of
+from flowstream.processing.tables.replicated import Replicas
+from flowstream.processing.tables.rows import refuse_other_rows
+from flowstream.processing.tables.windowed import WindowedPartition
+from flowstream.processing.time.dues import DuePartition
+from flowstream.processing.time.marks import Mark, Marker, mark_headers
+from flowstream.processing.time.watermarks import EventClock, Watermark
+from flowstream.processing.units.epoch import TableRows
+from flowstream.processing.units.prefix import PrefixTask
+from flowstream.processing.units.task import Source, TaskId, TaskState
+from flowstream.processing.units.unit import Output
+from flowstream.processing.watching.meters import Taken
+from flowstream.state.expiring import ExpiringPartition
+from flowstream.state.store import StateStore
+from flowstream.state.table import TablePartition
+from flowstream.transport.types import TopicPartition
+
+QUEUE_HIGH = 1_000
+QUEUE_LOW = 250
+
+
+def loop_ms() -> int:
+    """The event loop's clock, for how long a source has been silent."""
+    return round(asyncio.get_running_loop().time() * 1000)
+
+
+class RunningTask:
+    """One task of this worker."""
+
+    def __init__(self, id: TaskId, plan: Plan, around: Surroundings) -> None:
+        self.id = id
+        self.task = plan.task_of(id)
+        self.tables: list[tuple[TablePlan, TablePartition]] = []
+        self.instances: dict[str, Sequence[Instance]] = {}
+        self.committed: dict[tuple[str, int], int] = {}
+        self.stores: dict[str, StateStore] = {}
+        self._plan = plan
+        self._around = around
+        self._windowed: dict[str, Timed] = {}
+        self._dues: dict[str, list[DuePartition]] = {}
+        self._due_of: dict[str, DuePartition] = {}
+        self._clock: EventClock | None = None
+        self._inner: list[InnerInstance] = []
+        self._lanes: dict[str, Lanes] = {}
+        """Of topics whose agent has several instances per partition."""
+        self._was_clogged = False
+        self._watermarks: dict[str, Watermark] = {}
+        self._kept: KeptTime | None = None
+        self._goes_by_events = False
+        self._markers: list[tuple[int, Marker, str]] = []
+        """Which source marks its watermark in which repartition topic."""
+
+    def __repr__(self) -> str:
+        return f"RunningTask({self.id}, {self.task.state.value})"
+
+    @property
+    def changelogs(self) -> list[tuple[str, int]]:
+        """The changelogs of its tables, this number of them."""
+        return [(plan.changelog, self.id.number) for plan, _ in self.tables]
+
+    @property
+    def table_plans(self) -> list[TablePlan]:
+        """Tables that have this task's number of partitions."""
+        return [plan for plan in self._plan.tables if plan.partitions == self.id.partitions]
+
+    def prepare(self, stores: Mapping[str, StateStore]) -> Generator[None, None, None]:
+        """Open the tables over restored stores. What comes due in them is read row by row: whoever
+        drives this lets others run at each pause.
+        """
+        for plan in self.table_plans:
+            table = plan.table
+            if table.window is None:
+                refuse_other_rows(
+                    table.name, table.row_keys, stores[table.name], expires=table.ttl_ms is not None
+                )
+            part = TablePartition(
+                table.name,
+                self.id.number,
+                stores[table.name],
+                table.row_codec,
+                most_bytes=self._around.output(plan.changelog).roomy,
+                mend=table.mend,
+            )
+            self.tables.append((plan, part))
+            if table.window is not None and table.window.expires_ms is not None:
+                windowed = WindowedPartition(part, table.window)
+                yield from windowed.load()
+                self._windowed[table.name] = windowed
+            if table.ttl_ms is not None:
+                self._windowed[table.name] = ExpiringPartition(part, table.ttl_ms)
+        yield from self._open_dues()
+        self.stores.update(stores)
+
+    def open(
+        self, positions: Mapping[TopicPartition, int], replicated: Mapping[str, Replicas]
+    ) -> None:
+        """Begin to run at these positions over the tables that were prepared, beside those that are
+        replicated to this worker.
+        """
+        views, beside = views_of(self.tables, replicated, self.id)
+        if sensors := self._around.onlookers.sensors:
+            declared = self._around.onlookers.app.tables
+            views = sensed_views(views, declared, sensors)
+            beside = sensed_views(beside, declared, sensors)
+        self._clock = self._make_clock(positions)
+        watched = self._watched()
+        shelf = Shelf(
+            views, beside, self._windowed, watched, self._kept.marks if self._kept else {},
+            self._dues, self._clock, self._watermarks,
+        )  # fmt: skip
+        self.committed.update((tp, offset) for tp, offset in positions.items())
+        for (topic, number), position in sorted(positions.items()):
+            readers = self._plan.readers_of(topic)
+            source = self.task.add_source(topic, number, position, len(readers))
+            self.instances[topic] = self._instances(readers, source, shelf)
+        self._open_inner(shelf)
+        self.task.move(TaskState.RUNNING)
+        for instance in self.all_instances:
+            instance.start()
+
+    def _instances(
+        self, readers: Sequence[Reader], source: Source, shelf: Shelf
+    ) -> Sequence[Instance]:
+        is_sensed = bool(self._around.onlookers.sensors)
+        if isinstance(self.task, PrefixTask) and readers[0].agent.concurrency > 1:
+            lane = lane_kind(is_sensed=is_sensed)
+            lanes = Lanes(readers[0], self.task, source, shelf, self._around, lane)
+            self._lanes[source.topic] = lanes
+            return lanes.lanes
+        make = instance_kind(is_sensed=is_sensed)
+        group = [
+            make(reader, index, self.task, source, shelf, self._around)
+            for index, reader in enumerate(readers)
+        ]
+        for instance in group:
+            instance.peers = group
+        return group
+
+    def _open_dues(self) -> Iterator[None]:
+        parts = {part.name: part for _, part in self.tables}
+        for source in self._plan.due_sources:
+            if source.table in parts:
+                due = DuePartition(parts[source.table], source.due_ms, by_value=source.by_value)
+                yield from due.load()
+                due.arm(source.armed(self.id.number, due.present))
+                self._due_of[source.name] = due
+                self._dues.setdefault(source.table, []).append(due)
+                self._goes_by_events |= not (source.by_wall_clock or source.at_once)
+
+    def _watched(self) -> dict[str, list[str]]:
+        beside: dict[str, list[str]] = {}
+        for source in self._plan.due_sources:
+            for name in source.watched:
+                if source.name in self._due_of:
+                    beside.setdefault(name, []).append(source.table)
+        return beside
+
+    def _make_clock(self, positions: Mapping[TopicPartition, int]) -> EventClock | None:
+        """The task's event time, if anything in it comes due or is ever late."""
+        closing = [p for p, _ in self.tables if p.table.window and p.table.window.closes]
+        topics = [topic for topic, _ in sorted(positions)]
+        self._markers = [
+            (index, Marker(f"{topic}/{self.id.number}"), reader.forwards_to)
+            for index, topic in enumerate(topics)
+            for reader in self._plan.readers_of(topic)
+            if self._plan.marked(reader.forwards_to)
+        ]
+        if not closing and not self._dues and not self._markers:
+            return None
+        clock = EventClock(
+            [self._plan.disorder_ms(topic) for topic, _ in sorted(positions)],
+            idle_ms=round(self._around.settings.source_idle * 1000),
+            now_ms=loop_ms(),
+        )
+        self._kept = KeptTime(clock, topics, self._due_of.values(), self._plan.marked)
+        self._open_watermarks(clock, topics)
+        return clock
+
+    def _open_watermarks(self, clock: EventClock, topics: Sequence[str]) -> None:
+        """What is over in each table, by the sources that its rows come from."""
+        readers = {inner.source.table: inner for inner in self._plan.inner}
+        for plan, part in self.tables:
+            window = plan.table.window
+            if part.name not in self._dues and (window is None or not window.closes):
+                continue
+            inner = readers.get(part.name)
+            wanted = inner.topics if inner is not None and inner.topics else topics
+            sources = [index for index, topic in enumerate(topics) if topic in wanted]
+            watermark = Watermark(clock, sources or range(len(topics)))
+            for due in self._dues.get(part.name, ()):
+                watermark.recall(due.recorded_ms)
+            self._watermarks[part.name] = watermark
+        for inner in self._plan.inner:
+            if inner.source.table in self._watermarks:
+                self._watermarks[inner.source.judges] = self._watermarks[inner.source.table]
+
+    def take_marks(self) -> list[Output]:
+        """Marks to write into repartition topics, behind what was forwarded there."""
+        clock, now, found = self._clock, loop_ms(), list[Output]()
+        for index, marker, topic in self._markers if clock is not None else ():
+            assert clock is not None
+            here = Mark(clock.bound_of(index), clock.is_idle(index, now))
+            mark = marker.due(here, now_ms=now)
+            if mark is not None:
+                headers, at_ms = mark_headers(marker.upstream, mark), max(mark.at_ms, 0)
+                targets = self._around.output(topic).targets
+                found += [(target, None, None, at_ms, headers) for target in targets]
+        return found
+
+    def _open_inner(self, shelf: Shelf) -> None:
+        for inner in self._plan.inner:
+            if inner.partitions == self.id.partitions:
+                name = inner.source.name
+                source = self.task.add_source(name, self.id.number, 0, 1, inner=True)
+                due = self._due_of[name]
+                instance = inner_kind()(
+                    inner.reader, inner.source, due, self.task, source, shelf, self._around
+                )
+                self.instances[name] = [instance]
+                self._inner.append(instance)
+        rota = [instance for instance in self._inner if not instance.is_by_wall_clock]
+        rota.sort(key=lambda instance: instance.span_ms)
+        for instance in rota:
+            instance.rota = rota
+
+    def tick(self) -> None:
+        """Time has passed: advance the watermark, and wake who has something due."""
+        if self._clock is not None and self.is_running:
+            now = loop_ms()
+            for source in self.task.sources:
+                if not source.is_inner and self._is_at_work(source.topic):
+                    self._clock.fed(source.index, now)
+            for watermark in self._watermarks.values():
+                watermark.advance(now_ms=now)
+        for instance in self._inner:
+            instance.refill()
+            if instance.is_due:
+                instance.wake()
+        if isinstance(self.task, PrefixTask) and self.task.is_worth_settling:
+            self._settle(self.task)
+        if self._was_clogged and len(self.task.pending) <= MOST_PENDING:
+            for each in self.all_instances:
+                each.wake()
+        self._was_clogged = len(self.task.pending) > MOST_PENDING
+
+    def _settle(self, task: PrefixTask) -> None:
+        """What concurrent agents have completed joins the open epoch, as far as it may."""
+        lanes = next(iter(self._lanes.values()))
+        for unit in task.settled():
+            lanes.merge(unit)
+
+    def _is_at_work(self, topic: str) -> bool:
+        """Whether events of a source wait, are processed, or may not commit yet."""
+        busy = any(each.record is not None for each in self.instances[topic])
+        return busy or bool(self.task.pending) or bool(self.queued(topic))
+
+    @property
+    def all_instances(self) -> list[Instance]:
+        """Instances of every source."""
+        return [instance for group in self.instances.values() for instance in group]
+
+    @property
+    def is_running(self) -> bool:
+        """True when events may be fed."""
+        return self.task.state is TaskState.RUNNING
+
+    def feed(self, topic: str, records: Sequence[Arrival]) -> None:
+        """Hand records to the instances of a source."""
+        group = self.instances[topic]
+        if self._clock is not None:
+            self._clock.fed(self._source(topic).index, loop_ms())
+        if topic in self._lanes:
+            self._lanes[topic].feed(records)
+            return
+        if len(group) > 1:
+            self._source(topic).fed([record.offset for record in records])
+        for instance in group:
+            instance.feed(records)
+
+    def _source(self, topic: str) -> Source:
+        return next(source for source in self.task.sources if source.topic == topic)
+
+    def queued(self, topic: str) -> int:
+        """Records that wait in the longest queue of a source."""
+        lanes = self._lanes.get(topic)
+        if lanes is not None:
+            return len(lanes)
+        return max(len(instance.ready) for instance in self.instances[topic])
+
+    def taken(self) -> Counter[Taken]:
+        """Events that each agent has taken, by source."""
+        found: Counter[Taken] = Counter()
+        for topic, group in self.instances.items():
+            for instance in group:
+                found[instance.agent.name, topic] += instance.taken
+        return found
+
+    def waiting(self, topic: str) -> tuple[int, int | None]:
+        """Records of a source that are here and not processed, and the time of the oldest."""
+        if topic in self._lanes:
+            return self._lanes[topic].waiting()
+        most, oldest_ms = 0, None
+        for each in self.instances[topic]:
+            here = len(each.ready) + (each.record is not None)
+            if here > most:
+                most = here
+                oldest_ms = (each.record or each.ready[0]).timestamp
+        return most, oldest_ms
+
+    @property
+    def dirty(self) -> int:
+        """Keys that the open epoch changes."""
+        return sum(part.dirty for _, part in self.tables)
+
+    def take_offsets(self) -> dict[tuple[str, int], int]:
+        """Offsets that moved since they were last taken."""
+        if isinstance(self.task, PrefixTask):
+            self._settle(self.task)
+        moved = {
+            tp: offset for tp, offset in self.task.offsets().items() if offset != self.committed[tp]
+        }
+        self.committed.update(moved)
+        return moved
+
+    def take_rows(self) -> list[TableRows]:
+        """Close the open epoch of every table."""
+        taken = []
+        for plan, part in self.tables:
+            windowed = self._windowed.get(part.name)
+            if windowed is not None:
+                closes = plan.table.window is not None and plan.table.window.closes
+                windowed.expire(self._watermarks[part.name].value_ms if closes else None)
+            marks = self._changed_marks(part.name)
+            if not part.dirty and not marks:
+                continue
+            rows = part.close()
+            rows.update(marks)
+            if windowed is not None:
+                windowed.record_time(rows)
+            if part.name in self._dues:
+                self._dues[part.name][0].record(rows, self._watermarks[part.name].value_ms)
+            changelog = (plan.changelog, self.id.number)
+            taken.append(TableRows(part, changelog, rows, self._source_offset()))
+        return taken
+
+    def _changed_marks(self, table: str) -> dict[bytes, bytes]:
+        """What to keep of time in the first table of the task in which something comes due."""
+        if self._kept is None or table != next(iter(self._dues), None):
+            return {}
+        return self._kept.changed(with_tops=self._goes_by_events)
+
+    def _source_offset(self) -> int:
+        """The sum of the task's positions: it grows with every commit and orders two stores."""
+        return sum(source.position for source in self.task.sources)
+
+    async def stop(self) -> None:
+        """Take no more events; unfinished units leave no trace, completed ones may commit."""
+        if self.task.state is not TaskState.CLOSING:
+            self.task.move(TaskState.CLOSING)
+        await asyncio.gather(*(instance.close() for instance in self.all_instances))
+
+    def close(self) -> None:
+        """Forget what is uncommitted."""
+        for _, part in self.tables:
+            part.drop()
+        self.task.move(TaskState.CLOSED)
+
+    def stuck(self) -> list[UnitFeed]:
+        """Instances with an open unit."""
+        return [instance for instance in self.all_instances if instance.is_busy]

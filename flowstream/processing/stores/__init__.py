@@ -1,0 +1,1 @@
+"""Stores on this machine, brought to where their changelogs are before tasks run on them."""

@@ -1,0 +1,191 @@
+"""Replicated tables on this worker: their stores, caught up at the start and kept current after.
+
+Shell around `replicated`: opens stores in the slot, restores them, and follows their changelogs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from functools import partial
+
+from flowstream.processing.environment.slots import Slot
+from flowstream.processing.errors import StateLost
+from flowstream.processing.running.plan import Plan
+from flowstream.processing.stores.restoring import Progress, restore
+from flowstream.processing.tables.replicated import GlobalTable, Replica, Replicas
+from flowstream.processing.tables.rows import refuse_other_rows
+from flowstream.processing.units.task import TaskId
+from flowstream.state.changelog import fold
+from flowstream.state.store import StateStore, StoreError, StoreIdentity
+from flowstream.state.table import TablePartition
+from flowstream.transport.admin import Admin
+from flowstream.transport.cluster import Cluster
+from flowstream.transport.errors import OffsetOutOfRange, RefusedForGood, TransportError
+from flowstream.transport.tail import Tail
+from flowstream.transport.types import TopicPartition
+
+log = logging.getLogger("flowstream.worker")
+
+RETRY_S = 0.5
+AT_ONCE = 8
+"""Partitions that are restored side by side."""
+
+Held = tuple[str, int]
+
+
+class Replication:
+    """The replicated tables of one worker."""
+
+    def __init__(self, app_id: str, cluster: Cluster, admin: Admin, slot: Slot) -> None:
+        self.tables: dict[str, Replicas] = {}
+        self._app_id = app_id
+        self._cluster = cluster
+        self._admin = admin
+        self._slot = slot
+        self._stores: dict[Held, StateStore] = {}
+        self._tail = Tail(cluster)
+        self._followed: dict[TopicPartition, Held] = {}
+
+    async def start(self, plan: Plan, progress: Progress) -> None:
+        """Hold, up to date, all that every worker holds."""
+        self.tables = {replicas.table.name: replicas for replicas in _replicated(plan)}
+        wanted = [
+            (name, number)
+            for name, replicas in self.tables.items()
+            if not replicas.is_copartitioned
+            for number in range(replicas.partitions)
+        ]
+        for first in range(0, len(wanted), AT_ONCE):
+            group = wanted[first : first + AT_ONCE]
+            await asyncio.gather(*(self._hold(held, progress) for held in group))
+
+    async def hold_copartitioned(self, id: TaskId, progress: Progress) -> None:
+        """Hold the partitions that a task reads of its number, up to date."""
+        for name, replicas in self.tables.items():
+            if replicas.is_copartitioned and replicas.partitions == id.partitions:
+                await self._hold((name, id.number), progress)
+
+    async def _hold(self, held: Held, progress: Progress) -> None:
+        name, number = held
+        replicas = self.tables[name]
+        store = self._stores.get(held)
+        if store is None:
+            identity = StoreIdentity(self._app_id, name, number)
+            store = self._slot.open(identity)
+            self._stores[held] = store
+        elif replicas.held[number] is not None:
+            return
+        table, changelog = replicas.table, TopicPartition(replicas.changelog, number)
+        bring = partial(restore, store, self._cluster, self._admin, changelog, table=name)
+        try:
+            await bring(progress=progress)
+        except StateLost as error:
+            if replicas.is_strict:
+                raise
+            # Another app's affair: it was reset, and a copy of what it was is of no use.
+            log.warning("the copy of %r, partition %d is made anew: %s", name, number, error)
+            store.clear()
+            await bring(progress=progress)
+        refuse_other_rows(name, table.row_keys, store, expires=False)
+        part = TablePartition(name, number, store, table.row_codec, mend=table.mend)
+        replicas.held[number] = Replica(part)
+        self._follow(held)
+
+    def _follow(self, held: Held) -> None:
+        name, number = held
+        start = self._stores[held].changelog_offset
+        assert start is not None, "a restored store knows its offset"
+        changelog = TopicPartition(self.tables[name].changelog, number)
+        self._followed[changelog] = held
+        self._tail.follow(changelog, start)
+
+    def _leave(self, held: Held) -> None:
+        name, number = held
+        changelog = TopicPartition(self.tables[name].changelog, number)
+        self._followed.pop(changelog, None)
+        self._tail.leave(changelog)
+
+    def _replica(self, held: Held) -> Replica:
+        replica = self.tables[held[0]].held[held[1]]
+        assert replica is not None
+        return replica
+
+    def claim(self, table: str, number: int) -> StateStore:
+        """A task here writes this partition from now on: its commits keep the store current."""
+        held = (table, number)
+        self._leave(held)
+        self._replica(held).is_owned = True
+        return self._stores[held]
+
+    def keep_only(self, tasks: set[TaskId]) -> StoreError | None:
+        """Follow again what tasks of other workers write; close what only tasks read that are
+        gone. Gives an error of a store that could not bring everything to its disk.
+        """
+        failed: StoreError | None = None
+        for held in list(self._stores):
+            name, number = held
+            replicas = self.tables[name]
+            replica = replicas.held[number]
+            if replica is None or TaskId(replicas.partitions, number) in tasks:
+                continue
+            if replicas.is_copartitioned:
+                self._leave(held)
+                replicas.held[number] = None
+                try:
+                    self._stores.pop(held).close()
+                except StoreError as error:
+                    failed = failed or error
+            elif replica.is_owned:
+                replica.is_owned = False
+                replica.forget()
+                self._follow(held)
+        return failed
+
+    async def follow(self) -> None:
+        """Apply what the changelogs bring, until cancelled."""
+        while True:
+            try:
+                found = await self._tail.read()
+            except (OffsetOutOfRange, RefusedForGood):
+                raise
+            except TransportError as error:
+                log.warning("following replicated tables: %s: trying again", error)
+                await asyncio.sleep(RETRY_S)
+                continue
+            for changelog, (position, records) in found.items():
+                held = self._followed.get(changelog)
+                if held is not None:
+                    self._replica(held).replicate(fold(records), position)
+
+    def close(self) -> None:
+        """Close every store, all of them also when one fails."""
+        failed: StoreError | None = None
+        for held in list(self._stores):
+            self._leave(held)
+            try:
+                self._stores.pop(held).close()
+            except StoreError as error:
+                failed = failed or error
+        if failed is not None:
+            raise failed
+
+
+def _replicated(plan: Plan) -> list[Replicas]:
+    found = [
+        Replicas(each.table, each.changelog, each.partitions)
+        for each in plan.tables
+        if isinstance(each.table, GlobalTable)
+    ]
+    for foreign in plan.foreign:
+        table = foreign.table
+        found.append(
+            Replicas(
+                table.rows,
+                table.changelog,
+                foreign.partitions,
+                is_copartitioned=table.partitions is not None,
+                is_strict=False,
+            )
+        )
+    return found

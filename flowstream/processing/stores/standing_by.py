@@ -1,0 +1,143 @@
+"""Copies of tasks that run on other workers, kept current by their changelogs: who has one takes
+over without a restore.
+
+Shell. A copy is never ahead of what is committed (S1): it reads committed records only, and rows
+and position go into the store in one batch. Who promotes one leaves it first, and then restores as
+always: there is little to read (S4, S5).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+from flowstream.processing.errors import StateLost
+from flowstream.processing.running.plan import TablePlan
+from flowstream.processing.stores.restoring import Progress, restore
+from flowstream.processing.units.task import TaskId
+from flowstream.state.changelog import fold
+from flowstream.state.store import StateStore, StoreError
+from flowstream.transport.admin import Admin
+from flowstream.transport.cluster import Cluster
+from flowstream.transport.errors import OffsetOutOfRange, TransportError
+from flowstream.transport.tail import Tail
+from flowstream.transport.types import TopicPartition
+
+log = logging.getLogger("flowstream.worker")
+
+RETRY_S = 0.5
+
+Open = Callable[[TaskId, str], Awaitable[StateStore]]
+"""Gives the open store of a task's table."""
+CaughtUp = Callable[[TaskId], None]
+
+
+class StandingBy:
+    """The copies that one worker keeps."""
+
+    def __init__(self, cluster: Cluster, admin: Admin, open: Open) -> None:
+        self._cluster = cluster
+        self._admin = admin
+        self._open = open
+        self._plans: dict[TaskId, Sequence[TablePlan]] = {}
+        self._copying: dict[TaskId, asyncio.Task[None]] = {}
+        self._followed: dict[TopicPartition, tuple[TaskId, StateStore]] = {}
+        self._tail = Tail(cluster)
+        self._caught_up: CaughtUp = lambda id: None
+        # What runs here comes first: copies are made one after the other.
+        self._turn = asyncio.Semaphore(1)
+
+    @property
+    def tasks(self) -> list[TaskId]:
+        """Those of which a copy is kept, or made."""
+        return sorted(self._plans)
+
+    def is_current(self, id: TaskId) -> bool:
+        """Whether a copy has caught up once and is kept so."""
+        return id in self._plans and id not in self._copying
+
+    async def hold(self, wanted: Mapping[TaskId, Sequence[TablePlan]], caught_up: CaughtUp) -> None:
+        """Keep copies of these tasks and of no others; tell of each that has caught up."""
+        self._caught_up = caught_up
+        for id in [id for id in self._plans if id not in wanted]:
+            await self.leave(id)
+        for id, plans in wanted.items():
+            if id not in self._plans:
+                self._plans[id] = plans
+                self._copying[id] = asyncio.create_task(self._copy(id))
+
+    async def leave(self, id: TaskId) -> None:
+        """Touch the stores of this task no more."""
+        plans = self._plans.pop(id, ())
+        for plan in plans:
+            self._unfollow(TopicPartition(plan.changelog, id.number))
+        copying = self._copying.pop(id, None)
+        if copying is not None:
+            copying.cancel()
+            await asyncio.wait((copying,))
+
+    async def leave_all(self) -> None:
+        """Keep none."""
+        for id in self.tasks:
+            await self.leave(id)
+
+    async def _copy(self, id: TaskId) -> None:
+        """Bring the copy of a task up to date, as often as it takes, and follow from there."""
+        while True:
+            try:
+                async with self._turn:
+                    await self._restore(id)
+            except (StateLost, StoreError) as error:
+                # Whoever runs the task will meet it too, and stop: no affair of this worker now.
+                log.warning("no copy of task %s is kept: %s", id, error)
+                return
+            except TransportError as error:
+                log.warning("copying task %s: %s: trying again", id, error)
+                await asyncio.sleep(RETRY_S)
+            else:
+                break
+        del self._copying[id]
+        log.info("a copy of task %s is kept here", id)
+        self._caught_up(id)
+
+    async def _restore(self, id: TaskId) -> None:
+        for plan in self._plans[id]:
+            store = await self._open(id, plan.table.name)
+            changelog = TopicPartition(plan.changelog, id.number)
+            await restore(
+                store, self._cluster, self._admin, changelog,
+                table=plan.table.name, progress=Progress(),
+            )  # fmt: skip
+            assert store.changelog_offset is not None, "a restored store knows its offset"
+            self._followed[changelog] = id, store
+            self._tail.follow(changelog, store.changelog_offset)
+
+    def _unfollow(self, changelog: TopicPartition) -> None:
+        self._followed.pop(changelog, None)
+        self._tail.leave(changelog)
+
+    async def follow(self) -> None:
+        """Apply what the changelogs bring, until cancelled."""
+        while True:
+            try:
+                found = await self._tail.read()
+            except OffsetOutOfRange as error:
+                self._begin_again(error.tp)
+                continue
+            except TransportError as error:
+                log.warning("following changelogs of standbys: %s: trying again", error)
+                await asyncio.sleep(RETRY_S)
+                continue
+            for changelog, (position, records) in found.items():
+                _, store = self._followed.get(changelog, (None, None))
+                # What was read for a copy that was left and taken up again is known already.
+                if store is not None and position > (store.changelog_offset or 0):
+                    store.write(fold(records), changelog_offset=position)
+
+    def _begin_again(self, changelog: TopicPartition) -> None:
+        """The changelog goes on elsewhere: what to do is decided as in any restore."""
+        id, _ = self._followed.get(changelog, (None, None))
+        self._unfollow(changelog)
+        if id is not None and id not in self._copying:
+            self._copying[id] = asyncio.create_task(self._copy(id))

@@ -1,0 +1,101 @@
+"""Values seen before: what `stream.dedupe(within=...)` drops.
+
+A value's id is remembered in a table of the agent from its event time on, until the watermark is
+`within` past it. Pure over the table view it is given; the source here only cleans up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar, cast
+
+from flowstream.processing.errors import AppError
+from flowstream.processing.streams.stream import DerivedStream, Stream, TimedOut
+from flowstream.processing.tables.inner import Fired, OwnRows
+from flowstream.processing.tables.table import Table
+from flowstream.processing.values.codecs import BYTES, INT, Codec, encode_any_key
+from flowstream.processing.values.durations import Seconds, milliseconds
+from flowstream.state.overlay import DELETED
+from flowstream.state.table import TableView
+
+T = TypeVar("T")
+
+PREFIX = b"="
+
+
+class Seen(OwnRows[Any, Any]):
+    """The ids that one agent has seen; nothing of it is ever told."""
+
+    def __init__(
+        self, within: Seconds, by: Callable[[Any], Any] | None, *, name: str | None
+    ) -> None:
+        self.within_ms = milliseconds(within)
+        if self.within_ms <= 0:
+            raise AppError(f"dedupe needs a horizon above 0, not within={within!r}")
+        self.by = by
+        self.given_name = name
+        self.key_codec = BYTES
+        self.value_codec = BYTES
+        self.name = ""
+
+    def bind(self, agent: str, keys: Codec[Any], values: Codec[Any]) -> None:
+        """Learn whose ids these are."""
+        del keys, values
+        table = self.given_name or f"{agent}-seen"
+        self.name = f"{table}.seen"
+        self._rows = Table(table, key_type=bytes, value_type=int, default=None, partitions=None)
+        self._rows.value_codec = INT
+
+    @property
+    def by_value(self) -> bool:
+        """A row holds the event time of the first."""
+        return True
+
+    def due_ms(self, row: bytes, value: Any, watermark_ms: int | None) -> int | None:
+        """When its time is over."""
+        del watermark_ms
+        return int(value) + self.within_ms if row.startswith(PREFIX) else None
+
+    def fired(
+        self, row: bytes, due_ms: int, views: Mapping[str, TableView], partition: int
+    ) -> Fired:
+        """Always silent."""
+        return Fired(self.name, partition, due_ms, None, None, row, due_ms, is_silent=True)
+
+    def settle(self, fired: Fired, views: Mapping[str, TableView], now_ms: int) -> None:
+        """Forget it."""
+        del now_ms
+        views[self.table].delete(fired.row)
+
+    def is_new(self, view: TableView, id: bytes, at_ms: int) -> bool:
+        """Whether an id was not seen within the horizon of this event; remembers it then."""
+        row = PREFIX + id
+        first = view.get(row)
+        if first is not DELETED and abs(at_ms - int(first)) < self.within_ms:  # type: ignore[call-overload]
+            return False
+        if first is DELETED or at_ms > int(first):  # type: ignore[call-overload]
+            view.set(row, at_ms)
+        return True
+
+
+class DedupeStream(DerivedStream[T]):
+    """See `Stream.dedupe`."""
+
+    is_transparent = True
+
+    def __init__(self, up: Stream[T], seen: Seen) -> None:
+        super().__init__(up)
+        self._seen = seen
+
+    async def _pull(self, *, hold: bool, deadline: float | None) -> T | TimedOut:
+        while True:
+            value = await self._up._pull(hold=hold, deadline=deadline)
+            if isinstance(value, TimedOut):
+                return value
+            record = self._feed.record
+            assert record is not None
+            id = record.key if self._seen.by is None else encode_any_key(self._seen.by(value))
+            if id is None:
+                raise ValueError("dedupe goes by key, and the record has none: say by=")
+            if self._feed.is_new(self._seen, id):
+                return cast("T", value)

@@ -1,0 +1,1 @@
+"""Tables as agents use them, and what is kept in one: rows, windows, timers, crontabs."""

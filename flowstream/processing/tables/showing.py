@@ -1,0 +1,118 @@
+"""Rows of tables as people and programs read them: what a row's key and value mean.
+
+Pure. Knows every kind of table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from flowstream.processing.errors import AppError
+from flowstream.processing.tables.replicated import GlobalTable
+from flowstream.processing.tables.set_tables import MemberRows
+from flowstream.processing.tables.table import Table
+from flowstream.processing.time.dues import is_own
+from flowstream.processing.time.windows import STREAM_TIME_KEY, split_window_key
+from flowstream.processing.values.codecs import DECODE_ERRORS
+from flowstream.state.expiring import TIME_ROW
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A row. `window` is the start of the row's window in ms, `at` the event time of its write
+    where rows expire; for sets the value is the member.
+    """
+
+    key: Any
+    value: Any
+    window: int | None = None
+    at: int | None = None
+
+    def plain(self) -> dict[str, Any]:
+        """For JSON."""
+        found = {"key": builtins(self.key), "value": builtins(self.value)}
+        if self.window is not None:
+            found["window"] = self.window / 1000
+        if self.at is not None:
+            found["at"] = self.at / 1000
+        return found
+
+
+def kind_of(table: Table[Any, Any]) -> str:
+    """What a table is, in a word or two."""
+    kind = "table"
+    if isinstance(table, MemberRows):
+        kind = "set"
+    elif isinstance(table, GlobalTable):
+        kind = "global"
+    elif table.window is not None:
+        kind = "windowed"
+    return kind if table.ttl_ms is None else f"{kind}, ttl {table.ttl_ms / 1000:g} s"
+
+
+def shown(table: Table[Any, Any], row: bytes, data: bytes, now_ms: int) -> Shown | None:
+    """A row, or None when it is none of the table's keys or past its time at event time `now_ms`.
+    RowUnreadable when the value does not decode.
+    """
+    if is_own(row) or row == (STREAM_TIME_KEY if table.window else TIME_ROW):
+        return None
+    window = at = None
+    name: Any = row
+    if table.window is not None:
+        found = split_window_key(row)
+        if found is None:
+            return None
+        name, window = table.key_codec.decode(found[0]), found[1]
+    else:
+        name = table.row_keys.decode(row)
+    try:
+        value = table.row_codec.decode(data)
+    except DECODE_ERRORS as error:
+        value = table.mend(row, data, error)
+    if table.ttl_ms is not None:
+        at, value = value
+        if at + table.ttl_ms <= now_ms:
+            return None
+    if isinstance(table, MemberRows):
+        name, value = name
+    return Shown(name, value, window, at)
+
+
+def event_time(table: Table[Any, Any], row: bytes | None) -> int:
+    """What the time row of an expiring table says; -1 without one."""
+    return -1 if row is None or table.ttl_ms is None else int(row)
+
+
+def parse_key(table: Table[Any, Any], text: str) -> Any:
+    """A key of the table from a command line: as in a topic, where text needs no quotes."""
+    codec = table.key_codec
+    for data in (text.encode(), msgspec.json.encode(text)):
+        try:
+            return codec.decode(data)
+        except DECODE_ERRORS:
+            continue
+    raise AppError(f"{text!r} is no key of table {table.name!r}, whose keys are {codec.name}")
+
+
+def row_bounds(table: Table[Any, Any], key: Any) -> tuple[bytes, bytes | None]:
+    """Where all rows of a key lie: from, and up to; None: to the end."""
+    if isinstance(table, MemberRows):
+        begin = table.row_keys.encode((key,))
+        return begin, begin[:-1] + bytes((begin[-1] + 1,))
+    row = table.key_codec.encode(key) if table.window else table.row_keys.encode(key)
+    if table.window is not None:
+        return row + b"@", row + b"A"
+    return row, row + b"\0"
+
+
+def builtins(value: Any) -> Any:
+    """A value as JSON has it."""
+    dump = getattr(value, "model_dump", None)
+    if callable(dump):
+        return dump(mode="json")
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    return msgspec.to_builtins(value, enc_hook=str)

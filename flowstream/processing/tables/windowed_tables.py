@@ -1,0 +1,303 @@
+"""Windows on a table as agents use them: per key and span of event time.
+
+Finds the partition through the running agent instance; knows no store, changelog or cluster.
+"""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+import operator
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
+
+from flowstream.processing.errors import AppError
+from flowstream.processing.events.current import Current, in_unit
+from flowstream.processing.tables.closing import ClosedWindows
+from flowstream.processing.time.windows import STREAM_TIME_KEY, Window, split_window_key, window_key
+from flowstream.processing.values.durations import Seconds, milliseconds
+from flowstream.state.overlay import DELETED
+
+if TYPE_CHECKING:
+    from flowstream.processing.tables.table import Table
+
+_COUNTER = itertools.count()
+"""Tells one opening of a window from the next."""
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+Late = Literal["drop", "dead_letter", "update"]
+"""What becomes of an event that comes after its window has closed."""
+
+
+class WindowedTable(Generic[K, V]):
+    """A table whose values belong to a key *and* a window of event time.
+
+    `windowed[key] += 1` changes every window that holds the event; `windowed[key].current()`
+    reads one. A write to a window past its `expires` is dropped and counted. `in` and iteration
+    are of the windows that hold the event; `items` gives every window kept.
+    """
+
+    def __init__(self, table: Table[K, V], window: Window) -> None:
+        self.table = table
+        self.window = window
+        self._closed: ClosedWindows[K, V] | None = None
+
+    def __repr__(self) -> str:
+        return f"WindowedTable({self.table.name!r})"
+
+    @property
+    def name(self) -> str:
+        """The table's name."""
+        return self.table.name
+
+    @property
+    def closed(self) -> ClosedWindows[K, V]:
+        """The final value of each window, exactly once, for an agent: `@app.agent(t.closed)`.
+
+        It comes once the watermark is `grace` past a window's end, also across restarts and
+        rebalances. Without `expires` the window's row is deleted with that.
+        """
+        if self.window.grace_ms is None:
+            raise AppError(
+                f"the windows of table {self.name!r} never close: say grace=, e.g."
+                f" {self.name}.tumbling(60, grace=10)"
+            )
+        if self._closed is None:
+            kept: Table[bytes, bytes] | None = None
+            if self.window.expires_ms is not None:
+                kept = self.table.beside(f"{self.name}-open")
+            self._closed = ClosedWindows(self.table, kept)
+            self.table.open_rows = kept
+        return self._closed
+
+    def relative_to_stream(self) -> WindowedTable[K, V]:
+        """The table itself: its windows go by the time of the event, always."""
+        return self
+
+    def __getitem__(self, key: K) -> WindowSet[V]:
+        return WindowSet(self.table, self.window, self._row(key), key)
+
+    def __setitem__(self, key: K, value: V | WindowSet[V]) -> None:
+        if not isinstance(value, WindowSet):
+            self[key].apply(lambda _: value)
+        elif not value.is_of(self.table, self._row(key)):
+            raise TypeError(
+                f"table {self.name!r}: {value!r} is the windows of another key or table, not a"
+                " value: assign one of theirs, e.g. windowed[key].current()"
+            )
+        # Else `t[key] += 1` has changed the windows already and hands back their set.
+
+    def _row(self, key: K) -> bytes:
+        try:
+            return self.table.key_codec.encode(key)
+        except (TypeError, ValueError) as error:
+            raise self.table.unusable(key, error) from None
+
+    def __delitem__(self, key: K) -> None:
+        self[key].delete()
+
+    def __contains__(self, key: object) -> bool:
+        """Whether a window that holds the event has a value of this key."""
+        current = in_unit(f"using table {self.name!r}")
+        try:
+            row = self.table.key_codec.encode(cast("K", key))
+        except (TypeError, ValueError):
+            return False
+        view = current.view(self.name)
+        return any(
+            view.get(window_key(row, start)) is not DELETED for start in self._open_starts(current)
+        )
+
+    def __iter__(self) -> Iterator[K]:
+        """The keys that are `in` the table: of the windows that hold the event, each key once."""
+        current = in_unit(f"using table {self.name!r}")
+        open_starts = frozenset(self._open_starts(current))
+        keys: dict[bytes, None] = {}
+        for row, _ in current.view(self.name).scan():
+            found = None if row == STREAM_TIME_KEY else split_window_key(row)
+            if found is not None and found[1] in open_starts:
+                keys[found[0]] = None
+        return map(self.table.key_codec.decode, keys)
+
+    def _open_starts(self, current: Current) -> list[int]:
+        """Starts of the windows that hold the event and are not past keeping."""
+        stream_time = past_ms(current, self.table)
+        return [
+            start
+            for start in self.window.starts(current.timestamp_ms)
+            if not self.window.is_expired(start, stream_time)
+        ]
+
+    def items(self) -> Iterator[tuple[K, float, V]]:
+        """(key, start in seconds, value) of every window kept in this partition, by key."""
+        current = in_unit(f"using table {self.name!r}")
+        stream_time = past_ms(current, self.table)
+        decode = self.table.key_codec.decode
+        for row, value in current.view(self.name).scan():
+            found = None if row == STREAM_TIME_KEY else split_window_key(row)
+            if found is not None and not self.window.is_expired(found[1], stream_time):
+                yield decode(found[0]), found[1] / 1000, cast("V", value)
+
+
+class WindowSet(Generic[V]):
+    """All windows of one key, seen from the event that is being processed."""
+
+    __slots__ = ("_key", "_row", "_table", "_window")
+
+    def __init__(self, table: Table[Any, V], window: Window, row: bytes, key: object) -> None:
+        self._table = table
+        self._window = window
+        self._row = row
+        self._key = key
+
+    def __repr__(self) -> str:
+        return f"WindowSet({self._table.name!r}, {self._key!r})"
+
+    def is_of(self, table: Table[Any, Any], row: bytes) -> bool:
+        """Whether these are the windows of that table's key."""
+        return self._table is table and self._row == row
+
+    def now(self) -> V:
+        """The value of the window that holds the worker's clock (not repeatable in a replay)."""
+        return self._at(self._window.current(self._unit().wall_time_ms()))
+
+    def current(self) -> V:
+        """The value of the window that began last and holds the event."""
+        return self._at(self._window.current(self._unit().timestamp_ms))
+
+    def earliest(self) -> V:
+        """The value of the window that began first and still holds the event: the longest view."""
+        return self._at(self._window.earliest(self._unit().timestamp_ms))
+
+    def delta(self, span: Seconds) -> V:
+        """The value of the window that was current `span` before the event."""
+        return self._at(self._window.current(self._unit().timestamp_ms - milliseconds(span)))
+
+    def value(self, at: float | datetime.datetime | None = None) -> V:
+        """The value of the window current at a time (seconds or datetime; default: the event's)."""
+        if at is None:
+            return self.current()
+        seconds = at.timestamp() if isinstance(at, datetime.datetime) else at
+        return self._at(self._window.current(round(seconds * 1000)))
+
+    def keys(self) -> Any:
+        """The keys of the current value, where that is a dict."""
+        return self._mapping().keys()
+
+    def values(self) -> Any:
+        """The values of the current value, where that is a dict."""
+        return self._mapping().values()
+
+    def items(self) -> Any:
+        """(key, value) of the current value, where that is a dict."""
+        return self._mapping().items()
+
+    def _mapping(self) -> Any:
+        current = self.current()
+        if not isinstance(current, dict):
+            raise TypeError(
+                f"a window of table {self._table.name!r} holds {type(current).__name__} values, no"
+                " dict: windowed[key].current(), or windowed[key].windows()"
+            )
+        return current
+
+    def windows(self) -> list[tuple[float, V]]:
+        """(start in seconds, value) of every window that holds the event, oldest first."""
+        starts = self._window.starts(self._unit().timestamp_ms)
+        return [(start / 1000, self._at(start)) for start in starts]
+
+    def apply(self, change: Callable[[V], V]) -> WindowSet[V]:
+        """Replace the value of every window that holds the event by `change(value)`."""
+        current = self._unit()
+        view = current.view(self._table.name)
+        stream_time = past_ms(current, self._table)
+        watermark = current.watermark(self._table.name)
+        kept = self._table.open_rows
+        open_rows = None if kept is None else current.view(kept.name)
+        starts, too_late = self._window.starts(current.timestamp_ms), 0
+        for start in starts:
+            if self._window.is_expired(start, stream_time):
+                current.late(self._table.name)
+            elif self._window.is_closed(start, watermark) and self._table.late != "update":
+                current.late(self._table.name)
+                too_late += 1
+            else:
+                row = window_key(self._row, start)
+                view.set(row, change(self._at(start)))
+                if open_rows is not None:
+                    open_rows.set(row, b"%d" % next(_COUNTER))
+        if too_late == len(starts) and self._table.late == "dead_letter":
+            current.late_letter(self._table.name)
+        return self
+
+    def delete(self) -> None:
+        """Delete the value of every window that holds the event."""
+        current = self._unit()
+        view = current.view(self._table.name)
+        for start in self._window.starts(current.timestamp_ms):
+            if not self._window.is_closed(start, current.watermark(self._table.name)):
+                view.delete(window_key(self._row, start))
+
+    def __iadd__(self, other: Any) -> WindowSet[V]:
+        return self._operate(operator.add, other)
+
+    def __isub__(self, other: Any) -> WindowSet[V]:
+        return self._operate(operator.sub, other)
+
+    def __imul__(self, other: Any) -> WindowSet[V]:
+        return self._operate(operator.mul, other)
+
+    def __ior__(self, other: Any) -> WindowSet[V]:
+        return self._operate(operator.or_, other)
+
+    def __iand__(self, other: Any) -> WindowSet[V]:
+        return self._operate(operator.and_, other)
+
+    def _operate(self, operation: Callable[[Any, Any], Any], other: Any) -> WindowSet[V]:
+        return self.apply(lambda value: cast("V", operation(value, other)))
+
+    def _unit(self) -> Any:
+        return in_unit(f"using table {self._table.name!r}")
+
+    def _at(self, start: int) -> V:
+        current = self._unit()
+        name = self._table.name
+        value: object = DELETED
+        if not self._window.is_expired(start, past_ms(current, self._table)):
+            value = current.view(name).get(window_key(self._row, start))
+        if value is not DELETED:
+            return cast("V", value)
+        if self._table.default is None:
+            raise KeyError(self._key)
+        return self._table.default()
+
+
+def past_ms(current: Current, table: Table[Any, Any]) -> int:
+    """By when windows end to be kept: by the watermark where they close, else by stream time."""
+    if table.window is not None and table.window.closes:
+        return current.watermark(table.name)
+    return current.stream_time_ms(table.name)
+
+
+def check_late(table: Table[Any, Any], window: Window, late: Late) -> None:
+    """Refuse a policy for late events that cannot be."""
+    if late not in ("drop", "dead_letter", "update"):
+        raise AppError(
+            f"table {table.name!r}: late= is 'drop', 'dead_letter' or 'update', not {late!r}"
+        )
+    if late != "drop" and window.grace_ms is None:
+        raise AppError(
+            f"table {table.name!r}: late={late!r} needs grace=: without it nothing closes"
+        )
+    if late == "update" and window.expires_ms is None:
+        raise AppError(
+            f"table {table.name!r}: late='update' needs expires=: how long a closed window is kept"
+            " to be updated"
+        )
+    if window.expires_ms is not None and window.expires_ms < (window.grace_ms or 0):
+        raise AppError(
+            f"table {table.name!r}: expires= is shorter than grace=: windows would be deleted"
+            " before they close"
+        )

@@ -1,0 +1,102 @@
+"""One partition of a table whose rows come due: windows that close, timers that fire.
+
+Pure. The rows are the truth; the agenda beside them is made anew from the store when the
+partition opens, and follows what completed units write. A row leaves the table in the unit that
+deals with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from flowstream.processing.time.agenda import Agenda
+from flowstream.processing.time.watermarks import UNKNOWN
+from flowstream.state.overlay import DELETED
+from flowstream.state.table import TablePartition
+
+WATERMARK_KEY = b"@watermark"
+"""The row that holds the watermark of the last commit that wrote to the partition."""
+
+MARKS_KEY = b"@marks "
+"""Begins the rows that hold what is known of a source's time (see `kept_time`); no row that comes
+due begins so.
+"""
+
+SLICE = 2_000
+"""Rows of a store that are read between two turns of the loop: a few milliseconds."""
+
+DueOf = Callable[[bytes, Any, int | None], int | None]
+"""When a row with this value, written at this watermark (None: in an earlier life), is due, in ms;
+None for rows that never are.
+"""
+
+
+def is_own(row: bytes) -> bool:
+    """Whether a row is the watermark, or marks."""
+    return row == WATERMARK_KEY or row.startswith(MARKS_KEY)
+
+
+class DuePartition:
+    """The agenda of one table partition, and the watermark that was recorded in it."""
+
+    __slots__ = ("_by_value", "_due_of", "_recorded_ms", "agenda", "partition")
+
+    def __init__(self, partition: TablePartition, due_of: DueOf, *, by_value: bool = False) -> None:
+        self.partition = partition
+        self.agenda = Agenda()
+        self._due_of = due_of
+        self._recorded_ms = UNKNOWN
+        partition.is_own = is_own
+        self._by_value = by_value
+
+    def load(self) -> Iterator[None]:
+        """Make the agenda from the store, with a pause after each slice of rows."""
+        decode, by_value = self.partition.codec.decode, self._by_value
+        for number, (row, stored) in enumerate(self.partition.store.scan(), 1):
+            if row == WATERMARK_KEY:
+                self._recorded_ms = int(stored)
+            elif not is_own(row):
+                self._put(row, decode(stored) if by_value else None, None)
+            if number % SLICE == 0:
+                yield
+
+    @property
+    def recorded_ms(self) -> int:
+        """The watermark that the store holds, UNKNOWN when it holds none."""
+        return self._recorded_ms
+
+    @property
+    def present(self) -> Iterable[bytes]:
+        """Rows that are on the agenda."""
+        return self.agenda.rows
+
+    def arm(self, dues: Mapping[bytes, int]) -> None:
+        """Rows that are due although they are not there yet."""
+        for row, due_ms in dues.items():
+            self.agenda.put(row, due_ms)
+
+    def _put(self, row: bytes, value: Any, watermark_ms: int | None) -> None:
+        due_ms = self._due_of(row, value, watermark_ms)
+        if due_ms is not None:
+            self.agenda.put(row, due_ms)
+
+    def observe(self, rows: Mapping[bytes, object], watermark_ms: int) -> None:
+        """A completed unit wrote these rows."""
+        for row, value in rows.items():
+            if value is DELETED:
+                self.agenda.discard(row)
+            else:
+                self._put(row, value, watermark_ms)
+
+    def marks(self, topic: str) -> bytes | None:
+        """The marks of a repartition topic that the store holds."""
+        return self.partition.store.get(MARKS_KEY + topic.encode())
+
+    def record(self, rows: dict[bytes, bytes | None], watermark_ms: int) -> None:
+        """Add the watermark to the rows of an epoch when it has moved. Whoever comes after must
+        not take for open what was closed here.
+        """
+        if watermark_ms > self._recorded_ms:
+            rows[WATERMARK_KEY] = b"%d" % watermark_ms
+            self._recorded_ms = watermark_ms

@@ -1,0 +1,1 @@
+"""The pure core of exactly-once: units, tasks, epochs, and which offsets may commit."""

@@ -1,0 +1,1 @@
+"""Who watches a worker: signals, sensors, meters, traces and the watchdog."""

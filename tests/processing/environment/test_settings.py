@@ -1,0 +1,95 @@
+"""Settings: where they come from, which wins, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import flowstream as fs
+from flowstream.processing.environment.settings import bootstrap_of, resolve
+
+
+def test_code_wins_over_the_environment_and_that_over_the_file(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text(
+        "[tool.flowstream]\nbroker = 'kafka://file:1'\ncommit-interval = 1\ndata_dir = 'file'\n"
+    )
+    found = resolve(
+        {"broker": "kafka://code:1", "commit_interval": None},
+        environment={"FLOWSTREAM_BROKER": "kafka://env:1", "FLOWSTREAM_COMMIT_INTERVAL": "0.5"},
+        directory=tmp_path,
+    )
+    assert (found.broker, found.commit_interval, found.data_dir) == ("kafka://code:1", 0.5, "file")
+    assert found.processing_guarantee == "exactly_once"
+
+
+def test_settings_of_the_broker_are_not_an_apps(tmp_path: Path) -> None:
+    environment = {"FLOWSTREAM_BROKER_NUM_PARTITIONS": "4"}
+    assert resolve({}, environment=environment, directory=tmp_path) == resolve({}, environment={})
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("FLOWSTREAM_COMMIT_INTERVALL", "1", "did you mean 'commit_interval'"),
+        ("FLOWSTREAM_COMMIT_INTERVAL", "soon", "bad value 'soon' for 'commit_interval'"),
+        ("FLOWSTREAM_COMMIT_INTERVAL", "0", "more than 0"),
+        ("FLOWSTREAM_COMMIT_INTERVAL", "inf", "number of seconds"),
+        ("FLOWSTREAM_REPLICATION_FACTOR", "1.5", "bad value '1.5'"),
+        ("FLOWSTREAM_DATA_DIR", "", "a text is expected"),
+        ("FLOWSTREAM_PROCESSING_GUARANTEE", "maybe", "at_least_once"),
+    ],
+)
+def test_bad_settings_name_their_origin_and_the_remedy(
+    variable: str, value: str, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(fs.SettingsError, match=message) as caught:
+        resolve({}, environment={variable: value}, directory=tmp_path)
+    assert variable in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"[tool", r"pyproject\.toml is not valid TOML"),
+        (b"\xff\xfe", r"pyproject\.toml is not valid TOML"),
+        (b"tool = 3", "must be a table"),
+        (b"[tool]\nflowstream = 3", "must be a table"),
+        (b"[tool.flowstream]\nbroker = 5", "bad value 5 for 'broker'"),
+        (b"[tool.flowstream]\ncommit_interval = true", "a number is expected"),
+        (b"[tool.flowstream]\nreplication_factor = 1.5", "a whole number"),
+        (b"[tool.flowstream]\ncommit_intervall = 1", "did you mean 'commit_interval'"),
+    ],
+)
+def test_an_unreadable_file_is_named(tmp_path: Path, text: bytes, message: str) -> None:
+    (tmp_path / "pyproject.toml").write_bytes(text)
+    with pytest.raises(fs.SettingsError, match=message) as caught:
+        resolve({}, environment={}, directory=tmp_path)
+    assert "pyproject.toml" in str(caught.value)
+
+
+def test_a_directory_in_the_place_of_the_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").mkdir()
+    with pytest.raises(fs.SettingsError, match=r"pyproject\.toml cannot be read: Is a directory"):
+        resolve({}, environment={}, directory=tmp_path)
+
+
+@pytest.mark.parametrize("id", ["", "a b", "a/b", "..", "ä"])
+def test_app_ids_must_fit_topics_and_directories(id: str) -> None:
+    with pytest.raises(fs.SettingsError, match="not usable"):
+        fs.App(id)
+
+
+def test_broker_addresses() -> None:
+    assert bootstrap_of("kafka://a:1,b:2") == "a:1,b:2"
+    assert bootstrap_of("a:1") == "a:1"
+    assert bootstrap_of("embedded://x") is None
+    assert bootstrap_of("[::1]:9092") == "[::1]:9092"
+    with pytest.raises(fs.SettingsError, match="kafka://HOST:PORT"):
+        bootstrap_of("redis://a:1")
+
+
+@pytest.mark.parametrize("broker", ["kafka://", "kafka://a", "a:x", "kafka://a:1,b", "a:70000", ""])
+def test_a_broker_without_a_port_is_told(broker: str) -> None:
+    with pytest.raises(fs.SettingsError, match="is not HOST:PORT"):
+        bootstrap_of(broker)

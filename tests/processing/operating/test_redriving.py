@@ -1,0 +1,111 @@
+"""Dead letters are looked at, sent back exactly once, and passed over."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import flowstream as fs
+from flowstream.cli.app import build
+from flowstream.processing.operating.redriving import BadLetter, DeadLetters
+from flowstream.transport.errors import TransportError
+from tests.processing.conftest import Kit
+
+
+async def with_letters(kit: Kit, name: str) -> tuple[fs.App, fs.Topic[str, str], set[str]]:
+    """An app that made dead letters of three of five words, and what it fails on."""
+    app = kit.app(name)
+    words = app.topic(f"{name}-in", key_type=str, value_type=str, partitions=2)
+    out = app.topic(f"{name}-out", key_type=str, value_type=str, partitions=1)
+    bad = {"x", "y", "z"}
+
+    @app.agent(words, sink=[out], on_error="dead_letter")
+    async def work(stream: fs.Stream[str]) -> AsyncIterator[str]:
+        async for word in stream:
+            if word in bad:
+                raise ValueError(f"bad {word}")
+            yield word
+
+    await kit.create(app)
+    async with kit.running(app):
+        for number, word in enumerate("xaybz"):
+            await words.send(key=word, value=word, timestamp=float(number), headers={"h": b"1"})
+        await kit.until(kit.count(app.dead_letters, 3))
+    return app, words, bad
+
+
+async def test_S9_letters_go_back_as_they_were_and_once(kit: Kit, name: str) -> None:
+    app, words, bad = await with_letters(kit, name)
+    async with DeadLetters(kit.cluster, app.id, app.dead_letters) as dead:
+        letters = await dead.pending()
+        assert sorted(letter.key or b"" for letter in letters) == [b"x", b"y", b"z"]
+        await dead.redrive(letters[:2])
+        assert await dead.pending() == letters[2:]
+        await dead.redrive(await dead.pending())
+        assert await dead.pending() == []
+        await dead.redrive([])
+    records = await kit.records(words.name)
+    assert len(records) == 8
+    again = [r for r in records if [r.value for r in records].count(r.value) == 2]
+    assert {(r.value, r.timestamp, tuple(r.headers)) for r in again} == {
+        (b"x", 0, (("h", b"1"),)), (b"y", 2_000, (("h", b"1"),)), (b"z", 4_000, (("h", b"1"),)),
+    }  # fmt: skip
+    bad.clear()
+    await kit.run_until(app, kit.count(f"{name}-out", 5))
+
+
+async def test_T4_one_of_two_that_redrive_is_refused(kit: Kit, name: str) -> None:
+    app, words, _ = await with_letters(kit, name)
+    async with (
+        DeadLetters(kit.cluster, app.id, app.dead_letters) as first,
+        DeadLetters(kit.cluster, app.id, app.dead_letters) as second,
+    ):
+        letters = await first.pending()
+        await first.redrive(letters[:1])
+        with pytest.raises(BadLetter, match="look again"):
+            await second.redrive(letters)
+        with pytest.raises(TransportError):
+            await first.redrive(letters[1:])
+        await second.discard(await second.pending())
+    assert len(await kit.records(words.name)) == 6
+
+
+async def test_a_letter_that_does_not_say_where_it_came_from(kit: Kit, name: str) -> None:
+    app = kit.app(name)
+    topic = app.topic(app.dead_letters, value_type=str, partitions=1)
+    await kit.create(app)
+    await topic.send(value="a stray")
+    async with DeadLetters(kit.cluster, app.id, app.dead_letters) as dead:
+        with pytest.raises(BadLetter, match="Discard it"):
+            await dead.redrive(await dead.pending())
+        await dead.discard(await dead.pending())
+        assert await dead.pending() == []
+
+
+async def test_the_verbs(kit: Kit, name: str, tmp_path: Path) -> None:
+    import asyncio
+
+    app, _, _ = await with_letters(kit, name)
+
+    async def run(*words: str) -> str:
+        arguments = ["dlq", *words, "--broker", f"kafka://{kit.address}"]
+        command = build(["dlq", "doctor"])
+        result = await asyncio.to_thread(CliRunner().invoke, command, arguments)
+        assert result.exit_code in (0, 1), result.output
+        return result.output
+
+    listed = json.loads(await run("list", app.id, "--json"))
+    assert [each["error"] for each in listed] == ["ValueError"] * 3
+    where = f"{listed[0]['partition']}:{listed[0]['offset']}"
+    shown = await run("show", app.id, where)
+    assert '"cause": "bad ' in shown
+    assert "Traceback" in shown
+    assert "no dead letter waits at 0:99" in await run("show", app.id, "0:99")
+    assert "3 dead letters would be sent back" in await run("redrive", app.id)
+    assert "1 dead letters sent back" in await run("redrive", app.id, "-n", "1", "--execute")
+    assert "2 dead letters discarded" in await run("discard", app.id, "--execute")
+    assert json.loads(await run("list", app.id, "--json")) == []

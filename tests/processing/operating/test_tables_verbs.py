@@ -1,0 +1,317 @@
+"""`flowstream tables` and `flowstream reset` on an app: running, stopped, damaged, half reset."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import pytest
+from typer.testing import CliRunner, Result
+
+import flowstream as fs
+from flowstream.cli.app import build
+from flowstream.processing.commit import EXACTLY_ONCE, ORDER, Step
+from flowstream.processing.environment.slots import SlotError
+from flowstream.processing.operating.resetting import execute_reset, plan_reset
+from flowstream.state.rocksdb import open_store
+from flowstream.state.store import StoreIdentity
+from flowstream.transport.types import NewTopic
+from tests.processing.conftest import Kit
+
+VERBS = build(("tables", "reset"))
+
+
+class Seat(NamedTuple):
+    row: str
+    number: int
+
+
+class Shop:
+    """An app with a table of each kind over one topic, and a re-keyed stream."""
+
+    def __init__(self, kit: Kit, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.kit = kit
+        self.app = kit.app(name)
+        self.words = self.app.topic(f"{name}-in", key_type=str, value_type=int, partitions=2)
+        counts = self.app.Table("counts", default=int)
+        seats = self.app.Table("seats", key_type=Seat, default=int, ordered=True)
+        recent = self.app.Table("recent", default=int, ttl=10)
+        members = self.app.SetTable("members", value_type=int)
+        windows = self.app.Table("windows", default=int).tumbling(60)
+        whole = self.app.GlobalTable("whole", default=int)
+
+        @self.app.agent(self.words)
+        async def count(stream: fs.Stream[int]) -> None:
+            async for key, number in stream.items():
+                counts[key] += number
+                seats[Seat(key, number)] = number
+                recent[key] = number
+                members[key].add(number)
+                windows[key] += number
+                whole[key] = number
+
+        module = ModuleType(f"module_{name}")
+        module.app = self.app  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        self.module = module.__name__
+
+    async def feed(self, *records: tuple[str, int, float]) -> None:
+        """Send (key, number, seconds)."""
+        for key, number, seconds in records:
+            await self.words.send(key=key, value=number, timestamp=seconds)
+
+    async def call(self, *words: str) -> Result:
+        """Run a verb."""
+        return await asyncio.to_thread(CliRunner().invoke, VERBS, [*words, "-A", self.module])
+
+    async def lines(self, *words: str) -> list[dict[str, Any]]:
+        """What a verb prints: one JSON object per line, without the partition."""
+        result = await self.call("tables", *words)
+        assert result.exit_code == 0, (result.output, result.stderr)
+        found = [json.loads(line) for line in result.stdout.splitlines()]
+        return [{k: v for k, v in each.items() if k != "partition"} for each in found]
+
+    async def verdicts(self) -> tuple[int, list[dict[str, Any]]]:
+        """Exit status and rows of `verify`."""
+        result = await self.call("tables", "verify", "--json")
+        return result.exit_code, json.loads(result.stdout)
+
+
+@pytest.fixture
+async def shop(kit: Kit, name: str, monkeypatch: pytest.MonkeyPatch) -> Shop:
+    """See Shop."""
+    await kit.admin.create_topics([NewTopic(f"{name}-in", 2)])
+    return Shop(kit, name, monkeypatch)
+
+
+RECORDS = (("a", 1, 1.0), ("b", 2, 2.0), ("a", 3, 70.0))
+
+
+async def see(shop: Shop) -> None:
+    """Every verb shows what is committed."""
+    assert sorted(map(str, await shop.lines("scan", "counts"))) == [
+        "{'key': 'a', 'value': 4}",
+        "{'key': 'b', 'value': 2}",
+    ]
+    assert await shop.lines("get", "counts", "a") == [{"key": "a", "value": 4}]
+    assert await shop.lines("get", "seats", '["a", 3]') == [{"key": ["a", 3], "value": 3}]
+    assert await shop.lines("get", "windows", "a") == [
+        {"key": "a", "value": 1, "window": 0.0},
+        {"key": "a", "value": 3, "window": 60.0},
+    ]
+    assert await shop.lines("get", "members", "a") == [
+        {"key": "a", "value": 1},
+        {"key": "a", "value": 3},
+    ]
+    assert await shop.lines("get", "recent", "a") == [{"key": "a", "value": 3, "at": 70.0}]
+    assert await shop.lines("get", "whole", "b") == [{"key": "b", "value": 2}]
+    assert await shop.lines("scan", "counts", "--prefix", "b") == [{"key": "b", "value": 2}]
+    assert await shop.lines("scan", "counts", "--start", "b") == [{"key": "b", "value": 2}]
+    assert await shop.lines("scan", "counts", "--stop", "b") == [{"key": "a", "value": 4}]
+    assert len(await shop.lines("scan", "seats", "-n", "2", "--reverse")) == 2
+    assert len(await shop.lines("export", "seats")) == 3
+    missing = await shop.call("tables", "get", "counts", "nobody")
+    assert (missing.exit_code, "no key" in missing.stderr) == (1, True)
+    listed = await shop.call("tables", "list", "--json")
+    kinds = {row["table"]: (row["kind"], row["partitions"]) for row in json.loads(listed.stdout)}
+    assert kinds == {
+        "counts": ("table", 2),
+        "seats": ("table", 2),
+        "recent": ("table, ttl 10 s", 2),
+        "members": ("set", 2),
+        "windows": ("windowed", 2),
+        "whole": ("global", 2),
+    }
+
+
+async def test_S8_tables_are_read_and_verified_running_and_stopped(
+    shop: Shop, kit: Kit, tmp_path: Path
+) -> None:
+    await shop.feed(*RECORDS)
+    async with kit.running(shop.app):
+        await kit.until(kit.committed(shop.app, shop.words.name, 3))
+        await see(shop)
+        _, rows = await shop.verdicts()
+        reasons = {row["verdict"] for row in rows} - {"equal"}
+        assert all("never written" in reason for reason in reasons)
+    await see(shop)
+    status, rows = await shop.verdicts()
+    assert (status, {row["verdict"] for row in rows}) == (0, {"equal"})
+    assert len(rows) == 12
+    result = await shop.call("tables", "export", "counts", "-o", str(tmp_path / "rows"))
+    assert result.output == f"2 rows of counts are in {tmp_path / 'rows'}\n"
+    assert len((tmp_path / "rows").read_text().splitlines()) == 2
+
+
+async def test_D7_a_store_that_differs_is_told(shop: Shop, kit: Kit) -> None:
+    await shop.feed(*RECORDS)
+    await kit.run_until(shop.app, kit.committed(shop.app, shop.words.name, 3))
+    for number in range(2):
+        path = Path(shop.app.settings.data_dir) / f"state/{shop.app.id}/0/counts-{number}"
+        store = open_store(path, StoreIdentity(shop.app.id, "counts", number))
+        rows = dict(store.scan())
+        store.write({key: b"99" if key == b"a" else None for key in rows} | {b"z": b"1"})
+        store.close()
+    status, found = await shop.verdicts()
+    assert status == 1
+    wrong = [row for row in found if row["verdict"] == "DIFFERS"]
+    assert {row["table"] for row in wrong} == {"counts"}
+    sums = {name: sum(row[name] for row in wrong) for name in ("missing", "extra", "different")}
+    assert sums == {"missing": 1, "extra": 2, "different": 1}
+
+
+async def test_bad_questions_have_answers(shop: Shop, kit: Kit) -> None:
+    never = await shop.call("tables", "get", "counts", "a")
+    assert "has not run here yet" in never.stderr
+    await shop.feed(*RECORDS)
+    await kit.run_until(shop.app, kit.committed(shop.app, shop.words.name, 3))
+    for words, told in (
+        (("get", "nothing", "a"), "no table 'nothing', only counts, members"),
+        (("get", "seats", "x"), "no key of table 'seats'"),
+        (("scan", "counts", "-p", "7"), "partitions 0 to 1"),
+    ):
+        result = await shop.call("tables", *words)
+        assert (result.exit_code, told in result.stderr) == (1, True), result.stderr
+
+
+async def outcome(shop: Shop) -> list[dict[str, Any]]:
+    """The table after the app has run to the end of its input."""
+    kit = shop.kit
+    await kit.run_until(shop.app, kit.committed(shop.app, shop.words.name, 3))
+    return sorted(await shop.lines("scan", "counts"), key=str)
+
+
+async def test_G6_a_reset_tells_first_and_then_begins_anew(shop: Shop, kit: Kit) -> None:
+    await shop.feed(*RECORDS)
+    before = await outcome(shop)
+    async with kit.running(shop.app) as worker:
+        await kit.until(_has_tasks(worker))
+        refused = await shop.call("reset", "--execute")
+        assert (refused.exit_code, "is running" in refused.stderr) == (1, True)
+    told = await shop.call("reset")
+    assert "--execute would do" in told.output
+    assert f"delete topic {shop.app.changelog('counts')}" in told.output
+    assert f"delete group {shop.app.id} with its offsets" in told.output
+    assert await kit.admin.group_offsets(shop.app.id)
+    assert sorted(await shop.lines("scan", "counts"), key=str) == before
+    done = await shop.call("reset", "--execute")
+    assert done.exit_code == 0, done.stderr
+    assert not (Path(shop.app.settings.data_dir) / "state" / shop.app.id).exists()
+    assert "nothing to reset" in (await shop.call("reset")).output
+    assert await outcome(shop) == before
+
+
+STEPS = ["repartitions", "offsets", "changelogs", "stores", "mark"]
+
+
+class Cut(Exception):
+    """The process dies here."""
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_G3_a_reset_that_was_cut_off_is_finished_by_the_next(
+    shop: Shop, kit: Kit, step: str
+) -> None:
+    await shop.feed(*RECORDS)
+    before = await outcome(shop)
+    directory = Path(shop.app.settings.data_dir)
+
+    def cut(at: str) -> None:
+        if at == step:
+            raise Cut
+
+    reset = await plan_reset(shop.app, kit.admin, directory, dead_letters=False)
+    with pytest.raises(Cut):
+        await execute_reset(reset, kit.admin, checkpoint=cut)
+    with pytest.raises(SlotError, match="flowstream reset"):
+        await fs.Worker(shop.app, kit.address).run()
+    done = await shop.call("reset", "--execute")
+    assert done.exit_code == 0, done.stderr
+    assert await outcome(shop) == before
+
+
+async def test_a_reset_that_meets_a_worker_leaves_no_mark(shop: Shop, kit: Kit) -> None:
+    directory = Path(shop.app.settings.data_dir)
+    reset = await plan_reset(shop.app, kit.admin, directory, dead_letters=False)
+    async with kit.running(shop.app) as worker:
+        await kit.until(_has_tasks(worker))
+        with pytest.raises(SlotError, match="is running"):
+            await execute_reset(reset, kit.admin)
+    await kit.run_until(shop.app, _true)
+
+
+async def _true() -> bool:
+    return True
+
+
+def _has_tasks(worker: fs.Worker) -> Any:
+    async def holds() -> bool:
+        return bool(worker.tasks)
+
+    return holds
+
+
+async def test_what_is_re_keyed_is_reset_too(kit: Kit, name: str) -> None:
+    app = kit.app(name)
+    words = app.topic(f"{name}-in", key_type=str, value_type=str, partitions=1)
+    counts = app.Table("counts", default=int)
+
+    @app.agent(words, on_error="dead_letter")
+    async def count(stream: fs.Stream[str]) -> None:
+        async for word in stream.group_by(lambda word: word, name="by-word"):
+            if word == "bad":
+                raise ValueError(word)
+            counts[word] += 1
+
+    await kit.admin.create_topics([NewTopic(words.name, 1)])
+    through = app.repartition("by-word")
+    for word in ("x", "bad"):
+        await words.send(key="k", value=word)
+    await kit.run_until(app, kit.committed(app, through, 2))
+    directory = Path(app.settings.data_dir)
+    kept = await plan_reset(app, kit.admin, directory, dead_letters=False)
+    assert (kept.repartitions, kept.dead_letters) == ((through,), ())
+    reset = await plan_reset(app, kit.admin, directory, dead_letters=True)
+    assert reset.dead_letters == (app.dead_letters,)
+    await execute_reset(reset, kit.admin)
+    left = await kit.admin.topics([through, app.changelog("counts"), app.dead_letters, words.name])
+    assert set(left) == {words.name}
+
+
+class Crash(Exception):
+    """The worker dies here."""
+
+
+@pytest.mark.parametrize("step", [s for s in ORDER[EXACTLY_ONCE] if s is not Step.CLOSE])
+async def test_S2_S8_every_kind_of_table_survives_a_crash_before_any_step(
+    shop: Shop, kit: Kit, step: Step
+) -> None:
+    def crash(name: str) -> None:
+        if name == step.value:
+            raise Crash
+
+    records = [(f"k{n % 5}", n, float(n)) for n in range(30)]
+    await shop.feed(*records[:10])
+    with pytest.raises(Crash):
+        await fs.Worker(shop.app, kit.address, checkpoint=crash).run()
+    await shop.feed(*records[10:])
+    await kit.run_until(shop.app, kit.committed(shop.app, shop.words.name, 30))
+    model = {f"k{key}": [n for n in range(30) if n % 5 == key] for key in range(5)}
+    found = {row["key"]: row["value"] for row in await shop.lines("export", "counts")}
+    assert found == {key: sum(numbers) for key, numbers in model.items()}
+    members: dict[str, list[int]] = {}
+    for row in await shop.lines("export", "members"):
+        members.setdefault(row["key"], []).append(row["value"])
+    assert members == model, "in order, too"
+    seats = [tuple(row["key"]) for row in await shop.lines("export", "seats")]
+    assert sorted(seats) == sorted((key, n) for key, numbers in model.items() for n in numbers)
+    whole = {row["key"]: row["value"] for row in await shop.lines("export", "whole")}
+    assert whole == {key: numbers[-1] for key, numbers in model.items()}
+    recent = {row["key"]: row["value"] for row in await shop.lines("export", "recent")}
+    assert recent == whole
+    status, rows = await shop.verdicts()
+    assert (status, {row["verdict"] for row in rows}) == (0, {"equal"})

@@ -1,0 +1,133 @@
+"""Standbys and warm-ups: who takes over has the state already (S5, S10)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import cast
+
+import pytest
+
+import flowstream as fs
+from flowstream.processing.stores.starting import TaskStarter
+from tests.processing.conftest import Kit
+from tests.processing.group.test_rebalancing import (
+    Clock,
+    Neighbour,
+    app_of,
+    neighbour,
+    prepared,
+    until_shared,
+)
+from tests.processing.neighbour import PARTITIONS
+
+KEYS = 2_000
+FEW = 200
+"""Rows that may be read at a takeover: what the last commits wrote, and nothing like all keys."""
+
+
+async def count_all(kit: Kit, name: str, topic: fs.Topic[str, int], round: int) -> None:
+    """One more event for every key, and all counted."""
+    await asyncio.gather(*(topic.send(key=f"k{n}", value=n) for n in range(KEYS)))
+    await kit.until(kit.count(f"{name}-out", KEYS * round))
+
+
+async def check_counts(kit: Kit, name: str, rounds: int) -> None:
+    """S7, S8: every key was counted up, one by one."""
+    found = sorted(value or b"" for value in await kit.values(f"{name}-out"))
+    expected = [f"k{n}:{n}:{count + 1}".encode() for n in range(KEYS) for count in range(rounds)]
+    assert found == sorted(expected)
+
+
+def starter_of(worker: fs.Worker) -> TaskStarter:
+    return cast("TaskStarter", worker._starter)
+
+
+async def until_copied(kit: Kit, worker: fs.Worker, count: int) -> None:
+    """So many copies are kept here, and are as far as their changelogs go."""
+
+    async def copied() -> bool:
+        standing_by = starter_of(worker).standing_by
+        current = [id for id in standing_by.tasks if standing_by.is_current(id)]
+        if len(current) != count:
+            return False
+        followed = standing_by._followed
+        ends = await kit.admin.end_offsets(list(followed))
+        return all((store.changelog_offset or 0) >= ends[tp] for tp, (_, store) in followed.items())
+
+    await kit.until(copied)
+
+
+@pytest.mark.parametrize("end", ["killed", "stopped"])
+async def test_S5_S10_a_standby_takes_over_without_a_restore(kit: Kit, name: str, end: str) -> None:
+    await prepared(kit, name)
+    settings = {"standby_replicas": 1, "session_timeout": 6.0}
+    app = app_of(kit, name, Clock(), **settings)
+    numbers = app.topics[f"{name}-in"]
+    async with kit.running(app) as one:
+        async with neighbour(kit, name, "other", **settings) as other:
+            await until_shared(kit, one, other)
+            await count_all(kit, name, numbers, 1)
+            await until_copied(kit, one, PARTITIONS // 2)
+            before = one.meters.restored_rows
+            if end == "killed":
+                other.process.kill()
+            else:
+                await other.leave()
+            await until_shared(kit, one)
+            assert one.meters.restored_rows - before <= FEW
+            assert starter_of(one).standing_by.tasks == [], "there is nobody to keep copies of"
+        await count_all(kit, name, numbers, 2)
+        await check_counts(kit, name, 2)
+        assert one.counts.aborts == 0
+
+
+async def test_S5_a_new_worker_has_the_state_before_it_takes_over(
+    kit: Kit, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """KIP-441: the tasks run on where they are while the new worker gets its copies."""
+    monkeypatch.setenv("FLOWSTREAM_ACCEPTABLE_RECOVERY_LAG", "50")
+    await prepared(kit, name)
+    app = app_of(kit, name, Clock())
+    numbers = app.topics[f"{name}-in"]
+    async with kit.running(app) as one:
+        await until_shared(kit, one)
+        await count_all(kit, name, numbers, 1)
+        async with neighbour(kit, name, "other") as other:
+            await until_shared(kit, one, other)
+            await count_all(kit, name, numbers, 2)
+            await other.leave()
+            assert 0 <= other.restored <= FEW
+        await until_shared(kit, one)
+        await check_counts(kit, name, 2)
+        assert one.counts.aborts == 0
+
+
+async def test_G7_standbys_and_owners_change_places(kit: Kit, name: str) -> None:
+    """Three workers, two copies of everything; whoever leaves and comes back finds its place."""
+    await prepared(kit, name)
+    settings = {"standby_replicas": 2}
+    app = app_of(kit, name, Clock(), **settings)
+    numbers = app.topics[f"{name}-in"]
+    async with kit.running(app) as one:
+        for round in (1, 2):
+            async with (
+                neighbour(kit, name, "second", **settings) as second,
+                neighbour(kit, name, "third", **settings) as third,
+            ):
+                await kit.until(all_work(one, second, third))
+                await count_all(kit, name, numbers, round)
+                await until_copied(kit, one, PARTITIONS - len(one.tasks))
+                await second.leave()
+                await third.leave()
+            await until_shared(kit, one)
+        await check_counts(kit, name, 2)
+        assert one.counts.aborts == 0
+
+
+def all_work(one: fs.Worker, *others: Neighbour) -> Callable[[], Awaitable[bool]]:
+    async def shared() -> bool:
+        parts = [set(one.tasks), *(other.tasks for other in others)]
+        return all(parts) and sum(map(len, parts)) == PARTITIONS
+
+    return shared

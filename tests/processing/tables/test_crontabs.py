@@ -1,0 +1,146 @@
+"""Crontabs, timers and tasks of an app."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+import pytest
+
+import flowstream as fs
+from flowstream.processing.errors import AppError
+from flowstream.processing.tables.crontabs import Schedule
+from tests.processing.conftest import Kit
+
+MINUTE = 60_000
+START = 1_750_000_000_000 - 1_750_000_000_000 % MINUTE + 5_000
+
+
+def ticking(kit: Kit, name: str, **options: Any) -> tuple[fs.App, Any, Any]:
+    """An app with a crontab of every minute, and an agent, without which there are no tasks."""
+    app = kit.app(name)
+    words = app.topic(f"{name}-words", key_type=str, value_type=str, partitions=2)
+    ticks = app.topic(f"{name}-ticks", key_type=str, value_type=str, partitions=1)
+
+    @app.agent(words)
+    async def read(stream: fs.Stream[str]) -> None:
+        async for _ in stream:
+            pass
+
+    @app.crontab("* * * * *", **options)
+    async def tick() -> None:
+        await ticks.send(value="tick")
+
+    return app, words, ticks
+
+
+async def run_at(kit: Kit, name: str, clock: list[int], least: int, workers: int = 1) -> list[Any]:
+    """The times of the ticks, once there are so many."""
+    made = [ticking(kit, name) for _ in range(workers)]
+    await kit.create(made[0][0])
+    running = [kit.running(app, clock=lambda: clock[0]) for app, _, _ in made]
+    for each in running:
+        await each.__aenter__()
+    ticks = made[0][2].name
+    await kit.until(kit.count(ticks, least))
+    await kit.until(kit.count(made[0][0].changelog("crontab"), least + 1))
+    for each in running:
+        await each.__aexit__(None, None, None)
+    return [(record.timestamp - START) // 1000 for record in await kit.records(ticks)]
+
+
+async def test_S12_a_crontab_runs_once_per_app_and_makes_up_for_downtime_once(
+    kit: Kit, name: str
+) -> None:
+    clock = [START]
+    assert await run_at(kit, name, clock, 0, workers=2) == []
+    clock[0] = START + MINUTE
+    assert await run_at(kit, name, clock, 1, workers=2) == [55]
+    clock[0] = START + 10 * MINUTE
+    assert await run_at(kit, name, clock, 2, workers=2) == [55, 115]
+    assert await run_at(kit, name, clock, 2) == [55, 115]
+    clock[0] = START + 11 * MINUTE
+    assert await run_at(kit, name, clock, 3) == [55, 115, 655]
+
+
+async def test_a_crontab_that_fails_follows_its_policy(kit: Kit, name: str) -> None:
+    clock = [START]
+    app, _, ticks = ticking(kit, name)
+    runs: list[int] = []
+
+    @app.crontab("* * * * *", on_error="skip")
+    async def fail(app: fs.App) -> None:
+        runs.append(1)
+        await ticks.send(value="never")
+        raise RuntimeError("no")
+
+    await kit.create(app)
+    async with kit.running(app, clock=lambda: clock[0]) as worker:
+        await kit.until(kit.count(app.changelog("crontab"), 2))
+        for _ in range(2):
+            clock[0] += MINUTE
+            await kit.until(kit.count(ticks.name, (clock[0] - START) // MINUTE))
+        assert worker.counts.skipped >= 1
+    assert await kit.values(ticks.name) == [b"tick", b"tick"]
+
+
+async def test_timers_and_tasks_run_beside_the_agents(kit: Kit, name: str) -> None:
+    app, _, ticks = ticking(kit, name)
+    seen: list[str] = []
+
+    @app.task
+    async def once() -> None:
+        seen.append("task")
+        await ticks.send(value="sent at once")
+
+    @app.timer(0.01)
+    async def often(given: fs.App) -> None:
+        assert given is app
+        seen.append("timer")
+
+    @app.timer(0.01, on_leader=True)
+    async def leader() -> None:
+        seen.append("leader")
+
+    await kit.create(app)
+    async with kit.running(app):
+        await kit.until(kit.count(ticks.name, 1))
+        await kit.sees(lambda: seen.count("timer") >= 3 and "leader" in seen)
+    assert seen.count("task") == 1
+
+
+async def test_a_timer_that_fails_stops_the_worker(kit: Kit, name: str) -> None:
+    app, _, _ = ticking(kit, name)
+
+    @app.timer(0.01)
+    async def fail() -> None:
+        raise RuntimeError("the timer's own")
+
+    await kit.create(app)
+    with pytest.raises(RuntimeError, match="the timer's own"):
+        await fs.Worker(app, kit.address).run()
+
+
+def test_schedules_know_time_zones_and_summer_time() -> None:
+    daily = Schedule("30 2 * * *", "Europe/Berlin")
+    at = round(datetime.datetime(2026, 3, 28, 12, tzinfo=datetime.UTC).timestamp() * 1000)
+    found = []
+    for _ in range(3):
+        at = daily.next_ms(at)
+        found.append(datetime.datetime.fromtimestamp(at / 1000, datetime.UTC).isoformat()[:16])
+    assert found == ["2026-03-29T01:00", "2026-03-30T00:30", "2026-03-31T00:30"]
+
+
+@pytest.mark.parametrize(
+    ("declare", "message"),
+    [
+        (lambda app: app.crontab("often"), "no cron expression"),
+        (lambda app: app.crontab("* * * * *", timezone="Mars"), "no time zone"),
+        (lambda app: app.crontab("* * * * *")(lambda: None), "async def"),
+        (lambda app: app.timer(0), "at least a millisecond"),
+        (lambda app: app.task(lambda: None), "async def"),
+    ],
+)
+def test_what_cannot_run_is_refused(declare: Any, message: str) -> None:
+    with pytest.raises(AppError, match=message):
+        declare(fs.App("x"))

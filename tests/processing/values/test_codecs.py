@@ -1,0 +1,119 @@
+"""Codecs: every declared type goes there and back, and refuses what it is not."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import flowstream as fs
+from flowstream.processing.values.codecs import DECODE_ERRORS, LARGEST_INT, codec_of, encode_any_key
+
+
+class Model(fs.Record):
+    """A pydantic value."""
+
+    name: str
+    tags: list[str]
+
+
+class Frozen(fs.Record, frozen=True):
+    """An immutable pydantic value."""
+
+    name: str
+
+
+class Packed(msgspec.Struct, frozen=True):
+    """A msgspec value."""
+
+    name: str
+
+
+@dataclasses.dataclass
+class Plain:
+    """A dataclass value."""
+
+    name: str
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "data", "immutable"),
+    [
+        (int, -12, b"-12", True),
+        (float, 1.5, b"1.5", True),
+        (bool, True, b"true", True),
+        (str, "ä", "ä".encode(), True),
+        (bytes, b"\x00", b"\x00", True),
+        (Model, Model(name="a", tags=["b"]), b'{"name":"a","tags":["b"]}', False),
+        (Frozen, Frozen(name="a"), b'{"name":"a"}', True),
+        (Packed, Packed("a"), b'{"name":"a"}', True),
+        (Plain, Plain("a"), b'{"name":"a"}', False),
+        (dict, {"a": 1}, b'{"a":1}', False),
+        (list[int], [1, 2], b"[1,2]", False),
+        (tuple[int, str], (1, "a"), b'[1,"a"]', True),
+        (tuple[int, list[int]], (1, [2]), b"[1,[2]]", False),
+        (Any, {"a": [None]}, b'{"a":[null]}', False),
+        (int | None, 3, b"3", True),
+    ],
+)
+def test_there_and_back(kind: Any, value: Any, data: bytes, immutable: bool) -> None:
+    codec = codec_of(kind)
+    assert codec.encode(value) == data
+    assert codec.decode(data) == value
+    assert codec.immutable is immutable
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [(int, True), (int, "1"), (float, "1"), (bool, 1), (str, 1), (bytes, "a"), (Model, {"name": 1}),
+     (Packed, Plain("a")), (dict, [1])],
+)  # fmt: skip
+def test_values_of_another_type_are_refused(kind: Any, value: Any) -> None:
+    codec: Any = codec_of(kind)
+    with pytest.raises(TypeError):
+        codec.encode(value)
+
+
+@given(st.binary(max_size=40), st.sampled_from([int, float, bool, str, Model, Packed, list[int]]))
+def test_foreign_bytes_give_a_value_or_a_decode_error(data: bytes, kind: Any) -> None:
+    codec = codec_of(kind)
+    try:
+        codec.decode(data)
+    except DECODE_ERRORS:
+        return
+
+
+@given(st.integers())
+def test_a_checked_value_always_encodes(number: int) -> None:
+    codec = codec_of(int)
+    assert codec.check is not None
+    codec.check(number)
+    assert codec.decode(codec.encode(number)) == number
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_an_int_that_does_not_encode_does_not_pass_its_check(sign: int) -> None:
+    codec = codec_of(int)
+    assert codec.check is not None
+    codec.check(sign * LARGEST_INT)
+    assert codec.decode(codec.encode(sign * LARGEST_INT)) == sign * LARGEST_INT
+    for fails in (codec.check, codec.encode):
+        with pytest.raises(ValueError, match="4,000 digits"):
+            fails(sign * (LARGEST_INT + 1))
+
+
+def test_keys_without_a_type() -> None:
+    assert encode_any_key(None) is None
+    assert encode_any_key(b"k") == b"k"
+    assert encode_any_key("k") == b"k"
+    assert encode_any_key(7) == b"7"
+    assert encode_any_key((1, "a")) == b'[1,"a"]'
+
+
+def test_optional_types_take_tombstones() -> None:
+    assert codec_of(Model | None).nullable
+    assert not codec_of(Model).nullable
