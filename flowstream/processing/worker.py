@@ -27,7 +27,8 @@ from flowstream.processing.errors import AppError
 from flowstream.processing.group.committer import Checkpoint, no_checkpoint
 from flowstream.processing.group.membership import Membership
 from flowstream.processing.group.memberships import RECOVERY_PAUSE_S, Memberships
-from flowstream.processing.running.plan import Plan
+from flowstream.processing.running.plan import Plan, TablePlan
+from flowstream.processing.stores.followed import Followed
 from flowstream.processing.stores.restoring import Progress
 from flowstream.processing.stores.starting import TaskStarter
 from flowstream.processing.watching.sensors import Sensor
@@ -109,6 +110,10 @@ class Worker(Lending):
     def restore_progress(self) -> Progress:
         """How far the restores that run now are."""
         return Progress() if self._starter is None else self._starter.progress
+
+    def copy(self, plan: TablePlan, number: int) -> Followed | None:
+        """A table partition whose task runs elsewhere, if it is kept current here."""
+        return None if self._starter is None else self._starter.copy(plan, number)
 
     @property
     def is_leader(self) -> bool:

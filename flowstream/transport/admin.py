@@ -19,7 +19,8 @@ from flowstream.transport.errors import (
     UnknownTopic,
 )
 from flowstream.transport.groups import Groups
-from flowstream.transport.types import NewTopic, TopicDescription, TopicPartition
+from flowstream.transport.reader import PartitionReader
+from flowstream.transport.types import LogRecord, NewTopic, TopicDescription, TopicPartition
 from flowstream.wire.api import ApiKey
 from flowstream.wire.error_codes import ErrorCode, retriable
 from flowstream.wire.messages.create_topics import (
@@ -41,6 +42,8 @@ from flowstream.wire.messages.list_offsets import (
 LATEST = -1
 EARLIEST = -2
 AUTO_CREATE_TIMEOUT_MS = 2_000
+FIRST_BYTES = 64 << 10
+FIRST_WAIT_MS = 100
 _TOPIC = 2
 _DEFAULTS = (4, 5)  # config sources: static broker setting, default
 
@@ -159,6 +162,16 @@ class Admin(Groups):
     ) -> dict[TopicPartition, int]:
         """First offsets that can be read."""
         return await self._offsets(partitions, EARLIEST, isolation=0)
+
+    async def first_record(self, tp: TopicPartition, start: int, end: int) -> LogRecord | None:
+        """The first committed record of a partition from `start` to before `end`, if there is one:
+        offsets may be markers and aborted records. Raises OffsetOutOfRange.
+        """
+        reader = PartitionReader(self._cluster, tp, start, max_bytes=FIRST_BYTES)
+        while reader.position < end:
+            for record in await reader.read(FIRST_WAIT_MS):
+                return record if record.offset < end else None
+        return None
 
     async def _offsets(
         self, partitions: Iterable[TopicPartition], timestamp: int, *, isolation: int

@@ -146,7 +146,12 @@ def decode_share(data: bytes) -> Share:
     if found is None:
         raise WireError(f"an assignment of {len(data)} bytes cannot be read")
     told = bytes(found.user_data or b"\0")
-    return Share(_flat(found.assigned_partitions), told[1:], told[:1] == b"\1")
+    return Share(_flat(found.assigned_partitions), told_in(told), told[:1] == b"\1")
+
+
+def told_in(assigned_data: bytes) -> bytes:
+    """What a decision had for a member beside its partitions, in the user data of its share."""
+    return assigned_data[1:]
 
 
 def _versioned(version: int, message: object) -> bytes:

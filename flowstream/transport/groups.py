@@ -298,13 +298,15 @@ def _raise_first(what: str, codes: Sequence[int]) -> None:
 
 
 def _member(member: Any) -> GroupMember:
+    partitions, assigned_data = _assigned(bytes(member.member_assignment))
     return GroupMember(
         member.member_id,
         member.group_instance_id,
         member.client_id,
         member.client_host,
-        _assigned(bytes(member.member_assignment)),
+        partitions,
         _user_data(bytes(member.member_metadata)),
+        assigned_data,
     )
 
 
@@ -334,17 +336,20 @@ def _user_data(data: bytes) -> bytes:
     return bytes(found.user_data or b"")
 
 
-def _assigned(data: bytes) -> tuple[TopicPartition, ...]:
-    """The partitions in an assignment of the consumer protocol; none in any other."""
+def _assigned(data: bytes) -> tuple[tuple[TopicPartition, ...], bytes]:
+    """The partitions in an assignment of the consumer protocol, and the user data beside them;
+    none in any other.
+    """
     if len(data) < 2:
-        return ()
+        return (), b""
     version = int.from_bytes(data[:2], "big", signed=True)
     try:
         found: Any = decode(ConsumerProtocolAssignment, data[2:], min(max(version, 0), 3))
     except WireError:
-        return ()
-    return tuple(
+        return (), b""
+    partitions = tuple(
         TopicPartition(topic.topic, partition)
         for topic in found.assigned_partitions
         for partition in topic.partitions
     )
+    return partitions, bytes(found.user_data or b"")

@@ -46,6 +46,8 @@ class PartitionReader:
         """Offset of the next record to read: every record below it has been returned."""
         self.high_watermark: int | None = None
         """High watermark at the last fetch."""
+        self.last_stable: int | None = None
+        """Last stable offset at the last fetch: below it every transaction is decided."""
         self.log_start: int | None = None
         """First offset of the partition at the last fetch."""
         self.read_bytes = 0
@@ -89,6 +91,7 @@ class PartitionReader:
         self._pauses = backoffs()
         self._storage_errors = 0
         self.high_watermark = data.high_watermark
+        self.last_stable = data.last_stable_offset
         self.log_start = data.log_start_offset
         self.read_bytes = len(data.records or b"")
         if not data.records:

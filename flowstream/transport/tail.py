@@ -43,6 +43,11 @@ class Tail:
         if not self._readers:
             self._some.clear()
 
+    def last_stable(self, tp: TopicPartition) -> int | None:
+        """The last stable offset of a partition at its last fetch, if it is followed."""
+        reader = self._readers.get(tp)
+        return None if reader is None else reader.last_stable
+
     async def read(self, timeout_ms: int = 500) -> Found:
         """What is new in the partitions, those without news left out; waits while there is none to
         follow. Raises OffsetOutOfRange, and RequestRefused for what will not pass.

@@ -113,6 +113,8 @@ class GroupMember:
     partitions: tuple[TopicPartition, ...] = ()
     user_data: bytes = b""
     """What a member of a classic group says to its leader, beside its topics."""
+    assigned_data: bytes = b""
+    """What the leader of a classic group says to a member, beside its partitions."""
 
 
 @dataclass(frozen=True, slots=True)

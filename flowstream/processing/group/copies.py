@@ -13,7 +13,7 @@ from flowstream.processing.group.placing import Orders
 from flowstream.processing.running.plan import Plan, TablePlan
 from flowstream.processing.stores.standing_by import StandingBy
 from flowstream.processing.tables.replicated import GlobalTable
-from flowstream.processing.units.task import TaskId
+from flowstream.processing.units.task import TaskId, task_of
 
 
 class Copies:
@@ -58,9 +58,3 @@ class Copies:
         if self._probe is not None:
             self._probe.cancel()
             self._probe = None
-
-
-def task_of(name: str) -> TaskId:
-    """The task of a name in claims and orders, `<partition count>/<partition>`."""
-    partitions, _, number = name.partition("/")
-    return TaskId(int(partitions), int(number))

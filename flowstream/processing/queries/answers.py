@@ -1,4 +1,5 @@
-"""The worker's side of a query: rows of the table partitions whose tasks run here.
+"""The worker's side of a query: rows of the table partitions whose tasks run here, and of copies
+where one may answer.
 
 Shell: reads the stores, which hold committed data only (S1), between two turns of the loop.
 """
@@ -9,6 +10,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from flowstream.processing.errors import (
@@ -18,14 +20,15 @@ from flowstream.processing.errors import (
     TableUnavailable,
     TooStale,
 )
-from flowstream.processing.queries.asked import PAGE_BYTES, PAGE_ROWS, Changed, Found, Question
+from flowstream.processing.queries.asked import Changed, Found, Question, page
+from flowstream.processing.queries.copied import CopiedAnswer
+from flowstream.processing.queries.covering import LOOK_AGAIN_S, cover
 from flowstream.processing.queries.reading import lag_of
 from flowstream.processing.running.committed import Watch
 from flowstream.processing.running.plan import TablePlan
 from flowstream.processing.running.runtime import RunningTask
-from flowstream.processing.tables.showing import event_time
+from flowstream.processing.tables.replicated import GlobalTable
 from flowstream.processing.units.task import TaskId
-from flowstream.state.expiring import TIME_ROW
 from flowstream.state.store import StateStore
 from flowstream.transport.types import TopicPartition
 
@@ -33,7 +36,6 @@ if TYPE_CHECKING:
     from flowstream.processing.group.membership import Membership
     from flowstream.processing.worker import Worker
 
-LOOK_AGAIN_S = 0.05
 HEARTBEAT_S = 5.0
 PROMPT_MS = 1_000
 """A broker with nothing to give answers a fetch well within this."""
@@ -67,12 +69,17 @@ class Answers:
         self._committed = worker.committed
 
     def holds(self, table: str, partition: int) -> bool:
-        """Whether a table partition is read here now."""
+        """Whether the task of a table partition runs here now."""
         try:
             self._held(table, partition)
         except TableUnavailable:
             return False
         return True
+
+    def has_replica(self, table: str, partition: int) -> bool:
+        """Whether this worker holds a partition of a global table, which it can answer for."""
+        plan = self._copied(table, partition)
+        return plan is not None and isinstance(plan.table, GlobalTable)
 
     def stores(
         self, table: str, partition: int
@@ -87,6 +94,11 @@ class Answers:
         Misdirected and TableUnavailable when they are elsewhere or not ready; QueryTimeout,
         TooStale, AppError as they say.
         """
+        table, partition = question.table, question.partition
+        if question.copy and not self.holds(table, partition):
+            plan = self._copied(table, partition)
+            if plan is not None:
+                return await CopiedAnswer(self._worker, plan, question).rows()
         await self._ready(question)
         return self._page(self._held(question.table, question.partition), question)
 
@@ -104,11 +116,22 @@ class Answers:
         finally:
             self._committed.leave(held.changelog, watch)
 
+    def _table(self, table: str) -> TablePlan | None:
+        plan = self._worker.plan
+        tables = () if plan is None else plan.tables
+        return next((each for each in tables if each.table.name == table), None)
+
+    def _copied(self, table: str, partition: int) -> TablePlan | None:
+        """The table, if this worker has a copy of the partition."""
+        plan = self._table(table)
+        is_here = plan is not None and self._worker.copy(plan, partition) is not None
+        return plan if is_here else None
+
     def _held(self, table: str, partition: int) -> Held:
-        membership, plan = self._worker.membership, self._worker.plan
-        if membership is None or plan is None:
+        membership = self._worker.membership
+        if membership is None or self._worker.plan is None:
             raise TableUnavailable("this worker has not joined its group, try again")
-        found = next((each for each in plan.tables if each.table.name == table), None)
+        found = self._table(table)
         if found is None:
             raise AppError(f"app {self._worker.app_id!r} has no table {table!r}")
         id = TaskId(found.partitions, partition)
@@ -122,18 +145,9 @@ class Answers:
         raise Misdirected(f"table {table!r}, partition {partition} is not at this worker")
 
     def _page(self, held: Held, question: Question) -> Found:
-        store = held.task.stores[question.table]
-        rows: list[tuple[bytes, bytes]] = []
-        size, is_all = 0, True
-        for key, row in store.scan(question.start, question.stop, reverse=question.reverse):
-            if len(rows) >= min(question.most, PAGE_ROWS) or size > PAGE_BYTES:
-                is_all = False
-                break
-            rows.append((key, row))
-            size += len(key) + len(row)
-        now_ms = event_time(held.plan.table, store.get(TIME_ROW))
         positions = [(*tp, self._committed.positions.get(tp, 0)) for tp in held.sources]
-        return Found(rows=rows, is_all=is_all, now_ms=now_ms, positions=positions)
+        store = held.task.stores[question.table]
+        return page(store, held.plan.table, question, positions)
 
     # -- waiting for what must be in ------------------------------------------------------------
 
@@ -142,7 +156,14 @@ class Answers:
             return
         try:
             async with asyncio.timeout(question.timeout_s):
-                await self._cover(question)
+                if question.after:
+                    sources = self._held(question.table, question.partition).sources
+                    await cover(
+                        self._worker,
+                        question.after,
+                        sources,
+                        partial(self._until_covered, question),
+                    )
                 await self._fresh(question)
         except TimeoutError:
             raise QueryTimeout(
@@ -151,42 +172,13 @@ class Answers:
                 " that record's agent does not move on"
             ) from None
 
-    async def _cover(self, question: Question) -> None:
-        """Wait until the effects of the records in `after` are in the store."""
-        if not question.after:
-            return
-        there: dict[TopicPartition, int] = {}
-        for topic, number, offset in question.after:
-            tp = TopicPartition(topic, number)
-            there[tp] = max(there.get(tp, 0), offset + 1)
-        sources = self._held(question.table, question.partition).sources
-        here = {tp: there.pop(tp) for tp in sources if tp in there}
-        for tp, end in there.items():
-            await self._elsewhere(tp, end)
-        await self._until_covered(question, here)
-        others = [tp for tp in sources if tp not in here]
-        if others:
-            # What those records led to is below these ends, in whatever topic it was sent on.
-            await self._until_covered(question, await self._worker.admin.end_offsets(others))
-
-    async def _until_covered(self, question: Question, wanted: dict[TopicPartition, int]) -> None:
+    async def _until_covered(
+        self, question: Question, wanted: Mapping[TopicPartition, int]
+    ) -> None:
         while not self._is_covered(self._held(question.table, question.partition), wanted):
             await self._change()
 
-    async def _elsewhere(self, tp: TopicPartition, end: int) -> None:
-        """Wait until another task of the app has committed its source up to there."""
-        plan = self._worker.plan
-        if plan is None or tp.topic not in plan.sources:
-            raise AppError(f"app {self._worker.app_id!r} does not read topic {tp.topic!r}")
-        if not 0 <= tp.partition < plan.sources[tp.topic]:
-            raise AppError(f"topic {tp.topic!r} has no partition {tp.partition}")
-        while True:
-            found = await self._worker.admin.committed(self._worker.app_id, [tp])
-            if (found[tp] or 0) >= end:
-                return
-            await asyncio.sleep(LOOK_AGAIN_S)
-
-    def _is_covered(self, held: Held, wanted: dict[TopicPartition, int]) -> bool:
+    def _is_covered(self, held: Held, wanted: Mapping[TopicPartition, int]) -> bool:
         return all(self._reached(held, tp) >= at for tp, at in wanted.items())
 
     def _reached(self, held: Held, tp: TopicPartition) -> int:

@@ -16,6 +16,10 @@ from flowstream.processing.errors import (
     TableUnavailable,
     TooStale,
 )
+from flowstream.processing.tables.showing import event_time
+from flowstream.processing.tables.table import Table
+from flowstream.state.expiring import TIME_ROW
+from flowstream.state.store import StateStore
 
 PAGE_ROWS = 1_000
 PAGE_BYTES = 1 << 20
@@ -30,7 +34,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Rows of one partition of a table: start <= row < stop, as many as fit a page.
 
     `after` are records whose effects must be in; `stale_s` is how old the newest input may be that
-    is not in; `timeout_s` is how long to wait for either.
+    is not in; `timeout_s` is how long to wait for either. `copy`: whoever has a copy may answer.
     """
 
     table: str
@@ -42,6 +46,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     after: tuple[Place, ...] = ()
     stale_s: float | None = None
     timeout_s: float = 5.0
+    copy: bool = False
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,6 +58,22 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     is_all: bool
     now_ms: int
     positions: list[Place]
+
+
+def page(
+    store: StateStore, table: Table[Any, Any], question: Question, positions: list[Place]
+) -> Found:
+    """The answer that a store of committed rows has; `positions` are what it stands for."""
+    rows: list[tuple[bytes, bytes]] = []
+    size, is_all = 0, True
+    for key, row in store.scan(question.start, question.stop, reverse=question.reverse):
+        if len(rows) >= min(question.most, PAGE_ROWS) or size > PAGE_BYTES:
+            is_all = False
+            break
+        rows.append((key, row))
+        size += len(key) + len(row)
+    now_ms = event_time(table, store.get(TIME_ROW))
+    return Found(rows=rows, is_all=is_all, now_ms=now_ms, positions=positions)
 
 
 class Changed(msgspec.Struct, frozen=True):

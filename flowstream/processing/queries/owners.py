@@ -1,4 +1,4 @@
-"""Who owns which task, by what the group says of its members. Pure."""
+"""Who owns which task and who has copies, by what the group says of its members. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from flowstream.processing.group.assignor import decode_claim
-from flowstream.processing.units.task import TaskId
+from flowstream.processing.group.placing import decode_orders
+from flowstream.processing.units.task import TaskId, task_of
+from flowstream.transport.assignor import told_in
 from flowstream.transport.types import GroupMember
 
 
@@ -33,4 +35,15 @@ def owners_of(members: Iterable[GroupMember], counts: Mapping[str, int]) -> dict
         for topic, number in member.partitions:
             if topic in counts:
                 found[TaskId(counts[topic], number)] = owner
+    return found
+
+
+def copies_of(members: Iterable[GroupMember]) -> dict[TaskId, list[Owner]]:
+    """Who was told to keep a copy of each task, and can be visited."""
+    found: dict[TaskId, list[Owner]] = {}
+    for member in members:
+        keeper = owner_of(member)
+        if keeper.address is not None:
+            for name in decode_orders(told_in(member.assigned_data)).standby:
+                found.setdefault(task_of(name), []).append(keeper)
     return found

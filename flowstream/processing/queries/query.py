@@ -16,6 +16,7 @@ from flowstream.processing.errors import AppError, TableUnavailable
 from flowstream.processing.events.topic import RecordMetadata
 from flowstream.processing.queries.asked import PAGE_ROWS, Changed, Found, Place, Question
 from flowstream.processing.queries.router import PAUSE_S, Router
+from flowstream.processing.tables.replicated import GlobalTable
 from flowstream.processing.tables.set_tables import MemberRows
 from flowstream.processing.tables.showing import Shown, row_bounds, shown
 from flowstream.processing.tables.table import Table
@@ -47,6 +48,7 @@ class Query(Generic[K, V]):
         self._table = table
         self._changelog = changelog
         self._router = router
+        self._is_global = isinstance(table, GlobalTable)
 
     def __repr__(self) -> str:
         return f"Query({self._table.name!r})"
@@ -179,11 +181,12 @@ class Query(Generic[K, V]):
         return Question(
             table=self._table.name, partition=id.number, start=start, stop=stop, reverse=reverse,
             most=most, after=places(after), stale_s=max_staleness, timeout_s=timeout,
+            copy=self._is_global or max_staleness is not None,
         )  # fmt: skip
 
     async def _pages(self, id: TaskId, question: Question) -> AsyncGenerator[Found, None]:
         while True:
-            found = await self._router.ask(id, question)
+            found = await self._router.ask(id, question, is_global=self._is_global)
             yield found
             if found.is_all:
                 return

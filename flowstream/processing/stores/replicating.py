@@ -12,6 +12,7 @@ from functools import partial
 from flowstream.processing.environment.slots import Slot
 from flowstream.processing.errors import StateLost
 from flowstream.processing.running.plan import Plan
+from flowstream.processing.stores.followed import Followed
 from flowstream.processing.stores.restoring import Progress, restore
 from flowstream.processing.tables.replicated import GlobalTable, Replica, Replicas
 from flowstream.processing.tables.rows import refuse_other_rows
@@ -110,6 +111,13 @@ class Replication:
         replica = self.tables[held[0]].held[held[1]]
         assert replica is not None
         return replica
+
+    def copy(self, table: str, number: int) -> Followed | None:
+        """A partition of a replicated table, where the changelog's tail keeps it current."""
+        for changelog, held in self._followed.items():
+            if held == (table, number):
+                return Followed(changelog, self._stores[held], self._tail)
+        return None
 
     def claim(self, table: str, number: int) -> StateStore:
         """A task here writes this partition from now on: its commits keep the store current."""

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from flowstream.processing.errors import StateLost
 from flowstream.processing.running.plan import TablePlan
+from flowstream.processing.stores.followed import Followed
 from flowstream.processing.stores.restoring import Progress, restore
 from flowstream.processing.units.task import TaskId
 from flowstream.state.changelog import fold
@@ -56,6 +57,16 @@ class StandingBy:
     def is_current(self, id: TaskId) -> bool:
         """Whether a copy has caught up once and is kept so."""
         return id in self._plans and id not in self._copying
+
+    def copy(self, id: TaskId, table: str) -> Followed | None:
+        """The copy of a table of a task, if there is one and it is kept current."""
+        if not self.is_current(id):
+            return None
+        changelogs = (p.changelog for p in self._plans[id] if p.table.name == table)
+        for changelog in (TopicPartition(name, id.number) for name in changelogs):
+            if changelog in self._followed:
+                return Followed(changelog, self._followed[changelog][1], self._tail)
+        return None
 
     async def hold(self, wanted: Mapping[TaskId, Sequence[TablePlan]], caught_up: CaughtUp) -> None:
         """Keep copies of these tasks and of no others; tell of each that has caught up."""

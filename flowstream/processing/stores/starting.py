@@ -13,6 +13,7 @@ from flowstream.processing.commit import EXACTLY_ONCE
 from flowstream.processing.environment.slots import Slot
 from flowstream.processing.errors import StateLost
 from flowstream.processing.running.plan import Plan, TablePlan
+from flowstream.processing.stores.followed import Followed
 from flowstream.processing.stores.replicating import Replication
 from flowstream.processing.stores.restoring import Progress, holds_records, restore
 from flowstream.processing.stores.standing_by import StandingBy
@@ -60,6 +61,12 @@ class TaskStarter:
     def replicated(self) -> Mapping[str, Replicas]:
         """Tables that this worker reads beyond its own partitions."""
         return self._replication.tables
+
+    def copy(self, plan: TablePlan, number: int) -> Followed | None:
+        """A table partition whose task runs elsewhere, if it is kept current here."""
+        if isinstance(plan.table, GlobalTable):
+            return self._replication.copy(plan.table.name, number)
+        return self.standing_by.copy(TaskId(plan.partitions, number), plan.table.name)
 
     async def adopt(self, plan: Plan) -> None:
         """Open the stores that the slot holds already, so that they can be claimed; and bring what
@@ -179,8 +186,9 @@ class TaskStarter:
 
         In threads: bringing much to the disk would stop the tasks that run on.
         """
-        tasks = tasks.union(self.standing_by.tasks)
+        # Who only stands by for a task does not write what is replicated of it.
         failed = self._replication.keep_only(tasks)
+        tasks = tasks.union(self.standing_by.tasks)
         gone = [self._stores.pop(key) for key in list(self._stores) if key[0] not in tasks]
         self._closing |= {asyncio.ensure_future(asyncio.to_thread(each.close)) for each in gone}
         failed = await self._closed() or failed

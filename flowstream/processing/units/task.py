@@ -28,6 +28,12 @@ class TaskId(NamedTuple):
         return f"{self.number}/{self.partitions}"
 
 
+def task_of(name: str) -> TaskId:
+    """The task of a name in claims and orders, `<partition count>/<partition>`."""
+    partitions, _, number = name.partition("/")
+    return TaskId(int(partitions), int(number))
+
+
 class TaskState(Enum):
     """Where a task is in its life."""
 

@@ -252,3 +252,34 @@ async def test_partitions_that_do_not_fit_are_refused(kit: Kit, name: str) -> No
 
     with pytest.raises(fs.PartitionMismatch, match="has 3 partitions, it is declared with 1"):
         await fs.Worker(reader, kit.address).run()
+
+
+def test_S10_a_worker_that_stands_by_for_a_partition_reads_what_its_owner_writes() -> None:
+    """It had the partition, gave it away, and keeps a copy of its task's other tables."""
+    app = fs.App("apart", standby_replicas=1)
+    puts = app.topic("puts", key_type=str, value_type=int, partitions=2)
+    asks = app.topic("asks", key_type=str, value_type=str, partitions=2)
+    answers = app.topic("answers", value_type=int, partitions=1)
+    last = app.GlobalTable("last", key_type=str, value_type=int, default=int, partitions=2)
+    asked = app.Table("asked", default=int, partitions=2)
+
+    @app.agent(puts)
+    async def put(stream: fs.Stream[int]) -> None:
+        async for key, value in stream.items():
+            last[key] = value
+
+    @app.agent(asks, sink=[answers])
+    async def ask(stream: fs.Stream[str]) -> AsyncIterator[int]:
+        async for key in stream:
+            asked[key] += 1
+            yield sum(last[each] for each in KEYS)
+
+    with app.test_context() as context:
+        context.start()
+        assert all(context.assignment), "both have some"
+        for key in KEYS:
+            context.topic(puts).send(1, key=key)
+        context.advance(1.0)
+        for partition in (0, 1):
+            context.topic(asks).send("a", key="a", partition=partition)
+        assert context.topic(answers).values == [len(KEYS)] * 2
