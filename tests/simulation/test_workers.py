@@ -6,14 +6,18 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import pytest
 
 from flowstream.processing.commit import ORDER, Step
+from flowstream.processing.stores import standing_by
 from flowstream.processing.stores.starting import TaskStarter
+from flowstream.state.changelog import fold
+from flowstream.state.witness import Witness
 from flowstream.transport.transaction import TransactionSession
+from tests.simulation.workers.beside import lanes, standbys
 from tests.simulation.workers.kinds import KINDS
 from tests.simulation.workers.plain import aggregate
 from tests.simulation.workers.scenario import Scenario
@@ -85,3 +89,18 @@ def test_S4_a_store_that_is_not_brought_up_to_date_is_found(
 
     with planted(monkeypatch, TaskStarter, "stores", stale):
         assert first_found(aggregate, range(8)) is not None
+
+
+def test_S5_a_copy_that_misses_a_record_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def careless(records: Sequence[object]) -> dict[bytes, bytes | None]:
+        return fold(records[1:])  # type: ignore[arg-type, no-any-return]
+
+    with planted(monkeypatch, standing_by, "fold", careless):
+        assert first_found(standbys, range(12)) is not None
+
+
+def test_S8_an_update_of_a_shared_row_that_is_lost_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with planted(monkeypatch, Witness, "holds", lambda self: True):
+        assert first_found(lanes, range(12)) is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.simulation.workers import plain, timely
+from tests.simulation.workers import beside, plain, timely
 
 KINDS = (
     plain.aggregate,
@@ -15,4 +15,9 @@ KINDS = (
     timely.as_of_join,
     plain.dedupe,
     timely.table_join,
+    beside.lanes,
+    beside.takes,
+    beside.standbys,
+    beside.crontab,
+    beside.foreign_join,
 )
