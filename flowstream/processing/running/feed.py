@@ -90,7 +90,15 @@ class UnitFeed(OpenUnit):
 
     async def arrival(self, deadline: float | None) -> Arrival | None:
         """Wait for the next record; None at the deadline."""
-        timer = None if deadline is None else self._loop.call_at(deadline, self.wake)
+        is_over = False
+
+        def end() -> None:
+            nonlocal is_over
+            is_over = True
+            self.wake()
+
+        # A timer may fire a hair before its time: it says itself that it did, no clock is asked.
+        timer = None if deadline is None else self._loop.call_at(deadline, end)
         try:
             while True:
                 if self.closed:
@@ -100,7 +108,7 @@ class UnitFeed(OpenUnit):
                 record = self.take_ready()
                 if record is not None or (self._holding and self.take_is_over):
                     return record
-                if deadline is not None and self._loop.time() >= deadline:
+                if is_over:
                     return None
         finally:
             self._waiter = None

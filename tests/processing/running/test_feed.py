@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import flowstream as fs
+from flowstream.processing.running.instance import Instance
 from flowstream.processing.time.marks import Mark, mark_headers
 from tests.processing.rig import Rig
 
@@ -37,4 +39,42 @@ async def test_S7_a_key_that_is_parked_waits_behind_a_watermark_too() -> None:
     rig.deliver()
     await rig.settle()
     assert seen == ["a1", "b1"]
+    await rig.crash()
+
+
+class Behind:
+    """A loop whose clock has not come to where a timer fires."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+
+    def time(self) -> float:
+        return self._loop.time() - 100
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loop, name)
+
+
+async def test_V1_a_take_ends_with_its_timer_whatever_the_clock_says() -> None:
+    app = fs.App("feed")
+    words = app.topic("words", key_type=str, value_type=str, partitions=1)
+    taken: list[list[str]] = []
+    is_over = asyncio.Event()
+
+    @app.agent(words)
+    async def work(stream: fs.Stream[str]) -> None:
+        async for some in stream.take(2, within=50):
+            taken.append(some)
+            is_over.set()
+
+    rig = Rig(app)
+    await rig.open()
+    (instance,) = rig.task.all_instances
+    assert isinstance(instance, Instance)
+    instance._loop = Behind(instance._loop)  # type: ignore[assignment]
+    rig.put("words", b"a", b"a1")
+    rig.deliver()
+    async with asyncio.timeout(20):
+        await is_over.wait()
+    assert taken == [["a1"]]
     await rig.crash()
