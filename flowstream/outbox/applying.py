@@ -33,7 +33,7 @@ class UnknownPlace(Exception):
 
 class Standing(NamedTuple):
     """A place, the topic's id there, and the offset up to which the app is done with it; `is_new`
-    when it has never committed one, so that a database may know nothing of it.
+    when it is done with no event that is there, so that a database may know nothing of it.
     """
 
     place: Place

@@ -13,6 +13,7 @@ import flowstream as fs
 from flowstream.cli.app import build
 from flowstream.outbox.applying import Standing, begin
 from flowstream.outbox.target import Known, Place
+from flowstream.transport.types import TopicPartition
 from tests.outbox.conftest import Database
 from tests.outbox.test_outbox import Stored
 from tests.processing.conftest import Kit, address, kit, name
@@ -158,9 +159,38 @@ async def test_G3_a_new_database_begins_where_the_app_is_when_it_is_told_to(
         await kit.until(stored)
 
 
-def storing(kit: Kit, name: str, database: Database) -> tuple[fs.App, fs.Topic[str, str]]:
+async def test_V1_beginnings_that_are_committed_beside_rows_are_no_other_database(
+    database: Database, kit: Kit, name: str
+) -> None:
+    """A task whose rows change before its sources move commits where these begin."""
+
+    def ticking() -> tuple[fs.App, fs.Topic[str, str]]:
+        app, events = storing(kit, name, database, partitions=1)
+
+        @app.crontab("* * * * * *")
+        async def tick() -> None:
+            pass
+
+        return app, events
+
+    app, events = ticking()
+    await kit.create(app)
+    async with kit.running(app):
+        await kit.until(kit.count(app.changelog("crontab"), 1))
+    place = TopicPartition(events.name, 0)
+    assert await kit.admin.committed(app.id, [place]) == {place: 0}
+    again, events = ticking()
+    async with kit.running(again):
+        await events.send(key="a", value="a")
+        await kit.until(kit.committed(again, events.name, 1))
+    assert database.rows("SELECT what FROM effects") == [("a",)]
+
+
+def storing(
+    kit: Kit, name: str, database: Database, partitions: int = 2
+) -> tuple[fs.App, fs.Topic[str, str]]:
     app = kit.app(name)
-    events = app.topic(f"{name}-in", key_type=str, value_type=str, partitions=2)
+    events = app.topic(f"{name}-in", key_type=str, value_type=str, partitions=partitions)
 
     @app.outbox(events, to=database.target)
     def store(db: Any, events: list[fs.Event[str]]) -> None:

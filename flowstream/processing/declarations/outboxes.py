@@ -261,8 +261,14 @@ class Outbox(Agent[T], Generic[T]):
         return found.topic_id.hex() if found is not None and any(found.topic_id) else ""
 
     async def _done(self, tp: TopicPartition) -> int | None:
-        """Up to where the app has committed a partition, if it has."""
-        return (await Admin(await self._cluster()).committed(self._app, [tp])).get(tp)
+        """Up to where the app is done with events that are there, if it is with any: it commits a
+        partition's beginning, too, along with what else a task reads.
+        """
+        admin = Admin(await self._cluster())
+        done = (await admin.committed(self._app, [tp])).get(tp)
+        if done is None or done <= (await admin.beginning_offsets([tp]))[tp]:
+            return None
+        return done
 
     async def begin(self, *, execute: bool) -> list[OutboxRefused]:
         """Let the database go on from where the app is, in the partitions where it would be refused
@@ -274,8 +280,9 @@ class Outbox(Agent[T], Generic[T]):
         done, starts = await admin.committed(self._app, tps), await admin.beginning_offsets(tps)
         topic_id, met = await self._identify(topic), []
         for tp in tps:
-            at, place = done[tp], Place(self._app, self.name, topic, tp.partition)
-            standing = Standing(place, topic_id, starts[tp] if at is None else at, at is None)
+            at, place = done[tp] or 0, Place(self._app, self.name, topic, tp.partition)
+            start = starts[tp]
+            standing = Standing(place, topic_id, max(at, start), is_new=at <= start)
             why = await self._in_session(partial(begin, at=standing, execute=execute))
             if why is not None:
                 met.append(why)
