@@ -83,7 +83,8 @@ async def seen(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Seen]:
 
 
 TIMELY = ("interim-out", "timers-out", "two-tables-changed", "two-tables-joined",
-          "two-tables-outer-changed", "two-tables-outer-joined")  # fmt: skip
+          "two-tables-outer-changed", "two-tables-outer-joined", "foreign-out",
+          "foreign-left-out")  # fmt: skip
 """Topics of which some records may be there or not, as the worker's turns go."""
 
 

@@ -8,6 +8,7 @@ import flowstream as fs
 from tests.crash.kinds.asking import Asked
 from tests.crash.kinds.beside import Ordered, Outbox, Unordered
 from tests.crash.kinds.failing import DeadLettered, Parked, Retried, Skipped
+from tests.crash.kinds.foreign import Foreign, ForeignLeft
 from tests.crash.kinds.joins import AsOf, Inner, Left, Lookup, Outer
 from tests.crash.kinds.kind import Kind
 from tests.crash.kinds.reshaping import Dedupe, Regrouped, RegroupedWindows, Through
@@ -36,7 +37,7 @@ KINDS: dict[str, type[Kind]] = {
         Aggregate, Expiring, TwoTables, TwoTablesOuter, Tumbling, Hopping, Sliding, Session,
         Interim, OnChange, Closed, Kept, Inner, Left, Outer, AsOf, Lookup, Regrouped, Through,
         RegroupedWindows, Dedupe, EventTimers, ClockTimers, Crontab, Retried, Parked,
-        DeadLettered, Skipped, Asked, Filtered, Ordered, Unordered, Outbox,
+        DeadLettered, Skipped, Asked, Filtered, Ordered, Unordered, Outbox, Foreign, ForeignLeft,
     )
 }  # fmt: skip
 
