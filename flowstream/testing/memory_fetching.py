@@ -9,32 +9,18 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 
 from flowstream.transport.cluster import Cluster
 from flowstream.transport.errors import ConnectionLost, ConsumerFailed, OffsetOutOfRange
 from flowstream.transport.fetching import Batches
 from flowstream.transport.reader import READ_COMMITTED, PartitionReader
-from flowstream.transport.types import ConsumerRecord, Headers, LogRecord, TopicPartition
+from flowstream.transport.types import ConsumerRecord, LogRecord, TopicPartition
+from flowstream.transport.unpacking import Fetched
 from flowstream.wire.api import ApiKey
 from flowstream.wire.messages.fetch import FetchRequest, FetchTopic
 
 RETRY_S = 0.1
 FETCH_BYTES = 1 << 20
-
-
-@dataclass(slots=True)
-class Arrived:
-    """A consumed record."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int
-    timestamp_type: int
-    key: bytes | None
-    value: bytes | None
-    headers: Headers
 
 
 class Rest:
@@ -231,9 +217,9 @@ class MemoryFetching:
             self._news.set()
 
 
-def arrived(tp: TopicPartition, record: LogRecord) -> Arrived:
+def arrived(tp: TopicPartition, record: LogRecord) -> Fetched:
     """A record of a partition."""
-    return Arrived(
-        tp.topic, tp.partition, record.offset, record.timestamp, 0, record.key, record.value,
+    return Fetched(
+        tp.topic, tp.partition, record.offset, record.timestamp, record.key, record.value,
         record.headers,
     )  # fmt: skip

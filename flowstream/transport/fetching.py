@@ -19,9 +19,11 @@ from aiokafka.errors import IllegalStateError, KafkaError
 from aiokafka.errors import OffsetOutOfRangeError as ForeignOutOfRange
 
 from flowstream.clock import monotonic_ms, wall_ms
+from flowstream.errors import WireError
 from flowstream.transport.cluster import Cluster
 from flowstream.transport.errors import BrokerUnreachable, ConsumerFailed, OffsetOutOfRange
 from flowstream.transport.types import ConsumerRecord, TopicPartition
+from flowstream.transport.unpacking import Answers
 
 CLOSE_TIMEOUT_S = 1.0
 """So long a broker may keep its connections from being closed (V4)."""
@@ -63,6 +65,7 @@ class Fetching:
             raise BrokerUnreachable(
                 f"no Kafka broker answers at {self._bootstrap} ({error})"
             ) from error
+        self._fetcher._records = Answers()
         self._consumer.assign([])
         self._consumer._client.set_topics(sorted(topics))
 
@@ -193,7 +196,7 @@ class Fetching:
         except ForeignOutOfRange as error:
             ((tp, offset),) = error.args[0].items()
             raise OffsetOutOfRange(TopicPartition(*tp), offset) from error
-        except KafkaError as error:
+        except (KafkaError, WireError) as error:
             raise ConsumerFailed(f"fetching failed: {error}") from error
         return {TopicPartition(*tp): records for tp, records in found.items()}
 

@@ -10,13 +10,13 @@ import asyncio
 from typing import Any
 
 from aiokafka.errors import CorruptRecordException
-from aiokafka.record.control_record import ABORT_MARKER, ControlRecord
 from aiokafka.record.memory_records import MemoryRecords
 
 from flowstream.errors import WireError
 from flowstream.transport.cluster import Cluster, Leader, backoffs
 from flowstream.transport.errors import ConnectionLost, OffsetOutOfRange, RequestRefused
 from flowstream.transport.types import LogRecord, TopicPartition
+from flowstream.transport.visible import judged
 from flowstream.wire.api import ApiKey
 from flowstream.wire.error_codes import ErrorCode, retriable
 from flowstream.wire.messages.fetch import (
@@ -131,26 +131,11 @@ class PartitionReader:
 
     def _decode(self, data: bytes, fetched: PartitionData) -> list[LogRecord]:
         """The visible records of `data`, with the position moved behind it (T6)."""
-        begins = sorted(
-            ((a.first_offset, a.producer_id) for a in fetched.aborted_transactions or ()),
-            reverse=True,
-        )
-        aborted: set[int] = set()
+        begins = [(a.first_offset, a.producer_id) for a in fetched.aborted_transactions or ()]
         found: list[LogRecord] = []
-        batches = MemoryRecords(data)
-        while batches.has_next():
-            batch: Any = batches.next_batch()
-            if not batch.validate_crc():
-                raise WireError(
-                    f"{self._tp.topic}-{self._tp.partition}: the batch at offset "
-                    f"{batch.base_offset} does not match its CRC"
-                )
-            while begins and begins[-1][0] <= batch.base_offset:
-                aborted.add(begins.pop()[1])
-            if batch.is_control_batch:
-                if _is_abort(batch):
-                    aborted.discard(batch.producer_id)
-            elif not (batch.is_transactional and batch.producer_id in aborted):
+        where = f"{self._tp.topic}-{self._tp.partition}"
+        for batch, is_visible in judged(MemoryRecords(data), begins, where):
+            if is_visible:
                 self._collect(batch, found)
             self.position = max(self.position, batch.next_offset)
         return found
@@ -164,9 +149,3 @@ class PartitionReader:
             # The broker answers with whole batches: the first may begin before the position.
             records = [record for record in records if record.offset >= self.position]
         found += records
-
-
-def _is_abort(batch: Any) -> bool:
-    for record in batch:
-        return bool(ControlRecord.parse(record.key) == ABORT_MARKER)
-    return False

@@ -17,19 +17,6 @@ class TopicPartition(NamedTuple):
     partition: int
 
 
-class ConsumerRecord(Protocol):
-    """A record as the group consumer delivers it."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int
-    timestamp_type: int
-    key: bytes | None
-    value: bytes | None
-    headers: Headers
-
-
 class LogRecord(Protocol):
     """A record as a partition reader delivers it."""
 
@@ -52,6 +39,18 @@ class LogRecord(Protocol):
     @property
     def headers(self) -> Headers:
         """Headers in order."""
+
+
+class ConsumerRecord(LogRecord, Protocol):
+    """A record as the group consumer delivers it."""
+
+    @property
+    def topic(self) -> str:
+        """The topic."""
+
+    @property
+    def partition(self) -> int:
+        """The partition."""
 
 
 class RecordMetadata(NamedTuple):

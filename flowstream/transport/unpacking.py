@@ -1,0 +1,109 @@
+"""The records of an answer that aiokafka's fetcher holds, unpacked in runs.
+
+aiokafka makes them one by one through three calls each, and of a class that takes three times as
+long to make. Its version is pinned; tests/transport/test_unpacking.py shows what is relied on.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from functools import partial
+from itertools import chain, islice
+from typing import Any
+
+import msgspec
+from aiokafka.consumer.fetcher import FetchResult
+
+from flowstream.transport.types import Headers, TopicPartition
+from flowstream.transport.visible import judged
+
+
+class Fetched(msgspec.Struct, frozen=True, gc=False):
+    """A consumed record. Nothing it holds can refer back to it: the collector need not know it."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+
+
+class Unpacking:
+    """One partition's answer, for as long as records of it are left."""
+
+    def __init__(self, tp: TopicPartition, records: Any) -> None:
+        self.next_fetch_offset: int = records.next_fetch_offset
+        """As aiokafka calls the position behind what was taken."""
+        self.is_over = False
+        begins = [(first, producer) for producer, first in records._aborted_transactions]
+        self._tp = tp
+        self._batches = judged(records._records, begins, f"{tp.topic}-{tp.partition}")
+        self._batch_end = self.next_fetch_offset
+        self._left: Iterator[Any] = iter(())
+
+    def take(self, most: int) -> list[Fetched]:
+        """The next records, at most so many; fewer when it is over."""
+        found: list[Fetched] = []
+        while (wanted := most - len(found)) > 0 and not self.is_over:
+            run = self._run(wanted)
+            if len(run) < wanted:
+                found += self._ahead(run)
+                self.next_fetch_offset = self._batch_end
+                self._begin_batch()
+            else:
+                found += self._ahead(run)
+                self.next_fetch_offset = max(self.next_fetch_offset, run[-1].offset + 1)
+        return found
+
+    def _run(self, most: int) -> list[Fetched]:
+        topic, partition = self._tp
+        return [
+            Fetched(
+                topic, partition, record.offset, record.timestamp, record.key, record.value,
+                tuple(headers) if (headers := record.headers) else (),
+            )
+            for record in islice(self._left, most)
+        ]  # fmt: skip
+
+    def _ahead(self, run: list[Fetched]) -> list[Fetched]:
+        """Without what lies before the position: the broker answers with whole batches."""
+        position = self.next_fetch_offset
+        if run and run[0].offset < position:
+            return [record for record in run if record.offset >= position]
+        return run
+
+    def _begin_batch(self) -> None:
+        """Go on with the next batch of which something is to be seen."""
+        for batch, is_visible in self._batches:
+            self._batch_end = batch.next_offset
+            if is_visible:
+                self._left = chain(batch)
+                return
+            self.next_fetch_offset = self._batch_end
+        self.is_over = True
+
+
+class Answers(OrderedDict[Any, Any]):
+    """The fetcher's answers by partition: each is unpacked in runs from the moment it is there."""
+
+    def __setitem__(self, tp: Any, answer: Any) -> None:
+        if type(answer) is FetchResult:
+            held: Any = answer
+            records = Unpacking(TopicPartition(*tp), held._partition_records)
+            held._partition_records = records
+            held.getall = partial(_taken, held, records)
+        super().__setitem__(tp, answer)
+
+
+def _taken(answer: Any, records: Unpacking, max_records: int) -> list[Fetched]:
+    """As `FetchResult.getall`: nothing where the partition has been paused or moved since."""
+    if not answer.has_more() or not answer.check_assignment(answer._topic_partition):
+        return []
+    found = records.take(max_records)
+    answer._update_position()
+    if records.is_over:
+        answer._partition_records = None
+    return found

@@ -1,0 +1,161 @@
+"""Runs of fetched records: aiokafka's own unpacking of the same bytes is the oracle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from aiokafka import TopicPartition as ForeignPartition
+from aiokafka.consumer.fetcher import FetchResult, PartitionRecords
+from aiokafka.consumer.subscription_state import Assignment
+from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
+from aiokafka.record.memory_records import MemoryRecords
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flowstream.errors import WireError
+from flowstream.transport.types import TopicPartition
+from flowstream.transport.unpacking import Answers, Fetched, Unpacking
+from flowstream.wire.batch import encode_batch, encode_control_batch
+
+TP = TopicPartition("t", 3)
+READ_COMMITTED = 1
+PRODUCERS = 3
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Bytes of a fetch's answer with the aborted transactions in them, (producer, first offset)."""
+
+    data: bytes
+    aborted: list[tuple[int, int]]
+    end: int
+
+    def foreign(self, start: int) -> PartitionRecords:
+        """As aiokafka holds it."""
+        records = MemoryRecords(self.data)
+        tp = ForeignPartition(*TP)
+        return PartitionRecords(
+            tp, records, list(self.aborted), start, None, None, True, READ_COMMITTED
+        )
+
+
+@st.composite
+def answers(draw: st.DrawFn) -> Answer:
+    """Plain batches, transactions that commit or abort, gaps that compaction left."""
+    data, at, begun = b"", draw(st.integers(0, 5)), dict[int, int]()
+    aborted: list[tuple[int, int]] = []
+    for _ in range(draw(st.integers(0, 12))):
+        producer = draw(st.integers(-1, PRODUCERS - 1))
+        if producer in begun and draw(st.booleans()):
+            commits = draw(st.booleans())
+            if not commits:
+                aborted.append((producer, begun[producer]))
+            del begun[producer]
+            data += encode_control_batch(
+                commits, base_offset=at, producer_id=producer, producer_epoch=0,
+                coordinator_epoch=0, timestamp=1, leader_epoch=0,
+            )  # fmt: skip
+            at += 1
+            continue
+        count = draw(st.integers(1, 4))
+        headers = (("h", b"1"),) if draw(st.booleans()) else ()
+        records = [(7 + n, b"k%d" % n, None if n == 2 else b"v", headers) for n in range(count)]
+        gap = draw(st.integers(0, 2))
+        data += encode_batch(
+            records,
+            base_offset=at,
+            last_offset=at + count - 1 + gap,
+            codec=draw(st.sampled_from((0, 1))),
+            producer_id=producer,
+            producer_epoch=0 if producer >= 0 else -1,
+            base_sequence=0 if producer >= 0 else -1,
+            transactional=producer >= 0,
+        )
+        if producer >= 0:
+            begun.setdefault(producer, at)
+        at += count + gap
+    return Answer(data, aborted, at)
+
+
+def seen(record: Any) -> tuple[object, ...]:
+    """What processing takes of a record."""
+    place = (record.topic, record.partition, record.offset, record.timestamp)
+    return (*place, record.key, record.value, tuple(record.headers))
+
+
+@given(answers(), st.data())
+@settings(max_examples=300, deadline=None)
+def test_T6_runs_are_what_aiokafka_gives_one_by_one(answer: Answer, data: st.DataObject) -> None:
+    start = data.draw(st.integers(0, answer.end))
+    theirs, ours = answer.foreign(start), Unpacking(TP, answer.foreign(start))
+    while not ours.is_over:
+        most = data.draw(st.integers(1, 6))
+        run = ours.take(most)
+        expected = [seen(record) for _, record in zip(range(len(run)), theirs, strict=False)]
+        assert [seen(record) for record in run] == expected
+        if len(run) == most:
+            assert ours.next_fetch_offset == run[-1].offset + 1
+        else:
+            assert ours.is_over
+    assert next(theirs, None) is None
+    assert ours.next_fetch_offset == theirs.next_fetch_offset
+    assert ours.take(5) == []
+
+
+def test_records_of_an_older_format() -> None:
+    builder = LegacyRecordBatchBuilder(1, 0, 1 << 16)
+    for number in range(3):
+        builder.append(number, timestamp=9, key=b"k", value=b"%d" % number)
+    found = Unpacking(TP, Answer(bytes(builder.build()), [], 3).foreign(1)).take(10)
+    assert found == [Fetched("t", 3, 1, 9, b"k", b"1"), Fetched("t", 3, 2, 9, b"k", b"2")]
+
+
+def test_what_was_damaged_on_its_way_is_told() -> None:
+    whole = encode_batch([(1, None, b"a", ())])
+    damaged = encode_batch([(1, None, b"b", ())], base_offset=1)
+    damaged[-1] ^= 0xFF
+    records = Unpacking(TP, Answer(bytes(whole + damaged), [], 2).foreign(0))
+    with pytest.raises(WireError, match="t-3: the batch before 2 does not match its CRC"):
+        records.take(5)
+
+
+def held(assignment: Assignment, start: int) -> tuple[FetchResult, Answers]:
+    """An answer of ten records as the fetcher puts it."""
+    data = encode_batch([(1, None, b"%d" % n, ()) for n in range(10)])
+    records = Answer(bytes(data), [], 10).foreign(start)
+    foreign = ForeignPartition(*TP)
+    answer = FetchResult(foreign, assignment=assignment, partition_records=records, backoff=0)
+    answers = Answers()
+    answers[foreign] = answer
+    return answer, answers
+
+
+async def test_an_answer_is_taken_in_runs_and_moves_the_position() -> None:
+    assignment = Assignment([ForeignPartition(*TP)])
+    state = assignment.state_value(ForeignPartition(*TP))
+    state.seek(2)
+    answer, answers = held(assignment, 2)
+    assert answers[TP] is answer
+    assert [record.offset for record in answer.getall(5)] == [2, 3, 4, 5, 6]
+    assert state.position == 7
+    assert answer.has_more()
+    assert [record.offset for record in answer.getall(5)] == [7, 8, 9]
+    assert (state.position, answer.has_more()) == (10, False)
+    assert answer.getall(5) == []
+
+
+async def test_what_was_fetched_before_a_seek_or_a_pause_is_not_given() -> None:
+    assignment = Assignment([ForeignPartition(*TP)])
+    state = assignment.state_value(ForeignPartition(*TP))
+    state.seek(0)
+    answer, _ = held(assignment, 0)
+    assert len(answer.getall(1)) == 1
+    state.seek(5)
+    assert answer.getall(5) == []
+    assert (state.position, answer.has_more()) == (5, False)
+    answer, _ = held(assignment, 5)
+    state.pause()
+    assert answer.getall(5) == []
+    assert state.position == 5
