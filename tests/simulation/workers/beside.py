@@ -16,10 +16,11 @@ import flowstream as fs
 from flowstream.wire.hashing import partition_for_key
 from tests.simulation.workers.plain import PARTITIONS, aggregate, numbered, place
 from tests.simulation.workers.scenario import Feed, Scenario, Seen, differences, link
+from tests.simulation.workers.timely import LOST_S
 
 GROUPS = 2
 CRON_S = 2
-WATCHED_S = 20
+WATCHED_S = 10
 """How long a crontab is watched once all is well: so long no instant may be left out."""
 
 
@@ -195,7 +196,7 @@ def crontab(rng: random.Random) -> Scenario:
         ):
             yield f"S12 ticks left out while all was well: {last}"
 
-    return Scenario("crontab", declare, feeds, judge, ("ticks",), quiet_s=WATCHED_S + 10.0)
+    return Scenario("crontab", declare, feeds, judge, ("ticks",), quiet_s=WATCHED_S + LOST_S)
 
 
 def java_place(key: str) -> int:
@@ -254,7 +255,7 @@ def foreign_join(rng: random.Random) -> Scenario:
                 if right not in ("-", *_versions(seen, left.split()[0])):
                     yield f"S7 join of {key!r}: {left!r} was told with {right!r}"
 
-    return Scenario("foreign_join", declare, feeds, judge, ("out",), quiet_s=5.0)
+    return Scenario("foreign_join", declare, feeds, judge, ("out",), quiet_s=LOST_S)
 
 
 def _versions(seen: Seen, customer: str) -> list[str | None]:

@@ -16,6 +16,8 @@ FAR_MS = 10_000_000
 """After everything: what moves the watermark past all windows."""
 PATIENT_S = 30.0
 """Longer than any side of a join is silent: who is idle holds nobody back, and is late then."""
+LOST_S = 32.0
+"""A request that was lost is given up after 30 s; what is due may be told only then."""
 KEYS = ("a", "b", "c", "d")
 
 
@@ -307,7 +309,7 @@ def table_join(rng: random.Random) -> Scenario:
             if len(values) > changes[key]:
                 yield f"S12 join of {key!r}: {changes[key]} changes were told as {values!r}"
 
-    return Scenario("table_join", declare, feeds, judge, ("out",))
+    return Scenario("table_join", declare, feeds, judge, ("out",), quiet_s=LOST_S)
 
 
 def _side_by_side(one: list[Feed], other: list[Feed]) -> list[Feed]:
