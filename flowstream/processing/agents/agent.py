@@ -1,17 +1,15 @@
 """Agents as an app declares them: a function over a stream, its sinks and its error policy.
 
-Declarations, and the probe that learns whether an agent re-keys its stream. Runs nothing else.
+Declares, and has the function probed (see `probing`). Runs nothing else.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import (
-    AsyncGenerator,
     AsyncIterator,
     Awaitable,
     Callable,
-    Coroutine,
     Iterable,
     Sequence,
 )
@@ -22,22 +20,20 @@ from flowstream.errors import FlowstreamError
 from flowstream.processing.agents.asking import Askable
 from flowstream.processing.agents.channels import Channel
 from flowstream.processing.agents.policies import OnError, policy_of
+from flowstream.processing.agents.probing import ProbeFeed, ProbeSource, first_step
 from flowstream.processing.declaring import Order, check_concurrency, described
 from flowstream.processing.errors import AgentFailed, AppError
 from flowstream.processing.events.current import PROBED, current_event
-from flowstream.processing.events.event import Arrival
 from flowstream.processing.events.topic import Topic
 from flowstream.processing.streams.branches import Branch
 from flowstream.processing.streams.deduping import Seen
-from flowstream.processing.streams.joining import Entry, Side
 from flowstream.processing.streams.lookups import Waiting
 from flowstream.processing.streams.parking import Parking
 from flowstream.processing.streams.stateful import GroupBy
-from flowstream.processing.streams.stream import SourceStream, Stream
+from flowstream.processing.streams.stream import Stream
 from flowstream.processing.streams.stream_joins import JoinedStreams
 from flowstream.processing.streams.stream_windows import StreamWindows
 from flowstream.processing.tables.inner import InnerSource
-from flowstream.processing.time.windowing import Span
 from flowstream.processing.values.codecs import BYTES, Codec, codec_of
 
 T = TypeVar("T")
@@ -219,21 +215,6 @@ function (called before the commit).
 """
 
 
-async def first_step(body: AsyncIterator[Any] | Awaitable[None]) -> None:
-    """Run an agent's body until it ends or yields."""
-    if isinstance(body, AsyncGenerator):
-        try:
-            await anext(body, None)
-        finally:
-            await body.aclose()
-    elif isinstance(body, Coroutine):
-        await body
-    else:
-        raise AppError(
-            f"an agent is an `async def` function, got one that returns {type(body).__name__}"
-        )
-
-
 def sink_topics(sink: Sink) -> list[Topic[Any, Any]]:
     """The topics that a sink may send to; none for a function."""
     if isinstance(sink, Topic):
@@ -287,112 +268,3 @@ class ChannelSink:
 def is_channel(sink: object) -> bool:
     """Whether a sink is a channel, or an agent that reads one."""
     return isinstance(sink, Channel) or isinstance(getattr(sink, "channel", None), Channel)
-
-
-class ProbeFeed:
-    """A feed that only notices that it was asked."""
-
-    def __init__(self) -> None:
-        self.asked = asyncio.Event()
-        self.record: Arrival | None = None
-        self.origin = ""
-
-    def complete(self) -> None:
-        """No unit is ever open."""
-
-    def hold(self) -> None:
-        """No unit is ever open."""
-
-    def advance(self) -> Arrival | None:
-        """Nothing ever arrives."""
-        return None
-
-    def take_ready(self) -> Arrival | None:
-        """Nothing ever arrives."""
-        return None
-
-    async def arrival(self, deadline: float | None) -> Arrival | None:
-        """Notice, and wait for ever."""
-        del deadline
-        self.asked.set()
-        never: asyncio.Future[Arrival] = asyncio.get_running_loop().create_future()
-        return await never
-
-    async def undecodable(self, error: Exception, *, held: bool) -> None:
-        """Never happens."""
-
-    def forward(self, key: bytes | None, value: bytes | None) -> None:
-        """Never happens."""
-
-    def fill(self, windows: StreamWindows, value: Any) -> list[Span]:
-        """Nothing ever arrives."""
-        del windows, value
-        return []
-
-    @property
-    def seen(self) -> Seen | None:
-        """Nothing is remembered."""
-        return None
-
-    def is_new(self, seen: Seen, id: bytes) -> bool:
-        """Nothing ever arrives."""
-        del seen, id
-        return True
-
-    def wait_for_table(self, waiting: Waiting) -> None:
-        """Nothing ever arrives."""
-        del waiting
-
-    def meet(self, join: JoinedStreams, side: Side) -> list[Entry]:
-        """Nothing ever arrives."""
-        del join, side
-        return []
-
-    take_is_over = False
-
-    def retime(self, timestamp_ms: int) -> None:
-        """Nothing ever arrives."""
-
-    def show_at(self, timestamp_ms: int) -> None:
-        """Nothing ever arrives."""
-
-    def loop_time(self) -> float:
-        """Any time will do."""
-        return 0.0
-
-
-class ProbeSource(SourceStream[T]):
-    """Remembers what `group_by` and windows asked for."""
-
-    found: GroupBy | None = None
-    windows: StreamWindows | None = None
-    found_join: JoinedStreams | None = None
-    found_seen: Seen | None = None
-    found_waiting: Waiting | None = None
-
-    def grouped(self, upstream: Stream[T], group: GroupBy) -> Stream[T]:
-        """Go on probing on the same stream."""
-        self.found = group
-        return upstream
-
-    def deduped(self, upstream: Stream[T], seen: Seen) -> Stream[T]:
-        """Go on probing on the same stream."""
-        if self.found_seen is not None:
-            raise AppError("dedupe stands once in an agent")
-        self.found_seen = seen
-        return upstream
-
-    def looked_up(self, upstream: Stream[Any], waiting: Waiting) -> Stream[Any]:
-        """Go on probing on the same stream."""
-        self.found_waiting = waiting
-        return upstream
-
-    def joined(self, upstream: Stream[Any], join: JoinedStreams) -> Stream[Any]:
-        """Go on probing on the same stream."""
-        self.found_join = join
-        return upstream
-
-    def opened(self, upstream: Stream[Any], windows: StreamWindows) -> Stream[Any]:
-        """Go on probing on the same stream."""
-        self.windows = windows
-        return upstream

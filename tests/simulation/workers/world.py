@@ -13,7 +13,6 @@ from typing import Any
 
 from flowstream.processing.commit import ORDER
 from flowstream.state.changelog import fold
-from flowstream.state.memory import MemoryStore
 from flowstream.testing.lives import Killed, Life
 from flowstream.testing.memory_broker import MemoryBroker, MemoryCluster, Network
 from flowstream.testing.memory_fetching import Rest
@@ -22,10 +21,9 @@ from flowstream.testing.virtual import Stalled, VirtualLoop
 from flowstream.transport.admin import Admin
 from flowstream.transport.errors import TransportError
 from flowstream.transport.producer import IdempotentProducer
-from flowstream.transport.reader import PartitionReader
 from flowstream.transport.transaction import TransactionSession
 from flowstream.transport.types import LogRecord, NewTopic, TopicPartition
-from flowstream.wire.batch import iter_batches
+from tests.simulation.workers.looking import is_inner, open_again, plain, reaches, read
 from tests.simulation.workers.network import Faulty
 from tests.simulation.workers.scenario import Record, Scenario, Seen
 
@@ -210,7 +208,7 @@ class World:
         inputs |= {tp.topic for tp in logs if is_inner(tp.topic)}
         for name, log in logs.items():
             end = log.high_watermark
-            if name.topic in inputs and end and not _reaches(log, offsets, name, end):
+            if name.topic in inputs and end and not reaches(log, offsets, name, end):
                 return False
         return True
 
@@ -253,54 +251,6 @@ class World:
                     f"S10: the store of {table}-{number} in slot {slot.number} is not the fold of"
                     f" its changelog up to {store.changelog_offset}: {held!r} {truth!r}"
                 )
-
-
-def is_inner(topic: str) -> bool:
-    """Whether an app that is named `sim` reads a topic of its own."""
-    return topic.startswith("sim-") and not topic.endswith(("-changelog", "-dead-letters"))
-
-
-def _reaches(log: Any, offsets: dict[Any, int], name: Any, end: int) -> bool:
-    """Whether what is beyond the committed offset is markers alone."""
-    committed = offsets.get(TopicPartition(*name), 0)
-    return committed >= end or not _holds_records(log, committed)
-
-
-def _holds_records(log: Any, start: int) -> bool:
-    """Whether a read_committed reader at `start` finds a record."""
-    found = log.read(start, 1 << 20, committed_only=True, upto="last_stable", min_one=True)
-    begun = sorted((first, producer) for producer, first in found.aborted or ())
-    aborting: set[int] = set()
-    for _, header in iter_batches(b"".join(found.buffers)):
-        while begun and begun[0][0] <= header.last_offset:
-            aborting.add(begun.pop(0)[1])
-        if header.is_control:
-            aborting.discard(header.producer_id)
-        elif header.last_offset >= start and not (
-            header.is_transactional and header.producer_id in aborting
-        ):
-            return True
-    return False
-
-
-def open_again(store: MemoryStore) -> MemoryStore:
-    """A closed store, to be looked at."""
-    return store.survivor()
-
-
-async def read(cluster: MemoryCluster, tp: TopicPartition, start: int, end: int) -> list[LogRecord]:
-    """All committed records of a partition."""
-    found: list[LogRecord] = []
-    reader = PartitionReader(cluster, tp, start)
-    while reader.position < end:
-        found += await reader.read(0)
-    return found
-
-
-def plain(record: LogRecord) -> Record:
-    """A record as texts."""
-    value = None if record.value is None else record.value.decode()
-    return Record((record.key or b"").decode(), value, record.timestamp)
 
 
 async def live(world: World) -> Seen | None:
