@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from flowstream.processing.streams.branches import branch as branch
     from flowstream.processing.streams.stream import Stream as Stream
     from flowstream.processing.tables.closing import WindowResult as WindowResult
+    from flowstream.processing.tables.global_sets import SetGlobalTable as SetGlobalTable
     from flowstream.processing.tables.replicated import GlobalTable as GlobalTable
     from flowstream.processing.tables.replicated import TableOf as TableOf
     from flowstream.processing.tables.set_tables import MemberSet as MemberSet
@@ -109,6 +110,7 @@ _HOMES = {
     "Schema": "processing.events.schemas",
     "Sensor": "processing.watching.sensors",
     "Service": "processing.declarations.services",
+    "SetGlobalTable": "processing.tables.global_sets",
     "SetTable": "processing.tables.set_tables",
     "SettingsError": "processing.errors",
     "SQLite": "outbox.sqlite",
@@ -170,6 +172,7 @@ __all__ = [
     "Schema",
     "Sensor",
     "Service",
+    "SetGlobalTable",
     "SetTable",
     "SettingsError",
     "StateLost",

@@ -13,10 +13,10 @@ PUBLIC = [
     "Max", "Mean", "MemberSet", "Min", "Monitor", "NotInAgent", "Outbox", "OutboxRefused",
     "PartitionMismatch", "Policy", "PostgreSQL", "Query", "QueryError", "QueryTimeout", "Record",
     "RecordMetadata", "Reduce", "ReplyFailed", "RowUnreadable", "SQLite", "Schema", "Sensor",
-    "Service", "SetTable", "SettingsError", "StateLost", "StatsdMonitor", "Stream", "Sum", "Table",
-    "TableOf", "TableUnavailable", "Timers", "TooStale", "Topic", "TopicMissing", "View",
-    "WindowResult", "WindowSet", "WindowedTable", "Worker", "branch", "current_event", "park",
-    "retry", "uuid",
+    "Service", "SetGlobalTable", "SetTable", "SettingsError", "StateLost", "StatsdMonitor",
+    "Stream", "Sum", "Table", "TableOf", "TableUnavailable", "Timers", "TooStale", "Topic",
+    "TopicMissing", "View", "WindowResult", "WindowSet", "WindowedTable", "Worker", "branch",
+    "current_event", "park", "retry", "uuid",
 ]  # fmt: skip
 
 

@@ -54,9 +54,10 @@ class LifeDoors(Doors):
         self.clusters.append(MemoryCluster(self._broker, self._network, client_id))
         return self.clusters[-1]
 
-    def fetching(self, cluster: Cluster) -> MemoryFetching:
+    def fetching(self, cluster: Cluster, max_partition_bytes: int) -> MemoryFetching:
         """What the next membership fetches with."""
-        self.fetches.append(MemoryFetching(cluster, self._rest, self._fetch_wait_ms))
+        rest, wait_ms = self._rest, self._fetch_wait_ms
+        self.fetches.append(MemoryFetching(cluster, rest, wait_ms, max_partition_bytes))
         return self.fetches[-1]
 
     def take_slot(self, data_dir: Path, app_id: str) -> MemorySlot:

@@ -37,7 +37,10 @@ class Rest:
 class MemoryFetching:
     """See `transport.consumer.Fetches`."""
 
-    def __init__(self, cluster: Cluster, rest: Rest, fetch_wait_ms: int) -> None:
+    def __init__(
+        self, cluster: Cluster, rest: Rest, fetch_wait_ms: int, max_partition_bytes: int
+    ) -> None:
+        self._max_partition_bytes = max_partition_bytes
         self.allowance: int | None = None
         """How many records more it gives; None: all."""
         self._cluster = cluster
@@ -89,7 +92,7 @@ class MemoryFetching:
     def seek(self, tp: TopicPartition, offset: int) -> None:
         """Fetch from here, if the partition is there."""
         if tp in self._there:
-            reader = PartitionReader(self._cluster, tp, offset, max_bytes=FETCH_BYTES)
+            reader = PartitionReader(self._cluster, tp, offset, max_bytes=self._max_partition_bytes)
             self._readers[tp] = reader
             self._ready.pop(tp, None)
             self._fetch_again()

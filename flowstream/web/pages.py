@@ -13,14 +13,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from flowstream.processing.declarations.pages import ROUTE, Page, PageAnswer, TableRoute
-from flowstream.processing.errors import AppError, Misdirected, QueryError
+from flowstream.processing.declarations.pages import ROUTE, KeyRoute, Page, PageAnswer
+from flowstream.processing.errors import AppError, Misdirected, QueryError, TableUnavailable
 from flowstream.processing.events.current import READING
 from flowstream.processing.queries.answers import Answers
 from flowstream.processing.queries.asked import RETRY_AFTER, Refused, kind_of, status_of
 from flowstream.processing.queries.reader import TableReader
 from flowstream.processing.queries.router import MISDIRECTED, Router
-from flowstream.processing.tables.showing import parse_key
+from flowstream.processing.tables.showing import parse_key, parsed
 from flowstream.processing.units.task import TaskId
 from flowstream.processing.worker import Worker
 from flowstream.state.store import StoreError
@@ -71,7 +71,17 @@ class Pages:
         self._router = router
 
     def routes(self) -> list[BaseRoute]:
-        """Where they are."""
+        """Where they are. AppError for a route by a topic that nobody reads."""
+        app = self._worker.app
+        read = {topic.name for agent in app.agents.values() for topic in agent.topics}
+        for page in app.pages.values():
+            for handler in page.handlers.values():
+                route = getattr(handler, ROUTE, None)
+                if route is not None and route.kind == "topic_route" and route.of not in read:
+                    raise AppError(
+                        f"page {page.path!r}: topic_route goes to whoever reads topic"
+                        f" {route.of!r}, and no agent does"
+                    )
         return [
             Route(page.path, self._handler(page), methods=[m.upper() for m in page.handlers],
                   name=page.name)
@@ -108,27 +118,36 @@ class Pages:
         return Response(found.body, found.status, dict(found.headers), found.content_type)
 
     async def _routed(
-        self, page: Page, handler: Any, request: PageRequest, route: TableRoute
+        self, page: Page, handler: Any, request: PageRequest, route: KeyRoute
     ) -> Response:
-        table = self._worker.app.tables[route.table]
-        text = _key(route, request)
-        key = parse_key(table, text)
-        changelog = self._worker.app.changelog(route.table)
-        count = await self._router.partitions(changelog, route.table, TIMEOUT_S)
-        number = partition_for_key(table.key_codec.encode(key), count)
-        if self._answers.holds(route.table, number):
-            return await self._here(page, handler, request, route.table, number)
+        id = await self._task_of(route, _key(route, request))
+        if self._answers.runs(id):
+            return await self._here(page, handler, request, id)
+        what = f"{route.what}, partition {id.number}"
         if ROUTED in request.headers:
-            error = Misdirected(f"table {route.table!r}, partition {number} is not at this worker")
+            error = Misdirected(f"{what} is not at this worker")
             refused = Refused(kind_of(error), str(error))
             return json(refused, status_of(error), {MISDIRECTED: "1"})
-        return await self._there(request, route.table, TaskId(count, number))
+        return await self._there(request, what, id)
 
-    async def _here(
-        self, page: Page, handler: Any, request: PageRequest, table: str, number: int
-    ) -> Response:
-        plans, stores = self._answers.stores(table, number)
-        reader = TableReader(plans, stores, number, self._worker.wall_time_ms())
+    async def _task_of(self, route: KeyRoute, text: str) -> TaskId:
+        """The task that has a key."""
+        app, plan = self._worker.app, self._worker.plan
+        if route.kind == "table_route":
+            table = app.tables[route.of]
+            data = table.key_codec.encode(parse_key(table, text))
+            count = await self._router.partitions(app.changelog(route.of), route.of, TIMEOUT_S)
+        elif plan is None:
+            raise TableUnavailable("this worker has not joined its group, try again")
+        else:
+            topic = app.topics[route.of]
+            data = topic.key_codec.encode(parsed(topic.key_codec, text, route.what))
+            count = plan.sources[route.of]
+        return TaskId(count, partition_for_key(data, count))
+
+    async def _here(self, page: Page, handler: Any, request: PageRequest, id: TaskId) -> Response:
+        plans, stores = self._answers.stores(id)
+        reader = TableReader(plans, stores, id.number, self._worker.wall_time_ms())
         token = READING.set(reader)
         try:
             return await self._run(page, handler, request)
@@ -138,7 +157,7 @@ class Pages:
         finally:
             READING.reset(token)
 
-    async def _there(self, request: PageRequest, table: str, id: TaskId) -> Response:
+    async def _there(self, request: PageRequest, what: str, id: TaskId) -> Response:
         body = bytearray()
         async for piece in request.stream():
             body += piece
@@ -147,7 +166,7 @@ class Pages:
         headers = {k: v for k, v in request.headers.items() if k not in NOT_HANDED_ON}
         path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         found = await self._router.forward(
-            id, table, request.method, path, {**headers, ROUTED: "1"}, bytes(body), TIMEOUT_S
+            id, what, request.method, path, {**headers, ROUTED: "1"}, bytes(body), TIMEOUT_S
         )
         answer = Response(found.content, found.status_code)
         for name, value in found.headers.multi_items():
@@ -161,7 +180,7 @@ def _method(page: Page, asked: str) -> str:
     return "get" if method == "head" and "get" in page.handlers else method
 
 
-def _key(route: TableRoute, request: PageRequest) -> str:
+def _key(route: KeyRoute, request: PageRequest) -> str:
     if route.exact_key is not None:
         return route.exact_key
     if route.match_info is not None:
@@ -169,7 +188,7 @@ def _key(route: TableRoute, request: PageRequest) -> str:
     assert route.query_param is not None
     found = request.query.get(route.query_param)
     if found is None:
-        raise AppError(f"say ?{route.query_param}=: it is the key of table {route.table!r}")
+        raise AppError(f"say ?{route.query_param}=: it is the key of {route.what}")
     return found
 
 

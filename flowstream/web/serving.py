@@ -45,11 +45,11 @@ async def serving(worker: Worker) -> AsyncIterator[str | None]:
         yield None
         return
     check_binding(settings)
+    tables = Tables(worker)
+    server = _server(application(worker, [*tables.routes(), *tables.pages().routes()]))
     listening = bound(settings)
     address = advertised(settings, listening)
     worker.web_address = address
-    tables = Tables(worker)
-    server = _server(application(worker, [*tables.routes(), *tables.pages().routes()]))
     running = asyncio.create_task(server.serve(sockets=[listening]), name="flowstream-web")
     log.info("health and metrics at http://%s/", address)
     try:

@@ -150,6 +150,11 @@ def test_the_counts_are_those_of_the_tables() -> None:
     assert shown == counted()
 
 
+def test_less_than_one_name_in_twenty_is_left_out() -> None:
+    counts = Counter(row.status for row in rows() for _ in row.names)
+    assert 20 * counts["left out"] < sum(counts.values()) - counts["inner"]
+
+
 def test_the_port_on_the_page_runs(tmp_path: Path) -> None:
     Reader(tmp_path).follow(PAGE)
 

@@ -147,6 +147,43 @@ def no_coroutine(app: fs.App) -> None:
     def nothing(web: Any, request: Any) -> Any: ...
 
 
+async def test_a_page_of_a_topics_key_runs_where_its_events_go(kit: Kit, name: str) -> None:
+    apps = []
+    for data in "ab":
+        words = Words(kit, name, data=data)
+        app, counts = words.app, words.counts
+
+        @app.page("/at/{word}")
+        @app.topic_route(words.topic, match_info="word")
+        async def at(web: Any, request: Any, word: str, counts: Any = counts) -> Any:
+            return web.json([word, counts[word], web.app.settings.data_dir])
+
+        apps.append(words)
+    await kit.create(apps[0].app)
+    async with several(kit, apps) as found:
+        sent = await apps[0].send(*ALL)
+        query = apps[0].app.query("counts")
+        assert [await query.get(word, after=sent, timeout=20) for word in ALL] == [1] * 12
+        answers = []
+        for _, client in found:
+            answers.append([(await client.get(f"/at/{word}")).json() for word in ALL])
+            assert [each[:2] for each in answers[-1]] == [[word, 1] for word in ALL]
+        assert answers[0] == answers[1], "both had it answered by the same worker"
+        assert len({where for _, _, where in answers[0]}) == 2
+
+
+async def test_a_page_of_a_topic_that_nobody_reads_is_refused(kit: Kit, name: str) -> None:
+    words = Words(kit, name)
+
+    @words.app.page("/at/{word}")
+    @words.app.topic_route(words.app.topic(f"{name}-other"), match_info="word")
+    async def at(web: Any, request: Any, word: str) -> Any: ...
+
+    with pytest.raises(fs.AppError, match="no agent does"):
+        async with visited(kit, words.app):
+            raise AssertionError("it serves")
+
+
 def no_view(app: fs.App) -> None:
     @app.page("/a")
     class Nothing:
@@ -179,6 +216,9 @@ def no_such_name(app: fs.App) -> None:
         (no_such_name, r"the path holds \['word'\]"),
         (lambda app: app.table_route(app.Table("u", default=int)), "say one of"),
         (lambda app: app.table_route("nothing", match_info="a"), "is no table of this app"),
+        (lambda app: app.topic_route(app.topic("t")), "topic_route: say one of"),
+        (lambda app: app.topic_route("t", match_info="a"), "is no topic of this app"),
+        (lambda app: app.topic_route(fs.App("b").topic("t"), match_info="a"), "no topic of this"),
     ],
 )
 def test_pages_that_cannot_be(declare: Callable[[fs.App], Any], told: str) -> None:

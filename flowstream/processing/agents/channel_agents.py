@@ -53,6 +53,8 @@ class ChannelFeed:
         self.events: list[Event[Any]] = []
         """Those that the agent works on: several after a `take`."""
         self.taken = 0
+        self.thrown: Exception | None = None
+        """What somebody threw into the channel, met here last."""
         self._listener = listener
         self._holding = False
 
@@ -72,17 +74,24 @@ class ChannelFeed:
 
     def take_ready(self) -> Arrival | None:
         """The next one if it is here."""
-        event = self._listener.take()
+        try:
+            event = self._listener.take()
+        except Exception as error:
+            self.thrown = error
+            raise
         return None if event is None else self._begin(event)
 
     async def arrival(self, deadline: float | None) -> Arrival | None:
         """The next one, None at the deadline."""
         left = None if deadline is None else max(0.0, deadline - self.loop_time())
         try:
-            async with asyncio.timeout(left):
+            async with asyncio.timeout(left) as waiting:
                 event = await self._listener.get()
-        except TimeoutError:
-            return None
+        except Exception as error:
+            if isinstance(error, TimeoutError) and waiting.expired():
+                return None
+            self.thrown = error
+            raise
         return self._begin(event)
 
     def _begin(self, event: Event[Any]) -> Arrival:
@@ -185,14 +194,15 @@ class ChannelAgent(Agent[T], Generic[T]):
         action = self.policy.action
         if action == "retry" and self.policy.is_spent(failures):
             action = self.policy.then
-        if action == "stop" or not feed.events:
+        if action == "stop" or not (feed.events or error is feed.thrown):
             raise AgentFailed(
                 f"agent {self.name!r} on {self.channel!r} failed: {type(error).__name__}: {error}"
             ) from error
         log.warning("agent %r: %s is %s", self.name, error, "skipped" if action == "skip" else
                     f"tried again ({failures})")  # fmt: skip
-        if action == "retry":
+        if action == "retry" or error is feed.thrown:
             listener.give_back(feed.events)
+        if action == "retry":
             await asyncio.sleep(self.policy.pause_s(failures, retry_backoff_s))
 
     async def _body(self, feed: ChannelFeed) -> None:

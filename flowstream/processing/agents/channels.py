@@ -11,7 +11,8 @@ import itertools
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 from weakref import WeakSet
 
 from flowstream.clock import wall_ms
@@ -30,6 +31,13 @@ log = logging.getLogger("flowstream.channel")
 
 MAX_SIZE = 4_096
 _NUMBERS = itertools.count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Thrown:
+    """In place of a value: who comes to it meets the error."""
+
+    error: Exception
 
 
 class Listener(Generic[T]):
@@ -55,11 +63,14 @@ class Listener(Generic[T]):
         self._there.set()
 
     def take(self) -> Event[T] | None:
-        """The first event, None when there is none."""
+        """The first event, None when there is none. Raises what was thrown in its place."""
         if not self._waiting:
             return None
         self._room.set()
-        return self._waiting.popleft()
+        event = self._waiting.popleft()
+        if isinstance(event.value, Thrown):
+            raise event.value.error
+        return event
 
     def give_back(self, events: Iterable[Event[T]]) -> None:
         """These come first, and once more."""
@@ -67,7 +78,7 @@ class Listener(Generic[T]):
         self._there.set()
 
     async def get(self) -> Event[T]:
-        """The first event, as soon as there is one."""
+        """The first event, as soon as there is one. Raises what was thrown in its place."""
         while (event := self.take()) is None:
             self._there.clear()
             await self._there.wait()
@@ -140,7 +151,18 @@ class Channel(Generic[T]):
         headers: Headers = (),
     ) -> None:  # fmt: skip
         """As `put`, with all that an event has."""
-        event = self._event(key, value, timestamp, headers)
+        await self._put(self._event(key, value, timestamp, headers))
+
+    async def throw(self, error: Exception) -> None:
+        """Raise an error in whoever reads the channel, in its place among the values: in an agent
+        it fails the agent, whose `on_error` decides. As `put`, it waits, and for the commit too.
+        """
+        if not isinstance(error, Exception):
+            raise AppError(f"throw takes an exception such as ValueError(), not {described(error)}")
+        at = wall_ms() / 1000
+        await self._put(Event(None, cast("T", Thrown(error)), (), at, self.name, -1, -1))
+
+    async def _put(self, event: Event[T]) -> None:
         unit = in_unit(f"putting into {self!r}") if is_inside_agent() else None
         if unit is not None and self.was_late:
             raise AppError(

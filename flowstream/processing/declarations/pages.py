@@ -9,11 +9,12 @@ import inspect
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import msgspec
 
 from flowstream.processing.errors import AppError
+from flowstream.processing.events.topic import Topic
 from flowstream.processing.tables.showing import builtins
 from flowstream.processing.tables.table import Table
 
@@ -110,13 +111,21 @@ def _answer(
 
 
 @dataclass(frozen=True, slots=True)
-class TableRoute:
-    """The key of a table that says which worker answers: out of the path, the query, or fixed."""
+class KeyRoute:
+    """The key of a table or a topic that says which worker answers: out of the path, the query, or
+    fixed. `kind`: the decorator that says so.
+    """
 
-    table: str
+    kind: Literal["table_route", "topic_route"]
+    of: str
     match_info: str | None = None
     query_param: str | None = None
     exact_key: str | None = None
+
+    @property
+    def what(self) -> str:
+        """What it goes by, for people."""
+        return f"{self.kind.removesuffix('_route')} {self.of!r}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +143,7 @@ class DeclaresPages:
     """The part of an app that has web pages."""
 
     tables: dict[str, Table[Any, Any]]
+    topics: dict[str, Topic[Any, Any]]
 
     def __init__(self) -> None:
         super().__init__()
@@ -174,20 +184,40 @@ class DeclaresPages:
         name = getattr(table, "name", None)
         if name not in self.tables:
             raise AppError(f"table_route: {table!r} is no table of this app")
-        if sum(each is not None for each in (match_info, query_param, exact_key)) != 1:
-            raise AppError(
-                "table_route: say one of match_info= (a name in the path), query_param= and"
-                " exact_key="
-            )
-        route = TableRoute(str(name), match_info, query_param, exact_key)
+        return marking(KeyRoute("table_route", str(name), match_info, query_param, exact_key))
 
-        def mark(function: F) -> F:
-            if not inspect.iscoroutinefunction(function):
-                raise AppError("table_route stands below page, on its async function")
-            setattr(function, ROUTE, route)
-            return function
+    def topic_route(
+        self,
+        topic: Topic[Any, Any],
+        *,
+        match_info: str | None = None,
+        query_param: str | None = None,
+        exact_key: str | None = None,
+    ) -> Callable[[F], F]:
+        """Have a page's function run on the worker whose agents get the topic's events of a key,
+        where it may read the tables of the key's partition. The rest is as for `table_route`.
+        """
+        name = getattr(topic, "name", None)
+        if name is None or self.topics.get(name) is not topic:
+            raise AppError(f"topic_route: {topic!r} is no topic of this app")
+        return marking(KeyRoute("topic_route", name, match_info, query_param, exact_key))
 
-        return mark
+
+def marking(route: KeyRoute) -> Callable[[F], F]:
+    """Says of a page's function which worker runs it."""
+    if sum(e is not None for e in (route.match_info, route.query_param, route.exact_key)) != 1:
+        raise AppError(
+            f"{route.kind}: say one of match_info= (a name in the path), query_param= and"
+            " exact_key="
+        )
+
+    def mark(function: F) -> F:
+        if not inspect.iscoroutinefunction(function):
+            raise AppError(f"{route.kind} stands below page, on its async function")
+        setattr(function, ROUTE, route)
+        return function
+
+    return mark
 
 
 def page_of(path: str, answers: Any, name: str | None) -> Page:
@@ -222,10 +252,10 @@ def check_path(path: str) -> frozenset[str]:
     return frozenset(m[1] for m in _SEGMENT.finditer(path) if m[1])
 
 
-def check_route(path: str, method: str, route: TableRoute | None, matched: frozenset[str]) -> None:
+def check_route(path: str, method: str, route: KeyRoute | None, matched: frozenset[str]) -> None:
     """AppError when a route looks for its key where the path has none."""
     if route is not None and route.match_info is not None and route.match_info not in matched:
         raise AppError(
-            f"page {path!r}, {method}: table_route(match_info={route.match_info!r}), but the path"
+            f"page {path!r}, {method}: {route.kind}(match_info={route.match_info!r}), but the path"
             f" holds {sorted(matched) or 'no names'}"
         )

@@ -19,6 +19,7 @@ from flowstream.processing.environment.settings import check_app_id
 from flowstream.processing.errors import AppError
 from flowstream.processing.events.schemas import Schema
 from flowstream.processing.events.topic import Topic
+from flowstream.processing.tables.global_sets import GlobalMemberRows, SetGlobalTable
 from flowstream.processing.tables.replicated import GlobalTable, TableOf
 from flowstream.processing.tables.set_managers import SetChange
 from flowstream.processing.tables.set_tables import MemberRows, SetTable
@@ -27,6 +28,9 @@ from flowstream.processing.values.durations import Seconds
 
 K = TypeVar("K")
 V = TypeVar("V")
+
+
+AnySets = SetTable[Any, Any]
 
 
 class GlobalOptions(TypedDict, total=False):
@@ -46,15 +50,20 @@ class TableOptions(GlobalOptions, total=False):
     extra_topic_configs: Mapping[str, str] | None
 
 
-class SetOptions(TypedDict, total=False):
-    """What a table of sets may say; see `App.SetTable`."""
+class GlobalSetOptions(TypedDict, total=False):
+    """What a table of sets may say that every worker holds; see `App.SetGlobalTable`."""
 
     partitions: int | None
-    ttl: Seconds | None
     help: str
     start_manager: bool
     manager_topic_name: str | None
     manager_topic_suffix: str
+
+
+class SetOptions(GlobalSetOptions, total=False):
+    """What a table of sets of one's own partitions may say, too."""
+
+    ttl: Seconds | None
 
 
 class DeclaresTables(Relating):
@@ -191,15 +200,63 @@ class DeclaresTables(Relating):
         self._declare(rows)
         table: SetTable[Any, Any] = SetTable(rows)
         if start_manager:
-            if partitions is None:
-                raise AppError(f"table {name!r}: with start_manager=True say partitions=N, too")
-            named = manager_topic_name or f"{self.id}-{name}{manager_topic_suffix}"
-            topic = self.topic_of_changes(named, key_type, partitions)
-            table.have_manager(topic)
-            self.add_agent(
-                Agent(managing(table), topic, name=f"{name}.manager", sinks=(), on_error="stop")
-            )
+            self._manage(table, key_type, manager_topic_name, manager_topic_suffix)
         return table
+
+    @overload
+    def SetGlobalTable(
+        self, name: str, *, key_type: type[K], value_type: type[V],
+        **options: Unpack[GlobalSetOptions],
+    ) -> SetGlobalTable[K, V]: ...  # fmt: skip
+    @overload
+    def SetGlobalTable(
+        self, name: str, *, value_type: type[V], **options: Unpack[GlobalSetOptions]
+    ) -> SetGlobalTable[str, V]: ...
+    @overload
+    def SetGlobalTable(
+        self, name: str, *, key_type: type[K], **options: Unpack[GlobalSetOptions]
+    ) -> SetGlobalTable[K, str]: ...
+    @overload
+    def SetGlobalTable(
+        self, name: str, **options: Unpack[GlobalSetOptions]
+    ) -> SetGlobalTable[str, str]: ...
+    def SetGlobalTable(  # Faust's name
+        self,
+        name: str,
+        *,
+        key_type: Any = str,
+        value_type: Any = str,
+        partitions: int | None = None,
+        help: str = "",
+        start_manager: bool = False,
+        manager_topic_name: str | None = None,
+        manager_topic_suffix: str = "-setmanager",
+    ) -> SetGlobalTable[Any, Any]:
+        """Declare a table of sets that every worker holds whole: read any key's, change those of
+        keys that belong to the event's partition. The rest is as for `SetTable`.
+        """
+        self._check(name, partitions)
+        rows = GlobalMemberRows(
+            name, key_type=key_type, value_type=value_type, partitions=partitions, ttl=None
+        )
+        rows.help = help
+        self._declare(rows)
+        table: SetGlobalTable[Any, Any] = SetGlobalTable(rows)
+        if start_manager:
+            self._manage(table, key_type, manager_topic_name, manager_topic_suffix)
+        return table
+
+    def _manage(self, table: AnySets, key_type: Any, topic_name: str | None, suffix: str) -> None:
+        """Have an agent take changes from anywhere."""
+        name, partitions = table.name, table.rows.partitions
+        if partitions is None:
+            raise AppError(f"table {name!r}: with start_manager=True say partitions=N, too")
+        named = topic_name or f"{self.id}-{name}{suffix}"
+        topic = self.topic_of_changes(named, key_type, partitions)
+        table.have_manager(topic)
+        self.add_agent(
+            Agent(managing(table), topic, name=f"{name}.manager", sinks=(), on_error="stop")
+        )
 
     @overload
     def GlobalTable(

@@ -30,9 +30,9 @@ class Doors:
             request_timeout_ms=round(settings.request_timeout * 1000),
         )  # fmt: skip
 
-    def fetching(self, cluster: Cluster) -> Fetches | None:
+    def fetching(self, cluster: Cluster, max_partition_bytes: int) -> Fetches | None:
         """How group members fetch; None: as they do by themselves."""
-        del cluster
+        del cluster, max_partition_bytes
         return None
 
     def take_slot(self, data_dir: Path, app_id: str) -> Slot:

@@ -46,12 +46,14 @@ _WHOLE_NUMBERS = {
     "standby_replicas": 0,
     "acceptable_recovery_lag": 0,
     "max_warmup_replicas": 1,
+    "max_partition_fetch_bytes": 1,
 }
 """With the least value of each."""
 COMPRESSIONS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 """Kafka's numbers of them."""
 _SECRETS = ("sasl_password", "web_token")
 MOST_PORT = 65_535
+MOST_INT = 2_147_483_647
 _LEGAL_ID = re.compile(r"[A-Za-z0-9._-]{1,200}")
 
 
@@ -84,6 +86,8 @@ class Settings:
     """An epoch commits this often at the least."""
     session_timeout: float = 10.0
     """A silent worker loses its partitions after this long."""
+    rebalance_timeout: float = 30.0
+    """A worker that does not take part in a rebalance within this long is left out of it."""
     group_instance_id: str | None = None
     """A name that this worker keeps over restarts (static membership, KIP-345): one that is back
     within `session_timeout` gets its partitions again, and the other workers notice nothing."""
@@ -101,6 +105,9 @@ class Settings:
     """Of what agents send, and of the rows of tables: `none`, `gzip`, `snappy`, `lz4`, `zstd`."""
     request_timeout: float = 30.0
     """A broker that does not answer a request for so long is taken for lost."""
+    max_partition_fetch_bytes: int = 1 << 20
+    """So much of a source partition is fetched at a time at most; a batch that is larger comes
+    alone."""
     replication_factor: int = -1
     """Of topics that the app creates; -1 is the broker's default."""
     retry_backoff: float = 0.1
@@ -215,7 +222,7 @@ def _converted(name: str, value: Any) -> Any:
         return value
     if name in _WHOLE_NUMBERS:
         least = _WHOLE_NUMBERS[name]
-        if int(value) != float(value) or int(value) < least:
+        if int(value) != float(value) or not least <= int(value) <= MOST_INT:
             raise ValueError("a whole number is expected")
         return int(value)
     seconds = float(value)

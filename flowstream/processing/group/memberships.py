@@ -94,7 +94,9 @@ class Memberships:
             membership,
             session_timeout_ms=round(settings.session_timeout * 1000),
             heartbeat_interval_ms=max(100, round(settings.session_timeout * 1000 / 10)),
-            fetching=self._doors.fetching(self._cluster),
+            rebalance_timeout_ms=round(settings.rebalance_timeout * 1000),
+            max_partition_bytes=settings.max_partition_fetch_bytes,
+            fetching=self._doors.fetching(self._cluster, settings.max_partition_fetch_bytes),
             instance_id=settings.group_instance_id,
         )
         membership.attach(consumer)

@@ -81,12 +81,19 @@ class Answers:
         plan = self._copied(table, partition)
         return plan is not None and isinstance(plan.table, GlobalTable)
 
-    def stores(
-        self, table: str, partition: int
-    ) -> tuple[list[TablePlan], Mapping[str, StateStore]]:
+    def runs(self, id: TaskId) -> bool:
+        """Whether a task runs here now."""
+        membership = self._worker.membership
+        task = None if membership is None else membership.tasks.get(id)
+        return task is not None and task.is_running
+
+    def stores(self, id: TaskId) -> tuple[list[TablePlan], Mapping[str, StateStore]]:
         """The tables of a task that runs here, and their stores: committed rows only."""
-        held = self._held(table, partition)
-        return [plan for plan, _ in held.task.tables], held.task.stores
+        membership = self._worker.membership
+        if membership is None or not self.runs(id):
+            raise Misdirected(f"task {id} does not run at this worker")
+        task = membership.tasks[id]
+        return [plan for plan, _ in task.tables], task.stores
 
     async def rows(self, question: Question) -> Found:
         """The rows that are asked for, once they cover what they must.

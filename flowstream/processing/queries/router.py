@@ -168,14 +168,16 @@ class Router:
     async def forward(
         self,
         id: TaskId,
-        table: str,
+        what: str,
         method: str,
         path: str,
         headers: Mapping[str, str],
         body: bytes,
         timeout_s: float,
     ) -> httpx.Response:
-        """Hand a request on to the owner of a table's partition; its answer."""
+        """Hand a request on to the worker that runs a task; its answer. `what` it is of the task
+        that is asked for, for errors.
+        """
 
         async def hand_on(owner: Owner, left_s: float) -> httpx.Response:
             request = self._http().build_request(
@@ -190,8 +192,8 @@ class Router:
                 raise decode_refused(response.content, response.status_code)
             return response
 
-        question = Question(table=table, partition=id.number, timeout_s=timeout_s)
-        found: httpx.Response = await self._until_answered(id, question, hand_on)
+        question = Question(table="", partition=id.number, timeout_s=timeout_s)
+        found: httpx.Response = await self._until_answered(id, question, hand_on, what=what)
         return found
 
     async def close(self) -> None:
@@ -206,13 +208,15 @@ class Router:
         question: Question,
         ask: Callable[[Owner, float], Awaitable[Any]],
         keepers: Callable[[], Sequence[Owner]] = list,
+        what: str | None = None,
     ) -> Any:
+        what = what or f"table {question.table!r}, partition {id.number}"
         loop = asyncio.get_running_loop()
         deadline = loop.time() + question.timeout_s
         stale: TooStale | None = None
         while True:
             try:
-                owner = await self._owner(id, question)
+                owner = await self._owner(id, what)
                 return await ask(owner, max(0.001, deadline - loop.time()))
             except (TableUnavailable, QueryTimeout) as error:
                 if isinstance(error, QueryTimeout) and not keepers():
@@ -234,19 +238,16 @@ class Router:
                 raise type(refused)(tried)
             await asyncio.sleep(PAUSE_S)
 
-    async def _owner(self, id: TaskId, question: Question) -> Owner:
+    async def _owner(self, id: TaskId, what: str) -> Owner:
         if id not in self._owners:
             await self._look()
         owner = self._owners.get(id)
         if owner is None:
-            raise TableUnavailable(
-                f"no worker of app {self._app_id!r} owns table {question.table!r}, partition"
-                f" {id.number} now"
-            )
+            raise TableUnavailable(f"no worker of app {self._app_id!r} owns {what} now")
         if owner.address is None:
             raise TableUnavailable(
-                f"the worker that owns table {question.table!r}, partition {id.number}"
-                f" ({owner.member} on {owner.host}) has no web server: start it with --web-port"
+                f"the worker that owns {what} ({owner.member} on {owner.host}) has no web server:"
+                " start it with --web-port"
             )
         return owner
 

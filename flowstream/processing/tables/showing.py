@@ -16,7 +16,7 @@ from flowstream.processing.tables.set_tables import MemberRows
 from flowstream.processing.tables.table import Table
 from flowstream.processing.time.dues import is_own
 from flowstream.processing.time.windows import STREAM_TIME_KEY, split_window_key
-from flowstream.processing.values.codecs import DECODE_ERRORS
+from flowstream.processing.values.codecs import DECODE_ERRORS, Codec
 from flowstream.state.expiring import TIME_ROW
 
 
@@ -45,7 +45,7 @@ def kind_of(table: Table[Any, Any]) -> str:
     """What a table is, in a word or two."""
     kind = "table"
     if isinstance(table, MemberRows):
-        kind = "set"
+        kind = "global set" if isinstance(table, GlobalTable) else "set"
     elif isinstance(table, GlobalTable):
         kind = "global"
     elif table.window is not None:
@@ -88,13 +88,17 @@ def event_time(table: Table[Any, Any], row: bytes | None) -> int:
 
 def parse_key(table: Table[Any, Any], text: str) -> Any:
     """A key of the table from a command line: as in a topic, where text needs no quotes."""
-    codec = table.key_codec
+    return parsed(table.key_codec, text, f"table {table.name!r}")
+
+
+def parsed(codec: Codec[Any], text: str, of: str) -> Any:
+    """A key from a command line or an address; `of` what it is a key of."""
     for data in (text.encode(), msgspec.json.encode(text)):
         try:
             return codec.decode(data)
         except DECODE_ERRORS:
             continue
-    raise AppError(f"{text!r} is no key of table {table.name!r}, whose keys are {codec.name}")
+    raise AppError(f"{text!r} is no key of {of}, whose keys are {codec.name}")
 
 
 def row_bounds(table: Table[Any, Any], key: Any) -> tuple[bytes, bytes | None]:

@@ -164,6 +164,92 @@ async def test_what_it_fails_on_stops_the_worker() -> None:
         await failing.work
 
 
+@pytest.mark.parametrize("error", [ValueError("thrown"), TimeoutError("thrown")])
+@pytest.mark.parametrize("on_error", ["skip", "retry"])
+async def test_what_is_thrown_is_met_in_its_place(on_error: Any, error: Exception) -> None:
+    failing = Failing(0, on_error)
+    await failing.channel.put("a")
+    await failing.channel.throw(error)
+    await failing.channel.put("b")
+    async with asyncio.timeout(30):
+        while len(failing.seen) < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+    assert failing.seen == ["a", "b"]
+    await failing.end()
+
+
+async def test_what_is_thrown_stops_the_worker_of_an_agent_that_stops() -> None:
+    failing = Failing(0, "stop")
+    await failing.channel.throw(ValueError("thrown"))
+    with pytest.raises(fs.AgentFailed, match=r"'work' on .*ValueError: thrown"):
+        await failing.work
+
+
+async def test_an_agent_may_catch_what_is_thrown_and_a_take_loses_nothing_to_it() -> None:
+    app = fs.App("catching")
+    channel, taken_from = app.channel(), app.channel()
+    seen: list[Any] = []
+
+    @app.agent(channel)
+    async def catch(stream: fs.Stream[str]) -> None:
+        while True:
+            try:
+                async for word in stream:
+                    seen.append(word)
+            except ValueError as error:
+                seen.append(str(error))
+
+    @app.agent(taken_from, on_error="skip")
+    async def take(stream: fs.Stream[str]) -> None:
+        async for words in stream.take(2, within=30):
+            seen.append(words)
+
+    running = [asyncio.ensure_future(each.live(0.001)) for each in (catch, take)]  # type: ignore[attr-defined]
+    for put in (channel, taken_from):
+        await put.put("a")
+        await put.throw(ValueError("thrown"))
+        await put.put("b")
+    async with asyncio.timeout(30):
+        while len(seen) < 4:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+    assert [each for each in seen if isinstance(each, str)] == ["a", "thrown", "b"]
+    assert [each for each in seen if not isinstance(each, str)] == [["a", "b"]]
+    for each in running:
+        each.cancel()
+    await asyncio.wait(running)
+
+
+async def test_what_a_failed_unit_threw_is_not_met() -> None:
+    app = fs.App("throwing")
+    words = app.topic("in", key_type=str, value_type=str, partitions=1)
+    channel = app.channel()
+
+    @app.agent(words, on_error="skip")
+    async def throw(stream: fs.Stream[str]) -> None:
+        async for word in stream:
+            await channel.throw(ValueError(word))
+            if word == "x":
+                raise ValueError("not this one")
+
+    listener = channel.listen()
+    rig = Rig(app)
+    for word in (b"a", b"x", b"b"):
+        rig.put("in", b"k", word)
+    await rig.open()
+    await rig.settle()
+    assert len(listener) == 0, "nothing is committed"
+    rig.commit()
+    met = []
+    while len(listener):
+        with pytest.raises(ValueError, match=r"^[abx]$") as found:
+            listener.take()
+        met.append(str(found.value))
+    assert met == ["a", "b"]
+    await rig.crash()
+    with pytest.raises(fs.AppError, match="throw takes an exception"):
+        await channel.throw("bad")  # type: ignore[arg-type]
+
+
 async def test_each_listener_gets_everything_and_streams_have_operators() -> None:
     channel: Channel[int] = fs.App("channels").channel(value_type=int)
     first, second = channel.listen(), channel.listen()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import flowstream as fs
 from flowstream.processing.environment.settings import bootstrap_of, resolve
+from flowstream.transport.consumer import GroupConsumer
+from tests.processing.conftest import Kit
 
 
 def test_code_wins_over_the_environment_and_that_over_the_file(tmp_path: Path) -> None:
@@ -36,6 +39,9 @@ def test_settings_of_the_broker_are_not_an_apps(tmp_path: Path) -> None:
         ("FLOWSTREAM_COMMIT_INTERVAL", "0", "more than 0"),
         ("FLOWSTREAM_COMMIT_INTERVAL", "inf", "number of seconds"),
         ("FLOWSTREAM_REPLICATION_FACTOR", "1.5", "bad value '1.5'"),
+        ("FLOWSTREAM_MAX_PARTITION_FETCH_BYTES", "0", "a whole number"),
+        ("FLOWSTREAM_MAX_PARTITION_FETCH_BYTES", "2147483648", "a whole number"),
+        ("FLOWSTREAM_REBALANCE_TIMEOUT", "0", "more than 0"),
         ("FLOWSTREAM_DATA_DIR", "", "a text is expected"),
         ("FLOWSTREAM_PROCESSING_GUARANTEE", "maybe", "at_least_once"),
     ],
@@ -93,3 +99,50 @@ def test_broker_addresses() -> None:
 def test_a_broker_without_a_port_is_told(broker: str) -> None:
     with pytest.raises(fs.SettingsError, match="is not HOST:PORT"):
         bootstrap_of(broker)
+
+
+async def test_what_is_fetched_at_a_time_is_bounded(
+    kit: Kit, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fetch brings one batch when no two may come together."""
+    found: list[int] = []
+    getmany = GroupConsumer.getmany
+
+    async def counted(self: GroupConsumer, *bounds: int) -> Any:
+        batches = await getmany(self, *bounds)
+        found.extend(len(records) for records in batches.values())
+        return batches
+
+    monkeypatch.setattr(GroupConsumer, "getmany", counted)
+    for app, most in (
+        (kit.app(name, max_partition_fetch_bytes=1), 1),
+        (kit.app(f"{name}-b", data_dir=kit.directory / "b"), 20),
+    ):
+        words = app.topic(f"{name}-in", key_type=str, value_type=str, partitions=1)
+
+        @app.agent(words)
+        async def read(stream: fs.Stream[str]) -> None:
+            async for _ in stream:
+                pass
+
+        await kit.create(app)
+        if most == 1:
+            for number in range(20):
+                await words.send(key="k", value=str(number))
+        found.clear()
+        await kit.run_until(app, kit.committed(app, words.name, 20))
+        assert (sum(found), max(found)) == (20, most)
+
+
+def test_a_rebalance_waits_as_long_as_its_members_say() -> None:
+    app = fs.App("waiting", rebalance_timeout=7.5)
+    words = app.topic("words", value_type=str, partitions=1)
+
+    @app.agent(words)
+    async def read(stream: fs.Stream[str]) -> None:
+        async for _ in stream:
+            pass
+
+    with app.test_context() as context:
+        (member,) = context.broker.node.cores.groups._records[app.id].members
+        assert member.rebalance_timeout == 7_500
