@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from flowstream.broker.config import LISTENER_SETTINGS, SETTINGS, BrokerConfig, ConfigError
+from flowstream.broker.security.principals import BadRules, parse_rules
 from flowstream.broker.setting_kinds import BadValue, Secret
 
 PROTOCOLS = {"PLAINTEXT": 0, "SSL": 1, "SASL_PLAINTEXT": 2, "SASL_SSL": 3}
@@ -60,6 +61,7 @@ def parse_listeners(config: BrokerConfig, host: str, port: int) -> tuple[Listene
     """The listeners of `config`; without the setting one plain one on `host:port`. Raises
     ConfigError.
     """
+    _check_rules(config)
     if not config.listeners:
         if config.advertised_listeners:
             raise ConfigError("advertised.listeners without listeners: set both")
@@ -97,6 +99,13 @@ def parse_listeners(config: BrokerConfig, host: str, port: int) -> tuple[Listene
             )
         )
     return tuple(specs)
+
+
+def _check_rules(config: BrokerConfig) -> None:
+    try:
+        parse_rules(config.ssl_principal_mapping_rules)
+    except BadRules as error:
+        raise ConfigError(f"ssl.principal.mapping.rules: {error}") from error
 
 
 def _protocol_map(config: BrokerConfig) -> dict[str, str]:

@@ -8,7 +8,6 @@ from flowstream.broker.config import BrokerConfig, ConfigError
 from flowstream.broker.cores import Cores
 from flowstream.broker.security.authorizer import Authorizer
 from flowstream.broker.security.listeners import ListenerSpec, by_name
-from flowstream.broker.security.principals import BadRules, parse_rules
 from flowstream.broker.security.sasl import OAUTHBEARER, Sasl
 from flowstream.broker.security.tokens import KeyRing, TokenRules
 from flowstream.broker.server.token_keys import KeySource, key_source
@@ -18,10 +17,6 @@ def secure(cores: Cores, config: BrokerConfig, specs: Sequence[ListenerSpec]) ->
     """Put the authorizer in force, and logins where listeners ask for them. Returns where the
     tokens' keys come from, if there are tokens. Raises ConfigError.
     """
-    try:
-        parse_rules(config.ssl_principal_mapping_rules)
-    except BadRules as error:
-        raise ConfigError(f"ssl.principal.mapping.rules: {error}") from error
     supers = frozenset(filter(None, (u.strip() for u in config.super_users.split(";"))))
     strange = [each for each in supers if ":" not in each]
     if strange:

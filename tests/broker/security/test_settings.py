@@ -85,6 +85,7 @@ def test_listeners_have_settings_of_their_own() -> None:
         ({"advertised.listeners": "PLAINTEXT://h:1"}, "set both"),
         ({"listeners": "SASL_PLAINTEXT://h:1", "sasl.enabled.mechanisms": ""}, "mechanism"),
         ({"sasl.enabled.mechanisms": "GSSAPI"}, "must be one of"),
+        ({"ssl.principal.mapping.rules": "RULE:x"}, "expected RULE:pattern/replacement/"),
         ({"ssl.keystore.type": "JKS"}, "must be one of"),
         (
             {"listeners": "PLAINTEXT://h:1", "listener.name.other.ssl.client.auth": "none"},
