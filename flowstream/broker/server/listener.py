@@ -31,6 +31,8 @@ BACKLOG = 512
 ACCEPTS_PER_TURN = 64
 SWEEP_SECONDS = 5.0
 RETRY_SECONDS = 0.5
+QUIET_MS = 1000
+"""Between two lines about connections that were refused."""
 LOGIN_SWEEPS = 6
 """Sweeps after which a client must have shaken hands and logged in: half a minute (X3)."""
 
@@ -119,6 +121,8 @@ class Listener:
         self._idle_sweeps = None if idle_ms < 0 else max(1, -(-idle_ms // sweep_ms))
         self._sweep_timer = self._loop.call_later(SWEEP_SECONDS, self._sweep)
         self._accepting = False
+        self._refused = 0
+        self._quiet_until = 0
         self._listen()
 
     @property
@@ -175,21 +179,14 @@ class Listener:
         counters = self._driver.counters
         if len(connections) >= min(config.max_connections, self._most):
             limit = "max.connections" if self._most > config.max_connections else "ulimit -n"
-            log.warning("connection from %s refused at %d: %s", host, len(connections), limit)
-            client.close()
-            if counters is not None:
-                counters.refused += 1
+            self._refuse(client, host, f"{limit} at {len(connections)}")
             return
         if self._too_many_from(host):
-            log.warning("connection from %s refused: max.connections.per.ip", host)
-            client.close()
-            if counters is not None:
-                counters.refused += 1
+            self._refuse(client, host, "max.connections.per.ip")
             return
         quotas = self._cores.quotas
         if CONNECT in quotas.limited and not quotas.admits(host, self._driver.now()):
-            log.warning("connection from %s refused: connection_creation_rate", host)
-            client.close()
+            self._refuse(client, host, "connection_creation_rate")
             return
         client.setblocking(False)
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -228,6 +225,18 @@ class Listener:
             logged_in=logged_in,
             rules=self._tls.rules,
         )
+
+    def _refuse(self, client: socket.socket, host: str, limit: str) -> None:
+        """Who is refused comes again at once: the log has a line a second, not one each (X4)."""
+        client.close()
+        if self._driver.counters is not None:
+            self._driver.counters.refused += 1
+        self._refused += 1
+        if self._driver.now() < self._quiet_until:
+            return
+        more = f" ({self._refused - 1} more since the last line)" if self._refused > 1 else ""
+        log.warning("connection from %s refused: %s%s", host, limit, more)
+        self._quiet_until, self._refused = self._driver.now() + QUIET_MS, 0
 
     def _too_many_from(self, host: str) -> bool:
         config = self._cores.config

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 
+import pytest
+
 from flowstream import clock
 from flowstream.broker.server.connection import BUSY_BYTES, REST_BYTES, UNSENT_BYTES, drop_sent
 from flowstream.broker.types import Instant
@@ -269,6 +271,18 @@ async def test_the_bounds_of_connections_change_while_the_broker_runs() -> None:
         assert (await second.ask(18, 3, VERSIONS)).error_code == 0
         await second.close()
         await client.close()
+
+
+async def test_X4_refused_connections_do_not_fill_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with served(max_connections="0") as broker:
+        began = clock.monotonic_ms()
+        for _ in range(20):
+            assert await refused(broker)
+        seconds = (clock.monotonic_ms() - began) // 1000
+    lines = [line for line in caplog.messages if "refused: max.connections at 0" in line]
+    assert 1 <= len(lines) <= seconds + 1
 
 
 async def test_an_address_may_not_connect_faster_than_its_quota() -> None:
