@@ -7,10 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from flowstream.broker.config import ConfigError
+from flowstream.broker.config import ConfigError, setting_of
 from flowstream.cli.broker import parser
-from flowstream.cli.broker_settings import Launch, launch_of
+from flowstream.cli.broker_settings import Given, Launch, launch_of
 from flowstream.cli.config_files import read_config
+from flowstream.cli.kafka_names import from_kafka
+
+DATA = Path(__file__).parents[1] / "data"
+PROCESS = {"data"}
 
 SAMPLE = """\
 # The settings that Apache Kafka ships for one node, with one host filled in.
@@ -112,6 +116,37 @@ def test_kafkas_own_sample_file_starts_a_broker(tmp_path: Path) -> None:
     assert (found.config.node_id, found.config.log_retention_hours) == (1, 168)
     assert len(found.notes) == 13, "what changes nothing is told, never taken in silence"
     assert any("num.io.threads changes nothing: one event loop" in note for note in found.notes)
+
+
+def test_every_setting_of_kafka_is_taken_told_of_or_refused_with_the_remedy() -> None:
+    names = (DATA / "kafka-4.3.1-broker-settings.txt").read_text().split()
+    told = {name: said_of(name) for name in names}
+    assert len(told) == 340
+    taken = {name for name, said in told.items() if not said}
+    assert len(taken) > 100
+    for name in told.keys() - taken:
+        assert told[name].startswith(f"server.properties:1: {name}"), told[name]
+        assert "changes nothing: " in told[name] or "leave it out" in told[name], told[name]
+
+
+def said_of(name: str) -> str:
+    """The note or the refusal of a setting in a file of Kafka's; empty when it is taken."""
+    try:
+        found, notes = from_kafka({name: Given("1", "server.properties:1")})
+    except ConfigError as error:
+        return str(error)
+    assert bool(found) != bool(notes)
+    assert all(setting_of(each) or each in PROCESS for each in found), found
+    return "".join(notes)
+
+
+def test_what_kafka_would_do_with_a_class_or_a_password_is_not_passed_over(tmp_path: Path) -> None:
+    jaas = "listener.name.sasl_ssl.plain.sasl.jaas.config=Module required user_a='hunter2';\n"
+    with pytest.raises(ConfigError, match="--users FILE") as caught:
+        launch("--config", file(tmp_path, jaas, "server.properties"))
+    assert "hunter2" not in str(caught.value)
+    found = launch("--config", file(tmp_path, "broker.id=7\nnum.io.threads=8", "old.properties"))
+    assert found.config.node_id == 7
 
 
 def test_one_listener_may_have_settings_of_its_own() -> None:
