@@ -5,12 +5,14 @@ them.
 from __future__ import annotations
 
 import re
+from difflib import get_close_matches
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from flowstream.cli.options import Broker, Data, Json, connected, pair, perform, show
+from flowstream.errors import FlowstreamError
 from flowstream.transport.configs import (
     Config,
     Kind,
@@ -112,11 +114,27 @@ def alter(
 
     async def work() -> None:
         async with connected(broker, data) as cluster:
+            if delete:
+                check_known(delete, noun, await describe_configs(cluster, wanted), wanted)
             await alter_configs(cluster, wanted, changes, validate_only=dry_run)
         done = "is allowed" if dry_run else "done"
         typer.echo(f"{noun.value} {name or '(all)'}: {', '.join(changes)}: {done}")
 
     perform(work)
+
+
+def check_known(names: list[str], noun: Noun, told: list[Config], wanted: Resource) -> None:
+    """Kafka takes away what there never was without a word: a mistyped name would go unnoticed.
+    Of all brokers and of client metrics only what is set is told.
+    """
+    if wanted.kind is Kind.CLIENT_METRICS or (wanted.kind is Kind.BROKER and not wanted.name):
+        return
+    known = [each.name for each in told]
+    for name in names:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else "`configs describe --all` has them"
+            raise FlowstreamError(f"{noun.value} {wanted.name!r} has no setting {name!r}; {hint}")
 
 
 def print_configs(configs: list[Config], *, everything: bool, doc: bool, as_json: bool) -> None:

@@ -5,7 +5,7 @@ and offsets.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated
 
 import typer
@@ -30,17 +30,48 @@ NEAR = 100
 LagRow = tuple[str, int, int | None, int, int | None, str | None, str | None]
 
 
+_CLASSIC = ("PreparingRebalance", "CompletingRebalance", "Dead")
+STATES = ("Empty", "Stable", *_CLASSIC, "Assigning", "Reconciling")
+TYPES = ("classic", "consumer", "share", "streams")
+
+
 @app.command("list")
-def list_groups(broker: Broker = None, data: Data = None, json: Json = False) -> None:
+def list_groups(
+    state: Annotated[
+        list[str] | None,
+        typer.Option(help="Only in these states, e.g. Empty; may be repeated."),
+    ] = None,
+    type_: Annotated[
+        list[str] | None,
+        typer.Option("--type", help="Only classic ones, or of type consumer (KIP-848)."),
+    ] = None,
+    broker: Broker = None,
+    data: Data = None,
+    json: Json = False,
+) -> None:
     """List the groups."""
+    states, types = one_of(STATES, "state", state), one_of(TYPES, "type", type_)
 
     async def work() -> None:
         async with connected(broker, data) as cluster:
-            groups = await Admin(cluster).groups()
-        rows = sorted((g.group, g.state, g.protocol_type) for g in groups)
-        show(("group", "state", "protocol_type"), rows, as_json=json)
+            groups = await Admin(cluster).groups(states, types)
+        rows = sorted((g.group, g.state, g.type, g.protocol_type) for g in groups)
+        show(("group", "state", "type", "protocol_type"), rows, as_json=json)
 
     perform(work)
+
+
+def one_of(known: Sequence[str], noun: str, given: Sequence[str] | None) -> list[str]:
+    """The given words as the cluster writes them. A word that it does not have would list nothing.
+
+    >>> one_of(STATES, "state", ["empty"])
+    ['Empty']
+    """
+    words = {each.lower(): each for each in known}
+    for each in given or ():
+        if each.lower() not in words:
+            raise typer.BadParameter(f"{each!r} is no {noun}: use one of {', '.join(known)}")
+    return [words[each.lower()] for each in given or ()]
 
 
 @app.command()

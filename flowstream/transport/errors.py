@@ -5,6 +5,7 @@ Errors of aiokafka and of the operating system are translated into these and nev
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from flowstream.errors import FlowstreamError
@@ -28,12 +29,23 @@ class UnsupportedByBroker(TransportError):
     """The broker serves no version of an API that is needed."""
 
 
+REMEDIES: Mapping[int, str] = {
+    ErrorCode.SECURITY_DISABLED: (
+        "start the broker with a listener of SASL, or with super.users and authorizer.class.name"
+        " set (docs/security.md)"
+    ),
+}
+"""What helps where the broker's own words only say what is wrong."""
+
+
 class RequestRefused(TransportError):
     """The broker answered with an error that trying again does not cure."""
 
     def __init__(self, what: str, code: int, message: str | None = None) -> None:
         self.code = code
-        super().__init__(f"{what}: {error_name(code)}" + (f" ({message})" if message else ""))
+        remedy = REMEDIES.get(code, "")
+        told = f"{what}: {error_name(code)}" + (f" ({message})" if message else "")
+        super().__init__(told + (f": {remedy}" if remedy else ""))
 
 
 class SettingRefused(RequestRefused):

@@ -132,18 +132,26 @@ class Groups:
         refuse_zombies(generation, _commit_codes(answer))
         _raise_first(f"committing offsets of group {generation.group!r}", _commit_codes(answer))
 
-    async def groups(self) -> list[GroupListing]:
-        """All groups of the cluster, by name."""
+    async def groups(
+        self, states: Sequence[str] = (), types: Sequence[str] = ()
+    ) -> list[GroupListing]:
+        """The groups of the cluster, by name: all, or those in one of these states (KIP-518) and of
+        one of these types (KIP-848). UnsupportedByBroker when it cannot be asked that.
+        """
+        request = ListGroupsRequest(states_filter=tuple(states), types_filter=tuple(types))
         found: dict[str, GroupListing] = {}
         for node in self._cluster.nodes():
             answer = await self._cluster.request(
-                node, ApiKey.LIST_GROUPS, lambda _: ListGroupsRequest()
+                node,
+                ApiKey.LIST_GROUPS,
+                lambda _: request,
+                min_version=5 if types else 4 if states else 0,
             )
             if answer.error_code:
                 raise RequestRefused("listing groups", answer.error_code)
             for group in answer.groups:
                 found[group.group_id] = GroupListing(
-                    group.group_id, group.group_state, group.protocol_type
+                    group.group_id, group.group_state, group.protocol_type, group.group_type
                 )
         return [found[name] for name in sorted(found)]
 

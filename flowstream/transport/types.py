@@ -99,6 +99,8 @@ class GroupListing:
     group: str
     state: str
     protocol_type: str
+    type: str
+    """`classic` or `consumer` (KIP-848); empty when the cluster does not say."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 from flowstream.cli.app import build
 from flowstream.cli.embedded import read_address, write_address
 
-VERBS = build(("topics", "groups", "send", "tail", "transactions", "cluster", "configs"))
+VERBS = build(("topics", "groups", "send", "tail", "transactions", "cluster", "configs", "acls"))
 
 
 @pytest.fixture(scope="module")
@@ -170,6 +170,41 @@ def test_settings_that_are_all_defaults_say_how_to_see_them(data: Path) -> None:
     )
     as_json = call(data, "configs", "describe", "topic", "plain", "--json")
     assert (json.loads(as_json.stdout), as_json.stderr) == ([], "")
+
+
+def test_a_setting_that_is_not_there_is_not_taken_back(data: Path) -> None:
+    output(data, "topics", "create", "mistyped", "-c", "retention.ms=-1")
+    alter = ("configs", "alter", "topic", "mistyped", "--delete")
+    wrong = call(data, *alter, "retention.m")
+    assert wrong.exit_code == 1
+    assert "has no setting 'retention.m'; did you mean 'retention.ms'?" in wrong.stderr
+    assert "--all" in call(data, *alter, "nonsense").stderr
+    assert "retention.ms" in output(data, "configs", "describe", "topic", "mistyped")
+    assert "done" in output(data, *alter, "retention.ms")
+
+
+def test_groups_are_listed_by_state_and_type(data: Path) -> None:
+    output(data, "topics", "create", "listed")
+    move = ("groups", "reset-offsets", "of-offsets", "--topic", "listed", "--to-earliest")
+    output(data, *move, "--execute")
+
+    def listed(*options: str) -> list[str]:
+        rows = json.loads(output(data, "groups", "list", "--json", *options))
+        assert all(row["type"] == "classic" for row in rows)
+        return [row["group"] for row in rows]
+
+    assert "of-offsets" in listed()
+    assert "of-offsets" in listed("--state", "empty", "--state", "Stable", "--type", "classic")
+    assert listed("--state", "Stable") == listed("--type", "consumer") == []
+    wrong = call(data, "groups", "list", "--state", "Busy")
+    assert wrong.exit_code == 2
+    assert "Reconciling" in wrong.output
+
+
+def test_rules_without_an_authorizer_say_how_to_have_one(data: Path) -> None:
+    refused = call(data, "acls", "list")
+    assert refused.exit_code == 1
+    assert "super.users and authorizer.class.name" in refused.stderr
 
 
 @pytest.mark.parametrize(
