@@ -10,7 +10,14 @@ from typing import NamedTuple
 import pytest
 
 from tests.interop.conftest import BrokerProcess
-from tests.interop.differential import administration, denied, groups, topics, transactions
+from tests.interop.differential import (
+    administration,
+    denied,
+    groups,
+    over_time,
+    topics,
+    transactions,
+)
 from tests.interop.differential.accepted import is_accepted
 from tests.interop.differential.asking import Client, differences
 from tests.interop.test_exchange import free_ports, kafka
@@ -26,7 +33,7 @@ SETTINGS = {
 }
 NOBODY = ("nobody", "secret")
 JAAS = "org.apache.kafka.common.security.plain.PlainLoginModule required"
-MODULES = (topics, groups, transactions, administration)
+MODULES = (topics, groups, transactions, administration, over_time)
 STORIES = [story for module in MODULES for story in module.STORIES]
 
 

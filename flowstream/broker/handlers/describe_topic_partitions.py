@@ -45,14 +45,14 @@ def handle(
     following: Cursor | None = None
     for name in names:
         topic = cores.image.topics.get(name)
-        if topic is None:
-            topics.append(_unknown(name))
-            continue
         resumed = cursor is not None and cursor.topic_name == name
         first = cursor.partition_index if cursor is not None and resumed else 0
         if room == 0:
             following = Cursor(topic_name=name, partition_index=first)
             break
+        if topic is None:
+            topics.append(_unknown(name))
+            continue
         topics.append(_page(topic, range(first, first + room)))
         room -= len(topics[-1].partitions)
         if first + len(topics[-1].partitions) < len(topic.partitions):
