@@ -17,6 +17,11 @@ from flowstream.wire.messages.create_topics import CreatableTopic, CreateTopicsR
 from flowstream.wire.messages.delete_groups import DeleteGroupsRequest
 from flowstream.wire.messages.delete_topics import DeleteTopicsRequest, DeleteTopicState
 from flowstream.wire.messages.describe_cluster import DescribeClusterRequest
+from flowstream.wire.messages.describe_topic_partitions import (
+    Cursor,
+    DescribeTopicPartitionsRequest,
+    TopicRequest,
+)
 from flowstream.wire.messages.metadata import MetadataRequest, MetadataRequestTopic
 from flowstream.wire.messages.offset_commit import (
     OffsetCommitRequest,
@@ -120,3 +125,17 @@ def test_a_group_that_is_named_twice_is_deleted_once(machine: Machine) -> None:
     machine.ask(OffsetCommitRequest(group_id="g", topics=(topic,)), 8)
     (result,) = machine.ask(DeleteGroupsRequest(groups_names=("g", "g")), 2).results
     assert result.error_code == 0
+
+
+def test_a_topic_that_is_not_there_has_its_place_among_the_pages(machine: Machine) -> None:
+    topics = (TopicRequest(name="u-absent"), TopicRequest(name="t"))
+    request = DescribeTopicPartitionsRequest(topics=topics, response_partition_limit=1)
+    first = machine.ask(request, 0)
+    assert [each.name for each in first.topics] == ["t"], "the page is full"
+    cursor = Cursor(topic_name="u-absent", partition_index=0)
+    told = first.next_cursor
+    assert (told.topic_name, told.partition_index) == ("u-absent", 0)
+    rest = machine.ask(DescribeTopicPartitionsRequest(topics=topics, cursor=cursor), 0)
+    answers = [(each.name, each.error_code) for each in rest.topics]
+    assert answers == [("u-absent", ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)]
+    assert rest.next_cursor is None

@@ -226,23 +226,6 @@ def test_partitions_are_described_in_pages() -> None:
     assert seen == [(name, number) for name in "abc" for number in range(3)]
 
 
-def test_a_topic_that_is_not_there_has_its_place_among_the_pages() -> None:
-    made = Machine()
-    create(made, "a", 2)
-    topics = (TopicRequest(name="absent"), TopicRequest(name="a"))
-    first = made.ask(DescribeTopicPartitionsRequest(topics=topics, response_partition_limit=2), 0)
-    assert [each.name for each in first.topics] == ["a"], "the page is full, as in Kafka"
-    cursor = Cursor(topic_name="absent", partition_index=0)
-    assert first.next_cursor == cursor
-    request = DescribeTopicPartitionsRequest(
-        topics=topics, response_partition_limit=2, cursor=cursor
-    )
-    rest = made.ask(request, 0)
-    told = [(each.name, each.error_code) for each in rest.topics]
-    assert told == [("absent", ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)]
-    assert rest.next_cursor is None
-
-
 @pytest.mark.parametrize("cursor", [("b", 0), ("zz", 0), ("a", -1)])
 def test_a_cursor_that_leads_nowhere_is_refused(cursor: tuple[str, int]) -> None:
     made = Machine()
