@@ -211,13 +211,16 @@ class Instance(UnitFeed):
             await self._stop(error, f"failed at {self._at()}")
             return
         self.drop()
+        # What is passed over is all of the unit: each record's offset, time and asker count.
+        self._held, self._holding = records[:-1], len(records) > 1
         self.record, self.next_offset = records[-1], records[-1].offset + 1
         if action != "park" and self._looks_for_replies(records):
             self.halt()
             return
         if action == "park":
             self._park(records, error)
-            self.record = without_headers(self.record, self.record.timestamp)
+            quiet = [without_headers(each, each.timestamp) for each in records]
+            self._held, self.record = quiet[:-1], quiet[-1]
         else:
             self._answer(records, error)
             self.pass_over(records, error, action)

@@ -5,12 +5,18 @@ Asked once per task, so that what an app does not use costs nothing per event.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, TypeVar, cast
 
 from flowstream.processing.running.firing import InnerInstance
 from flowstream.processing.running.instance import Instance
-from flowstream.processing.running.lanes import Lane
+from flowstream.processing.running.lanes import Lane, Lanes
+from flowstream.processing.running.parked import ParkedInstance
+from flowstream.processing.running.plan import InnerReader
 from flowstream.processing.running.sensing import SensedInstance, SensedLane
+from flowstream.processing.running.surroundings import Shelf, Surroundings
+from flowstream.processing.time.dues import DuePartition
+from flowstream.processing.units.task import Source, Task
 from flowstream.processing.watching.tracing import is_active
 
 I = TypeVar("I", bound=Instance)  # noqa: E741 - an instance
@@ -26,9 +32,19 @@ def lane_kind(*, is_sensed: bool) -> type[Lane]:
     return _traced(SensedLane if is_sensed else Lane)
 
 
-def inner_kind() -> type[InnerInstance]:
-    """Of an instance that reads rows that come due."""
-    return _traced(InnerInstance)
+def inner_instance(
+    inner: InnerReader, due: DuePartition, task: Task, source: Source, shelf: Shelf,
+    around: Surroundings, lanes: Mapping[str, Lanes],
+) -> InnerInstance:  # fmt: skip
+    """An instance that reads rows that come due; `lanes` by the topics that the task reads so."""
+    agent = inner.reader.agent
+    beside = [lanes[topic.name] for topic in agent.topics if topic.name in lanes]
+    where = (inner.reader, inner.source, due, task, source, shelf, around)
+    if inner.source is not agent.parking or not beside:
+        return _traced(InnerInstance)(*where)
+    parked = _traced(ParkedInstance)(*where)
+    parked.join(beside)
+    return parked
 
 
 def _traced(kind: type[I]) -> type[I]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
 from typing import cast
 
@@ -47,8 +47,10 @@ class Lanes:
         self._source = source
         self._by_key = agent.order == "key"
         self._queue = Dispatcher(by_key=self._by_key)
-        self._alone: deque[Lane] = deque()
-        """Lanes whose unit wants to be the only one, the first of them has its turn."""
+        self._alone: deque[Instance] = deque()
+        """Those whose unit wants to be the only one, the first of them has its turn."""
+        self._beside: list[Instance] = []
+        """Who works on the same rows, though on no records of the partition (see `parked`)."""
         task.spread(source.index)
         self.lanes = [
             kind(self, reader, task, source, shelf, around) for _ in range(agent.concurrency)
@@ -86,29 +88,37 @@ class Lanes:
         """A lane has finished its unit, and these keys."""
         self._queue.let_go(keys)
         if self._alone:
-            if self._alone[0] is lane:
-                self._alone.popleft()
-            for each in self.lanes:
-                each.wake()
+            self.has_ended(lane)
         elif self._queue.turns:
             self._wake(self._queue.turns)
+
+    def has_ended(self, one: Instance) -> None:
+        """A unit has ended for which others waited, or that was one of those waited for."""
+        if self._alone and self._alone[0] is one:
+            self._alone.popleft()
+        for each in (*self.lanes, *self._beside):
+            each.wake()
 
     def stepped_back(self) -> None:
         """A lane has no open unit any more, and none completed."""
         if self._alone:
             self._alone[0].wake()
 
-    def want_alone(self, lane: Lane) -> None:
-        """The unit of this lane is to be done while no other is open."""
-        if lane not in self._alone:
-            self._alone.append(lane)
+    def join(self, one: Instance) -> None:
+        """Somebody works on the same rows."""
+        self._beside.append(one)
 
-    def may_begin(self, lane: Lane) -> bool:
-        """Whether a lane may go on with another record."""
+    def want_alone(self, one: Instance) -> None:
+        """This unit is to be done while no other is open."""
+        if one not in self._alone:
+            self._alone.append(one)
+
+    def may_begin(self, one: Instance) -> bool:
+        """Whether somebody may go on with another record."""
         if not self._alone:
             return True
-        return self._alone[0] is lane and all(
-            each.record is None for each in self.lanes if each is not lane
+        return self._alone[0] is one and all(
+            each.record is None for each in (*self.lanes, *self._beside) if each is not one
         )
 
     def _wake(self, most: int) -> None:
@@ -118,26 +128,17 @@ class Lanes:
                 most -= 1
 
 
-class Lane(Instance):
-    """One of the instances."""
+class Checked(Instance):
+    """An instance whose unit ends only if what it has read still holds."""
 
-    def __init__(
-        self, lanes: Lanes, reader: Reader, task: PrefixTask, source: Source, shelf: Shelf,
-        around: Surroundings,
-    ) -> None:  # fmt: skip
-        super().__init__(reader, 0, task, source, replace(shelf, views=shelf.witnesses), around)
-        self._lanes = lanes
-        self._locked: set[bytes] = set()
-        """Keys that no other lane may have: of the open unit, and of what is to be done again."""
-        self._conflicts = 0
-        self._gives_up = False
+    _witnesses: list[tuple[str, Witness]]
+    _refused: Set[str]
+    _conflicts = 0
+
+    def _witness(self, shelf: Shelf) -> None:
+        """Its views were made of the shelf's witnesses."""
         self._witnesses = cast("list[tuple[str, Witness]]", self._view_list)
         self._refused = shelf.views.keys() - shelf.witnesses.keys()
-
-    @property
-    def is_waiting(self) -> bool:
-        """Whether it waits for a record."""
-        return self._waiter is not None and not self._waiter.done()
 
     def view(self, table: str) -> TableView:
         """The unit's view of a table; AppError for what lanes cannot share."""
@@ -148,6 +149,48 @@ class Lane(Instance):
                 " windows in an agent on that topic"
             )
         return super().view(table)
+
+    def _holds(self) -> bool:
+        """Whether what the unit has read is still so."""
+        return all(view.holds() for _, view in self._witnesses)
+
+    def _step_back(self, records: Sequence[Arrival]) -> bool:
+        """Others changed what the unit has read: it leaves no trace, and its events come again;
+        True when this has happened so often that it wants to be alone.
+        """
+        if self._conflicts >= MOST_CONFLICTS:
+            raise RowsContested(
+                f"{self.label}: other agents changed rows that it had read {self._conflicts} times,"
+                " each time while it awaited: let one agent own these rows, or have it send what"
+                " it learned to a topic and write them in an agent there, without an await between"
+            )
+        self.drop()
+        self.record = None
+        self.ready.extendleft(reversed(records))
+        self.taken -= len(records)
+        self._conflicts += 1
+        self.around.counts.conflicts += 1
+        return self._conflicts >= ALONE_AFTER
+
+
+class Lane(Checked):
+    """One of the instances."""
+
+    def __init__(
+        self, lanes: Lanes, reader: Reader, task: PrefixTask, source: Source, shelf: Shelf,
+        around: Surroundings,
+    ) -> None:  # fmt: skip
+        super().__init__(reader, 0, task, source, replace(shelf, views=shelf.witnesses), around)
+        self._lanes = lanes
+        self._locked: set[bytes] = set()
+        """Keys that no other lane may have: of the open unit, and of what is to be done again."""
+        self._gives_up = False
+        self._witness(shelf)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it waits for a record."""
+        return self._waiter is not None and not self._waiter.done()
 
     def advance(self) -> Arrival | None:
         """Complete the open unit and begin another record if one may begin now."""
@@ -206,10 +249,6 @@ class Lane(Instance):
         for part in unit.tables:
             part.partition.overlay.undefer(part.rows)
 
-    def _holds(self) -> bool:
-        """Whether what the unit has read is still so."""
-        return all(view.holds() for _, view in self._witnesses)
-
     def _touched(self) -> set[Row] | None:
         """The rows that the unit has read; None when it has walked over rows that are not there."""
         if any(view.walks for _, view in self._witnesses):
@@ -217,21 +256,7 @@ class Lane(Instance):
         return {(name, row) for name, view in self._witnesses for row in view.seen}
 
     def _do_again(self) -> None:
-        """Others changed what the unit has read: it leaves no trace, and its events come again."""
-        records = [*self._held, self.record]
-        if self._conflicts >= MOST_CONFLICTS:
-            raise RowsContested(
-                f"{self.label}: other agents changed rows that it had read {self._conflicts} times,"
-                " each time while it awaited: let one agent own these rows, or have it send what"
-                " it learned to a topic and write them in an agent there, without an await between"
-            )
-        self.drop()
-        self.record = None
-        self.ready.extendleft(each for each in reversed(records) if each is not None)
-        self.taken -= len(records)
-        self._conflicts += 1
-        self.around.counts.conflicts += 1
-        if self._conflicts >= ALONE_AFTER:
+        if self._step_back(self.unit_records):
             self._lanes.want_alone(self)
         self._lanes.stepped_back()
 

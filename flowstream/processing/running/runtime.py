@@ -15,7 +15,7 @@ from flowstream.processing.running.feed import MOST_PENDING, UnitFeed
 from flowstream.processing.running.firing import InnerInstance
 from flowstream.processing.running.instance import Instance
 from flowstream.processing.running.kept_time import KeptTime
-from flowstream.processing.running.kinds import inner_kind, instance_kind, lane_kind
+from flowstream.processing.running.kinds import inner_instance, instance_kind, lane_kind
 from flowstream.processing.running.lanes import Lanes
 from flowstream.processing.running.plan import Plan, Reader, TablePlan
 from flowstream.processing.running.sensing import sensed_views
@@ -235,8 +235,8 @@ class RunningTask:
                 name = inner.source.name
                 source = self.task.add_source(name, self.id.number, 0, 1, inner=True)
                 due = self._due_of[name]
-                instance = inner_kind()(
-                    inner.reader, inner.source, due, self.task, source, shelf, self._around
+                instance = inner_instance(
+                    inner, due, self.task, source, shelf, self._around, self._lanes
                 )
                 self.instances[name] = [instance]
                 self._inner.append(instance)

@@ -10,6 +10,9 @@ from typing import Any
 import flowstream as fs
 from flowstream.processing.events.event import Retimed
 from flowstream.processing.units.dispatching import Dispatcher
+from flowstream.transport.admin import Admin
+from flowstream.transport.reader import PartitionReader
+from flowstream.transport.types import TopicPartition
 from tests.processing.rig import Rig
 
 
@@ -136,6 +139,136 @@ async def test_S7_a_parked_key_waits_and_the_lanes_go_on() -> None:
     rig.commit()
     assert [v for k, v in rig.told("out") if k == b"a"] == [b"a1", b"a2", b"a3"]
     await rig.crash()
+
+
+async def test_S7_a_take_that_fails_is_parked_whole_and_locks_nobody_out() -> None:
+    app = fs.App("parked")
+    inputs = app.topic("in", key_type=str, value_type=str, partitions=1)
+    out = app.topic("out", key_type=str, value_type=str, partitions=1)
+    bad = {"a1"}
+
+    @app.agent(inputs, sink=[out], concurrency=2, order="key", on_error=fs.park(backoff=60))
+    async def work(stream: fs.Stream[str]) -> AsyncIterator[str]:
+        async for events in stream.take_events(3, within=0.0):
+            await asyncio.sleep(0)
+            for event in events:
+                if event.value in bad:
+                    raise ValueError(event.value)
+            for event in events:
+                yield event.value
+
+    rig = Rig(app)
+    await rig.open()
+    for value in ("a1", "b1", "c1", "d1", "a2", "b2", "e1", "a3"):
+        rig.put("in", value[:1].encode(), value.encode())
+    rig.deliver()
+    await rig.settle()
+    rig.commit()
+    assert rig.is_done, "what is parked holds no offset back"
+    told = {(value or b"").decode() for _, value in rig.told("out")}
+    assert told == {"d1", "e1"}, "the others waited behind the keys of the take"
+    assert rig.counts.parked == 6
+    lanes = rig.task._lanes["in"]
+    assert (lanes._queue._behind, [lane._locked for lane in lanes.lanes]) == ({}, [set(), set()])
+    # A key that waits ends a take, and is locked by nobody after that.
+    for value in ("f1", "a4", "f2"):
+        rig.put("in", value[:1].encode(), value.encode())
+    rig.deliver()
+    await rig.settle()
+    rig.commit()
+    assert rig.is_done
+    assert (lanes._queue._behind, [lane._locked for lane in lanes.lanes]) == ({}, [set(), set()])
+    bad.clear()
+    rig.clock_ms = 61_000
+    rig.deliver()
+    await rig.settle()
+    rig.commit()
+    found = [(value or b"").decode() for _, value in rig.told("out")]
+    assert sorted(found) == sorted(
+        ["a1", "b1", "c1", "d1", "a2", "b2", "e1", "a3", "f1", "a4", "f2"]
+    )
+    for key in "abf":
+        told_of = [value for value in found if value.startswith(key)]
+        assert told_of == sorted(told_of)
+    await rig.crash()
+
+
+async def test_S7_a_parked_event_that_lanes_misled_is_done_again() -> None:
+    """It has an event time of its own, and others change the row that it has read."""
+    app = fs.App("parked")
+    inputs = app.topic("in", key_type=str, value_type=dict, partitions=1, timestamp="at")
+    totals = app.Table("totals", key_type=str, value_type=int, default=int)
+    fails, gate = [True], asyncio.Event()
+
+    @app.agent(inputs, concurrency=2, order="key", on_error=fs.park(backoff=60))
+    async def work(stream: fs.Stream[dict[str, int]]) -> None:
+        async for event in stream.events():
+            total = totals["all"]
+            if event.key == "a":
+                if fails[0]:
+                    raise ValueError("not yet")
+                await gate.wait()
+            totals["all"] = total + event.value["n"]
+
+    rig = Rig(app)
+    await rig.open()
+    rig.put("in", b"a", b'{"n": 1, "at": 5}')
+    rig.deliver()
+    await rig.settle()
+    rig.commit()
+    fails[0] = False
+    rig.clock_ms = 61_000
+    rig.deliver()
+    await rig.settle()
+    rig.put("in", b"b", b'{"n": 10, "at": 6}')
+    rig.put("in", b"a", b'{"n": 100, "at": 7}')
+    rig.deliver()
+    await rig.settle()
+    gate.set()
+    await rig.settle()
+    rig.deliver()
+    await rig.settle()
+    rig.commit()
+    assert rig.is_done
+    assert rig.rows("totals") == [(b"all", b"111")]
+    assert rig.counts.conflicts == 1
+    await rig.crash()
+
+
+async def test_S11_a_take_that_is_passed_over_is_done_with_and_answers_each_once() -> None:
+    for concurrency in (1, 2):
+        app = fs.App("asked")
+        inputs = app.topic("in", key_type=str, value_type=str, partitions=1)
+
+        @app.agent(inputs, concurrency=concurrency, on_error="skip")
+        async def work(stream: fs.Stream[str]) -> AsyncIterator[str]:
+            async for values in stream.take(3, within=1.0):
+                raise ValueError(",".join(sorted(values)))
+                yield ""
+
+        async def ask(work: Any = work) -> list[Any]:
+            asked = (work.ask(value, key=value) for value in "abc")
+            return await asyncio.gather(*asked, return_exceptions=True)
+
+        with app.test_context() as context:
+            replies = context.run(ask())
+            assert [type(reply) for reply in replies] == [fs.ReplyFailed] * 3
+            topic = TopicPartition(app.replies, 0)
+            ends = context._on_loop(Admin(context.cluster).end_offsets([topic], committed=True))
+            found = context._on_loop(
+                all_of(PartitionReader(context.cluster, topic, 0), ends[topic])
+            )
+            assert found == 3, "one reply for each"
+            done = context._on_loop(Admin(context.cluster).group_offsets(app.id))
+            assert done == {TopicPartition("in", 0): 3}
+
+
+async def all_of(reader: PartitionReader, end: int) -> int:
+    """How many records there are."""
+    found = 0
+    while reader.position < end:
+        found += len(await reader.read(10))
+    return found
 
 
 async def test_everything_fails_in_all_lanes_together() -> None:
