@@ -80,6 +80,7 @@ async def test_each_row_finds_the_row_that_it_names(kit: Kit, name: str, how: st
         (orders, "a", theirs, [[theirs, None]] if how == "left" else [None]),
         (customers, "c1", None, []),
         (customers, "c2", two, [[theirs, two]]),
+        (customers, "c2", two, []),
         (orders, "a", nobodys, [[nobodys, None]] if how == "left" else [None]),
         (orders, "a", theirs, [[theirs, two]]),
         (customers, "c2", None, [[theirs, None]] if how == "left" else [None]),
