@@ -35,9 +35,11 @@ from flowstream.broker.log.names import (
     SWAP,
     TEMPORARY,
     file_path,
+    way_out,
 )
 from flowstream.broker.log.partition import PartitionLog
 from flowstream.broker.log.recovery import open_log
+from flowstream.broker.log.removal import free_name
 from flowstream.broker.log.state import NEVER_CLEANED
 from flowstream.broker.log.swapping import finish_swaps
 from flowstream.broker.metadata import broker_configs
@@ -58,8 +60,6 @@ METADATA_TOPIC_ID = bytes(15) + b"\x01"
 
 GONE = "-delete"
 STRAY = "-stray"
-NAME_MAX = 255
-"""The longest name that file systems allow."""
 
 
 class ForeignDirectory(FlowstreamError):
@@ -279,18 +279,21 @@ def _open(
         perform([MakeDirectory(directory)])
     elif any(each.endswith(SWAP) for each in entries):
         perform(finish_swaps(storage, directory))
-    opened = open_log(
-        storage,
-        name,
-        topic_id,
-        config,
-        now,
-        clean=points.clean,
-        recovery_point=points.recovery.get(name, 0),
-        log_start=points.log_start.get(name, 0),
-        clean_end=points.clean_end.get(name, NEVER_CLEANED),
-        synced=points.synced,
-    )
+    try:
+        opened = open_log(
+            storage,
+            name,
+            topic_id,
+            config,
+            now,
+            clean=points.clean,
+            recovery_point=points.recovery.get(name, 0),
+            log_start=points.log_start.get(name, 0),
+            clean_end=points.clean_end.get(name, NEVER_CLEANED),
+            synced=points.synced,
+        )
+    except (CorruptLog, checkpoints.CorruptCheckpoint) as error:
+        raise type(error)(f"{error}; {way_out(directory)}") from error
     if opened.operations:
         perform(opened.operations)
     report += opened.report
@@ -326,7 +329,7 @@ def _epoch_checked(log: PartitionLog, newest: int) -> PartitionLog:
     if log.epochs.latest > newest:
         raise CorruptLog(
             f"{log.directory}: has leader epoch {log.epochs.latest}, the newest is {newest}: the"
-            " disk changed leader-epoch-checkpoint or a batch; restore it or delete the topic"
+            f" disk changed leader-epoch-checkpoint or a batch; {way_out(log.directory)}"
         )
     return log
 
@@ -348,10 +351,10 @@ def _put_away(
         elif number.isdecimal() and not _owns(image, topic, int(number)):
             topic_id = _topic_id(storage, name)
             if topic_id in removed or _is_pristine(storage, name, topic_id):
-                gone = _free(storage, name, GONE, given)
+                gone = free_name(storage, name, GONE, given)
                 operations += [Rename(name, gone), Remove(gone)]
             else:
-                aside = _free(storage, name, STRAY, given)
+                aside = free_name(storage, name, STRAY, given)
                 report.append(f"{name} belongs to no topic: kept aside as {aside}")
                 operations.append(Rename(name, aside))
     return operations
@@ -368,17 +371,6 @@ def _is_pristine(storage: Storage, directory: str, topic_id: bytes | None) -> bo
     found = {f"{directory}/{name}" for name in storage.names(directory)}
     rest = {path for path in found - expected if not path.endswith(TEMPORARY)}
     return not rest and not storage.size(first)
-
-
-def _free(storage: Storage, directory: str, kind: str, given: set[str]) -> str:
-    """A name of its kind for a directory that no other one has, nor was `given` by this start."""
-    count, name = 1, directory[: NAME_MAX - len(kind)] + kind
-    while name in given or storage.names(name):
-        count += 1
-        suffix = f"-{count}{kind}"
-        name = directory[: NAME_MAX - len(suffix)] + suffix
-    given.add(name)
-    return name
 
 
 def _topic_id(storage: Storage, directory: str) -> bytes | None:

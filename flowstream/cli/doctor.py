@@ -1,10 +1,14 @@
-"""`flowstream doctor`: is a data directory whole? Looks at everything, changes nothing."""
+"""`flowstream doctor`: is a data directory whole? Looks at everything, and changes nothing but what
+it is told to put aside.
+"""
 
 from __future__ import annotations
 
 import json as json_module
+import os
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -14,11 +18,14 @@ from flowstream import clock
 from flowstream.broker.config import BrokerConfig
 from flowstream.broker.inspection.directory import DirectoryExam
 from flowstream.broker.inspection.findings import Finding, Severity
+from flowstream.broker.inspection.setting_aside import set_aside
 from flowstream.broker.log.checkpoints import META_PROPERTIES
-from flowstream.broker.storage.lock import DirectoryLocked, VisitorLock
+from flowstream.broker.storage.files import FileStorage
+from flowstream.broker.storage.lock import DirectoryLock, DirectoryLocked, VisitorLock
 from flowstream.broker.storage.readonly import ReadOnlyFiles
-from flowstream.broker.types import Instant
+from flowstream.broker.types import Instant, TopicPartition
 from flowstream.cli.broker import BUSY
+from flowstream.cli.broker_process import PRIVATE
 from flowstream.cli.embedded import EMBEDDED_DIRECTORY
 from flowstream.cli.options import Json
 from flowstream.errors import FlowstreamError
@@ -38,6 +45,15 @@ def command(
     ],
     deep: Annotated[bool, typer.Option("--deep", help="Decode every record too.")] = False,
     json: Json = False,
+    aside: Annotated[
+        str | None,
+        typer.Option(
+            "--set-aside",
+            metavar="TOPIC-PARTITION",
+            help="Give up a partition that keeps the broker from starting: its directory is renamed"
+            " and it begins empty.",
+        ),
+    ] = None,
 ) -> None:
     """Examine a stopped broker's data directory: locks, checkpoints, every batch, every index.
 
@@ -47,6 +63,9 @@ def command(
     if not (directory / META_PROPERTIES).exists() and (inside / META_PROPERTIES).exists():
         typer.echo(f"{directory} is an app's; its embedded broker's is {inside}", err=True)
         directory = inside
+    if aside is not None:
+        put_aside(directory, partition_named(aside))
+        return
     try:
         lock = VisitorLock(directory)
     except DirectoryLocked as error:
@@ -67,6 +86,35 @@ def command(
         lock.release()
     typer.echo(summary(exam.partitions, counts), err=json)
     raise typer.Exit(ILL if counts[Severity.ERROR] else 0)
+
+
+def partition_named(text: str) -> TopicPartition:
+    """A partition by the name of its directory."""
+    topic, dash, number = text.strip("/").rpartition("-")
+    if not (topic and dash and number.isascii() and number.isdecimal()):
+        raise typer.BadParameter(f"{text!r} is no TOPIC-PARTITION, e.g. orders-0")
+    return TopicPartition(topic, int(number))
+
+
+def put_aside(directory: Path, name: TopicPartition) -> None:
+    """Change the directory so that the broker starts without what `name` holds."""
+    os.umask(PRIVATE)
+    try:
+        with DirectoryLock(directory), closing(FileStorage(directory)) as storage:
+            plan = set_aside(storage, name, Instant(clock.wall_ms()))
+            storage.sync(storage.perform(plan.operations))
+    except DirectoryLocked as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(BUSY) from None
+    except FlowstreamError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(ILL) from None
+    if plan.aside is not None:
+        typer.echo(f"{name} is now {plan.aside}: `flowstream dump` reads what is left in it")
+    typer.echo(
+        f"after the next start {name} begins empty, at offset {plan.begin}; to have the topic anew,"
+        f" delete it: `flowstream topics delete {name.topic}`"
+    )
 
 
 def json_line(finding: Finding) -> str:

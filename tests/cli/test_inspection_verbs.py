@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from shutil import copytree
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -100,6 +101,37 @@ def test_doctor_names_file_place_and_remedy(stopped: Path, tmp_path: Path) -> No
         assert any(each["severity"] == "error" and "CRC" in each["what"] for each in found)
     finally:
         path.write_bytes(content)
+
+
+def test_L1_a_partition_that_keeps_the_broker_from_starting_is_put_aside(
+    stopped: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    copytree(stopped, data)
+    (data / ".kafka_cleanshutdown").unlink()
+    path = data / "t-0" / f"{0:020d}.log"
+    path.write_bytes(path.read_bytes()[:-1] + b"X")
+    command = [sys.executable, "-m", "flowstream", "broker", "--port", "0", "--data", str(data)]
+    refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    assert "flowstream doctor DIR --set-aside t-0" in refused.stderr
+    whole = call("doctor", str(stopped), "--set-aside", "t-0")
+    assert (whole.exit_code, "no start is refused for t-0" in whole.stderr) == (1, True)
+    assert call("doctor", str(data), "--set-aside", "t").exit_code == 2
+    done = call("doctor", str(data), "--set-aside", "t-0")
+    assert done.exit_code == 0, done.output
+    assert "t-0 is now t-0-stray" in done.stdout
+    assert "at offset 3" in done.stdout
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as broker:
+        assert broker.stdout is not None
+        address = broker.stdout.readline().split()[1]
+        found = call("topics", "describe", "t", "--json", "--broker", address)
+        assert json.loads(found.stdout)["partitions"] == [{"partition": 0, "start": 3, "end": 3}]
+        busy = call("doctor", str(data), "--set-aside", "t-0")
+        assert busy.exit_code == BUSY
+        assert call("topics", "delete", "t", "--broker", address).exit_code == 0
+        broker.terminate()
+    assert (data / "t-0-stray" / path.name).exists()
 
 
 def test_dump_tells_records_and_files(stopped: Path) -> None:

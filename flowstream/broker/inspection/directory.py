@@ -15,6 +15,7 @@ from flowstream.broker.inspection.replayed import ReplayedFiles
 from flowstream.broker.log import checkpoints, journal
 from flowstream.broker.log.checkpoints import CorruptCheckpoint
 from flowstream.broker.log.config import LogConfig
+from flowstream.broker.log.names import way_out
 from flowstream.broker.log.recovery import open_log
 from flowstream.broker.log.state import NEVER_CLEANED
 from flowstream.broker.metadata import broker_configs
@@ -212,7 +213,7 @@ class DirectoryExam:
                 synced = self._offsets[checkpoints.RECOVERY_POINT].get(name, 0)
                 if synced:
                     told = f"the directory is missing, offsets up to {synced} were synced"
-                    yield error(str(name), told, "restore it from a copy, or delete the topic")
+                    yield error(str(name), told, way_out(str(name)))
                 else:
                     yield warning(str(name), "the directory is missing", "it begins empty")
 

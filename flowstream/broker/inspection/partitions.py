@@ -19,6 +19,7 @@ from flowstream.broker.log.checkpoints import (
     encode_uuid,
 )
 from flowstream.broker.log.config import LogConfig
+from flowstream.broker.log.names import way_out
 from flowstream.broker.log.recovery import open_log
 from flowstream.broker.log.snapshots import CorruptSnapshot, decode_snapshot
 from flowstream.broker.log.state import NEVER_CLEANED
@@ -221,7 +222,7 @@ def _next_start(
             synced=recorded.journalled,
         )
     except CorruptLog as fault:
-        yield error(str(name), f"the broker refuses it: {fault}", RESTORE)
+        yield error(str(name), f"the broker refuses it: {fault}", way_out(str(name)))
     except FlowstreamError as fault:
         yield error(str(name), f"the broker refuses it: {fault}", "see the finding about that file")
     else:

@@ -169,7 +169,9 @@ def decode_meta_properties(data: bytes | memoryview, path: str) -> MetaPropertie
             found[key.strip()] = value.strip()
     missing = {"node.id", "directory.id", "version", "cluster.id"} - found.keys()
     if missing:
-        raise CorruptCheckpoint(f"{path}: lacks {', '.join(sorted(missing))}")
+        raise CorruptCheckpoint(
+            f"{path}: lacks {', '.join(sorted(missing))}: restore it from a copy"
+        )
     if found["version"] != "1":
         raise CorruptCheckpoint(f"{path}: version {found['version']}, understood is 1")
     return MetaProperties(

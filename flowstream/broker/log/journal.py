@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from flowstream.broker.doors import Buffer, Flush, Operation, Overwrite, Remove, Storage
-from flowstream.broker.log.names import DELETED
+from flowstream.broker.log.names import DELETED, way_out
 from flowstream.broker.log.removal import remove_durably
 from flowstream.errors import CorruptLog
 from flowstream.wire.checksum import crc32c
@@ -268,7 +268,7 @@ def _restore(
         if position > size:
             raise CorruptLog(
                 f"{path}: ends at byte {size}, was synced up to {position}: the disk lost it;"
-                " restore the file or delete the topic"
+                f" {way_out(path.partition('/')[0])}"
             )
         end = position + len(data)
         if storage.read(path, position, len(data)) != data:

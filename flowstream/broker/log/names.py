@@ -24,6 +24,18 @@ LEADER_EPOCHS = "leader-epoch-checkpoint"
 PARTITION_METADATA = "partition.metadata"
 
 
+def way_out(directory: str) -> str:
+    """What to do about a partition's directory that is not what was written. Nothing but a copy
+    helps the log that says which topics there are.
+    """
+    if directory.startswith("__cluster_metadata-"):
+        return f"restore {directory} from a copy"
+    return (
+        f"restore {directory} from a copy, or give up what it holds:"
+        f" `flowstream doctor DIR --set-aside {directory}`"
+    )
+
+
 def file_path(directory: str, base_offset: int, suffix: str) -> str:
     """Path of a segment's file.
 

@@ -210,7 +210,7 @@ class Rebuilder:
         if log.log_end < self.recovery_point:
             raise CorruptLog(
                 f"{where}, but everything below offset {self.recovery_point} was synced:"
-                " the disk lost or changed it; restore the file or delete the topic"
+                " the disk lost or changed it"
             )
         self._refuse_synced(where, segment.path, segment.size)
         for later in log.segments[at + 1 :]:
@@ -229,7 +229,7 @@ class Rebuilder:
         if synced > kept:
             raise CorruptLog(
                 f"{where}, but the journal says that {path} was synced up to byte {synced}:"
-                " the disk lost or changed it; restore the file or delete the topic"
+                " the disk lost or changed it"
             )
 
     def _check_snapshot(self, segment: Segment) -> None:

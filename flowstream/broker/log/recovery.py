@@ -111,8 +111,7 @@ def _refuse_synced(log: PartitionLog, synced: Mapping[str, int]) -> None:
         if synced.get(segment.path):
             raise CorruptLog(
                 f"{log.directory}: begins at offset {log.segments[0].base_offset}, but the journal"
-                f" says that {segment.path} was synced: the disk lost what is before; restore the"
-                " files or delete the topic"
+                f" says that {segment.path} was synced: the disk lost what is before"
             )
 
 
@@ -290,7 +289,8 @@ def _settle(
     log = opened.log
     if log.log_end < recovery_point:
         raise CorruptLog(
-            f"{log.active.path}: ends at offset {log.log_end}, was synced up to {recovery_point}"
+            f"{log.active.path}: ends at offset {log.log_end}, was synced up to {recovery_point}:"
+            " the disk lost the rest"
         )
     if log.log_end < log_start:
         _start_over(opened, log_start, now)
