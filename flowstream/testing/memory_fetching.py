@@ -48,7 +48,8 @@ class MemoryFetching:
         self._rest = rest
         self._there: set[TopicPartition] = set()
         self._readers: dict[TopicPartition, PartitionReader] = {}
-        self._paused: set[TopicPartition] = set()
+        self.paused: set[TopicPartition] = set()
+        """What was paused and not resumed, wherever it was sought to."""
         self._ready: dict[TopicPartition, deque[ConsumerRecord]] = {}
         self._failure: Exception | None = None
         self._news = asyncio.Event()
@@ -61,7 +62,7 @@ class MemoryFetching:
         """Whether records wait that `getmany` would give."""
         if self.allowance == 0:
             return False
-        return any(found and tp not in self._paused for tp, found in self._ready.items())
+        return any(found and tp not in self.paused for tp, found in self._ready.items())
 
     async def open(self, topics: Iterable[str]) -> None:
         """Begin to fetch what is added."""
@@ -84,7 +85,7 @@ class MemoryFetching:
         """Let partitions go: nothing that was fetched of them is given."""
         for tp in partitions:
             self._there.discard(tp)
-            self._paused.discard(tp)
+            self.paused.discard(tp)
             self._readers.pop(tp, None)
             self._ready.pop(tp, None)
         self._fetch_again()
@@ -99,11 +100,11 @@ class MemoryFetching:
 
     def pause(self, *partitions: TopicPartition) -> None:
         """Give no more of these."""
-        self._paused.update(partitions)
+        self.paused.update(partitions)
 
     def resume(self, *partitions: TopicPartition) -> None:
         """Give them again."""
-        self._paused.difference_update(partitions)
+        self.paused.difference_update(partitions)
         self._fetch_again()
         self._news.set()
 
@@ -134,7 +135,7 @@ class MemoryFetching:
         found: dict[TopicPartition, list[ConsumerRecord]] = {}
         for tp in sorted(self._ready):
             waiting = self._ready[tp]
-            if waiting and left and tp not in self._paused:
+            if waiting and left and tp not in self.paused:
                 count = min(left, len(waiting))
                 found[tp] = [waiting.popleft() for _ in range(count)]
                 left -= count

@@ -7,7 +7,7 @@ and tells its listener. A partition that stays is not touched. Knows no tables a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Protocol
 
 from flowstream.clock import monotonic_ms
@@ -58,6 +58,10 @@ class Fetches(Protocol):
 
     def remove(self, partitions: Iterable[TopicPartition]) -> None:
         """Let partitions go."""
+
+    @property
+    def paused(self) -> Collection[TopicPartition]:
+        """What `pause` keeps from being fetched; nobody else keeps account of it."""
 
     def seek(self, tp: TopicPartition, offset: int) -> None:
         """Fetch from `offset`; starts a parked partition."""
@@ -184,6 +188,13 @@ class GroupConsumer:
     def assignment(self) -> frozenset[TopicPartition]:
         """The partitions owned now."""
         return self._member.owned
+
+    @property
+    def paused(self) -> Collection[TopicPartition]:
+        """Partitions that were paused and are to be resumed, also when their position was set anew
+        meanwhile.
+        """
+        return self._fetching.paused
 
     def want_rebalance(self) -> None:
         """Join again soon, with something new to tell the leader."""

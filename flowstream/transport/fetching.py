@@ -44,7 +44,8 @@ class Fetching:
         self._stalled_after_ms = stalled_after_ms
         self._progress_ms = monotonic_ms()
         self._parked: set[TopicPartition] = set()
-        self._paused: set[TopicPartition] = set()
+        self.paused: set[TopicPartition] = set()
+        """What was paused and not resumed, wherever it was sought to."""
         self._consumer = AIOKafkaConsumer(
             bootstrap_servers=cluster.bootstrap,
             client_id=cluster.client_id,
@@ -120,7 +121,7 @@ class Fetching:
             state.pause()
             self._fetcher._records.pop(tp, None)
             self._parked.discard(TopicPartition(*tp))
-            self._paused.discard(TopicPartition(*tp))
+            self.paused.discard(TopicPartition(*tp))
 
     def seek(self, tp: TopicPartition, offset: int) -> None:
         """Fetch from `offset`; fetched records of before are dropped. Starts a parked partition.
@@ -131,7 +132,7 @@ class Fetching:
             self._consumer.seek(foreign, offset)
             if tp in self._parked:
                 self._parked.discard(tp)
-                if tp not in self._paused:
+                if tp not in self.paused:
                     self._restart(foreign)
         except IllegalStateError:
             self._parked.discard(tp)
@@ -139,16 +140,16 @@ class Fetching:
     def pause(self, *partitions: TopicPartition) -> None:
         """Fetch no more of these, for backpressure; what was fetched already is fetched again."""
         for tp in partitions:
-            self._paused.add(tp)
+            self.paused.add(tp)
             try:
                 self._consumer.pause(ForeignPartition(*tp))
             except IllegalStateError:
-                self._paused.discard(tp)
+                self.paused.discard(tp)
 
     def resume(self, *partitions: TopicPartition) -> None:
         """Undo `pause`; a partition that still waits for `seek` goes on waiting."""
         for tp in partitions:
-            self._paused.discard(tp)
+            self.paused.discard(tp)
             try:
                 if tp not in self._parked:
                     self._restart(ForeignPartition(*tp))

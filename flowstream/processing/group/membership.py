@@ -66,7 +66,6 @@ class Membership:
         self._failure: Exception | None = None
         self._is_over = False
         self._has_share = False
-        self._paused: set[TopicPartition] = set()
         self.newest_ms: dict[TopicPartition, int] = {}
         """Time of the last record that was fetched."""
         self._rebalancing_since: float | None = None
@@ -140,18 +139,16 @@ class Membership:
         self.newest_ms[tp] = records[-1].timestamp
         task.feed(tp.topic, records)
         if task.queued(tp.topic) > QUEUE_HIGH:
-            self._paused.add(tp)
             self.consumer.pause(tp)
             self._onlookers.clogged(tp)
 
     def _task_of(self, tp: TopicPartition) -> TaskId:
         return TaskId(self._plan.sources[tp.topic], tp.partition)
 
-    def _resume(self) -> None:
-        for tp in sorted(self._paused):
+    def _resume(self, paused: Iterable[TopicPartition]) -> None:
+        for tp in sorted(paused):
             task = self.tasks.get(self._task_of(tp))
             if task is None or not task.is_running or task.queued(tp.topic) < QUEUE_LOW:
-                self._paused.discard(tp)
                 self.consumer.resume(tp)
 
     def _check(self) -> None:
@@ -163,8 +160,8 @@ class Membership:
             self._starter.restored()
 
     async def _tick(self) -> None:
-        if self._paused:
-            self._resume()
+        if paused := self.consumer.paused:
+            self._resume(paused)
         for task in self.tasks.values():
             task.tick()
         if self._changing.locked():
@@ -242,7 +239,6 @@ class Membership:
         await self._arriving.stop_all()
         await self._release(list(self.tasks), commit=commit)
         await self._commits.drop()
-        self._paused.clear()
 
     async def _release(self, tasks: Collection[TaskId], *, commit: bool) -> None:
         await self._arriving.stop(tasks)
@@ -259,7 +255,6 @@ class Membership:
             del self.tasks[id]
         for tp in [tp for tp in self.newest_ms if self._task_of(tp) in leaving]:
             del self.newest_ms[tp]
-        self._paused = {tp for tp in self._paused if self._task_of(tp) not in leaving}
 
     async def _positions(self, partitions: Iterable[TopicPartition]) -> Positions:
         """Positions first (G2)."""

@@ -179,7 +179,7 @@ async def test_X3_a_slow_agent_does_not_pile_up_records(kit: Kit, name: str) -> 
 
         async def paused() -> bool:
             membership = worker._membership
-            return membership is not None and bool(membership._paused)
+            return membership is not None and bool(membership.consumer.paused)
 
         await kit.until(paused)
         assert worker._membership is not None
