@@ -26,11 +26,12 @@ from flowstream.processing.operating.looking import (
     verify,
 )
 from flowstream.processing.tables.showing import (
+    KeyRows,
     Shown,
     event_time,
     kind_of,
     parse_key,
-    row_bounds,
+    rows_of,
     shown,
 )
 from flowstream.processing.tables.table import Table
@@ -44,6 +45,8 @@ app = typer.Typer(
     help="List an app's tables, read their committed rows, and verify their stores.",
     no_args_is_help=True,
 )
+
+EVERY = KeyRows(b"", None)
 
 Name = Annotated[str, typer.Argument(metavar="TABLE", help="The table.")]
 Partition = Annotated[int | None, typer.Option("--partition", "-p", min=0, help="Only this one.")]
@@ -86,10 +89,10 @@ def get(
     async def work() -> None:
         async with opened(module, broker, data) as (found, cluster, existing):
             table = _table(found, existing, name)
-            start, stop = row_bounds(table, parse_key(table, key))
+            mine = rows_of(table, parse_key(table, key))
             count = 0
             for place in _places(found, existing, name):
-                async for row in read(cluster, place, start, stop):
+                async for row in read(cluster, place, mine):
                     count += 1
                     _print(row, place)
         if not count:
@@ -116,10 +119,10 @@ def scan(
     async def work() -> None:
         async with opened(module, broker, data) as (found, cluster, existing):
             table = _table(found, existing, name)
-            low, high = _range(table, start, stop, prefix)
+            wanted = _range(table, start, stop, prefix)
             left = limit
             for place in _places(found, existing, name, partition):
-                async for row in read(cluster, place, low, high, reverse=reverse, limit=left):
+                async for row in read(cluster, place, wanted, reverse=reverse, limit=left):
                     left -= 1
                     _print(row, place)
                 if not left:
@@ -219,8 +222,7 @@ async def opened(
 async def read(
     cluster: Cluster,
     place: Place,
-    start: bytes = b"",
-    stop: bytes | None = None,
+    wanted: KeyRows = EVERY,
     *,
     reverse: bool = False,
     limit: int | None = None,
@@ -230,8 +232,9 @@ async def read(
     try:
         time_row: Any = part.read(TIME_ROW)
         now_ms = event_time(place.table, None if time_row is DELETED else time_row)
-        rows = part.rows({}, start, stop, reverse=reverse)
-        for row in islice(_shown(place.table, rows, now_ms), limit):
+        rows = part.rows({}, wanted.start, wanted.stop, reverse=reverse)
+        mine = (each for each in rows if wanted.holds(each[0]))
+        for row in islice(_shown(place.table, mine, now_ms), limit):
             yield row
     finally:
         close(part)
@@ -267,15 +270,15 @@ def _places(
 
 def _range(
     table: Table[Any, Any], start: str | None, stop: str | None, prefix: str | None
-) -> tuple[bytes, bytes | None]:
+) -> KeyRows:
     if prefix is not None:
         if start is not None or stop is not None:
             raise typer.BadParameter("--prefix goes without --start and --stop")
         low = prefix.encode()
-        return low, after(low)
-    bounds = [None if text is None else row_bounds(table, parse_key(table, text))[0]
+        return KeyRows(low, after(low))
+    bounds = [None if text is None else rows_of(table, parse_key(table, text)).start
               for text in (start, stop)]  # fmt: skip
-    return bounds[0] or b"", bounds[1]
+    return KeyRows(bounds[0] or b"", bounds[1])
 
 
 def _line(row: Shown, place: Place) -> str:

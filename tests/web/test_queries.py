@@ -184,7 +184,7 @@ async def test_watch_over_http_is_a_stream_of_events(kit: Kit, name: str) -> Non
             assert await anext(lines) == "data: 2"
 
 
-async def test_sets_windows_and_ttl(kit: Kit, name: str) -> None:
+async def test_S8_sets_windows_and_ttl(kit: Kit, name: str) -> None:
     app = kit.app(name, web_port=0)
     topic = app.topic(f"{name}-in", key_type=str, value_type=int, partitions=1)
     members = app.SetTable("members", key_type=str, value_type=int)
@@ -211,6 +211,13 @@ async def test_sets_windows_and_ttl(kit: Kit, name: str) -> None:
         assert found == {"a": {1, 2}, "b": {3}}
         windows = {key: value async for key, value in app.query(sums).scan()}
         assert windows == {("a", 1_000.0): 1, ("a", 1_010.0): 2, ("b", 1_010.0): 3}
+        await topic.send(key="a@1990", value=9, timestamp=1_011)
+        long = await topic.send(key="a@example.org", value=9, timestamp=1_011)
+        # S8: the windows of longer keys lie between those of `a`, and are none of its.
+        assert await app.query(sums).get("a@1990", after=long, timeout=20) == {1_010.0: 9}
+        assert await app.query(sums).get("a") == {1_000.0: 1, 1_010.0: 2}
+        async with aclosing(app.query(sums).watch("a")) as watched:
+            assert await anext(watched) == {1_000.0: 1, 1_010.0: 2}
         later = await topic.send(key="b", value=4, timestamp=1_017)
         # Event time is past the end of the first row of `short`.
         assert await app.query(short).get("a", after=later, timeout=20) is None

@@ -18,7 +18,7 @@ from flowstream.processing.queries.asked import PAGE_ROWS, Changed, Found, Place
 from flowstream.processing.queries.router import PAUSE_S, Router
 from flowstream.processing.tables.replicated import GlobalTable
 from flowstream.processing.tables.set_tables import MemberRows
-from flowstream.processing.tables.showing import Shown, row_bounds, shown
+from flowstream.processing.tables.showing import KeyRows, Shown, rows_of, shown
 from flowstream.processing.tables.table import Table
 from flowstream.processing.units.task import TaskId
 from flowstream.state.keys import after as behind
@@ -62,13 +62,13 @@ class Query(Generic[K, V]):
         timeout: float = TIMEOUT_S,
     ) -> V | None:
         """The committed value of a key, None without one. The table's default is not used."""
-        id, start, stop = await self._place(key, timeout)
-        question = self._question(id, start, stop, after, max_staleness, timeout)
+        id, mine = await self._place(key, timeout)
+        question = self._question(id, mine.start, mine.stop, after, max_staleness, timeout)
         rows, now_ms = [], -1
         async for page in self._pages(id, question):
             rows += page.rows
             now_ms = page.now_ms
-        return cast("V | None", self._value(rows, now_ms))
+        return cast("V | None", self._value(mine, rows, now_ms))
 
     async def range(
         self,
@@ -122,8 +122,8 @@ class Query(Generic[K, V]):
         it is not there. Values between two that you take are left out, and so may be those of the
         moment in which the partition moves. Ends when you leave it.
         """
-        id, start, stop = await self._place(key, timeout)
-        question = self._question(id, start, stop, None, None, timeout)
+        id, mine = await self._place(key, timeout)
+        question = self._question(id, mine.start, mine.stop, None, None, timeout)
         last: Any = _NEVER
         while True:
             rows: dict[bytes, bytes] = {}
@@ -132,7 +132,7 @@ class Query(Generic[K, V]):
             async with aclosing(answers):
                 async for answer in answers:
                     now_ms = _apply(rows, answer, now_ms)
-                    value = self._value(sorted(rows.items()), now_ms)
+                    value = self._value(mine, sorted(rows.items()), now_ms)
                     if value != last:
                         last = value
                         yield value
@@ -140,14 +140,14 @@ class Query(Generic[K, V]):
 
     # -- rows -----------------------------------------------------------------------------------
 
-    async def _place(self, key: K, timeout: float) -> tuple[TaskId, bytes, bytes | None]:
+    async def _place(self, key: K, timeout: float) -> tuple[TaskId, KeyRows]:
         try:
             placed = self._table.key_codec.encode(key)
-            start, stop = row_bounds(self._table, key)
+            mine = rows_of(self._table, key)
         except (TypeError, ValueError) as error:
             raise self._table.unusable(key, error) from None
         count = await self._router.partitions(self._changelog, self._table.name, timeout)
-        return TaskId(count, partition_for_key(placed, count)), start, stop
+        return TaskId(count, partition_for_key(placed, count)), mine
 
     def _bounds(self, start: Any, stop: Any, prefix: Any) -> tuple[bytes, bytes | None]:
         table = self._table
@@ -244,8 +244,8 @@ class Query(Generic[K, V]):
         found = ((row, shown(self._table, row, data, now_ms)) for row, data in rows)
         return [(row, each) for row, each in found if each is not None]
 
-    def _value(self, rows: Sequence[tuple[bytes, bytes]], now_ms: int) -> Any:
-        found = [each for _, each in self._shown(rows, now_ms)]
+    def _value(self, mine: KeyRows, rows: Sequence[tuple[bytes, bytes]], now_ms: int) -> Any:
+        found = [each for row, each in self._shown(rows, now_ms) if mine.holds(row)]
         if self._table.window is not None:
             return {(each.window or 0) / 1000: each.value for each in found} or None
         if isinstance(self._table, MemberRows):

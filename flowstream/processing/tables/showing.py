@@ -15,7 +15,7 @@ from flowstream.processing.tables.replicated import GlobalTable
 from flowstream.processing.tables.set_tables import MemberRows
 from flowstream.processing.tables.table import Table
 from flowstream.processing.time.dues import is_own
-from flowstream.processing.time.windows import STREAM_TIME_KEY, split_window_key
+from flowstream.processing.time.windows import STREAM_TIME_KEY, split_window_key, window_bounds
 from flowstream.processing.values.codecs import DECODE_ERRORS, Codec
 from flowstream.state.expiring import TIME_ROW
 
@@ -101,15 +101,35 @@ def parsed(codec: Codec[Any], text: str, of: str) -> Any:
     raise AppError(f"{text!r} is no key of {of}, whose keys are {codec.name}")
 
 
-def row_bounds(table: Table[Any, Any], key: Any) -> tuple[bytes, bytes | None]:
-    """Where all rows of a key lie: from, and up to; None: to the end."""
+@dataclass(frozen=True, slots=True)
+class KeyRows:
+    """Where all rows of a key lie: start <= row < stop; None: to the end."""
+
+    start: bytes
+    stop: bytes | None
+    window_of: bytes | None = None
+    """A windowed table's key: the windows of longer keys that begin like a window of it lie between
+    its own, e.g. those of `a@1` between the ones of `a`.
+    """
+
+    def holds(self, row: bytes) -> bool:
+        """Whether a row of these bounds is the key's."""
+        if self.window_of is None:
+            return True
+        found = split_window_key(row)
+        return found is not None and found[0] == self.window_of
+
+
+def rows_of(table: Table[Any, Any], key: Any) -> KeyRows:
+    """Where the rows of a key lie."""
     if isinstance(table, MemberRows):
         begin = table.row_keys.encode((key,))
-        return begin, begin[:-1] + bytes((begin[-1] + 1,))
-    row = table.key_codec.encode(key) if table.window else table.row_keys.encode(key)
+        return KeyRows(begin, begin[:-1] + bytes((begin[-1] + 1,)))
     if table.window is not None:
-        return row + b"@", row + b"A"
-    return row, row + b"\0"
+        row = table.key_codec.encode(key)
+        return KeyRows(*window_bounds(row), window_of=row)
+    row = table.row_keys.encode(key)
+    return KeyRows(row, row + b"\0")
 
 
 def builtins(value: Any) -> Any:

@@ -80,6 +80,13 @@ def window_key(key: bytes, start_ms: int) -> bytes:
     return b"%b@%016d" % (key, start_ms)
 
 
+def window_bounds(key: bytes) -> tuple[bytes, bytes]:
+    """From where up to where the rows of a key's windows lie, also of those before 1970. So may
+    rows of other keys: `split_window_key` tells them apart.
+    """
+    return key + b"@-", key + b"@:"
+
+
 def split_window_key(row: bytes) -> tuple[bytes, int] | None:
     """Key and start of a window's row, or None when the row is not a window's."""
     at = len(row) - _SUFFIX

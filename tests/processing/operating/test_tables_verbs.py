@@ -147,6 +147,18 @@ async def test_S8_tables_are_read_and_verified_running_and_stopped(
     assert len((tmp_path / "rows").read_text().splitlines()) == 2
 
 
+async def test_S8_windows_of_a_longer_key_are_not_the_keys(shop: Shop, kit: Kit) -> None:
+    await shop.feed(*RECORDS, ("a@1990", 5, 1.0), ("a@b", 6, 1.0))
+    await kit.run_until(shop.app, kit.committed(shop.app, shop.words.name, 5))
+    assert await shop.lines("get", "windows", "a") == [
+        {"key": "a", "value": 1, "window": 0.0},
+        {"key": "a", "value": 3, "window": 60.0},
+    ]
+    assert await shop.lines("get", "windows", "a@1990") == [
+        {"key": "a@1990", "value": 5, "window": 0.0}
+    ]
+
+
 async def test_D7_a_store_that_differs_is_told(shop: Shop, kit: Kit) -> None:
     await shop.feed(*RECORDS)
     await kit.run_until(shop.app, kit.committed(shop.app, shop.words.name, 3))

@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowstream.processing.time.windows import Expiry, Window, split_window_key, window_key
+from flowstream.processing.time.windows import (
+    Expiry,
+    Window,
+    split_window_key,
+    window_bounds,
+    window_key,
+)
 
 spans = st.integers(1, 1000)
 instants = st.integers(-(10**13), 10**13)
@@ -25,6 +31,12 @@ def test_an_instant_is_in_exactly_the_windows_that_hold_it(size: int, step: int,
 @given(st.binary(max_size=30), st.integers(-(10**15) + 1, 10**15))
 def test_a_row_name_splits_back(key: bytes, start: int) -> None:
     assert split_window_key(window_key(key, start)) == (key, start)
+
+
+@given(st.binary(max_size=30), st.integers(-(10**15) + 1, 10**15))
+def test_a_keys_windows_are_within_its_bounds(key: bytes, start: int) -> None:
+    low, high = window_bounds(key)
+    assert low <= window_key(key, start) < high
 
 
 @given(st.binary(max_size=12))
