@@ -33,6 +33,7 @@ _IMMUTABLE = (
 
 
 LARGEST_INT = 10**4_000 - 1
+SMALLEST_INT = -LARGEST_INT
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ def mismatch(expected: str, value: object) -> TypeError:
 def _check_int(value: object) -> None:
     if type(value) is not int:
         raise mismatch("int", value)
-    if not -LARGEST_INT <= value <= LARGEST_INT:
+    if not SMALLEST_INT <= value <= LARGEST_INT:
         # Python itself writes no more as decimal text (CVE-2020-10735).
         raise ValueError("an int of more than 4,000 digits")
 
