@@ -139,8 +139,8 @@ class TablePartition:
         if row is MISSING:
             stored = self.store.get(key)
             row = DELETED if stored is None else stored
-            return self.decoded(key, stored) if stored is not None and self._shares else row
-        if isinstance(row, bytes) and self._shares and self.codec.check is None:
+            return self.decoded(key, stored) if stored is not None and self.codec.immutable else row
+        if isinstance(row, bytes) and self.codec.immutable and self.codec.check is None:
             return self.decoded(key, row)
         return row
 
@@ -150,10 +150,6 @@ class TablePartition:
             return self.codec.decode(row)
         except Exception as error:  # noqa: BLE001 - whatever a codec raises; it is raised again
             return self.mend(key, row, error)
-
-    @property
-    def _shares(self) -> bool:
-        return self.codec.immutable
 
     def _keep(self, key: bytes, value: object) -> None:
         if len(self.hot) >= self.limit:
@@ -295,7 +291,7 @@ class TablePartition:
                 yield from self._row(key, layers, unit)
                 upcoming = next(fresh, None)
             else:
-                yield key, self.decoded(key, stored) if self._shares else stored
+                yield key, self.decoded(key, stored) if self.codec.immutable else stored
         while upcoming is not None:
             yield from self._row(upcoming, layers, unit)
             upcoming = next(fresh, None)
@@ -311,22 +307,25 @@ class TablePartition:
 class TableView:
     """One agent instance's view of a table partition: its open unit above everything completed."""
 
-    __slots__ = ("_copies", "_shares", "partition", "writes")
+    __slots__ = ("_copies", "_proof", "_shares", "partition", "writes")
 
     def __init__(self, partition: TablePartition) -> None:
         self.partition = partition
         self.writes: dict[bytes, object] = {}
         self._copies: dict[bytes, object] = {}
         self._shares = partition.codec.immutable
+        self._proof = partition.codec.check
 
     def get(self, key: bytes) -> object | Mark:
         """The value as this unit sees it, or DELETED when there is none."""
-        value = self.writes.get(key, MISSING)
-        if value is not MISSING:
-            return value
+        writes = self.writes
+        if writes and key in writes:
+            return writes[key]
         if self._shares:
-            value = self.partition.hot.get(key, MISSING)
-            return self.partition.read(key) if value is MISSING else value
+            try:
+                return self.partition.hot[key]
+            except KeyError:
+                return self.partition.read(key)
         return self._copy(key)
 
     def _copy(self, key: bytes) -> object:
@@ -344,7 +343,7 @@ class TableView:
             raise TypeError(
                 f"table {self.partition.name!r} cannot hold None: delete the key instead"
             )
-        check = self.partition.codec.check
+        check = self._proof
         if check is not None:
             try:
                 check(value)
@@ -381,12 +380,13 @@ class TableView:
         """Seal and absorb in one go, for a unit that wrote to this table only."""
         writes, partition = self.writes, self.partition
         cached = rows = writes
-        if partition.codec.check is None:
+        if self._proof is None:
             rows = partition.encoded(writes)
             cached = writes if self._shares else rows
-        partition.overlay.open.update(rows)
+        # As `update` does, in half its time: there is one row in most units.
+        partition.overlay.open |= rows
         if len(partition.hot) < partition.limit:
-            partition.hot.update(cached)
+            partition.hot |= cached
         else:
             partition.remember(cached)
         writes.clear()

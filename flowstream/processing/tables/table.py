@@ -129,8 +129,9 @@ class Table(Scans[K, V]):
         current = CURRENT.get()
         if current is None or current.record is None:
             current = in_unit(self._what)
-        view = current.views.get(self.name)
-        if view is None:
+        try:
+            view = current.views[self.name]
+        except KeyError:
             view = current.view(self.name)
         try:
             row = self._key(key)
@@ -144,7 +145,13 @@ class Table(Scans[K, V]):
         return cast("V", value)
 
     def __setitem__(self, key: K, value: V) -> None:
-        view = self._view()
+        current = CURRENT.get()
+        if current is None or current.record is None:
+            current = in_unit(self._what)
+        try:
+            view = current.views[self.name]
+        except KeyError:
+            view = current.view(self.name)
         try:
             row = self._key(key)
         except (TypeError, ValueError) as error:
