@@ -24,6 +24,11 @@ log = logging.getLogger("flowstream.agent")
 class Emitting:
     """The part of a feed that sends."""
 
+    # Slots in all of its kind: CPython keeps 30 attributes of an instance at hand, they have more.
+    __slots__ = (
+        "_replied", "around", "origin", "outputs", "reader", "record",
+    )  # fmt: skip
+
     def __init__(self, reader: Reader, around: Surroundings) -> None:
         self.reader = reader
         self.around = around

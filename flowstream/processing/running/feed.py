@@ -27,6 +27,11 @@ MOST_PENDING = 10_000
 class UnitFeed(OpenUnit):
     """Records in, units out, for one agent on one partition."""
 
+    __slots__ = (
+        "_loop", "_marks", "_parking", "_waiter", "closed", "peers", "ready", "take_is_over",
+        "taken",
+    )  # fmt: skip
+
     def __init__(
         self,
         reader: Reader,
@@ -69,7 +74,8 @@ class UnitFeed(OpenUnit):
         ready = self.ready
         if self._shared or not ready:
             return self.take_ready()
-        if len(self.task.pending) > MOST_PENDING:
+        pending = self.task.pending
+        if pending and len(pending) > MOST_PENDING:
             return None
         record = ready.popleft()
         if self._parking is not None or (self._marks is not None and record.value is None):

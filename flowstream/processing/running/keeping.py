@@ -22,6 +22,8 @@ from flowstream.state.table import TableView
 class Keeping(Emitting):
     """The part of a feed that keeps."""
 
+    __slots__ = ()
+
     @abstractmethod
     def view(self, table: str) -> TableView:
         """The unit's view of a table."""

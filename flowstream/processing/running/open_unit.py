@@ -30,6 +30,12 @@ _COUNTER = itertools.count()
 class OpenUnit(Keeping):
     """The part of a feed that has a unit open, and completes or drops it."""
 
+    __slots__ = (
+        "_all_marks", "_answers", "_append", "_came", "_changes", "_clock", "_dues", "_held",
+        "_holding", "_mark", "_shared", "_single", "_top_ms", "_view_list", "_watermarks",
+        "_windowed", "index", "next_offset", "source", "task", "views",
+    )  # fmt: skip
+
     def __init__(
         self,
         reader: Reader,
