@@ -79,16 +79,18 @@ class RecordBuffer:
         headers: Sequence[tuple[str, bytes | None]] = (),
     ) -> None:
         """Add a record to its partition's batch; a record larger than a batch gets its own."""
-        batch = self._open.get(tp)
-        if batch is None:
+        try:
+            batch = self._open[tp]
+        except KeyError:
             batch = self._open[tp] = self._begin(tp)
         count = batch.count
         listed = list(headers) if headers else _NO_HEADERS
         if batch.append(count, timestamp_ms, key, value, listed) is None:
             self._retire(tp, batch)
-            batch = self._open[tp] = self._begin(tp)
+            batch, count = self._begin(tp), 0
+            self._open[tp] = batch
             batch.append(0, timestamp_ms, key, value, listed)
-        batch.count += 1
+        batch.count = count + 1
 
     def take(self) -> dict[TopicPartition, list[PendingBatch]]:
         """Everything appended so far, by partition; the buffer is empty after."""

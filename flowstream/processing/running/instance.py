@@ -37,6 +37,11 @@ LONGEST_REASON = 300
 class Instance(UnitFeed):
     """One agent on one partition, running."""
 
+    __slots__ = (
+        "_branches", "_call_sinks", "_failed_at", "_failures", "_in_a_row", "_keys", "_runner",
+        "_topic_sinks", "_values", "agent",
+    )  # fmt: skip
+
     def __init__(
         self,
         reader: Reader,
@@ -56,7 +61,11 @@ class Instance(UnitFeed):
         # A forwarding stage yields nothing, and its sinks' topics are not its own.
         sinks = () if reader.stage is Stage.FORWARD else self.agent.sinks
         topics = [t for s in sinks if not isinstance(s, Branch) for t in sink_topics(s)]
-        self._topic_sinks = [(around.output(t.name), t.value_codec.encode, t) for t in topics]
+        outputs = [around.output(topic.name) for topic in topics]
+        self._topic_sinks = [
+            (output, output.placed, topic.value_codec.encode, topic)
+            for output, topic in zip(outputs, topics, strict=True)
+        ]
         self._branches = [sink for sink in sinks if isinstance(sink, Branch)]
         self._call_sinks = [s for s in sinks if callable(s) and not sink_topics(s)]
 
@@ -106,6 +115,7 @@ class Instance(UnitFeed):
         if isinstance(body, Awaitable):
             await body
             return
+        sinks, branches, calls = self._topic_sinks, self._branches, self._call_sinks
         try:
             async for value in body:
                 record = self.record
@@ -114,18 +124,19 @@ class Instance(UnitFeed):
                 key, timestamp_ms = record.key, record.timestamp
                 if record.headers and not self.reply(value):
                     await self._learn_replies()
-                for output, encode, sink in self._topic_sinks:
+                for output, placed, encode, sink in sinks:
                     try:
                         data = None if value is None else encode(value)
                     except (TypeError, ValueError):
                         data = sink.encode_value(value)  # raises as well, and names the topic
                     if len(data or b"") + len(key or b"") > output.roomy:
                         output.check(key, data)
-                    self.outputs.append((output.place(key), key, data, timestamp_ms, ()))
-                for branch in self._branches:
+                    target = placed(key) or output.place(key)
+                    self.outputs.append((target, key, data, timestamp_ms, ()))
+                for branch in branches:
                     if (topic := branch.pick(value)) is not None:
                         self.emit(topic, key, value, None, timestamp_ms, ())
-                if self._call_sinks:
+                if calls:
                     await self._call(value)
         finally:
             if inspect.isasyncgen(body):

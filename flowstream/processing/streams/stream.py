@@ -250,8 +250,9 @@ class SourceStream(Stream[T]):
                 record = await feed.arrival(None)
                 assert record is not None
             try:
-                value = self._null() if record.value is None else self._decode(record.value)
-                return value if self._shape is None else self._shape(record, value)
+                data, shape = record.value, self._shape
+                value = self._null() if data is None else self._decode(data)
+                return value if shape is None else shape(record, value)
             except DECODE_ERRORS as error:
                 await feed.undecodable(error, held=False)
 
@@ -312,10 +313,13 @@ class SourceStream(Stream[T]):
         """See `Stream.items`."""
         if self._shape is not None:
             return super().items()
-        return SourceStream(self._source, self._keys, self._values, self._item)
+        decode = self._keys.decode
 
-    def _item(self, record: Arrival, value: T) -> tuple[Any, T]:
-        return (None if record.key is None else self._keys.decode(record.key)), value
+        def item(record: Arrival, value: T) -> tuple[Any, T]:
+            key = record.key
+            return (None if key is None else decode(key)), value
+
+        return SourceStream(self._source, self._keys, self._values, item)
 
     def _key(self) -> Any:
         record = self._source.record

@@ -22,7 +22,8 @@ BATCH_OVERHEAD = 100
 class OutputTopic:
     """A topic that agents write to and its number of partitions."""
 
-    __slots__ = ("_next", "_placed", "max_message_bytes", "name", "partitions", "roomy", "targets")
+    __slots__ = ("_next", "_placed", "max_message_bytes", "name", "partitions", "placed", "roomy",
+                 "targets")  # fmt: skip
 
     def __init__(
         self, name: str, partitions: int, max_message_bytes: int = MAX_MESSAGE_BYTES
@@ -33,7 +34,9 @@ class OutputTopic:
         """Key and value up to this size together fit for sure, without headers."""
         self.partitions = partitions
         self.targets = [TopicPartition(name, partition) for partition in range(partitions)]
-        self._placed: dict[bytes, TopicPartition] = {}
+        self._placed: dict[bytes | None, TopicPartition] = {}
+        self.placed = self._placed.get
+        """Where a key goes, if that is known already."""
         self._next = 0
 
     def place(self, key: bytes | None) -> TopicPartition:
