@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from flowstream.processing.declarations.services import Service as Service
     from flowstream.processing.errors import AgentFailed as AgentFailed
     from flowstream.processing.errors import AppError as AppError
+    from flowstream.processing.errors import AppExited as AppExited
     from flowstream.processing.errors import DecodeError as DecodeError
     from flowstream.processing.errors import LateEvent as LateEvent
     from flowstream.processing.errors import NotInAgent as NotInAgent
@@ -73,6 +74,7 @@ _HOMES = {
     "AgentFailed": "processing.errors",
     "App": "processing.app",
     "AppError": "processing.errors",
+    "AppExited": "processing.errors",
     "branch": "processing.streams.branches",
     "Channel": "processing.agents.channels",
     "Codec": "processing.values.serializers",
@@ -138,6 +140,7 @@ __all__ = [
     "AgentFailed",
     "App",
     "AppError",
+    "AppExited",
     "Channel",
     "Codec",
     "Collect",

@@ -8,7 +8,7 @@ import sys
 import flowstream
 
 PUBLIC = [
-    "Agent", "AgentFailed", "App", "AppError", "Channel", "Codec", "Collect", "Count",
+    "Agent", "AgentFailed", "App", "AppError", "AppExited", "Channel", "Codec", "Collect", "Count",
     "DecodeError", "Distinct", "Event", "FlowstreamError", "GlobalTable", "Joined", "LateEvent",
     "Max", "Mean", "MemberSet", "Min", "Monitor", "NotInAgent", "Outbox", "OutboxRefused",
     "PartitionMismatch", "Policy", "PostgreSQL", "Query", "QueryError", "QueryTimeout", "Record",

@@ -15,7 +15,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -25,7 +25,7 @@ from flowstream.cli.tracebacks import place, without_our_frames
 from flowstream.errors import FlowstreamError
 from flowstream.processing.app import App
 from flowstream.processing.environment.settings import bootstrap_of
-from flowstream.processing.errors import AgentFailed, DecodeError
+from flowstream.processing.errors import AgentFailed, AppExited, DecodeError
 from flowstream.processing.running.plan import Stage
 from flowstream.processing.worker import Worker
 
@@ -89,9 +89,7 @@ def command(
         app.settings = dataclasses.replace(app.settings, **wanted)
         asyncio.run(work(app))
     except FlowstreamError as error:
-        log.debug("stopped by", exc_info=error)
-        tell(error)
-        raise typer.Exit(1) from None
+        end_by(error)
 
 
 def begin_in(workdir: Path | None, level: int, logfile: Path | None) -> None:
@@ -102,6 +100,17 @@ def begin_in(workdir: Path | None, level: int, logfile: Path | None) -> None:
         configure_logging(level, logfile)
     except OSError as error:
         raise typer.BadParameter(f"{error.filename}: {error.strerror}") from None
+
+
+def end_by(error: FlowstreamError) -> NoReturn:
+    """The end of the process, with the status that docs/guide/worker.md has for it."""
+    if isinstance(error, AppExited):
+        if isinstance(error.code, int | None):
+            log.info("ended: %s", error)
+        raise SystemExit(error.code) from None  # as Python: a text is printed, and the status is 1
+    log.debug("stopped by", exc_info=error)
+    tell(error)
+    raise typer.Exit(1) from None
 
 
 def tell(error: FlowstreamError) -> None:

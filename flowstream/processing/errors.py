@@ -12,6 +12,17 @@ class AppError(FlowstreamError):
     """The app is declared in a way that cannot run; the message says what to change."""
 
 
+class AppExited(FlowstreamError):
+    """The app's own code called `sys.exit`: the worker has committed what was complete and stopped.
+
+    `code` is what it gave; `flowstream worker` ends with that status.
+    """
+
+    def __init__(self, who: str, asked: SystemExit) -> None:
+        super().__init__(f"{who} called sys.exit({'' if asked.code is None else repr(asked.code)})")
+        self.code = asked.code
+
+
 class SettingsError(AppError):
     """A setting is unknown or has a bad value; the message names it and the remedy."""
 

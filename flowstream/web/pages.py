@@ -14,7 +14,13 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from flowstream.processing.declarations.pages import ROUTE, KeyRoute, Page, PageAnswer
-from flowstream.processing.errors import AppError, Misdirected, QueryError, TableUnavailable
+from flowstream.processing.errors import (
+    AppError,
+    AppExited,
+    Misdirected,
+    QueryError,
+    TableUnavailable,
+)
 from flowstream.processing.events.current import READING
 from flowstream.processing.queries.answers import Answers
 from flowstream.processing.queries.asked import RETRY_AFTER, Refused, kind_of, status_of
@@ -100,6 +106,9 @@ class Pages:
             except (QueryError, AppError) as error:
                 status = status_of(error)
                 return json(Refused(kind_of(error), str(error)), status, _again(status))
+            except SystemExit as asked:
+                self._worker.fail(AppExited(f"page {page.path}", asked))
+                return failed(503, f"page {page.path} has ended the worker")
             except Exception as error:  # the outermost line of user code
                 log.exception("page %s failed", page.path)
                 del error

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast
 from flowstream.processing.agents.agent import Agent, AgentFunction, ChannelSink, Sink, sink_topics
 from flowstream.processing.agents.channels import Channel, Listener
 from flowstream.processing.agents.policies import OnError
-from flowstream.processing.errors import AgentFailed, AppError
+from flowstream.processing.errors import AgentFailed, AppError, AppExited
 from flowstream.processing.events.current import Headers
 from flowstream.processing.events.event import Arrival, Event, Retimed
 from flowstream.processing.streams.branches import Branch
@@ -182,6 +182,8 @@ class ChannelAgent(Agent[T], Generic[T]):
             except Exception as error:  # noqa: BLE001 - the outermost line of user code
                 failures = failures + 1 if feed.taken <= 1 else 1
                 await self._failed(feed, error, failures, retry_backoff_s, listener)
+            except SystemExit as asked:
+                raise AppExited(f"agent {self.name!r} on {self.channel!r}", asked) from None
             else:
                 if not feed.taken:
                     raise AgentFailed(f"agent {self.name!r} returned without reading its stream")

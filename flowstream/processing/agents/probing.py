@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Coroutine
 from typing import Any, TypeVar
 
-from flowstream.processing.errors import AppError
+from flowstream.processing.errors import AppError, AppExited
 from flowstream.processing.events.event import Arrival
 from flowstream.processing.streams.deduping import Seen
 from flowstream.processing.streams.joining import Entry, Side
@@ -22,6 +22,13 @@ T = TypeVar("T")
 
 async def first_step(body: AsyncIterator[Any] | Awaitable[None]) -> None:
     """Run an agent's body until it ends or yields."""
+    try:
+        await _begin(body)
+    except SystemExit as asked:
+        raise AppExited("an agent, before it read its stream,", asked) from None
+
+
+async def _begin(body: AsyncIterator[Any] | Awaitable[None]) -> None:
     if isinstance(body, AsyncGenerator):
         try:
             await anext(body, None)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from flowstream.processing.errors import AppError
+from flowstream.processing.errors import AppError, AppExited
 
 LEADER_POLL_S = 0.05
 Function = Callable[..., Coroutine[Any, Any, Any]]
@@ -50,6 +50,14 @@ def called(function: Function, app: object) -> Coroutine[Any, Any, Any]:
 
 async def run_chore(chore: Chore, app: object, is_leader: Callable[[], bool]) -> None:
     """Run a chore for as long as its worker lives. Its error is the worker's."""
+    try:
+        await _run(chore, app, is_leader)
+    except SystemExit as asked:
+        name = getattr(chore.function, "__qualname__", repr(chore.function))
+        raise AppExited(f"{name} of the app", asked) from None
+
+
+async def _run(chore: Chore, app: object, is_leader: Callable[[], bool]) -> None:
     if chore.interval is None:
         while chore.on_leader and not is_leader():  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(LEADER_POLL_S)

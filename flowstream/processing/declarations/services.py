@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, ClassVar, TypeVar
 
-from flowstream.processing.errors import AppError
+from flowstream.processing.errors import AppError, AppExited
 
 Work = Callable[[Any], Coroutine[Any, Any, None]]
 W = TypeVar("W", bound=Work)
@@ -108,7 +108,10 @@ class Service:
             raise AppError(f"{self!r} does not run: it cannot run anything beside itself")
 
         async def awaited() -> Any:
-            return await work
+            try:
+                return await work
+            except SystemExit as asked:
+                raise AppExited(f"service {type(self).__name__}", asked) from None
 
         task = asyncio.ensure_future(awaited())
         self._running.add(task)
@@ -162,6 +165,8 @@ class Service:
             await self.start()
             assert self._failure is not None
             await self._failure
+        except SystemExit as asked:
+            raise AppExited(f"service {type(self).__name__}", asked) from None
         finally:
             await self.stop()
             self._failure = None

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 
 from flowstream.processing.agents.agent import Agent, sink_topics
-from flowstream.processing.errors import AgentFailed, AppError, DecodeError
+from flowstream.processing.errors import AgentFailed, AppError, AppExited, DecodeError
 from flowstream.processing.events.current import CURRENT
 from flowstream.processing.events.event import Arrival, Event, event_of, retimed, without_headers
 from flowstream.processing.events.replies import reply_to
@@ -103,6 +103,8 @@ class Instance(UnitFeed):
                 await self._failed(RuntimeError(f"it awaited what was cancelled ({error!r})"))
             except Exception as error:  # noqa: BLE001 - the outermost line of user code
                 await self._failed(error)
+            except SystemExit as asked:
+                await self._exit(asked)
             else:
                 if taken == self.taken:
                     await self._stop(AppError("the agent returned without reading"), "returned")
@@ -323,6 +325,16 @@ class Instance(UnitFeed):
     async def stop_at(self, error: Exception, offset: int) -> None:
         """Ask the worker to stop because of one event of the unit, and never run again."""
         await self._stop(error, f"failed at offset {offset}")
+
+    async def _exit(self, asked: SystemExit) -> None:
+        """The agent wants the process to end. Raised on from here it would end the event loop, and
+        with it the commit of what is complete.
+        """
+        where = self.label if self.record is None else self._where()
+        self.drop()
+        self.record = None
+        self.around.fail(AppExited(where, asked))
+        await self._loop.create_future()
 
     async def _stop(self, error: Exception, how: str) -> None:
         """Ask the worker to stop, and never run again."""
