@@ -24,6 +24,28 @@ _END = 0x00
 _MARK = 0x01
 
 
+def after(prefix: bytes) -> bytes | None:
+    """The first key behind all keys that begin with `prefix`; None when there is no such thing.
+
+    >>> after(b"ab"), after(b"a\\xff"), after(b"\\xff")
+    (b'ac', b'b', None)
+    """
+    kept = prefix.rstrip(b"\xff")
+    return kept[:-1] + bytes((kept[-1] + 1,)) if kept else None
+
+
+def after_fields(begun: bytes) -> bytes:
+    """The first key behind all keys whose first fields are these. What follows a field is a tag, or
+    nothing; 0xff follows only a zero byte of a text that goes on.
+
+    >>> keys = ordered_keys(tuple[str, int])
+    >>> low = keys.begin(("a",))
+    >>> low <= keys.encode(("a", 1)) < after_fields(low) < keys.encode(("a\\0", 1))
+    True
+    """
+    return begun + b"\xff"
+
+
 @dataclass(frozen=True, slots=True)
 class OrderedKeys(Generic[K]):
     """One key type's encoding. `encode` raises TypeError or ValueError on what is no key of it,
@@ -35,6 +57,8 @@ class OrderedKeys(Generic[K]):
     decode: Callable[[bytes], K]
     begin: Callable[[Any], bytes]
     """The bytes at the start of every key that begins so: part of a text, or the first fields."""
+    stop: Callable[[bytes], bytes | None] = after
+    """The first key behind all of those, by these bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +91,8 @@ def ordered_keys(kind: Any) -> OrderedKeys[Any] | None:
     if part is None:
         return None
     name = getattr(kind, "__name__", str(kind))
-    return OrderedKeys(name, _encoder(part), _decoder(part, name), _beginner(part, name))
-
-
-def after(prefix: bytes) -> bytes | None:
-    """The first key behind all keys that begin with `prefix`; None when there is no such thing.
-
-    >>> after(b"ab"), after(b"a\\xff"), after(b"\\xff")
-    (b'ac', b'b', None)
-    """
-    kept = prefix.rstrip(b"\xff")
-    return kept[:-1] + bytes((kept[-1] + 1,)) if kept else None
+    encode, decode, begin = _encoder(part), _decoder(part, name), _beginner(part, name)
+    return OrderedKeys(name, encode, decode, begin, after_fields)
 
 
 def _encoder(part: _Part) -> Callable[[Any], bytes]:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowstream.state.keys import OrderedKeys, after, ordered_keys
+from flowstream.state.keys import OrderedKeys, ordered_keys
 
 
 class Seat(NamedTuple):
@@ -97,12 +97,22 @@ def test_keys_that_begin_alike_lie_together(data: st.DataObject) -> None:
     values = st.lists(TEXTS, max_size=3).map(tuple)
     leading, value = data.draw(values), data.draw(values)
     low = keys.begin(leading)
-    high = after(low)
+    high = keys.stop(low)
     encoded = keys.encode(value)
     inside = low <= encoded and (high is None or encoded < high)
     assert inside is (value[: len(leading)] == leading)
     assert keys.encode(leading) >= low
     assert keys.begin((*leading, "x")).startswith(low)
+
+
+@pytest.mark.parametrize("more", ["\x00", "\x00b", "b"])
+def test_S8_a_text_that_goes_on_is_another_first_field(more: str) -> None:
+    keys = keys_of(tuple[str, int])
+    low = keys.begin(("a",))
+    high = keys.stop(low)
+    assert high is not None
+    assert low <= keys.encode(("a", 2**70)) < high
+    assert not low <= keys.encode((f"a{more}", 1)) < high
 
 
 @given(data=st.binary(max_size=30), kind=st.sampled_from(KINDS))

@@ -21,7 +21,6 @@ from flowstream.processing.tables.set_tables import MemberRows
 from flowstream.processing.tables.showing import KeyRows, Shown, rows_of, shown
 from flowstream.processing.tables.table import Table
 from flowstream.processing.units.task import TaskId
-from flowstream.state.keys import after as behind
 from flowstream.wire.hashing import partition_for_key
 
 K = TypeVar("K")
@@ -163,7 +162,7 @@ class Query(Generic[K, V]):
             if start is not None or stop is not None:
                 raise AppError("prefix goes without start and stop")
             low = begin(prefix)
-            return low, behind(low)
+            return low, table.row_keys.stop(low)
         return b"" if start is None else begin(start), None if stop is None else begin(stop)
 
     def _question(

@@ -15,7 +15,7 @@ from flowstream.processing.errors import AppError, RowUnreadable
 from flowstream.processing.time.dues import is_own
 from flowstream.processing.values.codecs import DECODE_ERRORS, Codec
 from flowstream.state.expiring import TIME_ROW
-from flowstream.state.keys import ordered_keys
+from flowstream.state.keys import after, ordered_keys
 
 K = TypeVar("K")
 Migrate = Callable[[Any], Any]
@@ -30,6 +30,8 @@ class RowKeys(Generic[K]):
     decode: Callable[[bytes], K]
     begin: Callable[[Any], bytes] | None
     """Where keys that begin so begin; None when rows are not in the order of their keys."""
+    stop: Callable[[bytes], bytes | None] = after
+    """The first row behind those, by that."""
 
 
 def row_keys(table: str, kind: Any, codec: Codec[Any], *, ordered: bool) -> RowKeys[Any]:
@@ -44,7 +46,7 @@ def row_keys(table: str, kind: Any, codec: Codec[Any], *, ordered: bool) -> RowK
             " its rows could keep. Use int, float, bool, str, bytes, datetime, date, UUID, or a"
             " tuple, NamedTuple, frozen dataclass or frozen Struct of these"
         )
-    return RowKeys(found.encode, found.decode, found.begin)
+    return RowKeys(found.encode, found.decode, found.begin, found.stop)
 
 
 class Rows(Protocol):

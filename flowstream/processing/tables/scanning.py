@@ -11,7 +11,6 @@ from typing import Any, Protocol, TypeVar, cast
 
 from flowstream.processing.errors import AppError
 from flowstream.processing.tables.rows import RowKeys
-from flowstream.state.keys import after
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -74,7 +73,7 @@ class Scans(MutableMapping[K, V]):
         bytes, or a tuple of the first fields.
         """
         low = self._begin()(leading)
-        return self._walk(low, after(low), reverse=reverse)
+        return self._walk(low, self.row_keys.stop(low), reverse=reverse)
 
     def _begin(self) -> Any:
         begin = self.row_keys.begin
