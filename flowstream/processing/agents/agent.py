@@ -106,7 +106,12 @@ class Agent(Askable, Generic[T]):
     @property
     def inner_sources(self) -> list[InnerSource[Any, Any]]:
         """All sources inside the app that instances of this agent read."""
-        found = (self.inner, self.windows, self.joins, self.seen, self.waiting, self.parking)
+        return [*self._own_sources, *(() if self.parking is None else (self.parking,))]
+
+    @property
+    def _own_sources(self) -> list[InnerSource[Any, Any]]:
+        """Those that its function asks for, or that it reads."""
+        found = (self.inner, self.windows, self.joins, self.seen, self.waiting)
         return [source for source in found if source is not None]
 
     @property
@@ -176,7 +181,7 @@ class Agent(Askable, Generic[T]):
                 " and have the windows in an agent on that topic"
             )
         self.seen, self.waiting = stream.found_seen, stream.found_waiting
-        if self.concurrency > 1 and (self.inner_sources or self.group is not None):
+        if self.concurrency > 1 and (self._own_sources or self.group is not None):
             raise AppError(
                 f"agent {self.name!r} has concurrency={self.concurrency}, which group_by, windows,"
                 " joins, dedupe and sources inside the app cannot have, as they go by the order of"
@@ -201,12 +206,14 @@ class Agent(Askable, Generic[T]):
             ) from error
 
     def _have_parking(self) -> None:
-        if self.inner_sources:
+        if self._own_sources:
             raise AppError(
                 f"agent {self.name!r} cannot park what it fails on, as it has windows, joins or a"
                 " source inside the app: use fs.retry(..., then='dead_letter')"
             )
-        self.parking = Parking(self.name, self.key_codec, self.topic.value_codec)
+        # Another worker of this process may have it already, and is told by it what is parked.
+        if self.parking is None:
+            self.parking = Parking(self.name, self.key_codec, self.topic.value_codec)
 
 
 Sink = Topic[Any, Any] | Agent[Any] | Branch | Channel[Any] | Callable[[Any], Any]

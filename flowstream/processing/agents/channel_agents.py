@@ -66,6 +66,9 @@ class ChannelFeed:
         """The next one belongs to those before it."""
         self._holding = True
 
+    def gave(self) -> None:
+        """Whatever came is passed over with its list."""
+
     def advance(self) -> Arrival | None:
         """The next one if it is here."""
         self.complete()

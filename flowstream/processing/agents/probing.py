@@ -49,12 +49,16 @@ class ProbeFeed:
         self.asked = asyncio.Event()
         self.record: Arrival | None = None
         self.origin = ""
+        self.taken = 0
 
     def complete(self) -> None:
         """No unit is ever open."""
 
     def hold(self) -> None:
         """No unit is ever open."""
+
+    def gave(self) -> None:
+        """Nothing ever arrives."""
 
     def advance(self) -> Arrival | None:
         """Nothing ever arrives."""

@@ -53,6 +53,8 @@ class UnitFeed(OpenUnit):
         self._waiter: asyncio.Future[None] | None = None
         self.taken = 0
         """Events begun so far; one that is tried again counts once."""
+        self._given: set[int] = set()
+        """Which of the open unit's events, by that count, are in lists that the agent got."""
         self._loop = asyncio.get_running_loop()
 
     @property
@@ -94,6 +96,19 @@ class UnitFeed(OpenUnit):
             return self._first_from(record)
         return self._begin(record)
 
+    def gave(self) -> None:
+        """The agent gets what was made of the record, in a list (see `concerned`)."""
+        if not self._holding:
+            self._given.clear()
+        self._given.add(self.taken)
+
+    def concerned(self, records: Sequence[Arrival]) -> Sequence[Arrival]:
+        """Those of the unit's records that the agent has got, or has failed on: what a `filter`
+        kept from a list is not passed over with it.
+        """
+        first = self.taken - len(records) + 1
+        return [each for n, each in enumerate(records, first) if n in self._given] or records
+
     async def arrival(self, deadline: float | None) -> Arrival | None:
         """Wait for the next record; None at the deadline."""
         is_over = False
@@ -120,6 +135,11 @@ class UnitFeed(OpenUnit):
             self._waiter = None
             if timer is not None:
                 timer.cancel()
+
+    def drop(self) -> None:
+        """See `OpenUnit.drop`."""
+        super().drop()
+        self._given.clear()
 
     def halt(self) -> None:
         """See `OpenUnit.halt`; what is fed from here on is read again by whoever is next."""
@@ -154,8 +174,7 @@ class UnitFeed(OpenUnit):
     def _begin(self, record: Arrival) -> Arrival:
         if self._holding:
             # Not before: a `take` that times out has its last record in the unit already.
-            assert self.record is not None
-            self._held.append(self.record)
+            self._hold_back()
         self.record = record
         self.next_offset = record.offset + 1
         self.taken += 1

@@ -49,6 +49,7 @@ class InnerInstance(Instance):
         self._left = MOST_AT_ONCE
         self._fired: list[Fired] = []
         """The rows of the open unit, as they were fired."""
+        self._open_rows: set[bytes] = set()
         # What comes from here is no event of a source: it moves no watermark.
         self._clock = None
 
@@ -126,11 +127,12 @@ class InnerInstance(Instance):
             return None
         assert isinstance(record, Fired)
         if self._holding:
-            assert self.record is not None
-            self._held.append(self.record)
+            self._hold_back()
         else:
             self._fired.clear()
+            self._open_rows.clear()
         self._fired.append(record)
+        self._open_rows.add(record.row)
         self.record = record
         self.taken += 1
         return record
@@ -143,6 +145,7 @@ class InnerInstance(Instance):
                 return None
             self.record = fired
             self._fired[:] = [fired]
+            self._open_rows = {fired.row}
             self.complete()
         return fired
 
@@ -153,6 +156,11 @@ class InnerInstance(Instance):
             if not self._is_my_turn(first):
                 return None
             due_ms, row = agenda.pop(first) or (first, b"")
+            if self._holding and row in self._open_rows:
+                # It stays until its unit is settled, and was written meanwhile.
+                agenda.put(row, due_ms)
+                self.take_is_over = True
+                return None
             fired = self._inner.fired(row, due_ms, self.views, self.task.id.number)
             if fired is not None:
                 return fired

@@ -57,7 +57,7 @@ class Instance(UnitFeed):
         self._values: Codec[Any] = BYTES
         self._runner: asyncio.Task[None] | None = None
         self._failures: tuple[object, int] = (None, 0)
-        self._failed_at = self._in_a_row = 0
+        self._failed_at = self._in_a_row = self._given_back = 0
         # A forwarding stage yields nothing, and its sinks' topics are not its own.
         sinks = () if reader.stage is Stage.FORWARD else self.agent.sinks
         topics = [t for s in sinks if not isinstance(s, Branch) for t in sink_topics(s)]
@@ -91,7 +91,7 @@ class Instance(UnitFeed):
     async def _run(self) -> None:
         CURRENT.set(self)
         while not self.closed:
-            taken = self.taken
+            begun = self._tries
             try:
                 await self._body()
                 self.complete()
@@ -106,8 +106,19 @@ class Instance(UnitFeed):
             except SystemExit as asked:
                 await self._exit(asked)
             else:
-                if taken == self.taken:
+                if begun == self._tries:
                     await self._stop(AppError("the agent returned without reading"), "returned")
+
+    @property
+    def _tries(self) -> int:
+        """Events begun so far, each as often as it was."""
+        return self.taken + self._given_back
+
+    def _give_back(self, records: Sequence[Arrival]) -> None:
+        """Events of a unit that left no trace come again."""
+        self.ready.extendleft(reversed(records))
+        self.taken -= len(records)
+        self._given_back += len(records)
 
     def _was_cancelled(self) -> bool:
         return self.closed or cast("asyncio.Task[None]", asyncio.current_task()).cancelling() > 0
@@ -223,6 +234,7 @@ class Instance(UnitFeed):
         if action == "stop":
             await self._stop(error, f"failed at {self._at()}")
             return
+        concerned = self.concerned(records)
         self.drop()
         # What is passed over is all of the unit: each record's offset, time and asker count.
         self._held, self._holding = records[:-1], len(records) > 1
@@ -231,12 +243,12 @@ class Instance(UnitFeed):
             self.halt()
             return
         if action == "park":
-            self._park(records, error)
+            self._park(concerned, error)
             quiet = [without_headers(each, each.timestamp) for each in records]
             self._held, self.record = quiet[:-1], quiet[-1]
         else:
-            self._answer(records, error)
-            self.pass_over(records, error, action)
+            self._answer(concerned, error)
+            self.pass_over(concerned, error, action)
         self.complete()
 
     def _answer(self, records: Sequence[Arrival], error: BaseException) -> None:
@@ -313,8 +325,7 @@ class Instance(UnitFeed):
         log.warning("%s will be retried (%d): %s", self._where(), failures, error, exc_info=error)
         self.drop()
         self.record = None
-        self.ready.extendleft(reversed(records))
-        self.taken -= len(records)
+        self._give_back(records)
         await asyncio.sleep(self.agent.policy.pause_s(failures, self.around.settings.retry_backoff))
 
     @property
@@ -356,6 +367,7 @@ class Instance(UnitFeed):
             remedy = "on_error='skip' or 'dead_letter' passes over such records"
             await self._stop(DecodeError(str(error)), f"{what} ({remedy})")
         self.pass_over([self.record], error, action)
+        self.gave()  # if its list fails, it is passed over with that
         if not held:
             timed = self.agent.inner is None and self.agent.source_topic.event_ms is not None
             if timed and not self.source.is_inner:

@@ -166,8 +166,7 @@ class Checked(Instance):
             )
         self.drop()
         self.record = None
-        self.ready.extendleft(reversed(records))
-        self.taken -= len(records)
+        self._give_back(records)
         self._conflicts += 1
         self.around.counts.conflicts += 1
         return self._conflicts >= ALONE_AFTER

@@ -141,6 +141,12 @@ class OpenUnit(Keeping):
         if self._came is not None:
             self.record, self._came = self._came, None
 
+    def _hold_back(self) -> None:
+        """The record stays in the open unit, before the one that begins."""
+        self._as_it_came()
+        assert self.record is not None
+        self._held.append(self.record)
+
     def _event_ms(self, record: Arrival) -> int:
         """The greatest event time of the unit."""
         held = [before.timestamp for before in self._held]

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 
 from flowstream.processing.events.event import Event, event_of
 from flowstream.processing.events.topic import Topic
-from flowstream.processing.streams.stream import DerivedStream, Stream, TimedOut
+from flowstream.processing.streams.stream import AT_ITS_END, DerivedStream, Stream, TimedOut
 from flowstream.processing.values.codecs import DECODE_ERRORS
 
 T = TypeVar("T")
@@ -46,17 +46,34 @@ class TakeStream(DerivedStream[list[T]]):
         self._within_s = within_s
 
     async def _pull(self, *, hold: bool, deadline: float | None) -> list[T] | TimedOut:
-        first = await self._up._pull(hold=hold, deadline=deadline)
+        feed = self._feed
+        before = feed.taken
+        first = await self._next(hold=hold, deadline=deadline)
         if isinstance(first, TimedOut):
             return first
         values = [first]
-        until = self._feed.loop_time() + self._within_s
+        # A list that begins in the middle of a record ends with it: else a unit might never end,
+        # as each list would share a record with the one before.
+        until = AT_ITS_END if feed.taken == before else feed.loop_time() + self._within_s
         while len(values) < self._most:
-            value = await self._up._pull(hold=True, deadline=until)
+            value = await self._next(hold=True, deadline=until)
             if isinstance(value, TimedOut):
                 break
             values.append(value)
         return values
+
+    async def _next(self, *, hold: bool, deadline: float | None) -> T | TimedOut:
+        feed = self._feed
+        before = feed.taken
+        try:
+            value = await self._up._pull(hold=hold, deadline=deadline)
+        except Exception:
+            if feed.taken > before:
+                feed.gave()  # it failed on this one
+            raise
+        if not isinstance(value, TimedOut):
+            feed.gave()
+        return value
 
 
 class ItemsStream(DerivedStream[tuple[Any, T]]):

@@ -7,6 +7,7 @@ they are asked for: each is a stream itself.
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, TypeVar, cast, overload
@@ -41,6 +42,9 @@ class TimedOut:
 
 TIMED_OUT: Final = TimedOut()
 
+AT_ITS_END: Final = -math.inf
+"""A deadline: no further record, only what has been made of the one before."""
+
 
 class Feed(Protocol):
     """The agent instance as a stream sees it."""
@@ -61,6 +65,13 @@ class Feed(Protocol):
 
     def advance(self) -> Arrival | None:
         """Finish the open unit and give the next record if one may begin now."""
+
+    @property
+    def taken(self) -> int:
+        """Records begun so far; one that is tried again counts once."""
+
+    def gave(self) -> None:
+        """The agent gets what was made of the record, in a list."""
 
     @property
     def take_is_over(self) -> bool:
@@ -179,7 +190,8 @@ class Stream(StatefulOperators[T]):
     def take(self, max_: int, within: Seconds | None = None) -> Stream[list[T]]:
         """Lists of up to `max_` values, or fewer once `within` has passed since the first.
 
-        A list is one unit: its values are processed, committed or retried together.
+        A list is one unit: its values are processed, committed or retried together. Several values
+        that were made of one record stay with it: lists that share a record are one unit.
         """
         from flowstream.processing.streams.operators import TakeStream
 
@@ -264,6 +276,8 @@ class SourceStream(Stream[T]):
     async def _pull(self, *, hold: bool, deadline: float | None) -> T | TimedOut:
         if not hold:
             return await self.__anext__()
+        if deadline == AT_ITS_END:
+            return TIMED_OUT
         feed = self._source
         while True:
             feed.hold()
