@@ -28,7 +28,7 @@ class UnitFeed(OpenUnit):
     """Records in, units out, for one agent on one partition."""
 
     __slots__ = (
-        "_loop", "_marks", "_parking", "_waiter", "closed", "peers", "ready", "take_is_over",
+        "_given", "_loop", "_marks", "_parking", "_waiter", "closed", "peers", "ready", "take_is_over",
         "taken",
     )  # fmt: skip
 

@@ -38,7 +38,7 @@ class Instance(UnitFeed):
     """One agent on one partition, running."""
 
     __slots__ = (
-        "_branches", "_call_sinks", "_failed_at", "_failures", "_in_a_row", "_keys", "_runner",
+        "_branches", "_call_sinks", "_failed_at", "_failures", "_given_back", "_in_a_row", "_keys", "_runner",
         "_topic_sinks", "_values", "agent",
     )  # fmt: skip
 
