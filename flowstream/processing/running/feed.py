@@ -28,8 +28,8 @@ class UnitFeed(OpenUnit):
     """Records in, units out, for one agent on one partition."""
 
     __slots__ = (
-        "_given", "_loop", "_marks", "_parking", "_waiter", "closed", "peers", "ready", "take_is_over",
-        "taken",
+        "_given", "_loop", "_marks", "_parking", "_waiter", "closed", "peers", "ready",
+        "take_is_over", "taken",
     )  # fmt: skip
 
     def __init__(

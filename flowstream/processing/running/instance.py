@@ -38,8 +38,8 @@ class Instance(UnitFeed):
     """One agent on one partition, running."""
 
     __slots__ = (
-        "_branches", "_call_sinks", "_failed_at", "_failures", "_given_back", "_in_a_row", "_keys", "_runner",
-        "_topic_sinks", "_values", "agent",
+        "_branches", "_call_sinks", "_failed_at", "_failures", "_given_back", "_in_a_row", "_keys",
+        "_runner", "_topic_sinks", "_values", "agent",
     )  # fmt: skip
 
     def __init__(
