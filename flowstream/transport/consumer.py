@@ -216,9 +216,11 @@ class GroupConsumer:
                 await asyncio.wait((beating,))
 
     async def _take(self, share: Share) -> bool:
-        """Let go and take on what a share says; whether anything was let go."""
+        """Let go and take on what a share says; whether anything of it is to be shared anew."""
         owned = self._member.owned
-        gone, new = owned - share.partitions, share.partitions - owned
+        # A static member that is back gets the share of who it was, which may have read more.
+        mine = frozenset(tp for tp in share.partitions if tp.topic in self._topics)
+        gone, new = owned - mine, mine - owned
         if gone:
             await self._listener.revoked(gone)
             self._fetching.remove(gone)
@@ -226,7 +228,7 @@ class GroupConsumer:
         self._fetching.add(new)
         self._member.owned |= new
         await self._listener.assigned(new, share.user_data)
-        return bool(gone)
+        return bool(gone) or mine != share.partitions
 
     @property
     def _has_ended(self) -> bool:

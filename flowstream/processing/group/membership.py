@@ -29,6 +29,7 @@ log = logging.getLogger("flowstream.worker")
 
 POLL_RECORDS = 500
 POLL_MS = 100
+RESHARE_PAUSE_S = 1.0
 
 
 class TopicGrown(FlowstreamError):
@@ -66,6 +67,7 @@ class Membership:
         self._failure: Exception | None = None
         self._is_over = False
         self._has_share = False
+        self._reshare_pause_s = 0.0
         self.newest_ms: dict[TopicPartition, int] = {}
         """Time of the last record that was fetched."""
         self._rebalancing_since: float | None = None
@@ -201,7 +203,13 @@ class Membership:
                 log.info("assigned: %s", names)
             self._arriving.begin(partitions, self._onlookers.assigned(partitions), self._arrived)
             held = set(self.held)
-        await self._copies.obey(decode_orders(told), held, self.consumer.want_rebalance)
+        orders = decode_orders(told)
+        await self._copies.obey(orders, held, self.consumer.want_rebalance)
+        if not orders.cover(self._plan.sources):
+            # A static member that is back was answered with a share of before (KIP-345), or the
+            # leader's broker is behind: what is new is nobody's until it is shared anew (G7).
+            self._loop.call_later(self._reshare_pause_s, self.consumer.want_rebalance)
+            self._reshare_pause_s = RESHARE_PAUSE_S
         await self._starter.keep_only(held)
 
     async def _arrived(self) -> None:

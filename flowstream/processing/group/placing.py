@@ -26,11 +26,19 @@ class Rules:
 
 class Orders(msgspec.Struct, frozen=True):
     """What a leader tells a member beside its partitions: tasks whose state it is to copy, and
-    which of these it copies in order to run them. What it runs itself by then is no copy.
+    which of these it copies in order to run them. What it runs itself by then is no copy. `topics`
+    are those of the member that were shared, with their partitions; an older leader tells none.
     """
 
     standby: tuple[str, ...] = ()
     warming: tuple[str, ...] = ()
+    topics: dict[str, int] | None = None
+
+    def cover(self, sources: Mapping[str, int]) -> bool:
+        """Whether all of what a member reads was there to be shared."""
+        if self.topics is None:
+            return True
+        return all(count <= self.topics.get(topic, 0) for topic, count in sources.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +54,7 @@ _decoder = msgspec.json.Decoder(Orders)
 
 def encode_orders(orders: Orders) -> bytes:
     """The orders as the assignment's user data; none need no bytes."""
-    return msgspec.json.encode(orders) if orders.standby else b""
+    return msgspec.json.encode(orders) if orders != Orders() else b""
 
 
 def decode_orders(data: bytes) -> Orders:
@@ -88,8 +96,9 @@ def place(
         member: Orders(
             tuple(sorted({*copies[member], *warming[member], *arriving[member]})),
             tuple(warming[member]),
+            {topic: n for topic, n in sorted(partitions.items()) if topic in candidate.topics},
         )
-        for member in placed
+        for member, candidate in members.items()
     }
     return Placement(placed, orders)
 
