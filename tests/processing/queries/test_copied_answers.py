@@ -5,6 +5,7 @@ committed (S1, S4). On the cluster in memory, at virtual time.
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, cast
@@ -19,6 +20,7 @@ from flowstream.processing.stores.standing_by import StandingBy
 from flowstream.processing.units.task import TaskId
 from flowstream.testing.context import AppContext
 from flowstream.testing.lives import STEPS, Life
+from flowstream.transport.errors import TransportError
 from flowstream.wire.api import ApiKey
 from flowstream.wire.hashing import partition_for_key
 from flowstream.wire.messages.leave_group import LeaveGroupRequest, MemberIdentity
@@ -250,3 +252,95 @@ def test_S10_a_worker_that_stands_by_for_a_task_that_it_had_follows_what_is_ever
         found.until_copied()
         found.send()
         assert found.value(first, table="everywhere") == 1
+
+
+class History:
+    """One key's events, what was told of them, and workers that come and go."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.context = counting().test_context(workers=3, seed=seed)
+        self.sent: dict[str, list[int]] = {key: [] for key in KEYS}
+        self.told: dict[tuple[str, str], int] = {}
+        self.gone: list[str] = []
+        self.answered = self.refused = self.copied = 0
+
+    def act(self) -> None:
+        """One thing that may happen."""
+        acts = [self.send, self.send, self.ask, self.ask, self.ask, self.pass_time]
+        acts += [self.kill] if len(self.context._crew.lives) > 1 and not self.gone else []
+        acts += [self.notice, self.notice] if self.gone else []
+        acts += [self.begin] if len(self.context._crew.lives) < 3 else []
+        self.random.choice(acts)()
+
+    def send(self) -> None:
+        """An event, which may or may not be processed by the next time."""
+        key = self.random.choice(KEYS)
+        sent = self.context.topic("words").send(1, key=key, settle=False)
+        self.sent[key].append(cast("int", sent.offset))
+        self.context._on_loop(asyncio.sleep(self.random.choice((0.0, 0.001, 0.5))))
+
+    def pass_time(self) -> None:
+        """Commits, copies and restores go on."""
+        self.context._on_loop(asyncio.sleep(self.random.random() * 3))
+
+    def kill(self) -> None:
+        """A worker is gone, perhaps in the middle of a commit, and its group does not know."""
+        life = self.random.choice(self.context._crew.lives)
+        if life.member is None or not life.member._member_id:
+            return
+        self.gone.append(life.member._member_id)
+        freeze(self.context, life)
+
+    def notice(self) -> None:
+        """The group knows."""
+        request = LeaveGroupRequest(
+            group_id=self.context.app.id,
+            members=(MemberIdentity(member_id=self.gone.pop()),),
+        )
+        self.context.broker.ask("test", ApiKey.LEAVE_GROUP, 5, request)
+        self.context._crew._is_smaller = True
+
+    def begin(self) -> None:
+        """One more worker."""
+        self.context._crew.begin()
+
+    def ask(self) -> None:
+        """Ask somebody; what is told is the fold of the input below its positions (S1, S4), holds
+        what it must, and is never behind what was told before.
+        """
+        key, table = self.random.choice(KEYS), self.random.choice(("counts", "everywhere"))
+        life = self.random.choice(self.context._crew.lives)
+        sent = self.sent[key]
+        number = partition_for_key(key.encode(), PARTITIONS)
+        wanted = self.random.choice(sent) if sent and self.random.random() < 0.5 else None
+        after = () if wanted is None else (("words", number, wanted),)
+        asked = question(key, table=table, stale_s=LONG_S, after=after, timeout_s=0.5)
+        answers = Answers(life.worker)
+        is_owner = answers.holds("counts", number)
+        try:
+            found = self.context._on_loop(answers.rows(asked))
+        except (fs.QueryError, TransportError):
+            self.refused += 1
+            return
+        ((_, _, position),) = found.positions
+        assert told(found) == sum(offset < position for offset in sent)
+        if wanted is not None:
+            assert told(found) >= 1 + sent.index(wanted)
+        assert told(found) >= self.told.get((key, table), 0), "an older answer after a newer one"
+        self.told[key, table] = told(found)
+        self.answered += 1
+        self.copied += not is_owner
+
+
+def test_S1_S4_no_answer_is_behind_another_whoever_gives_it() -> None:
+    answered = copied = 0
+    for seed in range(25):
+        print(f"seed {seed}")  # shown when it fails
+        history = History(seed)
+        with history.context:
+            for _ in range(60):
+                history.act()
+        answered, copied = answered + history.answered, copied + history.copied
+    print(f"{answered} answers, {copied} of them by copies")
+    assert copied > answered / 10 > 10
