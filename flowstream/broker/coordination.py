@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeVar
 from flowstream.broker.cores import OFFSETS_TOPIC, TRANSACTIONS_TOPIC, Cores
 from flowstream.broker.decision import Decision, EventSourced
 from flowstream.broker.doors import Flush, Operation, Remove, Rename, Replace
-from flowstream.broker.effects import Effect, Reply, WhenDurable, Write
+from flowstream.broker.effects import Effect, Happened, Reply, WhenDurable, Write
 from flowstream.broker.groups.records import Record as GroupRecord
 from flowstream.broker.log import checkpoints
 from flowstream.broker.log.config import LogConfig
@@ -31,6 +31,7 @@ from flowstream.broker.metadata.records import (
     PartitionRecord,
     RemoveTopicRecord,
 )
+from flowstream.broker.metadata.telling import told
 from flowstream.broker.metadata.topic_configs import log_settings
 from flowstream.broker.transactions.markers import Marker
 from flowstream.broker.transactions.records import TransactionRecord
@@ -123,10 +124,13 @@ def commit_metadata(cores: Cores, decision: Decision[MetadataRecord], now: Insta
     """
     effects: list[Effect] = []
     if decision.records:
+        happened: list[Effect] = [Happened(line) for line in told(cores.image, decision.records)]
         effects += _append(cores.image, cores.metadata_log, decision, now, None)
         for record in decision.records:
             effects += _follow(cores, record, now)
         effects += _reconfigure(cores, decision.records)
+        if happened:
+            effects.append(WhenDurable(lambda now: happened))
     return effects + replies_when_durable(decision.replies)
 
 

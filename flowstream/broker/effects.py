@@ -115,6 +115,13 @@ class Notice:
     text: str
 
 
+@dataclass(slots=True)
+class Happened:
+    """Something that whoever follows the broker's log at level info reads there: all is well."""
+
+    text: str
+
+
 Effect = (
     Write
     | Advance
@@ -126,6 +133,7 @@ Effect = (
     | LoggedIn
     | Compute
     | Notice
+    | Happened
 )
 
 Parkable = Advance | WhenDurable | ReplyWhenDurable

@@ -72,10 +72,12 @@ async def serve(launch: Launch, owner_fd: int | None) -> int:
                 await show_metrics(server, counters, launch, closing)
             gc.freeze()
             print(f"ready {server.address}", flush=True)
+            log.info("serves %s, data in %s (%s)", server.address, launch.data, launch.durability)
             tell_systemd("READY=1")
             server.ended.add_done_callback(lambda _: stop.set())
             await stop.wait()
             tell_systemd("STOPPING=1")
+            log.info("stops")
         finally:
             await server.stop()
     if server.ended.done():

@@ -5,7 +5,7 @@ long silent (P2).
 from __future__ import annotations
 
 from flowstream.broker.doors import Flush, Operation
-from flowstream.broker.effects import Effect, Write
+from flowstream.broker.effects import Effect, Happened, Write
 from flowstream.broker.log import rolling
 from flowstream.broker.log.names import SNAPSHOT, file_path
 from flowstream.broker.log.places import segment_end
@@ -46,7 +46,9 @@ def tick(log: LogState, now: Instant) -> list[Effect]:
         # From here on only the snapshot tells what the producers have sent.
         operations.append(Flush(file_path(log.directory, log.log_end, SNAPSHOT)))
     effects: list[Effect] = [Write(operations)] if operations else []
-    return effects + delete_before(log, segment_end(log, count - 1))
+    start = segment_end(log, count - 1)
+    line = f"{log.name}: retention deletes below offset {start}, segments: {count}"
+    return [*effects, *delete_before(log, start), Happened(line)]
 
 
 def _too_old(log: LogState, now: Instant) -> int:

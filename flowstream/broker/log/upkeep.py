@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from flowstream.broker.config import BrokerConfig
 from flowstream.broker.doors import Operation, Replace
-from flowstream.broker.effects import Effect, Notice, WhenDurable, Write
+from flowstream.broker.effects import Effect, Happened, Notice, WhenDurable, Write
 from flowstream.broker.log import checkpoints, retention
 from flowstream.broker.log.cleaner import Cleaning, Plan, is_wanted, plan
 from flowstream.broker.log.cleaning import ENTRY_BYTES
@@ -153,7 +153,8 @@ class Upkeep:
             return []
         log = cleaning.log
         log.clean_end = cleaning.end
-        effects: list[Effect] = [Write(self.checkpoint())]
+        line = f"{log.name}: compacted below offset {cleaning.end}, {log.size} bytes in the log now"
+        effects: list[Effect] = [Write(self.checkpoint()), Happened(line)]
         found = cleaning.filter
         if found is not None and found.keyless:
             text = f"{log.name}: compaction dropped {found.keyless} records that have no key"

@@ -18,6 +18,7 @@ from flowstream.broker.effects import (
     Close,
     Compute,
     Effect,
+    Happened,
     LoggedIn,
     Mute,
     Notice,
@@ -184,6 +185,8 @@ class Driver:
                 self._compute.start(effect)
             elif isinstance(effect, Notice):
                 log.warning("%s", effect.text)
+            elif isinstance(effect, Happened):
+                log.info("%s", effect.text)
             elif isinstance(effect, LoggedIn):
                 connection = self.connections.get(effect.connection)
                 if connection is not None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from flowstream.broker.doors import Append, MakeDirectory, Operation, Replace
-from flowstream.broker.effects import Advance, Effect, Write
+from flowstream.broker.effects import Advance, Effect, Happened, Write
 from flowstream.broker.log import checkpoints
 from flowstream.broker.log.cleaner import Cleaning, plan
 from flowstream.broker.log.config import LogConfig
@@ -117,7 +117,7 @@ class Compacted:
         for effect in effects:
             if isinstance(effect, Write):
                 self.unsynced |= self.storage.perform(effect.operations)
-            else:
+            elif not isinstance(effect, Happened):
                 assert isinstance(effect, Advance)
                 self.advances.append(effect.offset)
 

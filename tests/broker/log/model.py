@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from flowstream.broker.doors import Append, MakeDirectory, Operation, Remove, Rename, Replace
-from flowstream.broker.effects import Advance, Effect, Write
+from flowstream.broker.effects import Advance, Effect, Happened, Write
 from flowstream.broker.log import checkpoints
 from flowstream.broker.log.config import LogConfig
 from flowstream.broker.log.partition import Accepted, Appended, Duplicate, PartitionLog, create_log
@@ -113,7 +113,7 @@ class Harness:
         for effect in effects:
             if isinstance(effect, Write):
                 self.unsynced |= self.storage.perform(effect.operations)
-            else:
+            elif not isinstance(effect, Happened):
                 assert isinstance(effect, Advance)
                 self.advances.append(effect.offset)
 
