@@ -58,7 +58,7 @@ class Keeping(Emitting):
 
     def is_new(self, seen: Seen, id: bytes) -> bool:
         """Whether an id was not seen before; remembers it in the unit."""
-        return seen.is_new(self.view(seen.table), id, self._at_ms())
+        return seen.is_new(self.view(seen.table), id, self._at_ms(), self.watermark(seen.table))
 
     def wait_for_table(self, waiting: Waiting) -> None:
         """Have the record wait for the table that it is joined with."""

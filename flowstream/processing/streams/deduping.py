@@ -67,15 +67,21 @@ class Seen(OwnRows[Any, Any]):
         del now_ms
         views[self.table].delete(fired.row)
 
-    def is_new(self, view: TableView, id: bytes, at_ms: int) -> bool:
-        """Whether an id was not seen within the horizon of this event; remembers it then."""
+    def is_new(self, view: TableView, id: bytes, at_ms: int, watermark_ms: int) -> bool:
+        """Whether an id was not seen within the horizon of this event; remembers it then. What the
+        watermark has passed is forgotten, whether or not its row is there yet.
+        """
         row = PREFIX + id
-        first = view.get(row)
-        if first is not DELETED and abs(at_ms - int(first)) < self.within_ms:  # type: ignore[call-overload]
+        found: Any = view.get(row)
+        first = None if found is DELETED or self._is_over(found, watermark_ms) else int(found)
+        if first is not None and abs(at_ms - first) < self.within_ms:
             return False
-        if first is DELETED or at_ms > int(first):  # type: ignore[call-overload]
+        if first is None or at_ms > first:
             view.set(row, at_ms)
         return True
+
+    def _is_over(self, first: Any, watermark_ms: int) -> bool:
+        return int(first) + self.within_ms <= watermark_ms
 
 
 class DedupeStream(DerivedStream[T]):

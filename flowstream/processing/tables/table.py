@@ -68,6 +68,8 @@ class Table(Scans[K, V]):
         self.late: Late = "drop"
         self.open_rows: Table[bytes, bytes] | None = None
         """Which windows have not closed yet, where closed ones are kept (see ClosedWindows)."""
+        self.ends_with_closing = False
+        """Whether a window is gone once it is told that it closed."""
         self.key_codec: Codec[K] = codec_of(key_type)
         self.value_codec: Codec[V] = codec_of(value_type)
         self.row_keys = row_keys(name, key_type, self.key_codec, ordered=ordered)

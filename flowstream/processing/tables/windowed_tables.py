@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
 from flowstream.processing.errors import AppError
 from flowstream.processing.events.current import Current, in_unit
 from flowstream.processing.tables.closing import ClosedWindows
+from flowstream.processing.time.watermarks import UNKNOWN
 from flowstream.processing.time.windows import STREAM_TIME_KEY, Window, split_window_key, window_key
 from flowstream.processing.values.durations import Seconds, milliseconds
 from flowstream.state.overlay import DELETED
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 _COUNTER = itertools.count()
 """Tells one opening of a window from the next."""
+
+NEVER = 2 * UNKNOWN
+"""The start of no window."""
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -70,6 +74,7 @@ class WindowedTable(Generic[K, V]):
                 kept = self.table.beside(f"{self.name}-open")
             self._closed = ClosedWindows(self.table, kept)
             self.table.open_rows = kept
+            self.table.ends_with_closing = kept is None
         return self._closed
 
     def relative_to_stream(self) -> WindowedTable[K, V]:
@@ -107,37 +112,33 @@ class WindowedTable(Generic[K, V]):
             return False
         view = current.view(self.name)
         return any(
-            view.get(window_key(row, start)) is not DELETED for start in self._open_starts(current)
+            view.get(window_key(row, start)) is not DELETED for start in self._kept_starts(current)
         )
 
     def __iter__(self) -> Iterator[K]:
         """The keys that are `in` the table: of the windows that hold the event, each key once."""
         current = in_unit(f"using table {self.name!r}")
-        open_starts = frozenset(self._open_starts(current))
+        starts = frozenset(self._kept_starts(current))
         keys: dict[bytes, None] = {}
         for row, _ in current.view(self.name).scan():
             found = None if row == STREAM_TIME_KEY else split_window_key(row)
-            if found is not None and found[1] in open_starts:
+            if found is not None and found[1] in starts:
                 keys[found[0]] = None
         return map(self.table.key_codec.decode, keys)
 
-    def _open_starts(self, current: Current) -> list[int]:
-        """Starts of the windows that hold the event and are not past keeping."""
-        stream_time = past_ms(current, self.table)
-        return [
-            start
-            for start in self.window.starts(current.timestamp_ms)
-            if not self.window.is_expired(start, stream_time)
-        ]
+    def _kept_starts(self, current: Current) -> list[int]:
+        """Starts of the windows that hold the event and are not gone."""
+        last_gone = last_gone_ms(current, self.table)
+        return [s for s in self.window.starts(current.timestamp_ms) if s > last_gone]
 
     def items(self) -> Iterator[tuple[K, float, V]]:
         """(key, start in seconds, value) of every window kept in this partition, by key."""
         current = in_unit(f"using table {self.name!r}")
-        stream_time = past_ms(current, self.table)
+        last_gone = last_gone_ms(current, self.table)
         decode = self.table.key_codec.decode
         for row, value in current.view(self.name).scan():
             found = None if row == STREAM_TIME_KEY else split_window_key(row)
-            if found is not None and not self.window.is_expired(found[1], stream_time):
+            if found is not None and found[1] > last_gone:
                 yield decode(found[0]), found[1] / 1000, cast("V", value)
 
 
@@ -265,7 +266,7 @@ class WindowSet(Generic[V]):
         current = self._unit()
         name = self._table.name
         value: object = DELETED
-        if not self._window.is_expired(start, past_ms(current, self._table)):
+        if start > last_gone_ms(current, self._table):
             value = current.view(name).get(window_key(self._row, start))
         if value is not DELETED:
             return cast("V", value)
@@ -279,6 +280,20 @@ def past_ms(current: Current, table: Table[Any, Any]) -> int:
     if table.window is not None and table.window.closes:
         return current.watermark(table.name)
     return current.stream_time_ms(table.name)
+
+
+def last_gone_ms(current: Current, table: Table[Any, Any]) -> int:
+    """The start of the last window that reads as missing: past keeping, or closed where that ends
+    it. Whether its row has been deleted yet makes no difference.
+    """
+    window = table.window
+    if window is None:
+        return NEVER
+    if window.expires_ms is not None:
+        return past_ms(current, table) - window.size_ms - window.expires_ms
+    if table.ends_with_closing and window.grace_ms is not None:
+        return current.watermark(table.name) - window.size_ms - window.grace_ms
+    return NEVER
 
 
 def check_late(table: Table[Any, Any], window: Window, late: Late) -> None:
