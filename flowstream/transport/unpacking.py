@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
-from functools import partial
 from itertools import chain, islice
 from typing import Any
 
@@ -32,17 +31,32 @@ class Fetched(msgspec.Struct, frozen=True, gc=False):
 
 
 class Unpacking:
-    """One partition's answer, for as long as records of it are left."""
+    """One partition's answer, for as long as records of it are left. `assignment` is aiokafka's."""
 
-    def __init__(self, tp: TopicPartition, records: Any) -> None:
+    def __init__(self, tp: TopicPartition, assignment: Any, records: Any) -> None:
         self.next_fetch_offset: int = records.next_fetch_offset
         """As aiokafka calls the position behind what was taken."""
         self.is_over = False
         begins = [(first, producer) for producer, first in records._aborted_transactions]
         self._tp = tp
+        self._assignment = assignment
         self._batches = judged(records._records, begins, f"{tp.topic}-{tp.partition}")
         self._batch_end = self.next_fetch_offset
         self._left: Iterator[Any] = iter(())
+
+    def has_more(self) -> bool:
+        """As `FetchResult.has_more`: whether it may have records."""
+        return not self.is_over
+
+    def getall(self, max_records: int) -> list[Fetched]:
+        """As `FetchResult.getall`: nothing where the partition was paused or moved since."""
+        state = self._assignment.state_value(self._tp) if self._assignment.active else None
+        if state is None or state.paused or state.position != self.next_fetch_offset:
+            self.is_over = True
+            return []
+        found = self.take(max_records)
+        state.consumed_to(self.next_fetch_offset)
+        return found
 
     def take(self, most: int) -> list[Fetched]:
         """The next records, at most so many; fewer when it is over."""
@@ -92,18 +106,8 @@ class Answers(OrderedDict[Any, Any]):
     def __setitem__(self, tp: Any, answer: Any) -> None:
         if type(answer) is FetchResult:
             held: Any = answer
-            records = Unpacking(TopicPartition(*tp), held._partition_records)
+            records = Unpacking(TopicPartition(*tp), held._assignment, held._partition_records)
             held._partition_records = records
-            held.getall = partial(_taken, held, records)
+            # Nothing refers back: what is over is freed at once, megabytes as it is.
+            held.getall, held.has_more = records.getall, records.has_more
         super().__setitem__(tp, answer)
-
-
-def _taken(answer: Any, records: Unpacking, max_records: int) -> list[Fetched]:
-    """As `FetchResult.getall`: nothing where the partition has been paused or moved since."""
-    if not answer.has_more() or not answer.check_assignment(answer._topic_partition):
-        return []
-    found = records.take(max_records)
-    answer._update_position()
-    if records.is_over:
-        answer._partition_records = None
-    return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +22,8 @@ from flowstream.transport.unpacking import Answers, Fetched, Unpacking
 from flowstream.wire.batch import encode_batch, encode_control_batch
 
 TP = TopicPartition("t", 3)
+NOBODY = None
+"""An assignment that nothing is asked of."""
 READ_COMMITTED = 1
 PRODUCERS = 3
 
@@ -89,7 +93,7 @@ def seen(record: Any) -> tuple[object, ...]:
 @settings(max_examples=300, deadline=None)
 def test_T6_runs_are_what_aiokafka_gives_one_by_one(answer: Answer, data: st.DataObject) -> None:
     start = data.draw(st.integers(0, answer.end))
-    theirs, ours = answer.foreign(start), Unpacking(TP, answer.foreign(start))
+    theirs, ours = answer.foreign(start), Unpacking(TP, NOBODY, answer.foreign(start))
     while not ours.is_over:
         most = data.draw(st.integers(1, 6))
         run = ours.take(most)
@@ -108,7 +112,7 @@ def test_records_of_an_older_format() -> None:
     builder = LegacyRecordBatchBuilder(1, 0, 1 << 16)
     for number in range(3):
         builder.append(number, timestamp=9, key=b"k", value=b"%d" % number)
-    found = Unpacking(TP, Answer(bytes(builder.build()), [], 3).foreign(1)).take(10)
+    found = Unpacking(TP, NOBODY, Answer(bytes(builder.build()), [], 3).foreign(1)).take(10)
     assert found == [Fetched("t", 3, 1, 9, b"k", b"1"), Fetched("t", 3, 2, 9, b"k", b"2")]
 
 
@@ -116,7 +120,7 @@ def test_what_was_damaged_on_its_way_is_told() -> None:
     whole = encode_batch([(1, None, b"a", ())])
     damaged = encode_batch([(1, None, b"b", ())], base_offset=1)
     damaged[-1] ^= 0xFF
-    records = Unpacking(TP, Answer(bytes(whole + damaged), [], 2).foreign(0))
+    records = Unpacking(TP, NOBODY, Answer(bytes(whole + damaged), [], 2).foreign(0))
     with pytest.raises(WireError, match="t-3: the batch before 2 does not match its CRC"):
         records.take(5)
 
@@ -159,3 +163,18 @@ async def test_what_was_fetched_before_a_seek_or_a_pause_is_not_given() -> None:
     state.pause()
     assert answer.getall(5) == []
     assert state.position == 5
+
+
+async def test_an_answer_is_freed_with_its_last_record() -> None:
+    assignment = Assignment([ForeignPartition(*TP)])
+    assignment.state_value(ForeignPartition(*TP)).seek(0)
+    gc.disable()
+    try:
+        answer, answers = held(assignment, 0)
+        records = weakref.ref(answer._partition_records)
+        assert len(answer.getall(11)) == 10
+        assert not answer.has_more()
+        del answers, answer
+        assert records() is None, "a megabyte would wait for the collector"
+    finally:
+        gc.enable()
