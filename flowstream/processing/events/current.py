@@ -1,7 +1,8 @@
 """Which agent instance runs here: set once per instance, read by tables and topics.
 
-A context variable, so that tasks an agent starts belong to its unit too. Pure: a protocol and the
-variable; it must not know the instance's implementation.
+A context variable, so that tasks an agent starts belong to its unit too: to the one in which it
+started them (see `running.started`). Pure: a protocol and the variable; it must not know the
+instance's implementation.
 """
 
 from __future__ import annotations

@@ -118,7 +118,8 @@ class Topic(Generic[K, V]):
         """Send a record. Inside an agent it joins the event's unit and commits with it.
 
         Outside an agent this is a plain idempotent send that returns once it is acknowledged.
-        A task that an agent starts is inside it, too: NotInAgent once its event is over.
+        A task that an agent starts is inside it, too: NotInAgent once the event is over in which it
+        was started.
         `timestamp` is in seconds; inside an agent it defaults to the event's. A `value` of None
         is a tombstone. A serializer stands in for the topic's own.
         """

@@ -21,6 +21,7 @@ from flowstream.processing.running.filling import FilledSource
 from flowstream.processing.running.meeting import LeftSource, RightSource
 from flowstream.processing.running.plan import Reader, Stage
 from flowstream.processing.running.regrouping import ForwardSource, GroupedSource
+from flowstream.processing.running.started import tell_tasks_apart
 from flowstream.processing.running.surroundings import Shelf, Surroundings
 from flowstream.processing.streams.branches import Branch
 from flowstream.processing.streams.lookups import WaitingSource
@@ -71,6 +72,7 @@ class Instance(UnitFeed):
 
     def start(self) -> None:
         """Begin to run."""
+        tell_tasks_apart(self._loop)
         self._runner = asyncio.create_task(self._run(), name=self.label)
         self._runner.add_done_callback(self._ended)
 
@@ -113,6 +115,11 @@ class Instance(UnitFeed):
     def _tries(self) -> int:
         """Events begun so far, each as often as it was."""
         return self.taken + self._given_back
+
+    @property
+    def unit(self) -> int:
+        """The number of the open unit, which no other one of this instance has or had."""
+        return self._tries - len(self._held)
 
     def _give_back(self, records: Sequence[Arrival]) -> None:
         """Events of a unit that left no trace come again."""
