@@ -358,8 +358,10 @@ class App(DeclaresPages, DeclaresChannels):
         """
         return import_module(TESTING).AppContext(self, **options)
 
-    async def close(self) -> None:
-        """Close the connections that sends and asks outside of agents, and outboxes, opened."""
+    async def close(self, within: float | None = None) -> None:
+        """Close the connections that sends and asks outside of agents, and outboxes, opened. What
+        was sent is waited for; what is not acknowledged `within` so many seconds fails.
+        """
         for agent in self.agents.values():
             if isinstance(agent, Outbox):
                 await agent.close()
@@ -369,7 +371,7 @@ class App(DeclaresPages, DeclaresChannels):
         router, self._router = self._router, None
         if router is not None:
             await router.close()
-        await self._sender.close()
+        await self._sender.close(within)
 
     async def __aenter__(self) -> App:
         return self

@@ -41,6 +41,10 @@ from flowstream.transport.types import TopicPartition
 
 log = logging.getLogger("flowstream.worker")
 
+STOP_S = 9.0
+LEAST_S = 0.5
+"""What a graceful stop may take in all (V4), and what each part of it may take at least."""
+
 
 class Worker(Lending):
     """Runs one app against one cluster (HOST:PORT). Use `run`, and `stop` from anywhere.
@@ -259,7 +263,12 @@ class Worker(Lending):
 
     async def _close(self) -> None:
         try:
-            await self.app.on_before_shutdown.send_and_wait()
+            async with asyncio.timeout(self.stopping.left_s(STOP_S, LEAST_S)) as limit:
+                await self.app.on_before_shutdown.send_and_wait()
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            log.warning("on_before_shutdown took too long: stopping without the rest of it")
         finally:
             await self._close_all()
 
@@ -275,5 +284,5 @@ class Worker(Lending):
         finally:
             if self._slot is not None:
                 self._slot.release()
-            await self.app.close()
+            await self.app.close(self.stopping.left_s(STOP_S, LEAST_S))
             await self._cluster.close()

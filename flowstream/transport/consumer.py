@@ -144,13 +144,20 @@ class GroupConsumer:
     async def stop(self) -> None:
         """Leave the group and close; `revoked` is not called."""
         if self._living is not None:
-            self._living.cancel()
-            await asyncio.wait((self._living,))
+            await self.end_rebalances()
             leaving = asyncio.create_task(self._member.leave())
             await asyncio.wait((leaving,), timeout=LEAVE_TIMEOUT_S)
             leaving.cancel()
             await asyncio.wait((leaving,))
         await self._fetching.close()
+
+    async def end_rebalances(self) -> None:
+        """Take part in none any more. One that is under way is broken off, and the listener with
+        it, which may wait for a broker that is silent or for code of the user's (V4).
+        """
+        if self._living is not None:
+            self._living.cancel()
+            await asyncio.wait((self._living,))
 
     async def getmany(self, max_records: int = 500, timeout_ms: int = 200) -> Batches:
         """Records that are ready, at most `max_records`; waits up to `timeout_ms` for the first.

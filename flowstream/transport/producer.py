@@ -118,10 +118,15 @@ class IdempotentProducer:
                 ends[tp] = outcome
         return ends
 
-    async def close(self) -> None:
-        """Wait for what was sent."""
+    async def close(self, within_s: float | None = None) -> None:
+        """Wait for what was sent. What is not acknowledged by then fails: SendFailed."""
+        loop = asyncio.get_running_loop()
+        deadline = None if within_s is None else loop.time() + within_s
         while self._tasks:
-            await asyncio.wait(self._tasks)
+            left = None if deadline is None else max(0.0, deadline - loop.time())
+            _, pending = await asyncio.wait(self._tasks, timeout=left)
+            for task in pending:
+                task.cancel()
 
     async def _produce_partition(
         self, tp: TopicPartition, found: Sequence[PendingBatch]

@@ -6,7 +6,9 @@ to costs one question per batch, commit or rebalance.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
+import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -17,6 +19,8 @@ from flowstream.processing.watching.announcing import Announcing
 from flowstream.processing.watching.sensors import Sensor
 from flowstream.transport.errors import CommitRefused
 from flowstream.transport.types import TopicPartition
+
+log = logging.getLogger("flowstream.worker")
 
 Append = Callable[..., None]
 States = dict[Sensor, Any]
@@ -135,11 +139,25 @@ class Onlookers:
         for record in lost:
             self.not_sent(record.states, error)
 
-    async def revoked(self, partitions: Collection[TopicPartition]) -> None:
-        """Partitions are about to go."""
+    async def revoked(self, partitions: Collection[TopicPartition], limit_s: float) -> None:
+        """Partitions are about to go. The group waits for the handlers of this, and throws out who
+        keeps it waiting: they are cut short after `limit_s`.
+        """
         self._rebalance = self.sensors.begun("on_rebalance_start", self.app)
         if partitions and self.app.on_partitions_revoked:
-            await self.app.on_partitions_revoked.send_and_wait(set(partitions))
+            await self._tell_revoked(set(partitions), limit_s)
+
+    async def _tell_revoked(self, partitions: set[TopicPartition], limit_s: float) -> None:
+        try:
+            async with asyncio.timeout(limit_s) as limit:
+                await self.app.on_partitions_revoked.send_and_wait(partitions)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            log.warning(
+                "on_partitions_revoked was cut short after %g s (half of rebalance_timeout)",
+                limit_s,
+            )
 
     async def assigned(self, partitions: Collection[TopicPartition]) -> None:
         """Partitions are known; their tables are not ready yet."""

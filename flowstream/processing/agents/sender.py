@@ -79,11 +79,13 @@ class Sender:
         assert self._cluster is not None
         return self._cluster
 
-    async def close(self) -> None:
-        """Close the connection; a later send opens another."""
+    async def close(self, within_s: float | None = None) -> None:
+        """Wait for what was sent, no longer than that, and close the connection; a later send opens
+        another.
+        """
         producer, self._producer = self._producer, None
         if producer is not None:
-            await producer.close()
+            await producer.close(within_s)
         cluster, self._cluster = self._cluster, None
         if cluster is not None:
             await cluster.close()

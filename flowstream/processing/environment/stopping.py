@@ -11,6 +11,7 @@ class Stopping:
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
+        self._asked_at: float | None = None
 
     def set(self) -> None:
         """Ask to stop."""
@@ -20,6 +21,15 @@ class Stopping:
     def is_set(self) -> bool:
         """True once somebody asked."""
         return self._event.is_set()
+
+    def left_s(self, budget_s: float, least_s: float) -> float:
+        """What is left of the time for what goes with a stop. It runs from the first time that
+        somebody looks; `least_s` is there for everyone.
+        """
+        now = asyncio.get_running_loop().time()
+        if self._asked_at is None:
+            self._asked_at = now
+        return max(least_s, self._asked_at + budget_s - now)
 
     async def unless(self, work: Awaitable[None]) -> None:
         """Do something that is cancelled when somebody asks to stop."""

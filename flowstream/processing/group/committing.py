@@ -19,6 +19,8 @@ from flowstream.transport.types import Generation, TopicPartition
 
 log = logging.getLogger("flowstream.worker")
 
+HELD_UP_LOOK_S = 0.2
+
 
 class Committing:
     """One epoch fills while the one before it commits."""
@@ -35,6 +37,8 @@ class Committing:
     ) -> None:
         self.is_torn = False
         """A commit failed: what was closed with it must be done again before anything commits."""
+        self.is_held_up = False
+        """The open epoch is full and cannot close yet: there is no room for more events."""
         self._tasks = tasks
         self._around = around
         self._buffer = buffer
@@ -60,8 +64,7 @@ class Committing:
         """Begin a commit when it is time, and end one that is decided. Raises why one failed."""
         if self._committing is not None:
             if not self._committing.done():
-                if self._is_full():
-                    await asyncio.wait((self._committing,))
+                self.is_held_up = self._is_full()
                 return
             self._committed()
         if self._tasks():
@@ -73,6 +76,13 @@ class Committing:
                 output_bytes=size,
             ):
                 self._begin()
+
+    async def relieved(self) -> None:
+        """Wait until the open epoch may close, but not for long: a silent broker may hold it up,
+        and a stop cannot wait for that (V4).
+        """
+        if self._committing is not None:
+            await asyncio.wait((self._committing,), timeout=HELD_UP_LOOK_S)
 
     def _sizes(self) -> tuple[int, int]:
         return sum(task.dirty for task in self._tasks()), self._buffer.size_bytes
@@ -98,6 +108,7 @@ class Committing:
 
     def _committed(self) -> None:
         done, self._committing = self._committing, None
+        self.is_held_up = False
         self.is_torn = True
         if done is not None and (commit := done.result()) is not None:
             self._around.counts.commits += 1
@@ -152,6 +163,7 @@ class Committing:
         for afterwards.
         """
         committing, self._committing = self._committing, None
+        self.is_held_up = False
         if committing is not None:
             committing.cancel()
             await asyncio.wait((committing,))

@@ -119,9 +119,12 @@ class Membership:
     async def run(self, wants_stop: Callable[[], bool]) -> None:
         """Poll until the worker wants to stop. Raises what makes this membership unusable."""
         while not wants_stop():
-            found = await self.consumer.getmany(POLL_RECORDS, self._poll_ms())
-            for tp, records in found.items():
-                self._deliver(tp, records)
+            if self._commits.is_held_up:
+                await self._commits.relieved()
+            else:
+                found = await self.consumer.getmany(POLL_RECORDS, self._poll_ms())
+                for tp, records in found.items():
+                    self._deliver(tp, records)
             # Instances that were woken run now, each over its whole queue.
             await asyncio.sleep(0)
             self._check()
@@ -182,7 +185,8 @@ class Membership:
             gone = {self._task_of(tp) for tp in partitions}
             self._partitions -= partitions
             try:
-                await self._onlookers.revoked(partitions)
+                limit_s = self._around.settings.rebalance_timeout / 2
+                await self._onlookers.revoked(partitions, limit_s)
                 await self._release(gone, commit=True)
             except Exception as error:  # noqa: BLE001 - raised again by the polling loop
                 self._failure = error
