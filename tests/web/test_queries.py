@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import flowstream as fs
-from flowstream.processing.queries.router import owners
+from flowstream.processing.queries.routes import owners
 from tests.processing.conftest import Kit
 from tests.web.conftest import visited
 

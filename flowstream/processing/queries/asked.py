@@ -51,7 +51,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
     """Committed rows. `is_all` when none is left behind the last; `now_ms` is the event time of an
-    expiring table, -1 of any other; `positions` is what of the input they stand for.
+    expiring table, -1 of any other; `positions` is what of the input they hold at the least.
     """
 
     rows: list[tuple[bytes, bytes]]

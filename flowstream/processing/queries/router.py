@@ -28,11 +28,11 @@ from flowstream.processing.queries.asked import (
     decode_refused,
     encode,
 )
-from flowstream.processing.queries.owners import Owner, copies_of, owner_of, owners_of
+from flowstream.processing.queries.owners import Owner
+from flowstream.processing.queries.routes import Routes
 from flowstream.processing.units.task import TaskId
 from flowstream.transport.admin import Admin
 from flowstream.transport.cluster import Cluster
-from flowstream.transport.types import GroupMember
 
 ROWS_PATH = "/-/rows"
 WATCH_PATH = "/-/watch"
@@ -46,6 +46,10 @@ SILENCE_S = 15.0
 """A worker that watches for us and says nothing for so long is gone: it speaks every 5 s."""
 
 Answer = AsyncGenerator[Found | Changed, None]
+
+
+class Unreached(TableUnavailable):
+    """A worker that says nothing."""
 
 
 class Router:
@@ -63,10 +67,7 @@ class Router:
         self._settings = settings
         self._cluster = cluster
         self._local = local
-        self._owners: dict[TaskId, Owner] = {}
-        self._copies: dict[TaskId, list[Owner]] = {}
-        self._members: list[Owner] = []
-        """Copies and members as they were known last: a group that rebalances tells nothing."""
+        self._routes = Routes(app_id, cluster)
         self._counts: dict[str, int] = {}
         self._client: httpx.AsyncClient | None = None
 
@@ -89,7 +90,7 @@ class Router:
 
     def _forget(self) -> None:
         """What was known of the app may be over."""
-        self._owners = {}
+        self._routes.forget()
         self._counts.clear()
 
     async def ask(self, id: TaskId, question: Question, *, is_global: bool = False) -> Found:
@@ -105,20 +106,37 @@ class Router:
                 return await local.rows(question)
             except TableUnavailable:
                 pass  # it went away meanwhile: ask whoever has it now
-        found: Found = await self._until_answered(
-            id,
-            question,
-            lambda owner, left_s: self._post(
-                owner, question, left_s, is_alone=not self._keepers(id, question, is_global)
-            ),
-            lambda: self._keepers(id, question, is_global),
-        )
+        tries = 0
+
+        def keepers() -> list[Owner]:
+            return self._routes.keepers(id, is_global=is_global) if question.copy else []
+
+        async def ask_owner(owner: Owner, left_s: float) -> Found:
+            nonlocal tries
+            tries += 1
+            if not keepers():
+                return await self._post(owner, question, left_s)
+            return await self._ask_first(owner, question, left_s, is_first=tries == 1)
+
+        found: Found = await self._until_answered(id, question, ask_owner, keepers)
         return found
 
-    def _keepers(self, id: TaskId, question: Question, is_global: bool) -> list[Owner]:
-        if not question.copy:
-            return []
-        return self._members if is_global else self._copies.get(id, [])
+    async def _ask_first(
+        self, owner: Owner, question: Question, left_s: float, *, is_first: bool
+    ) -> Found:
+        """The owner's answer, where others may answer too: it gets little time, and none at first
+        when it was silent a moment ago.
+        """
+        if is_first and self._routes.is_silent(owner):
+            raise TableUnavailable(f"the worker at {owner.address} does not answer lately")
+        # Only with `after` has an owner a reason to wait, and then others may wait as well.
+        left_s = left_s / 2 if question.after else PATIENCE_S
+        try:
+            response = await self._send(owner, ROWS_PATH, question, left_s, left_s)
+        except Unreached:
+            self._routes.said_nothing(owner)
+            raise
+        return decode_found(response.content)
 
     async def _ask_copies(
         self, keepers: Sequence[Owner], question: Question, deadline: float
@@ -216,7 +234,7 @@ class Router:
         stale: TooStale | None = None
         while True:
             try:
-                owner = await self._owner(id, what)
+                owner = await self._routes.owner(id, what)
                 return await ask(owner, max(0.001, deadline - loop.time()))
             except (TableUnavailable, QueryTimeout) as error:
                 if isinstance(error, QueryTimeout) and not keepers():
@@ -235,40 +253,13 @@ class Router:
                 tried = f"{refused} (tried for {question.timeout_s:g} s)"
                 if stale is not None:
                     raise TooStale(f"{stale}; and its owner does not answer: {tried}")
-                raise type(refused)(tried)
+                raise (QueryTimeout if isinstance(refused, QueryTimeout) else TableUnavailable)(
+                    tried
+                )
             await asyncio.sleep(PAUSE_S)
 
-    async def _owner(self, id: TaskId, what: str) -> Owner:
-        if id not in self._owners:
-            await self._look()
-        owner = self._owners.get(id)
-        if owner is None:
-            raise TableUnavailable(f"no worker of app {self._app_id!r} owns {what} now")
-        if owner.address is None:
-            raise TableUnavailable(
-                f"the worker that owns {what} ({owner.member} on {owner.host}) has no web server:"
-                " start it with --web-port"
-            )
-        return owner
-
-    async def _look(self) -> None:
-        """Ask the group who is there."""
-        members, counts = await members_of(await self._cluster(), self._app_id)
-        self._owners = owners_of(members, counts)
-        if self._owners:
-            kept = copies_of(members).items()
-            self._copies = {id: [k for k in each if k != self._owners.get(id)] for id, each in kept}
-            self._members = [each for each in map(owner_of, members) if each.address is not None]
-
-    async def _post(
-        self, owner: Owner, question: Question, left_s: float, *, is_alone: bool = True
-    ) -> Found:
-        patience_s = left_s + 1.0
-        if not is_alone:
-            # Only with `after` has an owner a reason to wait, and then others may wait as well.
-            left_s = left_s / 2 if question.after else PATIENCE_S
-            patience_s = left_s
-        response = await self._send(owner, ROWS_PATH, question, left_s, patience_s)
+    async def _post(self, owner: Owner, question: Question, left_s: float) -> Found:
+        response = await self._send(owner, ROWS_PATH, question, left_s, left_s + 1.0)
         return decode_found(response.content)
 
     async def _open(
@@ -321,7 +312,7 @@ class Router:
         try:
             return await self._http().send(request, stream=stream)
         except (httpx.HTTPError, OSError) as error:
-            raise TableUnavailable(
+            raise Unreached(
                 f"the worker at {owner.address} does not answer ({type(error).__name__})"
             ) from error
 
@@ -333,19 +324,3 @@ class Router:
         if self._client is None:
             self._client = httpx.AsyncClient(trust_env=False)
         return self._client
-
-
-async def owners(cluster: Cluster, app_id: str) -> dict[TaskId, Owner]:
-    """The owner of each task of an app now; none of those that move."""
-    return owners_of(*await members_of(cluster, app_id))
-
-
-async def members_of(
-    cluster: Cluster, app_id: str
-) -> tuple[tuple[GroupMember, ...], Mapping[str, int]]:
-    """The members of an app's group now, and the partitions of the topics that they read."""
-    admin = Admin(cluster)
-    group = await admin.group(app_id)
-    topics = {tp.topic for member in group.members for tp in member.partitions}
-    described = await admin.topics(sorted(topics)) if topics else {}
-    return group.members, {name: topic.partitions for name, topic in described.items()}
