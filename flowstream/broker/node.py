@@ -18,6 +18,7 @@ from flowstream.broker.effects import (
     Close,
     Compute,
     Effect,
+    Happened,
     Log,
     Parkable,
     Reply,
@@ -87,15 +88,16 @@ class Node:
     def _guarded(self, request: Request[object], gate: Gate, now: Instant) -> list[Effect]:
         """Handle what the gate admits of a request, and answer what it does not."""
         admission = gate.admit(request, now)
+        told: list[Effect] = [Happened(admission.denied)] if admission.denied else []
         if admission.answer is not None:
-            return [Reply(request.to, admission.answer)]
+            return [*told, Reply(request.to, admission.answer)]
         if admission.body is not None:
             request = replace(request, body=admission.body)
         elif admission.close:
             return [Close(request.to.connection, admission.close)]
         if admission.allows is not None:
             request = replace(request, allows=admission.allows)
-        effects = handler_of(request.to.api_key)(request, self.cores, now)
+        effects = told + handler_of(request.to.api_key)(request, self.cores, now)
         if admission.close:
             effects.append(Close(request.to.connection, admission.close))
         return gate.complete(self._carry_out(effects, now))

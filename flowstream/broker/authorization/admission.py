@@ -19,7 +19,7 @@ class Admission:
     """`answer` is the whole answer, nothing is handled. Else the request is handled, with `body` in
     place of its own when that is given, and `amend` completes the answer. `close` is why the
     connection ends afterwards. `allows` goes with the request to a handler that finds out itself
-    which topics it is about.
+    which topics it is about. `denied` is what the log of those who follow it says.
     """
 
     answer: object | None = None
@@ -27,6 +27,7 @@ class Admission:
     amend: Amend | None = None
     close: str = ""
     allows: Callable[[str], bool] | None = None
+    denied: str = ""
 
 
 PASS = Admission()

@@ -7,6 +7,7 @@ completed when they leave. It exists only where security is configured.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from flowstream.broker.authorization.admission import Admission, Amend
@@ -22,6 +23,10 @@ BEFORE_LOGIN = frozenset(
     (int(ApiKey.SASL_HANDSHAKE), int(ApiKey.API_VERSIONS), int(ApiKey.SASL_AUTHENTICATE))
 )
 """What a client may ask before it said who it is, and when its login has ended."""
+
+
+_OF_ALL = (int(ApiKey.METADATA), int(ApiKey.DESCRIBE_TOPIC_PARTITIONS))
+"""What may ask for all topics: those that are not shown are not refused."""
 
 
 class Gate:
@@ -45,6 +50,10 @@ class Gate:
             return Admission(close=f"API {key} v{request.to.version} has no rule")
         access = Access(self._authorizer, session, request.client_host)
         admission = entry.rule(request, access, self._cores)
+        if access.denied and (admission.answer is not None or _in_part(key, admission)):
+            denied = f"{ApiKey(key).name} by {str(session.principal)!r} at {request.client_host}"
+            told = f"{denied} is refused: not allowed to {', '.join(access.denied)}"
+            admission = replace(admission, denied=told)
         if admission.amend is not None and admission.answer is None:
             mine = self._amendments.setdefault(request.to.connection, {})
             mine[request.to.correlation_id] = admission.amend
@@ -62,3 +71,7 @@ class Gate:
         mine = self._amendments.get(reply.to.connection)
         amend = mine.pop(reply.to.correlation_id, None) if mine else None
         return reply if amend is None else Reply(reply.to, amend(reply.body))
+
+
+def _in_part(key: int, admission: Admission) -> bool:
+    return admission.body is not None and key not in _OF_ALL

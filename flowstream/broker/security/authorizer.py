@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from flowstream.broker.security.acl import Acls
 from flowstream.broker.types import Session
 from flowstream.wire.acl_codes import CLUSTER_NAME, Operation, ResourceType
+
+MOST_TOLD = 3
+MOST_CHARACTERS = 249
+"""Of a name in the log: as many as a topic's may have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,8 @@ class Access:
     authorizer: Authorizer
     session: Session
     host: str
+    denied: dict[str, None] = field(default_factory=dict)
+    """What was asked for and is not allowed: the first few."""
 
     @property
     def everything(self) -> bool:
@@ -74,4 +80,9 @@ class Access:
 
     def may(self, operation: Operation, type: ResourceType, name: str) -> bool:
         """Whether `operation` is allowed on a resource."""
-        return self.authorizer.allows(self.session, self.host, operation, type, name)
+        allowed = self.authorizer.allows(self.session, self.host, operation, type, name)
+        if not allowed and len(self.denied) < MOST_TOLD:
+            kind = type.name.lower()
+            told = f"{operation.name.lower()} {kind} {name[:MOST_CHARACTERS]!r}"
+            self.denied[told] = None
+        return allowed

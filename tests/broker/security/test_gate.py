@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from flowstream.broker.effects import Effect, Happened
 from flowstream.broker.security.acl import Rule
 from flowstream.broker.types import ANONYMOUS, Principal, Session
 from flowstream.wire.acl_codes import Operation, PatternType, Permission, ResourceType
@@ -254,6 +255,32 @@ def test_an_idempotent_producer_needs_a_topic_to_write_to(machine: Machine) -> N
     assert ask(machine, asked, 4).error_code == ErrorCode.CLUSTER_AUTHORIZATION_FAILED
     allow(machine, O.WRITE)
     assert ask(machine, asked, 4).producer_id >= 0
+
+
+def test_whoever_follows_the_log_reads_what_was_refused_to_whom(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    carry_out = machine.carry_out
+
+    def listened(effects: list[Effect]) -> None:
+        told.extend(each.text for each in effects if isinstance(each, Happened))
+        carry_out(effects)
+
+    monkeypatch.setattr(machine, "carry_out", listened)
+    allow(machine, O.WRITE)
+    parts = (PartitionProduceData(index=0, records=bytes(batch(b"v"))),)
+    topics = tuple(
+        TopicProduceData(name=name, partition_data=parts) for name in ("mine", "o\nther")
+    )
+    with alice(machine):
+        ask(machine, ProduceRequest(acks=-1, timeout_ms=1000, topic_data=topics), 9)
+        ask(machine, DeleteTopicsRequest(topic_names=("mine",)), 5)
+        ask(machine, MetadataRequest(topics=None), 9)
+    assert told == [
+        r"PRODUCE by 'User:alice' at 127.0.0.1 is refused: not allowed to write topic 'o\nther'",
+        "DELETE_TOPICS by 'User:alice' at 127.0.0.1 is refused: not allowed to delete topic 'mine'",
+    ]
 
 
 def test_amendments_go_with_their_connection(machine: Machine) -> None:
