@@ -43,8 +43,9 @@ class Seen(OwnRows[Any, Any]):
         del keys, values
         table = self.given_name or f"{agent}-seen"
         self.name = f"{table}.seen"
-        self._rows = Table(table, key_type=bytes, value_type=int, default=None, partitions=None)
-        self._rows.value_codec = INT
+        rows = Table(table, key_type=bytes, value_type=int, default=None, partitions=None)
+        rows.value_codec = INT
+        self._keep_in(rows)
 
     @property
     def by_value(self) -> bool:

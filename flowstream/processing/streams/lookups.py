@@ -102,7 +102,7 @@ class Waiting(OwnRows[Any, Joined[Any, Any]]):
         self.name = f"{agent}-waiting.joined"
         self.key_codec = keys
         self._left = values
-        self._rows = self._table.beside(f"{agent}-waiting")
+        self._keep_in(self._table.beside(f"{agent}-waiting"))
 
     @property
     def fed_by(self) -> tuple[str, ...]:

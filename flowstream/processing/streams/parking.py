@@ -58,7 +58,7 @@ class Parking(OwnRows[Any, Any]):
             f"{agent}-parked", key_type=bytes, value_type=bytes, default=None, partitions=None
         )
         rows.value_codec = LOTS
-        self._rows = rows
+        self._keep_in(rows)
 
     @property
     def by_value(self) -> bool:

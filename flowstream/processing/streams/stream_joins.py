@@ -47,7 +47,7 @@ class JoinedStreams(OwnRows[Any, Joined[Any, Any]]):
             table, key_type=bytes, value_type=bytes, default=None, partitions=None
         )
         rows.value_codec, rows.late = ENTRIES, self.late
-        self._rows = rows
+        self._keep_in(rows)
 
     @property
     def by_value(self) -> bool:

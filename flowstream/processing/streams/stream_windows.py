@@ -68,7 +68,7 @@ class StreamWindows(OwnRows[Any, WindowResult[Any, Any]]):
         shared = kept.immutable or not aggregate.is_foreign
         rows.value_codec = dataclasses.replace(kept, immutable=shared)
         rows.late = self.late
-        self._rows = rows
+        self._keep_in(rows)
 
     @property
     def by_value(self) -> bool:

@@ -68,6 +68,7 @@ class ClosedWindows(InnerSource[K, WindowResult[K, V]]):
         self.partitions = table.partitions
         self._table = table
         self._open = open_rows
+        (table if open_rows is None else open_rows).comes_due = True
 
     @property
     def table(self) -> str:

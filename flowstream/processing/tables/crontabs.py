@@ -74,7 +74,7 @@ class Crontab(OwnRows[str, bytes]):
         self.name = f"{TABLE}.{name}"
         self.schedule = schedule
         self._row = name.encode()
-        self._rows = rows
+        self._keep_in(rows)
 
     @property
     def by_value(self) -> bool:

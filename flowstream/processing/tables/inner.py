@@ -132,6 +132,11 @@ class OwnRows(InnerSource[K, V]):
     _rows: Any = None
     """The table, once it is known whose source this is."""
 
+    def _keep_in(self, rows: Any) -> None:
+        """Learn which table."""
+        rows.comes_due = True
+        self._rows = rows
+
     @property
     def table(self) -> str:
         """The table's name."""

@@ -12,7 +12,6 @@ from typing import Any, Generic, NoReturn, Protocol, TypeVar
 import msgspec
 
 from flowstream.processing.errors import AppError, RowUnreadable
-from flowstream.processing.time.dues import is_own
 from flowstream.processing.values.codecs import DECODE_ERRORS, Codec
 from flowstream.state.expiring import TIME_ROW
 from flowstream.state.keys import after, ordered_keys
@@ -61,7 +60,7 @@ class Rows(Protocol):
 
 def refuse_other_rows(table: str, keys: RowKeys[Any], store: Rows, *, expires: bool) -> None:
     """AppError when a store's rows were written by another declaration of the table."""
-    first = next((key for key, _ in store.scan() if key != TIME_ROW and not is_own(key)), None)
+    first = next((key for key, _ in store.scan() if key != TIME_ROW), None)
     if first is None:
         return
     if (store.get(TIME_ROW) is not None) is not expires:

@@ -57,7 +57,7 @@ def shown(table: Table[Any, Any], row: bytes, data: bytes, now_ms: int) -> Shown
     """A row, or None when it is none of the table's keys or past its time at event time `now_ms`.
     RowUnreadable when the value does not decode.
     """
-    if is_own(row) or row == (STREAM_TIME_KEY if table.window else TIME_ROW):
+    if (table.comes_due and is_own(row)) or row == (STREAM_TIME_KEY if table.window else TIME_ROW):
         return None
     window = at = None
     name: Any = row

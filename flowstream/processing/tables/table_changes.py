@@ -62,7 +62,7 @@ class Changes(ChangedRows[K], Generic[K, V]):
         self.value_codec = dataclasses.replace(table.value_codec, nullable=True)
         self.partitions = table.partitions
         self._of = table
-        self._rows = table.beside(f"{name}-changes")
+        self._keep_in(table.beside(f"{name}-changes"))
         self._also = also
 
     @property
@@ -111,7 +111,7 @@ class SideBySide(ChangedRows[K]):
         self.value_codec: Codec[Any] = dataclasses.replace(BYTES, nullable=True)
         self.partitions = left.partitions
         self._left, self._right = left, right
-        self._rows = left.beside(f"{name}-changes")
+        self._keep_in(left.beside(f"{name}-changes"))
         self._told = left.beside(f"{name}-told")
 
     @property

@@ -61,6 +61,7 @@ class Timers(InnerSource[K, V]):
         self._rows: Table[bytes, bytes] = Table(
             name, key_type=bytes, value_type=bytes, default=None, partitions=partitions
         )
+        self._rows.comes_due = True
 
     @property
     def table(self) -> str:

@@ -19,8 +19,8 @@ WATERMARK_KEY = b"@watermark"
 """The row that holds the watermark of the last commit that wrote to the partition."""
 
 MARKS_KEY = b"@marks "
-"""Begins the rows that hold what is known of a source's time (see `kept_time`); no row that comes
-due begins so.
+"""Begins the rows that hold what is known of a source's time (see `kept_time`), with the topic's
+name behind it. A window's row may begin so, too, but has an `@` behind it, as no name of a topic.
 """
 
 SLICE = 2_000
@@ -33,8 +33,10 @@ None for rows that never are.
 
 
 def is_own(row: bytes) -> bool:
-    """Whether a row is the watermark, or marks."""
-    return row == WATERMARK_KEY or row.startswith(MARKS_KEY)
+    """Whether a row of a table that comes due is the watermark, or marks. Elsewhere a key of the
+    user's may look so.
+    """
+    return row == WATERMARK_KEY or (row.startswith(MARKS_KEY) and b"@" not in row[1:])
 
 
 class DuePartition:

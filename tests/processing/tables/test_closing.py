@@ -247,3 +247,39 @@ def test_windows_that_cannot_close_are_refused() -> None:
         app.Table("c", default=int).tumbling(10, grace=1, late="update")
     with pytest.raises(AppError, match="before they close"):
         app.Table("d", default=int).tumbling(10, grace=5, expires=1)
+
+
+def test_S8_S12_keys_that_look_like_our_own_rows_are_keys() -> None:
+    app = fs.App("own")
+    visits = app.topic("visits", key_type=str, value_type=int, partitions=1)
+    told = app.topic("told", key_type=str, value_type=int, partitions=1)
+    totals = app.Table("totals", default=int)
+    windows = app.Table("windows", default=int).tumbling(10, grace=0)
+    timers = app.Timers("timers", key_type=str, value_type=int)
+
+    @app.agent(visits)
+    async def count(stream: fs.Stream[int]) -> None:
+        async for key, number in stream.items():
+            totals[key] += number
+            windows[key] += number
+            timers.set(key, number, after=1_000)
+
+    @app.agent(windows.closed, sink=[told])
+    async def tell(stream: fs.Stream[Any]) -> Any:
+        async for window in stream:
+            yield window.value
+
+    keys = ["@marks spencer", "@stream-time", "@watermark", "ada"]
+    with app.test_context() as context:
+        for key in keys:
+            context.topic(visits).send(1, key=key, timestamp=1_000)
+        assert context.table(totals) == dict.fromkeys(keys, 1)
+        assert context.table(windows) == dict.fromkeys([(key, 1_000.0) for key in keys], 1)
+        context.crash()
+        context.topic(visits).send(1, key="later", timestamp=1_100)
+        context.advance(30)
+        assert sorted(record.key for record in context.topic(told)) == keys
+        # Its timers' table has rows of our own, and they are no keys.
+        assert sorted(context.table(timers._rows)) == sorted(
+            b"=" + key.encode() for key in [*keys, "later"]
+        )
