@@ -12,8 +12,9 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
-from weakref import WeakSet
+from weakref import ReferenceType, WeakSet, ref
 
 from flowstream.clock import wall_ms
 from flowstream.processing.declaring import described
@@ -46,7 +47,8 @@ class Listener(Generic[T]):
     def __init__(self) -> None:
         self._waiting: deque[Event[T]] = deque()
         self._there = asyncio.Event()
-        self._room = asyncio.Event()
+        self.room = asyncio.Event()
+        """Set when there is one less, or nobody is here any more."""
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -66,7 +68,7 @@ class Listener(Generic[T]):
         """The first event, None when there is none. Raises what was thrown in its place."""
         if not self._waiting:
             return None
-        self._room.set()
+        self.room.set()
         event = self._waiting.popleft()
         if isinstance(event.value, Thrown):
             raise event.value.error
@@ -84,11 +86,25 @@ class Listener(Generic[T]):
             await self._there.wait()
         return event
 
-    async def below(self, size: int) -> None:
-        """Wait until fewer than so many events wait here."""
-        while len(self._waiting) >= size:
-            self._room.clear()
-            await self._room.wait()
+
+async def has_room(listener: ReferenceType[Listener[Any]], size: int) -> None:
+    """Wait until fewer than so many events wait for a listener, or it is gone: who waits is not who
+    keeps it.
+    """
+    while (here := listener()) is not None and len(here) >= size:
+        room = here.room
+        gone = ref(here, partial(_tell, asyncio.get_running_loop(), room))
+        del here
+        room.clear()
+        await room.wait()
+        del gone
+
+
+def _tell(loop: asyncio.AbstractEventLoop, room: asyncio.Event, gone: object) -> None:
+    del gone
+    # Garbage is collected in any thread.
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(room.set)
 
 
 class Channel(Generic[T]):
@@ -169,8 +185,8 @@ class Channel(Generic[T]):
                 f"{self!r} was made after the worker had started: agents that read topics can put"
                 " only into channels that are declared with the app"
             )
-        for listener in list(self._listeners):
-            await listener.below(self.maxsize)
+        for listener in [ref(each) for each in self._listeners]:
+            await has_room(listener, self.maxsize)
         if unit is None:
             self.deliver(event)
         else:
