@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from flowstream.broker.config import (
+    LISTENER_SETTINGS,
     NO_EFFECT,
     SETTINGS,
     BrokerConfig,
@@ -104,6 +105,11 @@ _OPTIONS: Mapping[str, Option] = {
 """By their names in a file."""
 
 
+_OF_LISTENER = "listener.name."
+_HIDDEN = ("ssl.key.password", "ssl.keystore.key")
+"""What nobody else may know."""
+
+
 def launch_of(options: argparse.Namespace, environment: Mapping[str, str]) -> Launch:
     """What command line, environment and file say together. Raises ConfigError."""
     given: dict[str, Given] = {}
@@ -126,6 +132,12 @@ def launch_of(options: argparse.Namespace, environment: Mapping[str, str]) -> La
         f"{value.origin}: {name} changes nothing: this broker does without it"
         for name, value in given.items()
         if name in SETTINGS and SETTINGS[name].doc.endswith(NO_EFFECT)
+    ]
+    notes += [
+        f"{value.origin}: everyone on this machine can read a command line: set it in a file, or as"
+        f" {PREFIX}{name.upper().replace('.', '_')}"
+        for name, value in given.items()
+        if setting_of(name) in _HIDDEN and value.origin.startswith("--set")
     ]
     return Launch(config=config, notes=tuple(notes), **launch)
 
@@ -166,10 +178,25 @@ def from_pairs(pairs: Sequence[str]) -> dict[str, Given]:
 def from_environment(environment: Mapping[str, str]) -> dict[str, Given]:
     """FLOWSTREAM_BROKER_NUM_PARTITIONS is num.partitions."""
     return {
-        name.removeprefix(PREFIX).lower().replace("_", "."): Given(value, name)
+        _named(name.removeprefix(PREFIX)): Given(value, name)
         for name, value in environment.items()
         if name.startswith(PREFIX) and name not in (PREFIX, CONFIG)
     }
+
+
+def _named(variable: str) -> str:
+    """The setting of a variable. A listener's name may have underscores of its own.
+
+    >>> _named("NUM_PARTITIONS"), _named("LISTENER_NAME_SASL_SSL_SSL_KEY_PASSWORD")
+    ('num.partitions', 'listener.name.sasl_ssl.ssl.key.password')
+    """
+    name = variable.lower().replace("_", ".")
+    of_listener = name.removeprefix(_OF_LISTENER)
+    for setting in LISTENER_SETTINGS if of_listener != name else ():
+        if of_listener.endswith("." + setting):
+            listener = of_listener.removesuffix("." + setting).replace(".", "_")
+            return f"{_OF_LISTENER}{listener}.{setting}"
+    return name
 
 
 def config_of(given: Mapping[str, Given]) -> BrokerConfig:

@@ -63,7 +63,7 @@ def command(
         path = file.resolve()
         storage = ReadOnlyFiles(path.parent.parent)
         if not json:
-            typer.echo(f"== {file}")
+            typer.echo(f"== {file}" + ("" if path.stat().st_size else " (empty)"))
         try:
             for entry in explain(storage, f"{path.parent.name}/{path.name}", deep=deep):
                 problems += entry["kind"] == "problem"

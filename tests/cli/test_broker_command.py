@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -96,6 +97,16 @@ def test_a_taken_port_is_named(running: Started, tmp_path: Path) -> None:
     said = refused("--data", str(tmp_path / "other"), "--port", port, status=BUSY)
     assert f"port {port} on 127.0.0.1 is taken" in said
     assert "--port" in said
+
+
+def test_an_ipv6_address_is_told_as_clients_take_it(tmp_path: Path) -> None:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    started = Started("--data", str(tmp_path / "data"), "--host", "::1", "--port", "0")
+    assert re.fullmatch(r"\[::1\]:\d+", started.address)
+    assert started.end()[0] == 0
 
 
 def test_X7_other_hosts_need_a_word(tmp_path: Path) -> None:

@@ -149,9 +149,20 @@ def test_what_kafka_would_do_with_a_class_or_a_password_is_not_passed_over(tmp_p
     assert found.config.node_id == 7
 
 
+@pytest.mark.parametrize("name", ["ssl.key.password", "listener.name.x.ssl.keystore.key"])
+def test_X5_a_secret_on_the_command_line_is_warned_of(name: str, tmp_path: Path) -> None:
+    (note,) = launch("--set", f"{name}=hunter2").notes
+    assert f"FLOWSTREAM_BROKER_{name.upper().replace('.', '_')}" in note
+    assert "hunter2" not in note
+    assert not launch("--config", file(tmp_path, f'"{name}" = "hunter2"\n')).notes
+
+
 def test_one_listener_may_have_settings_of_its_own() -> None:
     found = launch("--set", "listener.name.inside.ssl.client.auth=required")
     assert found.config.of_listener == {"INSIDE": {"ssl.client.auth": "required"}}
+    variable = "FLOWSTREAM_BROKER_LISTENER_NAME_SASL_SSL_SSL_CLIENT_AUTH"
+    found = launch(environment={variable: "required"})
+    assert found.config.of_listener == {"SASL_SSL": {"ssl.client.auth": "required"}}
     with pytest.raises(ConfigError, match=r"bad value 'maybe' for setting listener\.name\.inside"):
         launch("--set", "listener.name.inside.ssl.client.auth=maybe")
 

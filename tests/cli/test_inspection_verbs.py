@@ -142,6 +142,10 @@ def test_dump_tells_records_and_files(stopped: Path) -> None:
     assert "node 0" in result.stdout
     lines = [json.loads(line) for line in call("dump", "--json", "--deep", log).stdout.splitlines()]
     assert [each["value"] for each in lines if each["kind"] == "record"] == ["a", "b", "c"]
+    empty = stopped / "t-0" / f"{0:020d}.txnindex"
+    empty.touch()
+    assert "(empty)" in call("dump", str(empty)).stdout
+    empty.unlink()
     refused = call("dump", str(stopped / ".lock"))
     assert (refused.exit_code, "not a file of a data directory" in refused.stderr) == (1, True)
 

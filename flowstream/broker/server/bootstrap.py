@@ -24,6 +24,7 @@ from flowstream.broker.security.listeners import PROTOCOLS, ListenerSpec, parse_
 from flowstream.broker.server.counters import Counters
 from flowstream.broker.server.driver import Driver
 from flowstream.broker.server.listener import ConnectionIds, Listener, bind
+from flowstream.broker.server.ports import written
 from flowstream.broker.server.securing import check_listeners, is_secured
 from flowstream.broker.storage.disk import Disk
 from flowstream.broker.storage.lock import DirectoryLock
@@ -140,7 +141,7 @@ async def start(
             for spec, listening in zip(specs, bound, strict=True)
         }
         undo.pop_all()
-    return Server(lock, storage, driver, listeners, f"{first.host}:{first.port}", keys)
+    return Server(lock, storage, driver, listeners, written(first.host, first.port), keys)
 
 
 def _open(

@@ -17,7 +17,7 @@ from flowstream.broker.quotas import CONNECT
 from flowstream.broker.security.listeners import ListenerSpec
 from flowstream.broker.server.connection import Connection
 from flowstream.broker.server.driver import Driver
-from flowstream.broker.server.ports import candidates, ephemeral_from
+from flowstream.broker.server.ports import candidates, ephemeral_from, written
 from flowstream.broker.storage.disk import open_connections
 from flowstream.broker.types import LOCAL, ConnectionId, Session
 from flowstream.errors import FlowstreamError
@@ -74,7 +74,7 @@ def _bind(host: str, port: int) -> socket.socket:
         if error.errno == errno.EADDRINUSE:
             message = f"port {port} on {host} is taken: choose another with --port, 0 picks one"
             raise PortTaken(message) from error
-        raise ListenError(f"cannot listen on {host}:{port}: {error}") from error
+        raise ListenError(f"cannot listen on {written(host, port)}: {error}") from error
     return listening
 
 

@@ -14,6 +14,7 @@ import socket
 from flowstream.broker.server.counters import Counters
 from flowstream.broker.server.driver import Driver
 from flowstream.broker.server.exposition import CONTENT_TYPE, Exposition
+from flowstream.broker.server.ports import written
 from flowstream.broker.server.watching import Watch, ailments
 
 log = logging.getLogger("flowstream.broker")
@@ -45,7 +46,7 @@ class MetricsDoor:
     async def open(self, listening: socket.socket) -> None:
         """Answer on `listening` from now on."""
         host, port = listening.getsockname()[:2]
-        self.address = f"{host}:{port}"
+        self.address = written(host, port)
         self._server = await asyncio.start_server(self._visit, sock=listening, limit=HEAD_BYTES)
 
     async def close(self) -> None:

@@ -1,4 +1,5 @@
-"""Ports for a broker that may pick one, so that its successor can have the same port again.
+"""Ports for a broker that may pick one, so that its successor can have the same port again; and how
+an address is written.
 
 The kernel gives outgoing connections ports of its ephemeral range. A client on the same machine
 that keeps connecting to a dead broker's port in that range is given that very port one day,
@@ -16,6 +17,15 @@ EPHEMERAL_FROM = 32_768
 """Where the range begins when the system does not say (Linux's default)."""
 
 ATTEMPTS = 50
+
+
+def written(host: str, port: int) -> str:
+    """An address as clients take it.
+
+    >>> written("::1", 9092), written("localhost", 9092)
+    ('[::1]:9092', 'localhost:9092')
+    """
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def ephemeral_from() -> int:
