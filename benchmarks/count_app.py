@@ -1,10 +1,10 @@
 """The count app of `peers/` on flowstream: `python -m benchmarks.count_app BOOTSTRAP RECORDS
-[msgspec|pydantic] [frozen] [scraped]`.
+[msgspec|pydantic] [scraped]`.
 
 Reads `events`, keeps a durable count per key in a table with a changelog, sends key, count and
-amount to `counts`; exactly once, a commit every 100 ms. Prints one line, `flowstream N rec/s`. With
-`frozen` the collector is set as `flowstream worker` sets it; with `scraped` it serves its metrics,
-and another process reads them each second.
+amount to `counts`; exactly once, a commit every 100 ms. Prints one line, `flowstream N rec/s`. The
+collector is set as `flowstream worker` sets it. With `scraped` it serves its metrics, and another
+process reads them each second.
 """
 
 from __future__ import annotations
@@ -104,10 +104,9 @@ async def scraped(worker: fs.Worker) -> None:
 
 def ready() -> None:
     """What `flowstream worker` does once everything is there."""
-    if "frozen" in sys.argv[3:]:
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(*GC_THRESHOLDS)
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
 
 
 if __name__ == "__main__":

@@ -151,7 +151,7 @@ def worker_metrics(rounds: int) -> Row:
     command = [sys.executable, "-m", "benchmarks.count_app"]
     with brokers.flowstream() as broker:
         fill(broker.address, METERED)
-        arguments = [*command, broker.address, str(METERED), "frozen"]
+        arguments = [*command, broker.address, str(METERED)]
         cpu = r"([\d.]+) us of CPU"
         return compare(
             "metrics off and scraped each second, on our broker",
