@@ -9,11 +9,12 @@ sees what a survivor would.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, Protocol
 
 from flowstream.state.overlay import DELETED, MISSING, Mark
+from flowstream.state.stream_time import StreamTime
 from flowstream.state.table import Sealed, TablePartition, TableView, ValueCodec
 
 TIME_ROW = b"\xff@time"
@@ -118,18 +119,18 @@ class ExpiringView(TableView):
         return at + self._ttl_ms <= self._unit.stream_time_ms(self.partition.name)
 
 
-class ExpiringPartition:
+class ExpiringPartition(StreamTime):
     """Event time and the sweep beside a table partition."""
 
-    __slots__ = ("_cursor", "_due_ms", "_later_ms", "_partition", "_recent_ms", "_recorded_ms",
-                 "_ttl_ms",
-                 "stream_time_ms")  # fmt: skip
+    __slots__ = ("_cursor", "_due_ms", "_later_ms", "_partition", "_recent_ms", "_ttl_ms",
+                 "is_held")  # fmt: skip
 
     def __init__(self, partition: TablePartition, ttl_ms: int) -> None:
+        super().__init__(TIME_ROW, partition.store.get(TIME_ROW))
         self._partition = partition
         self._ttl_ms = ttl_ms
-        row = partition.store.get(TIME_ROW)
-        self.stream_time_ms = self._recorded_ms = -1 if row is None else int(row)
+        self.is_held: Callable[[bytes], bool] | None = None
+        """Rows that must stay for now."""
         # Where the sweep goes on, None between two sweeps. No row of the store is over before
         # `_due_ms`; while a sweep runs, `_later_ms` is what it will know at its end. `_recent_ms`
         # is of rows that the store does not have yet.
@@ -138,7 +139,7 @@ class ExpiringPartition:
         self._later_ms = self._recent_ms = _NEVER
 
     def observe(self, rows: Iterable[bytes], at_ms: int) -> None:
-        """A unit at this event time wrote rows."""
+        """A unit at this event time wrote rows that may commit."""
         del rows
         over = at_ms + self._ttl_ms
         self._due_ms = min(self._due_ms, over)
@@ -146,25 +147,26 @@ class ExpiringPartition:
         self._recent_ms = min(self._recent_ms, over)
         self.stream_time_ms = max(self.stream_time_ms, at_ms)
 
-    def expire(self, most_ms: int | None = None) -> None:
-        """Before the epoch closes: delete what one slice of the sweep finds over."""
+    def expire(self, most_ms: int | None = None) -> Mapping[bytes, int]:
+        """Before the epoch closes: delete what one slice of the sweep finds over. Gives these rows
+        with when it was.
+        """
         del most_ms  # rows that expire close nothing
-        recent = self._recent_ms
-        if not self._partition.overlay.pending:
-            self._recent_ms = _NEVER
+        recent, self._recent_ms = self._recent_ms, _NEVER
         if self._cursor is None:
             if self.stream_time_ms < self._due_ms:
-                return
+                return {}
             self._cursor, self._later_ms = b"", recent
         over = self._slice(self._cursor)
         if over:
             rows: dict[bytes, object] = dict.fromkeys(over, DELETED)
             self._partition.absorb(Sealed(self._partition, rows, rows))
+        return over
 
-    def _slice(self, start: bytes) -> list[bytes]:
+    def _slice(self, start: bytes) -> dict[bytes, int]:
         """Rows that are over among the next few; moves the cursor."""
-        over: list[bytes] = []
-        overlay = self._partition.overlay
+        over: dict[bytes, int] = {}
+        overlay, is_held = self._partition.overlay, self.is_held
         looked = 0
         for key, row in islice(self._partition.store.scan(start), SLICE_ROWS):
             looked += 1
@@ -172,16 +174,10 @@ class ExpiringPartition:
             if key == TIME_ROW:
                 continue
             end = written_ms(row) + self._ttl_ms
-            if end > self.stream_time_ms:
+            if end > self.stream_time_ms or (is_held is not None and is_held(key)):
                 self._later_ms = min(self._later_ms, end)
             elif overlay.find(key) is MISSING:  # else it was written or deleted since
-                over.append(key)
+                over[key] = end
         if looked < SLICE_ROWS:
             self._cursor, self._due_ms = None, self._later_ms
         return over
-
-    def record_time(self, rows: dict[bytes, bytes | None]) -> None:
-        """Add the event time to the epoch's rows when it has moved."""
-        if self.stream_time_ms > self._recorded_ms:
-            rows[TIME_ROW] = b"%d" % self.stream_time_ms
-            self._recorded_ms = self.stream_time_ms

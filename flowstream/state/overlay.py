@@ -45,6 +45,11 @@ class Overlay:
                 return row
         return MISSING
 
+    def may_commit(self, key: bytes) -> object:
+        """As `find`, of rows that may be committed: those of units that wait do not count."""
+        row = self.open.get(key, MISSING)
+        return self.committing.get(key, MISSING) if row is MISSING else row
+
     def merged(self) -> dict[bytes, object]:
         """All layers as one, the newest row of each key."""
         return {**self.committing, **self.open, **self.pending}

@@ -80,7 +80,7 @@ def _dues(task: RunningTask, now_ms: int, loop_ms: int) -> Iterator[int]:
         first = instance.pending_ms if instance.is_by_wall_clock else None
         if first is not None and first > now_ms:
             yield first - now_ms
-    clock = task._clock
+    clock = task._time.clock
     if clock is None:
         return
     for source in task.task.sources:
@@ -88,7 +88,7 @@ def _dues(task: RunningTask, now_ms: int, loop_ms: int) -> Iterator[int]:
             left = clock._fed[source.index] + clock._idle_ms - loop_ms
             if left > 0:
                 yield left
-    for index, marker, _ in task._markers:
+    for index, marker, _ in task._time._markers:
         if Mark(clock.bound_of(index), clock.is_idle(index, loop_ms)) != marker._told:
             left = marker._at_ms + PAUSE_MS - loop_ms
             if left > 0:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 
-from flowstream.processing.time.dues import MARKS_KEY, DuePartition
+from flowstream.processing.time.dues import MARKS_KEY, RecordedTime
 from flowstream.processing.time.marks import Mark, Marks, decode_marks, encode_marks
 from flowstream.processing.time.watermarks import UNKNOWN, EventClock
 
@@ -23,16 +23,18 @@ class KeptTime:
         self,
         clock: EventClock,
         topics: Sequence[str],
-        dues: Iterable[DuePartition],
+        recorded: Iterable[RecordedTime],
         marked: Callable[[str], Collection[str]],
     ) -> None:
-        """Tells the clock what the tables of `dues` hold. Sources are numbered as in `topics`."""
+        """Tells the clock what was recorded beside the rows of tables. Sources are numbered as in
+        `topics`.
+        """
         self.marks: dict[str, Marks] = {}
         self._clock = clock
         self._tops: dict[int, tuple[str, int]] = {}
-        lines = list(dues)
+        tables = list(recorded)
         for index, topic in enumerate(topics):
-            kept = [decode_marks(due.marks(topic)) for due in lines]
+            kept = [decode_marks(table.marks(topic)) for table in tables]
             if sources := marked(topic):
                 found = self.marks[topic] = Marks(sources, next(filter(None, kept), {}))
                 clock.mark(index, found.bound.at_ms, idle=found.bound.idle)

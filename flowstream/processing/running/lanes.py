@@ -225,12 +225,12 @@ class Lane(Checked):
         sealed, at_ms = self._seal(record), self._event_ms(record)
         if touched is not None:
             touched |= {(part.partition.name, row) for part in sealed for row in part.rows}
-        for part in sealed:
-            part.partition.defer(part)
+        wrote_ms = self._put_off(sealed)
         self.task.defer(
             Unit(
                 self.source.index, self.next_offset, at_ms, tuple(self.outputs), tuple(sealed),
                 None, tuple(sorted(offsets)), None if touched is None else frozenset(touched),
+                wrote_ms,
             )
         )  # fmt: skip
         self.outputs, self.record, self._held, self._holding = [], None, [], False

@@ -6,7 +6,6 @@ where completed effects go; not where records come from, nor the agent's policy.
 
 from __future__ import annotations
 
-import itertools
 from abc import abstractmethod
 from collections.abc import Sequence
 
@@ -23,8 +22,6 @@ from flowstream.processing.time.watermarks import UNKNOWN
 from flowstream.processing.units.task import Source, Task
 from flowstream.processing.units.unit import Unit
 from flowstream.state.table import Sealed, TableView
-
-_COUNTER = itertools.count()
 
 
 class OpenUnit(Keeping):
@@ -109,7 +106,12 @@ class OpenUnit(Keeping):
     def stream_time_ms(self, table: str) -> int:
         """The greatest event time a windowed table has seen, the open unit included."""
         windowed = self._windowed.get(table)
-        seen = -1 if windowed is None else windowed.stream_time_ms
+        if windowed is None:
+            seen = -1
+        elif windowed.ahead:
+            seen = windowed.seen_ms(self.reader.agent.name)
+        else:
+            seen = windowed.stream_time_ms
         return seen if self.record is None else max(seen, self.timestamp_ms)
 
     def watermark(self, table: str) -> int:
@@ -173,8 +175,11 @@ class OpenUnit(Keeping):
         else:
             single = self._single
             if single is None:
+                timed = self._windowed
                 for part in self._seal(record):
                     part.partition.absorb(part)
+                    if part.partition.name in timed:
+                        timed[part.partition.name].observe(part.rows, record.timestamp)
             elif single.writes:
                 single.publish()
             outputs = self.outputs
@@ -231,14 +236,12 @@ class OpenUnit(Keeping):
         """The unit's writes, encoded; every table or, when one does not encode, none."""
         for name, beside in self._changes.items():
             keys = [CHANGED + key for key in self.views[name].writes]
-            changed = {key: change_row(record.timestamp, next(_COUNTER)) for key in keys}
+            changed = {key: change_row(record.timestamp) for key in keys}
             for changes in beside if changed else ():
                 self.views[changes].writes.update(changed)
         dirty = [(name, view) for name, view in self._view_list if view.writes]
         sealed = [view.seal() for _, view in dirty]
         for name, view in dirty:
-            if name in self._windowed:
-                self._windowed[name].observe(view.writes, record.timestamp)
             for due in self._dues.get(name, ()):
                 due.observe(view.writes, self.watermark(name))
         for _, view in self._view_list:
@@ -246,11 +249,13 @@ class OpenUnit(Keeping):
         return sealed
 
     def _defer(self, sealed: Sequence[Sealed], at_ms: int) -> None:
-        for part in sealed:
-            part.partition.defer(part)
+        wrote_ms = self._put_off(sealed)
         outputs, tables = tuple(self.outputs), tuple(sealed)
-        mark = self._mark
-        self.task.defer(Unit(self.source.index, self.next_offset, at_ms, outputs, tables, mark))
+        unit = Unit(
+            self.source.index, self.next_offset, at_ms, outputs, tables, self._mark,
+            wrote_ms=wrote_ms,
+        )  # fmt: skip
+        self.task.defer(unit)
         self.source.done(self.index, self.next_offset)
         for unit in self.task.mergeable():
             self._merge(unit)
@@ -258,10 +263,25 @@ class OpenUnit(Keeping):
             for _, view in self._view_list:
                 view.partition.overlay.settle()
 
+    def _put_off(self, sealed: Sequence[Sealed]) -> int:
+        """Rows of a unit that may not commit yet can be read at once. Gives the event time at which
+        they were written.
+        """
+        assert self.record is not None
+        at_ms = self.record.timestamp
+        for part in sealed:
+            part.partition.defer(part)
+            if part.partition.name in self._windowed:
+                self._windowed[part.partition.name].defer(self.reader.agent.name, at_ms)
+        return at_ms
+
     def _merge(self, unit: Unit) -> None:
         """A unit of the task that was deferred joins the open epoch."""
+        timed = self._windowed
         for part in unit.tables:
             part.partition.merge(part)
+            if part.partition.name in timed:
+                timed[part.partition.name].observe(part.rows, unit.wrote_ms)
         for output in unit.outputs:
             self._append(*output)
         if self._clock is not None:

@@ -8,31 +8,26 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 
 from flowstream.processing.events.event import Arrival
 from flowstream.processing.running.feed import MOST_PENDING, UnitFeed
 from flowstream.processing.running.firing import InnerInstance
 from flowstream.processing.running.instance import Instance
-from flowstream.processing.running.kept_time import KeptTime
 from flowstream.processing.running.kinds import inner_instance, instance_kind, lane_kind
 from flowstream.processing.running.lanes import Lanes
 from flowstream.processing.running.plan import Plan, Reader, TablePlan
 from flowstream.processing.running.sensing import sensed_views
-from flowstream.processing.running.surroundings import Shelf, Surroundings, Timed
+from flowstream.processing.running.surroundings import Shelf, Surroundings
+from flowstream.processing.running.task_time import TaskTime
 from flowstream.processing.running.viewing import views_of
 from flowstream.processing.tables.replicated import Replicas
 from flowstream.processing.tables.rows import refuse_other_rows
-from flowstream.processing.tables.windowed import WindowedPartition
-from flowstream.processing.time.dues import DuePartition
-from flowstream.processing.time.marks import Mark, Marker, mark_headers
-from flowstream.processing.time.watermarks import EventClock, Watermark
 from flowstream.processing.units.epoch import TableRows
 from flowstream.processing.units.prefix import PrefixTask
 from flowstream.processing.units.task import Source, TaskId, TaskState
 from flowstream.processing.units.unit import Output
 from flowstream.processing.watching.meters import Taken
-from flowstream.state.expiring import ExpiringPartition
 from flowstream.state.store import StateStore
 from flowstream.state.table import TablePartition
 from flowstream.transport.types import TopicPartition
@@ -58,19 +53,11 @@ class RunningTask:
         self.stores: dict[str, StateStore] = {}
         self._plan = plan
         self._around = around
-        self._windowed: dict[str, Timed] = {}
-        self._dues: dict[str, list[DuePartition]] = {}
-        self._due_of: dict[str, DuePartition] = {}
-        self._clock: EventClock | None = None
+        self._time = TaskTime(id, plan)
         self._inner: list[InnerInstance] = []
         self._lanes: dict[str, Lanes] = {}
         """Of topics whose agent has several instances per partition."""
         self._was_clogged = False
-        self._watermarks: dict[str, Watermark] = {}
-        self._kept: KeptTime | None = None
-        self._goes_by_events = False
-        self._markers: list[tuple[int, Marker, str]] = []
-        """Which source marks its watermark in which repartition topic."""
 
     def __repr__(self) -> str:
         return f"RunningTask({self.id}, {self.task.state.value})"
@@ -104,13 +91,8 @@ class RunningTask:
                 mend=table.mend,
             )
             self.tables.append((plan, part))
-            if table.window is not None and table.window.expires_ms is not None:
-                windowed = WindowedPartition(part, table.window)
-                yield from windowed.load()
-                self._windowed[table.name] = windowed
-            if table.ttl_ms is not None:
-                self._windowed[table.name] = ExpiringPartition(part, table.ttl_ms)
-        yield from self._open_dues()
+            yield from self._time.add(plan, part)
+        yield from self._time.load()
         self.stores.update(stores)
 
     def open(
@@ -124,11 +106,13 @@ class RunningTask:
             declared = self._around.onlookers.app.tables
             views = sensed_views(views, declared, sensors)
             beside = sensed_views(beside, declared, sensors)
-        self._clock = self._make_clock(positions)
-        watched = self._watched()
+        time = self._time
+        idle_ms = round(self._around.settings.source_idle * 1000)
+        topics = [topic for topic, _ in sorted(positions)]
+        time.start(topics, idle_ms=idle_ms, now_ms=loop_ms())
         shelf = Shelf(
-            views, beside, self._windowed, watched, self._kept.marks if self._kept else {},
-            self._dues, self._clock, self._watermarks,
+            views, beside, time.timed, time.watched, time.marks, time.dues, time.clock,
+            time.watermarks,
         )  # fmt: skip
         self.committed.update((tp, offset) for tp, offset in positions.items())
         for (topic, number), position in sorted(positions.items()):
@@ -158,83 +142,16 @@ class RunningTask:
             instance.peers = group
         return group
 
-    def _open_dues(self) -> Iterator[None]:
-        parts = {part.name: part for _, part in self.tables}
-        for source in self._plan.due_sources:
-            if source.table in parts:
-                due = DuePartition(parts[source.table], source.due_ms, by_value=source.by_value)
-                yield from due.load()
-                due.arm(source.armed(self.id.number, due.present))
-                self._due_of[source.name] = due
-                self._dues.setdefault(source.table, []).append(due)
-                self._goes_by_events |= not (source.by_wall_clock or source.at_once)
-
-    def _watched(self) -> dict[str, list[str]]:
-        beside: dict[str, list[str]] = {}
-        for source in self._plan.due_sources:
-            for name in source.watched:
-                if source.name in self._due_of:
-                    beside.setdefault(name, []).append(source.table)
-        return beside
-
-    def _make_clock(self, positions: Mapping[TopicPartition, int]) -> EventClock | None:
-        """The task's event time, if anything in it comes due or is ever late."""
-        closing = [p for p, _ in self.tables if p.table.window and p.table.window.closes]
-        topics = [topic for topic, _ in sorted(positions)]
-        self._markers = [
-            (index, Marker(f"{topic}/{self.id.number}"), reader.forwards_to)
-            for index, topic in enumerate(topics)
-            for reader in self._plan.readers_of(topic)
-            if self._plan.marked(reader.forwards_to)
-        ]
-        if not closing and not self._dues and not self._markers:
-            return None
-        clock = EventClock(
-            [self._plan.disorder_ms(topic) for topic, _ in sorted(positions)],
-            idle_ms=round(self._around.settings.source_idle * 1000),
-            now_ms=loop_ms(),
-        )
-        self._kept = KeptTime(clock, topics, self._due_of.values(), self._plan.marked)
-        self._open_watermarks(clock, topics)
-        return clock
-
-    def _open_watermarks(self, clock: EventClock, topics: Sequence[str]) -> None:
-        """What is over in each table, by the sources that its rows come from."""
-        readers = {inner.source.table: inner for inner in self._plan.inner}
-        for plan, part in self.tables:
-            window = plan.table.window
-            if part.name not in self._dues and (window is None or not window.closes):
-                continue
-            inner = readers.get(part.name)
-            wanted = inner.topics if inner is not None and inner.topics else topics
-            sources = [index for index, topic in enumerate(topics) if topic in wanted]
-            watermark = Watermark(clock, sources or range(len(topics)))
-            for due in self._dues.get(part.name, ()):
-                watermark.recall(due.recorded_ms)
-            self._watermarks[part.name] = watermark
-        for inner in self._plan.inner:
-            if inner.source.table in self._watermarks:
-                self._watermarks[inner.source.judges] = self._watermarks[inner.source.table]
-
     def take_marks(self) -> list[Output]:
         """Marks to write into repartition topics, behind what was forwarded there."""
-        clock, now, found = self._clock, loop_ms(), list[Output]()
-        for index, marker, topic in self._markers if clock is not None else ():
-            assert clock is not None
-            here = Mark(clock.bound_of(index), clock.is_idle(index, now))
-            mark = marker.due(here, now_ms=now)
-            if mark is not None:
-                headers, at_ms = mark_headers(marker.upstream, mark), max(mark.at_ms, 0)
-                targets = self._around.output(topic).targets
-                found += [(target, None, None, at_ms, headers) for target in targets]
-        return found
+        return self._time.take_marks(self._around.output, loop_ms())
 
     def _open_inner(self, shelf: Shelf) -> None:
         for inner in self._plan.inner:
             if inner.partitions == self.id.partitions:
                 name = inner.source.name
                 source = self.task.add_source(name, self.id.number, 0, 1, inner=True)
-                due = self._due_of[name]
+                due = self._time.due_of[name]
                 instance = inner_instance(
                     inner, due, self.task, source, shelf, self._around, self._lanes
                 )
@@ -247,13 +164,13 @@ class RunningTask:
 
     def tick(self) -> None:
         """Time has passed: advance the watermark, and wake who has something due."""
-        if self._clock is not None and self.is_running:
-            now = loop_ms()
-            for source in self.task.sources:
-                if not source.is_inner and self._is_at_work(source.topic):
-                    self._clock.fed(source.index, now)
-            for watermark in self._watermarks.values():
-                watermark.advance(now_ms=now)
+        if self._time.clock is not None and self.is_running:
+            at_work = [
+                source.index
+                for source in self.task.sources
+                if not source.is_inner and self._is_at_work(source.topic)
+            ]
+            self._time.advance(at_work, loop_ms())
         for instance in self._inner:
             instance.refill()
             if instance.is_due:
@@ -289,8 +206,8 @@ class RunningTask:
     def feed(self, topic: str, records: Sequence[Arrival]) -> None:
         """Hand records to the instances of a source."""
         group = self.instances[topic]
-        if self._clock is not None:
-            self._clock.fed(self._source(topic).index, loop_ms())
+        if self._time.clock is not None:
+            self._time.clock.fed(self._source(topic).index, loop_ms())
         if topic in self._lanes:
             self._lanes[topic].feed(records)
             return
@@ -346,30 +263,18 @@ class RunningTask:
 
     def take_rows(self) -> list[TableRows]:
         """Close the open epoch of every table."""
+        self._time.expire()
         taken = []
         for plan, part in self.tables:
-            windowed = self._windowed.get(part.name)
-            if windowed is not None:
-                closes = plan.table.window is not None and plan.table.window.closes
-                windowed.expire(self._watermarks[part.name].value_ms if closes else None)
-            marks = self._changed_marks(part.name)
+            marks = self._time.changed_marks(part.name)
             if not part.dirty and not marks:
                 continue
             rows = part.close()
             rows.update(marks)
-            if windowed is not None:
-                windowed.record_time(rows)
-            if part.name in self._dues:
-                self._dues[part.name][0].record(rows, self._watermarks[part.name].value_ms)
+            self._time.record(part.name, rows)
             changelog = (plan.changelog, self.id.number)
             taken.append(TableRows(part, changelog, rows, self._source_offset()))
         return taken
-
-    def _changed_marks(self, table: str) -> dict[bytes, bytes]:
-        """What to keep of time in the first table of the task in which something comes due."""
-        if self._kept is None or table != next(iter(self._dues), None):
-            return {}
-        return self._kept.changed(with_tops=self._goes_by_events)
 
     def _source_offset(self) -> int:
         """The sum of the task's positions: it grows with every commit and orders two stores."""

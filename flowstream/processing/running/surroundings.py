@@ -102,12 +102,21 @@ class Timed(Protocol):
     """What keeps the event time of a table partition whose rows end: by windows, or by ttl."""
 
     stream_time_ms: int
+    ahead: dict[str, int]
+
+    def seen_ms(self, agent: str) -> int:
+        """The greatest event time for a unit of this agent."""
+
+    def defer(self, agent: str, at_ms: int) -> None:
+        """A unit of this agent at this event time wrote rows, and may not commit yet."""
 
     def observe(self, rows: Iterable[bytes], at_ms: int) -> None:
-        """A unit at this event time wrote rows."""
+        """A unit at this event time wrote rows that may commit."""
 
-    def expire(self, most_ms: int | None) -> None:
-        """Before the epoch closes: delete what is due, by no later time than `most_ms` if given."""
+    def expire(self, most_ms: int | None) -> Mapping[bytes, int]:
+        """Before the epoch closes: delete what is due, by no later time than `most_ms` if given.
+        Gives the rows that are changes of their keys, with when each was over.
+        """
 
     def record_time(self, rows: dict[bytes, bytes | None]) -> None:
         """Add the event time to the epoch's rows when it has moved."""

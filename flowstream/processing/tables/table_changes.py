@@ -8,6 +8,7 @@ key perhaps as one.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
 
@@ -25,6 +26,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 TableJoin = Literal["inner", "left", "outer"]
+_COUNTER = itertools.count()
 _DIGITS = 16
 WAITS = "join-waits"
 """The header of a change that cannot be told yet."""
@@ -95,9 +97,9 @@ class Changes(ChangedRows[K], Generic[K, V]):
             view.delete(fired.row)
 
 
-def change_row(at_ms: int, number: int) -> bytes:
-    """The row of a change at an event time; the number tells it from others of the same time."""
-    return b"%016d %d" % (at_ms, number)
+def change_row(at_ms: int) -> bytes:
+    """The row of a change at an event time; a number tells it from others of the same time."""
+    return b"%016d %d" % (at_ms, next(_COUNTER))
 
 
 class SideBySide(ChangedRows[K]):

@@ -86,7 +86,7 @@ class WindowedTable(Generic[K, V]):
 
     def __setitem__(self, key: K, value: V | WindowSet[V]) -> None:
         if not isinstance(value, WindowSet):
-            self[key].apply(lambda _: value)
+            self[key].put(value)
         elif not value.is_of(self.table, self._row(key)):
             raise TypeError(
                 f"table {self.name!r}: {value!r} is the windows of another key or table, not a"
@@ -211,6 +211,13 @@ class WindowSet(Generic[V]):
 
     def apply(self, change: Callable[[V], V]) -> WindowSet[V]:
         """Replace the value of every window that holds the event by `change(value)`."""
+        return self._write(lambda start: change(self._at(start)))
+
+    def put(self, value: V) -> WindowSet[V]:
+        """Give this value to every window that holds the event."""
+        return self._write(lambda _: value)
+
+    def _write(self, value_of: Callable[[int], V]) -> WindowSet[V]:
         current = self._unit()
         view = current.view(self._table.name)
         stream_time = past_ms(current, self._table)
@@ -226,7 +233,7 @@ class WindowSet(Generic[V]):
                 too_late += 1
             else:
                 row = window_key(self._row, start)
-                view.set(row, change(self._at(start)))
+                view.set(row, value_of(start))
                 if open_rows is not None:
                     open_rows.set(row, b"%d" % next(_COUNTER))
         if too_late == len(starts) and self._table.late == "dead_letter":

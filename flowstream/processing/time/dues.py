@@ -39,34 +39,51 @@ def is_own(row: bytes) -> bool:
     return row == WATERMARK_KEY or (row.startswith(MARKS_KEY) and b"@" not in row[1:])
 
 
-class DuePartition:
-    """The agenda of one table partition, and the watermark that was recorded in it."""
+class RecordedTime:
+    """What a table partition keeps of time beside its rows: its watermark, and marks."""
 
-    __slots__ = ("_by_value", "_due_of", "_recorded_ms", "agenda", "partition")
+    __slots__ = ("_store", "at_ms")
+
+    def __init__(self, partition: TablePartition) -> None:
+        if partition.is_own is None:
+            partition.is_own = is_own
+        self._store = partition.store
+        row = self._store.get(WATERMARK_KEY)
+        self.at_ms = UNKNOWN if row is None else int(row)
+        """The watermark of the last commit, UNKNOWN when there was none."""
+
+    def marks(self, topic: str) -> bytes | None:
+        """What the store holds of a topic's time."""
+        return self._store.get(MARKS_KEY + topic.encode())
+
+    def record(self, rows: dict[bytes, bytes | None], watermark_ms: int) -> None:
+        """Add the watermark to the rows of an epoch when it has moved. Whoever comes after must
+        not take for open what was closed here.
+        """
+        if watermark_ms > self.at_ms:
+            rows[WATERMARK_KEY] = b"%d" % watermark_ms
+            self.at_ms = watermark_ms
+
+
+class DuePartition:
+    """The agenda of one table partition."""
+
+    __slots__ = ("_by_value", "_due_of", "agenda", "partition")
 
     def __init__(self, partition: TablePartition, due_of: DueOf, *, by_value: bool = False) -> None:
         self.partition = partition
         self.agenda = Agenda()
         self._due_of = due_of
-        self._recorded_ms = UNKNOWN
-        partition.is_own = is_own
         self._by_value = by_value
 
     def load(self) -> Iterator[None]:
         """Make the agenda from the store, with a pause after each slice of rows."""
         decode, by_value = self.partition.codec.decode, self._by_value
         for number, (row, stored) in enumerate(self.partition.store.scan(), 1):
-            if row == WATERMARK_KEY:
-                self._recorded_ms = int(stored)
-            elif not is_own(row):
+            if not is_own(row):
                 self._put(row, decode(stored) if by_value else None, None)
             if number % SLICE == 0:
                 yield
-
-    @property
-    def recorded_ms(self) -> int:
-        """The watermark that the store holds, UNKNOWN when it holds none."""
-        return self._recorded_ms
 
     @property
     def present(self) -> Iterable[bytes]:
@@ -90,15 +107,3 @@ class DuePartition:
                 self.agenda.discard(row)
             else:
                 self._put(row, value, watermark_ms)
-
-    def marks(self, topic: str) -> bytes | None:
-        """The marks of a repartition topic that the store holds."""
-        return self.partition.store.get(MARKS_KEY + topic.encode())
-
-    def record(self, rows: dict[bytes, bytes | None], watermark_ms: int) -> None:
-        """Add the watermark to the rows of an epoch when it has moved. Whoever comes after must
-        not take for open what was closed here.
-        """
-        if watermark_ms > self._recorded_ms:
-            rows[WATERMARK_KEY] = b"%d" % watermark_ms
-            self._recorded_ms = watermark_ms

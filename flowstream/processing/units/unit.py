@@ -39,3 +39,5 @@ class Unit:
     """The offsets it covers, in order, where units of its source complete out of order."""
     touched: frozenset[Row] | None = None
     """The rows that it has read or written, where that is known: it depends on nothing else."""
+    wrote_ms: int = 0
+    """The event time of its writes: that of the last record."""
