@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Sequence
 
 from flowstream.transport.cluster import Cluster, Leader, backoffs
-from flowstream.transport.errors import ConnectionLost, RequestRefused
+from flowstream.transport.errors import ConnectionLost, RequestRefused, TransportError
 from flowstream.transport.reader import READ_COMMITTED, PartitionReader
 from flowstream.transport.types import LogRecord, TopicPartition
 from flowstream.wire.api import ApiKey
@@ -31,6 +31,8 @@ class Tail:
         self._readers: dict[TopicPartition, PartitionReader] = {}
         self._pauses = backoffs()
         self._some = asyncio.Event()
+        self._error: BaseException | None = None
+        """Met beside news of others: the next read raises it."""
 
     def follow(self, tp: TopicPartition, start: int) -> None:
         """Follow a partition too; it is in the next fetch that begins."""
@@ -50,18 +52,31 @@ class Tail:
 
     async def read(self, timeout_ms: int = 500) -> Found:
         """What is new in the partitions, those without news left out; waits while there is none to
-        follow. Raises OffsetOutOfRange, and RequestRefused for what will not pass.
+        follow. Raises OffsetOutOfRange, and RequestRefused for what will not pass; what other
+        partitions have brought by then is given first.
         """
+        self._raise()
         await self._some.wait()
         by_node: dict[int, list[tuple[TopicPartition, PartitionReader]]] = {}
         for tp, reader in sorted(self._readers.items(), key=lambda item: item[0]):
             by_node.setdefault(await self._cluster.leader(tp), []).append((tp, reader))
         found: Found = {}
         for part in await asyncio.gather(
-            *(self._fetch(node, group, timeout_ms) for node, group in by_node.items())
+            *(self._fetch(node, group, timeout_ms) for node, group in by_node.items()),
+            return_exceptions=True,
         ):
-            found.update(part)
+            if isinstance(part, BaseException):
+                self._error = part
+            else:
+                found.update(part)
+        if not found:
+            self._raise()
         return found
+
+    def _raise(self) -> None:
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
 
     async def _fetch(
         self,
@@ -92,7 +107,11 @@ class Tail:
                 before = reader.position
                 if self._readers.get(tp) is not reader:
                     continue
-                records = await reader.accept(data)
+                try:
+                    records = await reader.accept(data)
+                except TransportError as error:
+                    self._error = error
+                    continue
                 if reader.position != before and self._readers.get(tp) is reader:
                     found[tp] = reader.position, records
         return found
