@@ -86,21 +86,21 @@ async def restore(
 
     Call it after the stable committed offsets are known: what they cover is below the watermark.
     """
+    described = (await admin.topics([changelog.topic])).get(changelog.topic)
+    topic_id = described.topic_id if described is not None else b""
+    # Before a plan clears what may be the last copy of rows that another changelog had.
+    refuse_other(store, topic_id, changelog, table)
     plan = await _plan(store, admin, changelog, table)
-    await _descend(store, admin, changelog, table)
+    if store.lineage is None and any(topic_id):
+        store.descend(topic_id)
     await replay(store, cluster, changelog, plan, progress)
 
 
-async def _descend(store: StateStore, admin: Admin, changelog: TopicPartition, table: str) -> None:
+def refuse_other(store: StateStore, topic_id: bytes, changelog: TopicPartition, table: str) -> None:
     """A changelog of the same name may be another one: its offsets would be taken for those of the
-    first, and rows that are in neither would stay.
+    first, and rows that are in neither would stay. A cluster that has no ids does not tell.
     """
-    described = (await admin.topics([changelog.topic])).get(changelog.topic)
-    if described is None or not any(described.topic_id):
-        return  # a cluster that has no ids
-    if store.lineage is None:
-        store.descend(described.topic_id)
-    elif store.lineage != described.topic_id:
+    if any(topic_id) and store.lineage not in (None, topic_id):
         raise StateLost(
             f"table {table!r}, partition {changelog.partition}: the changelog {changelog.topic!r}"
             " was deleted and made anew since this worker's store was built from it. If the new one"
