@@ -28,6 +28,8 @@ from flowstream.transport.types import TopicPartition
 log = logging.getLogger("flowstream.worker")
 
 RETRY_S = 0.5
+REFUSED_RETRY_S = 30.0
+"""Between two tries to make a copy that a store or a changelog refused."""
 
 Open = Callable[[TaskId, str], Awaitable[StateStore]]
 """Gives the open store of a task's table."""
@@ -100,9 +102,9 @@ class StandingBy:
                 async with self._turn:
                     await self._restore(id)
             except (StateLost, StoreError) as error:
-                # Whoever runs the task will meet it too, and stop: no affair of this worker now.
-                log.warning("no copy of task %s is kept: %s", id, error)
-                return
+                # No affair of what runs here; somebody may make room, or mend what is lost.
+                log.warning("no copy of task %s is kept, until one can be made: %s", id, error)
+                await asyncio.sleep(REFUSED_RETRY_S)
             except TransportError as error:
                 log.warning("copying task %s: %s: trying again", id, error)
                 await asyncio.sleep(RETRY_S)

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import cast
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 import flowstream as fs
+from flowstream.processing.stores import standing_by
+from flowstream.processing.stores.standing_by import StandingBy
 from flowstream.processing.stores.starting import TaskStarter
+from flowstream.processing.units.task import TaskId
+from flowstream.state.memory import MemoryStore
+from flowstream.state.store import StoreError
+from flowstream.transport.admin import Admin
+from flowstream.transport.cluster import Cluster
 from tests.processing.conftest import Kit
 from tests.processing.group.test_rebalancing import (
     Clock,
@@ -131,3 +139,31 @@ def all_work(one: fs.Worker, *others: Neighbour) -> Callable[[], Awaitable[bool]
         return all(parts) and sum(map(len, parts)) == PARTITIONS
 
     return shared
+
+
+async def test_S5_a_copy_that_a_store_refused_is_made_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A full disk need not stay full."""
+    store, tries, task = MemoryStore(), 0, TaskId(1, 0)
+    caught_up: asyncio.Queue[TaskId] = asyncio.Queue()
+
+    async def opened(id: TaskId, table: str) -> MemoryStore:
+        nonlocal tries
+        tries += 1
+        if tries <= 2:
+            raise StoreError("no space left on device")
+        return store
+
+    async def restored(store: MemoryStore, *around: Any, **more: Any) -> None:
+        store.write({b"a": b"1"}, changelog_offset=1)
+
+    monkeypatch.setattr(standing_by, "restore", restored)
+    monkeypatch.setattr(standing_by, "REFUSED_RETRY_S", 0.0)
+    nowhere = Cluster("127.0.0.1:1")
+    standing = StandingBy(nowhere, Admin(nowhere), opened)
+    table: Any = SimpleNamespace(changelog="c", table=SimpleNamespace(name="t"))
+    await standing.hold({task: [table]}, caught_up.put_nowait)
+    assert await caught_up.get() == task
+    assert (tries, standing.is_current(task)) == (3, True)
+    await standing.leave_all()
