@@ -10,10 +10,10 @@ import logging
 from functools import partial
 
 from flowstream.processing.environment.slots import Slot
-from flowstream.processing.errors import StateLost
+from flowstream.processing.errors import PartitionMismatch, StateLost
 from flowstream.processing.running.plan import Plan
 from flowstream.processing.stores.followed import Followed
-from flowstream.processing.stores.restoring import Progress, restore
+from flowstream.processing.stores.restoring import Progress, refuse_other, restore
 from flowstream.processing.tables.replicated import GlobalTable, Replica, Replicas
 from flowstream.processing.tables.rows import refuse_other_rows
 from flowstream.processing.units.task import TaskId
@@ -24,11 +24,15 @@ from flowstream.transport.admin import Admin
 from flowstream.transport.cluster import Cluster
 from flowstream.transport.errors import OffsetOutOfRange, RefusedForGood, TransportError
 from flowstream.transport.tail import Tail
-from flowstream.transport.types import TopicPartition
+from flowstream.transport.types import TopicDescription, TopicPartition
 
 log = logging.getLogger("flowstream.worker")
 
 RETRY_S = 0.5
+LOOK_S = 10.0
+"""Between two looks at whether the changelogs are still the same topics."""
+LOST_LOOK_S = 1.0
+"""The same while one of them is gone."""
 AT_ONCE = 8
 """Partitions that are restored side by side."""
 
@@ -47,6 +51,10 @@ class Replication:
         self._stores: dict[Held, StateStore] = {}
         self._tail = Tail(cluster)
         self._followed: dict[TopicPartition, Held] = {}
+        self._lost: set[Held] = set()
+        """Copies of other apps' tables whose changelog is gone, or was made anew: they stay as they
+        are until they can be made anew too.
+        """
 
     async def start(self, plan: Plan, progress: Progress) -> None:
         """Hold, up to date, all that every worker holds."""
@@ -77,7 +85,18 @@ class Replication:
             self._stores[held] = store
         elif replicas.held[number] is not None:
             return
-        table, changelog = replicas.table, TopicPartition(replicas.changelog, number)
+        table = replicas.table
+        await self._bring(held, store, progress)
+        refuse_other_rows(name, table.row_keys, store, expires=False)
+        part = TablePartition(name, number, store, table.row_codec, mend=table.mend)
+        replicas.held[number] = Replica(part)
+        self._follow(held)
+
+    async def _bring(self, held: Held, store: StateStore, progress: Progress) -> None:
+        """A store up to its changelog."""
+        name, number = held
+        replicas = self.tables[name]
+        changelog = TopicPartition(replicas.changelog, number)
         bring = partial(restore, store, self._cluster, self._admin, changelog, table=name)
         try:
             await bring(progress=progress)
@@ -88,10 +107,6 @@ class Replication:
             log.warning("the copy of %r, partition %d is made anew: %s", name, number, error)
             store.clear()
             await bring(progress=progress)
-        refuse_other_rows(name, table.row_keys, store, expires=False)
-        part = TablePartition(name, number, store, table.row_codec, mend=table.mend)
-        replicas.held[number] = Replica(part)
-        self._follow(held)
 
     def _follow(self, held: Held) -> None:
         name, number = held
@@ -105,6 +120,7 @@ class Replication:
         name, number = held
         changelog = TopicPartition(self.tables[name].changelog, number)
         self._followed.pop(changelog, None)
+        self._lost.discard(held)
         self._tail.leave(changelog)
 
     def _replica(self, held: Held) -> Replica:
@@ -152,19 +168,92 @@ class Replication:
 
     async def follow(self) -> None:
         """Apply what the changelogs bring, until cancelled."""
+        loop = asyncio.get_running_loop()
+        look_at = loop.time()
         while True:
             try:
+                if loop.time() >= look_at:
+                    await self._look()
+                    look_at = loop.time() + (LOST_LOOK_S if self._lost else LOOK_S)
+                if self._lost and not self._followed:
+                    await asyncio.sleep(LOST_LOOK_S)
+                    continue
                 found = await self._tail.read()
-            except (OffsetOutOfRange, RefusedForGood):
+            except RefusedForGood:
                 raise
+            except OffsetOutOfRange as error:
+                held = self._followed.get(error.tp)
+                if held is not None and self.tables[held[0]].is_strict:
+                    raise
+                self._lose(held)
+                look_at = loop.time()
+                continue
             except TransportError as error:
                 log.warning("following replicated tables: %s: trying again", error)
                 await asyncio.sleep(RETRY_S)
+                look_at = loop.time()
                 continue
             for changelog, (position, records) in found.items():
                 held = self._followed.get(changelog)
                 if held is not None:
                     self._replica(held).replicate(fold(records), position)
+
+    async def _look(self) -> None:
+        """Whether the changelogs are still those that the copies were made from. Those of one that
+        was deleted and made anew would be rows of both.
+        """
+        looked_at = sorted({*self._followed.values(), *self._lost})
+        described = await self._admin.topics({self.tables[name].changelog for name, _ in looked_at})
+        for held in looked_at:
+            if held not in self._stores:
+                continue  # its task has left meanwhile
+            replicas = self.tables[held[0]]
+            topic = described.get(replicas.changelog)
+            if not replicas.is_strict and not self._is_that_of(held, topic):
+                self._lose(held)
+            if topic is None:
+                continue
+            if held in self._lost:
+                await self._make_anew(held, topic.partitions)
+            else:
+                changelog = TopicPartition(replicas.changelog, held[1])
+                refuse_other(self._stores[held], topic.topic_id, changelog, held[0])
+
+    def _is_that_of(self, held: Held, topic: TopicDescription | None) -> bool:
+        lineage = self._stores[held].lineage
+        if topic is None or topic.partitions != self.tables[held[0]].partitions:
+            return False
+        return not any(topic.topic_id) or lineage in (None, topic.topic_id)
+
+    def _lose(self, held: Held | None) -> None:
+        if held is not None and held not in self._lost:
+            changelog = self.tables[held[0]].changelog
+            log.warning(
+                "the changelog %r, which another app writes, is gone or was made anew: the copy of"
+                " partition %d stays as it is until it can be made anew too", changelog, held[1],
+            )  # fmt: skip
+            self._leave(held)
+            self._lost.add(held)
+
+    async def _make_anew(self, held: Held, partitions: int) -> None:
+        replicas, store = self.tables[held[0]], self._stores[held]
+        if partitions != replicas.partitions:
+            raise PartitionMismatch(
+                f"the changelog {replicas.changelog!r} of another app has {partitions} partitions"
+                f" now, and had {replicas.partitions} when this worker started: start it again"
+            )
+        try:
+            await self._bring(held, store, Progress())
+        except StateLost as error:
+            log.info("%s", error)  # it has gone again
+            return
+        except StoreError:
+            if self._stores.get(held) is store:
+                raise
+        if self._stores.get(held) is store and held in self._lost:
+            self._replica(held).forget()
+            self._follow(held)
+            self._lost.discard(held)
 
     def close(self) -> None:
         """Close every store, all of them also when one fails."""

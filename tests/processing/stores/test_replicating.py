@@ -1,0 +1,79 @@
+"""Copies of tables that others write, while those begin anew."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator
+
+import pytest
+
+import flowstream as fs
+from flowstream.transport.types import NewTopic
+from tests.processing.conftest import Kit
+
+OLD = 10
+
+
+def writing(kit: Kit, name: str) -> tuple[fs.App, fs.Topic[str, int]]:
+    app = kit.app(f"{name}-w")
+    puts = app.topic(f"{name}-put", key_type=str, value_type=int)
+    kept = app.Table("kept", value_type=int)
+
+    @app.agent(puts)
+    async def put(stream: fs.Stream[int]) -> None:
+        async for key, value in stream.items():
+            kept[key] = value
+
+    return app, puts
+
+
+@pytest.mark.parametrize("rows", [1, 3 * OLD])
+async def test_S10_V2_a_table_of_another_app_that_is_reset_is_copied_anew(
+    kit: Kit, name: str, rows: int
+) -> None:
+    """The new changelog does not reach to where the copy is, or reaches beyond it: then its offsets
+    alone would pass for those of the first, and rows of both would be read.
+    """
+    writer, puts = writing(kit, name)
+    reader = kit.app(f"{name}-r")
+    asks = reader.topic(f"{name}-ask", value_type=int, partitions=1)
+    answers = reader.topic(f"{name}-answers", value_type=str, partitions=1)
+    table = reader.table_of(f"{name}-w", "kept", key_type=str, value_type=int)
+
+    @reader.agent(asks, sink=[answers])
+    async def ask(stream: fs.Stream[int]) -> AsyncIterator[str]:
+        async for _ in stream:
+            yield " ".join(f"{key}={value}" for key, value in sorted(table.items()))
+
+    async def last() -> bytes | None:
+        await asks.send(value=0)
+        return (await kit.values(answers.name) or [None])[-1]
+
+    await kit.admin.create_topics([NewTopic(puts.name, 1), NewTopic(asks.name, 1)])
+    for n in range(OLD):
+        await puts.send(key=f"old{n}", value=1)
+    await kit.run_until(writer, kit.committed(writer, puts.name, OLD))
+    async with kit.running(reader):
+
+        async def has_old() -> bool:
+            return b"old0=1" in (await last() or b"")
+
+        await kit.until(has_old)
+        await kit.admin.delete_topics([writer.changelog("kept"), puts.name])
+        await kit.admin.delete_group(writer.id)
+        shutil.rmtree(writer.settings.data_dir)
+        await kit.admin.create_topics([NewTopic(puts.name, 1)])
+        writer, puts = writing(kit, name)
+        for n in range(rows):
+            await puts.send(key=f"new{n}", value=2)
+        await kit.run_until(writer, kit.committed(writer, puts.name, rows))
+        wanted = " ".join(f"{key}=2" for key in sorted(f"new{n}" for n in range(rows))).encode()
+
+        async def is_new() -> bool:
+            return await last() == wanted
+
+        await kit.until(is_new)
+        async with kit.running(writer):
+            await puts.send(key="new0", value=3)
+            wanted = wanted.replace(b"new0=2", b"new0=3")
+            await kit.until(is_new)
