@@ -115,6 +115,11 @@ class Agent(Askable, Generic[T]):
         return [source for source in found if source is not None]
 
     @property
+    def takes_turns(self) -> bool:
+        """Whether several instances of a task work on rows that an open unit may have changed."""
+        return self.joins is not None or (self.windows is not None and self.windows.tells_changes)
+
+    @property
     def tells_time(self) -> bool:
         """Whether what this agent gives depends on event time."""
         kept = (self.windows, self.joins, self.seen, self.waiting)

@@ -12,9 +12,10 @@ from flowstream.processing.running.firing import InnerInstance
 from flowstream.processing.running.instance import Instance
 from flowstream.processing.running.lanes import Lane, Lanes
 from flowstream.processing.running.parked import ParkedInstance
-from flowstream.processing.running.plan import InnerReader
+from flowstream.processing.running.plan import InnerReader, Reader, Stage
 from flowstream.processing.running.sensing import SensedInstance, SensedLane
 from flowstream.processing.running.surroundings import Shelf, Surroundings
+from flowstream.processing.running.turns import SensedTurnInstance, TurnInner, TurnInstance
 from flowstream.processing.time.dues import DuePartition
 from flowstream.processing.units.task import Source, Task
 from flowstream.processing.watching.tracing import is_active
@@ -22,8 +23,10 @@ from flowstream.processing.watching.tracing import is_active
 I = TypeVar("I", bound=Instance)  # noqa: E741 - an instance
 
 
-def instance_kind(*, is_sensed: bool) -> type[Instance]:
+def instance_kind(reader: Reader, *, is_sensed: bool) -> type[Instance]:
     """Of an instance that reads a topic's partition."""
+    if reader.agent.takes_turns and reader.stage is not Stage.FORWARD:
+        return _traced(SensedTurnInstance if is_sensed else TurnInstance)
     return _traced(SensedInstance if is_sensed else Instance)
 
 
@@ -40,6 +43,8 @@ def inner_instance(
     agent = inner.reader.agent
     beside = [lanes[topic.name] for topic in agent.topics if topic.name in lanes]
     where = (inner.reader, inner.source, due, task, source, shelf, around)
+    if agent.takes_turns and inner.source is not agent.parking:
+        return _traced(TurnInner)(*where)
     if inner.source is not agent.parking or not beside:
         return _traced(InnerInstance)(*where)
     parked = _traced(ParkedInstance)(*where)

@@ -20,6 +20,7 @@ from flowstream.processing.running.plan import Plan, Reader, TablePlan
 from flowstream.processing.running.sensing import sensed_views
 from flowstream.processing.running.surroundings import Shelf, Surroundings
 from flowstream.processing.running.task_time import TaskTime
+from flowstream.processing.running.turns import share_turns
 from flowstream.processing.running.viewing import views_of
 from flowstream.processing.tables.replicated import Replicas
 from flowstream.processing.tables.rows import refuse_other_rows
@@ -120,6 +121,7 @@ class RunningTask:
             source = self.task.add_source(topic, number, position, len(readers))
             self.instances[topic] = self._instances(readers, source, shelf)
         self._open_inner(shelf)
+        share_turns(self.all_instances)
         self.task.move(TaskState.RUNNING)
         for instance in self.all_instances:
             instance.start()
@@ -133,9 +135,10 @@ class RunningTask:
             lanes = Lanes(readers[0], self.task, source, shelf, self._around, lane)
             self._lanes[source.topic] = lanes
             return lanes.lanes
-        make = instance_kind(is_sensed=is_sensed)
         group = [
-            make(reader, index, self.task, source, shelf, self._around)
+            instance_kind(reader, is_sensed=is_sensed)(
+                reader, index, self.task, source, shelf, self._around
+            )
             for index, reader in enumerate(readers)
         ]
         for instance in group:

@@ -17,6 +17,7 @@ from opentelemetry.trace import SpanKind
 import flowstream as fs
 from flowstream.processing.running.instance import Instance
 from flowstream.processing.running.kinds import instance_kind
+from flowstream.processing.running.plan import Reader, Stage
 from flowstream.processing.watching.spans import carrying
 from tests.processing.conftest import Kit
 
@@ -176,7 +177,10 @@ async def test_what_is_not_sampled_still_goes_on(
 
 
 def test_without_a_provider_nothing_is_traced_nor_imported() -> None:
-    assert instance_kind(is_sensed=False) is Instance
+    app = fs.App("untraced")
+    agent = fs.Agent(lambda stream: None, app.topic("t"), name="a", sinks=(), on_error="stop")  # type: ignore[arg-type,return-value]
+    reader = Reader(agent, "t", Stage.WHOLE)
+    assert instance_kind(reader, is_sensed=False) is Instance
     code = (
         "import sys, flowstream, flowstream.processing.worker; flowstream.App('a');"
         "print([m for m in sys.modules if m.startswith('opentelemetry')])"

@@ -1,0 +1,128 @@
+"""Instances of one agent that work on the same rows: the sides of a join, windows that tell their
+changes and what closes them.
+
+An agent may await between the reading of such a row and the end of its unit, and a unit sees only
+what is complete. So these instances take turns, one unit at a time; else two events could meet
+past each other, or what is over could be written anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+
+from flowstream.processing.events.event import Arrival
+from flowstream.processing.running.feed import MOST_PENDING
+from flowstream.processing.running.firing import InnerInstance
+from flowstream.processing.running.instance import Instance
+from flowstream.processing.running.sensing import SensedInstance
+
+MOST_IN_A_ROW = 100
+"""Units of one instance before another that waits has its turn."""
+
+
+class Turns:
+    """Whose turn it is, of one agent's instances in one task."""
+
+    def __init__(self) -> None:
+        self.members: list[TurnInstance | TurnInner] = []
+        self._last: Instance | None = None
+        self._in_a_row = 0
+
+    def may_begin(self, one: Instance) -> bool:
+        """Whether an instance may begin a unit; if not, it is woken when that may have changed."""
+        others = [each for each in self.members if each is not one]
+        if any(each.record is not None for each in others):
+            return False
+        if one is not self._last:
+            self._last, self._in_a_row = one, 0
+        self._in_a_row += 1
+        if self._in_a_row <= MOST_IN_A_ROW or not any(each.wants_turn for each in others):
+            return True
+        self._in_a_row = 0
+        for each in others:
+            each.wake()
+        # Whoever is woken may find that it cannot begin after all.
+        asyncio.get_running_loop().call_soon(one.wake)
+        return False
+
+    def ended(self, one: Instance) -> None:
+        """An instance has no open unit any more."""
+        for each in self.members:
+            if each is not one:
+                each.wake()
+
+
+class TurnInstance(Instance):
+    """One that reads a topic's partition."""
+
+    turns: Turns
+
+    @property
+    def wants_turn(self) -> bool:
+        """Whether there is something for it to begin."""
+        return bool(self.ready)
+
+    def advance(self) -> Arrival | None:
+        """Complete the open unit and begin the next record if it is its turn."""
+        if self.record is not None:
+            self.complete()
+        return self.take_ready()
+
+    def complete(self) -> None:
+        """See `UnitFeed.complete`."""
+        super().complete()
+        self.turns.ended(self)
+
+    def _pop(self) -> Arrival | None:
+        if self.record is None and not self._may_begin():
+            return None
+        return super()._pop()
+
+    def _may_begin(self) -> bool:
+        if not self.ready or len(self.task.pending) > MOST_PENDING:
+            return False
+        return self.turns.may_begin(self)
+
+    def _give_back(self, records: Sequence[Arrival]) -> None:
+        super()._give_back(records)
+        self.turns.ended(self)
+
+
+class TurnInner(InnerInstance):
+    """One that reads rows that come due."""
+
+    turns: Turns
+
+    @property
+    def wants_turn(self) -> bool:
+        """Whether there is something for it to begin."""
+        return bool(self.ready) or self.is_due
+
+    def take_ready(self) -> Arrival | None:
+        """The next row that is due, if it is its turn."""
+        if self.record is None and self.wants_turn and not self.turns.may_begin(self):
+            return None
+        return super().take_ready()
+
+    def complete(self) -> None:
+        """See `InnerInstance.complete`."""
+        super().complete()
+        self.turns.ended(self)
+
+    def _give_back(self, records: Sequence[Arrival]) -> None:
+        super()._give_back(records)
+        self.turns.ended(self)
+
+
+class SensedTurnInstance(SensedInstance, TurnInstance):
+    """One whose events are told to sensors as well."""
+
+
+def share_turns(instances: Iterable[Instance]) -> None:
+    """Have the instances of each agent that take turns know each other."""
+    found: dict[str, Turns] = {}
+    for each in instances:
+        if isinstance(each, TurnInstance | TurnInner):
+            each.turns = found.setdefault(each.agent.name, Turns())
+            each.turns.members.append(each)
