@@ -47,7 +47,7 @@ from flowstream.processing.tables.replicated import TableOf
 from flowstream.processing.tables.set_tables import SetTable
 from flowstream.processing.tables.table import Table
 from flowstream.processing.tables.windowed_tables import WindowedTable
-from flowstream.processing.values.durations import Seconds, milliseconds
+from flowstream.processing.values.durations import Seconds, not_negative
 from flowstream.transport.cluster import Cluster
 
 if TYPE_CHECKING:
@@ -232,7 +232,7 @@ class App(DeclaresPages, DeclaresChannels):
         check_topic(topic)
         if not isinstance(topic, Topic):
             raise AppError("@app.outbox reads a topic: have an agent send there what it gets")
-        within_s = milliseconds(check_take(batch, within)) / 1000
+        within_s = not_negative("within", check_take(batch, within)) / 1000
 
         def declare(function: Store[V]) -> Outbox[V]:
             named = name or str(getattr(function, "__name__", "outbox"))

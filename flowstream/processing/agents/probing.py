@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from flowstream.processing.errors import AppError, AppExited
 from flowstream.processing.events.event import Arrival
-from flowstream.processing.streams.deduping import Seen
+from flowstream.processing.streams.deduping import DEDUPED_BEFORE, Seen
 from flowstream.processing.streams.joining import Entry, Side
 from flowstream.processing.streams.lookups import Waiting
 from flowstream.processing.streams.stateful import GroupBy
-from flowstream.processing.streams.stream import SourceStream, Stream
+from flowstream.processing.streams.stream import DerivedStream, SourceStream, Stream, TimedOut
 from flowstream.processing.streams.stream_joins import JoinedStreams
 from flowstream.processing.streams.stream_windows import StreamWindows
 from flowstream.processing.time.windowing import Span
@@ -118,6 +118,13 @@ class ProbeFeed:
         return 0.0
 
 
+class Probed(DerivedStream[T]):
+    """What comes out of windows or a join: nothing that keeps state may stand behind them."""
+
+    async def _pull(self, *, hold: bool, deadline: float | None) -> T | TimedOut:
+        return cast("T | TimedOut", await self._up._pull(hold=hold, deadline=deadline))
+
+
 class ProbeSource(SourceStream[T]):
     """Remembers what `group_by` and windows asked for."""
 
@@ -129,6 +136,10 @@ class ProbeSource(SourceStream[T]):
 
     def grouped(self, upstream: Stream[T], group: GroupBy) -> Stream[T]:
         """Go on probing on the same stream."""
+        if self.found is not None:
+            return super().grouped(upstream, group)  # refused
+        if self.found_seen is not None:
+            raise AppError(DEDUPED_BEFORE)
         self.found = group
         return upstream
 
@@ -142,14 +153,14 @@ class ProbeSource(SourceStream[T]):
     def looked_up(self, upstream: Stream[Any], waiting: Waiting) -> Stream[Any]:
         """Go on probing on the same stream."""
         self.found_waiting = waiting
-        return upstream
+        return Probed(upstream)
 
     def joined(self, upstream: Stream[Any], join: JoinedStreams) -> Stream[Any]:
         """Go on probing on the same stream."""
         self.found_join = join
-        return upstream
+        return Probed(upstream)
 
     def opened(self, upstream: Stream[Any], windows: StreamWindows) -> Stream[Any]:
         """Go on probing on the same stream."""
         self.windows = windows
-        return upstream
+        return Probed(upstream)

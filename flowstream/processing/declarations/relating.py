@@ -16,7 +16,7 @@ from flowstream.processing.streams.lookups import VERSIONS, with_version
 from flowstream.processing.streams.stream import Stream
 from flowstream.processing.tables.table import Table
 from flowstream.processing.tables.table_changes import JoinedTables, TableJoin
-from flowstream.processing.values.durations import Seconds, milliseconds
+from flowstream.processing.values.durations import Seconds, positive
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -66,7 +66,9 @@ class Relating(Timing):
             gone = table.beside(f"{named}-gone")
             for rows in (versions, gone):
                 self._declare(rows)
-            follow = versioning(table, versions, gone, milliseconds(history))
+            follow = versioning(
+                table, versions, gone, positive(f"table {named!r}: history", history)
+            )
         source = topic.with_tombstones()
         self.add_agent(Agent(follow, source, name=f"{named}.table", sinks=(), on_error="stop"))
         return table

@@ -32,6 +32,8 @@ V = TypeVar("V")
 
 AnySets = SetTable[Any, Any]
 
+MANAGER_SUFFIX = "-setmanager"
+
 
 class GlobalOptions(TypedDict, total=False):
     """What a table may say beside its types; see `App.Table`."""
@@ -184,7 +186,7 @@ class DeclaresTables(Relating):
         help: str = "",
         start_manager: bool = False,
         manager_topic_name: str | None = None,
-        manager_topic_suffix: str = "-setmanager",
+        manager_topic_suffix: str = MANAGER_SUFFIX,
     ) -> SetTable[Any, Any]:
         """Declare a table whose values are sets of `value_type`, one row per member.
 
@@ -199,8 +201,9 @@ class DeclaresTables(Relating):
         rows.help = help
         self._declare(rows)
         table: SetTable[Any, Any] = SetTable(rows)
-        if start_manager:
-            self._manage(table, key_type, manager_topic_name, manager_topic_suffix)
+        self._manage(
+            table, key_type, manager_topic_name, manager_topic_suffix, is_wanted=start_manager
+        )
         return table
 
     @overload
@@ -230,7 +233,7 @@ class DeclaresTables(Relating):
         help: str = "",
         start_manager: bool = False,
         manager_topic_name: str | None = None,
-        manager_topic_suffix: str = "-setmanager",
+        manager_topic_suffix: str = MANAGER_SUFFIX,
     ) -> SetGlobalTable[Any, Any]:
         """Declare a table of sets that every worker holds whole: read any key's, change those of
         keys that belong to the event's partition. The rest is as for `SetTable`.
@@ -242,13 +245,24 @@ class DeclaresTables(Relating):
         rows.help = help
         self._declare(rows)
         table: SetGlobalTable[Any, Any] = SetGlobalTable(rows)
-        if start_manager:
-            self._manage(table, key_type, manager_topic_name, manager_topic_suffix)
+        self._manage(
+            table, key_type, manager_topic_name, manager_topic_suffix, is_wanted=start_manager
+        )
         return table
 
-    def _manage(self, table: AnySets, key_type: Any, topic_name: str | None, suffix: str) -> None:
+    def _manage(
+        self, table: AnySets, key_type: Any, topic_name: str | None, suffix: str, *,
+        is_wanted: bool,
+    ) -> None:  # fmt: skip
         """Have an agent take changes from anywhere."""
         name, partitions = table.name, table.rows.partitions
+        if not is_wanted:
+            if topic_name is not None or suffix != MANAGER_SUFFIX:
+                raise AppError(
+                    f"table {name!r} has no manager whose topic could be named: say"
+                    " start_manager=True, too"
+                )
+            return
         if partitions is None:
             raise AppError(f"table {name!r}: with start_manager=True say partitions=N, too")
         named = topic_name or f"{self.id}-{name}{suffix}"

@@ -13,7 +13,7 @@ from flowstream.processing.events.event_time import EventTime
 from flowstream.processing.events.schemas import Schema
 from flowstream.processing.events.topic import Serializer, Topic
 from flowstream.processing.tables.set_managers import SetChange
-from flowstream.processing.values.durations import Seconds, milliseconds
+from flowstream.processing.values.durations import Seconds, not_negative, positive
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -106,7 +106,7 @@ class DeclaresTopics(DeclaresTables):
             config={**kept(name, retention, compacting, deleting), **own},
             send=self._send,
             timestamp=timestamp,
-            disorder_ms=milliseconds(out_of_orderness),
+            disorder_ms=not_negative(f"topic {name!r}: out_of_orderness", out_of_orderness),
             key_serializer=keys,
             value_serializer=values,
         )
@@ -128,11 +128,17 @@ class DeclaresTopics(DeclaresTables):
                 " the same timestamp="
             )
         if known.partitions is None and partitions is not None:
-            known.partitions, known.config = partitions, topic.config
+            known.partitions = partitions
         elif partitions is not None and known.partitions != partitions:
             raise AppError(
                 f"topic {name!r} is declared with {known.partitions} and {partitions} partitions"
             )
+        if known.config and topic.config and known.config != topic.config:
+            raise AppError(
+                f"topic {name!r} is declared with two configurations, {known.config} and"
+                f" {topic.config}: say it once, or the same"
+            )
+        known.config = known.config or topic.config
 
 
 def kept(
@@ -141,10 +147,7 @@ def kept(
     """The configuration that says how long a topic keeps its records."""
     found: dict[str, str] = {}
     if retention is not None:
-        retention_ms = milliseconds(retention)
-        if retention_ms <= 0:
-            raise AppError(f"topic {name!r}: retention is a time above 0, not {retention!r}")
-        found["retention.ms"] = str(retention_ms)
+        found["retention.ms"] = str(positive(f"topic {name!r}: retention", retention))
     policies = [word for word, on in (("compact", compacting), ("delete", deleting)) if on]
     if (compacting, deleting) != (None, None):
         if not policies:

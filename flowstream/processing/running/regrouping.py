@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from flowstream.processing.errors import AppError
-from flowstream.processing.streams.deduping import Seen
+from flowstream.processing.streams.deduping import DEDUPED_BEFORE, Seen
 from flowstream.processing.streams.lookups import Waiting
 from flowstream.processing.streams.stateful import GroupBy
 from flowstream.processing.streams.stream import DerivedStream, SourceStream, Stream, TimedOut
@@ -31,7 +31,7 @@ class ForwardSource(SourceStream[T]):
 
     def deduped(self, upstream: Stream[T], seen: Seen) -> Stream[T]:
         """Ids are remembered where the values of one key meet."""
-        raise AppError("dedupe comes after group_by: ids are remembered per partition")
+        raise AppError(DEDUPED_BEFORE)
 
 
 class ForwardStream(DerivedStream[T]):

@@ -21,6 +21,7 @@ from flowstream.state.table import TableView
 T = TypeVar("T")
 
 PREFIX = b"="
+DEDUPED_BEFORE = "dedupe comes after group_by: ids are remembered per partition"
 
 
 class Seen(OwnRows[Any, Any]):

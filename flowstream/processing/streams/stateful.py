@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
+from flowstream.processing.declaring import check_partitions, described
 from flowstream.processing.errors import AppError
 from flowstream.processing.events.topic import Topic
 from flowstream.processing.streams.joining import How
@@ -27,7 +28,7 @@ from flowstream.processing.streams.stream_windows import (
 from flowstream.processing.tables.closing import WindowResult
 from flowstream.processing.tables.table import Table
 from flowstream.processing.tables.windowed_tables import Late
-from flowstream.processing.values.durations import Seconds, milliseconds
+from flowstream.processing.values.durations import Seconds, not_negative
 from flowstream.processing.values.joined import Joined
 
 if TYPE_CHECKING:
@@ -54,6 +55,11 @@ def by(key: Callable[[T], Any] | str) -> Callable[[T], Any]:
     """A key function from a function or an attribute's (or dict key's) name."""
     if callable(key):
         return key
+    if not isinstance(key, str):
+        raise AppError(
+            f"group_by takes a function of the value or the name of its attribute, not"
+            f" {described(key)}"
+        )
     attribute, item = operator.attrgetter(key), operator.itemgetter(key)
     return lambda value: item(value) if isinstance(value, dict) else attribute(value)
 
@@ -83,6 +89,7 @@ class StatefulOperators(Generic[T]):
         `key` is a function of the value or the name of its attribute. Comes before every other
         operator except `filter`.
         """
+        check_partitions(partitions, "group_by")
         return self._root("group_by").grouped(
             self._this, GroupBy(by(key), name, key_type, partitions)
         )
@@ -91,6 +98,8 @@ class StatefulOperators(Generic[T]):
         """The same values by way of a topic of yours, with their keys; as `group_by`, comes before
         every other operator except `filter`.
         """
+        if not isinstance(topic, Topic):
+            raise AppError(f"through takes a topic, not {described(topic)}: app.topic(...)")
         group = GroupBy(lambda value: None, None, None, None, topic)
         return self._root("through").grouped(self._this, group)
 
@@ -168,7 +177,11 @@ class StatefulOperators(Generic[T]):
         until the watermark is `grace` past it. "left" gives events whose key has no row, too.
         """
         if isinstance(right, Table):
+            if late != "drop" or name is not None:
+                raise AppError("a join with a table has no late= and no name=")
             return self._lookup(right, how, as_of=as_of, grace=grace, within=within)
+        if not isinstance(right, Topic):
+            raise AppError(f"join takes a topic or a table, not {described(right)}")
         if within is None or as_of:
             raise AppError("a join with a topic says how far apart events may be: within=SECONDS")
         asked = stream_join(right, within=within, how=how, grace=grace, late=late, name=name)
@@ -184,9 +197,15 @@ class StatefulOperators(Generic[T]):
             raise AppError("a join with a table is 'inner' or 'left', and has no within=")
         if table.window is not None:
             raise AppError(f"table {table.name!r} has windows, which have no single value")
+        grace_ms = not_negative("a join's grace", grace)
+        if not as_of and grace_ms:
+            raise AppError(
+                f"a join with table {table.name!r} as it is waits for nobody: grace= is for one as"
+                " of event time, as_of=True"
+            )
         if not as_of:
             return LookupStream(self._this, table, inner=how == "inner")
-        return self._looked_up(Waiting(table, inner=how == "inner", grace_ms=milliseconds(grace)))
+        return self._looked_up(Waiting(table, inner=how == "inner", grace_ms=grace_ms))
 
     def _looked_up(self, waiting: Waiting) -> Stream[Any]:
         return self._root("join").looked_up(self._this, waiting)

@@ -12,7 +12,7 @@ from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, TypeVar, cast, overload
 
-from flowstream.processing.declaring import check_take
+from flowstream.processing.declaring import check_take, described
 from flowstream.processing.errors import AppError
 from flowstream.processing.events.event import Arrival, Event
 from flowstream.processing.events.topic import Topic
@@ -23,7 +23,7 @@ from flowstream.processing.streams.stream_windows import StreamWindows
 from flowstream.processing.tables.closing import WindowResult
 from flowstream.processing.time.windowing import Span
 from flowstream.processing.values.codecs import DECODE_ERRORS, Codec
-from flowstream.processing.values.durations import Seconds, milliseconds
+from flowstream.processing.values.durations import Seconds, not_negative
 from flowstream.processing.values.joined import Joined
 
 if TYPE_CHECKING:
@@ -181,6 +181,9 @@ class Stream(StatefulOperators[T]):
         """The same values, each also sent to `topics` with its key."""
         from flowstream.processing.streams.operators import EchoStream
 
+        for topic in topics:
+            if not callable(getattr(topic, "send", None)):
+                raise AppError(f"echo takes topics, not {described(topic)}: app.topic(...)")
         return EchoStream(self, topics)
 
     @overload
@@ -195,7 +198,9 @@ class Stream(StatefulOperators[T]):
         """
         from flowstream.processing.streams.operators import TakeStream
 
-        return TakeStream(self, max_, milliseconds(check_take(max_, within)) / 1000)
+        return TakeStream(
+            self, max_, not_negative("take's within", check_take(max_, within)) / 1000
+        )
 
     def take_events(self, max_: int, within: Seconds) -> Stream[list[Event[T]]]:
         """As `take`, with key, headers, timestamp and position of each value."""
@@ -222,7 +227,10 @@ class Stream(StatefulOperators[T]):
         while stream.is_transparent:
             stream = stream._upstream()
         if not isinstance(stream, SourceStream):
-            raise AppError(f"{what} comes first: only `filter` may stand before it")
+            raise AppError(
+                f"{what} comes first: only `filter` may stand before it. What comes out of another"
+                f" operator can go to a topic: yield it, and have {what} in an agent on that topic"
+            )
         return stream
 
     def _key(self) -> Any:

@@ -93,6 +93,8 @@ def stream_join(
         raise AppError(f"how= is 'inner', 'left' or 'outer', not {how!r}")
     if late not in ("drop", "dead_letter"):
         raise AppError(f"late= of a join is 'drop' or 'dead_letter', not {late!r}")
+    if isinstance(within, tuple) and len(within) != 2:
+        raise AppError(f"within= is seconds, or (before, after) in seconds, not {within!r}")
     before, after = within if isinstance(within, tuple) else (within, within)
     before_ms, after_ms, grace_ms = map(milliseconds, (before, after, grace))
     if before_ms + after_ms < 0 or grace_ms < 0:

@@ -25,7 +25,7 @@ from flowstream.processing.time.windowing import (
 )
 from flowstream.processing.time.windows import Window
 from flowstream.processing.values.codecs import Codec, codec_of
-from flowstream.processing.values.durations import Seconds, milliseconds
+from flowstream.processing.values.durations import Seconds, milliseconds, not_negative, positive
 from flowstream.state.table import TableView
 
 if TYPE_CHECKING:
@@ -215,7 +215,7 @@ def fixed(
 
 def sessions(stream: Stream[T], gap: Seconds, grace: Seconds, **how: Any) -> Windows[T]:
     """Sessions that end `gap` after their last event."""
-    gap_ms, grace_ms = positive("a session's gap", gap), milliseconds(grace)
+    gap_ms, grace_ms = positive("a session's gap", gap), not_negative("a session's grace", grace)
     return Windows(
         stream, lambda aggregate: SessionWindows(aggregate, gap_ms, grace_ms), fixed=False, **how
     )
@@ -223,15 +223,7 @@ def sessions(stream: Stream[T], gap: Seconds, grace: Seconds, **how: Any) -> Win
 
 def sliding(stream: Stream[T], size: Seconds, grace: Seconds, **how: Any) -> Windows[T]:
     """A window of `size` that ends with each event."""
-    size_ms, grace_ms = positive("a window's size", size), milliseconds(grace)
+    size_ms, grace_ms = positive("a window's size", size), not_negative("a window's grace", grace)
     return Windows(
         stream, lambda aggregate: SlidingWindows(aggregate, size_ms, grace_ms), fixed=False, **how
     )
-
-
-def positive(what: str, span: Seconds) -> int:
-    """A span as milliseconds, at least one."""
-    ms = milliseconds(span)
-    if ms <= 0:
-        raise AppError(f"{what} must be at least one millisecond, not {span!r}")
-    return ms

@@ -67,6 +67,16 @@ async def takes_two(stream: Any, table: Any) -> None:
         (lambda app: app.Table("t").hopping(1, float("nan")), "not nan"),
         (lambda app: app.Table("t").hopping(10, 20), "would lose events between windows"),
         (lambda app: app.Table("t").tumbling(1, expires=-1), "must not be negative"),
+        (lambda app: app.Table("t", ttl=True), "seconds or a timedelta, not True"),
+        (lambda app: app.table(app.topic("t"), history=0), "table 't': history must be at least"),
+        (lambda app: app.SetTable("t", manager_topic_name="m"), "say start_manager=True, too"),
+        (lambda app: app.SetGlobalTable("t", manager_topic_suffix="-m"), "say start_manager=True"),
+        (lambda app: app.topic("t", out_of_orderness=-1), "out_of_orderness must not be negative"),
+        (lambda app: app.topic("t", retention=0), "topic 't': retention must be at least"),
+        (
+            lambda app: (app.topic("t", partitions=1, retention=5), app.topic("t", retention=9)),
+            "topic 't' is declared with two configurations, .*'5000'.* and .*'9000'",
+        ),
         (lambda app: app.topic("my topic"), "'my topic' cannot be a topic's name; use letters"),
         (lambda app: app.topic(""), "cannot be a topic's name"),
         (lambda app: app.topic("t" * 250), "has 250 characters, at most 249"),
@@ -94,6 +104,18 @@ def test_an_agent_may_read_the_topic_of_another_app(app: fs.App) -> None:
     app.agent(fs.App("other").topic("t", partitions=2, config={"retention.ms": "9"}))(reads)
     (topic,) = make_plan(app, {}).create
     assert (topic.name, topic.partitions, topic.config) == ("t", 2, {"retention.ms": "9"})
+
+
+def test_one_of_a_topics_declarations_may_leave_its_configuration_out(app: fs.App) -> None:
+    app.topic("first", partitions=1, retention=5)
+    app.topic("first")
+    app.topic("second")
+    app.topic("second", partitions=1, retention=5)
+    app.topic("third", retention=5)
+    app.topic("third", partitions=1)
+    assert {app.topics[name].config["retention.ms"] for name in ("first", "second", "third")} == {
+        "5000"
+    }
 
 
 async def no_within(stream: Any) -> None:
@@ -131,6 +153,64 @@ async def test_what_an_agent_gets_wrong_before_it_reads(
     agent: fs.Agent[Any] = app.agent(app.topic("t"))(function)
     with pytest.raises(fs.AppError, match=message):
         await agent.probe()
+
+
+@pytest.mark.parametrize(
+    ("use", "message"),
+    [
+        (lambda s, _: s.take(5, within=-1), "take's within must not be negative"),
+        (lambda s, _: s.session(5, grace=-1).count(), "a session's grace must not be negative"),
+        (lambda s, _: s.sliding(5, grace=-1).count(), "a window's grace must not be negative"),
+        (lambda s, _: s.tumbling(5, emit=True).count(), "seconds or a timedelta, not True"),
+        (lambda s, _: s.tumbling(5).count().tumbling(5).count(), "windows comes first.* yield it"),
+        (lambda s, _: s.tumbling(5).count().filter(bool).dedupe(5), "dedupe comes first"),
+        (lambda s, app: s.join(app.topic("u"), within=5).tumbling(5).count(), "comes first"),
+        (lambda s, app: s.join(app.topic("u"), within=5).group_by(str), "group_by comes first"),
+        (lambda s, _: s.group_by(str).group_by(str), "group_by comes first, and once"),
+        (lambda s, _: s.dedupe(5).group_by(str), "dedupe comes after group_by"),
+        (lambda s, _: s.group_by(5), r"or the name of its attribute, not 5 \(an int\)"),
+        (lambda s, _: s.group_by(str, partitions=0), "group_by: partitions must be a whole number"),
+        (lambda s, _: s.group_by(str, partitions="4"), r"not '4' \(a str\)"),
+        (lambda s, _: s.echo("out"), r"echo takes topics, not 'out' \(a str\)"),
+        (lambda s, _: s.through("out"), r"through takes a topic, not 'out' \(a str\)"),
+        (lambda s, _: s.join("t", within=5), r"join takes a topic or a table, not 't' \(a str\)"),
+        (lambda s, app: s.join(app.SetTable("u")), "join takes a topic or a table, not"),
+        (lambda s, app: s.join(app.topic("u"), within=(1, 2, 3)), r"or \(before, after\)"),
+        (lambda s, app: s.join(app.Table("u"), grace=5), "as_of=True"),
+        (lambda s, app: s.join(app.Table("u"), late="dead_letter"), "no late= and no name="),
+        (lambda s, app: s.join(app.Table("u"), name="x"), "no late= and no name="),
+        (lambda s, app: s.join(app.table(app.topic("u"), history=5), as_of=True, grace=-1),
+         "a join's grace must not be negative"),
+    ],
+)  # fmt: skip
+async def test_what_an_operator_cannot_do_is_refused_before_the_worker_runs(
+    app: fs.App, use: Any, message: str
+) -> None:
+    @app.agent(app.topic("t"))
+    async def agent(stream: fs.Stream[Any]) -> None:
+        async for _ in use(stream, app):
+            pass
+
+    with pytest.raises(fs.AppError, match=message):
+        await agent.probe()
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda s, app: s.echo(app.topic("u"), app.channel()),
+        lambda s, app: s.take(5, within=0),
+        lambda s, app: s.group_by(str).filter(bool).dedupe(5).tumbling(5).count().items(),
+        lambda s, app: s.filter(bool).join(app.Table("u"), grace=0.0).take(5, within=1),
+    ],
+)
+async def test_what_operators_can_do_is_not(app: fs.App, use: Any) -> None:
+    @app.agent(app.topic("t"))
+    async def agent(stream: fs.Stream[Any]) -> None:
+        async for _ in use(stream, app):
+            pass
+
+    await agent.probe()
 
 
 async def test_what_an_agent_raises_before_it_reads_is_its_failure(app: fs.App) -> None:
