@@ -157,7 +157,11 @@ def _seen(context: AppContext, compare: Sequence[str]) -> Seen:
     for letter in context.dead_letters:
         told = (letter.value, letter.topic, letter.agent, letter.error, letter.cause)
         letters.setdefault(letter.key, []).append(told)
+    # How far back they go is a matter of when it was asked.
+    versions = {table.versions.name for table in app.tables.values() if table.versions is not None}
     for name, table in app.tables.items():
+        if name in versions:
+            continue
         view = table_view(context, rows_of(table))
         seen[f"table {name}"] = {_hashed(key): [value] for key, value in view.items()}
     return seen

@@ -11,11 +11,13 @@ from flowstream.processing.agents.agent import Agent
 from flowstream.processing.agents.foreign_joins import ForeignJoined
 from flowstream.processing.declarations.timing import Timing
 from flowstream.processing.errors import AppError
+from flowstream.processing.events.current import in_unit
 from flowstream.processing.events.topic import Outgoing, RecordMetadata, Topic
-from flowstream.processing.streams.lookups import VERSIONS, with_version
+from flowstream.processing.streams.lookups import VERSIONS, waiting_since, with_version
 from flowstream.processing.streams.stream import Stream
 from flowstream.processing.tables.table import Table
 from flowstream.processing.tables.table_changes import JoinedTables, TableJoin
+from flowstream.processing.time.watermarks import FOREVER
 from flowstream.processing.values.durations import Seconds, positive
 
 K = TypeVar("K")
@@ -144,7 +146,8 @@ def versioning(
     history_ms: int,
 ) -> Follower:
     """The same, and what the rows were: a record that comes late changes the past alone. Keys that
-    are deleted are remembered for as long as the history goes back.
+    are deleted are remembered for as long as the history goes back; and while the events that are
+    joined with the rows are behind, for as long as one of them may ask.
     """
     encode_key, encode = table.key_codec.encode, table.value_codec.encode
 
@@ -157,17 +160,28 @@ def versioning(
             data = None if event.value is None else encode(event.value)
             before = versions.get(row, ())
             newest = max([at_ms, *(at for at, _ in before)])
-            versions[row] = with_version(before, at_ms, data, newest - history_ms)
+            oldest = min(newest - history_ms, needed_ms(table, row))
+            versions[row] = with_version(before, at_ms, data, oldest)
             if at_ms == newest:
                 put(table, event.key, event.value)
                 if data is None:
                     gone[over_at(at_ms + history_ms) + row] = b""
             now_ms = max(now_ms, at_ms)
             if count % SWEEP_EVERY == 0:
-                forget(versions, gone, now_ms, history_ms)
+                forget(table, versions, gone, now_ms, history_ms)
             count += 1
 
     return follow
+
+
+def needed_ms(table: Table[Any, Any], row: bytes) -> int:
+    """The least event time at which an event may still want to know a row: one that comes, or one
+    that waits, be it only for its agent.
+    """
+    unit, found = in_unit("following a table's topic"), FOREVER
+    for name, grace_ms in table.joined_as_of.items():
+        found = min(found, unit.watermark(name) - grace_ms, waiting_since(unit.view(name), row))
+    return found
 
 
 def over_at(at_ms: int) -> bytes:
@@ -176,12 +190,15 @@ def over_at(at_ms: int) -> bytes:
 
 
 def forget(
-    versions: Table[Any, Any], gone: Table[bytes, bytes], now_ms: int, history_ms: int
-) -> None:
+    table: Table[Any, Any], versions: Table[Any, Any], gone: Table[bytes, bytes], now_ms: int,
+    history_ms: int,
+) -> None:  # fmt: skip
     """Delete the versions of keys whose deletion nobody can look behind any more."""
     for mark, _ in list(islice(gone.range(stop=over_at(now_ms)), 2 * SWEEP_EVERY)):
-        del gone[mark]
         at_ms, row = int(mark[:16]) - history_ms, mark[16:]
+        if needed_ms(table, row) < at_ms:
+            continue
+        del gone[mark]
         kept = versions.get(row)
         if kept is not None and kept[-1] == (at_ms, None):
             del versions[row]

@@ -17,8 +17,10 @@ from flowstream.processing.errors import AppError
 from flowstream.processing.streams.stream import DerivedStream, SourceStream, Stream, TimedOut
 from flowstream.processing.tables.inner import Fired, OwnRows
 from flowstream.processing.tables.table import Table
+from flowstream.processing.time.watermarks import FOREVER
 from flowstream.processing.values.codecs import BYTES, Codec
 from flowstream.processing.values.joined import LEFT_HEADER, RIGHT_HEADER, Joined, joined_shape
+from flowstream.state.keys import after
 from flowstream.state.overlay import DELETED
 from flowstream.state.table import TableView
 
@@ -59,6 +61,15 @@ def version_at(versions: tuple[Version, ...], at_ms: int) -> bytes | None:
     """
     place = bisect.bisect_right([at for at, _ in versions], at_ms)
     return versions[place - 1][1] if place else None
+
+
+def waiting_since(view: TableView, key: bytes) -> int:
+    """The event time of the first event of a key that waits for the table."""
+    begin = PREFIX + key
+    for row, _ in view.scan(begin, after(begin)):
+        if len(row) == len(begin) + 2 * _DIGITS:
+            return int(row[-2 * _DIGITS : -_DIGITS])
+    return FOREVER
 
 
 class LookupStream(DerivedStream[Joined[Any, Any]]):
@@ -103,6 +114,7 @@ class Waiting(OwnRows[Any, Joined[Any, Any]]):
         self.key_codec = keys
         self._left = values
         self._keep_in(self._table.beside(f"{agent}-waiting"))
+        self._table.joined_as_of[self.table] = self._grace_ms
 
     @property
     def fed_by(self) -> tuple[str, ...]:

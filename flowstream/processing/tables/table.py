@@ -64,6 +64,8 @@ class Table(Scans[K, V]):
         """The table that this one is beside, with as many partitions as it turns out to have."""
         self.versions: Table[bytes, Any] | None = None
         """What the rows were before, where a join needs it (see `lookups`)."""
+        self.joined_as_of: dict[str, int] = {}
+        """Tables of events that wait for the rows of their time, with the grace of each in ms."""
         self.comes_due = False
         """Whether rows of it come due, so that it has rows of our own, too (see `dues`)."""
         self.window: Window | None = None
