@@ -7,7 +7,7 @@ JOBS ?= 2
 CHOSEN ?=
 V := .venv/bin
 
-.PHONY: install demo demo-analytics test check bench crash crashapps sim simworkers interop lock
+.PHONY: install demo demo-analytics test check bench crash crashapps sim simworkers simmixes interop lock
 
 install: .venv/installed
 .venv/installed: requirements/dev.txt pyproject.toml
@@ -48,6 +48,9 @@ sim: install ## SEEDS seeds of the broker under the simulator
 
 simworkers: install ## SEEDS seeds of workers in memory: kills, zombies, aborts, lost disks
 	$(V)/python -m tests.simulation.workers --seeds $(SEEDS)
+
+simmixes: install ## SEEDS apps put together at random, killed everywhere, compared with themselves
+	$(V)/python -m tests.simulation.mixes --seeds $(SEEDS)
 
 interop: install ## other people's clients and tools against our broker
 	$(V)/pytest -q -m interop -k '$(CHOSEN)'

@@ -29,8 +29,8 @@ class OpenUnit(Keeping):
 
     __slots__ = (
         "_all_marks", "_answers", "_append", "_came", "_changes", "_clock", "_dues", "_held",
-        "_holding", "_mark", "_shared", "_single", "_top_ms", "_view_list", "_watermarks",
-        "_windowed", "index", "next_offset", "source", "task", "views",
+        "_held_top_ms", "_holding", "_mark", "_shared", "_single", "_top_ms", "_view_list",
+        "_watermarks", "_windowed", "index", "next_offset", "source", "task", "views",
     )  # fmt: skip
 
     def __init__(
@@ -64,7 +64,7 @@ class OpenUnit(Keeping):
         self._changes = shelf.changes
         self._clock = shelf.clock
         self._watermarks = shelf.watermarks
-        self._top_ms = UNKNOWN
+        self._top_ms = self._held_top_ms = UNKNOWN
         # With one plain table there is nothing to gather before it is published.
         single = self._view_list[0] if len(self._view_list) == 1 else None
         watched = shelf.windowed.keys() | shelf.dues.keys()
@@ -119,7 +119,8 @@ class OpenUnit(Keeping):
         watermark = self._watermarks.get(table)
         if watermark is None:
             return UNKNOWN
-        return watermark.of_unit(self.source.index, self._top_ms)
+        top_ms = max(self._top_ms, self._held_top_ms) if self._held else self._top_ms
+        return watermark.of_unit(self.source.index, top_ms)
 
     def wall_time_ms(self) -> int:
         """Now, by the clock door."""
@@ -147,6 +148,9 @@ class OpenUnit(Keeping):
         """The record stays in the open unit, before the one that begins."""
         self._as_it_came()
         assert self.record is not None
+        at_ms = self.record.timestamp
+        # Who is late is a matter of the events before it, not of how lists end.
+        self._held_top_ms = max(self._held_top_ms, at_ms) if self._held else at_ms
         self._held.append(self.record)
 
     def _event_ms(self, record: Arrival) -> int:
