@@ -15,6 +15,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, G
 from typing import Any, TypeAlias, TypeVar
 
 from flowstream.clock import monotonic_ms
+from flowstream.errors import WireError
 from flowstream.processing.agents.sender import Sender
 from flowstream.processing.errors import AppError
 from flowstream.processing.events.current import CURRENT, Headers
@@ -141,25 +142,38 @@ class Asker:
             except OffsetOutOfRange:
                 # Retention took what nobody here waited for.
                 await asyncio.sleep(RETRY_PAUSE_S)
-                reader = await self._from_start(cluster, target, reader)
+                at = await _offset(Admin(cluster).beginning_offsets, target)
+                if at is not None:
+                    reader = PartitionReader(cluster, target, at)
+            except WireError as error:
+                log.warning("replies cannot be read: %s", error)
+                await asyncio.sleep(RETRY_PAUSE_S)
+                at = await _offset(Admin(cluster).end_offsets, target)
+                if at is not None:
+                    # It will not be read later either: who waits is told, and who asks from now on
+                    # has a reply behind it.
+                    for waiting in [each for each in self._waiting.values() if not each.done()]:
+                        waiting.set_exception(error)
+                    reader = PartitionReader(cluster, target, at)
             except TransportError as error:
                 log.debug("replies cannot be read: %s", error)
                 await asyncio.sleep(RETRY_PAUSE_S)
-
-    async def _from_start(
-        self, cluster: Cluster, target: TopicPartition, before: PartitionReader
-    ) -> PartitionReader:
-        try:
-            start = (await Admin(cluster).beginning_offsets([target]))[target]
-        except TransportError as error:
-            log.debug("replies cannot be found: %s", error)
-            return before
-        return PartitionReader(cluster, target, start)
 
     def _replied(self, headers: Any, value: bytes | None) -> None:
         waiting = self._waiting.get(dict(headers).get(CORRELATION) or b"")
         if waiting is not None and not waiting.done():
             waiting.set_result((value, headers))
+
+
+async def _offset(
+    of: Callable[[list[TopicPartition]], Awaitable[dict[TopicPartition, int]]], tp: TopicPartition
+) -> int | None:
+    """What an admin tells of one partition; None when it cannot now."""
+    try:
+        return (await of([tp]))[tp]
+    except TransportError as error:
+        log.debug("replies cannot be found: %s", error)
+        return None
 
 
 class Promise:

@@ -10,7 +10,10 @@ import msgspec
 import pytest
 
 import flowstream as fs
+from flowstream.errors import WireError
 from flowstream.processing.errors import AppError
+from flowstream.transport.reader import PartitionReader
+from flowstream.transport.types import LogRecord
 from flowstream.wire.api import ApiKey
 from tests.processing.conftest import Kit
 from tests.transport.proxy import Fault, Proxy
@@ -57,6 +60,29 @@ async def test_V1_the_first_request_waits_for_a_broker_that_is_away(
         proxy.inject(api, Fault.LOSE_REQUEST, 2)
         assert await add.ask(Sum([1, 2]), key="a", timeout=20) == 3
         await asking.close()
+
+
+async def test_V2_who_waits_for_a_reply_that_cannot_be_read_is_told(
+    kit: Kit, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And who asks after that is answered."""
+    app, add, _ = adding(kit, name)
+    await kit.create(app)
+    read, is_bad = PartitionReader.read, True
+
+    async def bad_once(self: PartitionReader, timeout_ms: int = 500) -> list[LogRecord]:
+        nonlocal is_bad
+        found = await read(self, timeout_ms)
+        if found and is_bad and self._tp.topic == app.replies:
+            is_bad = False
+            raise WireError("a batch that nobody can read")
+        return found
+
+    monkeypatch.setattr(PartitionReader, "read", bad_once)
+    async with kit.running(app):
+        with pytest.raises(WireError, match="nobody can read"):
+            await add.ask(Sum([1, 2]), key="a", timeout=20)
+        assert await add.ask(Sum([3, 4]), key="a", timeout=20) == 7
 
 
 async def test_T3_a_reply_comes_and_values_are_mapped_and_joined(kit: Kit, name: str) -> None:
