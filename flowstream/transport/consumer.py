@@ -15,8 +15,10 @@ from flowstream.transport.assignor import GroupAssignor, Share
 from flowstream.transport.cluster import Cluster
 from flowstream.transport.errors import (
     ConsumerFailed,
+    GenerationPassed,
     InstanceFenced,
     SettingRefused,
+    SharesAwaited,
     TransportError,
 )
 from flowstream.transport.fetching import Batches, Fetching
@@ -178,13 +180,16 @@ class GroupConsumer:
         """
         return self._member.generation
 
-    async def generation_after(self, refused: Generation) -> Generation | None:
+    async def generation_after(
+        self, refused: Generation, why: GenerationPassed
+    ) -> Generation | None:
         """The generation in which to offer again what the group refused in an earlier one: this
         member went over into it with all that it owned. None when it did not, and is a zombie.
         """
         member = self._member
         if not member.is_rebalancing and member.generation == refused:
-            return None
+            # Its share may have come while the refusal that speaks of it was on its way.
+            return refused if isinstance(why, SharesAwaited) and not self._has_ended else None
         while member.is_rebalancing and member.generation == refused:
             await member.changed()
         now = member.generation

@@ -108,6 +108,12 @@ class GenerationPassed(CommitRefused):
     """
 
 
+class SharesAwaited(GenerationPassed):
+    """The group is in the generation of the offsets, and its shares are not given out yet: they
+    may be offered again as soon as they are.
+    """
+
+
 class InstanceFenced(CommitRefused):
     """Another member joined with the same `group_instance_id` (KIP-345): this one is out of the
     group for good.

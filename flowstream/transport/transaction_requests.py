@@ -19,6 +19,7 @@ from flowstream.transport.errors import (
     ProducerFenced,
     RefusedForGood,
     RequestRefused,
+    SharesAwaited,
     TransactionFailed,
     error_name,
 )
@@ -57,11 +58,14 @@ ZOMBIE = frozenset(
 )
 
 
-PASSED = frozenset((ErrorCode.ILLEGAL_GENERATION, ErrorCode.REBALANCE_IN_PROGRESS))
+REFUSALS: dict[int, type[CommitRefused]] = {
+    ErrorCode.ILLEGAL_GENERATION: GenerationPassed,
+    ErrorCode.REBALANCE_IN_PROGRESS: SharesAwaited,
+}
 
 
 def refuse_zombies(generation: Generation, codes: Iterable[int]) -> None:
-    """CommitRefused, or GenerationPassed, when a group did not take offsets from this member."""
+    """CommitRefused, or one of its kinds, when a group did not take offsets from this member."""
     for code in codes:
         if code == ErrorCode.FENCED_INSTANCE_ID:
             raise InstanceFenced(
@@ -69,8 +73,7 @@ def refuse_zombies(generation: Generation, codes: Iterable[int]) -> None:
                 " give each worker a group_instance_id of its own"
             )
         if code in ZOMBIE:
-            refusal = GenerationPassed if code in PASSED else CommitRefused
-            raise refusal(
+            raise REFUSALS.get(code, CommitRefused)(
                 f"group {generation.group!r} refused the offsets of generation "
                 f"{generation.generation_id}: {error_name(code)}"
             )

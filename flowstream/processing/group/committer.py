@@ -19,8 +19,10 @@ from flowstream.transport.types import Generation, TopicPartition
 
 Batches = Mapping[TopicPartition, list[PendingBatch]]
 Ends = Mapping[TopicPartition, int]
-GenerationAfter = Callable[[Generation], Awaitable[Generation | None]]
-"""The generation into which a member went over with all it owns, None when it did not."""
+GenerationAfter = Callable[[Generation, GenerationPassed], Awaitable[Generation | None]]
+"""The generation into which a member went over with all it owns, None when it did not; by the one
+in which its offsets were refused, and why.
+"""
 Checkpoint = Callable[[str], None]
 """Called with the name of each step before it is taken, and with `done`; crash tests stop there."""
 
@@ -113,10 +115,10 @@ class Committer:
                 else:
                     await self._admin.commit_offsets(offsets, generation)
                 return
-            except GenerationPassed:
+            except GenerationPassed as passed:
                 # The group went on between the epoch's end and here. Nobody else can own what this
                 # member still owns; who is a zombie has no later generation (G4).
-                later = await self._generation_after(generation)
+                later = await self._generation_after(generation, passed)
                 if later is None:
                     raise
                 generation = later
@@ -134,5 +136,5 @@ class Committer:
             table.partition.committed(table.rows, end, table.source_offset)
 
 
-async def _no_other(refused: Generation) -> Generation | None:
+async def _no_other(refused: Generation, why: GenerationPassed) -> Generation | None:
     return None

@@ -15,8 +15,10 @@ from typing import Any, cast
 import pytest
 
 import flowstream as fs
+from flowstream.testing.memory_fetching import MemoryFetching
+from flowstream.transport.cluster import Cluster
 from flowstream.transport.consumer import GroupConsumer
-from flowstream.transport.errors import GenerationPassed, InstanceFenced
+from flowstream.transport.errors import GenerationPassed, InstanceFenced, SharesAwaited
 from flowstream.transport.transaction import TransactionSession
 from flowstream.transport.types import Generation, NewTopic
 from tests.processing.conftest import ROOT, Kit
@@ -242,6 +244,28 @@ async def test_G1_a_commit_under_way_goes_over_into_the_next_generation(
     assert refused
     assert offered == sorted(offered), "G5"
     assert max(offered) > min(refused)
+
+
+async def test_G1_offsets_refused_while_the_share_was_coming_are_offered_again() -> None:
+    """The refusal may be overtaken by the share that ends what it speaks of. Who is in a generation
+    that has passed has no other one to offer them in.
+    """
+    nowhere: Any = object()
+    consumer = GroupConsumer(
+        Cluster("127.0.0.1:1"),
+        "g",
+        nowhere,
+        nowhere,
+        fetching=MemoryFetching(nowhere, nowhere, 1, 1),
+    )
+    here = Generation("g", 7, "m", None)
+    consumer._member.generation = here
+    awaited, passed = SharesAwaited("awaited"), GenerationPassed("passed")
+    assert await consumer.generation_after(here, awaited) is None, "it has left"
+    consumer._living = asyncio.create_task(asyncio.sleep(60))
+    assert await consumer.generation_after(here, awaited) == here
+    assert await consumer.generation_after(here, passed) is None
+    consumer._living.cancel()
 
 
 @pytest.mark.parametrize("guarantee", ["exactly_once", "at_least_once"])
