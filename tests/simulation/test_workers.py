@@ -16,6 +16,7 @@ from flowstream.processing.stores import standing_by
 from flowstream.processing.stores.starting import TaskStarter
 from flowstream.state.changelog import fold
 from flowstream.state.witness import Witness
+from flowstream.transport.consumer import GroupConsumer
 from flowstream.transport.transaction import TransactionSession
 from tests.simulation.workers.beside import lanes, standbys
 from tests.simulation.workers.kinds import KINDS
@@ -97,6 +98,11 @@ def test_S5_a_copy_that_misses_a_record_is_found(monkeypatch: pytest.MonkeyPatch
 
     with planted(monkeypatch, standing_by, "fold", careless):
         assert first_found(standbys, range(12)) is not None
+
+
+def test_V2_a_partition_that_stays_paused_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    with planted(monkeypatch, GroupConsumer, "paused", ()):
+        assert first_found(aggregate, range(12)) is not None
 
 
 def test_S8_an_update_of_a_shared_row_that_is_lost_is_found(

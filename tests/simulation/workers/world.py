@@ -7,11 +7,13 @@ from __future__ import annotations
 import asyncio
 import random
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from flowstream.processing.commit import ORDER
+from flowstream.processing.group import membership
 from flowstream.state.changelog import fold
 from flowstream.testing.lives import Killed, Life
 from flowstream.testing.memory_broker import MemoryBroker, MemoryCluster, Network
@@ -284,9 +286,9 @@ async def live(world: World) -> Seen | None:
     stopping = list(world.lives)
     for life in stopping:
         life.worker.stop()
-    await asyncio.wait([life.running for life in stopping], timeout=30.0)
+    await asyncio.wait([life.running for life in stopping], timeout=10.0)
     if any(not life.running.done() for life in stopping):
-        world.problems.append("V4: a worker did not stop within 30 s")
+        world.problems.append("V4: a worker did not stop within 10 s")
     return await world.seen(cluster)
 
 
@@ -309,7 +311,7 @@ def simulate(
         **scenario.settings,
     }
     try:
-        with loop.entered():
+        with _queues(seed), loop.entered():
             broker = MemoryBroker(loop, rng, BROKER)
             network = Faulty(broker, rng, rng.choice([0.0, 0.01, 0.05]), rng.choice([0.0, 0.03]))
             flush_every = rng.choice([None, 1, 4])
@@ -328,6 +330,18 @@ def simulate(
         )  # fmt: skip
     finally:
         _sweep(loop)
+
+
+@contextmanager
+def _queues(seed: int) -> Iterator[None]:
+    """In every third world a partition is paused as soon as a record waits."""
+    usual = membership.QUEUE_HIGH, membership.QUEUE_LOW
+    try:
+        if seed % 3 == 0:
+            membership.QUEUE_HIGH, membership.QUEUE_LOW = 0, 1
+        yield
+    finally:
+        membership.QUEUE_HIGH, membership.QUEUE_LOW = usual
 
 
 def _to_the_end(world: World) -> Seen | None:
