@@ -68,6 +68,7 @@ class AppContext:
         """Start broker and workers; ready when this returns."""
         if self._loop is not None:
             raise RuntimeError("a test context is entered once: make another")
+        self.app.configure()
         loop = self._loop = VirtualLoop(self._start_ms)
         rng = random.Random(self._seed)
         self._boxes: dict[str, TopicBox[Any, Any]] = {}

@@ -101,6 +101,30 @@ def test_a_slow_agent_lets_time_pass_and_an_endless_one_is_named() -> None:
         assert len(shop.tries) > tried
 
 
+def test_what_on_configured_sets_is_in_force() -> None:
+    app = fs.App("shop", retry_backoff=1.0)
+    names = app.topic("names", key_type=str, value_type=str, partitions=1)
+    tries: list[str] = []
+
+    @app.on_configured.connect
+    def configure(app: fs.App, conf: Any, **_: Any) -> None:
+        conf.circuit_breaker = 1
+
+    @app.agent(names, on_error="skip")
+    async def greet(stream: fs.Stream[str]) -> None:
+        async for name in stream:
+            tries.append(name)
+            if len(tries) < 4:
+                raise ValueError(name)
+
+    with app.test_context() as context:
+        assert app.conf.circuit_breaker == 1
+        for name in ("first", "second"):
+            context.topic(names).send(name, settle=False)
+        context.advance(30)
+    assert tries == ["first", "second", "second", "second"], "a second in a row is not passed over"
+
+
 def test_what_fails_is_a_dead_letter_with_its_reason() -> None:
     shop = Shop(on_error="dead_letter")
     with shop.app.test_context() as context:
