@@ -235,7 +235,7 @@ def test_how_long_a_topic_keeps_its_records() -> None:
     assert app.topic("e", value_type=int, allow_empty=True).value_codec.nullable
     with pytest.raises(AppError, match="compacting=True, deleting=True, or both"):
         app.topic("f", deleting=False)
-    with pytest.raises(AppError, match="a time above 0"):
+    with pytest.raises(AppError, match="retention must be at least one millisecond"):
         app.topic("g", retention=-1)
 
 
