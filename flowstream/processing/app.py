@@ -48,6 +48,7 @@ from flowstream.processing.tables.set_tables import SetTable
 from flowstream.processing.tables.table import Table
 from flowstream.processing.tables.windowed_tables import WindowedTable
 from flowstream.processing.values.durations import Seconds, not_negative
+from flowstream.state.changelog import changelog_topic
 from flowstream.transport.cluster import Cluster
 
 if TYPE_CHECKING:
@@ -304,7 +305,7 @@ class App(DeclaresPages, DeclaresChannels):
 
     def changelog(self, table: str) -> str:
         """The name of a table's changelog topic."""
-        return f"{self.id}-{table}-changelog"
+        return changelog_topic(self.id, table)
 
     def repartition(self, name: str) -> str:
         """The name of a repartition topic."""

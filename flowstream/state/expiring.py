@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, Protocol
 
-from flowstream.state.overlay import DELETED, MISSING, Mark
+from flowstream.state.overlay import DELETED, MISSING, Absent
 from flowstream.state.stream_time import StreamTime
 from flowstream.state.table import Sealed, TablePartition, TableView, ValueCodec
 
@@ -83,7 +83,7 @@ class ExpiringView(TableView):
         self._unit = unit
         self._ttl_ms = ttl_ms
 
-    def get(self, key: bytes) -> object | Mark:
+    def get(self, key: bytes) -> object | Absent:
         """The value, or DELETED when there is none or its time is over."""
         found: Any = super().get(key)
         if found is DELETED or self._is_over(found[0]):

@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Final
 
 
-class Mark(Enum):
+class Absent(Enum):
     """Answers that are not values."""
 
     MISSING = "missing"
@@ -21,8 +21,8 @@ class Mark(Enum):
     """The key is known to have no value."""
 
 
-MISSING: Final = Mark.MISSING
-DELETED: Final = Mark.DELETED
+MISSING: Final = Absent.MISSING
+DELETED: Final = Absent.DELETED
 
 
 class Overlay:
@@ -72,10 +72,6 @@ class Overlay:
         for key in rows:
             if deferred.get(key) is rows:
                 del pending[key], deferred[key]
-
-    def merge(self, rows: Mapping[bytes, object]) -> None:
-        """Add a completed unit's rows to the open epoch."""
-        self.open.update(rows)
 
     def close(self) -> dict[bytes, object]:
         """Move the open epoch's rows to the transaction; at most one epoch is committing."""

@@ -30,12 +30,6 @@ class RestorePlan:
         """
         return position >= self.end
 
-    def progress(self, position: int) -> float:
-        """Part of the offsets that lie behind `position`, 0 to 1."""
-        if self.done(position):
-            return 1.0
-        return max(0, position - self.start) / (self.end - self.start)
-
 
 @dataclass(frozen=True, slots=True)
 class Rebuild:

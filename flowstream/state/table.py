@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn, Protocol, TypeVar, cast
 
 from flowstream.errors import FlowstreamError
-from flowstream.state.overlay import DELETED, MISSING, Mark, Overlay
+from flowstream.state.overlay import DELETED, MISSING, Absent, Overlay
 
 V = TypeVar("V")
 
@@ -316,7 +316,7 @@ class TableView:
         self._shares = partition.codec.immutable
         self._proof = partition.codec.check
 
-    def get(self, key: bytes) -> object | Mark:
+    def get(self, key: bytes) -> object | Absent:
         """The value as this unit sees it, or DELETED when there is none."""
         writes = self.writes
         if writes and key in writes:

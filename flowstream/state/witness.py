@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from flowstream.state.expiring import ExpiringView
-from flowstream.state.overlay import Mark
+from flowstream.state.overlay import Absent
 from flowstream.state.table import TableView
 
 Walk = tuple[bytes, bytes | None, bool]
@@ -27,7 +27,7 @@ class Witness(TableView):
         """Rows of the partition as they were read."""
         self.walks: list[tuple[Walk, list[tuple[bytes, object]]]] = []
 
-    def get(self, key: bytes) -> object | Mark:
+    def get(self, key: bytes) -> object | Absent:
         """As the view below; the row is remembered as it was at the first read."""
         if key not in self.seen and key not in self.writes:
             self.seen[key] = self.partition.read(key)

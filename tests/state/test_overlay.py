@@ -10,10 +10,10 @@ from flowstream.state.overlay import DELETED, MISSING, Overlay
 def test_the_newest_layer_answers() -> None:
     overlay = Overlay()
     assert overlay.find(b"k") is MISSING
-    overlay.merge({b"k": 1})
+    overlay.open.update({b"k": 1})
     assert overlay.close() == {b"k": 1}
     assert overlay.find(b"k") == 1
-    overlay.merge({b"k": DELETED})
+    overlay.open.update({b"k": DELETED})
     assert overlay.find(b"k") is DELETED
     overlay.defer({b"k": 3})
     assert overlay.find(b"k") == 3
@@ -24,7 +24,7 @@ def test_the_newest_layer_answers() -> None:
 
 def test_one_epoch_commits_at_a_time() -> None:
     overlay = Overlay()
-    overlay.merge({b"k": 1})
+    overlay.open.update({b"k": 1})
     overlay.close()
     with pytest.raises(AssertionError):
         overlay.close()
@@ -34,9 +34,9 @@ def test_one_epoch_commits_at_a_time() -> None:
 
 def test_drop_forgets_every_layer() -> None:
     overlay = Overlay()
-    overlay.merge({b"a": 1})
+    overlay.open.update({b"a": 1})
     overlay.close()
-    overlay.merge({b"b": 1})
+    overlay.open.update({b"b": 1})
     overlay.defer({b"c": 1})
     overlay.drop()
     assert overlay.merged() == {}
@@ -51,10 +51,10 @@ def test_S8_an_older_unit_that_merges_does_not_hide_a_newer_ones_equal_row() -> 
     for rows in (added, removed, added_again):
         overlay.defer(rows)
     for rows in (added, removed):
-        overlay.merge(rows)
+        overlay.open.update(rows)
         overlay.undefer(rows)
         assert overlay.find(b"member") == b""
-    overlay.merge(added_again)
+    overlay.open.update(added_again)
     overlay.undefer(added_again)
     assert overlay.find(b"member") == b""
     assert overlay.pending == {}

@@ -21,7 +21,8 @@ from flowstream.processing.events.topic import Send, Topic
 from flowstream.processing.streams.stream import Stream
 from flowstream.processing.tables.inner import Fired
 from flowstream.processing.tables.table import Table
-from flowstream.processing.tables.table_changes import PREFIX, Changes, SideBySide
+from flowstream.processing.tables.table_changes import Changes, SideBySide
+from flowstream.processing.time.dues import PREFIX
 from flowstream.processing.values.codecs import codec_of, refusal
 from flowstream.processing.values.joined import LEFT_HEADER, RIGHT_HEADER
 from flowstream.state.overlay import DELETED

@@ -18,7 +18,7 @@ from flowstream.processing.errors import StateLost
 from flowstream.processing.stores.restoring import Progress, changelog_ends, decide, replay
 from flowstream.processing.tables.table import Table
 from flowstream.processing.values.codecs import BYTES
-from flowstream.state.changelog import fold
+from flowstream.state.changelog import changelog_topic, fold
 from flowstream.state.memory import MemoryStore
 from flowstream.state.overlay import DELETED
 from flowstream.state.restore import RestorePlan
@@ -73,7 +73,7 @@ def places(
         stores = stores_on_disk(data_dir, app, name)
         for number in range(partitions):
             mine = tuple(path for path in stores if path.name == f"{name}-{number}")
-            changelog = TopicPartition(f"{app}-{name}-changelog", number)
+            changelog = TopicPartition(changelog_topic(app, name), number)
             found.append(Place(app, declared[name], changelog, mine))
     return found
 

@@ -15,8 +15,8 @@ from flowstream.processing.events.replies import reply_to
 from flowstream.processing.running.keeping import Keeping
 from flowstream.processing.running.plan import Reader, Stage
 from flowstream.processing.running.surroundings import Shelf, Surroundings
-from flowstream.processing.tables.table_changes import PREFIX as CHANGED
 from flowstream.processing.tables.table_changes import change_row
+from flowstream.processing.time.dues import PREFIX
 from flowstream.processing.time.marks import Mark
 from flowstream.processing.time.watermarks import UNKNOWN
 from flowstream.processing.units.task import Source, Task
@@ -239,7 +239,7 @@ class OpenUnit(Keeping):
     def _seal(self, record: Arrival) -> list[Sealed]:
         """The unit's writes, encoded; every table or, when one does not encode, none."""
         for name, beside in self._changes.items():
-            keys = [CHANGED + key for key in self.views[name].writes]
+            keys = [PREFIX + key for key in self.views[name].writes]
             changed = {key: change_row(record.timestamp) for key in keys}
             for changes in beside if changed else ():
                 self.views[changes].writes.update(changed)

@@ -12,10 +12,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from flowstream.processing.running.kept_time import KeptTime
 from flowstream.processing.running.plan import Plan, TablePlan
 from flowstream.processing.running.surroundings import Timed
-from flowstream.processing.tables.table_changes import PREFIX as CHANGED
 from flowstream.processing.tables.table_changes import change_row
 from flowstream.processing.tables.windowed import WindowedPartition
-from flowstream.processing.time.dues import DuePartition, RecordedTime
+from flowstream.processing.time.dues import PREFIX, DuePartition, RecordedTime
 from flowstream.processing.time.marks import Mark, Marker, Marks, mark_headers
 from flowstream.processing.time.watermarks import UNKNOWN, EventClock, Watermark
 from flowstream.processing.units.outputs import OutputTopic
@@ -93,7 +92,7 @@ class TaskTime:
         replace what is entered now.
         """
         beside = [self._parts[name].overlay for name in self.watched[table]]
-        return lambda key: any(CHANGED + key in overlay.pending for overlay in beside)
+        return lambda key: any(PREFIX + key in overlay.pending for overlay in beside)
 
     def start(self, topics: Sequence[str], *, idle_ms: int, now_ms: int) -> None:
         """The task begins to read these topics, numbered as here."""
@@ -151,7 +150,7 @@ class TaskTime:
             over = timed.expire(None if watermark is None else watermark.value_ms)
             for beside in self.watched.get(name, ()) if over else ():
                 rows: dict[bytes, object] = {
-                    CHANGED + key: change_row(at_ms) for key, at_ms in over.items()
+                    PREFIX + key: change_row(at_ms) for key, at_ms in over.items()
                 }
                 part = self._parts[beside]
                 part.absorb(Sealed(part, rows, rows))

@@ -13,6 +13,7 @@ from flowstream.processing.errors import AppError
 from flowstream.processing.streams.stream import DerivedStream, Stream, TimedOut
 from flowstream.processing.tables.inner import Fired, OwnRows
 from flowstream.processing.tables.table import Table
+from flowstream.processing.time.dues import PREFIX
 from flowstream.processing.values.codecs import BYTES, INT, Codec, encode_any_key
 from flowstream.processing.values.durations import Seconds, milliseconds
 from flowstream.state.overlay import DELETED
@@ -20,7 +21,6 @@ from flowstream.state.table import TableView
 
 T = TypeVar("T")
 
-PREFIX = b"="
 DEDUPED_BEFORE = "dedupe comes after group_by: ids are remembered per partition"
 
 

@@ -17,6 +17,7 @@ from flowstream.processing.errors import AppError
 from flowstream.processing.streams.stream import DerivedStream, SourceStream, Stream, TimedOut
 from flowstream.processing.tables.inner import Fired, OwnRows
 from flowstream.processing.tables.table import Table
+from flowstream.processing.time.dues import PREFIX
 from flowstream.processing.time.watermarks import FOREVER
 from flowstream.processing.values.codecs import BYTES, Codec
 from flowstream.processing.values.joined import LEFT_HEADER, RIGHT_HEADER, Joined, joined_shape
@@ -25,7 +26,6 @@ from flowstream.state.overlay import DELETED
 from flowstream.state.table import TableView
 
 T = TypeVar("T")
-PREFIX = b"="
 _DIGITS = 16
 
 Version = tuple[int, bytes | None]

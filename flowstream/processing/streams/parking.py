@@ -14,11 +14,11 @@ import msgspec
 from flowstream.processing.events.event import Arrival
 from flowstream.processing.tables.inner import Fired, OwnRows
 from flowstream.processing.tables.table import Table
+from flowstream.processing.time.dues import PREFIX
 from flowstream.processing.values.codecs import Codec
 from flowstream.state.overlay import DELETED
 from flowstream.state.table import TableView
 
-PREFIX = b"="
 LOT_BYTES = 500_000
 """Of one key; what comes beyond is a dead letter."""
 

@@ -14,8 +14,9 @@ from typing import Any, NoReturn, TypeVar, overload
 from flowstream.processing.errors import AppError, PartitionMismatch
 from flowstream.processing.tables.rows import Migrate
 from flowstream.processing.tables.table import Table
+from flowstream.state.changelog import changelog_topic
 from flowstream.state.memory import MemoryStore
-from flowstream.state.overlay import DELETED, Mark
+from flowstream.state.overlay import DELETED, Absent
 from flowstream.state.table import TablePartition, TableView
 from flowstream.state.witness import Witness
 from flowstream.wire.hashing import partition_for_key
@@ -134,7 +135,7 @@ class ReplicatedView(TableView):
         self._replicas = replicas
         self._only = number if replicas.is_copartitioned else None
 
-    def get(self, key: bytes) -> object | Mark:
+    def get(self, key: bytes) -> object | Absent:
         """The value as this unit sees it: its own task's writes, of others what is committed."""
         place = self._replicas.place(key) if self._only is None else self._only
         if place == self.partition.number:
@@ -227,7 +228,7 @@ class TableOf(Mapping[K, V]):
     @property
     def changelog(self) -> str:
         """The topic that the other app writes."""
-        return f"{self.app}-{self.table_name}-changelog"
+        return changelog_topic(self.app, self.table_name)
 
     def __getitem__(self, key: K) -> V:
         return self.rows[key]

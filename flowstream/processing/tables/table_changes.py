@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
 
 from flowstream.processing.errors import AppError
 from flowstream.processing.tables.inner import Fired, OwnRows
+from flowstream.processing.time.dues import PREFIX
 from flowstream.processing.values.codecs import BYTES, Codec
 from flowstream.processing.values.joined import LEFT_HEADER, RIGHT_HEADER, joined_shape
 from flowstream.state.overlay import DELETED
@@ -30,8 +31,6 @@ _COUNTER = itertools.count()
 _DIGITS = 16
 WAITS = "join-waits"
 """The header of a change that cannot be told yet."""
-PREFIX = b"="
-"""Before a key, so that no key looks like a row of our own."""
 
 
 class ChangedRows(OwnRows[K, Any]):

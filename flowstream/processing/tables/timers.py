@@ -15,6 +15,7 @@ from flowstream.processing.events.current import in_unit
 from flowstream.processing.events.event_time import instant_ms
 from flowstream.processing.tables.inner import Fired, InnerSource
 from flowstream.processing.tables.table import Table
+from flowstream.processing.time.dues import PREFIX
 from flowstream.processing.values.codecs import Codec, codec_of, refusal
 from flowstream.processing.values.durations import Seconds, milliseconds
 from flowstream.state.overlay import DELETED
@@ -25,8 +26,6 @@ V = TypeVar("V")
 
 TimeDomain = Literal["event", "processing"]
 _DIGITS = 16
-PREFIX = b"="
-"""Before a key, so that no key looks like a row of our own."""
 
 
 def timer_row(due_ms: int, payload: bytes) -> bytes:

@@ -23,6 +23,9 @@ MARKS_KEY = b"@marks "
 name behind it. A window's row may begin so, too, but has an `@` behind it, as no name of a topic.
 """
 
+PREFIX = b"="
+"""Before a key in the row of a table that comes due, so that none looks like a row of our own."""
+
 SLICE = 2_000
 """Rows of a store that are read between two turns of the loop: a few milliseconds."""
 

@@ -12,12 +12,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
 from flowstream.processing.time.aggregates import Aggregate
+from flowstream.processing.time.dues import PREFIX
 from flowstream.processing.time.windows import Window, split_window_key, window_key
 from flowstream.state.overlay import DELETED
 from flowstream.state.table import TableView
-
-PREFIX = b"="
-"""Before a key whose row has no other suffix, so that none looks like a row of our own."""
 
 
 class Span(NamedTuple):
@@ -30,11 +28,10 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """A window to tell about: its key, and whether nothing will change it any more."""
+    """A window to tell about, and its key."""
 
     key: bytes
     span: Span
-    is_final: bool
 
 
 class Windowing:
@@ -111,7 +108,7 @@ class FixedWindows(Windowing):
         if found is None or kept is DELETED:
             return None
         key, start = found
-        return Told(key, Span(start, start + self.window.size_ms, kept), is_final=True)
+        return Told(key, Span(start, start + self.window.size_ms, kept))
 
     def settle(self, row: bytes, view: TableView, due_ms: int) -> None:
         """The row goes."""
@@ -176,7 +173,7 @@ class SessionWindows(Windowing):
     def told(self, row: bytes, view: TableView, due_ms: int) -> Told | None:
         """The session that closes then."""
         span = self._closing(view.get(row), due_ms)
-        return None if span is None else Told(row[len(PREFIX) :], Span(*span), is_final=True)
+        return None if span is None else Told(row[len(PREFIX) :], Span(*span))
 
     def _closing(self, spans: object, due_ms: int) -> tuple[int, int, Any] | None:
         if spans is DELETED:
@@ -262,7 +259,7 @@ class SlidingWindows(Windowing):
         at_ms = None if found is DELETED else self._untold(cast("Spans", found), due_ms)
         if at_ms is None:
             return None
-        return Told(row[len(PREFIX) :], self._window(cast("Spans", found), at_ms), is_final=True)
+        return Told(row[len(PREFIX) :], self._window(cast("Spans", found), at_ms))
 
     def _untold(self, events: Spans, due_ms: int) -> int | None:
         due = [at for at, is_told, _ in events if not is_told and at + 1 + self.grace_ms <= due_ms]

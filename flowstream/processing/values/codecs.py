@@ -20,6 +20,7 @@ import msgspec
 import pydantic
 
 from flowstream.processing.errors import AppError
+from flowstream.state.key_fields import mismatch
 
 T = TypeVar("T")
 
@@ -41,7 +42,7 @@ class Codec(Generic[T]):
     """One type's two directions.
 
     `encode` raises TypeError or ValueError on a value of another type; `decode` raises one of
-    DECODE_ERRORS. `deferred` codecs have a `check` that makes a later `encode` infallible.
+    DECODE_ERRORS. A `check` makes a later `encode` infallible.
     """
 
     name: str
@@ -50,16 +51,6 @@ class Codec(Generic[T]):
     immutable: bool = False
     nullable: bool = False
     check: Callable[[T], None] | None = None
-
-    @property
-    def deferred(self) -> bool:
-        """True when a checked value always encodes, so that encoding may wait."""
-        return self.check is not None
-
-
-def mismatch(expected: str, value: object) -> TypeError:
-    """The error for a value of another type."""
-    return TypeError(f"expected {expected}, got {type(value).__name__}: {value!r:.100}")
 
 
 def _check_int(value: object) -> None:

@@ -9,9 +9,10 @@ from typing import Any, ClassVar, Self
 import pydantic
 from pydantic_core import ErrorDetails
 
-from flowstream.processing.values.codecs import Codec, mismatch, model_codec
+from flowstream.processing.values.codecs import Codec, model_codec
 from flowstream.processing.values.serializers import Codec as Serializer
 from flowstream.processing.values.serializers import get_codec, typed
+from flowstream.state.key_fields import mismatch
 
 ALWAYS = {
     "isodates": "dates are always read from ISO texts",

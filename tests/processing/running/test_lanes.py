@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 import flowstream as fs
-from flowstream.processing.streams.parking import LOTS, PREFIX
+from flowstream.processing.streams.parking import LOTS
+from flowstream.processing.time.dues import PREFIX
 from tests.processing.rig import Rig
 
 KEYS = 5
