@@ -6,7 +6,7 @@ moved the time wrote no row, as those that a filter drops.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from flowstream.processing.time.dues import MARKS_KEY, RecordedTime
 from flowstream.processing.time.marks import Mark, Marks, decode_marks, encode_marks
@@ -14,6 +14,20 @@ from flowstream.processing.time.watermarks import UNKNOWN, EventClock
 
 ITSELF = ""
 """Under this name a source that has no marks is kept, with its newest event time."""
+
+
+def newest(kept: Iterable[Mapping[str, Mark]]) -> dict[str, Mark]:
+    """Of each source what it marked last: which table keeps the marks is another for another app.
+
+    >>> newest([{"a/0": Mark(5, False)}, {"a/0": Mark(7, True), "a/1": Mark(1, False)}])
+    {'a/0': Mark(at_ms=7, idle=True), 'a/1': Mark(at_ms=1, idle=False)}
+    """
+    found: dict[str, Mark] = {}
+    for marks in kept:
+        for source, mark in marks.items():
+            if source not in found or mark.at_ms > found[source].at_ms:
+                found[source] = mark
+    return found
 
 
 class KeptTime:
@@ -36,7 +50,7 @@ class KeptTime:
         for index, topic in enumerate(topics):
             kept = [decode_marks(table.marks(topic)) for table in tables]
             if sources := marked(topic):
-                found = self.marks[topic] = Marks(sources, next(filter(None, kept), {}))
+                found = self.marks[topic] = Marks(sources, newest(kept))
                 clock.mark(index, found.bound.at_ms, idle=found.bound.idle)
             else:
                 top = max((mark[ITSELF].at_ms for mark in kept if ITSELF in mark), default=UNKNOWN)

@@ -264,7 +264,8 @@ class Table(Scans[K, V]):
 
         With `grace` a window closes once the watermark is that far past its end: its value is
         final (see `WindowedTable.closed`) and what comes later is `late`: dropped and counted,
-        a "dead_letter", or an "update" that closes the window once more (needs `expires`).
+        a "dead_letter", or an "update" that closes the window once more (needs `expires`); what
+        comes before it was told is told with it.
         """
         return self._windowed(size, size, expires, grace, late)
 

@@ -9,6 +9,7 @@ import pytest
 
 import flowstream as fs
 from flowstream.processing.events.event import Retimed
+from flowstream.processing.running.kept_time import newest
 from flowstream.processing.time.marks import (
     Mark,
     Marker,
@@ -150,3 +151,14 @@ def test_only_a_record_that_is_nothing_else_is_a_mark(
     value: Any, headers: Any, expected: Any
 ) -> None:
     assert mark_of(Retimed("t", 0, 0, 0, None, value, headers)) == expected
+
+
+def test_S7_what_was_marked_last_counts_whichever_table_keeps_it() -> None:
+    """An app that was changed keeps its marks in another table than before."""
+    before, now = (
+        {"a/0": Mark(5, idle=False), "a/1": Mark(9, idle=True)},
+        {"a/0": Mark(7, idle=True)},
+    )
+    wanted = {"a/0": Mark(7, idle=True), "a/1": Mark(9, idle=True)}
+    assert newest([before, now]) == newest([now, before]) == wanted
+    assert newest([{}, {}]) == {}
