@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -161,13 +160,16 @@ class _Mixed:
         self._told("fired", self._due)
 
     def _told(self, name: str, source: Any) -> None:
-        """What comes due, in a topic of its own."""
+        """What comes due, in a topic of its own. A late event may set a timer for an instant that
+        is over, and what is due goes in the order of the instants: so each has a key of its own.
+        """
+        out = self._out(f"{name}-out")
 
-        async def tell(stream: fs.Stream[Any]) -> AsyncIterator[str]:
-            async for each in stream:
-                yield f"{each!r}"
+        async def tell(stream: fs.Stream[Any]) -> None:
+            async for key, each in stream.items():
+                await out.send(key=f"{key} {each!r}", value=f"{each!r}")
 
-        self.app.agent(source, name=name, sink=[self._out(f"{name}-out")])(tell)
+        self.app.agent(source, name=name)(tell)
 
     # -- the agent ------------------------------------------------------------------------------
 
@@ -225,7 +227,7 @@ class _Mixed:
         recipe, table = self.recipe, self._table
         told = repr(value)
         if recipe.kind == "timers":
-            self._due.set(f"{key}{value}", value, after=4)
+            self._due.set(f"{key}{value % 3}", value, after=4)
         elif table is not None and recipe.kind != "as_of":
             table[key] += 1
             row = table[key].current() if recipe.kind == "windowed" else table[key]

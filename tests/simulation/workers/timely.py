@@ -78,7 +78,7 @@ def windows(rng: random.Random) -> Scenario:
         found = [str(record.value) for record in seen.of("out")]
         yield from differences("S12 windows", sorted(expected), sorted(found))
 
-    return Scenario("windows", declare, feeds, judge, ("out",))
+    return Scenario("windows", declare, feeds, judge, ("out",), quiet_s=LOST_S)
 
 
 def sessions(rng: random.Random) -> Scenario:
@@ -116,7 +116,7 @@ def sessions(rng: random.Random) -> Scenario:
         found = [str(record.value) for record in seen.of("out")]
         yield from differences("S12 sessions", sorted(expected), sorted(found))
 
-    return Scenario("sessions", declare, feeds, judge, ("out",))
+    return Scenario("sessions", declare, feeds, judge, ("out",), quiet_s=LOST_S)
 
 
 def timers(rng: random.Random) -> Scenario:
@@ -155,7 +155,7 @@ def timers(rng: random.Random) -> Scenario:
         left = [row for part in seen.rows["due"] for row in part if not row.startswith(b"@")]
         yield from differences("S12 rows left", [], left)
 
-    return Scenario("timers", declare, feeds, judge, ("out",), quiet_s=10.0)
+    return Scenario("timers", declare, feeds, judge, ("out",), quiet_s=LOST_S)
 
 
 def stream_join(rng: random.Random) -> Scenario:
