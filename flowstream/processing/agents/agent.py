@@ -79,6 +79,8 @@ class Agent(Askable, Generic[T]):
         self.seen: Seen | None = None
         self.waiting: Waiting | None = None
         self.parking: Parking | None = None
+        if self.inner is not None:
+            self.inner.have_reader()
         self.tested_in: object = None
         """The app that it belongs to: only a test asks for it."""
         self._is_probed = False

@@ -14,11 +14,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 from flowstream.processing.events.current import CURRENT, Current
 from flowstream.processing.events.event import Arrival
+from flowstream.processing.streams.stream import SourceStream, Stream
 
 if TYPE_CHECKING:
     from flowstream.processing.running.instance import Instance
 
 Make = Callable[..., "asyncio.Future[Any]"]
+
+
+PULLS = (Stream.__anext__.__code__, SourceStream.__anext__.__code__)
 
 
 class Started:
@@ -56,6 +60,8 @@ class TaskFactory:
     def __call__(self, loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> Any:
         """A task; one with a context of its own is the user's business."""
         current = CURRENT.get()
+        if getattr(coro, "cr_code", None) in PULLS:
+            current = None  # `wait_for(anext(stream), 5)`: this is the agent itself, which moves on
         is_started = isinstance(current, Started) or current is None or current.record is None
         if is_started or options.get("context") is not None:
             return self._make(loop, coro, **options)

@@ -68,7 +68,11 @@ class ClosedWindows(InnerSource[K, WindowResult[K, V]]):
         self.partitions = table.partitions
         self._table = table
         self._open = open_rows
-        (table if open_rows is None else open_rows).comes_due = True
+
+    def have_reader(self) -> None:
+        """From here on it is kept which windows have not closed yet."""
+        self._table.open_rows, self._table.ends_with_closing = self._open, self._open is None
+        (self._table if self._open is None else self._open).comes_due = True
 
     @property
     def table(self) -> str:

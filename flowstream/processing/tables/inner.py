@@ -53,6 +53,9 @@ class InnerSource(Generic[K, V]):
     def table(self) -> str:
         """The table whose rows come due."""
 
+    def have_reader(self) -> None:
+        """An agent reads this: what that needs is kept from here on."""
+
     @property
     def hidden(self) -> tuple[Any, ...]:
         """Tables of this source that nobody declared."""

@@ -73,8 +73,6 @@ class WindowedTable(Generic[K, V]):
             if self.window.expires_ms is not None:
                 kept = self.table.beside(f"{self.name}-open")
             self._closed = ClosedWindows(self.table, kept)
-            self.table.open_rows = kept
-            self.table.ends_with_closing = kept is None
         return self._closed
 
     def relative_to_stream(self) -> WindowedTable[K, V]:

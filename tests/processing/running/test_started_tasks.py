@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -214,3 +214,24 @@ async def test_a_loop_keeps_the_factory_that_it_has() -> None:
     assert made.count("write") == made.count("gathered") == 1
     assert bench.committed == (["1"], ["1"])
     await bench.rig.crash()
+
+
+def test_S9_a_pull_with_a_deadline_is_the_agent_itself() -> None:
+    app = fs.App("pulls")
+    events = app.topic("events", key_type=str, value_type=int, partitions=1)
+    out = app.topic("out", key_type=str, value_type=int, partitions=1)
+    total = app.Table("total", value_type=int, default=int)
+
+    @app.agent(events, sink=[out])
+    async def add(stream: fs.Stream[int]) -> AsyncIterator[int]:
+        shaped = stream.map(lambda value: value + total["a"])
+        while True:
+            value = await asyncio.wait_for(anext(shaped), 1000)
+            total["a"] += value
+            yield total["a"]
+
+    with app.test_context() as context:
+        for _ in range(3):
+            context.topic(events).send(1, key="a", settle=False)
+        context.settle()
+        assert [record.value for record in context.topic(out)] == [1, 3, 7]

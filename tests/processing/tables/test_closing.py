@@ -283,3 +283,21 @@ def test_S8_S12_keys_that_look_like_our_own_rows_are_keys() -> None:
         assert sorted(context.table(timers._rows)) == sorted(
             b"=" + key.encode() for key in [*keys, "later"]
         )
+
+
+@pytest.mark.parametrize("expires", [None, 3000])
+def test_windows_whose_closing_nobody_reads_are_kept_as_without_it(expires: int | None) -> None:
+    app = fs.App("unread")
+    events = app.topic("events", key_type=str, value_type=int, partitions=1)
+    totals = app.Table("totals", value_type=int, default=int).tumbling(10, grace=0, expires=expires)
+    assert totals.closed.partitions is None  # looked at, for no agent
+
+    @app.agent(events)
+    async def add(stream: fs.Stream[int]) -> None:
+        async for key, value in stream.items():
+            totals[key] += value
+
+    with app.test_context() as context:
+        context.topic(events).send(1, key="a", timestamp=100.0)
+        context.topic(events).send(2, key="a", timestamp=1000.0)
+        assert dict(context.table(totals)) == {("a", 100.0): 1, ("a", 1000.0): 2}
