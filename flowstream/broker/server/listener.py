@@ -179,7 +179,7 @@ class Listener:
         counters = self._driver.counters
         if len(connections) >= min(config.max_connections, self._most):
             limit = "max.connections" if self._most > config.max_connections else "ulimit -n"
-            self._refuse(client, host, f"{limit} at {len(connections)}")
+            self._refuse(client, host, f"{limit} leaves no room beside {len(connections)} others")
             return
         if self._too_many_from(host):
             self._refuse(client, host, "max.connections.per.ip")
