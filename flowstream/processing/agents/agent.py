@@ -119,6 +119,8 @@ class Agent(Askable, Generic[T]):
     @property
     def takes_turns(self) -> bool:
         """Whether several instances of a task work on rows that an open unit may have changed."""
+        if self.seen is not None and len(self.topics) > 1:
+            return True
         return self.joins is not None or (self.windows is not None and self.windows.tells_changes)
 
     @property

@@ -160,7 +160,9 @@ def versioning(
             data = None if event.value is None else encode(event.value)
             before = versions.get(row, ())
             newest = max([at_ms, *(at for at, _ in before)])
-            oldest = min(newest - history_ms, needed_ms(table, row))
+            oldest = newest - history_ms
+            if sum(at <= oldest for at, _ in before) > 1:  # else nothing goes
+                oldest = min(oldest, needed_ms(table, row))
             versions[row] = with_version(before, at_ms, data, oldest)
             if at_ms == newest:
                 put(table, event.key, event.value)

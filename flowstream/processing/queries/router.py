@@ -124,13 +124,13 @@ class Router:
     async def _ask_first(
         self, owner: Owner, question: Question, left_s: float, *, is_first: bool
     ) -> Found:
-        """The owner's answer, where others may answer too: it gets little time, and none at first
-        when it was silent a moment ago.
+        """The answer of an owner, or a copy, where others may answer too: it gets little time, and
+        none at first when it was silent a moment ago.
         """
         if is_first and self._routes.is_silent(owner):
             raise TableUnavailable(f"the worker at {owner.address} does not answer lately")
         # Only with `after` has an owner a reason to wait, and then others may wait as well.
-        left_s = left_s / 2 if question.after else PATIENCE_S
+        left_s = left_s / 2 if question.after else min(left_s, PATIENCE_S)
         try:
             response = await self._send(owner, ROWS_PATH, question, left_s, left_s)
         except Unreached:
@@ -152,12 +152,13 @@ class Router:
                 return await self._local.rows(msgspec.structs.replace(question, timeout_s=left_s))
             except (TableUnavailable, TooStale) as error:
                 refused = error
-        for keeper in keepers:
+        for keeper in sorted(keepers, key=self._routes.is_silent):
+            left_s = max(0.001, deadline - clock())
             try:
-                return await self._post(keeper, question, max(0.001, deadline - clock()))
+                return await self._ask_first(keeper, question, left_s, is_first=False)
             except TooStale as error:
                 refused = error
-            except TableUnavailable:
+            except (TableUnavailable, QueryTimeout):
                 continue
         raise refused
 

@@ -239,6 +239,15 @@ class InnerInstance(Instance):
         log.warning("%s stays parked (%d): %s", self._where(), failures, error)
         self.complete_as_it_is()
 
+    def _give_back(self, records: Sequence[Arrival]) -> None:
+        """See `Instance._give_back`: rows are read anew, as others may have changed them."""
+        self.taken -= len(records)
+        self._given_back += len(records)
+        agenda = self._due.agenda
+        for fired in records:
+            if isinstance(fired, Fired) and fired.row not in agenda:
+                agenda.put(fired.row, fired.due_ms)
+
     def complete_as_it_is(self) -> None:
         """End the unit without settling its rows."""
         super().complete()

@@ -60,6 +60,13 @@ class Lanes:
         """Records that no lane has begun."""
         return len(self._queue) + sum(len(lane.ready) for lane in self.lanes)
 
+    @property
+    def has_turns(self) -> bool:
+        """Whether records that waited for their key may begin: what is behind them waits for them,
+        however much that is.
+        """
+        return bool(self._queue.turns)
+
     def waiting(self) -> tuple[int, int | None]:
         """Records that are here and not done, and the time of the oldest."""
         begun = [lane.record for lane in self.lanes if lane.record is not None]
@@ -71,7 +78,7 @@ class Lanes:
         """Records arrived."""
         self._task.fed(self._source.index, [record.offset for record in records])
         self._queue.feed(records)
-        self._wake(len(records))
+        self._wake(len(self._queue))
 
     def merge(self, unit: Unit) -> None:
         """A unit of the task joins the open epoch."""
@@ -202,7 +209,7 @@ class Lane(Checked):
             return None
         if self.ready:
             return self.ready.popleft()
-        if len(self.task.pending) > MOST_PENDING:
+        if len(self.task.pending) > MOST_PENDING and not self._lanes.has_turns:
             return None
         return self._lanes.begin(self._locked, holding=self._holding)
 

@@ -58,7 +58,6 @@ class RunningTask:
         self._inner: list[InnerInstance] = []
         self._lanes: dict[str, Lanes] = {}
         """Of topics whose agent has several instances per partition."""
-        self._was_clogged = False
 
     def __repr__(self) -> str:
         return f"RunningTask({self.id}, {self.task.state.value})"
@@ -180,10 +179,13 @@ class RunningTask:
                 instance.wake()
         if isinstance(self.task, PrefixTask) and self.task.is_worth_settling:
             self._settle(self.task)
-        if self._was_clogged and len(self.task.pending) <= MOST_PENDING:
+        if len(self.task.pending) <= MOST_PENDING:
+            # There may have been too many when they were asked.
             for each in self.all_instances:
-                each.wake()
-        self._was_clogged = len(self.task.pending) > MOST_PENDING
+                if each.ready:
+                    each.wake()
+            for lanes in self._lanes.values():
+                lanes.feed(())
 
     def _settle(self, task: PrefixTask) -> None:
         """What concurrent agents have completed joins the open epoch, as far as it may."""

@@ -80,7 +80,7 @@ class TurnInstance(Instance):
         return super()._pop()
 
     def _may_begin(self) -> bool:
-        if not self.ready or len(self.task.pending) > MOST_PENDING:
+        if not self.ready or (not self._shared and len(self.task.pending) > MOST_PENDING):
             return False
         return self.turns.may_begin(self)
 

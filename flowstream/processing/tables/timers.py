@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, TypeVar, cast
 
 from flowstream.processing.errors import AppError
-from flowstream.processing.events.current import Current, in_unit
+from flowstream.processing.events.current import in_unit
 from flowstream.processing.events.event_time import instant_ms
 from flowstream.processing.tables.inner import Fired, InnerSource
 from flowstream.processing.tables.table import Table
@@ -26,8 +26,6 @@ V = TypeVar("V")
 
 TimeDomain = Literal["event", "processing"]
 _DIGITS = 16
-OVER = b"!"
-"""Before the instant and the key of a timer that was due when its key got another one."""
 
 
 def timer_row(due_ms: int, payload: bytes) -> bytes:
@@ -92,8 +90,7 @@ class Timers(InnerSource[K, V]):
         at: float | datetime.datetime | None = None,
         after: Seconds | None = None,
     ) -> None:
-        """Set the key's timer, in place of the one that it has. One of event time that is due by
-        then fires all the same, whether its agent has had its turn or not.
+        """Set the key's timer, in place of the one that it has.
 
         `at` is an instant (seconds since 1970, or a datetime); `after` counts from the event being
         processed, or from the worker's clock for timers of processing time. What is past is due
@@ -112,48 +109,27 @@ class Timers(InnerSource[K, V]):
         except (TypeError, ValueError) as error:
             what = f"a value of timers {self.name!r}"
             raise refusal(self.value_codec, value, error, what, "value_type") from None
-        view, row = current.view(self.name), self._row(key)
-        over = self._over(current, view.get(row))
-        if over is not None:
-            due = b"%016d" % split_timer_row(over)[0]
-            view.set(OVER + due + row.removeprefix(PREFIX), over)
-        view.set(row, timer_row(due_ms, payload))
+        current.view(self.name).set(self._row(key), timer_row(due_ms, payload))
 
     def cancel(self, key: K) -> bool:
-        """Forget the key's timer; False when it has none (any more)."""
-        current, row = in_unit(f"cancelling timer {self.name!r}"), self._row(key)
-        if self._pending(current, row) is None:
+        """Forget the key's timer; False when it has none."""
+        view, row = in_unit(f"cancelling timer {self.name!r}").view(self.name), self._row(key)
+        if view.get(row) is DELETED:
             return False
-        current.view(self.name).delete(row)
+        view.delete(row)
         return True
 
     def get(self, key: K) -> tuple[float, V] | None:
-        """The key's timer as (instant in seconds, value), None when it has none (any more)."""
-        found = self._pending(in_unit(f"looking at timer {self.name!r}"), self._row(key))
-        if found is None:
+        """The key's timer as (instant in seconds, value), None when it has none."""
+        found = in_unit(f"looking at timer {self.name!r}").view(self.name).get(self._row(key))
+        if found is DELETED:
             return None
-        due_ms, payload = split_timer_row(found)
+        due_ms, payload = split_timer_row(cast("bytes", found))
         return due_ms / 1000, self.value_codec.decode(payload)
 
     def __contains__(self, key: K) -> bool:
-        found = self._pending(in_unit(f"looking at timer {self.name!r}"), self._row(key))
-        return found is not None
-
-    def _pending(self, current: Current, row: bytes) -> bytes | None:
-        """A timer that is not over for this unit."""
-        found = current.view(self.name).get(row)
-        if found is DELETED or self._over(current, found) is not None:
-            return None
-        return cast("bytes", found)
-
-    def _over(self, current: Current, found: object) -> bytes | None:
-        """A timer that the watermark has passed, and that waits for its agent alone: what others
-        see of it must not depend on when that has its turn.
-        """
-        if found is DELETED or self.by_wall_clock:
-            return None
-        row = cast("bytes", found)
-        return row if split_timer_row(row)[0] <= current.watermark(self.name) else None
+        view = in_unit(f"looking at timer {self.name!r}").view(self.name)
+        return view.get(self._row(key)) is not DELETED
 
     def _row(self, key: K) -> bytes:
         try:
@@ -175,7 +151,7 @@ class Timers(InnerSource[K, V]):
         if found is DELETED:
             return None
         _, payload = split_timer_row(cast("bytes", found))
-        key = row[len(OVER) + _DIGITS :] if row.startswith(OVER) else row.removeprefix(PREFIX)
+        key = row.removeprefix(PREFIX)
         return Fired(self.name, partition, due_ms, key, payload, row, due_ms)
 
     def settle(self, fired: Fired, views: Mapping[str, TableView], now_ms: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -91,35 +90,3 @@ def test_timers_are_declared_and_set_right_or_refused() -> None:
     timers = app.Timers("t", value_type=str)
     with pytest.raises(fs.NotInAgent):
         timers.set("a", "x", after=1)
-
-
-def test_S7_S12_a_timer_that_is_due_fires_whatever_comes_in_the_same_batch() -> None:
-    app = fs.App("timers")
-    events = app.topic("events", key_type=str, value_type=str, partitions=1)
-    out = app.topic("out", key_type=str, value_type=str, partitions=1)
-    due = app.Timers("due", key_type=str, value_type=str)
-    seen: list[Any] = []
-
-    @app.agent(events)
-    async def arm(stream: fs.Stream[str]) -> None:
-        async for key, value in stream.items():
-            seen.append(due.get(key))
-            if value == "cancel":
-                seen.append(due.cancel(key))
-            else:
-                due.set(key, value, after=4)
-
-    @app.agent(due, sink=[out])
-    async def fire(stream: fs.Stream[str]) -> AsyncIterator[str]:
-        async for value in stream:
-            yield value
-
-    with app.test_context() as context:
-        for at, key, value in (
-            (0.0, "k", "a"), (2.0, "k", "b"), (100.0, "z", "z"), (101.0, "k", "c"),
-            (200.0, "z", "cancel"), (201.0, "k", "cancel"),
-        ):  # fmt: skip
-            context.topic(events).send(value, key=key, timestamp=at, settle=False)
-        context.settle()
-        assert seen == [None, (4.0, "a"), None, None, (104.0, "z"), True, None, False]
-        assert [record.value for record in context.topic(out)] == ["b", "c"]
