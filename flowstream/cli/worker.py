@@ -26,13 +26,18 @@ from flowstream.errors import FlowstreamError
 from flowstream.processing.app import App
 from flowstream.processing.environment.settings import bootstrap_of
 from flowstream.processing.errors import AgentFailed, AppExited, DecodeError
-from flowstream.processing.running.plan import Stage
+from flowstream.processing.running.plan import Plan, Stage
 from flowstream.processing.worker import Worker
+from flowstream.transport.cluster import Cluster
+from flowstream.transport.groups import Groups
 
 log = logging.getLogger("flowstream.worker")
 
 EMBEDDED = "embedded://"
 GC_THRESHOLDS = (100_000, 50, 50)
+HAND_OVER_S = 5.0
+"""So long the broker of a worker that stops waits for the others to share what it had."""
+REBALANCING = ("PreparingRebalance", "CompletingRebalance")
 
 
 def command(
@@ -189,6 +194,8 @@ async def work(app: App) -> None:
         gc.set_threshold(*GC_THRESHOLDS)
         try:
             await worker.run(ready=lambda: banner(worker, broker))
+            if isinstance(broker, EmbeddedBroker) and broker.pid is not None:
+                await until_shared(broker.address, app.id)
         finally:
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.remove_signal_handler(number)
@@ -208,6 +215,23 @@ async def broker_of(app: App) -> AsyncIterator[str | EmbeddedBroker]:
         yield broker
 
 
+async def until_shared(address: str, group: str) -> None:
+    """Before our broker ends: the other workers have what was this one's, as long as that takes a
+    moment. The next broker would wait for this member's session else, having only read of it.
+    """
+    cluster = Cluster(address, client_id=f"{group}-stopping")
+    try:
+        async with asyncio.timeout(HAND_OVER_S):
+            await cluster.connect()
+            groups = Groups(cluster)
+            while (await groups.group(group)).state in REBALANCING:  # noqa: ASYNC110 - others do it
+                await asyncio.sleep(HAND_OVER_S / 100)
+    except (TimeoutError, FlowstreamError) as error:
+        log.debug("the group does not settle: %s", error)
+    finally:
+        await cluster.close()
+
+
 def banner(worker: Worker, broker: str | EmbeddedBroker) -> None:
     """What runs here, in a few lines."""
     app, plan = worker.app, worker.plan
@@ -220,13 +244,22 @@ def banner(worker: Worker, broker: str | EmbeddedBroker) -> None:
         ("data", str(Path(app.settings.data_dir).resolve())),
         ("topics", ", ".join(f"{name} ({n})" for name, n in sorted(plan.sources.items()))),
         ("tables", ", ".join(f"{t.table.name} ({t.partitions})" for t in plan.tables) or "none"),
-        ("agents", ", ".join(agent_line(r.agent.name, r.topic, r.stage) for r in plan.readers)),
+        ("agents", ", ".join(agent_lines(plan))),
     ]
     if worker.web_address is not None:
         lines.insert(2, ("web", f"http://{worker.web_address}/"))
     typer.echo("flowstream worker", err=True)
     for name, value in lines:
         typer.echo(f"  {name:<10} {value}", err=True)
+
+
+def agent_lines(plan: Plan) -> list[str]:
+    """Every agent and what it reads: topics, and what comes due."""
+    found = [agent_line(r.agent.name, r.topic, r.stage) for r in plan.readers]
+    for inner in plan.inner:
+        if inner.reader.agent.inner is inner.source:
+            found.append(agent_line(inner.reader.agent.name, inner.source.name, Stage.WHOLE))
+    return found
 
 
 def agent_line(name: str, topic: str, stage: Stage) -> str:

@@ -167,3 +167,60 @@ def test_errors_are_one_line_with_the_remedy(
     flat = " ".join(done.stderr.replace("│", " ").split())
     assert message in flat, done.stderr
     assert "Traceback" not in done.stderr
+
+
+PAIR = """
+import flowstream as fs
+app = fs.App("pair", session_timeout=30.0)
+words = app.topic("words", key_type=str, value_type=str, partitions=2)
+later = app.Timers("later", key_type=str, value_type=str)
+@app.agent(words)
+async def read(stream):
+    async for word in stream:
+        pass
+@app.agent(later)
+async def remind(stream):
+    async for word in stream:
+        pass
+"""
+
+
+async def worker_of(directory: Path) -> asyncio.subprocess.Process:
+    """A worker that has told its agents."""
+    worker = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "flowstream", "-A", "pair_app", "worker",
+        cwd=directory, env=environment(),
+        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    await until(worker, "read <- words, remind <- later")
+    return worker
+
+
+async def until(worker: asyncio.subprocess.Process, *texts: str) -> None:
+    """Read what it says until it has said one of these."""
+    assert worker.stderr is not None
+    while line := (await worker.stderr.readline()).decode():
+        if any(text in line for text in texts):
+            return
+    raise AssertionError(f"it ended and never said {texts}")
+
+
+async def test_V4_the_owner_of_the_broker_stops_when_others_have_its_partitions(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "pair_app.py").write_text(PAIR)
+    async with asyncio.timeout(25):  # less than a session
+        owner = await worker_of(tmp_path)
+        other = await worker_of(tmp_path)
+        try:
+            await until(owner, "assigned: words-0, words-1")
+            await until(other, "assigned: words-0", "assigned: words-1")
+            owner.send_signal(signal.SIGINT)
+            await until(other, "assigned: words-0", "assigned: words-1")
+            await until(other, "taking over")
+            assert await owner.wait() == 0
+        finally:
+            for each in (owner, other):
+                if each.returncode is None:
+                    each.send_signal(signal.SIGTERM)
+                    await each.wait()
