@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,8 @@ LEAST_S = 0.5
 
 
 class Worker(Lending):
-    """Runs one app against one cluster (HOST:PORT). Use `run`, and `stop` from anywhere.
+    """Runs one app against one cluster (HOST:PORT). Use `run`, and `stop` from anywhere; or
+    `running`.
 
     `address` tells where the cluster is now, when it may end and come back elsewhere as the
     embedded broker does: the worker then waits for it and follows. `sensors` join the app's.
@@ -162,6 +164,35 @@ class Worker(Lending):
             await self._close()
         if self._failure is not None:
             raise self._failure
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Run beside a block (`async with worker.running():`), which begins when everything is
+        checked. At its end the worker is stopped, and has committed. What makes it impossible to
+        go on ends the block and is raised.
+        """
+        ready = asyncio.Event()
+        running = asyncio.create_task(self.run(ready=ready.set))
+        checked = asyncio.create_task(ready.wait())
+        await asyncio.wait((running, checked), return_when=asyncio.FIRST_COMPLETED)
+        checked.cancel()
+        if running.done():
+            await running
+        block = asyncio.current_task()
+        assert block is not None
+        running.add_done_callback(cut := lambda _: block.cancel())
+        try:
+            yield
+        except asyncio.CancelledError:
+            if running.done() and not running.cancelled() and running.exception() is not None:
+                block.uncancel()
+                await running
+            raise
+        finally:
+            running.remove_done_callback(cut)
+            self.stop()
+            await asyncio.wait((running,))
+        await running
 
     async def _start(self) -> None:
         """Everything that is needed before the worker joins its group."""

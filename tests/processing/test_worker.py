@@ -291,3 +291,28 @@ async def test_tables_are_for_agents_only(kit: Kit, name: str) -> None:
     table = app.Table("t", default=int)
     with pytest.raises(fs.NotInAgent, match="only possible inside an agent"):
         table["k"] += 1
+
+
+async def test_V4_a_worker_runs_for_the_length_of_a_block(kit: Kit, name: str) -> None:
+    app = kit.app(name)
+    words = app.topic(f"{name}-in", key_type=str, value_type=str, partitions=1)
+    out = app.topic(f"{name}-out", key_type=str, value_type=str, partitions=1)
+
+    @app.agent(words, sink=[out])
+    async def copy(stream: fs.Stream[str]) -> AsyncIterator[str]:
+        async for word in stream:
+            if word == "bad":
+                raise ValueError(word)
+            yield word
+
+    async with fs.Worker(app, kit.address).running():
+        await words.send(key="a", value="good")
+        await kit.until(kit.count(out.name, 1))
+    await kit.until(kit.committed(app, words.name, 1))
+    await words.send(key="a", value="bad")
+    with pytest.raises(fs.AgentFailed, match="bad"):
+        async with fs.Worker(app, kit.address).running():
+            await asyncio.Event().wait()
+    with pytest.raises(fs.FlowstreamError, match="no agents"):
+        async with fs.Worker(fs.App(f"{name}-idle"), kit.address).running():
+            pytest.fail("it cannot begin")

@@ -186,8 +186,9 @@ class Planner:
         found = self._existing.get(name)
         if found is not None and declared is not None and declared != found:
             raise PartitionMismatch(
-                f"topic {name!r} has {found} partitions but is declared with {declared}:"
-                f" declare partitions={found}, or create the topic anew"
+                f"topic {name!r} has {found} partition{'s' * (found != 1)} but is declared with"
+                f" {declared}: declare partitions={found}, or another topic (deleting this one to"
+                " create it anew loses what is in it)"
             )
         if found is None and declared is None:
             raise TopicMissing(
