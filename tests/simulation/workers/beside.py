@@ -251,7 +251,9 @@ def foreign_join(rng: random.Random) -> Scenario:
         found = {key: value for key, value in told.items() if value != "gone"}
         yield from differences("S8 join of", expected, found)
         for key, values in seen.by_key("out").items():
-            if any(one == two for one, two in itertools.pairwise(values)):
+            # A right row that came and went untold may leave its order to be told once more.
+            pairs = [value for value in values if value != "gone" and not str(value).endswith("/-")]
+            if len({*pairs}) != len(pairs):
                 yield f"S12 join of {key!r}: told again: {values}"
             for left, right in (str(v).split("/") for v in values if v != "gone"):
                 if right not in ("-", *_versions(seen, left.split()[0])):
