@@ -53,10 +53,23 @@ class Turns:
                 each.wake()
 
 
-class TurnInstance(Instance):
-    """One that reads a topic's partition."""
+class TakesTurns(Instance):
+    """What both kinds have."""
 
     turns: Turns
+
+    def complete(self) -> None:
+        """See `UnitFeed.complete`."""
+        super().complete()
+        self.turns.ended(self)
+
+    def _give_back(self, records: Sequence[Arrival]) -> None:
+        super()._give_back(records)
+        self.turns.ended(self)
+
+
+class TurnInstance(TakesTurns):
+    """One that reads a topic's partition."""
 
     @property
     def wants_turn(self) -> bool:
@@ -69,30 +82,20 @@ class TurnInstance(Instance):
             self.complete()
         return self.take_ready()
 
-    def complete(self) -> None:
-        """See `UnitFeed.complete`."""
-        super().complete()
-        self.turns.ended(self)
-
     def _pop(self) -> Arrival | None:
         if self.record is None and not self._may_begin():
             return None
         return super()._pop()
 
     def _may_begin(self) -> bool:
+        # In the midst of a step that agents share, whoever is stopped stops them all.
         if not self.ready or (not self._shared and len(self.task.pending) > MOST_PENDING):
             return False
         return self.turns.may_begin(self)
 
-    def _give_back(self, records: Sequence[Arrival]) -> None:
-        super()._give_back(records)
-        self.turns.ended(self)
 
-
-class TurnInner(InnerInstance):
+class TurnInner(TakesTurns, InnerInstance):
     """One that reads rows that come due."""
-
-    turns: Turns
 
     @property
     def wants_turn(self) -> bool:
@@ -104,15 +107,6 @@ class TurnInner(InnerInstance):
         if self.record is None and self.wants_turn and not self.turns.may_begin(self):
             return None
         return super().take_ready()
-
-    def complete(self) -> None:
-        """See `InnerInstance.complete`."""
-        super().complete()
-        self.turns.ended(self)
-
-    def _give_back(self, records: Sequence[Arrival]) -> None:
-        super()._give_back(records)
-        self.turns.ended(self)
 
 
 class SensedTurnInstance(SensedInstance, TurnInstance):
