@@ -37,7 +37,7 @@ class Rig:
         self.counts, self.meters, self.onlookers = Counts(), Meters(), Onlookers(app)
         self.settings = app.settings
         self.app_id, self.dead_letters, self.replies = app.id, app.dead_letters, app.replies
-        self.has_looked_for_replies = False
+        self.has_looked_for_replies = self.is_outgrown = False
         self.failure: BaseException | None = None
         self.clock_ms = 0
         self.positions: dict[TopicPartition, int] = {}

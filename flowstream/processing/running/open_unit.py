@@ -216,15 +216,19 @@ class OpenUnit(Keeping):
 
     def _looks_for_replies(self, records: Sequence[Arrival]) -> bool:
         """Whether one of these asks for a reply, and the plan is older than the topic of replies:
-        it is made anew then, once. A topic that is not there after that, or is not ours, gets none.
+        it is made anew then, once, and all who ask wait for it. A topic that is not there after
+        that, or is not ours, gets none.
         """
         around = self.around
-        if around.has_looked_for_replies or around.reply_output(around.replies) is not None:
+        if around.reply_output(around.replies) is not None:
+            return False
+        if around.has_looked_for_replies and not around.is_outgrown:
             return False
         asked = [reply_to(record.headers) for record in records if record.headers]
         if not any(to is not None and to.topic == around.replies for to in asked):
             return False
-        around.plan_again()
+        if not around.is_outgrown:
+            around.plan_again()
         return True
 
     def _answer_with_nothing(self, record: Arrival) -> None:

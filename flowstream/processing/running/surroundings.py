@@ -85,6 +85,10 @@ class Surroundings(Protocol):
     def has_looked_for_replies(self) -> bool:
         """Whether the plan was made anew for the sake of replies."""
 
+    @property
+    def is_outgrown(self) -> bool:
+        """Whether the plan is to be made anew: what waits for that is done then."""
+
     def reply_output(self, topic: str) -> OutputTopic | None:
         """A topic for replies, None when it is none of this app or not there."""
 

@@ -237,6 +237,24 @@ async def test_the_first_one_who_asks_a_running_worker_gets_an_answer(
         assert await read.join(["a", "b"]) == [2, 0 if fails else 1]
 
 
+async def test_V1_all_who_ask_first_at_once_get_an_answer(kit: Kit, name: str) -> None:
+    app = kit.app(name)
+    words = app.topic(f"{name}-words", key_type=str, value_type=str, partitions=8)
+
+    @app.agent(words)
+    async def shout(stream: fs.Stream[str]) -> AsyncIterator[str]:
+        async for word in stream:
+            yield word.upper()
+
+    await kit.create(app)
+    async with kit.running(app) as worker:
+        await words.send(key="a", value="a", partition=0)
+        await kit.until(kit.committed(app, words.name, 1))
+        assert not worker.has_looked_for_replies
+        asked = (shout.ask(f"w{n}", partition=n, timeout=20) for n in range(8))
+        assert await asyncio.gather(*asked) == [f"W{n}" for n in range(8)]
+
+
 async def test_a_stranger_who_asks_does_not_have_the_plan_made_anew(kit: Kit, name: str) -> None:
     app, other = kit.app(name), kit.app(f"{name}-other")
     words = app.topic(f"{name}-words", value_type=str, partitions=1)
