@@ -90,3 +90,31 @@ def test_timers_are_declared_and_set_right_or_refused() -> None:
     timers = app.Timers("t", value_type=str)
     with pytest.raises(fs.NotInAgent):
         timers.set("a", "x", after=1)
+
+
+def test_S12_a_timer_that_is_cancelled_while_it_is_tried_again_does_not_fire() -> None:
+    app = fs.App("timers")
+    events = app.topic("events", key_type=str, value_type=str, partitions=1)
+    due = app.Timers("due", key_type=str, value_type=str, time="processing")
+    tries: list[str] = []
+
+    @app.agent(events)
+    async def arm(stream: fs.Stream[str]) -> None:
+        async for key, value in stream.items():
+            if value == "cancel":
+                assert due.cancel(key)
+            else:
+                due.set(key, value, after=1)
+
+    @app.agent(due, on_error=fs.retry(5, backoff=5, then="stop"))
+    async def fire(stream: fs.Stream[str]) -> None:
+        async for value in stream:
+            tries.append(value)
+            raise RuntimeError("on purpose")
+
+    with app.test_context() as context:
+        context.topic(events).send("set", key="k", settle=False)
+        context.advance(2)
+        context.topic(events).send("cancel", key="k", settle=False)
+        context.advance(60)
+    assert tries == ["set"]
