@@ -10,8 +10,9 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
@@ -28,11 +29,18 @@ pytestmark = [
     ),
 ]
 
+T = TypeVar("T")
+
 PEER = Path(__file__).parents[2] / "benchmarks" / "peers" / "kafka"
 PARTITIONS = {"plain": 3, "compacted": 2}
 RECORDS = 1_000
 COMMITTED_AT = 123
-LOADING = (KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_LOAD_IN_PROGRESS)
+LOADING = (
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+)
 
 
 def free_ports() -> int:
@@ -111,17 +119,21 @@ def go_on(address: str, *, commit: bool = True) -> None:
         group.close()
 
 
-def committed(consumer: Consumer) -> int:
-    """The group's offset; asked again while a broker that has just started loads its groups."""
+def once_loaded(ask: Callable[[], T]) -> T:
+    """The answer of a broker that may have just started: Kafka takes connections before it has
+    loaded its groups and leads its partitions, and librdkafka hands these errors on."""
     while True:
         try:
-            (found,) = consumer.committed([TopicPartition("plain", 1)], timeout=60)
+            return ask()
         except KafkaException as error:
             if error.args[0].code() not in LOADING:
                 raise
-        else:
-            offset: int = found.offset
-            return offset
+
+
+def committed(consumer: Consumer) -> int:
+    (found,) = once_loaded(lambda: consumer.committed([TopicPartition("plain", 1)], timeout=60))
+    offset: int = found.offset
+    return offset
 
 
 def check(address: str, transactions: int) -> None:
@@ -176,13 +188,20 @@ def test_kafkas_directory_in_ours_and_back(tmp_path: Path) -> None:
 def delete_before(address: str, offset: int) -> None:
     """Move the start of partition 0 of `plain`: no file name tells of it, a checkpoint does."""
     admin = AdminClient({"bootstrap.servers": address})
-    for moved in admin.delete_records([TopicPartition("plain", 0, offset)]).values():
-        assert moved.result(30).low_watermark == offset
+    to = TopicPartition("plain", 0, offset)
+
+    def delete() -> int:
+        (moved,) = admin.delete_records([to]).values()
+        low: int = moved.result(30).low_watermark
+        return low
+
+    assert once_loaded(delete) == offset
 
 
 def start_of(address: str) -> int:
     consumer = Consumer({"bootstrap.servers": address, "group.id": "starts"})
-    low, _ = consumer.get_watermark_offsets(TopicPartition("plain", 0), timeout=30)
+    first = TopicPartition("plain", 0)
+    low, _ = once_loaded(lambda: consumer.get_watermark_offsets(first, timeout=30))
     consumer.close()
     return int(low)
 
