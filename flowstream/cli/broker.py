@@ -16,7 +16,9 @@ GC_THRESHOLDS = (50_000, 50, 100)
 """Requests make no reference cycles: the cyclic collector is given little to do."""
 
 BUSY = 75
-"""Exit status when directory or port are in use: EX_TEMPFAIL of sysexits.h, worth another try."""
+"""Exit status when the directory is in use: EX_TEMPFAIL of sysexits.h, worth another try."""
+PORT_TAKEN = 69
+"""Exit status when a port is in use: EX_UNAVAILABLE of sysexits.h."""
 EPILOG = """\
 Of two settings the first of these wins: command line, --set, FLOWSTREAM_BROKER_<NAME> in the
 environment (FLOWSTREAM_BROKER_NUM_PARTITIONS=4), the file of --config, the default.
@@ -133,9 +135,12 @@ def run(arguments: Sequence[str]) -> int:
     except ConfigError as error:
         print(f"flowstream broker: {error}", file=sys.stderr)
         return 2
-    except (DirectoryLocked, PortTaken) as error:
+    except DirectoryLocked as error:
         print(f"flowstream broker: {error}", file=sys.stderr)
         return BUSY
+    except PortTaken as error:
+        print(f"flowstream broker: {error}", file=sys.stderr)
+        return PORT_TAKEN
     except FlowstreamError as error:
         print(f"flowstream broker: {error}", file=sys.stderr)
         return 1

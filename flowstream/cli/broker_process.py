@@ -70,6 +70,8 @@ async def serve(launch: Launch, owner_fd: int | None) -> int:
         try:
             if counters is not None:
                 await show_metrics(server, counters, launch, closing)
+            if owner_fd is None:
+                server.tell_address()
             gc.freeze()
             print(f"ready {server.address}", flush=True)
             log.info("serves %s, data in %s (%s)", server.address, launch.data, launch.durability)

@@ -17,7 +17,8 @@ import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
-from flowstream.cli.broker import BUSY
+from flowstream.broker.storage.lock import told_address
+from flowstream.cli.broker import BUSY, PORT_TAKEN
 from flowstream.errors import FlowstreamError
 
 log = logging.getLogger("flowstream.embedded")
@@ -131,9 +132,10 @@ class EmbeddedBroker:
     async def _launch(self) -> None:
         """Start the broker, on the last port when that can be had, and publish its address.
 
-        A predecessor may need a moment to let go of the directory and the port, and a child may be
-        killed: both are tried again until the deadline. What a child refuses, it will refuse again.
-        Only a port that stays in use is given up: clients find a broker where they found it before.
+        A predecessor may need a moment to let go of the directory, and a child may be killed: both
+        are tried again until the deadline. A broker that somebody runs there by itself stays, and
+        what a child refuses, it will refuse again. Only a port that stays in use is given up:
+        clients find a broker where they found it before.
         """
         with using(self.directory):
             await self._start_child()
@@ -143,33 +145,43 @@ class EmbeddedBroker:
         began = clock()
         last = read_address(self.directory)
         port = int(last.rpartition(":")[2]) if last is not None else 0
-        busy_since: float | None = None
+        taken_since: float | None = None
         waits = False
         while True:
             found = await self._spawn(port)
             if isinstance(found, str):
-                address = found
                 break
             now = clock()
+            if found == BUSY:
+                await self._refuse_beside_another()
             if now - began > START_TIMEOUT_S:
-                raise self._does_not_start()
-            if found != BUSY:
-                busy_since = None  # who was killed has said nothing about the port
-            elif busy_since is None:
-                busy_since = now
-            elif now - busy_since > SAME_PORT_TIMEOUT_S and not waits:
+                raise self._does_not_start(found)
+            if found == BUSY and not waits:
                 waits = True
-                port = 0
+                log.info("%s: waiting, %d s at most", self._last_word(), START_TIMEOUT_S)
+            if found != PORT_TAKEN:
+                taken_since = None  # who was killed has said nothing about the port
+            elif taken_since is None:
+                taken_since = now
                 log.warning(
-                    "%s is in use by another broker: waiting for it, %d s at most",
-                    self.directory / EMBEDDED_DIRECTORY,
-                    START_TIMEOUT_S,
+                    "port %d, where clients found the embedded broker before, is taken by another"
+                    " program: in %d s it goes to a free one",
+                    port,
+                    SAME_PORT_TIMEOUT_S,
                 )
+            elif now - taken_since > SAME_PORT_TIMEOUT_S:
+                port = 0
             await asyncio.sleep(POLL_S)
-        if last not in (None, address):
-            log.warning("the embedded broker moved from %s to %s", last, address)
-        self.address = address
-        write_address(self.directory, address)
+        if last not in (None, found):
+            log.warning("the embedded broker moved from %s to %s", last, found)
+        self.address = found
+        write_address(self.directory, found)
+
+    async def _refuse_beside_another(self) -> None:
+        """Raises when whoever uses the directory is no predecessor that goes."""
+        alone = await standing_broker(self.directory)
+        if alone is not None:
+            raise alone
 
     async def _spawn(self, port: int) -> str | int:
         """Run the child until it says `ready HOST:PORT`; its exit status when it ends before."""
@@ -199,13 +211,23 @@ class EmbeddedBroker:
             return line[1]
         self._close_pipe()
         status = await child.wait()
-        if status >= 0 and status != BUSY:
-            raise self._does_not_start()
+        if status >= 0 and status not in (BUSY, PORT_TAKEN):
+            raise self._does_not_start(status)
         return status
 
-    def _does_not_start(self) -> EmbeddedBrokerError:
+    def _does_not_start(self, status: int) -> EmbeddedBrokerError:
         told = log_tail(self.directory, self._log_start)
+        if status == BUSY:
+            return EmbeddedBrokerError(
+                f"{self._last_word()} and does not let go of it: end that process, or give this"
+                " worker another directory with --data"
+            )
         return EmbeddedBrokerError(f"the broker of {self.directory} does not start:\n{told}")
+
+    def _last_word(self) -> str:
+        """Who uses the directory, as the last child found it."""
+        told = log_tail(self.directory, self._log_start).splitlines()[-1]
+        return told.removeprefix("flowstream broker: ").partition(": stop it")[0]
 
     def _close_pipe(self) -> None:
         if self._pipe is not None:
@@ -266,6 +288,20 @@ def find_broker(directory: Path) -> str:
             " with --data, or a broker with --broker HOST:PORT"
         )
     return address
+
+
+async def standing_broker(directory: Path) -> EmbeddedBrokerError | None:
+    """The error for those who need the broker of a directory in which somebody runs one by itself;
+    None when nobody does.
+    """
+    told = told_address(directory / EMBEDDED_DIRECTORY)
+    if told is None or not await answers(told[1]):
+        return None
+    pid, address = told
+    return EmbeddedBrokerError(
+        f"a broker that was started by itself runs in {directory / EMBEDDED_DIRECTORY} at"
+        f" {address} (process {pid}): use it with --broker {address}, or stop it first"
+    )
 
 
 def not_running(directory: Path, address: str) -> EmbeddedBrokerError:

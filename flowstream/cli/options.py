@@ -19,7 +19,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from flowstream.cli.embedded import find_broker, not_running
+from flowstream.cli.embedded import find_broker, not_running, standing_broker
 from flowstream.errors import FlowstreamError
 from flowstream.processing.environment.securing import security_of
 from flowstream.processing.environment.settings import bootstrap_of, resolve
@@ -75,7 +75,8 @@ async def connected(broker: str | None, data: Path | None) -> AsyncIterator[Clus
     except BrokerUnreachable:
         if directory is None:
             raise
-        raise not_running(directory, address) from None
+        beside = await standing_broker(directory)
+        raise beside or not_running(directory, address) from None
     try:
         yield cluster
     finally:

@@ -26,9 +26,13 @@ os.makedirs(args.data, exist_ok=True)
 lock = os.open(os.path.join(args.data, ".lock"), os.O_RDWR | os.O_CREAT)
 try:
     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+except OSError:
+    print(f"{args.data} is in use by process 17: stop it, or whatever", file=sys.stderr)
+    sys.exit(75)
+try:
     listener = socket.create_server(("127.0.0.1", args.port))
 except OSError:
-    print("the directory or the port is in use", file=sys.stderr)
-    sys.exit(75)
+    print(f"port {args.port} on 127.0.0.1 is taken", file=sys.stderr)
+    sys.exit(69)
 print(f"ready 127.0.0.1:{listener.getsockname()[1]}", flush=True)
 os.read(args.owner_fd, 1)

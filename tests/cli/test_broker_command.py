@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from flowstream.cli.broker import BUSY
+from flowstream.cli.broker import BUSY, PORT_TAKEN
 
 COMMAND = (sys.executable, "-m", "flowstream", "broker")
 
@@ -89,12 +89,12 @@ def test_a_hangup_reloads_certificates_and_ends_nothing(tmp_path: Path) -> None:
 
 def test_D7_a_second_broker_on_the_directory_is_refused(running: Started, tmp_path: Path) -> None:
     said = refused("--data", str(tmp_path / "data"), "--port", "0", status=BUSY)
-    assert f"in use by process {running.process.pid}" in said
+    assert f"in use by process {running.process.pid} (the broker at {running.address})" in said
 
 
 def test_a_taken_port_is_named(running: Started, tmp_path: Path) -> None:
     port = running.address.rpartition(":")[2]
-    said = refused("--data", str(tmp_path / "other"), "--port", port, status=BUSY)
+    said = refused("--data", str(tmp_path / "other"), "--port", port, status=PORT_TAKEN)
     assert f"port {port} on 127.0.0.1 is taken" in said
     assert "--port" in said
 
@@ -187,7 +187,7 @@ def test_X7_metrics_for_other_hosts_need_a_word(tmp_path: Path) -> None:
 def test_a_taken_metrics_port_is_named(running: Started, tmp_path: Path) -> None:
     port = running.address.rpartition(":")[2]
     arguments = ("--data", str(tmp_path / "other"), "--port", "0", "--metrics-port", port)
-    assert "--metrics-port" in refused(*arguments, status=BUSY)
+    assert "--metrics-port" in refused(*arguments, status=PORT_TAKEN)
 
 
 def test_every_setting_can_be_listed() -> None:

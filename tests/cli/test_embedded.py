@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
+import logging
 import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +25,17 @@ def share(directory: Path) -> EmbeddedBroker:
     """A process's share in the broker of `directory` (locks are per open file, so one process may
     hold several shares)."""
     return EmbeddedBroker(directory, program=STAND_IN)
+
+
+@contextlib.contextmanager
+def hold(path: Path) -> Iterator[int]:
+    """The lock of a broker's directory held by somebody else, for the length of a block."""
+    descriptor = os.open(path, os.O_RDWR)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -78,16 +92,75 @@ async def test_V1_a_broker_that_is_killed_while_it_starts_keeps_its_address(
     await broker.stop()
 
 
-async def test_a_port_that_stays_taken_is_given_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_a_port_that_stays_taken_is_named_and_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(embedded, "SAME_PORT_TIMEOUT_S", 0.0)
     broker = share(tmp_path)
     address = await broker.start()
     await broker.stop()
-    with socket.create_server(("127.0.0.1", int(address.rpartition(":")[2]))):
+    port = int(address.rpartition(":")[2])
+    with socket.create_server(("127.0.0.1", port)):
         assert await broker.start() != address
     assert read_address(tmp_path) == broker.address
+    await broker.stop()
+    first, moved = [each.getMessage() for each in caplog.records]
+    assert first.startswith(
+        f"port {port}, where clients found the embedded broker before, is taken"
+    )
+    assert moved == f"the embedded broker moved from {address} to {broker.address}"
+
+
+async def test_a_directory_that_is_let_go_of_late_costs_no_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(embedded, "SAME_PORT_TIMEOUT_S", 0.0)
+    broker = share(tmp_path)
+    address = await broker.start()
+    await broker.stop()
+    with caplog.at_level(logging.INFO), hold(tmp_path / "broker" / ".lock") as lock:
+        starting = asyncio.create_task(broker.start())
+        await until(lambda: (tmp_path / "broker.log").read_text().count("in use") >= 3)
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        assert await starting == address
+    await broker.stop()
+    (told,) = caplog.messages
+    assert told == f"{tmp_path / 'broker'} is in use by process 17: waiting, 30 s at most"
+
+
+async def test_a_directory_that_is_not_let_go_of_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker = share(tmp_path)
+    await broker.start()
+    await broker.stop()
+    monkeypatch.setattr(embedded, "START_TIMEOUT_S", 0.0)
+    still = pytest.raises(EmbeddedBrokerError, match="by process 17 and does not let go of it")
+    with hold(tmp_path / "broker" / ".lock"), still:
+        await broker.start()
+    await broker.stop()
+
+
+async def test_a_worker_beside_a_broker_that_runs_alone_is_told_its_address_at_once(
+    tmp_path: Path,
+) -> None:
+    command = (sys.executable, "-m", "flowstream", "broker", "--port", "0", "--data")
+    alone = await asyncio.create_subprocess_exec(
+        *command, str(tmp_path / "broker"), stdout=asyncio.subprocess.PIPE
+    )
+    assert alone.stdout is not None
+    _, address = (await alone.stdout.readline()).decode().split()
+    broker, expected = EmbeddedBroker(tmp_path), f"at {address} (process {alone.pid}): use it with"
+    with pytest.raises(EmbeddedBrokerError) as told:
+        await broker.start()
+    assert f"{expected} --broker {address}" in str(told.value)
+    await broker.stop()
+    told_visitor = await embedded.standing_broker(tmp_path)
+    assert expected in str(told_visitor)
+    alone.terminate()
+    await alone.wait()
+    assert await embedded.standing_broker(tmp_path) is None
+    await broker.start()
     await broker.stop()
 
 

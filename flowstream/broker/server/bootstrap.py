@@ -74,6 +74,12 @@ class Server:
         if self._keys is not None:
             self._keys.refresh()
 
+    def tell_address(self) -> None:
+        """Let who finds the directory in use know where its broker is: it stays until it is told
+        to end.
+        """
+        self._lock.tell(self.address)
+
     async def stop(self) -> None:
         """Stop serving, close the logs cleanly and let go of the directory."""
         for listener in self._listeners.values():

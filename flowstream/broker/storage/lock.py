@@ -11,6 +11,7 @@ from types import TracebackType
 from flowstream.errors import StorageError
 
 LOCK_FILE = ".lock"
+TEXT_BYTES = 256
 
 
 class DirectoryLocked(StorageError):
@@ -39,14 +40,17 @@ class DirectoryLock:
             # directory of the other.
             fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            holder = os.read(self._descriptor, 32).decode(errors="replace").strip()
+            who = _who(self._descriptor, "another process")
             os.close(self._descriptor)
-            who = f"process {holder}" if holder.isdigit() else "another process"
             raise DirectoryLocked(
                 f"{root} is in use by {who}: stop it, or give this one a directory of its own"
             ) from error
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
+
+    def tell(self, address: str) -> None:
+        """Write down for all who find the directory in use that a broker stays at `address`."""
+        os.pwrite(self._descriptor, f"{os.getpid()}\n{address}\n".encode(), 0)
 
     def release(self) -> None:
         """Give the directory free; releasing twice is fine."""
@@ -87,9 +91,8 @@ class VisitorLock:
             fcntl.flock(self._descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
             fcntl.lockf(self._descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except OSError as error:
-            holder = os.read(self._descriptor, 32).decode(errors="replace").strip()
+            who = _who(self._descriptor, "a broker")
             self.release()
-            who = f"process {holder}" if holder.isdigit() else "a broker"
             raise DirectoryLocked(
                 f"{root} is in use by {who}: stop it first, or look at a copy of the directory"
             ) from error
@@ -99,3 +102,29 @@ class VisitorLock:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+def told_address(root: str | os.PathLike[str]) -> tuple[str, str] | None:
+    """Process id and HOST:PORT of the broker that said it stays in `root`. It may be gone since:
+    only who finds the directory locked, or the address answering, knows that it is there.
+    """
+    try:
+        descriptor = os.open(os.path.join(root, LOCK_FILE), os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        lines = _lines(descriptor)
+    finally:
+        os.close(descriptor)
+    return (lines[0], lines[1]) if len(lines) == 2 and lines[0].isdigit() else None
+
+
+def _lines(descriptor: int) -> list[str]:
+    return os.pread(descriptor, TEXT_BYTES, 0).decode(errors="replace").split()
+
+
+def _who(descriptor: int, unknown: str) -> str:
+    lines = _lines(descriptor)
+    if not lines or not lines[0].isdigit():
+        return unknown
+    return f"process {lines[0]}" + (f" (the broker at {lines[1]})" if lines[1:] else "")
