@@ -33,7 +33,7 @@ from flowstream.processing.stores.followed import Followed
 from flowstream.processing.stores.restoring import Progress
 from flowstream.processing.stores.starting import TaskStarter
 from flowstream.processing.watching.sensors import Sensor
-from flowstream.processing.watching.watchdog import Watchdog
+from flowstream.processing.watching.watchdog import Busy, Watchdog
 from flowstream.transport.admin import Admin
 from flowstream.transport.batches import RecordBuffer
 from flowstream.transport.errors import TransportError
@@ -280,15 +280,16 @@ class Worker(Lending):
         }
         known = {code: name for code, name in codes.items() if code is not None}
         if self._doors.has_watchdog:
-            self._watchdog = Watchdog(known, self._open_units, self.settings.stall_warning)
+            self._watchdog = Watchdog(
+                known, self._open_units, self.settings.stall_warning, self.settings.session_timeout
+            )
             self._watchdog.start()
 
-    def _open_units(self) -> list[tuple[str, int]]:
-        if self._membership is None:
-            return []
+    def _open_units(self) -> list[Busy]:
+        membership = self._membership
         return [
-            (instance.label, instance.next_offset)
-            for task in self._membership.tasks.values()
+            Busy(instance.label, instance.next_offset, instance.busy_with)
+            for task in (() if membership is None else tuple(membership.tasks.values()))
             for instance in task.stuck()
         ]
 

@@ -185,7 +185,7 @@ async def test_V2_health_is_red_when_an_event_does_not_end_or_fails_for_ever(
         assert (await client.get("/health")).status_code == 200
         for topic, agent in ((words, "failing"), (hangs, "hanging")):
             await topic.send(value="x")
-            told = f"agent {agent!r} on {topic.name}-0 has not finished its event"
+            told = f"agent {agent!r} on {topic.name}-0 has not finished the event at offset 0"
 
             async def red(told: str = told) -> bool:
                 answer = await client.get("/health")

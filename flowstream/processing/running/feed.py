@@ -15,6 +15,7 @@ from flowstream.processing.events.event import Arrival, retimed, without_headers
 from flowstream.processing.running.open_unit import OpenUnit
 from flowstream.processing.running.plan import Reader, Stage
 from flowstream.processing.running.surroundings import Shelf, Surroundings
+from flowstream.processing.tables.inner import Fired
 from flowstream.processing.time.marks import Mark, mark_of
 from flowstream.processing.time.watermarks import UNKNOWN
 from flowstream.processing.units.task import Source, Task
@@ -61,6 +62,16 @@ class UnitFeed(OpenUnit):
     def is_busy(self) -> bool:
         """True while the agent works on its unit, or pauses before it tries an event again."""
         return self._waiter is None and (self.record is not None or bool(self.ready))
+
+    @property
+    def busy_with(self) -> str:
+        """What `is_busy` is about, for people. May be asked by another thread."""
+        record = self.record
+        if record is None:
+            record = next(iter(self.ready.copy()), None)
+        if isinstance(record, Fired):
+            return f"key {record.key!r:.80}, due at {record.due_ms}"
+        return "an event" if record is None else f"the event at offset {record.offset}"
 
     # -- what streams ask (see stream.Feed) -----------------------------------------------------
 

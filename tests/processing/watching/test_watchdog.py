@@ -9,7 +9,7 @@ import threading
 import pytest
 
 import flowstream as fs
-from flowstream.processing.watching.watchdog import Watchdog
+from flowstream.processing.watching.watchdog import Busy, Watchdog
 from flowstream.transport.types import NewTopic
 from tests.processing.conftest import Kit
 
@@ -43,20 +43,40 @@ async def test_V2_an_agent_that_never_yields_is_named(
     finally:
         logging.getLogger("flowstream.health").removeHandler(listener)
     message = next(r.getMessage() for r in caplog.records if "never yields" in r.getMessage())
-    assert "agent 'greedy' never yields" in message
+    where = f"agent 'greedy' on {name}-in-0"
+    assert message.startswith(f"{where} never yields, with the event at offset 0: ")
     assert "the event loop has not run for" in message
     assert worker.counts.events == 1
 
 
 async def test_V2_an_event_that_does_not_end_is_named(caplog: pytest.LogCaptureFixture) -> None:
-    units = [("agent 'slow' on t-0", 8)]
-    watchdog = Watchdog({}, lambda: units, 1.0)
+    units = [Busy("agent 'slow' on t-0", 8, "the event at offset 7")]
+    watchdog = Watchdog({}, lambda: units, 1.0, 10.0)
     watchdog._look_at_units(0)
     watchdog._look_at_units(999)
     assert watchdog.warnings() == []
     watchdog._look_at_units(1_000)
-    assert watchdog.warnings() == ["agent 'slow' on t-0 has not finished its event"]
-    assert "busy with the event before offset 8" in caplog.text
-    units[:] = [("agent 'slow' on t-0", 9)]
+    assert watchdog.warnings() == ["agent 'slow' on t-0 has not finished the event at offset 7"]
+    assert "busy with the event at offset 7 for 1.0 s" in caplog.text
+    units[:] = [Busy("agent 'slow' on t-0", 9, "the event at offset 8")]
     watchdog._look_at_units(1_001)
     assert watchdog.warnings() == []
+
+
+@pytest.mark.parametrize(
+    ("stall_warning", "silent_ms", "told"),
+    [
+        (5.0, 4_999, None),
+        (5.0, 5_000, "the event loop runs again, after 5.0 s"),
+        (5.0, 10_000, "longer than session_timeout (10 s): the group takes a worker"),
+        (60.0, 10_000, "longer than session_timeout (10 s): the group takes a worker"),
+    ],
+)
+async def test_V2_a_loop_that_was_blocked_for_a_session_is_told_as_the_cause_of_what_follows(
+    caplog: pytest.LogCaptureFixture, stall_warning: float, silent_ms: int, told: str | None
+) -> None:
+    watchdog = Watchdog({}, list, stall_warning, 10.0)
+    watchdog._pulse_ms = 0
+    watchdog._look_back(silent_ms)
+    assert bool(caplog.messages) is (told is not None)
+    assert (told or "") in caplog.text
