@@ -32,7 +32,8 @@ CODECS = ("uncompressed", "zstd", "lz4", "snappy", "gzip", "producer")
 TIMESTAMP_TYPES = ("CreateTime", "LogAppendTime")
 ASSIGNORS = ("uniform", "range")
 MIGRATION_POLICIES = ("bidirectional", "upgrade", "downgrade", "disabled")
-MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER")
+OAUTHBEARER = "OAUTHBEARER"
+MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", OAUTHBEARER)
 AUTHORIZER = "org.apache.kafka.metadata.authorizer.StandardAuthorizer"
 NO_EFFECT = " (no effect here)"
 """Settings of Kafka that its tools and files name, and that one node of this kind does without."""

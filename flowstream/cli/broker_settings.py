@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -106,6 +106,7 @@ _OPTIONS: Mapping[str, Option] = {
 
 
 _OF_LISTENER = "listener.name."
+_OF_SECURITY = ("ssl.", "sasl.", "connections.max.reauth.ms", _OF_LISTENER)
 _HIDDEN = ("ssl.key.password", "ssl.keystore.key")
 """What nobody else may know."""
 
@@ -139,7 +140,24 @@ def launch_of(options: argparse.Namespace, environment: Mapping[str, str]) -> La
         for name, value in given.items()
         if setting_of(name) in _HIDDEN and value.origin.startswith("--set")
     ]
-    return Launch(config=config, notes=tuple(notes), **launch)
+    made = Launch(config=config, **launch)
+    return replace(made, notes=(*notes, *_unused(given, made)))
+
+
+def _unused(given: Mapping[str, Given], launch: Launch) -> Iterator[str]:
+    """A note of each setting of TLS and logins that no listener reads."""
+    secured = [name for name in given if name.startswith(_OF_SECURITY)]
+    if not secured:
+        return
+    from flowstream.broker.security.listeners import parse_listeners, unused_settings
+
+    specs = parse_listeners(launch.config, launch.host, launch.port)
+    listeners = ", ".join(f"{spec.name} ({spec.protocol})" for spec in specs)
+    for name in unused_settings(secured, specs):
+        yield (
+            f"{given[name].origin}: {name} secures nothing: no listener uses it, there is only"
+            f" {listeners} (`listeners`, docs/security.md)"
+        )
 
 
 def _sources(

@@ -151,10 +151,52 @@ def test_what_kafka_would_do_with_a_class_or_a_password_is_not_passed_over(tmp_p
 
 @pytest.mark.parametrize("name", ["ssl.key.password", "listener.name.x.ssl.keystore.key"])
 def test_X5_a_secret_on_the_command_line_is_warned_of(name: str, tmp_path: Path) -> None:
-    (note,) = launch("--set", f"{name}=hunter2").notes
+    note, unused = launch("--set", f"{name}=hunter2").notes
+    assert f"{name} secures nothing" in unused
+    assert "hunter2" not in unused
     assert f"FLOWSTREAM_BROKER_{name.upper().replace('.', '_')}" in note
     assert "hunter2" not in note
-    assert not launch("--config", file(tmp_path, f'"{name}" = "hunter2"\n')).notes
+    assert len(launch("--config", file(tmp_path, f'"{name}" = "hunter2"\n')).notes) == 1
+
+
+SECURED = (
+    "listeners=PLAINTEXT://127.0.0.1:1,SSL://127.0.0.1:2,SASL_PLAINTEXT://127.0.0.1:3",
+    "ssl.keystore.location=b.pem",
+)
+
+
+@pytest.mark.parametrize(
+    ("listeners", "name", "used"),
+    [
+        ((), "ssl.keystore.location=b.pem", False),
+        ((), "ssl.client.auth=required", False),
+        ((), "sasl.enabled.mechanisms=PLAIN", False),
+        ((), "connections.max.reauth.ms=1000", False),
+        ((), "listener.name.ssl.ssl.keystore.location=b.pem", False),
+        (("listeners=PLAINTEXT://127.0.0.1:1",), "sasl.enabled.mechanisms=PLAIN", False),
+        (SECURED, "sasl.enabled.mechanisms=PLAIN", True),
+        (SECURED, "sasl.oauthbearer.expected.issuer=me", False),
+        (SECURED, "connections.max.reauth.ms=1000", True),
+        (SECURED, "listener.name.plaintext.connections.max.reauth.ms=1000", False),
+        (SECURED, "listener.name.sasl_plaintext.connections.max.reauth.ms=1000", True),
+        (SECURED, "listener.name.ssl.ssl.enabled.protocols=TLSv1.3", True),
+        (SECURED, "listener.name.sasl_plaintext.ssl.enabled.protocols=TLSv1.3", False),
+        (SECURED, "ssl.truststore.location=ca.pem", False),
+        ((*SECURED, "ssl.client.auth=required"), "ssl.truststore.location=ca.pem", True),
+        ((*SECURED, "ssl.truststore.location=ca.pem"), "ssl.client.auth=required", True),
+    ],
+)
+def test_X7_a_setting_that_secures_nothing_is_warned_of(
+    listeners: tuple[str, ...], name: str, used: bool
+) -> None:
+    settings = (*listeners, name)
+    notes = launch(*(part for each in settings for part in ("--set", each))).notes
+    told = [note for note in notes if name.partition("=")[0] in note]
+    assert len(told) == (not used)
+    if told:
+        assert (
+            "secures nothing: no listener uses it, there is only PLAINTEXT (PLAINTEXT)" in told[0]
+        )
 
 
 def test_one_listener_may_have_settings_of_its_own() -> None:

@@ -7,10 +7,17 @@ alone are written `listener.name.<name>.<setting>` (KIP-103). Pure: opens no fil
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from flowstream.broker.config import LISTENER_SETTINGS, SETTINGS, BrokerConfig, ConfigError
+from flowstream.broker.config import (
+    LISTENER_SETTINGS,
+    OAUTHBEARER,
+    SETTINGS,
+    BrokerConfig,
+    ConfigError,
+    setting_of,
+)
 from flowstream.broker.security.principals import BadRules, parse_rules
 from flowstream.broker.setting_kinds import BadValue, Secret
 
@@ -99,6 +106,38 @@ def parse_listeners(config: BrokerConfig, host: str, port: int) -> tuple[Listene
             )
         )
     return tuple(specs)
+
+
+def unused_settings(names: Iterable[str], specs: Iterable[ListenerSpec]) -> list[str]:
+    """Those of the settings `names` about encryption and logins that none of the listeners reads:
+    who set them believes to be secured by them.
+    """
+    found = by_name(specs)
+    return [name for name in names if not any(map(_reader_of(name), _concerned(name, found)))]
+
+
+def _concerned(name: str, specs: Mapping[str, ListenerSpec]) -> Iterable[ListenerSpec]:
+    of_listener = re.fullmatch(r"listener\.name\.([A-Za-z0-9_-]+)\..+", name)
+    if of_listener is None:
+        return specs.values()
+    return [spec for spec in specs.values() if spec.name == of_listener[1].upper()]
+
+
+def _reader_of(name: str) -> Callable[[ListenerSpec], bool]:
+    """Whether a listener reads the setting."""
+    setting = setting_of(name) or name
+    if setting.startswith("sasl.oauthbearer."):
+        return lambda spec: spec.sasl and OAUTHBEARER in spec.mechanisms
+    if setting.startswith("sasl.") or setting == "connections.max.reauth.ms":
+        return lambda spec: spec.sasl
+    if setting == "ssl.principal.mapping.rules" or setting.startswith("ssl.truststore."):
+        return lambda spec: spec.tls and spec.client_auth != "none"
+    if setting == "ssl.client.auth" and setting == name:
+        # Said for all it is not for those who log in by SASL.
+        return lambda spec: spec.protocol == "SSL"
+    if setting.startswith("ssl."):
+        return lambda spec: spec.tls
+    return lambda spec: True
 
 
 def _check_rules(config: BrokerConfig) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from flowstream.broker.config import OAUTHBEARER
 from flowstream.broker.doors import Random
 from flowstream.broker.security.credentials import Credential
 from flowstream.broker.security.exchange import Challenge, Exchange, Failure, Proving, Success
@@ -22,7 +23,6 @@ from flowstream.broker.types import ConnectionId, Instant, Principal, Session
 from flowstream.wire.error_codes import ErrorCode
 
 PLAIN = "PLAIN"
-OAUTHBEARER = "OAUTHBEARER"
 DECOY_BYTES = 32
 NO_HANDSHAKE = "SaslHandshake comes first."
 

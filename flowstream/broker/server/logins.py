@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from flowstream.broker.config import BrokerConfig, ConfigError
+from flowstream.broker.config import OAUTHBEARER, BrokerConfig, ConfigError
 from flowstream.broker.cores import Cores
 from flowstream.broker.security.authorizer import Authorizer
 from flowstream.broker.security.listeners import ListenerSpec, by_name
-from flowstream.broker.security.sasl import OAUTHBEARER, Sasl
+from flowstream.broker.security.sasl import Sasl
 from flowstream.broker.security.tokens import KeyRing, TokenRules
 from flowstream.broker.server.token_keys import KeySource, key_source
 
