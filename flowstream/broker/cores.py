@@ -7,6 +7,7 @@ how effects are carried out.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,7 +20,7 @@ from flowstream.broker.log.upkeep import Upkeep
 from flowstream.broker.metadata.image import Image
 from flowstream.broker.quotas import Quotas
 from flowstream.broker.transactions.coordinator import TransactionCoordinator
-from flowstream.broker.types import Instant, Session, TopicPartition
+from flowstream.broker.types import LOCAL, Instant, Session, TopicPartition
 from flowstream.broker.waiting import Waiting
 
 if TYPE_CHECKING:
@@ -56,6 +57,10 @@ class Address:
     def seen_by(self, session: Session) -> Endpoint:
         """Where a client that came by the listener of `session` finds this node."""
         return self.endpoints.get(session.listener) or Endpoint(self.host, self.port)
+
+    def known(self) -> Mapping[str, Endpoint]:
+        """Where this node listens, by the names of the listeners."""
+        return self.endpoints or {LOCAL.listener: self.seen_by(LOCAL)}
 
 
 @dataclass(slots=True)

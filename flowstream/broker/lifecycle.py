@@ -23,7 +23,7 @@ from flowstream.broker.log import checkpoints
 from flowstream.broker.log.partition import PartitionLog
 from flowstream.broker.metadata import controller
 from flowstream.broker.metadata.records import BrokerEndpoint, MetadataRecord
-from flowstream.broker.types import LOCAL, Instant, TopicPartition
+from flowstream.broker.types import Instant, TopicPartition
 from flowstream.wire.batch import decode_control, decode_records, read_header
 
 CHECKPOINT_MS = 60_000
@@ -63,10 +63,9 @@ def start(cores: Cores, now: Instant, records: tuple[MetadataRecord, ...] = ()) 
 
 
 def _end_points(address: Address) -> tuple[BrokerEndpoint, ...]:
-    known = address.endpoints or {LOCAL.listener: address.seen_by(LOCAL)}
     return tuple(
         BrokerEndpoint(name=name, host=each.host, port=each.port, security_protocol=each.protocol)
-        for name, each in known.items()
+        for name, each in address.known().items()
     )
 
 

@@ -1,7 +1,7 @@
 """DescribeQuorum (55): the voters of `__cluster_metadata`, which is this node alone (KIP-595).
 
 1 adds when a voter was last heard of (KIP-836), 2 directory ids and where the voters listen
-(KIP-853): the same address that clients use, for there is no other.
+(KIP-853): on the listeners that clients use, for there are no others.
 """
 
 from __future__ import annotations
@@ -46,8 +46,10 @@ def handle(request: Request[DescribeQuorumRequest], cores: Cores, now: Instant) 
 
 def _node(cores: Cores) -> Node:
     here = cores.address
-    listener = Listener(name="PLAINTEXT", host=here.host, port=here.port)
-    return Node(node_id=here.node_id, listeners=(listener,))
+    listeners = tuple(
+        Listener(name=name, host=each.host, port=each.port) for name, each in here.known().items()
+    )
+    return Node(node_id=here.node_id, listeners=listeners)
 
 
 def _quorum(cores: Cores, now: Instant, *, located: bool) -> PartitionDataResponse:

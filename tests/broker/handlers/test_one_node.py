@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from flowstream.broker.cores import Endpoint
 from flowstream.wire.error_codes import ErrorCode
 from flowstream.wire.messages.alter_partition_reassignments import (
     AlterPartitionReassignmentsRequest,
@@ -159,6 +160,20 @@ def test_the_quorum_is_this_node(machine: Machine, version: int) -> None:
     assert voter.log_end_offset == partition.high_watermark == machine.cores.metadata_log.log_end
     assert voter.last_caught_up_timestamp == (TIME if version else -1)
     assert len(answer.nodes) == (version == 2)
+
+
+def test_the_quorum_listens_where_clients_do(machine: Machine) -> None:
+    def told() -> list[tuple[str, str, int]]:
+        (node,) = quorum(machine, 2, ("__cluster_metadata", 0)).nodes
+        return [(each.name, each.host, each.port) for each in node.listeners]
+
+    here = machine.cores.address
+    assert told() == [("PLAINTEXT", here.host, here.port)]
+    here.endpoints |= {
+        "SASL_SSL": Endpoint("kafka.example", 9093, 3),
+        "INSIDE": Endpoint("10.0.0.1", 9094, 1),
+    }
+    assert told() == [("SASL_SSL", "kafka.example", 9093), ("INSIDE", "10.0.0.1", 9094)]
 
 
 @pytest.mark.parametrize(
