@@ -12,7 +12,6 @@ from flowstream.transport.configs import alter_quotas, describe_quotas
 
 app = typer.Typer(help="Bounds on what clients may use.", no_args_is_help=True)
 
-DEFAULT = "default"
 KEYS = (
     "producer_byte_rate",
     "consumer_byte_rate",
@@ -21,21 +20,46 @@ KEYS = (
     "connection_creation_rate",
 )
 
-User = Annotated[str | None, typer.Option(help="A user; `default`: those without their own.")]
-ClientId = Annotated[
-    str | None, typer.Option("--client-id", help="A client id; `default`: those without their own.")
+User = Annotated[str | None, typer.Option(help="A user.")]
+ClientId = Annotated[str | None, typer.Option("--client-id", help="A client id.")]
+Ip = Annotated[str | None, typer.Option(help="An address.")]
+# Kafka's own words; a user may be called `default`, so no name can stand for them.
+OtherUsers = Annotated[
+    bool, typer.Option("--user-defaults", help="The users without quotas of their own.")
 ]
-Ip = Annotated[str | None, typer.Option(help="An address; `default`: those without their own.")]
+OtherClients = Annotated[
+    bool, typer.Option("--client-defaults", help="The client ids without quotas of their own.")
+]
+OtherIps = Annotated[
+    bool, typer.Option("--ip-defaults", help="The addresses without quotas of their own.")
+]
 
 
-def entity_of(user: str | None, client_id: str | None, ip: str | None) -> dict[str, str | None]:
-    """Whom the options mean. BadParameter when they cannot mean one entity."""
-    if ip is not None and (user is not None or client_id is not None):
+def entity_of(
+    user: str | None,
+    client_id: str | None,
+    ip: str | None,
+    *,
+    other_users: bool = False,
+    other_clients: bool = False,
+    other_ips: bool = False,
+) -> dict[str, str | None]:
+    """Whom the options mean; None is whoever has no quota of its own. BadParameter when they cannot
+    mean one entity.
+    """
+    entity: dict[str, str | None] = {}
+    for kind, name, others, options in (
+        ("user", user, other_users, "--user or --user-defaults"),
+        ("client-id", client_id, other_clients, "--client-id or --client-defaults"),
+        ("ip", ip, other_ips, "--ip or --ip-defaults"),
+    ):
+        if name is not None and others:
+            raise typer.BadParameter(f"one of them: {options}")
+        if name is not None or others:
+            entity[kind] = name
+    if "ip" in entity and len(entity) > 1:
         raise typer.BadParameter("--ip stands alone: quotas of addresses know no users and ids")
-    named = {"user": user, "client-id": client_id, "ip": ip}
-    return {
-        kind: None if name == DEFAULT else name for kind, name in named.items() if name is not None
-    }
+    return entity
 
 
 @app.command("list")
@@ -43,12 +67,22 @@ def list_quotas(
     user: User = None,
     client_id: ClientId = None,
     ip: Ip = None,
+    user_defaults: OtherUsers = False,
+    client_defaults: OtherClients = False,
+    ip_defaults: OtherIps = False,
     broker: Broker = None,
     data: Data = None,
     json: Json = False,
 ) -> None:
     """List the quotas: all, or those of exactly one entity."""
-    entity = entity_of(user, client_id, ip)
+    entity = entity_of(
+        user,
+        client_id,
+        ip,
+        other_users=user_defaults,
+        other_clients=client_defaults,
+        other_ips=ip_defaults,
+    )
 
     async def work() -> None:
         async with connected(broker, data) as cluster:
@@ -68,6 +102,9 @@ def alter(
     user: User = None,
     client_id: ClientId = None,
     ip: Ip = None,
+    user_defaults: OtherUsers = False,
+    client_defaults: OtherClients = False,
+    ip_defaults: OtherIps = False,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="QUOTA=NUMBER", help=f"One of {', '.join(KEYS)}."),
@@ -77,10 +114,20 @@ def alter(
     data: Data = None,
 ) -> None:
     """Set or remove quotas of one entity."""
-    entity = entity_of(user, client_id, ip)
+    entity = entity_of(
+        user,
+        client_id,
+        ip,
+        other_users=user_defaults,
+        other_clients=client_defaults,
+        other_ips=ip_defaults,
+    )
     changes: dict[str, float | None] = {**numbers(set_ or ()), **dict.fromkeys(delete or ())}
     if not entity:
-        raise typer.BadParameter("whose quotas? Say --user, --client-id or --ip")
+        raise typer.BadParameter(
+            "whose quotas? Say --user, --client-id or --ip, or one of --user-defaults,"
+            " --client-defaults, --ip-defaults"
+        )
     if not changes:
         raise typer.BadParameter("nothing to change: say --set QUOTA=NUMBER or --delete QUOTA")
 

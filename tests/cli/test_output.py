@@ -103,7 +103,17 @@ def test_a_plan_names_the_line_that_is_wrong(tmp_path: Path) -> None:
 
 
 def test_quotas_are_of_one_entity() -> None:
-    assert quotas.entity_of("ada", "default", None) == {"user": "ada", "client-id": None}
+    assert quotas.entity_of("ada", None, None, other_clients=True) == {
+        "user": "ada",
+        "client-id": None,
+    }
+    assert quotas.entity_of("default", None, None) == {"user": "default"}, "a user's name"
+    assert quotas.entity_of(None, None, None, other_users=True) == {"user": None}
+    assert quotas.entity_of(None, None, None, other_ips=True) == {"ip": None}
+    with pytest.raises(typer.BadParameter, match="--user or --user-defaults"):
+        quotas.entity_of("ada", None, None, other_users=True)
+    with pytest.raises(typer.BadParameter, match="stands alone"):
+        quotas.entity_of(None, None, "127.0.0.1", other_clients=True)
     with pytest.raises(typer.BadParameter):
         quotas.entity_of("ada", None, "127.0.0.1")
     assert quotas.numbers(["a=1", "b=2.5"]) == {"a": 1.0, "b": 2.5}

@@ -120,7 +120,7 @@ def test_configs_of_brokers_and_groups(address: str) -> None:
 
 def test_quotas_are_set_listed_and_removed(address: str) -> None:
     user = f"user-{uuid.uuid4().hex[:6]}"
-    whom = ("--user", user, "--client-id", "default")
+    whom = ("--user", user, "--client-defaults")
     output(address, "quotas", "alter", *whom, "--set", "producer_byte_rate=1024")
     (row,) = rows(address, "quotas", "list", *whom)
     assert (row["user"], row["client_id"], row["value"]) == (user, "(default)", 1024.0)
