@@ -241,6 +241,10 @@ class Instance(UnitFeed):
         if action == "stop":
             await self._stop(error, f"failed at {self._at()}")
             return
+        if failures > 1:
+            log.warning(
+                "%s failed %d times: no more tries", self._where(), failures, exc_info=error
+            )
         concerned = self.concerned(records)
         self.drop()
         # What is passed over is all of the unit: each record's offset, time and asker count.
@@ -329,7 +333,8 @@ class Instance(UnitFeed):
 
     async def _retry(self, records: Sequence[Arrival], error: Exception, failures: int) -> None:
         self.around.counts.retried += 1
-        log.warning("%s will be retried (%d): %s", self._where(), failures, error, exc_info=error)
+        log.warning("%s will be retried (%d): %s", self._where(), failures, reason(error),
+                    exc_info=error if failures == 1 else None)  # fmt: skip
         self.drop()
         self.record = None
         self._give_back(records)

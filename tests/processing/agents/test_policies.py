@@ -42,7 +42,9 @@ async def told(kit: Kit, failing: Failing) -> list[str]:
     return [(value or b"").decode() for value in await kit.values(failing.out.name)]
 
 
-async def test_S9_tries_end_and_what_then_says_happens(kit: Kit, name: str) -> None:
+async def test_S9_tries_end_and_what_then_says_happens(
+    kit: Kit, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
     how = fs.retry(2, backoff=0.001, then="dead_letter")
     failing = Failing(kit, name, "x", on_error=how)
     await kit.create(failing.app)
@@ -53,6 +55,15 @@ async def test_S9_tries_end_and_what_then_says_happens(kit: Kit, name: str) -> N
         assert worker.counts.retried == 2
     assert failing.tries == ["1", "x", "x", "x", "2"]
     assert await told(kit, failing) == ["a:1", "b:2"]
+    lines = [each for each in caplog.records if each.name == "flowstream.agent"]
+    where, why = f"agent 'work' on {failing.words.name}-0: offset 1", "ValueError: bad x"
+    # The way to an error is shown when it is new, and when it is the last word.
+    assert [(each.getMessage(), each.exc_info is not None) for each in lines] == [
+        (f"{where} will be retried (1): {why}", True),
+        (f"{where} will be retried (2): {why}", False),
+        (f"{where} failed 3 times: no more tries", True),
+        (f"agent 'work': {failing.words.name}-0 offset 1 is a dead letter: {why}", False),
+    ]
 
 
 async def test_tries_end_with_the_worker_when_then_says_so(kit: Kit, name: str) -> None:
