@@ -61,6 +61,7 @@ PURE = (
     "flowstream/state/witness.py",
     "flowstream/transport/batches.py",
     "flowstream/transport/errors.py",
+    "flowstream/transport/outage.py",
     "flowstream/transport/types.py",
     "flowstream/transport/assignor.py",
     "flowstream/processing/group/claiming.py",

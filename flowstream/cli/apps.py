@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ import typer
 
 from flowstream.cli.discovery import find_app
 from flowstream.cli.embedded import EmbeddedBroker
+from flowstream.cli.options import hush
 from flowstream.cli.worker import broker_of
 from flowstream.processing.app import App
 from flowstream.processing.environment.securing import security_of
@@ -44,7 +44,7 @@ def app_of(module: str, broker: str | None, data: Path | None) -> App:
 @asynccontextmanager
 async def cluster_of(app: App) -> AsyncIterator[Cluster]:
     """A connection to the app's cluster; an embedded broker that does not run is started for it."""
-    logging.getLogger("aiokafka").addHandler(logging.NullHandler())
+    hush()
     async with broker_of(app) as broker:
         address = broker.address if isinstance(broker, EmbeddedBroker) else broker
         security = security_of(app.settings)

@@ -63,8 +63,7 @@ def bootstrap(broker: str | None, data: Path | None) -> tuple[str, Path | None]:
 @asynccontextmanager
 async def connected(broker: str | None, data: Path | None) -> AsyncIterator[Cluster]:
     """A connection to the cluster for the length of a block."""
-    # What goes wrong is told by our own error: without this, aiokafka's log goes to the terminal.
-    logging.getLogger("aiokafka").addHandler(logging.NullHandler())
+    hush()
     address, directory = bootstrap(broker, data)
     settings = resolve({})
     named = broker or (EMBEDDED if data is not None else settings.broker)
@@ -97,6 +96,14 @@ async def partitions_of(
         if number >= found.partitions:
             raise UnknownTopic(f"{topic} has no partition {number}, only {found.partitions}")
     return [TopicPartition(topic, number) for number in numbers]
+
+
+def hush() -> None:
+    """What goes wrong in a visit is told by its error: without this, the clients' logs go to the
+    terminal as well.
+    """
+    for name in ("aiokafka", "flowstream.cluster"):
+        logging.getLogger(name).addHandler(logging.NullHandler())
 
 
 def pair(text: str) -> tuple[str, str]:

@@ -260,7 +260,7 @@ class Worker(Lending):
             log.info("a topic has more partitions now: joining anew")
         except TransportError as error:
             self.is_outgrown = True
-            log.warning("%s: trying again", error)
+            log.log(self._cluster.level(logging.WARNING), "%s: trying again", error)
             await self.stopping.pause(RECOVERY_PAUSE_S)
 
     def _beside(self, work: Coroutine[Any, Any, None]) -> None:

@@ -6,6 +6,7 @@ Finding places is retried here; the meaning of answers is the caller's.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
@@ -27,6 +28,7 @@ from flowstream.transport.errors import (
     TransportError,
     UnknownTopic,
 )
+from flowstream.transport.outage import Outage
 from flowstream.transport.types import TopicPartition
 from flowstream.wire.api import API, ApiKey
 from flowstream.wire.error_codes import ErrorCode, retriable
@@ -37,6 +39,8 @@ from flowstream.wire.messages.metadata import (
     MetadataRequestTopic,
     MetadataResponse,
 )
+
+log = logging.getLogger("flowstream.cluster")
 
 PARTITIONS_MAX_AGE_MS = 60_000
 """After this a topic is asked again how many partitions it has: it may have grown."""
@@ -99,6 +103,7 @@ class Cluster:
         self.request_timeout_ms = request_timeout_ms
         self.features: Mapping[str, int] = {}
         """Finalized features and their levels (KIP-584)."""
+        self._outage = Outage()
         self._client: AIOKafkaClient | None = None
         self._coordinators: dict[Coordinator, int] = {}
         self._leaders: dict[TopicPartition, int] = {}
@@ -170,6 +175,12 @@ class Cluster:
             ),
         )
         self.features = {f.name: f.max_version_level for f in answer.finalized_features}
+
+    def level(self, level: int) -> int:
+        """The log level of a request that failed and will be made again: while no broker can be
+        reached, one line says that for all of them.
+        """
+        return logging.DEBUG if self._outage.lasts else level
 
     def nodes(self) -> list[int]:
         """Ids of the known brokers."""
@@ -301,8 +312,17 @@ class Cluster:
         client = self._connected()
         for node in self.nodes():
             if await client.ready(node):
+                away_ms = self._outage.ends(monotonic_ms())
+                if away_ms is not None:
+                    log.warning(
+                        "the cluster at %s answers again, after %.1f s",
+                        self.bootstrap, away_ms / 1000,
+                    )  # fmt: skip
                 return node
-        raise ConnectionLost(f"no broker of the cluster at {self.bootstrap} can be reached")
+        error = ConnectionLost(f"no broker of the cluster at {self.bootstrap} can be reached")
+        if self._outage.goes_on(monotonic_ms()):
+            log.warning("%s: trying until one answers", error)
+        raise error
 
     async def _find_coordinator(self, wanted: Coordinator) -> int:
         def build(version: int) -> FindCoordinatorRequest:

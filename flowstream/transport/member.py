@@ -267,7 +267,7 @@ class GroupMember:
                     to, key, lambda _: request, min_version=least, timeout_ms=timeout_ms, lane=self
                 )
             except ConnectionLost as error:
-                log.info("group %s: %s", self._group, error)
+                log.log(self._cluster.level(logging.INFO), "group %s: %s", self._group, error)
             else:
                 if not retriable(answer.error_code):
                     return answer

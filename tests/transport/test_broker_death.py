@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +17,7 @@ from flowstream.transport.assignor import GroupAssignor
 from flowstream.transport.batches import RecordBuffer
 from flowstream.transport.cluster import Cluster
 from flowstream.transport.consumer import GroupConsumer
+from flowstream.transport.errors import ConnectionLost
 from flowstream.transport.producer import IdempotentProducer
 from flowstream.transport.reader import PartitionReader
 from flowstream.transport.transaction import TransactionSession
@@ -126,6 +130,31 @@ async def test_a_commit_under_way_follows_the_broker_to_another_port(tmp_path: P
         await committing
         assert await values(cluster) == [b"moved"]
         await cluster.close()
+
+
+async def test_a_broker_that_is_away_is_told_once_and_so_is_its_return(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with KillableBroker(tmp_path) as broker:
+        cluster = Cluster(broker.address)
+        await cluster.connect()
+        broker.kill()
+        for _ in range(5):
+            with pytest.raises(ConnectionLost):
+                await cluster.metadata(None)
+        assert cluster.level(logging.WARNING) == logging.DEBUG
+        await broker.start()
+        while cluster.level(logging.WARNING) == logging.DEBUG:
+            with contextlib.suppress(ConnectionLost):
+                await cluster.metadata(None)
+        await cluster.close()
+    lines = [each.getMessage() for each in caplog.records if each.name == "flowstream.cluster"]
+    away = f"no broker of the cluster at {broker.address} can be reached: trying until one answers"
+    assert lines[0] == away
+    assert re.sub(r"\d+\.\d s", "N s", lines[-1]) == (
+        f"the cluster at {broker.address} answers again, after N s"
+    )
+    assert len(lines) == 2
 
 
 async def test_consumer_reader_and_producer_go_on(tmp_path: Path) -> None:

@@ -170,7 +170,8 @@ class Memberships:
         if isinstance(error, FATAL):
             await self._abort()
             raise error
-        log.warning("%s: going back to the last commit", error)
+        level = self._cluster.level(logging.WARNING)
+        log.log(level, "%s: going back to the last commit", error)
         await self._worker.stopping.pause(RECOVERY_PAUSE_S)
 
     async def _abort(self) -> None:
@@ -187,5 +188,5 @@ class Memberships:
                 await self._worker.stopping.unless(self._session.init())
                 return
             except TransportError as error:
-                log.warning("%s: trying again", error)
+                log.log(self._cluster.level(logging.WARNING), "%s: trying again", error)
                 await self._worker.stopping.pause(RECOVERY_PAUSE_S)

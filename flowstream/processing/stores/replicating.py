@@ -189,7 +189,8 @@ class Replication:
                 look_at = loop.time()
                 continue
             except TransportError as error:
-                log.warning("following replicated tables: %s: trying again", error)
+                level = self._cluster.level(logging.WARNING)
+                log.log(level, "following replicated tables: %s: trying again", error)
                 await asyncio.sleep(RETRY_S)
                 look_at = loop.time()
                 continue

@@ -106,7 +106,8 @@ class StandingBy:
                 log.warning("no copy of task %s is kept, until one can be made: %s", id, error)
                 await asyncio.sleep(REFUSED_RETRY_S)
             except TransportError as error:
-                log.warning("copying task %s: %s: trying again", id, error)
+                level = self._cluster.level(logging.WARNING)
+                log.log(level, "copying task %s: %s: trying again", id, error)
                 await asyncio.sleep(RETRY_S)
             else:
                 break
@@ -139,7 +140,8 @@ class StandingBy:
                 self._begin_again(error.tp)
                 continue
             except TransportError as error:
-                log.warning("following changelogs of standbys: %s: trying again", error)
+                level = self._cluster.level(logging.WARNING)
+                log.log(level, "following changelogs of standbys: %s: trying again", error)
                 await asyncio.sleep(RETRY_S)
                 continue
             for changelog, (position, records) in found.items():
