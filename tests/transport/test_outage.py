@@ -1,4 +1,4 @@
-"""A broker that is away is good for a line at once, one once in a while, and one when it is back."""
+"""A broker that is away is good for a line at once, one now and then, and one when it is back."""
 
 from __future__ import annotations
 
