@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
 from flowstream.processing.events.event import Arrival
 from flowstream.processing.running.filling import ResultsSource
@@ -66,6 +67,9 @@ class InnerInstance(Instance):
         value = UNKNOWN if watermark is None else watermark.value_ms
         if not isinstance(record, Fired) or self.is_by_wall_clock or self._inner.at_once:
             return value
+        if self._held and self._due.keeps_over and table == self._inner.table:
+            # None of a list's own rows is over for it.
+            return min(value, *(each.due_ms - 1 for each in self._fired))
         # Of what is due at the same instant, tables whose turn is over take nothing more.
         mine = self.rota.index(self) if self in self.rota else 0
         told = {each.judged for each in self.rota[:mine]} if self.rota else set()
@@ -156,8 +160,8 @@ class InnerInstance(Instance):
             if not self._is_my_turn(first):
                 return None
             due_ms, row = agenda.pop(first) or (first, b"")
-            if self._holding and row in self._open_rows:
-                # It stays until its unit is settled, and was written meanwhile.
+            if self._holding and (row in self._open_rows or self._due.is_taken(row)):
+                # It stays until its unit is settled, and was written or moved meanwhile.
                 agenda.put(row, due_ms)
                 self.take_is_over = True
                 return None
@@ -187,7 +191,7 @@ class InnerInstance(Instance):
         """The rows of this unit are dealt with."""
         if self.record is None:
             return
-        done = [*self._fired]
+        done = self._fired = [self._as_it_is_named(each) for each in self._fired]
         for record in done:
             self._inner.settle(record, self.views, self.around.wall_time_ms())
         super().complete()
@@ -195,6 +199,10 @@ class InnerInstance(Instance):
         for other in self.rota:
             if other is not self:
                 other.wake()
+
+    def _as_it_is_named(self, fired: Fired) -> Fired:
+        row = self._due.settled_as(fired.row)
+        return fired if row == fired.row else replace(fired, row=row)
 
     def _enter_again(self, done: Sequence[Fired]) -> None:
         """Rows that stay may be due once more, without having been written."""
@@ -243,10 +251,9 @@ class InnerInstance(Instance):
         """See `Instance._give_back`: rows are read anew, as others may have changed them."""
         self.taken -= len(records)
         self._given_back += len(records)
-        agenda = self._due.agenda
         for fired in records:
-            if isinstance(fired, Fired) and fired.row not in agenda:
-                agenda.put(fired.row, fired.due_ms)
+            if isinstance(fired, Fired):
+                self._due.give_back(fired.row, fired.due_ms)
 
     def complete_as_it_is(self) -> None:
         """End the unit without settling its rows."""

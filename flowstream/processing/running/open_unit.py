@@ -29,8 +29,8 @@ class OpenUnit(Keeping):
 
     __slots__ = (
         "_all_marks", "_answers", "_append", "_came", "_changes", "_clock", "_dues", "_held",
-        "_held_top_ms", "_holding", "_mark", "_shared", "_single", "_top_ms", "_view_list",
-        "_watermarks", "_windowed", "index", "next_offset", "source", "task", "views",
+        "_held_top_ms", "_holding", "_mark", "_overs", "_shared", "_single", "_top_ms",
+        "_view_list", "_watermarks", "_windowed", "index", "next_offset", "source", "task", "views",
     )  # fmt: skip
 
     def __init__(
@@ -55,6 +55,12 @@ class OpenUnit(Keeping):
         self._view_list = list(self.views.items())
         self._windowed = shelf.windowed
         self._dues = shelf.dues
+        self._overs = [
+            (self.views[name], due)
+            for name, dues in shelf.dues.items()
+            for due in dues
+            if due.keeps_over and name in self.views
+        ]
         is_body = reader.stage in (Stage.WHOLE, Stage.GROUPED)
         self._answers = is_body and not reader.agent.tells_time
         self._all_marks = shelf.marks
@@ -247,6 +253,9 @@ class OpenUnit(Keeping):
             changed = {key: change_row(record.timestamp) for key in keys}
             for changes in beside if changed else ():
                 self.views[changes].writes.update(changed)
+        for view, due in self._overs:
+            if view.writes:
+                due.keep_over(view, self.watermark(due.partition.name))
         dirty = [(name, view) for name, view in self._view_list if view.writes]
         sealed = [view.seal() for _, view in dirty]
         for name, view in dirty:

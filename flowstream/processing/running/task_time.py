@@ -70,7 +70,7 @@ class TaskTime:
         for source in self._plan.due_sources:
             if source.table in self._parts:
                 part = self._parts[source.table]
-                due = DuePartition(part, source.due_ms, by_value=source.by_value)
+                due = source.agenda(part)
                 yield from due.load()
                 due.arm(source.armed(self._id.number, due.present))
                 self.due_of[source.name] = due

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from flowstream.processing.time.dues import DuePartition
 from flowstream.processing.values.codecs import Codec
-from flowstream.state.table import TableView
+from flowstream.state.table import TablePartition, TableView
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -104,6 +105,10 @@ class InnerSource(Generic[K, V]):
     @abstractmethod
     def due_ms(self, row: bytes, value: Any, watermark_ms: int | None) -> int | None:
         """When a row is due that was written at this watermark (None: in an earlier life)."""
+
+    def agenda(self, partition: TablePartition) -> DuePartition:
+        """What follows the rows of one partition."""
+        return DuePartition(partition, self.due_ms, by_value=self.by_value)
 
     def then_ms(self, fired: Fired, value: Any) -> int | None:
         """When a row is due next that has just been dealt with and was not written since."""

@@ -2,6 +2,11 @@
 
 A timer is a row of a table of its own: setting, cancelling and firing it commit with the unit that
 does it. A timer of an hour that a worker does not live to see is fired by the next one.
+
+By event time a timer is over for a unit once the watermark of the events before that unit has
+passed it, whether its agent has had its turn or not: else what fires were a matter of how events
+come in batches. One that is over and set anew leaves its row to the new one, and is kept in another
+until it is fired.
 """
 
 from __future__ import annotations
@@ -11,21 +16,23 @@ from collections.abc import Mapping
 from typing import Any, Literal, TypeVar, cast
 
 from flowstream.processing.errors import AppError
-from flowstream.processing.events.current import in_unit
+from flowstream.processing.events.current import Current, in_unit
 from flowstream.processing.events.event_time import instant_ms
 from flowstream.processing.tables.inner import Fired, InnerSource
 from flowstream.processing.tables.table import Table
-from flowstream.processing.time.dues import PREFIX
+from flowstream.processing.time.dues import PREFIX, DueOf, DuePartition
 from flowstream.processing.values.codecs import Codec, codec_of, refusal
 from flowstream.processing.values.durations import Seconds, milliseconds
 from flowstream.state.overlay import DELETED
-from flowstream.state.table import TableView
+from flowstream.state.table import TablePartition, TableView
 
 K = TypeVar("K")
 V = TypeVar("V")
 
 TimeDomain = Literal["event", "processing"]
 _DIGITS = 16
+OVER = b"!"
+"""Before instant, count and key of a timer that was over when its key got another one."""
 
 
 def timer_row(due_ms: int, payload: bytes) -> bytes:
@@ -36,6 +43,66 @@ def timer_row(due_ms: int, payload: bytes) -> bytes:
 def split_timer_row(row: bytes) -> tuple[int, bytes]:
     """Instant and value of a timer's row."""
     return int(row[:_DIGITS]), row[_DIGITS:]
+
+
+class TimerPartition(DuePartition):
+    """What follows the timers of event time of one partition."""
+
+    __slots__ = ("_moved", "_upcoming")
+    keeps_over = True
+
+    def __init__(self, partition: TablePartition, due_of: DueOf) -> None:
+        super().__init__(partition, due_of, by_value=True)
+        self._upcoming = 0
+        """Greater than any count in a row's name: of one key and instant the first goes first."""
+        self._moved: dict[bytes, bytes] = {}
+        """Where rows were moved to whose timers are being fired."""
+
+    def keep_over(self, view: TableView, watermark_ms: int) -> None:
+        """See `DuePartition.keep_over`. Not sooner than at the end of the unit: it may have awaited
+        since it set the timer, and the one that was over may have been fired meanwhile.
+        """
+        for row in [row for row, value in view.writes.items() if value is not DELETED]:
+            before = view.partition.read(row)
+            if before is not DELETED and row.startswith(PREFIX):
+                kept = cast("bytes", before)
+                if split_timer_row(kept)[0] <= watermark_ms:
+                    count = b"%016d" % self._upcoming
+                    name = OVER + kept[:_DIGITS] + count + row.removeprefix(PREFIX)
+                    view.writes[name] = kept
+
+    def observe(self, rows: Mapping[bytes, object], watermark_ms: int) -> None:
+        """See `DuePartition.observe`."""
+        for row, value in rows.items():
+            if row.startswith(OVER) and value is not DELETED:
+                before = PREFIX + key_of(row)
+                if before not in self.agenda:
+                    self._moved[before] = row
+        super().observe(rows, watermark_ms)
+
+    def _put(self, row: bytes, value: Any, watermark_ms: int | None) -> None:
+        if row.startswith(OVER):
+            count = int(row[len(OVER) + _DIGITS : len(OVER) + 2 * _DIGITS])
+            self._upcoming = max(self._upcoming, count + 1)
+        super()._put(row, value, watermark_ms)
+
+    def settled_as(self, row: bytes) -> bytes:
+        """See `DuePartition.settled_as`."""
+        return self._moved.pop(row, row)
+
+    def is_taken(self, row: bytes) -> bool:
+        """See `DuePartition.is_taken`."""
+        return row in self._moved.values()
+
+    def give_back(self, row: bytes, due_ms: int) -> None:
+        """See `DuePartition.give_back`; one that was moved is on the agenda under its new name."""
+        self._moved.pop(row, None)
+        super().give_back(row, due_ms)
+
+
+def key_of(row: bytes) -> bytes:
+    """The key of a timer's row."""
+    return row[len(OVER) + 2 * _DIGITS :] if row.startswith(OVER) else row.removeprefix(PREFIX)
 
 
 class Timers(InnerSource[K, V]):
@@ -90,7 +157,8 @@ class Timers(InnerSource[K, V]):
         at: float | datetime.datetime | None = None,
         after: Seconds | None = None,
     ) -> None:
-        """Set the key's timer, in place of the one that it has.
+        """Set the key's timer, in place of the one that it has. One of event time that is over by
+        then fires all the same, whether its agent has had its turn or not.
 
         `at` is an instant (seconds since 1970, or a datetime); `after` counts from the event being
         processed, or from the worker's clock for timers of processing time. What is past is due
@@ -112,24 +180,45 @@ class Timers(InnerSource[K, V]):
         current.view(self.name).set(self._row(key), timer_row(due_ms, payload))
 
     def cancel(self, key: K) -> bool:
-        """Forget the key's timer; False when it has none."""
-        view, row = in_unit(f"cancelling timer {self.name!r}").view(self.name), self._row(key)
-        if view.get(row) is DELETED:
+        """Forget the key's timer; False when it has none (any more)."""
+        current, row = in_unit(f"cancelling timer {self.name!r}"), self._row(key)
+        if self._pending(current, row) is None:
             return False
-        view.delete(row)
+        view = current.view(self.name)
+        if row in view.writes and self._is_over(current, view.partition.read(row)):
+            # What this unit has set; the one before it fires all the same.
+            del view.writes[row]
+        else:
+            view.delete(row)
         return True
 
     def get(self, key: K) -> tuple[float, V] | None:
-        """The key's timer as (instant in seconds, value), None when it has none."""
-        found = in_unit(f"looking at timer {self.name!r}").view(self.name).get(self._row(key))
-        if found is DELETED:
+        """The key's timer as (instant in seconds, value), None when it has none (any more)."""
+        found = self._pending(in_unit(f"looking at timer {self.name!r}"), self._row(key))
+        if found is None:
             return None
-        due_ms, payload = split_timer_row(cast("bytes", found))
+        due_ms, payload = split_timer_row(found)
         return due_ms / 1000, self.value_codec.decode(payload)
 
     def __contains__(self, key: K) -> bool:
-        view = in_unit(f"looking at timer {self.name!r}").view(self.name)
-        return view.get(self._row(key)) is not DELETED
+        current = in_unit(f"looking at timer {self.name!r}")
+        return self._pending(current, self._row(key)) is not None
+
+    def _pending(self, current: Current, row: bytes) -> bytes | None:
+        """The timer of a row, unless it is over for this unit. One that the unit has set itself is
+        not there yet for those that fire.
+        """
+        view = current.view(self.name)
+        found = view.get(row)
+        if found is DELETED or (row not in view.writes and self._is_over(current, found)):
+            return None
+        return cast("bytes", found)
+
+    def _is_over(self, current: Current, found: object) -> bool:
+        """Whether what completed units left in a row fires, whatever this unit does."""
+        if found is DELETED or self.by_wall_clock:
+            return False
+        return split_timer_row(cast("bytes", found))[0] <= current.watermark(self.name)
 
     def _row(self, key: K) -> bytes:
         try:
@@ -151,8 +240,13 @@ class Timers(InnerSource[K, V]):
         if found is DELETED:
             return None
         _, payload = split_timer_row(cast("bytes", found))
-        key = row.removeprefix(PREFIX)
-        return Fired(self.name, partition, due_ms, key, payload, row, due_ms)
+        return Fired(self.name, partition, due_ms, key_of(row), payload, row, due_ms)
+
+    def agenda(self, partition: TablePartition) -> DuePartition:
+        """See `InnerSource.agenda`."""
+        if self.by_wall_clock:
+            return super().agenda(partition)
+        return TimerPartition(partition, self.due_ms)
 
     def settle(self, fired: Fired, views: Mapping[str, TableView], now_ms: int) -> None:
         """Gone, unless it was set anew meanwhile."""

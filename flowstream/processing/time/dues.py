@@ -13,7 +13,7 @@ from typing import Any
 from flowstream.processing.time.agenda import Agenda
 from flowstream.processing.time.watermarks import UNKNOWN
 from flowstream.state.overlay import DELETED
-from flowstream.state.table import TablePartition
+from flowstream.state.table import TablePartition, TableView
 
 WATERMARK_KEY = b"@watermark"
 """The row that holds the watermark of the last commit that wrote to the partition."""
@@ -72,6 +72,8 @@ class DuePartition:
     """The agenda of one table partition."""
 
     __slots__ = ("_by_value", "_due_of", "agenda", "partition")
+    keeps_over = False
+    """Whether rows that are due are kept when they are written before they were dealt with."""
 
     def __init__(self, partition: TablePartition, due_of: DueOf, *, by_value: bool = False) -> None:
         self.partition = partition
@@ -101,6 +103,23 @@ class DuePartition:
     def _put(self, row: bytes, value: Any, watermark_ms: int | None) -> None:
         due_ms = self._due_of(row, value, watermark_ms)
         if due_ms is not None:
+            self.agenda.put(row, due_ms)
+
+    def keep_over(self, view: TableView, watermark_ms: int) -> None:
+        """Before a unit's writes are sealed: have it keep what is due and would be replaced."""
+
+    def settled_as(self, row: bytes) -> bytes:
+        """Under which name a row is now that was taken off the agenda and is dealt with."""
+        return row
+
+    def is_taken(self, row: bytes) -> bool:
+        """Whether a row on the agenda is one that was taken off it under another name."""
+        del row
+        return False
+
+    def give_back(self, row: bytes, due_ms: int) -> None:
+        """A row that was taken off the agenda was not dealt with."""
+        if row not in self.agenda:
             self.agenda.put(row, due_ms)
 
     def observe(self, rows: Mapping[bytes, object], watermark_ms: int) -> None:

@@ -227,7 +227,7 @@ class _Mixed:
         recipe, table = self.recipe, self._table
         told = repr(value)
         if recipe.kind == "timers":
-            self._due.set(f"{key}{value}", value, after=4)
+            self._due.set(f"{key}{value % 3}", value, after=4)
         elif table is not None and recipe.kind != "as_of":
             table[key] += 1
             row = table[key].current() if recipe.kind == "windowed" else table[key]
