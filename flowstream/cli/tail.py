@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import heapq
 import json
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Annotated
 
@@ -23,13 +25,23 @@ def command(
     broker: Broker = None,
     data: Data = None,
     start: Annotated[
-        str, typer.Option("--from", help="earliest, latest, or an offset.")
-    ] = "earliest",
+        str | None,
+        typer.Option("--from", help="earliest (unless --count is given), latest, or an offset."),
+    ] = None,
+    from_beginning: Annotated[
+        bool, typer.Option("--from-beginning", help="The same as --from earliest.")
+    ] = False,
     partition: Annotated[
         list[int] | None, typer.Option("--partition", "-p", help="Only this one; repeatable.")
     ] = None,
     count: Annotated[
-        int | None, typer.Option("--count", "-n", min=1, help="Stop after so many records.")
+        int | None,
+        typer.Option(
+            "--count",
+            "-n",
+            min=1,
+            help="The newest so many, or with --from the first from there; then stop.",
+        ),
     ] = None,
     follow: Annotated[
         bool, typer.Option("--follow/--no-follow", help="Wait for more, or stop at the end.")
@@ -38,9 +50,12 @@ def command(
         bool, typer.Option("--uncommitted", help="Show open and aborted transactions too.")
     ] = False,
 ) -> None:
-    """Print the committed records of a topic, and those to come, until Ctrl-C."""
-    if start not in ("earliest", "latest") and not start.isdigit():
-        raise typer.BadParameter(f"--from {start!r}: use earliest, latest or an offset")
+    """Print the committed records of a topic, and those to come, until Ctrl-C.
+
+    With --count: the newest of all partitions, by their times. If there are fewer yet, those that
+    come are waited for.
+    """
+    where = start_of(start, from_beginning=from_beginning)
 
     async def work() -> None:
         async with connected(broker, data) as cluster:
@@ -48,19 +63,63 @@ def command(
             admin = Admin(cluster)
             ends = await admin.end_offsets(tps, committed=not uncommitted)
             starts = await admin.beginning_offsets(tps)
-            if start == "latest":
+            if where == "latest":
                 starts = ends
-            elif start != "earliest":
-                tell_beyond(int(start), ends, follow=follow)
-                starts = {tp: min(max(int(start), starts[tp]), ends[tp]) for tp in tps}
+            elif where not in (None, "earliest"):
+                tell_beyond(int(where), ends, follow=follow)
+                starts = {tp: min(max(int(where), starts[tp]), ends[tp]) for tp in tps}
             readers = {
                 tp: PartitionReader(cluster, tp, starts[tp], committed_only=not uncommitted)
                 for tp in tps
             }
-            stops = None if follow else ends
-            await read(readers, Printer(count), stops)
+            printer = Printer(count)
+            if where is None and count is not None:
+                for tp, record in await newest(readers, ends, count):
+                    printer.print(tp, [record])
+            await read(readers, printer, None if follow else ends)
 
     perform(work)
+
+
+def start_of(start: str | None, *, from_beginning: bool) -> str | None:
+    """What --from and --from-beginning say, if anything."""
+    if from_beginning:
+        if start not in (None, "earliest"):
+            raise typer.BadParameter(f"--from {start} is not --from-beginning: use one of them")
+        return "earliest"
+    if start not in (None, "earliest", "latest") and not start.isdigit():
+        raise typer.BadParameter(f"--from {start!r}: use earliest, latest or an offset")
+    return start
+
+
+async def newest(
+    readers: Mapping[TopicPartition, PartitionReader],
+    ends: Mapping[TopicPartition, int],
+    count: int,
+) -> list[tuple[TopicPartition, LogRecord]]:
+    """The `count` newest records of all partitions, by their times, each partition in its own
+    order. The readers, which stand at the first records, stand behind the last ones then.
+    """
+    parts = await asyncio.gather(
+        *(last_of(reader, ends[tp], count) for tp, reader in readers.items())
+    )
+    found = [[(tp, each) for each in part] for tp, part in zip(readers, parts, strict=True)]
+    return list(heapq.merge(*found, key=lambda each: each[1].timestamp))[-count:]
+
+
+async def last_of(reader: PartitionReader, end: int, count: int) -> list[LogRecord]:
+    """A partition's last records. Offsets have gaps, where records were aborted or compacted or are
+    no records: as long as too few are found, more offsets are looked through.
+    """
+    first, span = reader.position, count
+    while True:
+        begin = reader.position = max(first, end - span)
+        found: deque[LogRecord] = deque(maxlen=count)
+        while reader.position < end:
+            found.extend(await reader.read(READ_TIMEOUT_MS))
+        if len(found) == count or begin == first:
+            return list(found)
+        span *= 8
 
 
 def tell_beyond(start: int, ends: Mapping[TopicPartition, int], *, follow: bool) -> None:
@@ -102,6 +161,8 @@ async def read(
         while stops is None or reader.position < stops[tp]:
             printer.print(tp, await reader.read(READ_TIMEOUT_MS))
 
+    if printer.done.is_set():
+        return
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(one(tp, reader)) for tp, reader in readers.items()]
         stopper = group.create_task(stop_at(printer.done, tasks))

@@ -7,49 +7,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from typer.testing import CliRunner, Result
 
-from flowstream.cli.app import build
 from flowstream.cli.embedded import read_address, write_address
-
-VERBS = build(("topics", "groups", "send", "tail", "transactions", "cluster", "configs", "acls"))
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A data directory with a running broker in it, as an embedded one leaves its address."""
-    directory = tmp_path_factory.mktemp("data")
-    command = [sys.executable, "-m", "flowstream", "broker", "--durability", "os"]
-    command += ["--data", str(directory / "broker"), "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as broker:
-        assert broker.stdout is not None
-        ready, address = broker.stdout.readline().split()
-        assert ready == "ready"
-        write_address(directory, address)
-        yield directory
-        broker.terminate()
-
-
-def call(data: Path, *arguments: str, lines: str | None = None) -> Result:
-    """Run a verb."""
-    return CliRunner().invoke(VERBS, [*arguments, "--data", str(data)], input=lines)
-
-
-def output(data: Path, *arguments: str, lines: str | None = None) -> str:
-    """What a verb prints; it must succeed."""
-    result = call(data, *arguments, lines=lines)
-    assert result.exit_code == 0, result.output
-    return result.stdout
-
-
-def objects(text: str) -> list[dict[str, object]]:
-    """One JSON object per line."""
-    return [json.loads(line) for line in text.splitlines()]
+from tests.cli.visiting import call, objects, output
 
 
 def test_a_topic_from_birth_to_death(data: Path) -> None:
@@ -260,43 +224,6 @@ def test_the_shell_is_taught_the_verbs(typed: str, completed: list[str]) -> None
     assert done.stdout.split() == completed
 
 
-def test_what_is_sent_is_what_tail_prints(data: Path) -> None:
-    output(data, "topics", "create", "told")
-    output(data, "send", "told", "-k", "ada", '{"n": 1}', "--timestamp", "1000", "-H", "a=b")
-    output(data, "send", "told", "--key-separator", ":", lines="bob:x\ncyd:y:z\n")
-    output(data, "send", "told", "-k", "ada", "--tombstone")
-    rows = objects(output(data, "tail", "told", "--no-follow"))
-    assert rows[0] == {
-        "topic": "told",
-        "partition": 0,
-        "offset": 0,
-        "timestamp": 1000,
-        "key": "ada",
-        "value": {"n": 1},
-        "headers": [["a", "b"]],
-    }
-    assert [(row["key"], row["value"]) for row in rows[1:]] == [
-        ("bob", "x"),
-        ("cyd", "y:z"),
-        ("ada", None),
-    ]
-
-
-def test_who_reads_only_the_first_lines_ends_tail_quietly(data: Path) -> None:
-    output(data, "topics", "create", "long")
-    output(data, "send", "long", *(f"{number}" * 100 for number in range(2_000)))
-    command = [sys.executable, "-m", "flowstream", "tail", "long", "--no-follow"]
-    with subprocess.Popen(
-        [*command, "--data", str(data)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as tail:
-        assert tail.stdout is not None
-        assert tail.stderr is not None
-        assert json.loads(tail.stdout.readline())["offset"] == 0
-        tail.stdout.close()
-        assert tail.stderr.read() == b""
-        assert tail.wait(20) == 0
-
-
 def test_offsets_of_an_app_with_tables_are_not_reset_without_a_word(data: Path) -> None:
     output(data, "topics", "create", "kept-in")
     output(data, "topics", "create", "kept-count-changelog")
@@ -317,19 +244,6 @@ def test_what_an_app_made_of_its_inputs_is_not_read_twice_without_a_word(data: P
     assert f"{between} hold what halved has made of its inputs" in told
     alone = call(data, "groups", "reset-offsets", "halved", "--to-earliest", "--topic", "whole")
     assert alone.stderr == ""
-
-
-def test_tail_starts_and_stops_where_it_is_told(data: Path) -> None:
-    output(data, "topics", "create", "numbers")
-    output(data, "send", "numbers", lines="".join(f"{n}\n" for n in range(100)))
-    assert len(objects(output(data, "tail", "numbers", "--no-follow"))) == 100
-    rows = objects(output(data, "tail", "numbers", "--from", "40", "-n", "3"))
-    assert [row["value"] for row in rows] == ["40", "41", "42"]
-    assert output(data, "tail", "numbers", "--from", "latest", "--no-follow") == ""
-    nothing = call(data, "tail", "numbers", "--from", "999", "--no-follow")
-    assert (nothing.exit_code, nothing.stdout) == (0, "")
-    assert "numbers-0 ends at offset 100, so --from 999 is beyond it" in nothing.stderr
-    assert call(data, "tail", "numbers", "--from", "100", "--no-follow").stderr == ""
 
 
 async def test_the_lag_counts_partitions_that_were_never_read(data: Path) -> None:
