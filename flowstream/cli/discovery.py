@@ -24,11 +24,13 @@ class AppFailed(FlowstreamError):
 
 
 def find_app(target: str) -> App:
-    """The app of `module[:name]`. Without a name: `app`, or the only App in the module."""
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
+    """The app of `module[:name]`, or of `path/to/module.py[:name]`. Without a name: `app`, or the
+    only App in the module.
+    """
+    look_in(Path.cwd())
     module_name, _, name = target.partition(":")
+    if module_name.endswith(".py") or "/" in module_name:
+        module_name = _module_at(module_name)
     module = _import(module_name)
     if name:
         return _named(module, name)
@@ -46,6 +48,31 @@ def find_app(target: str) -> App:
     raise NoApp(f"module {module_name!r} has several apps ({names}): say {module_name}:NAME")
 
 
+def look_in(directory: Path) -> None:
+    """Import modules from there, too."""
+    if str(directory) not in sys.path:
+        sys.path.insert(0, str(directory))
+
+
+def _module_at(path: str) -> str:
+    """The name of the module at a path, as Python finds it from the current directory. A file that
+    is not below that is a module of its own directory's.
+    """
+    asked = Path(path)
+    file = Path.cwd() / (asked if asked.suffix == ".py" else asked.with_name(f"{asked.name}.py"))
+    package = file.with_suffix("")
+    if not (file.is_file() or (package / "__init__.py").is_file()):
+        raise NoApp(
+            f"there is no file {file}: name the module with the app, as in"
+            " `flowstream worker -A package.module`, or its file"
+        )
+    found = package.resolve()
+    if found.is_relative_to(Path.cwd()):
+        return ".".join(found.relative_to(Path.cwd()).parts)
+    look_in(found.parent)
+    return found.name
+
+
 def _named(module: ModuleType, name: str) -> App:
     if not hasattr(module, name):
         raise NoApp(f"module {module.__name__!r} has no {name!r}")
@@ -56,8 +83,6 @@ def _named(module: ModuleType, name: str) -> App:
 
 
 def _import(name: str) -> ModuleType:
-    if name.endswith(".py"):
-        name = ".".join(Path(name).with_suffix("").parts)
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import base64
 import json as jsonlib
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from flowstream.cli.options import Broker, Data, Json, connected, perform, show
+from flowstream.cli.naming import AppId, AppModule, only_one, visiting
+from flowstream.cli.options import Broker, Data, Json, perform, show
 from flowstream.processing.operating.redriving import BadLetter, DeadLetters, Letter
-from flowstream.transport.cluster import Cluster
 
 app = typer.Typer(
     help="Dead letters: events that an app's agents could not process.", no_args_is_help=True
@@ -20,7 +23,6 @@ app = typer.Typer(
 COLUMNS = ("partition", "offset", "time", "agent", "topic", "key", "error", "cause")
 SHOWN = 80
 
-AppId = Annotated[str, typer.Argument(help="The app's id.", metavar="APP")]
 Count = Annotated[
     int | None,
     typer.Option("--count", "-n", min=1, help="Only so many, the oldest of each partition first."),
@@ -35,9 +37,16 @@ def noun() -> None:
     """Dead letters: events that an app's agents could not process."""
 
 
-def letters_of(cluster: Cluster, app_id: str) -> DeadLetters:
+@asynccontextmanager
+async def letters_of(
+    app_id: str | None, module: str | None, broker: str | None, data: Path | None
+) -> AsyncIterator[DeadLetters]:
     """The dead letters of an app."""
-    return DeadLetters(cluster, app_id, f"{app_id}-dead-letters")
+    async with (
+        visiting(app_id, module, broker, data) as (cluster, app),
+        DeadLetters(cluster, app.id, app.dead_letters) as dead,
+    ):
+        yield dead
 
 
 def text(data: bytes | None) -> str | None:
@@ -68,12 +77,18 @@ def row(letter: Letter) -> tuple[object, ...]:
 
 @app.command("list")
 def list_command(
-    app_id: AppId, count: Count = None, broker: Broker = None, data: Data = None, json: Json = False
+    app_id: AppId = None,
+    module: AppModule = None,
+    count: Count = None,
+    broker: Broker = None,
+    data: Data = None,
+    json: Json = False,
 ) -> None:
     """List the dead letters that were neither sent back nor discarded."""
+    only_one(app_id, module)
 
     async def work() -> None:
-        async with connected(broker, data) as cluster, letters_of(cluster, app_id) as dead:
+        async with letters_of(app_id, module, broker, data) as dead:
             show(COLUMNS, map(row, await dead.pending(count)), as_json=json)
 
     perform(work)
@@ -81,23 +96,30 @@ def list_command(
 
 @app.command("show")
 def show_command(
-    app_id: AppId,
-    offset: Annotated[str, typer.Argument(help="PARTITION:OFFSET, as `list` shows them.")],
+    app_id: AppId = None,
+    offset: Annotated[
+        str | None,
+        typer.Argument(metavar="PARTITION:OFFSET", help="Which one, as `list` shows them."),
+    ] = None,
+    module: AppModule = None,
     broker: Broker = None,
     data: Data = None,
 ) -> None:
     """Show one dead letter: key, value, headers, and the traceback of its error."""
-    partition, colon, at = offset.partition(":")
+    if module is not None and offset is None:
+        app_id, offset = None, app_id
+    only_one(app_id, module)
+    partition, colon, at = (offset or "").partition(":")
     if not (colon and partition.isdecimal() and at.isdecimal()):
-        raise typer.BadParameter(f"{offset!r} is not PARTITION:OFFSET, e.g. 0:17")
+        raise typer.BadParameter(f"{offset or ''!r} is not PARTITION:OFFSET, e.g. 0:17")
 
     async def work() -> None:
-        async with connected(broker, data) as cluster, letters_of(cluster, app_id) as dead:
+        async with letters_of(app_id, module, broker, data) as dead:
             for letter in await dead.pending():
                 if (letter.tp.partition, letter.offset) == (int(partition), int(at)):
                     typer.echo(described(letter))
                     return
-        raise BadLetter(f"no dead letter waits at {offset}: `flowstream dlq list {app_id}` has all")
+        raise BadLetter(f"no dead letter waits at {offset}: `flowstream dlq list` has all")
 
     perform(work)
 
@@ -118,42 +140,50 @@ def described(letter: Letter) -> str:
 
 @app.command()
 def redrive(
-    app_id: AppId,
+    app_id: AppId = None,
+    module: AppModule = None,
     count: Count = None,
     execute: Execute = False,
     broker: Broker = None,
     data: Data = None,
 ) -> None:
     """Send dead letters back to the topics they came from, each exactly once."""
-    deal(app_id, count, execute, broker, data, discard=False)
+    only_one(app_id, module)
+    deal(letters_of(app_id, module, broker, data), count, execute=execute, discard=False)
 
 
 @app.command()
 def discard(
-    app_id: AppId,
+    app_id: AppId = None,
+    module: AppModule = None,
     count: Count = None,
     execute: Execute = False,
     broker: Broker = None,
     data: Data = None,
 ) -> None:
     """Pass over dead letters for good (their records stay in the topic)."""
-    deal(app_id, count, execute, broker, data, discard=True)
+    only_one(app_id, module)
+    deal(letters_of(app_id, module, broker, data), count, execute=execute, discard=True)
 
 
 def deal(
-    app_id: str, count: int | None, execute: bool, broker: Broker, data: Data, *, discard: bool
+    letters: AbstractAsyncContextManager[DeadLetters],
+    count: int | None,
+    *,
+    execute: bool,
+    discard: bool,
 ) -> None:
     """Redrive or discard, or say what that would do."""
     what = "discarded" if discard else "sent back"
 
     async def work() -> None:
-        async with connected(broker, data) as cluster, letters_of(cluster, app_id) as dead:
-            letters = await dead.pending(count)
+        async with letters as dead:
+            waiting = await dead.pending(count)
             if not execute:
-                show(COLUMNS, map(row, letters))
-                typer.echo(f"{len(letters)} dead letters would be {what}: add --execute to do it")
+                show(COLUMNS, map(row, waiting))
+                typer.echo(f"{len(waiting)} dead letters would be {what}: add --execute to do it")
                 return
-            await (dead.discard(letters) if discard else dead.redrive(letters))
-            typer.echo(f"{len(letters)} dead letters {what}")
+            await (dead.discard(waiting) if discard else dead.redrive(waiting))
+            typer.echo(f"{len(waiting)} dead letters {what}")
 
     perform(work)

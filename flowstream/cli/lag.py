@@ -10,7 +10,8 @@ from typing import Annotated, NamedTuple
 import typer
 
 from flowstream.cli.groups import skip_markers
-from flowstream.cli.options import Broker, Data, Json, connected, perform, show, table_of
+from flowstream.cli.naming import AppId, AppModule, only_one, visiting
+from flowstream.cli.options import Broker, Data, Json, perform, show, table_of
 from flowstream.clock import wall_ms
 from flowstream.errors import FlowstreamError
 from flowstream.transport.admin import Admin
@@ -19,7 +20,6 @@ from flowstream.transport.errors import OffsetOutOfRange
 from flowstream.transport.reader import PartitionReader
 from flowstream.transport.types import GroupDescription, TopicPartition
 
-AppId = Annotated[str, typer.Argument(metavar="APP", help="The app's id, or any group's.")]
 ONE_RECORD_BYTES = 1 << 16
 MOST_READS = 20
 """Over what was aborted; then nobody knows the age."""
@@ -40,7 +40,8 @@ class Lag(NamedTuple):
 
 
 def command(
-    app: AppId,
+    app_id: AppId = None,
+    module: AppModule = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Again and again.")] = False,
     interval: Annotated[float, typer.Option(min=0.1, help="Seconds between, with --watch.")] = 2.0,
     broker: Broker = None,
@@ -49,22 +50,23 @@ def command(
 ) -> None:
     """Show how far an app is behind, per partition, in records and in seconds.
 
-    With --watch and --json, one JSON array a line.
+    With --watch and --json, one JSON array a line. For APP, any group will do.
     """
+    only_one(app_id, module)
 
     async def work() -> None:
-        async with connected(broker, data) as cluster:
+        async with visiting(app_id, module, broker, data) as (cluster, app):
             if not watch:
-                _, rows = await measure(cluster, app, wall_ms())
+                _, rows = await measure(cluster, app.id, wall_ms())
                 show(Lag._fields, rows, as_json=json)
             elif json:
                 while True:
-                    _, rows = await measure(cluster, app, wall_ms())
+                    _, rows = await measure(cluster, app.id, wall_ms())
                     typer.echo(jsonlib.dumps([row._asdict() for row in rows]))
                     sys.stdout.flush()
                     await pause(interval)
             else:
-                await live(cluster, app, interval)
+                await live(cluster, app.id, interval)
 
     perform(work)
 

@@ -22,7 +22,7 @@ from rich.table import Table
 from flowstream.cli.embedded import find_broker, not_running, standing_broker
 from flowstream.errors import FlowstreamError
 from flowstream.processing.environment.securing import security_of
-from flowstream.processing.environment.settings import bootstrap_of, resolve
+from flowstream.processing.environment.settings import Settings, bootstrap_of, resolve
 from flowstream.transport.admin import Admin
 from flowstream.transport.cluster import Cluster
 from flowstream.transport.errors import BrokerUnreachable, UnknownTopic
@@ -45,11 +45,10 @@ EMBEDDED = "embedded://"
 PIPE_WIDTH = 300  # a file or a pipe has no edge to wrap at
 
 
-def bootstrap(broker: str | None, data: Path | None) -> tuple[str, Path | None]:
+def bootstrap(broker: str | None, data: Path | None, settings: Settings) -> tuple[str, Path | None]:
     """HOST:PORT of the broker that the options, or else the settings, mean; and its directory when
     it is an embedded one.
     """
-    settings = resolve({})
     named = broker or (None if data is not None else settings.broker)
     if named is not None:
         found = bootstrap_of(named)
@@ -61,11 +60,13 @@ def bootstrap(broker: str | None, data: Path | None) -> tuple[str, Path | None]:
 
 
 @asynccontextmanager
-async def connected(broker: str | None, data: Path | None) -> AsyncIterator[Cluster]:
-    """A connection to the cluster for the length of a block."""
+async def connected(
+    broker: str | None, data: Path | None, settings: Settings | None = None
+) -> AsyncIterator[Cluster]:
+    """A connection to the cluster for the length of a block. `settings` are an app's."""
     hush()
-    address, directory = bootstrap(broker, data)
-    settings = resolve({})
+    settings = settings or resolve({})
+    address, directory = bootstrap(broker, data, settings)
     named = broker or (EMBEDDED if data is not None else settings.broker)
     security = security_of(settings, named or EMBEDDED)
     cluster = Cluster(address, client_id="flowstream-cli", security=security)

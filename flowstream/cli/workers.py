@@ -7,8 +7,9 @@ from typing import Any
 
 import typer
 
-from flowstream.cli.lag import AppId, Lag, measure
-from flowstream.cli.options import Broker, Data, Json, connected, perform, show
+from flowstream.cli.lag import Lag, measure
+from flowstream.cli.naming import AppId, AppModule, only_one, visiting
+from flowstream.cli.options import Broker, Data, Json, perform, show
 from flowstream.clock import wall_ms
 from flowstream.processing.queries.owners import owner_of
 from flowstream.transport.types import GroupDescription
@@ -16,12 +17,19 @@ from flowstream.transport.types import GroupDescription
 COLUMNS = ("worker", "host", "web", "partitions", "lag", "lag_seconds")
 
 
-def command(app: AppId, broker: Broker = None, data: Data = None, json: Json = False) -> None:
+def command(
+    app_id: AppId = None,
+    module: AppModule = None,
+    broker: Broker = None,
+    data: Data = None,
+    json: Json = False,
+) -> None:
     """Show an app's workers: where they are, what they own, and how far behind that is."""
+    only_one(app_id, module)
 
     async def work() -> None:
-        async with connected(broker, data) as cluster:
-            group, rows = await measure(cluster, app, wall_ms())
+        async with visiting(app_id, module, broker, data) as (cluster, app):
+            group, rows = await measure(cluster, app.id, wall_ms())
         found = workers(group, rows)
         if json:
             typer.echo(jsonlib.dumps({"state": group.state, "workers": found}, indent=2))

@@ -34,6 +34,21 @@ def test_by_name_by_type_and_by_path(write: Write) -> None:
     assert find_app(only).id == "shop"
     assert find_app(f"{only}:shop").id == "shop"
     assert find_app(f"{only}.py").id == "shop"
+    assert find_app(f"./{only}").id == "shop"
+    assert find_app(f"./{only}.py:same").id == "shop"
+
+
+def test_by_a_path_from_elsewhere(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = write("app = fs.App('a')\n")
+    (tmp_path / "inner").mkdir()
+    inside = f"{name}_inside"
+    (tmp_path / "inner" / f"{inside}.py").write_text((tmp_path / f"{name}.py").read_text())
+    assert find_app(f"inner/{inside}.py").id == "a"
+    monkeypatch.chdir(tmp_path / "inner")
+    assert find_app(f"../{name}.py").id == "a"
+    assert find_app(str(tmp_path / name)).id == "a"
 
 
 @pytest.mark.parametrize(
@@ -53,5 +68,7 @@ def test_what_is_not_an_app_is_told(write: Write, body: str, name: str, message:
 def test_a_missing_module_is_told_and_a_missing_import_inside_is_not_hidden(write: Write) -> None:
     with pytest.raises(NoApp, match="there is no module 'nowhere_at_all'"):
         find_app("nowhere_at_all")
+    with pytest.raises(NoApp, match=r"there is no file .*/nowhere\.py: name the module"):
+        find_app("./nowhere")
     with pytest.raises(AppFailed, match="ModuleNotFoundError: No module named 'not_installed'"):
         find_app(write("import not_installed\n"))

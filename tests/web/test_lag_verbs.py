@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
+import uuid
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -85,6 +88,40 @@ async def test_lag_again_and_again(kit: Kit, name: str, monkeypatch: pytest.Monk
     result = await asyncio.to_thread(CliRunner().invoke, VERBS, command)
     assert result.exit_code == 130, result.output
     assert f"{name}-in" in result.stdout
+
+
+async def test_an_app_may_be_named_by_its_module(
+    kit: Kit, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = kit.app(name)
+    topic = app.topic(f"{name}-in", value_type=str, partitions=1)
+
+    @app.agent(topic)
+    async def nothing(stream: fs.Stream[str]) -> None:
+        async for _ in stream:
+            pass
+
+    await kit.create(app)
+    async with kit.running(app):
+        await topic.send(value="x")
+        await kit.until(kit.committed(app, f"{name}-in", 1))
+    module = f"module_{uuid.uuid4().hex}"
+    where = f"kafka://{kit.address}"
+    (tmp_path / f"{module}.py").write_text(
+        f"import flowstream\nname = flowstream.App({name!r}, broker={where!r})\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    for verb in ("workers", "lag"):
+        by_id, by_module = await call(kit, verb, name), await call(kit, verb, "-A", module)
+        assert by_id == by_module
+    # The app's own settings say where its broker is.
+    alone = await asyncio.to_thread(CliRunner().invoke, VERBS, ["lag", "-A", module, "--json"])
+    assert [row["committed"] for row in json.loads(alone.stdout)] == [1]
+    for words in (["lag"], ["workers", name, "-A", module]):
+        result = await asyncio.to_thread(CliRunner().invoke, VERBS, words)
+        assert result.exit_code == 2
+        assert "name the app by its id, or by -A MODULE[:APP]" in result.output
 
 
 async def test_nobody_of_that_name(kit: Kit, name: str) -> None:

@@ -53,6 +53,9 @@ COMPRESSIONS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 """Kafka's numbers of them."""
 _SECRETS = ("sasl_password", "web_token")
 MOST_PORT = 65_535
+KAFKA_PORT = 9092
+ADDRESS = re.compile(r"(\[[^\]\s]+\]|[^:/\[\]\s]+)(:(?P<port>[0-9]{1,5}))?")
+"""A host by its name or number, IPv6 in brackets, and a port."""
 MOST_INT = 2_147_483_647
 _LEGAL_ID = re.compile(r"[A-Za-z0-9._-]{1,200}")
 
@@ -264,7 +267,9 @@ def check_version(version: object) -> int:
 
 
 def bootstrap_of(broker: str) -> str | None:
-    """HOST:PORT[,HOST:PORT] of a broker setting, or None when it is the embedded one."""
+    """HOST:PORT[,HOST:PORT] of a broker setting, or None when it is the embedded one. A port that
+    is left out is Kafka's.
+    """
     if broker.startswith("embedded://"):
         return None
     scheme, found, rest = broker.partition("://")
@@ -274,11 +279,14 @@ def bootstrap_of(broker: str) -> str | None:
             " +sasl_plaintext) or embedded://DIR"
         )
     addresses = rest if found else broker
-    for address in addresses.split(","):
-        host, colon, port = address.strip().rpartition(":")
-        if not (host and colon and port.isascii() and port.isdigit() and int(port) <= MOST_PORT):
-            raise SettingsError(f"broker {broker!r}: {address!r} is not HOST:PORT")
-    return addresses
+    return ",".join(_with_port(broker, address.strip()) for address in addresses.split(","))
+
+
+def _with_port(broker: str, address: str) -> str:
+    found = ADDRESS.fullmatch(address)
+    if found is None or int(found["port"] or KAFKA_PORT) > MOST_PORT:
+        raise SettingsError(f"broker {broker!r}: {address!r} is not HOST:PORT")
+    return address if found["port"] else f"{address}:{KAFKA_PORT}"
 
 
 def protocol_of(broker: str) -> str | None:

@@ -91,12 +91,16 @@ def test_broker_addresses() -> None:
     assert bootstrap_of("a:1") == "a:1"
     assert bootstrap_of("embedded://x") is None
     assert bootstrap_of("[::1]:9092") == "[::1]:9092"
+    assert bootstrap_of("localhost") == "localhost:9092"
+    assert bootstrap_of("kafka://a, [::1],c:1") == "a:9092,[::1]:9092,c:1"
     with pytest.raises(fs.SettingsError, match="kafka://HOST:PORT"):
         bootstrap_of("redis://a:1")
 
 
-@pytest.mark.parametrize("broker", ["kafka://", "kafka://a", "a:x", "kafka://a:1,b", "a:70000", ""])
-def test_a_broker_without_a_port_is_told(broker: str) -> None:
+@pytest.mark.parametrize(
+    "broker", ["kafka://", "a:", "a:x", "kafka://a:1,", "a:70000", "", "::1", "a/b:1", ":1"]
+)
+def test_a_broker_that_is_no_address_is_told(broker: str) -> None:
     with pytest.raises(fs.SettingsError, match="is not HOST:PORT"):
         bootstrap_of(broker)
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import sys
+import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -86,16 +89,20 @@ async def test_a_letter_that_does_not_say_where_it_came_from(kit: Kit, name: str
         assert await dead.pending() == []
 
 
-async def test_the_verbs(kit: Kit, name: str, tmp_path: Path) -> None:
-    import asyncio
-
+async def test_the_verbs(
+    kit: Kit, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     app, _, _ = await with_letters(kit, name)
+    module = f"module_{uuid.uuid4().hex}"
+    (tmp_path / f"{module}.py").write_text(f"import flowstream\napp = flowstream.App({app.id!r})\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
 
     async def run(*words: str) -> str:
         arguments = ["dlq", *words, "--broker", f"kafka://{kit.address}"]
         command = build(["dlq", "doctor"])
         result = await asyncio.to_thread(CliRunner().invoke, command, arguments)
-        assert result.exit_code in (0, 1), result.output
+        assert result.exit_code in (0, 1, 2), result.output
         return result.output
 
     listed = json.loads(await run("list", app.id, "--json"))
@@ -104,6 +111,13 @@ async def test_the_verbs(kit: Kit, name: str, tmp_path: Path) -> None:
     shown = await run("show", app.id, where)
     assert '"cause": "bad ' in shown
     assert "Traceback" in shown
+    assert await run("show", "-A", module, where) == shown
+    assert await run("list", "-A", f"./{module}.py", "--json") == await run(
+        "list", app.id, "--json"
+    )
+    for words in (("list",), ("list", app.id, "-A", module), ("redrive", "--execute")):
+        assert "name the app by its id, or by -A" in await run(*words)
+    assert "'' is not PARTITION:OFFSET" in await run("show", "-A", module)
     assert "no dead letter waits at 0:99" in await run("show", app.id, "0:99")
     assert "3 dead letters would be sent back" in await run("redrive", app.id)
     assert "1 dead letters sent back" in await run("redrive", app.id, "-n", "1", "--execute")
