@@ -31,6 +31,8 @@ PARTITIONS = (1, 16, 64, 256)
 KEYS = (10_000, 100_000, 1_000_000, 10_000_000)
 VALUES = (50, 1_000, 10_000, 100_000)
 WORKERS = (1, 2, 4, 8)
+STRIDE = 7919
+"""Steps of this many reach every key once: prime, and no divisor of the numbers of keys."""
 RECORDS = 300_000
 MEASURED = 0.8
 """The last part of the records: what is before it warms up."""
@@ -57,7 +59,7 @@ def fill(address: str, name: str, partitions: int, keys: int, records: int, size
     )
     rng, text = random.Random(1), "x" * size
     for number in range(records):
-        key = number if number < keys <= records else rng.randrange(keys)
+        key = number * STRIDE % keys if number < keys <= records else rng.randrange(keys)
         user = f"user-{key:08d}"
         value = b'{"user":"%s","text":"%s"}' % (user.encode(), text.encode())
         while True:

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 from rocksdict import (
     AccessType,
+    BlockBasedIndexType,
     BlockBasedOptions,
     Cache,
     DBCompressionType,
@@ -38,6 +39,8 @@ from flowstream.state.store import (
 
 CACHE_BYTES = 64 << 20
 """Block cache that all stores of the process share."""
+BLOCK_BYTES = 4096
+"""What the cache holds: rows, and parts of indexes and filters, none much larger than this."""
 WRITE_BUFFER_BYTES = 16 << 20
 """Rows of one store that may wait in memory; what a crash loses is read from the changelog."""
 
@@ -296,7 +299,7 @@ def _within(
 
 @cache
 def _block_cache() -> Cache:
-    return Cache(CACHE_BYTES)
+    return Cache.new_hyper_clock_cache(CACHE_BYTES, BLOCK_BYTES)
 
 
 def _options() -> Options:
@@ -312,5 +315,11 @@ def _options() -> Options:
     blocks.set_block_cache(_block_cache())
     blocks.set_bloom_filter(10, False)
     blocks.set_cache_index_and_filter_blocks(True)
+    # In parts: whole, those of a file of a million rows are more than a shard of the cache takes,
+    # and every read would load them anew.
+    blocks.set_index_type(BlockBasedIndexType.two_level_index_search())
+    blocks.set_partition_filters(True)
+    blocks.set_metadata_block_size(BLOCK_BYTES)
+    blocks.set_pin_top_level_index_and_filter(True)
     options.set_block_based_table_factory(blocks)
     return options

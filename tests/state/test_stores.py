@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rocksdict import Options, Rdict
 
+from flowstream.state import rocksdb
 from flowstream.state.memory import MemoryStore
 from flowstream.state.rocksdb import RocksStore, open_store, read_store
 from flowstream.state.store import (
@@ -35,6 +36,7 @@ WRITES = st.lists(
     max_size=12,
 )
 Make = Callable[[], StateStore]
+IO = Path("/proc/self/io")
 
 
 @pytest.fixture(params=["memory", "rocksdb"])
@@ -244,3 +246,37 @@ def test_damage_is_named_with_the_remedy(tmp_path: Path) -> None:
         file.write_bytes(b"\0" * file.stat().st_size)
     with pytest.raises(StoreError, match="changelog"):
         RocksStore(tmp_path, ME).count()
+
+
+@pytest.mark.skipif(not IO.exists(), reason="needs /proc")
+def test_a_row_of_a_store_larger_than_the_cache_costs_a_few_blocks_to_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Index and filter of a large file are read in parts: whole, they leave no room for each other
+    and every row would cost half a megabyte.
+    """
+    monkeypatch.setattr(rocksdb, "CACHE_BYTES", 1 << 18)
+    rocksdb._block_cache.cache_clear()
+    rows = 300_000
+    try:
+        store = open_store(tmp_path / "large", StoreIdentity("app", "table", 0))
+        for start in range(0, rows, 50_000):
+            some = range(start, start + 50_000)
+            store.write({b"user-%08d" % number: b"%050d" % number for number in some})
+        store.flush()
+        costs: list[float] = []
+        for first in range(10):  # a compaction may read beside some
+            before = _bytes_read()
+            for number in range(first, rows, rows // 100):
+                assert store.get(b"user-%08d" % number) == b"%050d" % number
+            costs.append((_bytes_read() - before) / 100)
+        store.close()
+    finally:
+        rocksdb._block_cache.cache_clear()
+    assert min(costs) < 10 * rocksdb.BLOCK_BYTES
+
+
+def _bytes_read() -> int:
+    """Bytes that this process has asked of files, cached by the system or not."""
+    lines = IO.read_text(encoding="ascii").splitlines()
+    return int(dict(line.split(": ") for line in lines)["rchar"])
