@@ -5,10 +5,17 @@ A verb's module is imported when the verb is asked for, or when all of them are 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 import typer
+
+from flowstream.processing.errors import AppError
+
+if TYPE_CHECKING:
+    from flowstream.processing.app import App
 
 from flowstream.cli.taught import with_options
 
@@ -39,6 +46,20 @@ def run(arguments: Sequence[str]) -> None:
         words = [words[verb], *words[:2], *words[2:verb], *words[verb + 1 :]]
     asked = words[0] if words and words[0] in VERBS else None
     build((asked,) if asked else VERBS)(args=words, prog_name="flowstream")
+
+
+def run_script(app: App) -> None:
+    """The command line of a script that calls `app.main()`: what stands behind its name, else
+    `worker`, for that app; exits the process.
+    """
+    script = sys.modules["__main__"]
+    name = next((name for name, value in vars(script).items() if value is app), None)
+    if name is None:
+        raise AppError(
+            f"app.main() finds no name of app {app.id!r} in the script: assign it there, or run"
+            " `flowstream worker -A MODULE:NAME`"
+        )
+    run(["-A", f"__main__:{name}", *(sys.argv[1:] or ["worker"])])
 
 
 def verb_in(words: Sequence[str]) -> int | None:

@@ -61,7 +61,8 @@ V = TypeVar("V")
 log = logging.getLogger("flowstream.app")
 
 TESTING = "flowstream.testing"
-"""The test kit stands above everything: an app knows its name only, and tests alone load it."""
+COMMAND_LINE = "flowstream.cli.app"
+"""These stand above everything: an app knows their names only, and who needs one loads it."""
 
 
 class App(DeclaresPages, DeclaresChannels):
@@ -358,6 +359,13 @@ class App(DeclaresPages, DeclaresChannels):
         entered by `with` or `async with`, as in Faust.
         """
         return import_module(TESTING).AppContext(self, **options)
+
+    def main(self) -> None:
+        """The command line of a script, for this app: `python shop.py worker`, as in Faust.
+
+        Exits the process. Without a verb it runs a worker.
+        """
+        import_module(COMMAND_LINE).run_script(self)
 
     async def close(self, within: float | None = None) -> None:
         """Close the connections that sends and asks outside of agents, and outboxes, opened. What

@@ -5,7 +5,17 @@ Every message says what is wrong and what to do about it. Nothing here knows why
 
 from __future__ import annotations
 
+import re
+
 from flowstream.errors import FlowstreamError
+
+ADDRESSES = re.compile(r"\s+For further information visit https://errors\.pydantic\.dev/\S+")
+"""Where pydantic explains its errors: for whoever calls it, not for who reads a report."""
+
+
+def text_of(error: BaseException) -> str:
+    """What an error says, for a report."""
+    return ADDRESSES.sub("", str(error))
 
 
 class AppError(FlowstreamError):

@@ -35,6 +35,11 @@ START_MS = 1_000_000_000_000
 SESSION_TIMEOUT_S = 86_400.0
 
 
+ONLY_INSIDE = (
+    "a test context is open only inside its block: with app.test_context() as context: ..."
+)
+
+
 class AppContext:
     """An app that runs in memory while the block lasts; see `App.test_context`.
 
@@ -83,7 +88,7 @@ class AppContext:
             session_timeout=SESSION_TIMEOUT_S,
             purge_interval=SESSION_TIMEOUT_S,
         )
-        self._crew = Crew(self.app, self.broker, self._network, self.places, settings)
+        self._workers = Crew(self.app, self.broker, self._network, self.places, settings)
         doors = LifeDoors(self.broker, self._network, self.places, Rest(), FETCH_WAIT_MS)
         self._sender = self.app.send_by(_ContextSender(self.app, doors, self))
         try:
@@ -174,11 +179,14 @@ class AppContext:
 
     def topic(self, topic: Topic[Any, Any] | str) -> TopicBox[Any, Any]:
         """A topic as a list: what is committed of it, decoded; and `send` puts something in."""
+        self._check_entered()
+        is_declared = not isinstance(topic, str) or topic in self.app.topics
         if isinstance(topic, str):
             topic = self.app.topics.get(topic) or undeclared(self, topic)
         box = self._boxes.get(topic.name)
         if box is None:
-            box = self._boxes[topic.name] = TopicBox(self, topic)
+            box = TopicBox(self, topic, is_declared=is_declared)
+            self._boxes[topic.name] = box
         return box
 
     @property
@@ -188,6 +196,7 @@ class AppContext:
 
     def table(self, table: Table[Any, Any] | Any) -> TableView:
         """What is committed of a table."""
+        self._check_entered()
         return table_view(self, table)
 
     # -- workers --------------------------------------------------------------------------------
@@ -260,9 +269,18 @@ class AppContext:
 
     # -- inside ---------------------------------------------------------------------------------
 
+    @property
+    def _crew(self) -> Crew:
+        self._check_entered()
+        return self._workers
+
+    def _check_entered(self) -> None:
+        if self._loop is None:
+            raise RuntimeError(ONLY_INSIDE)
+
     def _running(self) -> VirtualLoop:
         if self._loop is None or self._is_closed:
-            raise RuntimeError("a test context is open only inside its block: with context: ...")
+            raise RuntimeError(ONLY_INSIDE)
         return self._loop
 
     def _on_loop(self, work: Coroutine[Any, Any, T]) -> T:

@@ -37,9 +37,12 @@ class Received(Generic[K, V]):
 class TopicBox(Sequence[Received[K, V]]):
     """What is committed of a topic: partition by partition as it was read, in order of offsets."""
 
-    def __init__(self, context: AppContext, topic: Topic[K, V]) -> None:
+    def __init__(
+        self, context: AppContext, topic: Topic[K, V], *, is_declared: bool = True
+    ) -> None:
         self._context = context
         self._topic = topic
+        self._is_declared = is_declared
         self._found: list[Received[K, V]] = []
         self._readers: dict[int, PartitionReader] = {}
         self._taken = 0
@@ -101,6 +104,12 @@ class TopicBox(Sequence[Received[K, V]]):
 
     def _read(self) -> list[Received[K, V]]:
         logs = self._context.broker.node.cores.logs
+        if not self._is_declared and self._topic.name not in logs.partitions:
+            known = ", ".join(sorted(map(repr, logs.partitions)))
+            raise LookupError(
+                f"there is no topic {self._topic.name!r}: the app declares none of that name, and"
+                f" these are there: {known}"
+            )
         for number in range(logs.partitions.get(self._topic.name, 0)):
             log = logs.by_name[(self._topic.name, number)]  # type: ignore[index]
             reader = self._readers.get(number)

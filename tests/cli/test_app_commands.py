@@ -229,3 +229,35 @@ def test_where_a_verb_stands() -> None:
     assert cli.verb_in(["-A", "m", "--loglevel", "info", "worker"]) == 4
     assert cli.verb_in(["-A", "m", "fill", "worker"]) is None
     assert cli.verb_in(["-A", "m", "--help"]) is None
+
+
+def script(tmp_path: Path, body: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """A script of an app, run as `python shop.py WORDS`."""
+    (tmp_path / "shop.py").write_text("import flowstream as fs\n" + body)
+    return subprocess.run(
+        [sys.executable, "shop.py", *words], cwd=tmp_path, capture_output=True, text=True,
+        timeout=60, check=False,
+    )  # fmt: skip
+
+
+def test_a_script_is_the_command_line_of_its_app(tmp_path: Path) -> None:
+    body = """
+shop = fs.App("shop", broker="kafka://127.0.0.1:1")
+words = shop.topic("words", value_type=str)
+@shop.agent(words)
+async def read(stream):
+    async for _ in stream:
+        print(_)
+@shop.command()
+async def greet(name: str):
+    print(f"hello {name}")
+shop.main()
+"""
+    done = script(tmp_path, body, "agents", "--json")
+    assert [each["agent"] for each in json.loads(done.stdout)] == ["read"], done.stderr
+    assert script(tmp_path, body, "greet", "ada").stdout == "hello ada\n"
+    alone = script(tmp_path, body)
+    assert (alone.returncode, alone.stdout) == (1, "")
+    assert "no Kafka broker answers at 127.0.0.1:1" in alone.stderr  # a worker was to begin
+    nameless = script(tmp_path, "fs.App('shop').main()\n")
+    assert "app.main() finds no name of app 'shop' in the script" in nameless.stderr

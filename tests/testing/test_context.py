@@ -13,6 +13,7 @@ import flowstream as fs
 from flowstream.processing.commit import ORDER, Step
 from flowstream.testing import AppContext, StillBusy
 from flowstream.testing.lives import STEPS
+from flowstream.transport.errors import UnknownTopic
 
 
 class Shop:
@@ -264,3 +265,36 @@ def test_outside_its_block_a_context_says_so() -> None:
 
 def test_every_step_can_be_named() -> None:
     assert [step.value for step in Step] == list(STEPS)
+
+
+def test_a_topic_that_nobody_declared_and_that_is_not_there_is_a_typo() -> None:
+    shop = Shop()
+    with shop.app.test_context() as context:
+        assert context.topic("names") == []
+        with pytest.raises(LookupError, match=r"no topic 'namse': .*'hellos', 'names'"):
+            assert context.topic("namse").values == []
+        with pytest.raises(UnknownTopic, match="no topic 'namse'"):
+            context.topic("namse").send("ada")
+        assert list(context.dead_letters) == []
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda context: context.topic("names"),
+        lambda context: context.table(None),
+        lambda context: context.start(),
+        lambda context: context.crash(),
+        lambda context: context.workers,
+        lambda context: context.now,
+    ],
+)
+def test_a_context_that_was_not_entered_says_so(use: Any) -> None:
+    with pytest.raises(RuntimeError, match=r"only inside its block: with app\.test_context"):
+        use(Shop().app.test_context())
+
+
+async def test_a_topic_is_not_iterated_outside_of_an_agent() -> None:
+    with pytest.raises(fs.AppError, match="topic 'names' is read by an agent"):
+        async for _ in Shop().names:
+            pass

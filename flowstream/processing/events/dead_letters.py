@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import traceback
 
+from flowstream.processing.errors import text_of
 from flowstream.processing.events.event import Arrival
 
 PREFIX = "flowstream."
@@ -25,7 +26,7 @@ def dead_letter_headers(
         "offset": str(record.offset),
         "timestamp": str(record.timestamp),
         "error": type(error).__name__,
-        "cause": str(error),
+        "cause": text_of(error),
         "traceback": "".join(traceback.format_exception(error))[-TRACEBACK_CHARACTERS:],
     }
     own = tuple((name, value) for name, value in record.headers if not name.startswith(PREFIX))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from flowstream.errors import FlowstreamError
+from flowstream.processing.errors import text_of
 from flowstream.processing.values.codecs import JSON, Codec, codec_of
 
 REPLY_TO = "flowstream.reply-to"
@@ -48,7 +49,7 @@ def reply_headers(to: ReplyTo, error: BaseException | None = None) -> tuple[tupl
     own: tuple[tuple[str, bytes], ...] = ((CORRELATION, to.correlation),)
     if error is None:
         return own
-    return (*own, (ERROR, f"{type(error).__name__}: {error}".encode("utf-8", "replace")))
+    return (*own, (ERROR, f"{type(error).__name__}: {text_of(error)}".encode("utf-8", "replace")))
 
 
 def encode_reply(value: Any, codec: Codec[Any] | None) -> bytes | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Generic, NamedTuple, TypeVar, cast
+from typing import Any, Generic, NamedTuple, NoReturn, TypeVar, cast
 
 from flowstream.processing.declaring import check_config, check_partitions, check_topic_name
 from flowstream.processing.errors import AppError
@@ -82,6 +82,12 @@ class Topic(Generic[K, V]):
 
     def __repr__(self) -> str:
         return f"Topic({self.name!r})"
+
+    def __aiter__(self) -> NoReturn:
+        raise AppError(
+            f"topic {self.name!r} is read by an agent: `@app.agent(topic)` above a function, and"
+            " `async for value in stream` in it. From outside of one, any Kafka client reads it"
+        )
 
     def with_tombstones(self) -> Topic[K, V | None]:
         """The same topic, read by who takes records without a value as they are."""

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 
 from flowstream.processing.agents.agent import Agent, sink_topics
-from flowstream.processing.errors import AgentFailed, AppError, AppExited, DecodeError
+from flowstream.processing.errors import AgentFailed, AppError, AppExited, DecodeError, text_of
 from flowstream.processing.events.current import CURRENT
 from flowstream.processing.events.event import Arrival, Event, event_of, retimed, without_headers
 from flowstream.processing.events.replies import reply_to
@@ -363,7 +363,7 @@ class Instance(UnitFeed):
         """Ask the worker to stop, and never run again."""
         self.drop()
         self.record = None
-        failure = AgentFailed(f"{self.label} {how}: {type(error).__name__}: {error}")
+        failure = AgentFailed(f"{self.label} {how}: {type(error).__name__}: {text_of(error)}")
         failure.__cause__ = error
         self.around.fail(failure)
         await self._loop.create_future()
@@ -377,7 +377,7 @@ class Instance(UnitFeed):
         if action == "stop":
             what = f"stopped: {self._at()} does not decode"
             remedy = "on_error='skip' or 'dead_letter' passes over such records"
-            await self._stop(DecodeError(str(error)), f"{what} ({remedy})")
+            await self._stop(DecodeError(text_of(error)), f"{what} ({remedy})")
         self.pass_over([self.record], error, action)
         self.gave()  # if its list fails, it is passed over with that
         if not held:
@@ -390,5 +390,5 @@ class Instance(UnitFeed):
 
 def reason(error: BaseException) -> str:
     """An error in one line of a log; all of it is in the dead letter's headers."""
-    text = " ".join(f"{type(error).__name__}: {error}".split())
+    text = " ".join(f"{type(error).__name__}: {text_of(error)}".split())
     return text if len(text) <= LONGEST_REASON else text[:LONGEST_REASON] + "..."
