@@ -140,7 +140,8 @@ def configure_logging(level: int, logfile: Path | None = None) -> None:
         force=True,
         filename=logfile,
     )
-    logging.getLogger("asyncio").setLevel(max(level, logging.WARNING))
+    for chatty in ("asyncio", "httpx"):
+        logging.getLogger(chatty).setLevel(max(level, logging.WARNING))
     # It logs every listener error and reconnect that the worker handles and reports itself.
     logging.getLogger("aiokafka").setLevel(max(level, logging.ERROR))
     # What keeps a partition from being read is only a warning there, tried again for ever (V2).

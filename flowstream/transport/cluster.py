@@ -10,10 +10,11 @@ import logging
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
-from aiokafka.client import AIOKafkaClient, ConnectionGroup
+from aiokafka.client import ConnectionGroup
 from aiokafka.errors import KafkaError
 
 from flowstream.clock import monotonic_ms
+from flowstream.transport.client import Client
 from flowstream.transport.connection import (
     Security,
     call,
@@ -104,7 +105,7 @@ class Cluster:
         self.features: Mapping[str, int] = {}
         """Finalized features and their levels (KIP-584)."""
         self._outage = Outage()
-        self._client: AIOKafkaClient | None = None
+        self._client: Client | None = None
         self._coordinators: dict[Coordinator, int] = {}
         self._leaders: dict[TopicPartition, int] = {}
         self._partitions: dict[str, int] = {}
@@ -133,19 +134,15 @@ class Cluster:
         if old is not None:
             await old.close()
 
-    async def _bootstrap(self, bootstrap: str) -> AIOKafkaClient:
-        client = AIOKafkaClient(
-            bootstrap_servers=bootstrap,
-            client_id=self.client_id,
-            request_timeout_ms=self.request_timeout_ms,
-            **self.security.arguments(),
-        )
+    async def _bootstrap(self, bootstrap: str) -> Client:
+        client = self.client(bootstrap)
         finding = asyncio.ensure_future(client.bootstrap())
         try:
             await asyncio.shield(finding)
         except (KafkaError, OSError) as error:
             await client.close()
-            raise _unreachable(bootstrap, protocol=self.security.protocol) from error
+            cause = f" ({error})" if self.security.protocol != "PLAINTEXT" else ""
+            raise _unreachable(bootstrap, cause, protocol=self.security.protocol) from error
         except asyncio.CancelledError:
             # aiokafka forgets to close its first connection when it is cancelled in the middle.
             await asyncio.wait((finding,), timeout=CANCEL_GRACE_S)
@@ -153,6 +150,15 @@ class Cluster:
             await client.close()
             raise
         return client
+
+    def client(self, bootstrap: str) -> Client:
+        """Another client of the same cluster, not connected yet."""
+        return Client(
+            bootstrap,
+            client_id=self.client_id,
+            security=self.security,
+            request_timeout_ms=self.request_timeout_ms,
+        )
 
     async def close(self) -> None:
         """Close every connection; closing twice is allowed."""
@@ -347,7 +353,7 @@ class Cluster:
                 )
             await asyncio.sleep(next(pauses))
 
-    def _connected(self) -> AIOKafkaClient:
+    def _connected(self) -> Client:
         if self._client is None:
             raise TransportError("the cluster client is not connected")
         return self._client
@@ -357,10 +363,10 @@ def _unreachable(
     bootstrap: str, cause: str = "", *, protocol: str = "PLAINTEXT"
 ) -> BrokerUnreachable:
     if protocol != "PLAINTEXT":
-        # aiokafka tells no more here than that it has no connection; the reason is in its log.
         return BrokerUnreachable(
             f"no Kafka broker lets us in at {bootstrap} by {protocol}{cause}: check the address,"
-            " user, password, mechanism and the file of trusted authorities (docs/security.md)"
+            " user, password or token, mechanism and the file of trusted authorities"
+            " (docs/security.md)"
         )
     return BrokerUnreachable(
         f"no Kafka broker answers at {bootstrap}{cause}. Start one with `flowstream broker`, or"

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any
 
+from aiokafka.abc import AbstractTokenProvider
 from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import AIOKafkaConnection, CloseReason
 from aiokafka.errors import KafkaError
@@ -36,6 +37,8 @@ class Security:
     sasl_mechanism: str = "PLAIN"
     sasl_username: str | None = None
     sasl_password: str | None = field(default=None, repr=False)
+    tokens: AbstractTokenProvider | None = field(default=None, repr=False)
+    """Of OAUTHBEARER."""
 
     def arguments(self) -> dict[str, Any]:
         """The same as aiokafka's keyword arguments."""
@@ -45,6 +48,7 @@ class Security:
             "sasl_mechanism": self.sasl_mechanism,
             "sasl_plain_username": self.sasl_username,
             "sasl_plain_password": self.sasl_password,
+            "sasl_oauth_token_provider": self.tokens,
         }
 
 

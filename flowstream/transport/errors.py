@@ -21,6 +21,14 @@ class BrokerUnreachable(TransportError):
     """No broker answers at the address; the message names it and the remedy."""
 
 
+class LoginRefused(TransportError):
+    """The broker does not let us in; the message is what it says."""
+
+
+class NoToken(TransportError):
+    """No token to log in with; the message says which file or address has none, and why."""
+
+
 class ConnectionLost(TransportError):
     """A request got no answer. The broker may have carried it out all the same."""
 

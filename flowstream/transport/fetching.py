@@ -54,8 +54,9 @@ class Fetching:
             enable_auto_commit=False,
             auto_offset_reset="none",
             isolation_level="read_committed",
-            **cluster.security.arguments(),
         )
+        # One that makes its logins anew.
+        self._consumer._client = cluster.client(cluster.bootstrap)
 
     async def open(self, topics: Iterable[str]) -> None:
         """Connect, and learn who leads the partitions of these topics."""

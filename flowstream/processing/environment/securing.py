@@ -5,11 +5,17 @@ Shell: reads certificate files. Knows nothing of what is said over a connection.
 
 from __future__ import annotations
 
+import ipaddress
 import ssl
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
-from flowstream.processing.environment.settings import Settings, protocol_of
+from flowstream.processing.environment.settings import OAUTHBEARER, Settings, protocol_of
 from flowstream.processing.errors import SettingsError
 from flowstream.transport.connection import Security
+from flowstream.transport.tokens import ClientCredentials, TokenEndpoint, TokenFile
+
+ENDPOINT = "sasl_oauthbearer_token_endpoint_url"
 
 
 def security_of(settings: Settings, broker: str | None = None) -> Security:
@@ -25,17 +31,68 @@ def security_of(settings: Settings, broker: str | None = None) -> Security:
         protocol = "PLAINTEXT"  # a child of a worker on this machine, on loopback
     if not protocol.startswith("SASL"):
         return Security(protocol, _context(settings) if protocol == "SSL" else None)
+    context = _context(settings) if protocol == "SASL_SSL" else None
+    if settings.sasl_mechanism == OAUTHBEARER:
+        return Security(protocol, context, OAUTHBEARER, tokens=_tokens(settings))
     if not (settings.sasl_username and settings.sasl_password):
         raise SettingsError(
             f"{protocol} needs a user: set FLOWSTREAM_SASL_USERNAME and FLOWSTREAM_SASL_PASSWORD"
         )
     return Security(
         protocol,
-        _context(settings) if protocol == "SASL_SSL" else None,
+        context,
         settings.sasl_mechanism,
         settings.sasl_username,
         settings.sasl_password,
     )
+
+
+def _tokens(settings: Settings) -> TokenFile | TokenEndpoint:
+    url = settings.sasl_oauthbearer_token_endpoint_url or ""
+    parts = urlsplit(url)
+    client = settings.sasl_oauthbearer_client_id, settings.sasl_oauthbearer_client_secret
+    if parts.scheme == "file" and parts.netloc in ("", "localhost") and parts.path:
+        if any(client) or settings.sasl_oauthbearer_scope:
+            raise SettingsError(
+                f"{ENDPOINT} is a file: sasl_oauthbearer_client_id, client_secret and scope are for"
+                " an issuer's https:// URL; leave them out"
+            )
+        return TokenFile(Path(unquote(parts.path)))
+    nearby = _is_loopback(parts.hostname or "")
+    if parts.scheme != "https" and not (parts.scheme == "http" and nearby):
+        raise SettingsError(
+            f"OAUTHBEARER needs a token: set {ENDPOINT} to the issuer's https:// URL or to"
+            f" file:///path/to/token, not {url!r} (http:// is for loopback alone: whoever listens"
+            " would learn the secret)"
+        )
+    if not (client[0] and client[1]):
+        raise SettingsError(
+            f"{ENDPOINT} gives tokens to clients it knows: set"
+            " FLOWSTREAM_SASL_OAUTHBEARER_CLIENT_ID and FLOWSTREAM_SASL_OAUTHBEARER_CLIENT_SECRET"
+        )
+    credentials = ClientCredentials(client[0], client[1], settings.sasl_oauthbearer_scope)
+    context = None
+    if parts.scheme == "https":
+        context = _context_of_issuer(settings)
+    return TokenEndpoint(url, credentials, context=context, through_proxy=not nearby)
+
+
+def _context_of_issuer(settings: Settings) -> ssl.SSLContext:
+    """The issuer may be everybody's or one's own: the system's authorities and `ssl_cafile`."""
+    context = ssl.create_default_context()
+    if settings.ssl_cafile is not None:
+        try:
+            context.load_verify_locations(settings.ssl_cafile)
+        except (OSError, ValueError) as error:
+            raise SettingsError(f"ssl_cafile {settings.ssl_cafile}: {error}") from error
+    return context
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _context(settings: Settings) -> ssl.SSLContext:

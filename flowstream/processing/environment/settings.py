@@ -25,12 +25,17 @@ PREFIX = "FLOWSTREAM_"
 NOT_OURS = ("FLOWSTREAM_TEST_", "FLOWSTREAM_BROKER_")
 """Tests' own, and settings of the broker (`flowstream broker`), embedded or not."""
 PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
-MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+OAUTHBEARER = "OAUTHBEARER"
+MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", OAUTHBEARER)
 _TEXTS = (
     "broker",
     "data_dir",
     "sasl_username",
     "sasl_password",
+    "sasl_oauthbearer_token_endpoint_url",
+    "sasl_oauthbearer_client_id",
+    "sasl_oauthbearer_client_secret",
+    "sasl_oauthbearer_scope",
     "ssl_cafile",
     "ssl_certfile",
     "ssl_keyfile",
@@ -51,7 +56,7 @@ _WHOLE_NUMBERS = {
 """With the least value of each."""
 COMPRESSIONS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 """Kafka's numbers of them."""
-_SECRETS = ("sasl_password", "web_token")
+_SECRETS = ("sasl_password", "sasl_oauthbearer_client_secret", "web_token")
 MOST_PORT = 65_535
 KAFKA_PORT = 9092
 ADDRESS = re.compile(r"(\[[^\]\s]+\]|[^:/\[\]\s]+)(:(?P<port>[0-9]{1,5}))?")
@@ -70,11 +75,20 @@ class Settings:
     security_protocol: str | None = None
     """`PLAINTEXT`, `SSL`, `SASL_PLAINTEXT` or `SASL_SSL`; None: as the broker's URL says."""
     sasl_mechanism: str = "SCRAM-SHA-256"
-    """`PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`."""
+    """`PLAIN`, `SCRAM-SHA-256`, `SCRAM-SHA-512` or `OAUTHBEARER`."""
     sasl_username: str | None = None
     """Who to log in as."""
     sasl_password: str | None = field(default=None, repr=False)
     """The password; from FLOWSTREAM_SASL_PASSWORD rather than from code."""
+    sasl_oauthbearer_token_endpoint_url: str | None = None
+    """`https://` URL of an issuer that gives tokens for a client's id and secret, or `file:///` URL
+    of a file that holds one and is kept current."""
+    sasl_oauthbearer_client_id: str | None = None
+    """Who asks the issuer for a token."""
+    sasl_oauthbearer_client_secret: str | None = field(default=None, repr=False)
+    """How it proves that; from FLOWSTREAM_SASL_OAUTHBEARER_CLIENT_SECRET rather than from code."""
+    sasl_oauthbearer_scope: str | None = None
+    """What the token is to be good for, if the issuer wants to know."""
     ssl_cafile: str | None = None
     """PEM file with the authorities to trust; None: the system's."""
     ssl_certfile: str | None = None

@@ -7,6 +7,7 @@ import pytest
 from flowstream.processing.environment.securing import security_of
 from flowstream.processing.environment.settings import Settings, bootstrap_of, resolve
 from flowstream.processing.errors import SettingsError
+from flowstream.transport.tokens import TokenEndpoint, TokenFile
 
 
 def settings(**environment: str) -> Settings:
@@ -73,3 +74,50 @@ def test_what_cannot_be_meant_is_refused(name: str, value: str) -> None:
 
     with pytest.raises(SettingsError):
         use()
+
+
+OAUTH = {"sasl_mechanism": "OAUTHBEARER", "broker": "kafka+sasl_plaintext://h:1"}
+ISSUER = {"sasl_oauthbearer_token_endpoint_url": "https://issuer/token"}
+CLIENT = {"sasl_oauthbearer_client_id": "shop", "sasl_oauthbearer_client_secret": "hunter2"}
+
+
+@pytest.mark.parametrize(
+    ("given", "kind"),
+    [
+        ({"sasl_oauthbearer_token_endpoint_url": "file:///run/token%20s"}, TokenFile),
+        ({**ISSUER, **CLIENT}, TokenEndpoint),
+        ({**ISSUER, **CLIENT, "sasl_oauthbearer_scope": "kafka"}, TokenEndpoint),
+        (
+            {**CLIENT, "sasl_oauthbearer_token_endpoint_url": "http://localhost:1/token"},
+            TokenEndpoint,
+        ),
+    ],
+)
+def test_tokens_come_from_a_file_or_an_issuer(given: dict[str, str], kind: type) -> None:
+    security = security_of(settings(**OAUTH, **given))
+    assert (security.sasl_mechanism, security.sasl_password) == ("OAUTHBEARER", None)
+    assert isinstance(security.tokens, kind)
+    assert "hunter2" not in f"{security!r} {settings(**OAUTH, **given)!r}"
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({}, "file:///path/to/token"),
+        (ISSUER, "FLOWSTREAM_SASL_OAUTHBEARER_CLIENT_ID"),
+        ({**ISSUER, "sasl_oauthbearer_client_id": "shop"}, "CLIENT_SECRET"),
+        (
+            {**CLIENT, "sasl_oauthbearer_token_endpoint_url": "http://issuer/token"},
+            "loopback alone",
+        ),
+        ({**CLIENT, "sasl_oauthbearer_token_endpoint_url": "file:///token"}, "leave them out"),
+        ({"sasl_oauthbearer_token_endpoint_url": "file://elsewhere/token"}, "file:///path"),
+        ({**ISSUER, **CLIENT, "ssl_cafile": "/nonexistent"}, "ssl_cafile"),
+    ],
+)
+def test_X5_X7_what_gives_no_token_is_refused_with_the_remedy(
+    given: dict[str, str], told: str
+) -> None:
+    with pytest.raises(SettingsError, match=told) as caught:
+        security_of(settings(**OAUTH, **given))
+    assert "hunter2" not in str(caught.value)
