@@ -98,6 +98,12 @@ class UnitFeed(OpenUnit):
         self.taken += 1
         return record
 
+    def go_on(self) -> Arrival | None:
+        """`advance`, for feeds whose next record is a matter of more than one queue."""
+        if self.record is not None:
+            self.complete()
+        return self.take_ready()
+
     def take_ready(self) -> Arrival | None:
         """The next record if one may begin now."""
         record = self._pop()

@@ -112,11 +112,7 @@ class InnerInstance(Instance):
         watermark = self._watermarks.get(self._inner.table)
         return UNKNOWN if watermark is None else watermark.value_ms
 
-    def advance(self) -> Arrival | None:
-        """Complete the open unit and begin the next one if something is due."""
-        if self.record is not None:
-            self.complete()
-        return self.take_ready()
+    advance = Instance.go_on
 
     def take_ready(self) -> Arrival | None:
         """The next row that is due, if it is its turn."""

@@ -198,11 +198,7 @@ class Lane(Checked):
         """Whether it waits for a record."""
         return self._waiter is not None and not self._waiter.done()
 
-    def advance(self) -> Arrival | None:
-        """Complete the open unit and begin another record if one may begin now."""
-        if self.record is not None:
-            self.complete()
-        return self.take_ready()
+    advance = Instance.go_on
 
     def _pop(self) -> Arrival | None:
         if self.closed or not self._lanes.may_begin(self):

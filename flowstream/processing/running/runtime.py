@@ -120,7 +120,7 @@ class RunningTask:
             source = self.task.add_source(topic, number, position, len(readers))
             self.instances[topic] = self._instances(readers, source, shelf)
         self._open_inner(shelf)
-        share_turns(self.all_instances)
+        share_turns(self.all_instances, asyncio.get_running_loop().time)
         self.task.move(TaskState.RUNNING)
         for instance in self.all_instances:
             instance.start()

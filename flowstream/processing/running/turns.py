@@ -9,7 +9,7 @@ past each other, or what is over could be written anew.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from flowstream.processing.events.event import Arrival
 from flowstream.processing.running.feed import MOST_PENDING
@@ -19,25 +19,31 @@ from flowstream.processing.running.sensing import SensedInstance
 
 MOST_IN_A_ROW = 100
 """Units of one instance before another that waits has its turn."""
+LONGEST_S = 0.05
+"""Its turn is over after so long, too: an agent may await in each unit."""
 
 
 class Turns:
     """Whose turn it is, of one agent's instances in one task."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
         self.members: list[TurnInstance | TurnInner] = []
+        self.clock = clock
         self._last: Instance | None = None
         self._in_a_row = 0
+        self._since_s = 0.0
 
     def may_begin(self, one: Instance) -> bool:
         """Whether an instance may begin a unit; if not, it is woken when that may have changed."""
         others = [each for each in self.members if each is not one]
         if any(each.record is not None for each in others):
             return False
-        if one is not self._last:
-            self._last, self._in_a_row = one, 0
+        now = self.clock()
+        if one is not self._last or not self._in_a_row:
+            self._last, self._in_a_row, self._since_s = one, 0, now
         self._in_a_row += 1
-        if self._in_a_row <= MOST_IN_A_ROW or not any(each.wants_turn for each in others):
+        is_over = self._in_a_row > MOST_IN_A_ROW or now - self._since_s >= LONGEST_S
+        if not is_over or not any(each.wants_turn for each in others):
             return True
         self._in_a_row = 0
         for each in others:
@@ -76,11 +82,7 @@ class TurnInstance(TakesTurns):
         """Whether there is something for it to begin."""
         return bool(self.ready)
 
-    def advance(self) -> Arrival | None:
-        """Complete the open unit and begin the next record if it is its turn."""
-        if self.record is not None:
-            self.complete()
-        return self.take_ready()
+    advance = Instance.go_on
 
     def _pop(self) -> Arrival | None:
         if self.record is None and not self._may_begin():
@@ -113,10 +115,10 @@ class SensedTurnInstance(SensedInstance, TurnInstance):
     """One whose events are told to sensors as well."""
 
 
-def share_turns(instances: Iterable[Instance]) -> None:
+def share_turns(instances: Iterable[Instance], clock: Callable[[], float]) -> None:
     """Have the instances of each agent that take turns know each other."""
     found: dict[str, Turns] = {}
     for each in instances:
         if isinstance(each, TurnInstance | TurnInner):
-            each.turns = found.setdefault(each.agent.name, Turns())
+            each.turns = found.setdefault(each.agent.name, Turns(clock))
             each.turns.members.append(each)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, cast
 
 import pytest
 
 import flowstream as fs
-from flowstream.processing.running.turns import MOST_IN_A_ROW
+from flowstream.processing.running.turns import LONGEST_S, MOST_IN_A_ROW
 from tests.processing.rig import Rig
 
 
@@ -24,13 +24,14 @@ class Joined:
         )
         self.go = asyncio.Event()
         self.waits = asyncio.Event()
+        self.pause: Callable[[], Awaitable[object]] = self.go.wait
         self.fails = 0
 
         @app.agent(self.left, sink=[out], on_error="retry")
         async def pair(stream: fs.Stream[str]) -> AsyncIterator[str]:
             async for each in shape(stream.join(self.right, within=10, **how)):
                 self.waits.set()
-                await self.go.wait()
+                await self.pause()
                 if self.fails:
                     self.fails -= 1
                     raise RuntimeError("once")
@@ -90,6 +91,30 @@ async def test_V1_both_sides_have_their_turn_while_one_has_more_to_do() -> None:
     first = next(n for n, each in enumerate(told) if each.endswith("R1"))
     assert first <= MOST_IN_A_ROW + 1
     assert len({*told}) == len(told) == 2 * (len(many) + 1)
+    await joined.rig.crash()
+
+
+async def test_V1_a_slow_agent_lets_the_other_side_have_its_turn_before_long() -> None:
+    now = [0.0]
+    joined = Joined()
+    await joined.rig.open()
+    for instance in joined.rig.task.all_instances:
+        cast("Any", instance).turns.clock = lambda: now[0]
+    units = 0
+
+    async def slow() -> None:
+        nonlocal units
+        units, now[0] = units + 1, now[0] + LONGEST_S / 2
+        if units == 10:
+            joined.put(("right", "R1"))
+
+    joined.pause = slow
+    many = [("left", f"L{n}") for n in range(MOST_IN_A_ROW)]
+    joined.put(("right", "R0"))
+    await joined.rig.settle()
+    joined.put(*many)
+    told = await joined.told(2 * len(many))
+    assert 10 <= next(n for n, each in enumerate(told) if each.endswith("R1")) <= 15
     await joined.rig.crash()
 
 
