@@ -50,6 +50,15 @@ def check_table_name(name: object) -> str:
     return name
 
 
+def check_row_name(name: str, what: str) -> None:
+    """A name that becomes that of a row, among which are some of our own."""
+    if name.startswith("@"):
+        raise AppError(
+            f"{what} has a name that begins with '@', as rows do that keep the time of a table:"
+            " pass another name="
+        )
+
+
 def check_partitions(partitions: object, what: str) -> None:
     """A number of partitions, or None for the default."""
     if partitions is None:

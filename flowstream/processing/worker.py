@@ -287,7 +287,7 @@ class Worker(Lending):
 
     def _open_units(self) -> list[Busy]:
         membership = self._membership
-        return [
+        return self.onlookers.busy + [
             Busy(instance.label, instance.next_offset, instance.busy_with)
             for task in (() if membership is None else tuple(membership.tasks.values()))
             for instance in task.stuck()

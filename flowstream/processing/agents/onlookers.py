@@ -17,6 +17,7 @@ from flowstream.processing.events.event import Arrival
 from flowstream.processing.events.topic import RecordMetadata
 from flowstream.processing.watching.announcing import Announcing
 from flowstream.processing.watching.sensors import Sensor
+from flowstream.processing.watching.watchdog import Busy
 from flowstream.transport.errors import CommitRefused
 from flowstream.transport.types import TopicPartition
 
@@ -166,6 +167,17 @@ class Onlookers:
         self.sensors.ended("on_rebalance_return", self._rebalance, self.app)
         if self.app.on_partitions_assigned:
             await self.app.on_partitions_assigned.send_and_wait(set(partitions))
+
+    @property
+    def busy(self) -> list[Busy]:
+        """Handlers that a rebalance waits for."""
+        app = self.app
+        signals = (app.on_partitions_revoked, app.on_partitions_assigned, app.on_rebalance_complete)
+        return [
+            Busy(f"a rebalance that waits for {signal.name}", number, f"its handler {handler!r}")
+            for signal in signals
+            for number, handler in tuple(signal.at_work.items())
+        ]
 
     async def at_work(self) -> None:
         """The tasks of an assignment run."""

@@ -46,6 +46,7 @@ class Timing(Announcing):
 
     def add_agent(self, agent: Agent[Any]) -> None:
         """Enter an agent under its name."""
+        declaring.check_row_name(agent.name, f"agent {agent.name!r}")
         if agent.name in self.agents:
             raise AppError(f"agent {agent.name!r} is declared twice: pass name= to one of them")
         self.agents[agent.name] = agent
@@ -112,6 +113,7 @@ class Timing(Announcing):
         def declare(function: Function) -> Function:
             named = name or function.__name__
             takes_app(function, f"crontab {named!r}")
+            declaring.check_row_name(named, f"crontab {named!r}")
 
             async def body(stream: Stream[bytes]) -> None:
                 async for _ in stream:

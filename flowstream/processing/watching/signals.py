@@ -23,6 +23,9 @@ class Signal:
         self._app = app
         self._takes_async = takes_async
         self._handlers: list[tuple[Callable[..., Any], bool]] = []
+        self.at_work: dict[int, str] = {}
+        """Handlers that are waited for, by a number that no other one had."""
+        self._number = 0
 
     def __repr__(self) -> str:
         return f"Signal({self.name!r})"
@@ -61,9 +64,15 @@ class Signal:
     async def send_and_wait(self, *about: Any, **said: Any) -> None:
         """Tell every handler, one after the other; each may be `async def`."""
         for handler, takes_signal in list(self._handlers):
-            done = self._call(handler, takes_signal, about, said)
-            if inspect.isawaitable(done):
-                await done
+            self._number += 1
+            number = self._number
+            self.at_work[number] = getattr(handler, "__name__", repr(handler))
+            try:
+                done = self._call(handler, takes_signal, about, said)
+                if inspect.isawaitable(done):
+                    await done
+            finally:
+                del self.at_work[number]
 
     def _call(
         self,

@@ -76,3 +76,29 @@ async def test_V2_a_deleted_input_stops_an_idle_worker(kit: Kit, name: str) -> N
     await kit.admin.delete_topics([f"{name}-in"])
     with pytest.raises(fs.TopicMissing, match=f"input topic '{name}-in' was deleted"):
         await asyncio.wait_for(running, 30)
+
+
+async def worker_with_global_table(kit: Kit, name: str, where: str) -> fs.Worker:
+    app = kit.app(name, data_dir=kit.directory / where)
+    words = app.topic(f"{name}-in", key_type=str, value_type=int, partitions=2)
+    table = app.GlobalTable("everywhere", value_type=int, partitions=2)
+
+    @app.agent(words)
+    async def put(stream: fs.Stream[int]) -> None:
+        async for key, value in stream.items():
+            table[key] = value
+
+    await kit.create(app)
+    return fs.Worker(app, kit.address)
+
+
+async def test_V2_a_global_table_whose_changelog_is_deleted_stops_whoever_follows_it(
+    kit: Kit, name: str
+) -> None:
+    workers = [await worker_with_global_table(kit, name, f"{number}") for number in range(2)]
+    running = [asyncio.create_task(worker.run()) for worker in workers]
+    await kit.sees(lambda: all(len(worker.tasks) == 1 for worker in workers))
+    await kit.admin.delete_topics([f"{name}-everywhere-changelog"])
+    for each in running:
+        with pytest.raises(fs.StateLost, match=r"changelog .* of table 'everywhere' was deleted"):
+            await asyncio.wait_for(each, 30)

@@ -131,12 +131,23 @@ def test_schedules_know_time_zones_and_summer_time() -> None:
     assert found == ["2026-03-29T01:00", "2026-03-30T00:30", "2026-03-31T00:30"]
 
 
+async def run() -> None:
+    """A crontab's function."""
+
+
+async def read(stream: fs.Stream[bytes]) -> None:
+    async for _ in stream:
+        pass
+
+
 @pytest.mark.parametrize(
     ("declare", "message"),
     [
         (lambda app: app.crontab("often"), "no cron expression"),
         (lambda app: app.crontab("* * * * *", timezone="Mars"), "no time zone"),
         (lambda app: app.crontab("* * * * *")(lambda: None), "async def"),
+        (lambda app: app.crontab("* * * * *", name="@watermark")(run), "begins with '@'"),
+        (lambda app: app.agent(app.topic("t"), name="@marks t")(read), "begins with '@'"),
         (lambda app: app.timer(0), "at least a millisecond"),
         (lambda app: app.task(lambda: None), "async def"),
     ],

@@ -80,3 +80,28 @@ async def test_V2_a_loop_that_was_blocked_for_a_session_is_told_as_the_cause_of_
     watchdog._look_back(silent_ms)
     assert bool(caplog.messages) is (told is not None)
     assert (told or "") in caplog.text
+
+
+async def test_V2_a_handler_that_a_rebalance_waits_for_is_named(kit: Kit, name: str) -> None:
+    app = kit.app(name, stall_warning=0.3)
+    words = app.topic(f"{name}-in", value_type=str, partitions=1)
+    may_end = asyncio.Event()
+
+    @app.agent(words)
+    async def read(stream: fs.Stream[str]) -> None:
+        async for _ in stream:
+            pass
+
+    @app.on_partitions_assigned.connect
+    async def prepare(app: fs.App, assigned: object) -> None:
+        await may_end.wait()
+
+    await kit.create(app)
+    async with kit.running(app) as worker:
+        await kit.sees(lambda: bool(worker.warnings()))
+        assert worker.warnings() == [
+            "a rebalance that waits for on_partitions_assigned has not finished its handler"
+            " 'prepare'"
+        ]
+        may_end.set()
+        await kit.sees(lambda: not worker.warnings() and bool(worker.tasks))
