@@ -169,7 +169,7 @@ class Worker(Lending):
     async def running(self) -> AsyncIterator[None]:
         """Run beside a block (`async with worker.running():`), which begins when everything is
         checked. At its end the worker is stopped, and has committed. What makes it impossible to
-        go on ends the block and is raised.
+        go on ends the block and is raised; `stop` ends it, too.
         """
         ready = asyncio.Event()
         running = asyncio.create_task(self.run(ready=ready.set))
@@ -180,14 +180,18 @@ class Worker(Lending):
             await running
         block = asyncio.current_task()
         assert block is not None
-        running.add_done_callback(cut := lambda _: block.cancel())
+        is_cut = False
+
+        def cut(_: asyncio.Task[None]) -> None:
+            nonlocal is_cut
+            is_cut = block.cancel()
+
+        running.add_done_callback(cut)
         try:
             yield
         except asyncio.CancelledError:
-            if running.done() and not running.cancelled() and running.exception() is not None:
-                block.uncancel()
-                await running
-            raise
+            if not is_cut or block.uncancel():  # somebody else wants an end, too
+                raise
         finally:
             running.remove_done_callback(cut)
             self.stop()

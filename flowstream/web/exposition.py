@@ -25,7 +25,7 @@ MOST_SERIES = 2_000
 """Partitions, and partitions of tables, that have numbers of their own."""
 
 COUNTS = {
-    "events": "Events that were handed to agents.",
+    "events": "Records that came from topics; those that a worker goes back to come again.",
     "skipped": "Events that on_error='skip' passed over.",
     "retried": "Times that an event was tried again.",
     "dead_letters": "Events that were sent to the dead letters.",
@@ -113,7 +113,7 @@ def _fields(reading: Reading) -> tuple[dataclasses.Field[object], ...]:
 def _taken(reading: Reading) -> Metric:
     family = CounterMetricFamily(
         "flowstream_agent_events",
-        "Events that an agent has begun; one that is tried again counts once.",
+        "Events that an agent has begun; one that is retried counts once, one gone back to again.",
         labels=("agent", "topic"),
     )
     for who, value in sorted(reading.events.items()):

@@ -309,6 +309,12 @@ async def test_V4_a_worker_runs_for_the_length_of_a_block(kit: Kit, name: str) -
         await words.send(key="a", value="good")
         await kit.until(kit.count(out.name, 1))
     await kit.until(kit.committed(app, words.name, 1))
+    async with (worker := fs.Worker(app, kit.address)).running():
+        worker.stop()
+        await asyncio.Event().wait()  # a stop ends the block, as a signal's does
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
     await words.send(key="a", value="bad")
     with pytest.raises(fs.AgentFailed, match="bad"):
         async with fs.Worker(app, kit.address).running():
