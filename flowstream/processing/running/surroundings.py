@@ -28,8 +28,8 @@ class Counts:
     """What a worker counts; nothing is skipped silently (S11)."""
 
     events: int = 0
-    """Records that came from topics. One that is retried counts once, but what a worker goes back to
-    (`aborts`, a rebalance) comes again.
+    """Records that came from topics. One that is retried counts once, but what a worker goes back
+    to (`aborts`, a rebalance) comes again.
     """
     skipped: int = 0
     retried: int = 0
