@@ -34,6 +34,8 @@ WORKERS = (1, 2, 4, 8)
 STRIDE = 7919
 """Steps of this many reach every key once: prime, and no divisor of the numbers of keys."""
 RECORDS = 300_000
+FOR_EACH = 20_000
+"""Records of a partition, at least: it must be read on when the last one begins."""
 MEASURED = 0.8
 """The last part of the records: what is before it warms up."""
 MOST_BYTES = 400_000_000
@@ -80,19 +82,19 @@ class Group:
         tps = [TopicPartition(f"{name}-events", number) for number in range(partitions)]
         self._asked = ConsumerGroupTopicPartitions(name, tps)
 
-    def committed(self) -> int:
-        """Records whose effects are committed."""
+    def committed(self) -> list[int]:
+        """Records of each partition whose effects are committed."""
         future = self._admin.list_consumer_group_offsets([self._asked])[self._asked.group_id]
-        return sum(max(0, each.offset) for each in future.result(10).topic_partitions)
+        return [max(0, each.offset) for each in future.result(10).topic_partitions]
 
     def wait(self, records: int) -> int:
-        """Until so many are; how many there are then."""
+        """Until so many are, of every partition some; how many there are then."""
         deadline = time.monotonic() + 900
-        while (found := self.committed()) < records:
+        while sum(found := self.committed()) < records or not all(found):
             if time.monotonic() > deadline:
                 raise RuntimeError(f"{found} of {records} records after 15 minutes")
             time.sleep(0.02)
-        return found
+        return sum(found)
 
 
 def cost(
@@ -101,7 +103,7 @@ def cost(
     """Microseconds of the workers' CPU per record."""
     name = f"grow-{uuid.uuid4().hex[:8]}"
     first = keys if keys > RECORDS else 0
-    records = first + min(RECORDS, MOST_BYTES // size)
+    records = first + min(max(RECORDS, FOR_EACH * partitions), MOST_BYTES // size)
     fill(address, name, partitions, keys, records, size)
     group = Group(address, name, partitions)
     with ExitStack() as undo:
