@@ -56,8 +56,9 @@ class _Refused(Exception):
 def handle(request: Request[DescribeConfigsRequest], cores: Cores, now: Instant) -> list[Effect]:
     """Answer at once."""
     body = request.body
-    once = dict.fromkeys(body.resources)  # repetitions would only multiply the answer (X3)
-    results = tuple(_describe(each, body, cores) for each in once)
+    # Repetitions would only multiply the answer (X3), whichever keys they name.
+    once = {(each.resource_type, each.resource_name): each for each in reversed(body.resources)}
+    results = tuple(_describe(each, body, cores) for each in reversed(once.values()))
     return [Reply(request.to, DescribeConfigsResponse(results=results))]
 
 

@@ -45,7 +45,9 @@ def handle(request: Request[MetadataRequest], cores: Cores, now: Instant) -> lis
     if by_id_too_early(body.topics, version):
         return [Reply(request.to, _refusal(body))]
     refused, effects = _create_missing(request, cores, now)
-    topics = [_answer(asked, body, cores, refused) for asked in dict.fromkeys(body.topics)]
+    # Repetitions would only multiply the answer (X3), with ids that no name needs, too.
+    once = {asked.topic_id if asked.name is None else asked.name: asked for asked in body.topics}
+    topics = [_answer(asked, body, cores, refused) for asked in once.values()]
     response = _response(topics, request, cores)
     if effects:
         return effects + replies_when_durable([(request.to, response)])

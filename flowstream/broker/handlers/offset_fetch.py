@@ -43,13 +43,15 @@ class Found(NamedTuple):
 
 
 def handle(request: Request[OffsetFetchRequest], cores: Cores, now: Instant) -> list[Effect]:
-    """Answer what is durable."""
+    """Answer what is durable. Groups, topics and partitions are answered once, as they come first:
+    repetitions would only multiply the answer (X3).
+    """
     body = request.body
     stable = body.require_stable
     if request.to.version >= MANY_GROUPS:
         by_id = request.to.version >= TOPIC_IDS
-        once = dict.fromkeys(body.groups)  # repetitions would only multiply the answer (X3)
-        groups = tuple(_group(cores, each, stable, by_id) for each in once)
+        once = {each.group_id: each for each in reversed(body.groups)}
+        groups = tuple(_group(cores, each, stable, by_id) for each in reversed(once.values()))
         answer = OffsetFetchResponse(groups=groups)
     else:
         if body.topics is None:
@@ -91,11 +93,13 @@ def _group(
                 found = _find(cores, group, name, partitions, stable)
                 topics.append(_answer(name, topic_id, found))
     else:
-        for each in asked.topics:
+        once = {each.topic_id if by_id else each.name: each for each in reversed(asked.topics)}
+        for each in reversed(once.values()):
             topic = cores.image.topics_by_id.get(each.topic_id) if by_id else None
             if by_id and topic is None:
                 unknown = (
-                    Found(p, error=ErrorCode.UNKNOWN_TOPIC_ID) for p in each.partition_indexes
+                    Found(p, error=ErrorCode.UNKNOWN_TOPIC_ID)
+                    for p in dict.fromkeys(each.partition_indexes)
                 )
                 topics.append(_answer("", each.topic_id, unknown))
                 continue
@@ -136,7 +140,7 @@ def _find(
     offsets = cores.groups.offsets
     topic_id = _id_of(cores, topic)
     found = []
-    for partition in partitions:
+    for partition in dict.fromkeys(partitions):
         name = TopicPartition(topic, partition)
         value = offsets.find(group, name)
         if stable and offsets.is_unstable(group, name):
