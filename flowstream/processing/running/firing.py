@@ -189,7 +189,10 @@ class InnerInstance(Instance):
             return
         done = self._fired = [self._as_it_is_named(each) for each in self._fired]
         for record in done:
-            self._inner.settle(record, self.views, self.around.wall_time_ms())
+            # What is on the agenda again was written since, though it may look the same: what tells
+            # marks from each other is counted anew in each process.
+            if record.mark is None or record.row not in self._due.agenda:
+                self._inner.settle(record, self.views, self.around.wall_time_ms())
         super().complete()
         self._enter_again(done)
         for other in self.rota:

@@ -36,7 +36,7 @@ class Fired:
     headers: tuple[tuple[str, bytes | None], ...] = ()
     is_silent: bool = False
     mark: bytes | None = None
-    """What the row held: whoever settles it leaves one that was written since."""
+    """What the row held: whoever settles it leaves one that its own unit has written since."""
 
 
 class InnerSource(Generic[K, V]):
