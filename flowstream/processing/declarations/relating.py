@@ -17,6 +17,7 @@ from flowstream.processing.streams.lookups import VERSIONS, waiting_since, with_
 from flowstream.processing.streams.stream import Stream
 from flowstream.processing.tables.table import Table
 from flowstream.processing.tables.table_changes import JoinedTables, TableJoin
+from flowstream.processing.time.digits import DIGITS, digits, leading
 from flowstream.processing.time.watermarks import FOREVER
 from flowstream.processing.values.durations import Seconds, positive
 
@@ -188,7 +189,7 @@ def needed_ms(table: Table[Any, Any], row: bytes) -> int:
 
 def over_at(at_ms: int) -> bytes:
     """What the rows of keys that are forgotten at an instant begin with."""
-    return b"%016d" % max(at_ms, 0)
+    return digits(max(at_ms, 0))
 
 
 def forget(
@@ -197,7 +198,7 @@ def forget(
 ) -> None:  # fmt: skip
     """Delete the versions of keys whose deletion nobody can look behind any more."""
     for mark, _ in list(islice(gone.range(stop=over_at(now_ms)), 2 * SWEEP_EVERY)):
-        at_ms, row = int(mark[:16]) - history_ms, mark[16:]
+        at_ms, row = leading(mark) - history_ms, mark[DIGITS:]
         if needed_ms(table, row) < at_ms:
             continue
         del gone[mark]

@@ -17,6 +17,7 @@ from flowstream.processing.errors import AppError
 from flowstream.processing.streams.stream import DerivedStream, SourceStream, Stream, TimedOut
 from flowstream.processing.tables.inner import Fired, OwnRows
 from flowstream.processing.tables.table import Table
+from flowstream.processing.time.digits import DIGITS, digits, leading
 from flowstream.processing.time.dues import PREFIX
 from flowstream.processing.time.watermarks import FOREVER
 from flowstream.processing.values.codecs import BYTES, Codec
@@ -26,7 +27,6 @@ from flowstream.state.overlay import DELETED
 from flowstream.state.table import TableView
 
 T = TypeVar("T")
-_DIGITS = 16
 
 Version = tuple[int, bytes | None]
 """From when on (ms) a row has a value; None: it is deleted."""
@@ -67,8 +67,8 @@ def waiting_since(view: TableView, key: bytes) -> int:
     """The event time of the first event of a key that waits for the table."""
     begin = PREFIX + key
     for row, _ in view.scan(begin, after(begin)):
-        if len(row) == len(begin) + 2 * _DIGITS:
-            return int(row[-2 * _DIGITS : -_DIGITS])
+        if len(row) == len(begin) + 2 * DIGITS:
+            return leading(row[-2 * DIGITS :])
     return FOREVER
 
 
@@ -129,18 +129,19 @@ class Waiting(OwnRows[Any, Joined[Any, Any]]):
     def due_ms(self, row: bytes, value: Any, watermark_ms: int | None) -> int | None:
         """Once the table's side has passed its time, too."""
         del value, watermark_ms
-        at = row[-2 * _DIGITS : -_DIGITS]
-        return int(at) + self._grace_ms + 1 if row.startswith(PREFIX) else None
+        if not row.startswith(PREFIX):
+            return None
+        return leading(row[-2 * DIGITS :]) + self._grace_ms + 1
 
     def enter(self, view: TableView, key: bytes, at_ms: int, offset: int, value: bytes) -> None:
         """An event begins to wait."""
-        view.set(PREFIX + key + b"%016d%016d" % (at_ms, offset), value)
+        view.set(PREFIX + key + digits(at_ms) + digits(offset), value)
 
     def fired(
         self, row: bytes, due_ms: int, views: Mapping[str, TableView], partition: int
     ) -> Fired:
         """The event with the version of its time; silent when there is none and it is wanted."""
-        key, at_ms = row[len(PREFIX) : -2 * _DIGITS], int(row[-2 * _DIGITS : -_DIGITS])
+        key, at_ms = row[len(PREFIX) : -2 * DIGITS], leading(row[-2 * DIGITS :])
         left = views[self.table].get(row)
         versions = views[self._versions].get(key)
         right = None

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
 
 from flowstream.processing.errors import AppError
 from flowstream.processing.tables.inner import Fired, OwnRows
+from flowstream.processing.time.digits import digits, leading
 from flowstream.processing.time.dues import PREFIX
 from flowstream.processing.values.codecs import BYTES, Codec
 from flowstream.processing.values.joined import LEFT_HEADER, RIGHT_HEADER, joined_shape
@@ -28,7 +29,6 @@ V = TypeVar("V")
 
 TableJoin = Literal["inner", "left", "outer"]
 _COUNTER = itertools.count()
-_DIGITS = 16
 WAITS = "join-waits"
 """The header of a change that cannot be told yet."""
 
@@ -49,7 +49,7 @@ class ChangedRows(OwnRows[K, Any]):
     def due_ms(self, row: bytes, value: Any, watermark_ms: int | None) -> int | None:
         """In the order of event time."""
         del row, watermark_ms
-        return int(value[:_DIGITS])
+        return leading(value)
 
 
 class Changes(ChangedRows[K], Generic[K, V]):
@@ -98,7 +98,7 @@ class Changes(ChangedRows[K], Generic[K, V]):
 
 def change_row(at_ms: int) -> bytes:
     """The row of a change at an event time; a number tells it from others of the same time."""
-    return b"%016d %d" % (at_ms, next(_COUNTER))
+    return b"%b %d" % (digits(at_ms), next(_COUNTER))
 
 
 class SideBySide(ChangedRows[K]):

@@ -20,6 +20,7 @@ from flowstream.processing.events.current import Current, in_unit
 from flowstream.processing.events.event_time import instant_ms
 from flowstream.processing.tables.inner import Fired, InnerSource
 from flowstream.processing.tables.table import Table
+from flowstream.processing.time.digits import DIGITS, digits, leading
 from flowstream.processing.time.dues import PREFIX, DueOf, DuePartition
 from flowstream.processing.values.codecs import Codec, codec_of, refusal
 from flowstream.processing.values.durations import Seconds, milliseconds
@@ -30,19 +31,18 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 TimeDomain = Literal["event", "processing"]
-_DIGITS = 16
 OVER = b"!"
 """Before instant, count and key of a timer that was over when its key got another one."""
 
 
 def timer_row(due_ms: int, payload: bytes) -> bytes:
     """A timer's row: 16 digits of milliseconds, then the value."""
-    return b"%016d" % due_ms + payload
+    return digits(due_ms) + payload
 
 
 def split_timer_row(row: bytes) -> tuple[int, bytes]:
     """Instant and value of a timer's row."""
-    return int(row[:_DIGITS]), row[_DIGITS:]
+    return leading(row), row[DIGITS:]
 
 
 class TimerPartition(DuePartition):
@@ -67,8 +67,8 @@ class TimerPartition(DuePartition):
             if before is not DELETED and row.startswith(PREFIX):
                 kept = cast("bytes", before)
                 if split_timer_row(kept)[0] <= watermark_ms:
-                    count = b"%016d" % self._upcoming
-                    name = OVER + kept[:_DIGITS] + count + row.removeprefix(PREFIX)
+                    count = digits(self._upcoming)
+                    name = OVER + kept[:DIGITS] + count + row.removeprefix(PREFIX)
                     view.writes[name] = kept
 
     def observe(self, rows: Mapping[bytes, object], watermark_ms: int) -> None:
@@ -82,7 +82,7 @@ class TimerPartition(DuePartition):
 
     def _put(self, row: bytes, value: Any, watermark_ms: int | None) -> None:
         if row.startswith(OVER):
-            count = int(row[len(OVER) + _DIGITS : len(OVER) + 2 * _DIGITS])
+            count = leading(row[len(OVER) + DIGITS :])
             self._upcoming = max(self._upcoming, count + 1)
         super()._put(row, value, watermark_ms)
 
@@ -102,7 +102,7 @@ class TimerPartition(DuePartition):
 
 def key_of(row: bytes) -> bytes:
     """The key of a timer's row."""
-    return row[len(OVER) + 2 * _DIGITS :] if row.startswith(OVER) else row.removeprefix(PREFIX)
+    return row[len(OVER) + 2 * DIGITS :] if row.startswith(OVER) else row.removeprefix(PREFIX)
 
 
 class Timers(InnerSource[K, V]):

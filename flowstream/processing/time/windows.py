@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-_DIGITS = 16
-_SUFFIX = 1 + _DIGITS
+from flowstream.processing.time.digits import DIGITS
+
+_SUFFIX = 1 + DIGITS
 STREAM_TIME_KEY = b"@stream-time"
 """The row that holds a windowed partition's greatest event time; no window row looks like it."""
 
@@ -77,7 +78,7 @@ class Window:
 
 def window_key(key: bytes, start_ms: int) -> bytes:
     """The row's name in store and changelog: key, `@`, the start as 16 readable digits."""
-    return b"%b@%016d" % (key, start_ms)
+    return b"%b@%016d" % (key, start_ms)  # each event of a window comes by here
 
 
 def window_bounds(key: bytes) -> tuple[bytes, bytes]:
