@@ -12,9 +12,11 @@ from typing import Annotated
 
 import typer
 
+from flowstream.cli.lag import must_be_known
 from flowstream.cli.naming import AppId, AppModule, only_one, visiting
 from flowstream.cli.options import Broker, Data, Json, perform, show
 from flowstream.processing.operating.redriving import BadLetter, DeadLetters, Letter
+from flowstream.transport.admin import Admin
 
 app = typer.Typer(
     help="Dead letters: events that an app's agents could not process.", no_args_is_help=True
@@ -42,11 +44,12 @@ async def letters_of(
     app_id: str | None, module: str | None, broker: str | None, data: Path | None
 ) -> AsyncIterator[DeadLetters]:
     """The dead letters of an app."""
-    async with (
-        visiting(app_id, module, broker, data) as (cluster, app),
-        DeadLetters(cluster, app.id, app.dead_letters) as dead,
-    ):
-        yield dead
+    async with visiting(app_id, module, broker, data) as (cluster, app):
+        admin = Admin(cluster)
+        if app.dead_letters not in await admin.topics([app.dead_letters]):
+            await must_be_known(admin, app.id)
+        async with DeadLetters(cluster, app.id, app.dead_letters) as dead:
+            yield dead
 
 
 def text(data: bytes | None) -> str | None:

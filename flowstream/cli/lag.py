@@ -82,14 +82,20 @@ async def live(cluster: Cluster, app: str, interval: float) -> None:
             await pause(interval)
 
 
+async def must_be_known(admin: Admin, group: str) -> GroupDescription:
+    """A group as it is. FlowstreamError when nobody was ever in it."""
+    found = await admin.group(group)
+    if found.state == "Dead" and not await admin.group_offsets(group):
+        raise FlowstreamError(f"there is no group {group!r}: see `flowstream groups list`")
+    return found
+
+
 async def measure(cluster: Cluster, group: str, now_ms: int) -> tuple[GroupDescription, list[Lag]]:
     """A group, and how far behind each of its partitions is. FlowstreamError when there is none."""
     admin = Admin(cluster)
-    found = await admin.group(group)
+    found = await must_be_known(admin, group)
     committed = await admin.group_offsets(group)
     owners = {tp: member for member in found.members for tp in member.partitions}
-    if found.state == "Dead" and not committed:
-        raise FlowstreamError(f"there is no group {group!r}: see `flowstream groups list`")
     tps = sorted({*committed, *owners})
     ends = await admin.end_offsets(tps, committed=True)
     starts = await admin.beginning_offsets(tps)

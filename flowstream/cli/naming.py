@@ -14,7 +14,7 @@ import typer
 from flowstream.cli.options import connected
 from flowstream.transport.cluster import Cluster
 
-AppId = Annotated[str | None, typer.Argument(metavar="[APP]", help="The app's id.")]
+AppId = Annotated[str | None, typer.Argument(metavar="APP", help="The app's id.")]
 AppModule = Annotated[
     str | None,
     typer.Option(

@@ -19,6 +19,8 @@ from flowstream.clock import wall_ms
 from flowstream.errors import FlowstreamError
 from flowstream.processing.values.codecs import DECODE_ERRORS, Codec, codec_of
 from flowstream.processing.values.serializers import typed
+from flowstream.transport.cluster import Cluster
+from flowstream.transport.errors import UnknownTopic
 from flowstream.transport.producer import IdempotentProducer
 from flowstream.transport.types import RecordMetadata, TopicPartition
 
@@ -90,6 +92,7 @@ def command(
 
     async def work() -> None:
         async with connected(broker, data) as cluster:
+            await check_topic(cluster, topic)
             producer = IdempotentProducer(cluster)
 
             async def one(record_key: str | None, value: str | None) -> None:
@@ -102,6 +105,17 @@ def command(
             await producer.close()
 
     perform(work)
+
+
+async def check_topic(cluster: Cluster, topic: str) -> None:
+    """UnknownTopic, with the remedy, when there is no such topic."""
+    try:
+        await cluster.partitions(topic)
+    except UnknownTopic:
+        raise UnknownTopic(
+            f"there is no topic {topic!r}: `flowstream topics create {topic}` makes it, as does a"
+            " worker of the app that declares it"
+        ) from None
 
 
 async def send_all(

@@ -164,9 +164,7 @@ def export(
 @app.command("verify")
 def verify_tables(
     module: Module,
-    names: Annotated[
-        list[str] | None, typer.Argument(metavar="[TABLE]...", help="Else all.")
-    ] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="TABLE...", help="Else all.")] = None,
     broker: AppBroker = None,
     data: AppData = None,
     json: Json = False,

@@ -42,7 +42,7 @@ REBALANCING = ("PreparingRebalance", "CompletingRebalance")
 
 def command(
     target: Annotated[
-        str | None, typer.Argument(metavar="[MODULE[:APP]]", help="The module with the app.")
+        str | None, typer.Argument(metavar="MODULE[:APP]", help="The module with the app.")
     ] = None,
     module: Annotated[
         str | None, typer.Option("--app", "-A", metavar="MODULE[:APP]", help="The same.")

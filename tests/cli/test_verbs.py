@@ -276,6 +276,7 @@ async def test_the_lag_counts_partitions_that_were_never_read(data: Path) -> Non
     ("arguments", "remedy"),
     [
         (("tail", "nowhere"), "topics list"),
+        (("send", "nowhere", "a"), "flowstream topics create nowhere"),
         (("topics", "describe", "nowhere"), "topics list"),
         (("groups", "describe", "nobody"), "groups list"),
         (("groups", "delete", "nobody"), "groups list"),

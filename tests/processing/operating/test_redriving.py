@@ -117,6 +117,7 @@ async def test_the_verbs(
     )
     for words in (("list",), ("list", app.id, "-A", module), ("redrive", "--execute")):
         assert "name the app by its id, or by -A" in await run(*words)
+    assert "there is no group 'nobody'" in await run("list", "nobody")
     assert "'' is not PARTITION:OFFSET" in await run("show", "-A", module)
     assert "no dead letter waits at 0:99" in await run("show", app.id, "0:99")
     assert "3 dead letters would be sent back" in await run("redrive", app.id)
