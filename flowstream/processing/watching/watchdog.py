@@ -103,8 +103,8 @@ class Watchdog:
             return
         log.warning(
             told + ", longer than session_timeout (%g s): the group takes a worker that is silent"
-            " so long for dead, so that it loses its partitions and joins anew. What blocks belongs"
-            " into asyncio.to_thread",
+            " so long for dead, so that it loses its partitions and joins anew. A call that blocks"
+            " belongs into asyncio.to_thread",
             silent_ms / 1000, self._session_ms / 1000,
         )  # fmt: skip
 
