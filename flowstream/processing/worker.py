@@ -180,11 +180,12 @@ class Worker(Lending):
             await running
         block = asyncio.current_task()
         assert block is not None
-        is_cut = False
+        is_over = is_cut = False
 
         def cut(_: asyncio.Task[None]) -> None:
             nonlocal is_cut
-            is_cut = block.cancel()
+            if not is_over:
+                is_cut = block.cancel()
 
         running.add_done_callback(cut)
         try:
@@ -193,7 +194,7 @@ class Worker(Lending):
             if not is_cut or block.uncancel():  # somebody else wants an end, too
                 raise
         finally:
-            running.remove_done_callback(cut)
+            is_over = True
             self.stop()
             await asyncio.wait((running,))
         await running
