@@ -3,7 +3,7 @@ position).
 
 Everything is inlined; adjacent fixed-size values, with the length prefix that follows them, share
 one struct call. Counts and lengths are checked against the remaining bytes before anything is
-allocated. Knows declarations only.
+allocated, and the elements of what a peer asks are counted. Knows declarations only.
 """
 
 from __future__ import annotations
@@ -16,6 +16,14 @@ from flowstream.errors import WireError
 from flowstream.wire import primitives
 from flowstream.wire.fields import Field, Layout, WireType
 from flowstream.wire.source import Source
+
+ELEMENTS = 1 << 18
+"""Of all arrays of one request, and its unknown tags. A frame of 100 MB could have as many elements
+as bytes, each costs a hundred times its byte, and everybody would wait a minute for it (X3, X4).
+"""
+
+EMBEDDED = "ConsumerProtocol"
+"""Messages of clients inside of requests."""
 
 DecodeFrom = Callable[[memoryview, int], tuple[Any, int]]
 
@@ -32,6 +40,8 @@ class _Decoder:
         self.layout = layout
         self.version = version
         self.flexible = version in layout.flexible
+        # Answers are what this side asked for, and records what it wrote.
+        self.bounded = layout.name.endswith("Request") or layout.name.startswith(EMBEDDED)
         self.pending: list[tuple[str, str]] = []
         self.where = layout.name
         self.source = Source(
@@ -50,6 +60,8 @@ class _Decoder:
         src = self.source
         with src.block("def decode_from(view, pos):"):
             src.line("size = len(view)")
+            if self.bounded:
+                src.line(f"left = {ELEMENTS}")
             with src.block("try:"):
                 self.fields(self.layout, "m")
                 self.flush()
@@ -146,6 +158,7 @@ class _Decoder:
         least = max(1, self.smallest(element, False))
         with src.block(f"if {number} < 0 or {number} * {least} > size - pos:"):
             src.line(f"raise WireError(f'{self.where}: count {{{number}}} at byte {{pos}}')")
+        self.count(number)
         if element.format and element.name != "uuid":
             src.line(f"{target} = unpack_from(f'>{{{number}}}{element.format}', view, pos)")
             src.line(f"pos += {number} * {element.size}")
@@ -157,6 +170,14 @@ class _Decoder:
             self.flush()
             src.line(f"{items}.append({each})")
         src.line(f"{target} = tuple({items})")
+
+    def count(self, number: str) -> None:
+        """So many elements more."""
+        if self.bounded:
+            self.source.line(f"left -= {number}")
+            with self.source.block("if left < 0:"):
+                text = f"{self.layout.name} v{self.version}: more than {ELEMENTS} elements"
+                self.source.line(f"raise WireError({text!r})")
 
     def struct(self, type: WireType[Any], target: str, nullable: bool) -> None:
         src, obj = self.source, self.source.fresh("s")
@@ -182,6 +203,7 @@ class _Decoder:
         with src.block(f"if {count}:"):
             with src.block(f"if {count} > 127:"):
                 src.line(f"{count}, pos = read_uvarint(view, pos - 1)")
+            self.count(count)
             if tagged:
                 self.known_tags(tagged, obj, count)
             else:

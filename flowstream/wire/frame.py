@@ -30,6 +30,8 @@ _RESPONSE_HEAD = struct.Struct(">ii")
 _TAGGED_RESPONSE_HEAD = struct.Struct(">iix")
 _CORRELATION_ID = struct.Struct(">i")
 _FRAME_MAX = 0x7FFFFFFF
+HEADER_TAGS = 1_024
+"""More than this nobody sends, and each costs a hundred times its bytes (X3)."""
 
 
 @dataclass(slots=True)
@@ -177,6 +179,8 @@ def _skip_tags(view: memoryview, position: int) -> int:
     if position < len(view) and view[position] == 0:
         return position + 1
     count, position = read_uvarint(view, position)
+    if count > HEADER_TAGS:
+        raise WireError(f"a header with {count} tags")
     return read_tags(view, position, count)[1]
 
 

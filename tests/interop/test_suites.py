@@ -139,9 +139,7 @@ def test_what_passed_before_passes_with_kafkajs(tmp_path: Path) -> None:
     keystore, users = tmp_path / "broker.pem", tmp_path / "users"
     ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     ca.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(keystore))
-    users.write_text(
-        "test:testtest\ntestscram:testtestscram=256\nbob:bobbob\nalice:alicealice\n"
-    )
+    users.write_text("test:testtest\ntestscram:testtestscram=256\nbob:bobbob\nalice:alicealice\n")
     users.chmod(0o600)
     plain, ssl, sasl = (f"localhost:{port}" for port in free_ports(3))
     settings = (

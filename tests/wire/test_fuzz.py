@@ -14,8 +14,10 @@ import pytest
 
 from flowstream.errors import WireError
 from flowstream.wire.api import API, request_class, response_class
+from flowstream.wire.decoder import ELEMENTS
 from flowstream.wire.fields import layout_of
 from flowstream.wire.frame import decode_request, decode_response
+from flowstream.wire.messages.list_groups import ListedGroup, ListGroupsResponse
 from flowstream.wire.schema import decode, encode
 
 FRAMES = Path(__file__).parents[1] / "data" / "kafka-4.3.1-frames.jsonl.gz"
@@ -159,3 +161,48 @@ def test_X3_claimed_counts_allocate_nothing(count: bytes) -> None:
             raw = bytes(at) + count + bytes(40)
             peak = peak_of(lambda: decode(cls, raw, version))  # noqa: B023
             assert peak <= 100 * len(raw) + MIB, (cls, version, at)
+
+
+def uvarint(number: int) -> bytes:
+    out = bytearray()
+    while number > 127:
+        out.append(number & 127 | 128)
+        number >>= 7
+    return bytes((*out, number))
+
+
+def topics(count: int) -> bytes:
+    """The topics of a Metadata v9, of two bytes each."""
+    return uvarint(count + 1) + b"\x01\x00" * count + b"\x01\x00\x00\x00"
+
+
+def partitions(count: int) -> bytes:
+    """An OffsetFetch v7 of many topics with two partitions each."""
+    each = b"\x01\x03" + b"\0\0\0\0\0\0\0\1" + b"\0"
+    return b"\x02g" + uvarint(count // 3 + 1) + each * (count // 3) + b"\0\0"
+
+
+def tags(count: int) -> bytes:
+    """A DescribeGroups v5 with unknown tags."""
+    unknown = b"".join(uvarint(number) + b"\0" for number in range(count))
+    return b"\x01\0" + uvarint(count) + unknown
+
+
+@pytest.mark.parametrize(
+    ("key", "version", "body"), [(3, 9, topics), (9, 7, partitions), (15, 5, tags)]
+)
+def test_X3_X4_the_elements_of_a_request_are_counted(
+    key: int, version: int, body: Callable[[int], bytes]
+) -> None:
+    """Each costs the broker a hundred times its bytes, and everybody's time."""
+    head = bytes((0, key, 0, version)) + bytes(4) + b"\xff\xff\0"
+    decode_request(head + body(ELEMENTS - 2))
+    with pytest.raises(WireError, match=f"more than {ELEMENTS} elements"):
+        decode_request(head + body(ELEMENTS + 10))
+    with pytest.raises(WireError, match="a header with 1025 tags"):
+        decode_request(head[:-1] + uvarint(1025) + body(1))
+
+
+def test_X3_what_a_client_asked_for_may_be_longer() -> None:
+    listed = ListGroupsResponse(groups=(ListedGroup(),) * (ELEMENTS + 1))
+    assert decode(ListGroupsResponse, encode(listed, 5), 5) == listed
