@@ -112,7 +112,8 @@ class Client(AIOKafkaClient):
                     raise
             except (OSError, KafkaError, TimeoutError) as error:
                 log.error("Unable to connect to %s:%s: %s", host, port, error)
-                reason = error
+                # aiokafka's errors put their names and numbers before what they say.
+                reason = error.args[0] if isinstance(error, KafkaError) and error.args else error
                 continue
             self.cluster.update_metadata(found)
             if self.cluster.brokers():

@@ -141,7 +141,8 @@ class Cluster:
             await asyncio.shield(finding)
         except (KafkaError, OSError) as error:
             await client.close()
-            cause = f" ({error})" if self.security.protocol != "PLAINTEXT" else ""
+            told = error.args[0] if error.args else error
+            cause = f" ({told})" if self.security.protocol != "PLAINTEXT" else ""
             raise _unreachable(bootstrap, cause, protocol=self.security.protocol) from error
         except asyncio.CancelledError:
             # aiokafka forgets to close its first connection when it is cancelled in the middle.

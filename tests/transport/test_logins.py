@@ -137,7 +137,7 @@ async def test_X7_who_is_refused_hears_why(tmp_path: Path) -> None:
 
         path = tmp_path / "token"
         by_token = Security("SASL_PLAINTEXT", None, "OAUTHBEARER", tokens=TokenFile(path))
-        await refused(by_token, "token file .* cannot be read: No such file")
+        await refused(by_token, r"SASL_PLAINTEXT \(the token file .* cannot be read: No such file")
         for text in ("", "two words", "one\ntwo", "caf\u00e9"):
             path.write_text(text)
             await refused(by_token, "token file .* (one line|cannot be read)")
