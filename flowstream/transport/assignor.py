@@ -73,14 +73,18 @@ class GroupAssignor(NamedTuple):
 
 def hold_back(members: Mapping[str, Member], wanted: Mapping[str, Part]) -> dict[str, Share]:
     """What of the wanted parts can be given in this round: a partition that another member owns
-    stays out until that one has let it go.
+    stays out until that one has let it go, and with it what would arrive of the same number: topics
+    may belong together, and who has one of them without the others would share with the other.
     """
     owners = _owners(members)
     given: dict[str, frozenset[TopicPartition]] = {}
     unfinished = False
     for member in members:
         part = frozenset(TopicPartition(*tp) for tp in wanted.get(member, Part()).partitions)
-        free = frozenset(tp for tp in part if owners.get(tp, (member,)) == (member,))
+        taken = frozenset(tp for tp in part if owners.get(tp, (member,)) != (member,))
+        numbers = {tp.partition for tp in taken}
+        owned = members[member].owned
+        free = frozenset(tp for tp in part - taken if tp in owned or tp.partition not in numbers)
         unfinished = unfinished or free != part
         given[member] = free
     return {

@@ -41,6 +41,11 @@ class Arriving:
         """Whether a task is on its way."""
         return any(not start.done() for start in self._starts.values())
 
+    @property
+    def tasks(self) -> list[TaskId]:
+        """Those on their way, and those that arrived a moment ago or failed to."""
+        return list(self._starts)
+
     def begin(
         self,
         partitions: Collection[TopicPartition],

@@ -1,7 +1,7 @@
 """The assignment of tasks to workers: co-partitioned, balanced, sticky to where state is.
 
 Pure and deterministic: equal inputs give equal assignments on every leader. A task is one
-partition number of all topics that have the same partition count and the same subscribers.
+partition number of all topics that have the same partition count and that anybody reads together.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def assign(
 ) -> dict[str, list[tuple[str, int]]]:
     """(topic, partition) pairs for every member; each partition goes to exactly one (G7).
 
-    Topics with one partition count and one set of subscribers move together, so that a table
+    Topics with one partition count that any member reads together move together, so that a table
     and all its inputs meet in one worker. Loads differ by at most one task per such set. Whose
     state is no more than `lag` records behind the most is as good as whoever has the most.
     """
@@ -70,22 +70,51 @@ def assign(
     load = dict.fromkeys(result, 0)
     for (count, eligible), topics in sorted(sets_of(members, partitions).items()):
         owners = _place(count, eligible, members, load, lag)
-        for partition in range(count):
-            result[owners[partition]] += [(topic, partition) for topic in topics]
-            load[owners[partition]] += 1
+        for partition, owner in enumerate(owners):
+            result[owner] += part_of(members[owner], topics, partition)
+            load[owner] += 1
     return result
 
 
 def sets_of(
     members: Mapping[str, Candidate], partitions: Mapping[str, int]
 ) -> dict[tuple[int, tuple[str, ...]], list[str]]:
-    """Co-partitioned topics by (partition count, the members that subscribe to them)."""
+    """Co-partitioned topics by (partition count, the members that may have tasks of them).
+
+    A task is nobody's in part: two workers would write one table. So while members of two versions
+    of an app read different topics, those wait that read less of a set than another. What one of
+    two versions reads alone beside what both read is read where that one has the task.
+    """
     sets: dict[tuple[int, tuple[str, ...]], list[str]] = {}
-    for topic in sorted(partitions):
-        eligible = tuple(m for m in sorted(members) if topic in members[m].topics)
-        if eligible:
-            sets.setdefault((partitions[topic], eligible), []).append(topic)
+    for topics in _read_together(members, partitions):
+        reads = {name: topics & member.topics for name, member in sorted(members.items())}
+        eligible = tuple(
+            name for name, mine in reads.items()
+            if mine and not any(mine < others for others in reads.values())
+        )  # fmt: skip
+        sets[partitions[min(topics)], eligible] = sorted(topics)
     return sets
+
+
+def _read_together(
+    members: Mapping[str, Candidate], partitions: Mapping[str, int]
+) -> list[frozenset[str]]:
+    """Topics of one partition count that members read together, directly or by way of others."""
+    found: list[frozenset[str]] = []
+    for member in members.values():
+        by_count: dict[int, set[str]] = {}
+        for topic in member.topics & partitions.keys():
+            by_count.setdefault(partitions[topic], set()).add(topic)
+        for topics in by_count.values():
+            joined = [each for each in found if each & topics]
+            found = [each for each in found if not each & topics]
+            found.append(frozenset(topics).union(*joined))
+    return found
+
+
+def part_of(member: Candidate, topics: Sequence[str], partition: int) -> list[tuple[str, int]]:
+    """What a member has of a task that is its own."""
+    return [(topic, partition) for topic in topics if topic in member.topics]
 
 
 def _place(

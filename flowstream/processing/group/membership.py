@@ -11,7 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 
 from flowstream.errors import FlowstreamError
-from flowstream.processing.group.arriving import Arriving
+from flowstream.processing.group.arriving import Arriving, nothing
 from flowstream.processing.group.committer import Committer
 from flowstream.processing.group.committing import Committing
 from flowstream.processing.group.copies import Copies
@@ -184,28 +184,39 @@ class Membership:
             self._rebalancing_since = self._loop.time()
             gone = {self._task_of(tp) for tp in partitions}
             self._partitions -= partitions
-            try:
-                limit_s = self._around.settings.rebalance_timeout / 2
-                await self._onlookers.revoked(partitions, limit_s)
-                await self._release(gone, commit=True)
-            except Exception as error:  # noqa: BLE001 - raised again by the polling loop
-                self._failure = error
-                self._commits.is_torn = True
-                await self._release(gone, commit=False)
+            limit_s = self._around.settings.rebalance_timeout / 2
+            await self._let_go(gone, self._onlookers.revoked(partitions, limit_s))
+
+    async def _let_go(self, tasks: Collection[TaskId], before: Awaitable[None]) -> None:
+        """Commit what is complete and release tasks; the polling loop raises what fails."""
+        try:
+            await before
+            await self._release(tasks, commit=True)
+        except Exception as error:  # noqa: BLE001 - raised again by the polling loop
+            self._failure = error
+            self._commits.is_torn = True
+            await self._release(tasks, commit=False)
 
     async def assigned(self, partitions: frozenset[TopicPartition], told: bytes = b"") -> None:
-        """Begin to restore and start the tasks of these partitions, in the background."""
+        """Begin to restore and start the tasks of these partitions, in the background. Those that
+        have come, or gone, in part begin anew with all they have.
+        """
         async with self._changing:
             if self._is_over:
                 return
             self._has_share = True
             if self._rebalancing_since is None:
                 self._rebalancing_since = self._loop.time()
+            grown = {self._task_of(tp) for tp in partitions}.intersection(self.held)
+            if grown:
+                await self._let_go(grown, nothing())
             self._partitions |= partitions
             if partitions:
                 names = ", ".join(f"{t}-{p}" for t, p in sorted(partitions))
                 log.info("assigned: %s", names)
-            self._arriving.begin(partitions, self._onlookers.assigned(partitions), self._arrived)
+            here = {*self.tasks, *self._arriving.tasks}
+            begun = [tp for tp in self._partitions if self._task_of(tp) not in here]
+            self._arriving.begin(begun, self._onlookers.assigned(partitions), self._arrived)
             held = set(self.held)
         orders = decode_orders(told)
         await self._copies.obey(orders, held, self.consumer.want_rebalance)

@@ -11,7 +11,14 @@ from dataclasses import dataclass
 
 import msgspec
 
-from flowstream.processing.group.assignor import Candidate, Task, assign, sets_of, task_name
+from flowstream.processing.group.assignor import (
+    Candidate,
+    Task,
+    assign,
+    part_of,
+    sets_of,
+    task_name,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +86,7 @@ def place(
         owners: dict[str, str] = {}
         for partition in range(count):
             task = Task(task_name(count, partition), eligible, members, rules.lag)
-            to = target[topics[0], partition]
+            to = next(target[t, partition] for t in topics if (t, partition) in target)
             owner = to
             if count in rules.stateful and not task.is_ready(to):
                 owner = max(eligible, key=task.rank)
@@ -89,7 +96,7 @@ def place(
                 # Until the one that runs it now has let it go, it keeps what it has of it.
                 arriving[owner].append(task.name)
             owners[task.name] = owner
-            placed[owner] += [(topic, partition) for topic in topics]
+            placed[owner] += part_of(members[owner], topics, partition)
         if count in rules.stateful:
             _stand_by(owners, eligible, members, rules, copies)
     orders = {

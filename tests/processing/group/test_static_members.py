@@ -54,24 +54,24 @@ async def test_G7_a_topic_that_grows_under_a_static_worker_is_read_whole(
 
 
 @pytest.mark.parametrize("alone", [True, False])
+@pytest.mark.parametrize("partitions_of_b", [1, 2])
 @pytest.mark.parametrize(("before", "after"), [("a", "ab"), ("ab", "a")])
 async def test_G7_V2_a_static_worker_is_back_with_other_topics(
-    kit: Kit, name: str, before: str, after: str, alone: bool
+    kit: Kit, name: str, before: str, after: str, partitions_of_b: int, alone: bool
 ) -> None:
-    """As the leader of its group and as a follower; what it no longer reads is not its affair."""
-    await kit.admin.create_topics([NewTopic(f"{name}-a", 2), NewTopic(f"{name}-b", 1)])
+    """As the leader of its group and as a follower; what it no longer reads is not its affair. A
+    topic may belong to tasks that it has already, which begin anew with it.
+    """
+    counts = {"a": 2, "b": partitions_of_b}
+    await kit.admin.create_topics([NewTopic(f"{name}-{t}", n) for t, n in counts.items()])
     seen: Seen = []
 
     async def deploy() -> None:
         async with kit.running(reading(kit, name, "one", before, seen)):
-            wanted = [
-                each for t in before for each in await filled(kit, name, t, 2 - (t == "b"), 1)
-            ]
+            wanted = [each for t in before for each in await filled(kit, name, t, counts[t], 1)]
             await kit.sees(lambda: sorted(seen) == sorted(wanted))
         async with kit.running(reading(kit, name, "one", after, seen)) as worker:
-            wanted += [
-                each for t in after for each in await filled(kit, name, t, 2 - (t == "b"), 2)
-            ]
+            wanted += [each for t in after for each in await filled(kit, name, t, counts[t], 2)]
             await kit.sees(lambda: sorted(seen) == sorted(wanted))
             assert worker.counts.aborts == 0
 

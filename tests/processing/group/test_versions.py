@@ -1,0 +1,106 @@
+"""Two versions of an app beside each other, which read different topics: a task of topics that have
+one number of partitions is one worker's as a whole, and nothing stays unread (G4, G7)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import flowstream as fs
+from flowstream.processing.group.assignor import Candidate
+from flowstream.processing.group.claiming import decide
+from flowstream.processing.group.placing import Rules, place
+from flowstream.transport.assignor import Member, hold_back
+from flowstream.transport.types import NewTopic, TopicPartition
+from tests.processing.conftest import Kit
+
+N = 3
+RULES = Rules(stateful=frozenset({N}))
+topic_sets = st.frozensets(st.sampled_from("abcd"), min_size=1)
+
+
+def version(kit: Kit, name: str, who: str, topics: Collection[str], seen: list[str]) -> fs.App:
+    """Counts events in one table, with an agent for each of its topics."""
+    app = kit.app(name, data_dir=kit.directory / who)
+    table = app.Table("seen", key_type=str, default=int, partitions=N)
+    for topic in topics:
+
+        async def count(stream: fs.Stream[int]) -> AsyncIterator[None]:
+            async for event in stream.events():
+                table[str(event.partition)] += 1
+                seen.append(f"{event.topic}-{event.partition} {event.value}")
+                yield None
+
+        app.agent(app.topic(f"{name}-{topic}", value_type=int), name=f"count-{topic}")(count)
+    return app
+
+
+@pytest.mark.parametrize(("before", "after"), [("a", "ab"), ("ab", "a")])
+async def test_G4_G7_versions_that_read_other_topics_run_side_by_side(
+    kit: Kit, name: str, before: str, after: str
+) -> None:
+    await kit.admin.create_topics([NewTopic(f"{name}-{t}", N) for t in "ab"])
+    feeder = kit.app(f"{name}-feeder")
+    seen: list[str] = []
+    sent: list[str] = []
+
+    async def feed(topics: str) -> None:
+        for topic in topics:
+            target = feeder.topic(f"{name}-{topic}", value_type=int)
+            for number in range(N):
+                await target.send(value=len(sent), partition=number)
+                sent.append(f"{target.name}-{number} {len(sent)}")
+
+    old = version(kit, name, "old", before, seen)
+    new = version(kit, name, "new", after, seen)
+    async with kit.running(old) as first:
+        await feed(before)
+        await kit.sees(lambda: set(seen) == set(sent))
+        async with kit.running(new) as second:
+            for _ in range(3):
+                await feed("ab")
+                await kit.sees(lambda: set(seen) == set(sent))
+            assert not set(first.tasks) & set(second.tasks)
+            first.stop()
+            await kit.sees(lambda: first.membership is None)
+            await feed(after)
+            await kit.sees(lambda: set(seen) == set(sent))
+    rows = await kit.records(f"{name}-seen-changelog")
+    last = {record.key: record.value for record in rows}
+    assert sum(int(value or b"0") for value in last.values()) == len(sent)
+
+
+@given(st.dictionaries(st.sampled_from(["k", "l", "m"]), topic_sets, min_size=1))
+def test_G4_nobody_has_a_task_in_part(topics: dict[str, frozenset[str]]) -> None:
+    """Whoever has some of a task has all of it that it reads, and nobody else has any. What anybody
+    reads beside all that belongs with it is read.
+    """
+    members = {name: Candidate(mine) for name, mine in topics.items()}
+    found = place(members, dict.fromkeys(frozenset().union(*topics.values()), N), RULES)
+    given = {(topic, n): m for m, tps in found.partitions.items() for topic, n in tps}
+    for member, mine in topics.items():
+        for number in range(N):
+            if any(given.get((topic, number)) == member for topic in mine):
+                assert {given[topic, number] for topic in mine} == {member}
+        if not any(mine != other and mine & other for other in topics.values()):
+            assert all((topic, n) in given for topic in mine for n in range(N))
+        if all(other <= mine for other in topics.values()):
+            assert len(given) == len(mine) * N, "G7: somebody reads everything"
+
+
+def test_G4_a_number_arrives_as_a_whole() -> None:
+    """What is new of a task waits until its owner has let go the rest."""
+    owned = frozenset(TopicPartition("a", n) for n in range(N))
+    members = {
+        "new": Member(frozenset("ab"), b"", frozenset(), -1),
+        "old": Member(frozenset("a"), b"", owned, 1),
+    }
+    first = hold_back(members, decide(members, {"a": N, "b": N}, RULES))
+    assert not first["new"].partitions
+    assert first["new"].unfinished
+    after = {name: m._replace(owned=first[name].partitions) for name, m in members.items()}
+    second = hold_back(after, decide(after, {"a": N, "b": N}, RULES))
+    assert len(second["new"].partitions) == 2 * N
