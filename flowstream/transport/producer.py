@@ -191,6 +191,10 @@ class IdempotentProducer:
             # Nobody knows whether the log took it: its sequence cannot be used again.
             self._forget_identity(identity)
             raise SendFailed(f"{error}; the records may or may not be stored") from error
+        except BaseException:
+            # Cut off: as above. Under its sequence the next batch would be answered as a repeat.
+            self._forget_identity(identity)
+            raise
         if shipment.refused:
             (refusal,) = shipment.refused
             error_for_good = for_good(shipment.refused)

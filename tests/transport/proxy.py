@@ -56,6 +56,11 @@ class Proxy:
         """Let the next `times` requests of an API suffer, if their body is such."""
         self._faults.extend([(key, fault, when)] * times)
 
+    @property
+    def is_holding(self) -> bool:
+        """Whether a request waits for `release`."""
+        return bool(self._held)
+
     async def release(self) -> list[Any]:
         """Deliver the held requests now, in order; returns the broker's answers."""
         held, self._held = self._held, []

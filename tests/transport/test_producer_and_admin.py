@@ -10,6 +10,7 @@ import pytest
 
 from flowstream.clock import wall_ms
 from flowstream.transport.admin import Admin
+from flowstream.transport.batches import RecordBuffer
 from flowstream.transport.cluster import PARTITIONS_MAX_AGE_MS, Cluster, Coordinator
 from flowstream.transport.connection import Security
 from flowstream.transport.errors import (
@@ -133,6 +134,36 @@ async def test_P1_a_lost_or_repeated_produce_is_stored_once(address: str, fault:
             assert offsets == list(range(6))
             records = await everything(cluster, TopicPartition(topic, 0))
             assert [record.value for record in records] == [b"%d" % n for n in range(6)]
+        finally:
+            await cluster.close()
+
+
+async def test_P1_what_follows_a_batch_that_was_cut_off_is_no_repeat_of_it(address: str) -> None:
+    """Whoever commits at least once cuts off a commit that is on its way, and makes another."""
+    async with Proxy(address) as proxy:
+        cluster = Cluster(proxy.address)
+        await cluster.connect()
+        try:
+            tp = TopicPartition(await new_topic(cluster), 0)
+            producer = IdempotentProducer(cluster)
+
+            async def produce(value: bytes) -> None:
+                buffer = RecordBuffer(transactional=False)
+                buffer.append(tp, None, value, NOW)
+                await producer.produce(buffer.take())
+
+            await produce(b"first")
+            proxy.inject(ApiKey.PRODUCE, Fault.HOLD)
+            cut_off = asyncio.create_task(produce(b"second"))
+            async with asyncio.timeout(10):
+                while not proxy.is_holding:  # noqa: ASYNC110 - it is nobody's event
+                    await asyncio.sleep(0)
+            cut_off.cancel()
+            await asyncio.wait((cut_off,))
+            await proxy.release()
+            await produce(b"third")
+            records = await everything(cluster, tp)
+            assert [record.value for record in records] == [b"first", b"second", b"third"]
         finally:
             await cluster.close()
 
