@@ -7,7 +7,7 @@ Shell. What is compared is what others see: committed records and tables.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Any
@@ -74,6 +74,7 @@ def assert_exactly_once(
     More than `most_runs` runs are spread over all places. `options` are an `AppContext`'s.
     """
     steps = list(inputs)
+    fed = {_name_of(step.topic) for step in steps if isinstance(step, Input)}
     opened = _Opened(app, workers, options)
     with opened.context() as context:
         if context.app.settings.processing_guarantee != EXACTLY_ONCE:
@@ -82,7 +83,7 @@ def assert_exactly_once(
                 " repeat records after a crash: leave it out"
             )
         commits = _counted(context, steps)
-        expected = _seen(context, compare)
+        expected = _seen(context, compare, fed)
     records = sum(isinstance(step, Input) for step in steps)
     places: list[tuple[str, int]] = [(s, n) for n in range(1, commits + 1) for s in STEPS]
     places += [("", events) for events in range(1, records + 1)]
@@ -92,7 +93,7 @@ def assert_exactly_once(
     for step, number in places:
         with opened.context() as context:
             where = _disturbed(context, steps, step, number)
-            found = _seen(context, compare)
+            found = _seen(context, compare, fed)
             crashes += context.crashes
         differences = list(_differences(expected, found))
         if differences:
@@ -143,13 +144,18 @@ def _take(context: AppContext, step: Step, *, settle: bool) -> None:
         context.advance(step)
 
 
-def _seen(context: AppContext, compare: Sequence[str]) -> Seen:
-    """What others see of the app: topics it writes to, dead letters, tables."""
+def _name_of(topic: Topic[Any, Any] | str) -> str:
+    return topic if isinstance(topic, str) else topic.name
+
+
+def _seen(context: AppContext, compare: Sequence[str], fed: Collection[str]) -> Seen:
+    """What others see of the app: topics it writes to, and not only who runs it; dead letters;
+    tables.
+    """
     app = context.app
     seen: Seen = {}
-    read = {topic.name for agent in app.agents.values() for topic in agent.topics}
     for topic in app.topics.values():
-        if topic.name not in read or any(_writes(agent, topic) for agent in app.agents.values()):
+        if topic.name not in fed or any(_writes(agent, topic) for agent in app.agents.values()):
             by_key = seen.setdefault(f"topic {topic.name}", {})
             for record in context.topic(topic):
                 by_key.setdefault(_hashed(record.key), []).append(_parts(record, compare))

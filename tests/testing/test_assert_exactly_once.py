@@ -67,6 +67,30 @@ def _named(inputs: list[Input | float]) -> list[Input | float]:
     ]
 
 
+def test_what_an_app_sends_to_itself_is_compared_too() -> None:
+    def make() -> fs.App:
+        app = fs.App("numbering")
+        words = app.topic("words", key_type=str, value_type=str, partitions=1)
+        middle = app.topic("middle", key_type=str, value_type=int, partitions=1)
+
+        @app.agent(words)
+        async def number(stream: fs.Stream[str]) -> None:
+            so_far = 0
+            async for event in stream.events():
+                so_far += 1
+                await middle.send(key=event.key, value=so_far)
+
+        @app.agent(middle)
+        async def pass_over(stream: fs.Stream[int]) -> None:
+            async for _ in stream:
+                pass
+
+        return app
+
+    with pytest.raises(AssertionError, match="topic middle, key 'a'"):
+        assert_exactly_once(make, [Input("words", "w", key="a") for _ in range(3)])
+
+
 def test_at_least_once_is_not_asked_for_more() -> None:
     app = fs.App("loose", processing_guarantee="at_least_once")
     topic = app.topic("in", key_type=str, value_type=str, partitions=1)
