@@ -13,6 +13,9 @@ REPLY_TO = "flowstream.reply-to"
 CORRELATION = "flowstream.correlation"
 ERROR = "flowstream.reply-error"
 
+MOST_DIGITS = 10
+"""Of a partition: more are none, and thousands are none that Python reads."""
+
 Headers = Sequence[tuple[str, bytes | None]]
 
 
@@ -41,7 +44,8 @@ def reply_to(headers: Headers) -> ReplyTo | None:
     if target is None or correlation is None:
         return None
     topic, _, partition = target.decode("utf-8", "replace").rpartition("/")
-    return ReplyTo(topic, int(partition), correlation) if partition.isdecimal() else None
+    is_number = partition.isdecimal() and len(partition) <= MOST_DIGITS
+    return ReplyTo(topic, int(partition), correlation) if is_number else None
 
 
 def reply_headers(to: ReplyTo, error: BaseException | None = None) -> tuple[tuple[str, bytes], ...]:

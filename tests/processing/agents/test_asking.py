@@ -12,6 +12,7 @@ import pytest
 import flowstream as fs
 from flowstream.errors import WireError
 from flowstream.processing.errors import AppError
+from flowstream.processing.events.replies import CORRELATION, REPLY_TO, reply_to
 from flowstream.transport.reader import PartitionReader
 from flowstream.transport.types import LogRecord
 from flowstream.wire.api import ApiKey
@@ -276,6 +277,15 @@ async def test_a_stranger_who_asks_does_not_have_the_plan_made_anew(kit: Kit, na
         assert not worker.has_looked_for_replies
         with pytest.raises(TimeoutError):
             await asking
+
+
+@pytest.mark.parametrize(
+    "target",
+    [b"", b"replies", b"replies/", b"replies/-1", b"replies/x", b"replies/" + b"9" * 5_000],
+)
+def test_X4_an_address_that_is_none_asks_for_no_reply(target: bytes) -> None:
+    """Anybody may write headers: none of them stops a worker."""
+    assert reply_to([(REPLY_TO, target), (CORRELATION, b"x")]) is None
 
 
 async def test_a_reply_goes_where_it_was_asked_to_go(kit: Kit, name: str) -> None:
