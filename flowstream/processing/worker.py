@@ -19,7 +19,7 @@ from flowstream.processing.commit import EXACTLY_ONCE
 from flowstream.processing.declarations.background import run_chore
 from flowstream.processing.duties.following import Address, connect, follow, patiently
 from flowstream.processing.duties.lending import Lending
-from flowstream.processing.duties.provision import notice_changes, provision
+from flowstream.processing.duties.provision import notice_changes, provide_replies, provision
 from flowstream.processing.duties.purging import purge
 from flowstream.processing.environment.doors import DOORS, Doors
 from flowstream.processing.environment.settings import COMPRESSIONS
@@ -243,6 +243,8 @@ class Worker(Lending):
 
     async def _provide(self) -> Plan:
         """The plan on the cluster's topics as they are now; what is missing is created."""
+        if self.has_looked_for_replies:
+            await provide_replies(self.app, self.admin)
         plan, self._outputs = await provision(self.app, self.admin, self._data_dir, self._doors)
         for output in self._outputs.values():
             self._buffer.limit(output.name, output.max_message_bytes)

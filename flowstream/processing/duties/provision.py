@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from flowstream.processing.agents.asking import REPLY_CONFIG
 from flowstream.processing.app import App
 from flowstream.processing.duties.planning import make_plan, undeclared_inputs
 from flowstream.processing.environment.doors import Doors
@@ -18,7 +19,7 @@ from flowstream.processing.errors import StateLost, TopicMissing
 from flowstream.processing.running.plan import Plan, ToCreate
 from flowstream.processing.units.outputs import MAX_MESSAGE_BYTES, OutputTopic
 from flowstream.transport.admin import Admin
-from flowstream.transport.errors import ConnectionLost, TopicExists, TransportError
+from flowstream.transport.errors import ConnectionLost, RequestRefused, TopicExists, TransportError
 from flowstream.transport.types import NewTopic
 
 log = logging.getLogger("flowstream.worker")
@@ -53,6 +54,20 @@ async def provision(
         existing = await _partitions_with(admin, [topic.name for topic in plan.create])
         plan = make_plan(app, existing)
     return plan, await _outputs(plan, admin, existing)
+
+
+async def provide_replies(app: App, admin: Admin) -> None:
+    """Make the topic of replies, if it is not there, for whoever asked without: a sender whose
+    `reply_to` it is, or who asked before it was deleted.
+    """
+    try:
+        await admin.create_topics([NewTopic(app.replies, 1, -1, REPLY_CONFIG)])
+    except TopicExists:
+        log.debug("topic %s is there", app.replies)
+    except RequestRefused as error:
+        log.warning("topic %s cannot be made, replies are dropped: %s", app.replies, error)
+        return
+    await _partitions_with(admin, [app.replies])
 
 
 async def _outputs(plan: Plan, admin: Admin, existing: Mapping[str, int]) -> dict[str, OutputTopic]:

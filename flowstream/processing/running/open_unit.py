@@ -222,7 +222,7 @@ class OpenUnit(Keeping):
 
     def _looks_for_replies(self, records: Sequence[Arrival]) -> bool:
         """Whether one of these asks for a reply, and the plan is older than the topic of replies:
-        it is made anew then, once, and all who ask wait for it. A topic that is not there after
+        both are made then, once, and all who ask wait for it. A topic that is not there after
         that, or is not ours, gets none.
         """
         around = self.around

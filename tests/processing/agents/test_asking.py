@@ -256,6 +256,27 @@ async def test_V1_all_who_ask_first_at_once_get_an_answer(kit: Kit, name: str) -
         assert await asyncio.gather(*asked) == [f"W{n}" for n in range(8)]
 
 
+async def test_V1_who_asks_after_a_reply_that_had_no_topic_gets_an_answer(
+    kit: Kit, name: str
+) -> None:
+    """A sender that names the topic of replies need not have made it."""
+    app = kit.app(name)
+    words = app.topic(f"{name}-words", value_type=str, partitions=1)
+
+    @app.agent(words)
+    async def shout(stream: fs.Stream[str]) -> AsyncIterator[str]:
+        async for word in stream:
+            yield word.upper()
+
+    await kit.create(app)
+    async with kit.running(app):
+        await shout.send(value="a", reply_to=app.replies, correlation_id="mine")
+        await kit.until(kit.count(app.replies, 1))
+        assert await shout.ask("b", timeout=20) == "B"
+    first, _ = await kit.records(app.replies)
+    assert dict(first.headers) == {"flowstream.correlation": b"mine"}
+
+
 async def test_a_stranger_who_asks_does_not_have_the_plan_made_anew(kit: Kit, name: str) -> None:
     app, other = kit.app(name), kit.app(f"{name}-other")
     words = app.topic(f"{name}-words", value_type=str, partitions=1)
