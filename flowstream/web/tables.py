@@ -7,6 +7,7 @@ Shell. Answers hold committed rows only.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
@@ -46,6 +47,7 @@ from flowstream.web.pages import Pages
 MOST_ROWS = 10_000
 MOST_TIMEOUT_S = 60.0
 KEEP_ALIVE_S = 10.0
+NUMBER = re.compile("[0-9]{1,18}")
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -224,7 +226,7 @@ def _conditions(asked: QueryParams) -> dict[str, Any]:
 
 def _record(text: str) -> RecordMetadata:
     topic, partition, offset = (["", "", "", *text.rsplit(":", 2)])[-3:]
-    if not (topic and partition.isascii() and partition.isdigit() and offset.isdigit()):
+    if not topic or NUMBER.fullmatch(partition) is None or NUMBER.fullmatch(offset) is None:
         raise AppError(f"after={text!r} is not TOPIC:PARTITION:OFFSET")
     return RecordMetadata(topic, int(partition), int(offset))
 

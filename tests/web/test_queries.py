@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from math import nan
 from typing import Any
 
+import msgspec
 import pytest
 
 import flowstream as fs
+from flowstream.processing.queries.asked import decode_question
 from flowstream.processing.queries.routes import owners
 from tests.processing.conftest import Kit
 from tests.web.conftest import visited
@@ -106,6 +109,23 @@ async def test_S1_only_what_is_committed_is_seen(kit: Kit, name: str) -> None:
         assert await waiting == 2
         await kit.until(kit.committed(words.app, f"{name}-in", 2))
         assert await query.get("a", max_staleness=5.0) == 2
+
+
+@pytest.mark.parametrize("wrong", [{"timeout_s": nan}, {"timeout_s": -1.0}, {"stale_s": nan}])
+def test_X4_no_question_stops_the_loop(wrong: dict[str, float]) -> None:
+    """A timer that is due at NaN would: what is due after it never is."""
+    data = msgspec.msgpack.encode({"table": "counts", "partition": 0, **wrong})
+    with pytest.raises(fs.AppError, match="from 0 on"):
+        decode_question(data)
+
+
+async def test_X4_a_place_that_is_none_is_a_bad_request(kit: Kit, name: str) -> None:
+    words = Words(kit, name)
+    await kit.create(words.app)
+    async with visited(kit, words.app) as (_, client):
+        for after in ("in", "in:0:", "in:0:-1", "in:0:\u00b2", "in:0:" + "9" * 5_000, "in:x:0"):
+            answer = await client.get(f"/tables/counts/a?after={after}")
+            assert (answer.status_code, answer.json()["kind"]) == (400, "wrong")
 
 
 async def test_a_write_is_read_through_a_repartition_topic(kit: Kit, name: str) -> None:

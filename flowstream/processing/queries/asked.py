@@ -134,9 +134,14 @@ _refused = msgspec.json.Decoder(Refused)
 def decode_question(data: bytes) -> Question:
     """A question; AppError when it is none."""
     try:
-        return _question.decode(data)
+        question = _question.decode(data)
     except msgspec.MsgspecError as error:
         raise AppError(f"not a question that this version understands: {error}") from None
+    for seconds in (question.timeout_s, question.stale_s):
+        # A timer that is due at NaN, which is before and after nothing, stops the whole loop.
+        if seconds is not None and not seconds >= 0:
+            raise AppError(f"not a question: {seconds} is not a number of seconds from 0 on")
+    return question
 
 
 def decode_found(data: bytes) -> Found:
