@@ -34,6 +34,7 @@ from flowstream.transport.cluster import Cluster
 from flowstream.transport.errors import (
     ConnectionLost,
     OffsetOutOfRange,
+    RequestRefused,
     TopicExists,
     TransportError,
 )
@@ -47,6 +48,7 @@ TIMEOUT_S = 30.0
 T = TypeVar("T")
 Many = Iterable[T] | AsyncIterable[T]
 RETRY_PAUSE_S = 0.2
+REFUSED_PAUSE_S = 1.0
 Reply = tuple[bytes | None, Any]
 """The value and the headers of a reply."""
 
@@ -152,12 +154,21 @@ class Asker:
                 if at is not None:
                     # It will not be read later either: who waits is told, and who asks from now on
                     # has a reply behind it.
-                    for waiting in [each for each in self._waiting.values() if not each.done()]:
-                        waiting.set_exception(error)
+                    self._tell(error)
                     reader = PartitionReader(cluster, target, at)
+            except RequestRefused as error:
+                # Such as by an ACL: it may be mended, but who waits is to know what to mend.
+                log.warning("replies cannot be read: %s", error)
+                self._tell(error)
+                await asyncio.sleep(REFUSED_PAUSE_S)
             except TransportError as error:
                 log.debug("replies cannot be read: %s", error)
                 await asyncio.sleep(RETRY_PAUSE_S)
+
+    def _tell(self, error: Exception) -> None:
+        """Whoever waits for a reply."""
+        for waiting in [each for each in self._waiting.values() if not each.done()]:
+            waiting.set_exception(error)
 
     def _replied(self, headers: Any, value: bytes | None) -> None:
         waiting = self._waiting.get(dict(headers).get(CORRELATION) or b"")

@@ -13,9 +13,11 @@ import flowstream as fs
 from flowstream.errors import WireError
 from flowstream.processing.errors import AppError
 from flowstream.processing.events.replies import CORRELATION, REPLY_TO, reply_to
+from flowstream.transport.errors import RequestRefused
 from flowstream.transport.reader import PartitionReader
 from flowstream.transport.types import LogRecord
 from flowstream.wire.api import ApiKey
+from flowstream.wire.error_codes import ErrorCode
 from tests.processing.conftest import Kit
 from tests.transport.proxy import Fault, Proxy
 
@@ -63,8 +65,15 @@ async def test_V1_the_first_request_waits_for_a_broker_that_is_away(
         await asking.close()
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        WireError("a batch that nobody can read"),
+        RequestRefused("nobody can read", ErrorCode.TOPIC_AUTHORIZATION_FAILED),
+    ],
+)
 async def test_V2_who_waits_for_a_reply_that_cannot_be_read_is_told(
-    kit: Kit, name: str, monkeypatch: pytest.MonkeyPatch
+    kit: Kit, name: str, monkeypatch: pytest.MonkeyPatch, error: fs.FlowstreamError
 ) -> None:
     """And who asks after that is answered."""
     app, add, _ = adding(kit, name)
@@ -76,12 +85,12 @@ async def test_V2_who_waits_for_a_reply_that_cannot_be_read_is_told(
         found = await read(self, timeout_ms)
         if found and is_bad and self._tp.topic == app.replies:
             is_bad = False
-            raise WireError("a batch that nobody can read")
+            raise error
         return found
 
     monkeypatch.setattr(PartitionReader, "read", bad_once)
     async with kit.running(app):
-        with pytest.raises(WireError, match="nobody can read"):
+        with pytest.raises(type(error), match="nobody can read"):
             await add.ask(Sum([1, 2]), key="a", timeout=20)
         assert await add.ask(Sum([3, 4]), key="a", timeout=20) == 7
 
