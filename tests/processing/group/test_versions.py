@@ -4,6 +4,7 @@ one number of partitions is one worker's as a whole, and nothing stays unread (G
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection
+from itertools import permutations
 
 import pytest
 from hypothesis import given
@@ -104,3 +105,48 @@ def test_G4_a_number_arrives_as_a_whole() -> None:
     after = {name: m._replace(owned=first[name].partitions) for name, m in members.items()}
     second = hold_back(after, decide(after, {"a": N, "b": N}, RULES))
     assert len(second["new"].partitions) == 2 * N
+
+
+@given(
+    st.tuples(topic_sets, topic_sets),
+    st.dictionaries(st.sampled_from("abcd"), st.integers(2, 3), min_size=4),
+    st.lists(st.sampled_from(["join", "upgrade", "leave"]), min_size=1, max_size=8),
+)
+def test_G4_G7_a_roll_from_one_version_to_another_settles_and_parts_no_task(
+    versions: tuple[frozenset[str], frozenset[str]], counts: dict[str, int], steps: list[str]
+) -> None:
+    """Rounds of the protocol: nobody gets what belongs with what another still holds."""
+    members: dict[str, Member] = {}
+    for number, step in enumerate(steps):
+        if step != "join" and members:
+            members.pop(min(members))
+        if step != "leave":
+            topics = versions[number > len(steps) // 2]
+            members[f"m{number}"] = Member(topics, b"", frozenset(), number)
+        members = settled(members, counts)
+
+
+def settled(members: dict[str, Member], counts: dict[str, int]) -> dict[str, Member]:
+    """After as many rounds as it takes, of which there are few."""
+    for _ in range(4):
+        shares = hold_back(members, decide(members, counts, Rules()))
+        for name, other in permutations(members, 2):
+            for tp in shares[name].partitions - members[name].owned:
+                assert not mates(tp, members[name], members[other], counts), (name, tp, other)
+        before = members
+        members = {name: m._replace(owned=shares[name].partitions) for name, m in before.items()}
+        if members == before:
+            return members
+    raise AssertionError(f"does not settle: {members}")
+
+
+def mates(
+    tp: TopicPartition, taker: Member, holder: Member, counts: dict[str, int]
+) -> list[TopicPartition]:
+    """What one member holds that belongs with a partition which another one takes."""
+    together = taker.topics | (holder.topics if tp.topic in holder.topics else frozenset())
+    return [
+        held
+        for held in holder.owned & {TopicPartition(t, tp.partition) for t in together}
+        if counts[held.topic] == counts[tp.topic]
+    ]
