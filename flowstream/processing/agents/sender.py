@@ -1,14 +1,17 @@
 """Sending outside of agents: a plain idempotent producer, connected on the first send.
 
-Shell. Knows where the app's broker is; nothing of agents.
+Shell. Knows where the app's broker is, and goes along with one that a worker owns; nothing of
+agents.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from pathlib import Path
 
 from flowstream.clock import wall_ms
+from flowstream.errors import FlowstreamError
 from flowstream.processing.agents.onlookers import Onlookers
 from flowstream.processing.environment.doors import DOORS, Doors
 from flowstream.processing.environment.settings import Settings, bootstrap_of
@@ -19,7 +22,11 @@ from flowstream.transport.cluster import Cluster
 from flowstream.transport.producer import IdempotentProducer
 from flowstream.transport.types import TopicPartition
 
+log = logging.getLogger("flowstream.app")
+
 EMBEDDED = "embedded://"
+POLL_S = 0.2
+"""Between two looks at where the broker of a worker is."""
 
 
 class Sender:
@@ -36,6 +43,7 @@ class Sender:
         self._cluster: Cluster | None = None
         self._producer: IdempotentProducer | None = None
         self._opening: asyncio.Lock | None = None
+        self._following: asyncio.Task[None] | None = None
 
     def connect_to(self, bootstrap: str) -> None:
         """Use this address from the next connection on."""
@@ -86,6 +94,10 @@ class Sender:
         producer, self._producer = self._producer, None
         if producer is not None:
             await producer.close(within_s)
+        following, self._following = self._following, None
+        if following is not None:
+            following.cancel()
+            await asyncio.wait((following,))
         cluster, self._cluster = self._cluster, None
         if cluster is not None:
             await cluster.close()
@@ -101,7 +113,26 @@ class Sender:
                 await cluster.connect()
                 self._cluster = cluster
                 self._producer = IdempotentProducer(cluster)
+                if self._moves:
+                    self._following = asyncio.create_task(self._follow(cluster))
             return self._producer
+
+    @property
+    def _moves(self) -> bool:
+        """Whether the broker may come back at another address that nobody will tell of."""
+        return self._bootstrap is None and bootstrap_of(self.settings.broker or EMBEDDED) is None
+
+    async def _follow(self, cluster: Cluster) -> None:
+        """Go where the broker of a worker goes, until cancelled or a worker does it."""
+        while self._moves:
+            await asyncio.sleep(POLL_S)
+            try:
+                current = self._address()
+                if current != cluster.bootstrap and self._moves:
+                    await cluster.move(current)
+                    log.warning("the broker is at %s now: following", current)
+            except (FlowstreamError, OSError) as error:
+                log.debug("%s: looking again", error)
 
     def _address(self) -> str:
         if self._bootstrap is not None:

@@ -14,7 +14,7 @@ from flowstream.transport.admin import Admin
 from flowstream.transport.cluster import Cluster
 from flowstream.transport.errors import BrokerUnreachable, ConnectionLost, TransportError
 from flowstream.transport.reader import PartitionReader
-from flowstream.transport.types import TopicPartition
+from flowstream.transport.types import NewTopic, TopicPartition
 from tests.transport.test_broker_death import KillableBroker
 
 OUT = TopicPartition("out", 0)
@@ -73,6 +73,27 @@ async def test_V1_a_worker_follows_its_broker_to_another_port(tmp_path: Path) ->
         finally:
             worker.stop()
             await asyncio.wait_for(running, 12)
+
+
+async def test_V1_who_only_sends_follows_a_workers_broker_to_another_port(tmp_path: Path) -> None:
+    app, words = counting(tmp_path)
+    told = tmp_path / "app" / "broker.address"
+    told.parent.mkdir()
+    try:
+        async with KillableBroker(tmp_path / "broker") as broker:
+            told.write_text(broker.address, encoding="ascii")
+            await Admin(await app.cluster()).create_topics([NewTopic("in", 1)])
+            assert (await words.send(key="k", value="before")).offset == 0
+            broker.kill()
+            told.unlink()
+            sending = asyncio.create_task(words.send(key="k", value="after"))
+            broker.address = "127.0.0.1:0"
+            await broker.start()
+            told.write_text(broker.address, encoding="ascii")
+            async with asyncio.timeout(30):
+                assert (await sending).offset == 1
+    finally:
+        await app.close()
 
 
 async def test_V1_a_worker_waits_for_a_broker_that_is_being_started(tmp_path: Path) -> None:
