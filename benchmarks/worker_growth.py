@@ -103,7 +103,8 @@ def cost(
     """Microseconds of the workers' CPU per record."""
     name = f"grow-{uuid.uuid4().hex[:8]}"
     first = keys if keys > RECORDS else 0
-    records = first + min(max(RECORDS, FOR_EACH * partitions), MOST_BYTES // size)
+    wanted = max(RECORDS, FOR_EACH * partitions) * processes
+    records = first + min(wanted, MOST_BYTES // size)
     fill(address, name, partitions, keys, records, size)
     group = Group(address, name, partitions)
     with ExitStack() as undo:
