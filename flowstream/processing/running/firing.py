@@ -10,7 +10,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
-from flowstream.processing.events.event import Arrival
+from flowstream.processing.events.event import Arrival, without_headers
 from flowstream.processing.running.filling import ResultsSource
 from flowstream.processing.running.instance import Instance
 from flowstream.processing.running.plan import Reader
@@ -244,6 +244,9 @@ class InnerInstance(Instance):
         parking.put_off(view, record.row, self.around.wall_time_ms() + round(pause_s * 1000))
         self.around.counts.retried += 1
         log.warning("%s stays parked (%d): %s", self._where(), failures, error)
+        self._as_it_came()
+        # Whoever asked with it is answered by the try that ends it.
+        self.record = without_headers(self.record, self.record.timestamp)
         self.complete_as_it_is()
 
     def _give_back(self, records: Sequence[Arrival]) -> None:
