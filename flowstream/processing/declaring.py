@@ -96,6 +96,12 @@ def check_default(default: object, what: str) -> None:
     )
 
 
+def check_callable(function: object, what: str) -> None:
+    """Something that is called later on."""
+    if not callable(function):
+        raise AppError(f"{what} is a function, not {described(function)}")
+
+
 def check_agent_function(function: Callable[..., Any], name: str) -> None:
     """An agent's function: `async def`, callable with the stream alone."""
     if not isinstance(name, str):

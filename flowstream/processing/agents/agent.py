@@ -189,6 +189,12 @@ class Agent(Askable, Generic[T]):
                 f"agent {self.name!r} has a join and windows: yield what the join gives to a topic,"
                 " and have the windows in an agent on that topic"
             )
+        between = None if self.group is None else self.group.topic
+        if between is not None and any(between.name == topic.name for topic in self.topics):
+            raise AppError(
+                f"agent {self.name!r} would get its own records again for ever: it reads"
+                f" {between.name!r}, so through() takes another topic"
+            )
         self.seen, self.waiting = stream.found_seen, stream.found_waiting
         if self.concurrency > 1 and (self._own_sources or self.group is not None):
             raise AppError(

@@ -214,6 +214,8 @@ class Planner:
                         table.partitions = self._bodies[agent.name]
                     self._enter(found, source, table)
         for timers in self._app.timers.values():
+            if all(agent.inner is not timers for agent in self._app.agents.values()):
+                raise AppError(f"{timers!r} would never fire: write an agent, @app.agent(timers)")
             for table in timers.hidden:
                 self._enter(found, timers, table)
         return list(found.values())

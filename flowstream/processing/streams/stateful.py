@@ -182,8 +182,10 @@ class StatefulOperators(Generic[T]):
             return self._lookup(right, how, as_of=as_of, grace=grace, within=within)
         if not isinstance(right, Topic):
             raise AppError(f"join takes a topic or a table, not {described(right)}")
-        if within is None or as_of:
+        if within is None:
             raise AppError("a join with a topic says how far apart events may be: within=SECONDS")
+        if as_of:
+            raise AppError("as_of= is for a join with a table: streams meet by within= alone")
         asked = stream_join(right, within=within, how=how, grace=grace, late=late, name=name)
         return self._joined(asked)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar
 
 from flowstream.processing.errors import AppError
 from flowstream.processing.tables.closing import WindowResult, span_headers, window_result
@@ -147,6 +147,14 @@ class Windows(Generic[T]):
         self._changes = emit == "on_change"
         self._late: Late = late
         self._name = name
+
+    if not TYPE_CHECKING:  # for type checkers windows are simply not iterable
+
+        def __aiter__(self) -> NoReturn:
+            raise AppError(
+                "windows do not say what they keep: write e.g. `stream.tumbling(60).count()`, or"
+                " .sum(field), .collect(), .aggregate(...)"
+            )
 
     def _of(self, aggregate: Aggregate[R]) -> Stream[WindowResult[Any, R]]:
         windows = StreamWindows(

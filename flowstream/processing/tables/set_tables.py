@@ -6,7 +6,7 @@ Pure. A member's row is its key's bytes, an end, the member's bytes; the row's v
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, MutableMapping, MutableSet
-from typing import Any, TypeVar, cast, overload
+from typing import Any, NoReturn, TypeVar, cast, overload
 
 from flowstream.processing.errors import AppError
 from flowstream.processing.events.topic import Topic
@@ -86,6 +86,14 @@ class SetTable(MutableMapping[K, "MemberSet[M]"]):
                 " start_manager=True)"
             )
         return self._manager
+
+    @property
+    def changes(self) -> NoReturn:
+        """None: a set changes member by member."""
+        raise AppError(
+            f"table {self.name!r} holds sets, whose changes are not told: have the agent that"
+            " changes it yield them, or keep the sets in app.Table(..., value_type=frozenset[...])"
+        )
 
     def have_manager(self, topic: Topic[K, SetChange]) -> None:
         """Take requests of this topic."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, TypeVar, cast, overload
 
-from flowstream.processing.declaring import check_config
+from flowstream.processing.declaring import check_callable, check_config
 from flowstream.processing.errors import AppError
 from flowstream.processing.events.current import CURRENT, in_unit
 from flowstream.processing.tables.rows import Migrate, mended, row_keys
@@ -81,6 +81,8 @@ class Table(Scans[K, V]):
         if self.ttl_ms is not None and self.ttl_ms <= 0:
             raise AppError(f"table {name!r}: ttl must be at least one millisecond")
         self.is_ordered = ordered
+        if migrate is not None:
+            check_callable(migrate, f"table {name!r}: migrate")
         self._migrate = migrate
         self._key = self.row_keys.encode
         self._what = f"using table {name!r}"
@@ -229,6 +231,7 @@ class Table(Scans[K, V]):
         """Call a function, plain or `async def`, whenever an assignment's tables are ready: before
         that, no event of theirs is processed.
         """
+        check_callable(function, f"table {self.name!r}: on_recover")
         self.recover_callbacks.append(function)
         return function
 

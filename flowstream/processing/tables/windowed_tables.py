@@ -9,7 +9,7 @@ import datetime
 import itertools
 import operator
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar, cast
 
 from flowstream.processing.errors import AppError
 from flowstream.processing.events.current import Current, in_unit
@@ -74,6 +74,11 @@ class WindowedTable(Generic[K, V]):
                 kept = self.table.beside(f"{self.name}-open")
             self._closed = ClosedWindows(self.table, kept)
         return self._closed
+
+    @property
+    def changes(self) -> NoReturn:
+        """None of a table with windows: each is told once, when it has closed."""
+        raise AppError(f"table {self.name!r} has windows: give them grace=, and read `closed`")
 
     def relative_to_stream(self) -> WindowedTable[K, V]:
         """The table itself: its windows go by the time of the event, always."""

@@ -10,6 +10,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
+from flowstream.processing.declaring import check_callable, described
 from flowstream.processing.errors import AppError
 from flowstream.processing.values.codecs import Codec, codec_of
 
@@ -181,6 +182,7 @@ class Reduce(Aggregate[Any]):
     is_foreign = True
 
     def __init__(self, function: Callable[[Any, Any], Any], *, type: Any) -> None:
+        check_callable(function, "reduce: what makes one value of two")
         self._function = function
         self.kept = type
 
@@ -209,6 +211,8 @@ class Distinct(Aggregate[int]):
             raise AppError(
                 "counting distinct values needs a library: pip install flowstream[sketches]"
             ) from error
+        if log2k not in range(4, 22):
+            raise AppError(f"Distinct: log2k is from 4 to 21, not {log2k!r:.60}")
         self._sketches: Any = datasketches
         self._read = reader(field)
         self._log2k = log2k
@@ -251,6 +255,12 @@ class Several(Aggregate[dict[str, Any]]):
     def __init__(self, parts: dict[str, Aggregate[Any]]) -> None:
         if not parts:
             raise AppError("name at least one aggregate, e.g. aggregate(total=fs.Sum('amount'))")
+        for name, part in parts.items():
+            if not isinstance(part, Aggregate):
+                raise AppError(
+                    f"aggregate({name}=...) takes an aggregate, e.g. fs.Sum('amount') or"
+                    f" fs.Count(), not {described(part)}"
+                )
         self.is_foreign = any(part.is_foreign for part in parts.values())
         self._names = list(parts)
         self._parts = list(parts.values())

@@ -77,6 +77,10 @@ async def takes_two(stream: Any, table: Any) -> None:
             lambda app: (app.topic("t", partitions=1, retention=5), app.topic("t", retention=9)),
             "topic 't' is declared with two configurations, .*'5000'.* and .*'9000'",
         ),
+        (lambda app: app.Table("t", migrate="x"), r"table 't': migrate is a function, not 'x'"),
+        (lambda app: app.Table("t", on_recover=5), "table 't': on_recover is a function, not 5"),
+        (lambda app: app.Table("t", default=int).tumbling(5).changes, "has windows: .*`closed`"),
+        (lambda app: app.SetTable("t").changes, "table 't' holds sets, .*frozenset"),
         (lambda app: app.topic("my topic"), "'my topic' cannot be a topic's name; use letters"),
         (lambda app: app.topic(""), "cannot be a topic's name"),
         (lambda app: app.topic("t" * 250), "has 250 characters, at most 249"),
@@ -98,6 +102,15 @@ def test_a_regrouping_agent_whose_name_makes_no_topic_is_refused(app: fs.App) ->
     agent.group = GroupBy(len, None, None, None)
     with pytest.raises(fs.AppError, match=r"'by shop' \(group_by's name\).*use letters"):
         make_plan(app, {})
+
+
+def test_timers_that_nobody_reads_are_refused(app: fs.App) -> None:
+    app.agent(app.topic("t", partitions=1))(reads)
+    timers = app.Timers("late", value_type=str)
+    with pytest.raises(fs.AppError, match=r"Timers\('late'\) would never fire: write an agent"):
+        make_plan(app, {})
+    app.agent(timers, name="remind")(reads)
+    make_plan(app, {})
 
 
 def test_an_agent_may_read_the_topic_of_another_app(app: fs.App) -> None:
@@ -179,6 +192,13 @@ async def test_what_an_agent_gets_wrong_before_it_reads(
         (lambda s, app: s.join(app.Table("u"), grace=5), "as_of=True"),
         (lambda s, app: s.join(app.Table("u"), late="dead_letter"), "no late= and no name="),
         (lambda s, app: s.join(app.Table("u"), name="x"), "no late= and no name="),
+        (lambda s, app: s.through(app.topic("t")), "its own records again for ever: it reads 't'"),
+        (lambda s, app: s.join(app.topic("u"), within=5, as_of=True), "as_of= is for a join with"),
+        (lambda s, _: s.tumbling(5), r"do not say what they keep: .*tumbling\(60\).count\(\)"),
+        (lambda s, _: s.tumbling(5).aggregate(n=fs.Count), "takes an aggregate, .* not <class"),
+        (lambda s, _: s.tumbling(5).aggregate(n=5), r"aggregate\(n=...\) takes an aggregate, .* 5"),
+        (lambda s, _: s.tumbling(5).reduce(5, type=int), "reduce: .* is a function, not 5"),
+        (lambda s, _: s.tumbling(5).aggregate(n=fs.Distinct(log2k=99)), "log2k is from 4 to 21"),
         (lambda s, app: s.join(app.table(app.topic("u"), history=5), as_of=True, grace=-1),
          "a join's grace must not be negative"),
     ],

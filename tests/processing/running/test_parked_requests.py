@@ -44,7 +44,8 @@ async def ask(agent: fs.Agent[int], number: int, key: str) -> Any:
 def answers(context: AppContext, agent: fs.Agent[int]) -> list[Any]:
     """One request after the other, as each answer comes."""
     return [
-        context.run(ask(agent, number, key)) for number, key in enumerate(("ok", "bad", "bad", "ok"))
+        context.run(ask(agent, number, key))
+        for number, key in enumerate(("ok", "bad", "bad", "ok"))
     ]
 
 

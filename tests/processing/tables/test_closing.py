@@ -269,6 +269,11 @@ def test_S8_S12_keys_that_look_like_our_own_rows_are_keys() -> None:
         async for window in stream:
             yield window.value
 
+    @app.agent(timers)
+    async def remind(stream: fs.Stream[int]) -> None:
+        async for _ in stream:
+            pass
+
     keys = ["@marks spencer", "@stream-time", "@watermark", "ada"]
     with app.test_context() as context:
         for key in keys:
