@@ -25,12 +25,14 @@ from flowstream.processing.operating.looking import (
     refuse_unknown,
     verify,
 )
+from flowstream.processing.tables.set_tables import MemberRows
 from flowstream.processing.tables.showing import (
     KeyRows,
     Shown,
     event_time,
     kind_of,
     parse_key,
+    parse_prefix,
     rows_of,
     shown,
 )
@@ -109,7 +111,9 @@ def scan(
     data: AppData = None,
     start: Annotated[str | None, typer.Option(help="From this key on.")] = None,
     stop: Annotated[str | None, typer.Option(help="Up to this key, without it.")] = None,
-    prefix: Annotated[str | None, typer.Option(help="Keys of text that begin so.")] = None,
+    prefix: Annotated[
+        str | None, typer.Option(help="Keys that begin so: a text, or a JSON list of first fields.")
+    ] = None,
     reverse: Annotated[bool, typer.Option("--reverse", help="From the last to the first.")] = False,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1)] = 100,
     partition: Partition = None,
@@ -272,8 +276,12 @@ def _range(
     if prefix is not None:
         if start is not None or stop is not None:
             raise typer.BadParameter("--prefix goes without --start and --stop")
-        low = prefix.encode()
-        return KeyRows(low, after(low))
+        keys = table.row_keys
+        if keys.begin is None or table.window is not None or isinstance(table, MemberRows):
+            low = prefix.encode()
+            return KeyRows(low, after(low))
+        low = keys.begin(parse_prefix(table, prefix))
+        return KeyRows(low, keys.stop(low))
     bounds = [None if text is None else rows_of(table, parse_key(table, text)).start
               for text in (start, stop)]  # fmt: skip
     return KeyRows(bounds[0] or b"", bounds[1])

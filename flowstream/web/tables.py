@@ -37,7 +37,7 @@ from flowstream.processing.queries.asked import (
 )
 from flowstream.processing.queries.query import TIMEOUT_S, Query
 from flowstream.processing.queries.router import ROWS_PATH, WATCH_PATH, Router
-from flowstream.processing.tables.showing import builtins, parse_key
+from flowstream.processing.tables.showing import builtins, parse_key, parse_prefix
 from flowstream.processing.tables.showing import kind_of as kind_of_table
 from flowstream.processing.worker import Worker
 from flowstream.transport.errors import TransportError
@@ -47,6 +47,8 @@ from flowstream.web.pages import Pages
 MOST_ROWS = 10_000
 MOST_TIMEOUT_S = 60.0
 KEEP_ALIVE_S = 10.0
+CONDITIONS = ("after", "max_staleness", "timeout")
+ROWS = ("start", "stop", "prefix", "reverse", "limit")
 NUMBER = re.compile("[0-9]{1,18}")
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -96,17 +98,18 @@ class Tables:
         query = self.query(name)
         key = parse_key(self._worker.app.tables[name], text)
         if _flag(request.query_params, "watch"):
-            changes = query.watch(key, timeout=_seconds(request.query_params, "timeout", TIMEOUT_S))
+            asked = _known(request, "watch", "timeout")
+            changes = query.watch(key, timeout=_seconds(asked, "timeout", TIMEOUT_S))
             first = await anext(changes)  # an error is an answer, not a stream
             return StreamingResponse(_events(first, changes), media_type="text/event-stream",
                                      headers={"Cache-Control": "no-store"})  # fmt: skip
-        value = await query.get(key, **_conditions(request.query_params))
+        value = await query.get(key, **_conditions(_known(request, "watch", *CONDITIONS)))
         if value is None:
             return failed(404, f"table {name!r} has no key {text!r}")
         return json({"key": builtins(key), "value": plain(value)})
 
     async def _rows(self, request: Request) -> Response:
-        name, asked = request.path_params["name"], request.query_params
+        name, asked = request.path_params["name"], _known(request, *CONDITIONS, *ROWS)
         query, table = self.query(name), self._worker.app.tables[name]
         limit = int(_number(asked, "limit", 100))
         if not 1 <= limit <= MOST_ROWS:
@@ -114,8 +117,9 @@ class Tables:
         bounds = {
             bound: parse_key(table, asked[bound]) for bound in ("start", "stop") if bound in asked
         }
+        prefix = parse_prefix(table, asked["prefix"]) if "prefix" in asked else None
         rows = await query.range(
-            **bounds, prefix=asked.get("prefix"), reverse=_flag(asked, "reverse"), limit=limit,
+            **bounds, prefix=prefix, reverse=_flag(asked, "reverse"), limit=limit,
             **_conditions(asked),
         )  # fmt: skip
         return json({"rows": [{"key": builtins(k), "value": plain(v)} for k, v in rows]})
@@ -214,6 +218,15 @@ def plain(value: Any) -> Any:
 
 
 # -- what a URL says -----------------------------------------------------------------------------
+
+
+def _known(request: Request, *names: str) -> QueryParams:
+    """What is asked for; a word that means nothing here is a mistake, perhaps a bound misspelt."""
+    asked = request.query_params
+    for name in asked:
+        if name not in names:
+            raise AppError(f"{name!r:.80} means nothing here: {', '.join(names)} do")
+    return asked
 
 
 def _conditions(asked: QueryParams) -> dict[str, Any]:

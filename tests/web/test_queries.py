@@ -270,6 +270,7 @@ async def test_pages_hold_more_rows_than_one(kit: Kit, name: str) -> None:
 async def test_what_is_asked_for_wrongly_is_said(kit: Kit, name: str) -> None:
     words = Words(kit, name)
     numbers = words.app.Table("numbers", key_type=int, default=int)
+    words.app.Table("seats", key_type=tuple[str, int], default=int, ordered=True)
     await kit.create(words.app)
     with pytest.raises(fs.AppError, match="has no table 'nothing', only counts, numbers"):
         words.app.query("nothing")
@@ -287,6 +288,11 @@ async def test_what_is_asked_for_wrongly_is_said(kit: Kit, name: str) -> None:
             ("/tables/counts/a?max_staleness=-1", 400, "not a number"),
             ("/tables/counts?limit=0", 400, "limit must be"),
             ("/tables/counts/a?watch=perhaps", 400, "neither true nor false"),
+            ("/tables/counts/a?max_stalenes=5", 400, "means nothing here: watch, after, max_"),
+            ("/tables/counts/a?watch=true&max_staleness=5", 400, "means nothing here: watch, time"),
+            ("/tables/counts?stat=a", 400, "'stat' means nothing here"),
+            ("/tables/seats?prefix=a", 400, "a JSON list of their first fields"),
+            ("/tables/seats?prefix=[5]", 400, "expected str, got int"),
         ):
             answer = await client.get(path)
             assert (path, answer.status_code) == (path, status)
@@ -299,6 +305,31 @@ async def test_what_is_asked_for_wrongly_is_said(kit: Kit, name: str) -> None:
         assert answer.status_code == 400
         with pytest.raises(TypeError, match="numbers"):
             await words.app.query(numbers).get("a")  # type: ignore[arg-type]
+        with pytest.raises(fs.AppError, match="limit is a whole number from 1 on, not -1"):
+            await words.app.query(words.counts).range(limit=-1)
+        with pytest.raises(fs.AppError, match=r"after= takes what a send returned, .* not 5"):
+            await words.app.query(words.counts).get("a", after=5)  # type: ignore[arg-type]
+
+
+async def test_keys_of_several_fields_are_asked_for_by_the_first(kit: Kit, name: str) -> None:
+    app = kit.app(name, web_port=0)
+    topic = app.topic(f"{name}-in", key_type=str, value_type=int, partitions=2)
+    seats = app.Table("seats", key_type=tuple[str, int], default=int, ordered=True)
+
+    @app.agent(topic)
+    async def fill(stream: fs.Stream[int]) -> None:
+        async for room, number in stream.items():
+            seats[room, number] = number
+
+    await kit.create(app)
+    async with visited(kit, app) as (_, client):
+        sent = [await topic.send(key=room, value=n) for room in ("red", "blue") for n in (2, 10)]
+        query = app.query(seats)
+        assert await query.range(prefix=("blue",), after=sent) == [
+            (("blue", 2), 2), (("blue", 10), 10)
+        ]  # fmt: skip
+        rows = (await client.get("/tables/seats", params={"prefix": '["blue"]'})).json()["rows"]
+        assert [row["key"] for row in rows] == [["blue", 2], ["blue", 10]]
 
 
 async def test_a_worker_without_a_web_server_is_named(kit: Kit, name: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar, cast
 
 import msgspec
 
+from flowstream.processing.declaring import described
 from flowstream.processing.errors import AppError, TableUnavailable
 from flowstream.processing.events.topic import RecordMetadata
 from flowstream.processing.queries.asked import PAGE_ROWS, Changed, Found, Place, Question
@@ -84,6 +85,8 @@ class Query(Generic[K, V]):
         """(key, value) with start <= key < stop, or of keys that begin with `prefix`, of all
         partitions in key order; the first `limit` of them.
         """
+        if type(limit) is not int or limit < 1:
+            raise AppError(f"limit is a whole number from 1 on, not {described(limit)}")
         low, high = self._bounds(start, stop, prefix)
         count = await self._router.partitions(self._changelog, self._table.name, timeout)
         found = await asyncio.gather(
@@ -278,8 +281,13 @@ def places(after: After) -> tuple[Place, ...]:
     """Where the records lie that an answer must hold."""
     if after is None:
         return ()
-    records = [after] if isinstance(after, RecordMetadata) else list(after)
+    given: Any = [after] if isinstance(after, RecordMetadata) else after
+    records = list(given) if isinstance(given, Iterable) else [given]
     for record in records:
+        if not isinstance(record, RecordMetadata):
+            raise AppError(
+                f"after= takes what a send returned, or several, not {described(record)}"
+            )
         if record.offset is None:
             raise AppError(
                 f"a record for {record.topic} that was sent inside an agent has no offset before"

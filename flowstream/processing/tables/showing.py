@@ -91,6 +91,25 @@ def parse_key(table: Table[Any, Any], text: str) -> Any:
     return parsed(table.key_codec, text, f"table {table.name!r}")
 
 
+def parse_prefix(table: Table[Any, Any], text: str) -> Any:
+    """What keys begin with, as `range(prefix=)` takes it: a text where keys are texts, else a JSON
+    list of their first fields.
+    """
+    begin, kind = table.row_keys.begin, table.key_codec.name
+    if begin is None or kind in ("str", "bytes"):
+        return text.encode() if kind == "bytes" else text
+    try:
+        fields = msgspec.json.decode(text)
+        prefix = tuple(fields) if isinstance(fields, list) else fields
+        begin(prefix)
+    except (TypeError, ValueError) as error:
+        raise AppError(
+            f"prefix={text!r:.80} is not how keys of table {table.name!r} begin: it is a JSON list"
+            f' of their first fields, e.g. ["blue"] ({error})'
+        ) from None
+    return prefix
+
+
 def parsed(codec: Codec[Any], text: str, of: str) -> Any:
     """A key from a command line or an address; `of` what it is a key of."""
     for data in (text.encode(), msgspec.json.encode(text)):

@@ -113,6 +113,11 @@ async def see(shop: Shop) -> None:
     assert await shop.lines("scan", "counts", "--start", "b") == [{"key": "b", "value": 2}]
     assert await shop.lines("scan", "counts", "--stop", "b") == [{"key": "a", "value": 4}]
     assert len(await shop.lines("scan", "seats", "-n", "2", "--reverse")) == 2
+    assert {row["key"][0] for row in await shop.lines("scan", "seats", "--prefix", '["b"]')} == {
+        "b"
+    }
+    wrong = await shop.call("tables", "scan", "seats", "--prefix", "b")
+    assert (wrong.exit_code, "a JSON list of their first fields" in wrong.stderr) == (1, True)
     assert len(await shop.lines("export", "seats")) == 3
     missing = await shop.call("tables", "get", "counts", "nobody")
     assert (missing.exit_code, "no key" in missing.stderr) == (1, True)
