@@ -17,10 +17,15 @@ from flowstream.processing.app import App
 def command(module: Module, json: Json = False) -> None:
     """List the models that an app's topics carry."""
     rows = [
-        (name, ", ".join(sorted(topics)), (inspect.getdoc(kind) or "").partition("\n")[0] or None)
+        (name, ", ".join(sorted(topics)), told_of(kind))
         for name, (kind, topics) in sorted(models_in(module).items())
     ]
     show(("model", "topics", "help"), rows, as_json=json)
+
+
+def told_of(kind: type[Any]) -> str | None:
+    """The first line of a model's own docstring: what its base says tells nothing of it."""
+    return inspect.cleandoc(vars(kind).get("__doc__") or "").partition("\n")[0] or None
 
 
 def models_in(module: str) -> dict[str, tuple[type[Any], set[str]]]:

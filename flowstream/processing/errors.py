@@ -45,6 +45,12 @@ class PartitionMismatch(AppError):
     """Topics and tables that are used together have different numbers of partitions."""
 
 
+class TableElsewhere(PartitionMismatch):
+    """An agent uses a table that its partitions have no part of. No event of it can go well, so
+    that the worker stops, whatever the agent's policy is.
+    """
+
+
 class TopicMissing(AppError):
     """An input topic does not exist and its declaration does not say how to create it."""
 

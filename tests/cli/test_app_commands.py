@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 import flowstream as fs
 from flowstream.cli import app as cli
 from flowstream.cli.clean_versions import old_versions
+from flowstream.cli.models import told_of
 from flowstream.processing.environment.slots import take_slot
 from flowstream.processing.errors import AppError, SettingsError
 from tests.processing.conftest import address  # noqa: F401 - the broker fixture
@@ -138,6 +139,13 @@ def test_agents_models_and_their_fields(module: str) -> None:
     }  # fmt: skip
     wrong = run("model", "Nothing", "-A", module)
     assert (wrong.returncode, "but Order, Seen" in wrong.stderr) == (1, True)
+
+
+def test_a_model_that_says_nothing_of_itself_is_not_told_by_its_base() -> None:
+    class Bare(fs.Record):
+        amount: int
+
+    assert (told_of(Bare), told_of(fs.Record) is None) == (None, False)
 
 
 def test_records_of_a_type_and_by_a_codec_are_sent(module: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from flowstream.processing.errors import AppError
+from flowstream.processing.errors import AppError, TableElsewhere
 from flowstream.processing.values.durations import Seconds, milliseconds
 
 Then = Literal["stop", "skip", "dead_letter"]
@@ -25,6 +25,14 @@ class Policy:
     backoff_s: float | None = None
     longest_s: float | None = None
     then: Then = "stop"
+
+    def action_on(self, error: Exception) -> OnErrorName:
+        """What becomes of an event that failed so: where none can go well, the worker stops.
+
+        >>> Policy("skip").action_on(ValueError()), Policy("skip").action_on(TableElsewhere())
+        ('skip', 'stop')
+        """
+        return "stop" if isinstance(error, TableElsewhere) else self.action
 
     def is_spent(self, failures: int) -> bool:
         """Whether that many failures of one event are enough."""

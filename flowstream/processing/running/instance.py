@@ -229,7 +229,7 @@ class Instance(UnitFeed):
             return
         self._as_it_came()
         records = [*self._held, self.record]
-        policy, action = self.agent.policy, self.agent.policy.action
+        policy, action = self.agent.policy, self.agent.policy.action_on(error)
         if action == "park" and (self.record.key is None or self._parking is None):
             action = policy.then
         failures = self._count(records)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 
-from flowstream.processing.errors import PartitionMismatch
+from flowstream.processing.errors import TableElsewhere
 from flowstream.processing.events.event import Arrival, retimed
 from flowstream.processing.events.replies import reply_to
 from flowstream.processing.running.keeping import Keeping
@@ -103,10 +103,10 @@ class OpenUnit(Keeping):
         try:
             return self.views[table]
         except KeyError:
-            raise PartitionMismatch(
+            raise TableElsewhere(
                 f"{self.label} reads a topic with {self.task.id.partitions} partitions but table"
-                f" {table!r} has another number: re-key with group_by, or declare the table with"
-                f" partitions={self.task.id.partitions}"
+                f" {table!r} has another number: re-key with group_by, or declare the table (one of"
+                f" a topic: that topic) with partitions={self.task.id.partitions}"
             ) from None
 
     def stream_time_ms(self, table: str) -> int:

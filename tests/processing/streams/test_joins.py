@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -92,6 +93,27 @@ async def test_S6_streams_that_cannot_meet_are_refused_with_the_remedy(kit: Kit,
 
     with pytest.raises(fs.PartitionMismatch, match=r"group_by\(..., partitions=3\)"):
         await fs.Worker(app, kit.address).run()
+
+
+@pytest.mark.parametrize("policy", ["dead_letter", "retry", "park"])
+async def test_S6_a_table_with_other_partitions_stops_the_worker_whatever_the_policy(
+    kit: Kit, name: str, policy: Any
+) -> None:
+    app = kit.app(name)
+    orders = app.topic(f"{name}-orders", key_type=str, value_type=str, partitions=2)
+    people = app.table(app.topic(f"{name}-people", key_type=str, value_type=str, partitions=3))
+
+    @app.agent(orders, on_error=policy)
+    async def match(stream: fs.Stream[str]) -> None:
+        async for _ in stream.join(people):
+            pass
+
+    worker = fs.Worker(app, kit.address)
+    with pytest.raises(fs.AgentFailed, match=r"that topic\) with partitions=2"):
+        async with worker.running():
+            await orders.send(key="ann", value="tea")
+            await asyncio.Event().wait()
+    assert worker.counts.dead_letters == worker.counts.retried == worker.counts.parked == 0
 
 
 async def test_a_table_of_a_topic_and_what_changes_in_it(kit: Kit, name: str) -> None:
