@@ -76,8 +76,9 @@ class OffsetOutOfRange(TransportError):
         self.offset = offset
         super().__init__(
             f"{tp.topic}-{tp.partition} has no offset {offset}: records were deleted before they "
-            "were read, or the topic was created anew. Reset the app's offsets to go on without "
-            "them."
+            "were read, or the topic was created anew. Retention goes by the records' timestamps: "
+            "a topic of old events needs retention.ms=-1. `flowstream groups reset-offsets` goes "
+            "on without them."
         )
 
 
