@@ -145,7 +145,7 @@ async def _verify(
         return Verdict(path, reason=str(error))
     try:
         if store.changelog_offset is None:
-            return Verdict(path, reason="has nothing on disk yet: a worker builds it from the changelog")
+            return Verdict(path, reason="nothing is on disk yet: it is built from the changelog")
         decided = await decide(store, admin, place.changelog, place.table.name)
         if not isinstance(decided, RestorePlan):
             return Verdict(path, reason=decided.reason)

@@ -142,7 +142,7 @@ async def test_S8_tables_are_read_and_verified_running_and_stopped(
         await see(shop)
         _, rows = await shop.verdicts()
         reasons = {row["verdict"] for row in rows} - {"equal"}
-        assert all("nothing on disk yet" in reason for reason in reasons)
+        assert all("nothing is on disk yet" in reason for reason in reasons)
     await see(shop)
     status, rows = await shop.verdicts()
     assert (status, {row["verdict"] for row in rows}) == (0, {"equal"})
