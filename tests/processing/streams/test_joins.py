@@ -109,10 +109,14 @@ async def test_S6_a_table_with_other_partitions_stops_the_worker_whatever_the_po
             pass
 
     worker = fs.Worker(app, kit.address)
-    with pytest.raises(fs.AgentFailed, match=r"that topic\) with partitions=2"):
+
+    async def until_it_ends() -> None:
         async with worker.running():
             await orders.send(key="ann", value="tea")
             await asyncio.Event().wait()
+
+    with pytest.raises(fs.AgentFailed, match=r"that topic\) with partitions=2"):
+        await until_it_ends()
     assert worker.counts.dead_letters == worker.counts.retried == worker.counts.parked == 0
 
 
