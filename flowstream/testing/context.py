@@ -20,7 +20,7 @@ from flowstream.processing.app import App
 from flowstream.processing.events.topic import Outgoing, RecordMetadata, Topic
 from flowstream.processing.tables.table import Table
 from flowstream.testing.crew import FETCH_WAIT_MS, PATIENCE_S, Crew
-from flowstream.testing.lives import STEPS, LifeDoors
+from flowstream.testing.lives import STEPS, Life, LifeDoors
 from flowstream.testing.memory_broker import HOST, MemoryBroker, MemoryCluster, Network
 from flowstream.testing.memory_fetching import Rest
 from flowstream.testing.places import Places
@@ -58,6 +58,10 @@ class AppContext:
         seed: int = 0,
         broker_settings: Mapping[str, str] | None = None,
     ) -> None:
+        if workers < 0:
+            raise ValueError(f"a test context has 0 workers or more, not {workers}")
+        if not isinstance(start, (int, float, datetime.datetime)):
+            raise TypeError(f"start= is seconds since 1970 or a datetime, not {start!r}")
         self.app = app
         self._count = workers
         self._seed = seed
@@ -228,7 +232,7 @@ class AppContext:
 
     def stop(self, worker: int = 0) -> None:
         """Stop a worker gracefully; the others take over what it had."""
-        self._on_loop(self._crew.stop([self._crew.lives[worker]]))
+        self._on_loop(self._crew.stop([self._life(worker)]))
         self.settle()
 
     def crash(self, worker: int | None = None, *, restart: bool = True) -> None:
@@ -236,7 +240,7 @@ class AppContext:
 
         An agent may call this in the middle of an event, too.
         """
-        doomed = list(self._crew.lives) if worker is None else [self._crew.lives[worker]]
+        doomed = list(self._crew.lives) if worker is None else [self._life(worker)]
         for life in doomed:
             self._crew.kill(life, restart=restart)
         if not self._running().is_running():
@@ -248,6 +252,8 @@ class AppContext:
         """
         if step not in STEPS:
             raise ValueError(f"{step!r} is no step of a commit: use one of {', '.join(STEPS)}")
+        if times < 1:
+            raise ValueError(f"crash_at counts steps from 1 on, not {times}")
         self._crew.crash_at(step, times, restart=restart)
 
     def crash_after(self, events: int, *, restart: bool = True) -> None:
@@ -273,6 +279,14 @@ class AppContext:
     def _crew(self) -> Crew:
         self._check_entered()
         return self._workers
+
+    def _life(self, worker: int) -> Life:
+        lives = self._crew.lives
+        if not 0 <= worker < len(lives):
+            raise ValueError(
+                f"there is no worker {worker}: {len(lives)} live, and the first of them is 0"
+            )
+        return lives[worker]
 
     def _check_entered(self) -> None:
         if self._loop is None:

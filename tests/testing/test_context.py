@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -261,6 +261,27 @@ def test_outside_its_block_a_context_says_so() -> None:
         context.crash_at("nowhere")
     with pytest.raises(RuntimeError, match="entered once"), context:
         pass
+
+
+@pytest.mark.parametrize("options", [{"workers": -1}, {"start": "noon"}])
+def test_what_a_context_cannot_begin_with_is_refused(options: dict[str, Any]) -> None:
+    with pytest.raises((TypeError, ValueError), match=r"0 workers or more|seconds since 1970"):
+        Shop().app.test_context(**options)
+
+
+@pytest.mark.parametrize(
+    ("act", "said"),
+    [
+        (lambda context: context.stop(9), "no worker 9: 1 live"),
+        (lambda context: context.crash(-1), "no worker -1: 1 live"),
+        (lambda context: context.crash_at("end", times=0), "from 1 on, not 0"),
+    ],
+)
+def test_what_cannot_happen_to_workers_is_refused(
+    act: Callable[[AppContext], None], said: str
+) -> None:
+    with Shop().app.test_context() as context, pytest.raises(ValueError, match=said):
+        act(context)
 
 
 def test_every_step_can_be_named() -> None:
