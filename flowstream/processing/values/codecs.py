@@ -14,12 +14,13 @@ import types
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, NoReturn, TypeVar, cast
 
 import msgspec
 import pydantic
 
 from flowstream.processing.errors import AppError
+from flowstream.processing.values.models import Adapted, holds_models
 from flowstream.state.key_fields import mismatch
 
 T = TypeVar("T")
@@ -122,7 +123,21 @@ BYTES: Codec[bytes] = Codec(
     "bytes", _encode_bytes, _decode_bytes, immutable=True, check=_check_bytes
 )
 STR: Codec[str] = Codec("str", str.encode, bytes.decode, immutable=True)
-JSON: Codec[Any] = Codec("json", msgspec.json.Encoder().encode, msgspec.json.Decoder().decode)
+
+
+def _refuse_unknown(value: object) -> NoReturn:
+    """Called for what JSON does not know, by itself or inside of something else."""
+    name = type(value).__name__
+    if isinstance(value, pydantic.BaseModel):
+        raise TypeError(
+            f"there is a {name}, of which the declared type says nothing: it would be read back as"
+            f" a dict. Say value_type={name}, or value_type=list[{name}] and the like"
+        )
+    raise TypeError(f"a {name} cannot be written as JSON")
+
+
+_to_json = msgspec.json.Encoder(enc_hook=_refuse_unknown).encode
+JSON: Codec[Any] = Codec("json", _to_json, msgspec.json.Decoder().decode)
 
 _PLAIN: dict[object, Codec[Any]] = {int: INT, float: FLOAT, bool: BOOL, bytes: BYTES, str: STR}
 
@@ -196,6 +211,9 @@ def model_codec(model: type[pydantic.BaseModel]) -> Codec[pydantic.BaseModel]:
 
 def _json(kind: object) -> Codec[Any]:
     name = getattr(kind, "__name__", str(kind))
+    if holds_models(kind):
+        both = Adapted(name, kind)
+        return Codec(name, both.encode, both.decode)
     try:
         decoder = msgspec.json.Decoder(cast("type[Any]", kind))
     except TypeError as error:
@@ -203,27 +221,40 @@ def _json(kind: object) -> Codec[Any]:
             f"{name} cannot be read from JSON ({error}): use a pydantic model, a msgspec.Struct,"
             " a dataclass or a builtin type"
         ) from error
-    if _is_opaque(kind):
+    opaque = _opaque_in(kind)
+    if opaque is not None:
         raise AppError(
-            f"{name} cannot be written as JSON: make it a pydantic model (flowstream.Record), a"
+            f"{opaque} cannot be written as JSON: make it a pydantic model (flowstream.Record), a"
             " msgspec.Struct or a dataclass"
         )
-    to_json = msgspec.json.Encoder().encode
     expected = typing.get_origin(kind) or kind
     if not isinstance(expected, type):
-        return Codec(name, to_json, decoder.decode, immutable=_is_immutable(kind))
+        return Codec(name, _to_json, decoder.decode, immutable=_is_immutable(kind))
 
     def encode(value: object) -> bytes:
         if not isinstance(value, expected):
             raise mismatch(name, value)
-        return to_json(value)
+        return _to_json(value)
 
     return Codec(name, encode, decoder.decode, immutable=_is_immutable(kind))
 
 
-def _is_opaque(kind: object) -> bool:
-    """True for a class that msgspec takes for the user's to convert, which fails on every value."""
-    return isinstance(msgspec.inspect.type_info(kind), msgspec.inspect.CustomType)
+def _opaque_in(kind: object) -> str | None:
+    """A class, in the type, that msgspec takes for the user's to convert: no value of it passes."""
+    waiting: list[object] = [msgspec.inspect.type_info(kind)]
+    seen = set[int]()
+    while waiting:
+        found = waiting.pop()
+        if id(found) in seen:  # A type may hold itself.
+            continue
+        seen.add(id(found))
+        if isinstance(found, msgspec.inspect.CustomType):
+            return found.cls.__name__
+        if isinstance(found, tuple):
+            waiting += found
+        elif isinstance(found, msgspec.inspect.Type | msgspec.inspect.Field):
+            waiting += (getattr(found, name) for name in found.__struct_fields__)
+    return None
 
 
 def _is_immutable(kind: object) -> bool:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
+import pydantic
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -40,9 +41,67 @@ class Plain:
     name: str
 
 
+@dataclasses.dataclass
+class Pair:
+    """A dataclass with models in it."""
+
+    models: list[Model]
+
+
+class Named(NamedTuple):
+    """A tuple with a model in it."""
+
+    model: Frozen
+
+
+class Circle(fs.Record):
+    """One of two kinds."""
+
+    kind: Literal["circle"] = "circle"
+    radius: float
+
+
+class Square(fs.Record):
+    """The other."""
+
+    kind: Literal["square"] = "square"
+    side: float
+
+
+class Holding(msgspec.Struct):
+    """Two libraries' models, one in the other."""
+
+    model: Model
+
+
+class Opaque:
+    """Nobody knows how this is written."""
+
+
+class Around(msgspec.Struct):
+    """Holds itself, and what nobody knows how to write."""
+
+    inner: list[Around]
+    opaque: Opaque | None = None
+
+
+MODEL = Model(name="a", tags=[])
+MODEL_JSON = b'{"name":"a","tags":[]}'
+Shape = Annotated[Circle | Square, pydantic.Field(discriminator="kind")]
+
+
 @pytest.mark.parametrize(
     ("kind", "value", "data", "immutable"),
     [
+        (list[Model], [MODEL], b"[" + MODEL_JSON + b"]", False),
+        (list[Model] | None, [MODEL], b"[" + MODEL_JSON + b"]", False),
+        (dict[str, Model], {"x": MODEL}, b'{"x":' + MODEL_JSON + b"}", False),
+        (tuple[Model, int], (MODEL, 1), b"[" + MODEL_JSON + b",1]", False),
+        (Pair, Pair([MODEL]), b'{"models":[' + MODEL_JSON + b"]}", False),
+        (Named, Named(Frozen(name="a")), b'[{"name":"a"}]', False),
+        (Circle | Square, Square(side=1.0), b'{"kind":"square","side":1.0}', False),
+        (Shape, Circle(radius=2.0), b'{"kind":"circle","radius":2.0}', False),
+        (list[Shape], [Circle(radius=2.0)], b'[{"kind":"circle","radius":2.0}]', False),
         (int, -12, b"-12", True),
         (float, 1.5, b"1.5", True),
         (bool, True, b"true", True),
@@ -76,6 +135,41 @@ def test_values_of_another_type_are_refused(kind: Any, value: Any) -> None:
     codec: Any = codec_of(kind)
     with pytest.raises(TypeError):
         codec.encode(value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [(list[Circle], [Square(side=1.0)]), (list[Model], MODEL), (list[Model], [1]),
+     (dict[str, Model], {1: MODEL}), (Circle | Square, MODEL), (Pair, MODEL),
+     (list[Model], [MODEL.model_copy(update={"tags": 5})])],
+)  # fmt: skip
+def test_what_is_no_model_of_the_type_is_refused_also_deep_inside(kind: Any, value: Any) -> None:
+    codec: Any = codec_of(kind)
+    with pytest.raises(ValueError, match=r"."):
+        codec.encode(value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [(Holding, "Holding has pydantic models in it"), (Opaque, "Opaque cannot be written"),
+     (list[Opaque], "Opaque cannot be written"), (Around, "Opaque cannot be written")],
+)  # fmt: skip
+def test_a_type_that_could_never_be_written_is_refused_where_it_is_declared(
+    kind: Any, words: str
+) -> None:
+    with pytest.raises(fs.AppError, match=words):
+        codec_of(kind)
+
+
+def test_a_model_where_none_is_declared_is_refused_with_what_to_declare() -> None:
+    table = codec_of(list)
+    with pytest.raises(TypeError, match=r"value_type=list\[Model\]"):
+        table.encode([MODEL])
+    untyped: Any = codec_of(None)
+    with pytest.raises(TypeError, match="value_type=Model"):
+        untyped.encode({"a": MODEL})
+    with pytest.raises(TypeError, match="a Opaque cannot be written as JSON"):
+        untyped.encode(Opaque())
 
 
 @given(st.binary(max_size=40), st.sampled_from([int, float, bool, str, Model, Packed, list[int]]))

@@ -1,0 +1,71 @@
+"""Codecs of types that have pydantic models somewhere inside: lists and unions of them, and so on.
+
+Pure. JSON by pydantic, which alone knows how its models are read and written.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from typing import Any
+
+import msgspec
+import pydantic
+import pydantic_core
+
+from flowstream.processing.errors import AppError
+
+
+def holds_models(kind: object) -> bool:
+    """Whether a value of this type has a pydantic model in it, or is one."""
+    waiting, seen = [kind], set[int]()
+    while waiting:
+        found = waiting.pop()
+        if id(found) in seen:
+            continue
+        seen.add(id(found))
+        if isinstance(found, type) and issubclass(found, pydantic.BaseModel):
+            return True
+        waiting += typing.get_args(found)
+        waiting += _fields(found)
+    return False
+
+
+def _fields(kind: object) -> list[object]:
+    """The types of what a class of named fields holds."""
+    if not isinstance(kind, type):
+        return []
+    named = dataclasses.is_dataclass(kind) or issubclass(kind, msgspec.Struct | tuple)
+    if not named and not typing.is_typeddict(kind):
+        return []
+    try:
+        return list(typing.get_type_hints(kind).values())
+    except (NameError, TypeError):  # Whoever makes the decoder has a word for it.
+        return []
+
+
+class Adapted:
+    """Both directions of such a type.
+
+    A value of another type is a ValueError, also deep inside.
+    """
+
+    def __init__(self, name: str, kind: Any) -> None:
+        try:
+            adapter: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(kind)
+        except (pydantic.PydanticUserError, pydantic_core.SchemaError) as error:
+            first = str(error).partition("\n")[0]
+            raise AppError(
+                f"{name} has pydantic models in it, and what pydantic does not know ({first}):"
+                " use pydantic models, dataclasses and builtin types inside of each other, or"
+                " msgspec Structs alone"
+            ) from error
+        self._check = adapter.validator.validate_python
+        self._to_json = adapter.serializer.to_json
+        self.decode = adapter.validator.validate_json
+
+    def encode(self, value: object) -> bytes:
+        """The value as JSON."""
+        # The serializer by itself writes whatever it is given, another model's fields among them.
+        self._check(value, strict=True)
+        return self._to_json(value, warnings="error")
