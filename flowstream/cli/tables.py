@@ -16,7 +16,7 @@ from flowstream.cli.apps import AppBroker, AppData, Module, app_of, cluster_of
 from flowstream.cli.options import Json, perform, show
 from flowstream.errors import FlowstreamError
 from flowstream.processing.app import App
-from flowstream.processing.duties.planning import all_tables
+from flowstream.processing.duties.places import all_tables
 from flowstream.processing.operating.looking import (
     Place,
     close,

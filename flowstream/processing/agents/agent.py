@@ -34,6 +34,7 @@ from flowstream.processing.streams.stream import Stream
 from flowstream.processing.streams.stream_joins import JoinedStreams
 from flowstream.processing.streams.stream_windows import StreamWindows
 from flowstream.processing.tables.inner import InnerSource
+from flowstream.processing.tables.table import Table
 from flowstream.processing.values.codecs import BYTES, Codec, codec_of
 
 T = TypeVar("T")
@@ -78,6 +79,8 @@ class Agent(Askable, Generic[T]):
         self.joins: JoinedStreams | None = None
         self.seen: Seen | None = None
         self.waiting: Waiting | None = None
+        self.lookups: tuple[Table[Any, Any], ...] = ()
+        """Tables that its stream is joined with, which must be partitioned as it is."""
         self.parking: Parking | None = None
         if self.inner is not None:
             self.inner.have_reader()
@@ -196,6 +199,7 @@ class Agent(Askable, Generic[T]):
                 f" {between.name!r}, so through() takes another topic"
             )
         self.seen, self.waiting = stream.found_seen, stream.found_waiting
+        self.lookups = tuple(stream.found_tables)
         if self.concurrency > 1 and (self._own_sources or self.group is not None):
             raise AppError(
                 f"agent {self.name!r} has concurrency={self.concurrency}, which group_by, windows,"

@@ -15,6 +15,7 @@ from flowstream.processing.streams.stateful import GroupBy
 from flowstream.processing.streams.stream import DerivedStream, SourceStream, Stream, TimedOut
 from flowstream.processing.streams.stream_joins import JoinedStreams
 from flowstream.processing.streams.stream_windows import StreamWindows
+from flowstream.processing.tables.table import Table
 from flowstream.processing.time.windowing import Span
 
 T = TypeVar("T")
@@ -133,6 +134,13 @@ class ProbeSource(SourceStream[T]):
     found_join: JoinedStreams | None = None
     found_seen: Seen | None = None
     found_waiting: Waiting | None = None
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.found_tables: list[Table[Any, Any]] = []
+
+    def _is_joined_with(self, table: Table[Any, Any]) -> None:
+        self.found_tables.append(table)
 
     def grouped(self, upstream: Stream[T], group: GroupBy) -> Stream[T]:
         """Go on probing on the same stream."""

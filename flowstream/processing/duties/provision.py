@@ -13,7 +13,8 @@ from pathlib import Path
 
 from flowstream.processing.agents.asking import REPLY_CONFIG
 from flowstream.processing.app import App
-from flowstream.processing.duties.planning import make_plan, undeclared_inputs
+from flowstream.processing.duties.inputs import undeclared_inputs
+from flowstream.processing.duties.planning import make_plan
 from flowstream.processing.environment.doors import Doors
 from flowstream.processing.errors import StateLost, TopicMissing
 from flowstream.processing.running.plan import Plan, ToCreate

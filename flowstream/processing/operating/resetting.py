@@ -16,7 +16,8 @@ from pathlib import Path
 
 from flowstream.errors import FlowstreamError
 from flowstream.processing.app import App
-from flowstream.processing.duties.planning import all_tables, between_joins
+from flowstream.processing.duties.inputs import between_joins
+from flowstream.processing.duties.places import all_tables
 from flowstream.processing.environment.slots import RESETTING, lock_all
 from flowstream.transport.admin import Admin
 from flowstream.transport.errors import UnknownTopic

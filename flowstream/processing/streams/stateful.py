@@ -205,6 +205,7 @@ class StatefulOperators(Generic[T]):
                 f"a join with table {table.name!r} as it is waits for nobody: grace= is for one as"
                 " of event time, as_of=True"
             )
+        self._this._is_joined_with(table)
         if not as_of:
             return LookupStream(self._this, table, inner=how == "inner")
         return self._looked_up(Waiting(table, inner=how == "inner", grace_ms=grace_ms))

@@ -21,6 +21,7 @@ from flowstream.processing.streams.stateful import GroupBy, StatefulOperators
 from flowstream.processing.streams.stream_joins import JoinedStreams
 from flowstream.processing.streams.stream_windows import StreamWindows
 from flowstream.processing.tables.closing import WindowResult
+from flowstream.processing.tables.table import Table
 from flowstream.processing.time.windowing import Span
 from flowstream.processing.values.codecs import DECODE_ERRORS, Codec
 from flowstream.processing.values.durations import Seconds, not_negative
@@ -237,6 +238,10 @@ class Stream(StatefulOperators[T]):
         """The current record's key, decoded."""
         return self._upstream()._key()
 
+    def _is_joined_with(self, table: Table[Any, Any]) -> None:
+        """Tell the source of a table whose rows are looked up by the keys of this stream."""
+        self._upstream()._is_joined_with(table)
+
     def _upstream(self) -> Stream[Any]:
         raise AssertionError("a source stream has no upstream")
 
@@ -342,6 +347,9 @@ class SourceStream(Stream[T]):
             return (None if key is None else decode(key)), value
 
         return SourceStream(self._source, self._keys, self._values, item)
+
+    def _is_joined_with(self, table: Table[Any, Any]) -> None:
+        """Only the probe asks."""
 
     def _key(self) -> Any:
         record = self._source.record

@@ -172,3 +172,66 @@ async def test_group_by_comes_first(app: fs.App) -> None:
 
     with pytest.raises(fs.AppError, match="comes first"):
         await late.probe()
+
+
+def joined_with(app: fs.App, table: object, **how: object) -> fs.Agent[object]:
+    @app.agent(app.topic("orders", key_type=str))
+    async def price(stream: fs.Stream[object]) -> None:
+        async for _ in stream.filter(bool).join(table, **how):  # type: ignore[call-overload]
+            pass
+
+    return price
+
+
+@pytest.mark.parametrize("as_of", [False, True])
+async def test_a_join_with_the_table_of_a_topic_with_other_partitions_is_refused_before_any_event(
+    app: fs.App, *, as_of: bool
+) -> None:
+    prices = app.table(app.topic("prices", key_type=str), history=60.0)
+    await joined_with(app, prices, as_of=as_of).probe()
+    with pytest.raises(fs.PartitionMismatch) as refused:
+        make_plan(app, {"orders": 4, "prices": 2})
+    told = str(refused.value)
+    assert "'orders' (4 partitions) with table 'prices' (2, as topic 'prices' has)" in told
+    assert "group_by(..., partitions=2)" in told
+
+
+async def test_a_join_with_a_table_elsewhere_is_refused_and_with_a_global_one_is_not(
+    app: fs.App,
+) -> None:
+    agent_on(app, app.topic("others"))
+    await joined_with(app, app.GlobalTable("rates", default=int, partitions=2)).probe()
+    make_plan(app, {"orders": 4, "others": 2})
+
+    second = fs.App("bank", broker="kafka://127.0.0.1:1")
+    agent_on(second, second.topic("others"))
+    totals = second.Table("totals", default=int, partitions=2)
+    await joined_with(second, totals).probe()
+    with pytest.raises(fs.PartitionMismatch, match=r"'orders' \(4 partitions\) .* 'totals' \(2\)"):
+        make_plan(second, {"orders": 4, "others": 2})
+
+
+@pytest.mark.parametrize("found", [2, 3])
+async def test_a_join_behind_group_by_counts_the_partitions_of_the_topic_between(
+    app: fs.App, found: int
+) -> None:
+    prices = app.table(app.topic("prices", key_type=str))
+
+    @app.agent(app.topic("orders", key_type=str))
+    async def price(stream: fs.Stream[object]) -> None:
+        async for _ in stream.group_by(str, partitions=2).join(prices):
+            pass
+
+    await price.probe()
+    if found == 2:
+        make_plan(app, {"orders": 4, "prices": found})
+        return
+    with pytest.raises(fs.PartitionMismatch, match=r"price-repartition' \(2 partitions\)"):
+        make_plan(app, {"orders": 4, "prices": found})
+
+
+async def test_a_join_with_a_table_of_another_app_is_refused(app: fs.App) -> None:
+    other = fs.App("bank", broker="kafka://127.0.0.1:1")
+    await joined_with(app, other.Table("totals", default=int)).probe()
+    with pytest.raises(fs.AppError, match="'totals', which is of another app"):
+        make_plan(app, {"orders": 4})

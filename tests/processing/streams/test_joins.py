@@ -95,6 +95,23 @@ async def test_S6_streams_that_cannot_meet_are_refused_with_the_remedy(kit: Kit,
         await fs.Worker(app, kit.address).run()
 
 
+async def test_a_join_with_a_table_of_other_partitions_is_refused_before_any_event(
+    kit: Kit, name: str
+) -> None:
+    app = kit.app(name)
+    orders = app.topic(f"{name}-orders", key_type=str, value_type=str, partitions=2)
+    people = app.table(app.topic(f"{name}-people", key_type=str, value_type=str, partitions=3))
+
+    @app.agent(orders)
+    async def match(stream: fs.Stream[str]) -> None:
+        async for _ in stream.join(people):
+            pass
+
+    with pytest.raises(fs.PartitionMismatch, match=r"-orders' \(2 partitions\) .* \(3, as topic"):
+        async with fs.Worker(app, kit.address).running():
+            raise AssertionError("it runs")
+
+
 @pytest.mark.parametrize("policy", ["dead_letter", "retry", "park"])
 async def test_S6_a_table_with_other_partitions_stops_the_worker_whatever_the_policy(
     kit: Kit, name: str, policy: Any
@@ -105,8 +122,8 @@ async def test_S6_a_table_with_other_partitions_stops_the_worker_whatever_the_po
 
     @app.agent(orders, on_error=policy)
     async def match(stream: fs.Stream[str]) -> None:
-        async for _ in stream.join(people):
-            pass
+        async for order in stream:
+            people.get(order)
 
     worker = fs.Worker(app, kit.address)
 

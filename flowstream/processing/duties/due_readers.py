@@ -1,0 +1,76 @@
+"""Agents on what comes due in tables, and the topics whose event time says what is due.
+
+Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from flowstream.processing.agents.agent import Agent, sink_topics
+from flowstream.processing.app import App
+from flowstream.processing.duties.inputs import Inputs, between_joins
+from flowstream.processing.errors import AppError
+from flowstream.processing.running.plan import InnerReader, Reader, Stage
+from flowstream.processing.tables.inner import InnerSource
+
+
+def due_readers(app: App, inputs: Inputs, partitions: Mapping[str, int]) -> tuple[InnerReader, ...]:
+    """Agents on inner sources, in the order of their declaration; one per source."""
+    found: dict[str, InnerReader] = {}
+    for agent in app.agents.values():
+        sources = agent.inner_sources
+        if agent.inner is not None and (agent.group is not None or len(sources) > 1):
+            raise AppError(
+                f"agent {agent.name!r} re-keys, joins or has windows over {agent.inner!r}:"
+                " yield to a topic, and have them in an agent on that topic"
+            )
+        for source in sources:
+            if source.name in found:
+                other = found[source.name].reader.agent.name
+                raise AppError(
+                    f"agents {other!r} and {agent.name!r} both read {source!r}: let one of them"
+                    " read it and send on what the other needs"
+                )
+            if source.table not in partitions:
+                raise AppError(f"agent {agent.name!r} reads {source!r} of another app")
+            reader = Reader(agent, source.name)
+            topics = _times(app, inputs, agent, source)
+            count = partitions[source.table]
+            found[source.name] = InnerReader(reader, source, count, topics)
+    return tuple(found.values())
+
+
+def _times(
+    app: App, inputs: Inputs, agent: Agent[Any], source: InnerSource[Any, Any]
+) -> tuple[str, ...]:
+    """The topics whose event time counts for what comes due in a source.
+
+    For what an agent's own operators keep: those that it reads. For other tables nobody says
+    who writes them: all, but for those that get what the agent on this source gives, whose
+    time comes after it.
+    """
+    if agent.inner is None:
+        stages = (Stage.WHOLE, Stage.GROUPED, Stage.RIGHT)
+        own = [r.topic for r in inputs.readers if r.agent is agent and r.stage in stages]
+        return tuple(dict.fromkeys([*own, *source.fed_by]))
+    # What passes between the parts of a join has been counted where it came from.
+    after = {*_behind(agent, inputs), *between_joins(app)}
+    return tuple(topic for topic in inputs.sources if topic not in after)
+
+
+def _behind(agent: Agent[Any], inputs: Inputs) -> set[str]:
+    """The topics that an agent's results end up in, by way of sinks and re-keying."""
+    behind: set[str] = set()
+    waiting = [topic.name for sink in agent.sinks for topic in sink_topics(sink)]
+    while waiting:
+        name = waiting.pop()
+        if name in behind:
+            continue
+        behind.add(name)
+        for reader in inputs.readers:
+            if reader.topic == name:
+                sinks = [t.name for s in reader.agent.sinks for t in sink_topics(s)]
+                waiting += [reader.forwards_to] if reader.forwards_to else sinks
+    return behind

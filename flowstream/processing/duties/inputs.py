@@ -1,0 +1,164 @@
+"""The topics that an app's agents read: how many partitions each has, who reads it as what.
+
+Pure: declarations and the cluster's topics in, readers or an error with the remedy out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from flowstream.processing.agents.agent import Agent
+from flowstream.processing.app import App
+from flowstream.processing.declaring import check_topic_name
+from flowstream.processing.errors import AppError, PartitionMismatch, TopicMissing
+from flowstream.processing.events.topic import Topic
+from flowstream.processing.running.plan import KEPT, Reader, Stage, ToCreate
+
+
+def inputs(agent: Agent[Any]) -> Iterator[Topic[Any, Any]]:
+    """The topics that an agent reads, those between its own parts aside."""
+    yield from agent.topics
+    if agent.joins is not None:
+        yield agent.joins.right
+
+
+def undeclared_inputs(app: App, existing: Mapping[str, int]) -> list[str]:
+    """Missing input topics whose number of partitions the app leaves to the cluster."""
+    between = set(between_joins(app))
+    names = dict.fromkeys(topic.name for agent in app.agents.values() for topic in inputs(agent))
+    return [
+        name
+        for name in names
+        if name not in existing
+        and name not in between
+        and (name not in app.topics or app.topics[name].partitions is None)
+    ]
+
+
+def between_joins(app: App) -> list[str]:
+    """The topics between the parts of joins by a foreign key."""
+    return [topic.name for join in app.foreign_joins for topic in join.topics]
+
+
+class Inputs:
+    """Who reads what, as agents are entered one by one."""
+
+    def __init__(self, app: App, existing: Mapping[str, int]) -> None:
+        self._app = app
+        self._existing = existing
+        self.create: dict[str, ToCreate] = {}
+        """Topics that are missing and may be created."""
+        self.sources: dict[str, int] = {}
+        """How many partitions each topic has that is read."""
+        self.readers: list[Reader] = []
+        self.bodies: dict[str, int] = {}
+        """How many partitions the topic has that an agent's body reads."""
+
+    @property
+    def counts(self) -> set[int]:
+        """The numbers of partitions of the topics that agents' bodies read."""
+        bodies = {r.topic for r in self.readers if r.stage is not Stage.FORWARD}
+        return {self.sources[topic] for topic in bodies}
+
+    def read(self, agent: Agent[Any]) -> None:
+        """Enter an agent that reads topics."""
+        counts = {topic.name: self._source(agent, topic) for topic in agent.topics}
+        (first, count) = next(iter(counts.items()))
+        types = {topic.value_codec.name for topic in agent.topics}
+        if len(types) > 1 and (agent.inner_sources or agent.group is not None):
+            raise AppError(
+                f"agent {agent.name!r} keeps or sends on the values of topics with different types"
+                f" ({', '.join(sorted(types))}): declare them with one value_type"
+            )
+        between = self._between(agent, count)
+        for topic in agent.topics:
+            if between is None:
+                self.readers.append(Reader(agent, topic.name, source=topic))
+            else:
+                reader = Reader(agent, topic.name, Stage.FORWARD, between, source=topic)
+                self.readers.append(reader)
+        if between is not None:
+            self.readers.append(Reader(agent, between, Stage.GROUPED, source=agent.source_topic))
+        body = between or first
+        self.bodies[agent.name] = self.sources[body]
+        if agent.inner_sources and between is None and len(set(counts.values())) > 1:
+            raise PartitionMismatch(
+                f"agent {agent.name!r} keeps state over topics with different numbers of partitions"
+                f" ({', '.join(f'{name}: {n}' for name, n in counts.items())}): equal keys would"
+                " not meet. Re-key the stream with group_by first"
+            )
+        self._join(agent, body)
+
+    def _between(self, agent: Agent[Any], count: int) -> str | None:
+        """The topic between the parts of an agent that re-keys."""
+        group = agent.group
+        if group is None:
+            return None
+        if group.topic is not None:
+            self._source(agent, group.topic)
+            return group.topic.name
+        name = check_topic_name(
+            self._app.repartition(agent.repartition_name),
+            f"repartition topic of agent {agent.name!r} (group_by's name)",
+        )
+        if name in self.sources:
+            raise AppError(
+                f"agent {agent.name!r} re-keys through {name!r}, as another agent does: each would"
+                " get the other's events. Give one of them another name="
+            )
+        self.sources[name] = self._existing.get(name) or group.partitions or count
+        if name not in self._existing:
+            self.create[name] = ToCreate(name, self.sources[name], KEPT)
+        return name
+
+    def _join(self, agent: Agent[Any], left: str) -> None:
+        """The right topic of an agent's join; it must be partitioned as the left one is."""
+        if agent.joins is None:
+            return
+        right = agent.joins.right
+        here, there = self.sources[left], self._source(agent, right)
+        self.readers.append(Reader(agent, right.name, Stage.RIGHT, source=right))
+        if here != there:
+            raise PartitionMismatch(
+                f"agent {agent.name!r} joins {left!r} ({here} partitions) with {right.name!r}"
+                f" ({there}): equal keys would never meet. Re-key the stream with"
+                f" group_by(..., partitions={there}), under a new name= if its topic is there"
+                " already"
+            )
+
+    def _source(self, agent: Agent[Any], topic: Topic[Any, Any]) -> int:
+        """The number of partitions of a topic that is read."""
+        name, app = topic.name, self._app
+        known = app.topics.get(name, topic)
+        declared = known.partitions
+        found = self._existing.get(name)
+        if found is not None and declared is not None and declared != found:
+            raise PartitionMismatch(
+                f"topic {name!r} has {found} partition{'s' * (found != 1)} but is declared with"
+                f" {declared}: declare partitions={found}, or another topic (deleting this one to"
+                " create it anew loses what is in it)"
+            )
+        if found is None and declared is None:
+            raise TopicMissing(
+                f"input topic {name!r} of agent {agent.name!r} does not exist: create it with"
+                f" `flowstream topics create {name} --partitions N`, or declare"
+                f" app.topic({name!r}, partitions=N) to have it created"
+            )
+        if found is None and declared is not None:
+            self.create[name] = ToCreate(name, declared, known.config)
+        self.sources[name] = count = found or declared or 0
+        return count
+
+    def refuse_shared(self) -> None:
+        """Agents on one topic go in lockstep, which instances side by side cannot."""
+        for topic in self.sources:
+            agents = [reader.agent for reader in self.readers if reader.topic == topic]
+            for agent in agents if len(agents) > 1 else ():
+                if agent.concurrency > 1:
+                    other = next(each.name for each in agents if each is not agent)
+                    raise AppError(
+                        f"agent {agent.name!r} has concurrency={agent.concurrency} and agent"
+                        f" {other!r} reads {topic!r}, too: send the events on to a topic of its"
+                        " own, and have it read that"
+                    )
