@@ -208,9 +208,23 @@ class Agent(Askable, Generic[T]):
             )
         if self.policy.action == "park":
             self._have_parking()
+        self._check_fields()
         for each in (self.windows, self.joins, self.seen, self.waiting):
             if each is not None:
                 each.bind(self.name, self.key_codec, self.topic.value_codec)
+
+    def _check_fields(self) -> None:
+        """Refuse what its operators ask of values that these do not have."""
+        if isinstance(self.topic, InnerSource):
+            return
+        what, kind = f"agent {self.name!r}", self.topic.value_type
+        if self.group is not None:
+            self.group.check(kind, what)
+            kind = kind if self.group.topic is None else self.group.topic.value_type
+        if self.seen is not None:
+            self.seen.check(kind, what)
+        if self.windows is not None:
+            self.windows.windowing.aggregate.check(kind, what)
 
     def _refuse_failed(self, running: asyncio.Future[None]) -> None:
         """Raise what the function raised before it read, so that it is told as an agent's error."""

@@ -6,6 +6,10 @@ import datetime
 from collections.abc import Callable
 from typing import Any
 
+from flowstream.processing.declaring import described
+from flowstream.processing.errors import AppError
+from flowstream.processing.values.fields import check_field, field_reader, none_is
+
 EventTime = Callable[[Any], float | datetime.datetime]
 """A function of a value: its instant in seconds since 1970, or a datetime."""
 
@@ -29,26 +33,43 @@ def instant_ms(at: object) -> int:
     return round(at * 1000)
 
 
-def event_time_of(source: str | EventTime | None) -> Callable[[Any], int] | None:
+def event_time_of(
+    source: str | EventTime | None, kind: Any, what: str
+) -> Callable[[Any], int] | None:
     """Value to milliseconds, from a field's name or a function; None: the record's own time.
 
-    What cannot be read raises ValueError, as a value that does not decode.
+    What cannot be read raises ValueError, as a value that does not decode. AppError when values of
+    type `kind` have no such field, or it is no instant; `what` says whose they are.
     """
     if source is None:
         return None
-    read, what = (source, "the timestamp function") if callable(source) else _field(source)
+    read, named = (
+        (source, "the timestamp function") if callable(source) else _field(source, kind, what)
+    )
 
     def event_ms(value: Any) -> int:
         try:
             return instant_ms(read(value))
         except Exception as error:
-            raise ValueError(f"{what} gives no event time: {error!r}") from error
+            raise ValueError(f"{named} gives no event time: {error!r}") from error
 
     return event_ms
 
 
-def _field(name: str) -> tuple[Callable[[Any], Any], str]:
-    def read(value: Any) -> Any:
-        return value[name] if isinstance(value, dict) else getattr(value, name)
+def _field(name: str, kind: Any, what: str) -> tuple[Callable[[Any], Any], str]:
+    if not isinstance(name, str):
+        raise AppError(
+            f"{what}: timestamp= is a field's name or a function of the value, not"
+            f" {described(name)}"
+        )
+    found = check_field(kind, name, f"{what}: timestamp={name!r}")
+    if refused := none_is(found, _is_instant):
+        raise AppError(
+            f"{what}: timestamp={name!r} is of type {refused}; event time is seconds since 1970 or"
+            " a datetime: declare the field so, or give a function that makes one of the value"
+        )
+    return field_reader(name), f"field {name!r}"
 
-    return read, f"field {name!r}"
+
+def _is_instant(kind: type) -> bool:
+    return issubclass(kind, int | float | datetime.datetime) and not issubclass(kind, bool)

@@ -76,7 +76,7 @@ class Topic(Generic[K, V]):
         self.key_codec: Codec[K] = typed(key_type, key_serializer)
         self.value_codec: Codec[V] = typed(value_type, value_serializer)
         self.timestamp = timestamp
-        self.event_ms = event_time_of(timestamp)
+        self.event_ms = event_time_of(timestamp, value_type, f"topic {name!r}")
         self.disorder_ms = disorder_ms
         self._send = send
 

@@ -62,7 +62,11 @@ class ForwardStream(DerivedStream[T]):
         return self
 
     def dedupe(
-        self, within: Seconds, *, by: Callable[[T], Any] | None = None, name: str | None = None
+        self,
+        within: Seconds,
+        *,
+        by: Callable[[T], Any] | str | None = None,
+        name: str | None = None,
     ) -> Stream[T]:
         """Done on the other side of the topic."""
         del within, by, name

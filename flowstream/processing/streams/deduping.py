@@ -16,6 +16,8 @@ from flowstream.processing.tables.table import Table
 from flowstream.processing.time.dues import PREFIX
 from flowstream.processing.values.codecs import BYTES, INT, Codec, encode_any_key
 from flowstream.processing.values.durations import Seconds, milliseconds
+from flowstream.processing.values.fields import by as field_by
+from flowstream.processing.values.fields import check_field
 from flowstream.state.overlay import DELETED
 from flowstream.state.table import TableView
 
@@ -28,12 +30,13 @@ class Seen(OwnRows[Any, Any]):
     """The ids that one agent has seen; nothing of it is ever told."""
 
     def __init__(
-        self, within: Seconds, by: Callable[[Any], Any] | None, *, name: str | None
+        self, within: Seconds, by: Callable[[Any], Any] | str | None, *, name: str | None
     ) -> None:
         self.within_ms = milliseconds(within)
         if self.within_ms <= 0:
             raise AppError(f"dedupe needs a horizon above 0, not within={within!r}")
-        self.by = by
+        self.field = by if isinstance(by, str) else None
+        self.by = None if by is None else field_by(by, "dedupe's by=")
         self.given_name = name
         self.key_codec = BYTES
         self.value_codec = BYTES
@@ -47,6 +50,11 @@ class Seen(OwnRows[Any, Any]):
         rows = Table(table, key_type=bytes, value_type=int, default=None, partitions=None)
         rows.value_codec = INT
         self._keep_in(rows)
+
+    def check(self, kind: Any, what: str) -> None:
+        """AppError when values of this type have no such field."""
+        if self.field is not None:
+            check_field(kind, self.field, f"{what}: dedupe(by={self.field!r})")
 
     @property
     def by_value(self) -> bool:

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, TypeVar, cast
 
+from flowstream.processing.declaring import described
 from flowstream.processing.events.event import Event, event_of
 from flowstream.processing.events.topic import Topic
 from flowstream.processing.streams.stream import AT_ITS_END, DerivedStream, Stream, TimedOut
@@ -136,8 +137,23 @@ class FlatMapStream(DerivedStream[R]):
             value = await self._up._pull(hold=hold, deadline=deadline)
             if isinstance(value, TimedOut):
                 return value
-            self._made.extend(self._function(value))
+            made = self._function(value)
+            try:
+                values = iter(made)
+            except TypeError:
+                raise _no_values(made) from None
+            self._made.extend(values)
         return self._made.popleft()
+
+
+def _no_values(made: object) -> TypeError:
+    if inspect.iscoroutine(made):
+        made.close()
+        return TypeError(
+            "flat_map's function is async, and it takes a plain one: `async for` over the stream,"
+            " and await in the agent"
+        )
+    return TypeError(f"flat_map's function gives a list of values, not {described(made)}")
 
 
 class EnumerateStream(DerivedStream[tuple[int, T]]):

@@ -6,7 +6,6 @@ that run beside each other; the stream's source knows which part an instance pla
 
 from __future__ import annotations
 
-import operator
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from flowstream.processing.tables.closing import WindowResult
 from flowstream.processing.tables.table import Table
 from flowstream.processing.tables.windowed_tables import Late
 from flowstream.processing.values.durations import Seconds, not_negative
+from flowstream.processing.values.fields import PLAIN, by, check_field, classes_of, encodes, none_is
 from flowstream.processing.values.joined import Joined
 
 if TYPE_CHECKING:
@@ -49,19 +49,23 @@ class GroupBy:
     partitions: int | None
     topic: Topic[Any, Any] | None = None
     """A declared topic in place of one of our own, and the same keys."""
+    field: str | None = None
+    """The name that `key` reads, if it was given one."""
 
-
-def by(key: Callable[[T], Any] | str) -> Callable[[T], Any]:
-    """A key function from a function or an attribute's (or dict key's) name."""
-    if callable(key):
-        return key
-    if not isinstance(key, str):
-        raise AppError(
-            f"group_by takes a function of the value or the name of its attribute, not"
-            f" {described(key)}"
-        )
-    attribute, item = operator.attrgetter(key), operator.itemgetter(key)
-    return lambda value: item(value) if isinstance(value, dict) else attribute(value)
+    def check(self, kind: Any, what: str) -> None:
+        """AppError when values of this type have no such field, or one of another type."""
+        if self.field is None:
+            return
+        what = f"{what}: group_by({self.field!r})"
+        found, key_type = check_field(kind, self.field, what), self.key_type
+        given = set(classes_of(found) or ()) - {type(None)}
+        if key_type not in PLAIN or not given <= set(PLAIN):
+            return
+        if refused := none_is(found, lambda each: encodes(key_type, each)):
+            raise AppError(
+                f"{what} makes keys of type {refused}, and their declared type is"
+                f" {key_type.__name__}: say key_type={refused.partition(' ')[0]}"
+            )
 
 
 class StatefulOperators(Generic[T]):
@@ -90,8 +94,9 @@ class StatefulOperators(Generic[T]):
         operator except `filter`.
         """
         check_partitions(partitions, "group_by")
+        field = key if isinstance(key, str) else None
         return self._root("group_by").grouped(
-            self._this, GroupBy(by(key), name, key_type, partitions)
+            self._this, GroupBy(by(key, "group_by"), name, key_type, partitions, field=field)
         )
 
     def through(self, topic: Topic[Any, T]) -> Stream[T]:

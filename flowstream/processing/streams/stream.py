@@ -12,7 +12,7 @@ from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, TypeVar, cast, overload
 
-from flowstream.processing.declaring import check_take, described
+from flowstream.processing.declaring import check_callable, check_take, described
 from flowstream.processing.errors import AppError
 from flowstream.processing.events.event import Arrival, Event
 from flowstream.processing.events.topic import Topic
@@ -144,26 +144,31 @@ class Stream(StatefulOperators[T]):
 
     def filter(self, predicate: Callable[[T], bool | Awaitable[bool]]) -> Stream[T]:
         """Only the values for which `predicate` (plain or async) is true."""
+        check_callable(predicate, "filter: what says whether a value stays")
         from flowstream.processing.streams.operators import FilterStream
 
         return FilterStream(self, predicate)
 
     def map(self, function: Callable[[T], Awaitable[R] | R]) -> Stream[R]:
         """What `function` (plain or async) makes of each value."""
+        check_callable(function, "map: what makes one value of another")
         from flowstream.processing.streams.operators import MapStream
 
         return MapStream(self, function)
 
     def flat_map(self, function: Callable[[T], Iterable[R]]) -> Stream[R]:
-        """Each of the values that `function` makes of a value, all in its unit."""
+        """Each of the values that `function` (a plain one) makes of a value, all in its unit."""
+        check_callable(function, "flat_map: what makes a list of a value")
         from flowstream.processing.streams.operators import FlatMapStream
 
         return FlatMapStream(self, function)
 
     def dedupe(
-        self, within: Seconds, *, by: Callable[[T], Any] | None = None, name: str | None = None
-    ) -> Stream[T]:
-        """Only the first value of each key, or of what `by` says of it, `within` of event time.
+        self, within: Seconds, *, by: Callable[[T], Any] | str | None = None,
+        name: str | None = None,
+    ) -> Stream[T]:  # fmt: skip
+        """Only the first value of each key, or of what `by` (a function, or the name of a field)
+        says of it, `within` of event time.
 
         Equal ids must come with equal keys: each partition remembers its own. Once in an agent.
         `name` is that of its table.

@@ -6,6 +6,7 @@ may be read again by the next one when that unit fails.
 
 from __future__ import annotations
 
+import datetime
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
@@ -13,10 +14,14 @@ from typing import Any, Generic, TypeVar
 from flowstream.processing.declaring import check_callable, described
 from flowstream.processing.errors import AppError
 from flowstream.processing.values.codecs import Codec, codec_of
+from flowstream.processing.values.fields import UNKNOWN, check_field, field_reader, none_is
 
 T = TypeVar("T")
 A = TypeVar("A")
 R = TypeVar("R")
+
+_NOT_SUMMED = (str, bytes, bytearray, list, tuple, dict, set, frozenset, datetime.date)
+"""Types that have a `+`, which makes no sum of them."""
 
 Field = str | Callable[[Any], Any]
 """An attribute's (or a dict key's) name, or a function of the value."""
@@ -28,7 +33,11 @@ def reader(field: Field | None) -> Callable[[Any], Any]:
         return lambda value: value
     if callable(field):
         return field
-    return lambda value: value[field] if isinstance(value, dict) else getattr(value, field)
+    if not isinstance(field, str):
+        raise AppError(
+            f"an aggregate is of a field's name or a function of the value, not {described(field)}"
+        )
+    return field_reader(field)
 
 
 class Aggregate(Generic[R]):
@@ -43,6 +52,10 @@ class Aggregate(Generic[R]):
     def bind(self, values: Codec[Any]) -> None:
         """Learn how the stream's values are encoded (before anything else is asked)."""
         del values
+
+    def check(self, kind: Any, what: str) -> None:
+        """AppError when values of this type can never be aggregated so."""
+        del kind, what
 
     @abstractmethod
     def first(self, value: Any) -> Any:
@@ -80,10 +93,52 @@ class Count(Aggregate[int]):
         return kept + other
 
 
-class _OfField(Aggregate[R]):
-    def __init__(self, field: Field | None = None, *, type: Any = None) -> None:
+class _Reading(Aggregate[R]):
+    """An aggregate of a field."""
+
+    def __init__(self, field: Field | None = None) -> None:
+        self._field = field
         self._read = reader(field)
+
+    def _fits(self, kind: type) -> bool:
+        """Whether this can be made of fields of a type."""
+        del kind
+        return True
+
+    _wanted = ""
+    """What fits, and what to do with what does not."""
+
+    def check(self, kind: Any, what: str) -> None:
+        """See `Aggregate.check`: whether there is such a field, of a type that fits."""
+        named = repr(self._field) if isinstance(self._field, str) else ""
+        self._check_type(self._type(kind, what), f"{what}: {self.__class__.__name__}({named})")
+
+    def _type(self, kind: Any, what: str) -> Any:
+        if self._field is None:
+            return kind
+        if not isinstance(self._field, str):
+            return UNKNOWN
+        return check_field(kind, self._field, f"{what}: {self.__class__.__name__}({self._field!r})")
+
+    def _check_type(self, found: Any, what: str) -> None:
+        if refused := none_is(found, self._fits):
+            raise AppError(f"{what} would be of values of type {refused}: {self._wanted}")
+
+
+class _OfField(_Reading[R]):
+    def __init__(self, field: Field | None = None, *, type: Any = None) -> None:
+        super().__init__(field)
         self.kept = Any if type is None else type
+
+    def _check_type(self, found: Any, what: str) -> None:
+        super()._check_type(found, what)
+        if self.kept is not Any:
+            return
+        if refused := none_is(found, lambda kind: issubclass(kind, int | float | str)):
+            raise AppError(
+                f"{what} over {refused} must say so, for its state to be read again as what it was:"
+                f" type={refused}"
+            )
 
     def first(self, value: Any) -> Any:
         found = self._read(value)
@@ -97,6 +152,11 @@ class _OfField(Aggregate[R]):
 
 class Sum(_OfField[Any]):
     """The sum of a field. `type=` for other numbers than int and float, e.g. Decimal."""
+
+    _wanted = "a sum is of numbers; collect() keeps all values, reduce() makes one of two"
+
+    def _fits(self, kind: type) -> bool:
+        return hasattr(kind, "__add__") and not issubclass(kind, _NOT_SUMMED)
 
     def merge(self, kept: Any, other: Any) -> Any:
         """Their sum."""
@@ -119,13 +179,14 @@ class Max(_OfField[Any]):
         return max(kept, other)
 
 
-class Mean(Aggregate[float]):
+class Mean(_Reading[float]):
     """The arithmetic mean of a field."""
 
     kept = tuple[float, int]
+    _wanted = "a mean is of numbers; give a function that makes one of the value"
 
-    def __init__(self, field: Field | None = None) -> None:
-        self._read = reader(field)
+    def _fits(self, kind: type) -> bool:
+        return hasattr(kind, "__float__") or hasattr(kind, "__index__")
 
     def first(self, value: Any) -> tuple[float, int]:
         """Sum and number of one value."""
@@ -140,7 +201,7 @@ class Mean(Aggregate[float]):
         return kept[0] / kept[1]
 
 
-class Collect(Aggregate[list[Any]]):
+class Collect(_Reading[list[Any]]):
     """Every value (or a field of it, of `type`), in the order of arrival.
 
     All of a window's values are one row: its changelog bounds them (1 MB by default).
@@ -149,7 +210,7 @@ class Collect(Aggregate[list[Any]]):
     kept = tuple[Any, ...]
 
     def __init__(self, field: Field | None = None, *, type: Any = None) -> None:
-        self._read = reader(field)
+        super().__init__(field)
         self._whole = field is None
         self._codec: Codec[Any] | None = None if type is None else codec_of(type)
 
@@ -195,7 +256,7 @@ class Reduce(Aggregate[Any]):
         return self._function(kept, other)
 
 
-class Distinct(Aggregate[int]):
+class Distinct(_Reading[int]):
     """About how many different values of a field there are: a HyperLogLog sketch of 2**`log2k`
     registers (Flajolet et al. 2007), within 1.04 / sqrt(2**log2k) of the truth (1.6 %).
 
@@ -213,8 +274,8 @@ class Distinct(Aggregate[int]):
             ) from error
         if log2k not in range(4, 22):
             raise AppError(f"Distinct: log2k is from 4 to 21, not {log2k!r:.60}")
+        super().__init__(field)
         self._sketches: Any = datasketches
-        self._read = reader(field)
         self._log2k = log2k
 
     def first(self, value: Any) -> bytes:
@@ -270,6 +331,11 @@ class Several(Aggregate[dict[str, Any]]):
         for part in self._parts:
             part.bind(values)
         self.kept = tuple[tuple(part.kept for part in self._parts)]  # type: ignore[misc]
+
+    def check(self, kind: Any, what: str) -> None:
+        """Each of them."""
+        for part in self._parts:
+            part.check(kind, what)
 
     def first(self, value: Any) -> tuple[Any, ...]:
         """Each of them."""

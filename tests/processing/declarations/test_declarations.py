@@ -181,7 +181,7 @@ async def test_what_an_agent_gets_wrong_before_it_reads(
         (lambda s, app: s.join(app.topic("u"), within=5).group_by(str), "group_by comes first"),
         (lambda s, _: s.group_by(str).group_by(str), "group_by comes first, and once"),
         (lambda s, _: s.dedupe(5).group_by(str), "dedupe comes after group_by"),
-        (lambda s, _: s.group_by(5), r"or the name of its attribute, not 5 \(an int\)"),
+        (lambda s, _: s.group_by(5), r"or the name of its field, not 5 \(an int\)"),
         (lambda s, _: s.group_by(str, partitions=0), "group_by: partitions must be a whole number"),
         (lambda s, _: s.group_by(str, partitions="4"), r"not '4' \(a str\)"),
         (lambda s, _: s.echo("out"), r"echo takes topics, not 'out' \(a str\)"),
