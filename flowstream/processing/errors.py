@@ -84,7 +84,9 @@ class DecodeError(FlowstreamError):
 
 
 class RowUnreadable(FlowstreamError):
-    """A table's row is older than its value type; the message names table, key and field."""
+    """A table's row is older than its value type; the message names table, key and field. No fault
+    of the event that needs it: the worker stops, whatever the agent's policy is.
+    """
 
 
 class LotFull(FlowstreamError):

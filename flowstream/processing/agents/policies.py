@@ -5,13 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from flowstream.processing.errors import AppError, TableElsewhere
+from flowstream.processing.errors import AppError, RowUnreadable, TableElsewhere
 from flowstream.processing.values.durations import Seconds, milliseconds
 
 Then = Literal["stop", "skip", "dead_letter"]
 OnErrorName = Literal["stop", "skip", "retry", "dead_letter", "park"]
 
 NAMES: tuple[OnErrorName, ...] = ("stop", "skip", "retry", "dead_letter", "park")
+NO_EVENTS_FAULT = (TableElsewhere, RowUnreadable)
+"""A declaration that does not fit the partitions, or the rows of before: the code is to be mended,
+and the event is to be there then.
+"""
 LONGEST_BACKOFF = 100
 """Pauses grow up to so many times the first one, unless the policy says otherwise."""
 
@@ -27,12 +31,13 @@ class Policy:
     then: Then = "stop"
 
     def action_on(self, error: Exception) -> OnErrorName:
-        """What becomes of an event that failed so: where none can go well, the worker stops.
+        """What becomes of an event that failed so: where it is no fault of the event, and what
+        follows would fail as well, the worker stops.
 
         >>> Policy("skip").action_on(ValueError()), Policy("skip").action_on(TableElsewhere())
         ('skip', 'stop')
         """
-        return "stop" if isinstance(error, TableElsewhere) else self.action
+        return "stop" if isinstance(error, NO_EVENTS_FAULT) else self.action
 
     def is_spent(self, failures: int) -> bool:
         """Whether that many failures of one event are enough."""

@@ -226,10 +226,12 @@ class InnerInstance(Instance):
     async def _failed(self, error: Exception) -> None:
         """As the policy says; a parked event that fails again is put off, or given up."""
         parking, record = self.agent.parking, self._fired[-1] if self._fired else None
-        if self.closed or parking is not self._inner or record is None or self.record is None:
+        policy = self.agent.policy
+        is_over = self.closed or policy.action_on(error) == "stop"
+        if is_over or parking is not self._inner or record is None or self.record is None:
             await super()._failed(error)
             return
-        policy, view = self.agent.policy, self.views[parking.table]
+        view = self.views[parking.table]
         self.drop()
         failures = parking.failures(view, record.row) + 1
         if policy.is_spent(failures):

@@ -123,8 +123,17 @@ class Waiting(OwnRows[Any, Joined[Any, Any]]):
 
     @property
     def shape(self) -> Callable[[Any, Any], Any]:
-        """Both sides."""
-        return joined_shape(self._left, self._table.value_codec)
+        """Both sides; a version that does not fit the table's type is no fault of the event."""
+        both, table = joined_shape(self._left, BYTES), self._table
+
+        def joined(record: Any, value: Any) -> Joined[Any, Any] | None:
+            pair = both(record, value)
+            if pair is None or pair.right is None:
+                return pair
+            key = table.key_codec.decode(record.key)
+            return Joined(pair.left, table.of_before(key, pair.right))
+
+        return joined
 
     def due_ms(self, row: bytes, value: Any, watermark_ms: int | None) -> int | None:
         """Once the table's side has passed its time, too."""

@@ -16,7 +16,7 @@ from flowstream.processing.tables.scanning import Scans
 from flowstream.processing.tables.table_changes import Changes
 from flowstream.processing.tables.windowed_tables import Late, WindowedTable, check_late
 from flowstream.processing.time.windows import Window
-from flowstream.processing.values.codecs import Codec, codec_of, refusal
+from flowstream.processing.values.codecs import DECODE_ERRORS, Codec, codec_of, refusal
 from flowstream.processing.values.durations import Seconds, milliseconds
 from flowstream.state.expiring import ExpiringCodec, split
 from flowstream.state.overlay import DELETED
@@ -121,6 +121,13 @@ class Table(Scans[K, V]):
             return mended(self.name, key, data, error, self._migrate)
         at, inner = split(data)
         return at, mended(self.name, key, inner, error, self._migrate)
+
+    def of_before(self, key: object, data: bytes) -> Any:
+        """A value that the key's row had once, of its bytes; as `mend` where they do not decode."""
+        try:
+            return self.value_codec.decode(data)
+        except DECODE_ERRORS as error:
+            return mended(self.name, key, data, error, self._migrate)
 
     def _refuse(self, key: object) -> NoReturn:
         """A row that is no window's would be skipped by every read of the windows, and a clear

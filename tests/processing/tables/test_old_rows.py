@@ -11,10 +11,12 @@ import pydantic
 import pytest
 
 import flowstream as fs
+from flowstream.processing.values.codecs import codec_of
 from flowstream.state.memory import MemoryStore
-from flowstream.transport.types import NewTopic
+from flowstream.transport.types import NewTopic, TopicPartition
 from tests.processing.bench import Bench
 from tests.processing.conftest import Kit
+from tests.processing.rig import Rig
 
 
 class Struct(msgspec.Struct):
@@ -104,6 +106,101 @@ def test_a_hook_that_fails_is_named() -> None:
     old = bench(Model, b'{"nom":"Ada"}', add_city)
     with old.unit(), pytest.raises(fs.RowUnreadable, match=r"migrate= failed .* key 7 .*'name'"):
         old.table.get(7)
+
+
+POLICIES: list[Any] = ["skip", "dead_letter", "retry", "park", fs.retry(1, then="skip")]
+
+
+@pytest.mark.parametrize("how", [{}, {"concurrency": 2, "order": "key"}])
+@pytest.mark.parametrize("policy", POLICIES)
+async def test_S11_a_row_that_nobody_can_read_stops_the_worker_whatever_the_policy(
+    policy: Any, how: dict[str, Any]
+) -> None:
+    app = fs.App("people", retry_backoff=0.001)
+    words = app.topic("words", key_type=str, value_type=str, partitions=1)
+    people = app.Table("people", value_type=Model)
+
+    @app.agent(words, on_error=policy, **how)
+    async def read(stream: fs.Stream[str]) -> None:
+        async for word in stream:
+            people.get(word)
+
+    rig = Rig(app)
+    await rig.open()
+    rig.stores["people"].write({b"ada": b'{"name":"Ada"}'})
+    for word in (b"bob", b"ada", b"eve"):
+        rig.put("words", word, word)
+    rig.deliver()
+    await rig.settle()
+    rig.commit()
+    assert isinstance(rig.failure, fs.AgentFailed)
+    assert "declare the table with migrate=" in str(rig.failure)
+    assert rig.log == []
+    assert rig.counts.skipped == rig.counts.dead_letters == rig.counts.parked == 0
+    assert rig.counts.retried == 0
+    assert rig.positions[TopicPartition("words", 0)] == 1, "the event is there once it is mended"
+    await rig.crash()
+
+
+async def test_S11_a_parked_event_that_needs_such_a_row_stops_the_worker() -> None:
+    app = fs.App("people")
+    words = app.topic("words", key_type=str, value_type=str, partitions=1)
+    people = app.Table("people", value_type=Model)
+    is_bad = True
+
+    @app.agent(words, on_error=fs.park(1, backoff=1, then="skip"))
+    async def read(stream: fs.Stream[str]) -> None:
+        async for word in stream:
+            if is_bad:
+                raise ValueError("not yet")
+            people.get(word)
+
+    rig = Rig(app)
+    await rig.open()
+    rig.stores["people"].write({b"ada": b'{"name":"Ada"}'})
+    rig.put("words", b"ada", b"ada")
+    rig.deliver()
+    await rig.settle()
+    rig.commit()
+    assert rig.counts.parked == 1
+    parked = rig.rows("read-parked")
+    is_bad, rig.clock_ms = False, 5_000
+    rig.task.tick()
+    await rig.settle()
+    assert "declare the table with migrate=" in str(rig.failure)
+    rig.commit()
+    assert (rig.counts.skipped, rig.rows("read-parked")) == (0, parked)
+    await rig.crash()
+
+
+async def test_S11_a_version_that_nobody_can_read_stops_the_worker() -> None:
+    app = fs.App("people")
+    people = app.table(
+        app.topic("people", key_type=str, value_type=dict[str, str], partitions=1), history=60
+    )
+    words = app.topic("words", key_type=str, value_type=str, partitions=1)
+
+    @app.agent(words, on_error="dead_letter")
+    async def read(stream: fs.Stream[str]) -> None:
+        async for _ in stream.join(people, as_of=True):
+            pass
+
+    rig = Rig(app)
+    await rig.open()
+    rig.put("people", b"ada", b'{"name":"Ada"}', at_ms=1_000)
+    rig.put("words", b"ada", b"x", at_ms=2_000)
+    rig.deliver()
+    await rig.settle()
+    people.value_codec = codec_of(Model)
+    rig.put("people", b"bob", b'{"name":"Bob","city":"Rome"}', at_ms=9_000)
+    rig.put("words", b"bob", b"y", at_ms=9_000)
+    for _ in range(3):
+        rig.deliver()
+        await rig.settle()
+        rig.commit()
+    assert "table 'people': the row of key 'ada' does not fit" in str(rig.failure)
+    assert rig.counts.dead_letters == 0
+    await rig.crash()
 
 
 @pytest.mark.parametrize("migrates", [False, True])
