@@ -182,11 +182,12 @@ def deal(
     async def work() -> None:
         async with letters as dead:
             waiting = await dead.pending(count)
+            told = f"{len(waiting)} dead letter{'' if len(waiting) == 1 else 's'}"
             if not execute:
                 show(COLUMNS, map(row, waiting))
-                typer.echo(f"{len(waiting)} dead letters would be {what}: add --execute to do it")
+                typer.echo(f"{told} would be {what}: add --execute to do it")
                 return
             await (dead.discard(waiting) if discard else dead.redrive(waiting))
-            typer.echo(f"{len(waiting)} dead letters {what}")
+            typer.echo(f"{told} {what}")
 
     perform(work)

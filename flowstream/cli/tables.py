@@ -187,8 +187,8 @@ def verify_tables(
                 _table(found, existing, name)
                 for place in _places(found, existing, name):
                     for told in await verify(cluster, place):
-                        bad += not told.is_equal
-                        verdict = told.reason or ("equal" if told.is_equal else "DIFFERS")
+                        bad += not told.is_good
+                        verdict = told.reason or ("equal" if told.is_good else "DIFFERS")
                         first = None if told.first is None else repr(told.first)
                         rows.append((name, place.changelog.partition, verdict, told.rows,
                                      told.missing, told.extra, told.different, first,

@@ -57,10 +57,13 @@ class Verdict:
     different: int = 0
     first: bytes | None = None
     reason: str = ""
+    is_unwritten: bool = False
 
     @property
-    def is_equal(self) -> bool:
-        """True when the store is the fold of its changelog."""
+    def is_good(self) -> bool:
+        """True when the store is the fold of its changelog, or holds nothing that could differ."""
+        if self.is_unwritten:
+            return True
         return not self.reason and not (self.missing or self.extra or self.different)
 
 
@@ -145,7 +148,8 @@ async def _verify(
         return Verdict(path, reason=str(error))
     try:
         if store.changelog_offset is None:
-            return Verdict(path, reason="nothing is on disk yet: it is built from the changelog")
+            reason = "nothing is on disk yet: it is built from the changelog"
+            return Verdict(path, reason=reason, is_unwritten=True)
         decided = await decide(store, admin, place.changelog, place.table.name)
         if not isinstance(decided, RestorePlan):
             return Verdict(path, reason=decided.reason)

@@ -6,8 +6,8 @@ Pure. Mixed into every kind of table; the table says which view and which keys.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import ItemsView, Iterator, MutableMapping, ValuesView
-from typing import Any, Protocol, TypeVar, cast
+from collections.abc import ItemsView, Iterable, Iterator, Mapping, MutableMapping, ValuesView
+from typing import Any, Protocol, Self, TypeVar, cast
 
 from flowstream.processing.errors import AppError
 from flowstream.processing.tables.rows import RowKeys
@@ -55,6 +55,20 @@ class Scans(MutableMapping[K, V]):
     def values(self) -> ValuesView[V]:
         """The value of every row; one walk."""
         return _Values(self)
+
+    def copy(self) -> dict[K, V]:
+        """The rows as a dict of their own."""
+        return dict(self.items())
+
+    def __or__(self, other: Mapping[K, V]) -> dict[K, V]:
+        return self.copy() | dict(other)
+
+    def __ror__(self, other: Mapping[K, V]) -> dict[K, V]:
+        return dict(other) | self.copy()
+
+    def __ior__(self, other: Mapping[K, V] | Iterable[tuple[K, V]]) -> Self:
+        self.update(other)
+        return self
 
     def range(
         self, start: K | None = None, stop: K | None = None, *, reverse: bool = False

@@ -13,7 +13,7 @@ from flowstream.processing.events.topic import Topic
 from flowstream.processing.tables.rows import RowKeys, row_keys
 from flowstream.processing.tables.set_managers import SetChange, SetManager
 from flowstream.processing.tables.table import Table
-from flowstream.processing.values.codecs import codec_of
+from flowstream.processing.values.codecs import Codec, codec_of, refusal
 from flowstream.processing.values.durations import Seconds
 from flowstream.state.keys import ordered_keys
 from flowstream.state.overlay import DELETED
@@ -46,6 +46,17 @@ class MemberRows(Table[Any, bytes]):
         self.member_type = value_type
         self.row_keys = _member_keys(_keys(name, key_type), _keys(name, value_type))
         self._key = self.row_keys.encode
+        self._member_codec: Codec[Any] = codec_of(value_type)
+
+    def unusable(self, key: object, error: Exception) -> TypeError | ValueError:
+        """The error for a key or a member that did not encode."""
+        owner, member = cast("tuple[Any, Any]", key)
+        try:
+            self.key_codec.encode(owner)
+        except (TypeError, ValueError) as wrong:
+            return super().unusable(owner, wrong)
+        what = f"a member of table {self.name!r}"
+        return refusal(self._member_codec, member, error, what, "value_type")
 
 
 def _keys(table: str, kind: Any) -> RowKeys[Any]:

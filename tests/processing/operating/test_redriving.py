@@ -121,6 +121,6 @@ async def test_the_verbs(
     assert "'' is not PARTITION:OFFSET" in await run("show", "-A", module)
     assert "no dead letter waits at 0:99" in await run("show", app.id, "0:99")
     assert "3 dead letters would be sent back" in await run("redrive", app.id)
-    assert "1 dead letters sent back" in await run("redrive", app.id, "-n", "1", "--execute")
+    assert "1 dead letter sent back" in await run("redrive", app.id, "-n", "1", "--execute")
     assert "2 dead letters discarded" in await run("discard", app.id, "--execute")
     assert json.loads(await run("list", app.id, "--json")) == []

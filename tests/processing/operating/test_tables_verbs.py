@@ -140,7 +140,8 @@ async def test_S8_tables_are_read_and_verified_running_and_stopped(
     async with kit.running(shop.app):
         await kit.until(kit.committed(shop.app, shop.words.name, 3))
         await see(shop)
-        _, rows = await shop.verdicts()
+        status, rows = await shop.verdicts()
+        assert status == 0
         reasons = {row["verdict"] for row in rows} - {"equal"}
         assert all("nothing is on disk yet" in reason for reason in reasons)
     await see(shop)

@@ -143,6 +143,15 @@ def test_what_a_mapping_gives_for_nothing() -> None:
         )
 
 
+def test_a_key_and_a_member_of_another_type_are_told_apart() -> None:
+    bench, table = bench_of(str, str)
+    with bench.unit():
+        with pytest.raises(TypeError, match=r"a member of table 't': .*5; .*value_type=int"):
+            table["a"].add(5)
+        with pytest.raises(TypeError, match=r"a key of table 't': .*5; .*key_type=int"):
+            table[5].add("a")
+
+
 def test_members_have_a_time_to_live_of_their_own() -> None:
     bench, table = bench_of(ttl=0.1)
     with bench.unit(0):

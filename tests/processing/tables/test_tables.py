@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import uuid
 from typing import Any, NamedTuple
 
@@ -125,6 +126,11 @@ ACTS: list[Any] = [
     lambda m, k, v: m.setdefault(k, v),
     lambda m, k, v: m.update({k: v}),
     lambda m, k, v: m.update([(k, v)]),
+    lambda m, k, v: operator.ior(m, {k: v}) and None,
+    lambda m, k, v: operator.ior(m, [(k, v)]) and None,
+    lambda m, k, v: sorted((m | {k: v}).items()),
+    lambda m, k, v: sorted(({k: v} | m).items()),
+    lambda m, k, v: m.copy() == dict(m),
     lambda m, k, v: m.clear(),
     lambda m, k, v: len(m),
     lambda m, k, v: sorted(m.items()),
