@@ -58,6 +58,19 @@ class Connection(AIOKafkaConnection):
         """The login is being made anew; should that fail, not at once again."""
         self._renew_at_ms = monotonic_ms() + RETRY_MS
 
+    def close(
+        self, reason: CloseReason | None = None, exc: BaseException | None = None
+    ) -> asyncio.Future[None]:
+        """Give the connection up; the future is done when it is closed. Only who shuts down says
+        goodbye first: in TLS a broker that is silent could hold that up for half a minute.
+        """
+        writer = self._writer
+        parent: Any = super()
+        closed: asyncio.Future[None] = parent.close(reason=reason, exc=exc)
+        if writer is not None and reason is not CloseReason.SHUTDOWN:
+            writer.transport.abort()
+        return closed
+
     def answers(self) -> list[asyncio.Future[Any]]:
         """What is under way."""
         return [waiting for *_, waiting in self._requests if not waiting.done()]
@@ -98,6 +111,7 @@ class Client(AIOKafkaClient):
         self._security = security
         self._renewing: set[asyncio.Task[None]] = set()
         self._retired: set[Connection] = set()
+        self._closed = False
 
     async def bootstrap(self) -> None:
         """Learn the cluster's nodes from the first address that answers. Raises KafkaError."""
@@ -127,15 +141,30 @@ class Client(AIOKafkaClient):
             self._sync_task = asyncio.create_task(self._md_synchronizer())
 
     async def close(self) -> None:
-        """Close every connection, those too that are being replaced."""
+        """Close every connection: those too that are being replaced, and at once those that a
+        request still under way is making.
+        """
+        self._closed = True
         for task in self._renewing:
             task.cancel()
         if self._renewing:
             await asyncio.wait(self._renewing)
-        for old in self._retired:
-            await old.close(reason=CloseReason.SHUTDOWN)
+        while self._retired:
+            await self._retired.pop().close(reason=CloseReason.SHUTDOWN)
         parent: Any = super()
         await parent.close()
+        if self._md_update_fut is not None and not self._md_update_fut.done():
+            self._md_update_fut.set_result(False)  # nobody is left to do it
+
+    def force_metadata_update(self) -> asyncio.Future[bool]:
+        """Learn the cluster's nodes anew; the future says whether that went well."""
+        if self._closed:
+            never = asyncio.get_running_loop().create_future()
+            never.set_result(False)
+            return never
+        parent: Any = super()
+        updating: asyncio.Future[bool] = parent.force_metadata_update()
+        return updating
 
     async def _get_conn(
         self,
@@ -151,14 +180,15 @@ class Client(AIOKafkaClient):
             found = self._usable((node_id, group))  # somebody else may have been quicker
             if found is not None:
                 return found
+            if self._closed:
+                return None
             try:
                 made = await self._open_node(node_id)
             except (OSError, TimeoutError, KafkaError) as error:
                 log.error("Unable to connect to node %s: %s", node_id, error)
                 self.force_metadata_update()  # the node may have moved
                 return None
-            self._take_over((node_id, group), made)
-            return made
+            return await self._take_over((node_id, group), made)
 
     def _usable(self, name: tuple[Any, Hashable]) -> Connection | None:
         found: Connection | None = self._conns.get(name)
@@ -179,17 +209,23 @@ class Client(AIOKafkaClient):
             log.error("Unable to log in anew to node %s: %s", name[0], error)
             return
         if self._conns.get(name) is old:
-            self._take_over(name, made)
+            await self._take_over(name, made)
         else:
             await made.close(reason=CloseReason.SHUTDOWN)
 
-    def _take_over(self, name: tuple[Any, Hashable], made: Connection) -> None:
-        """Use `made` from now on; what is under way on the one before is answered first."""
+    async def _take_over(self, name: tuple[Any, Hashable], made: Connection) -> Connection | None:
+        """Use `made` from now on; what is under way on the one before is answered first. None when
+        the client was closed meanwhile.
+        """
+        if self._closed:
+            await made.close(reason=CloseReason.SHUTDOWN)
+            return None
         old = self._conns.get(name)
         self._conns[name] = made
         if old is not None:
             self._retired.add(old)
             self._begin(self._close_when_answered(old))
+        return made
 
     async def _close_when_answered(self, old: Connection) -> None:
         while waiting := old.answers():

@@ -207,8 +207,8 @@ class Cluster:
         """One request, one answer. ConnectionLost when none came: the place is then looked up
         anew by the next request. A lane has connections of its own.
         """
-        client = self._connected()
         node = await self._locate(to)
+        client = self._connected()  # not sooner: the cluster may have moved meanwhile
         timeout_s = (timeout_ms or self.request_timeout_ms) / 1000
         highest = API[key].max_version if max_version is None else max_version
         try:
