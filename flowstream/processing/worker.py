@@ -21,6 +21,7 @@ from flowstream.processing.duties.following import Address, connect, follow, pat
 from flowstream.processing.duties.lending import Lending
 from flowstream.processing.duties.provision import notice_changes, provide_replies, provision
 from flowstream.processing.duties.purging import purge
+from flowstream.processing.duties.retaining import retentions
 from flowstream.processing.environment.doors import DOORS, Doors
 from flowstream.processing.environment.settings import COMPRESSIONS
 from flowstream.processing.environment.slots import Slot
@@ -248,6 +249,8 @@ class Worker(Lending):
         plan, self._outputs = await provision(self.app, self.admin, self._data_dir, self._doors)
         for output in self._outputs.values():
             self._buffer.limit(output.name, output.max_message_bytes)
+        if self._doors.looks_around:
+            self.old_records.bound(await retentions(plan, self.admin), plan.purged)
         return plan
 
     def _purge(self, topics: Sequence[str]) -> Coroutine[Any, Any, None]:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from flowstream.processing.agents.onlookers import Onlookers
 from flowstream.processing.app import App
+from flowstream.processing.duties.retaining import OldRecords
 from flowstream.processing.environment.stopping import Stopping
 from flowstream.processing.errors import AppError
 from flowstream.processing.running.committed import Committed
@@ -34,6 +35,8 @@ class Lending:
         self._buffer = buffer
         self._clock = clock
         self._outputs: dict[str, OutputTopic] = {}
+        self.old_records = OldRecords()
+        """Who is told of the times of what is read."""
         self.is_outgrown = False
         self.stopping = Stopping()
         self._failure: BaseException | None = None

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 
 from flowstream.errors import FlowstreamError
+from flowstream.processing.duties.lending import Lending
 from flowstream.processing.group.arriving import Arriving, nothing
 from flowstream.processing.group.committer import Committer
 from flowstream.processing.group.committing import Committing
@@ -18,7 +19,6 @@ from flowstream.processing.group.copies import Copies
 from flowstream.processing.group.placing import decode_orders
 from flowstream.processing.running.plan import Plan
 from flowstream.processing.running.runtime import QUEUE_HIGH, QUEUE_LOW, RunningTask
-from flowstream.processing.running.surroundings import Surroundings
 from flowstream.processing.stores.starting import Positions, TaskStarter
 from flowstream.processing.units.task import TaskId, TaskState
 from flowstream.transport.batches import RecordBuffer
@@ -42,7 +42,7 @@ class Membership:
     def __init__(
         self,
         plan: Plan,
-        around: Surroundings,
+        around: Lending,
         buffer: RecordBuffer,
         committer: Committer,
         starter: TaskStarter,
@@ -142,6 +142,7 @@ class Membership:
         if self._onlookers.sensors:
             self._onlookers.received(tp, records, self.consumer.highwater(tp))
         self.newest_ms[tp] = records[-1].timestamp
+        self._around.old_records.met(tp.topic, records[0].timestamp, self._around.wall_time_ms())
         task.feed(tp.topic, records)
         if task.queued(tp.topic) > QUEUE_HIGH:
             self.consumer.pause(tp)

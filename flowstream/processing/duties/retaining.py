@@ -1,0 +1,72 @@
+"""Records older than their topic's retention: the broker may delete them before they are read.
+
+Retention goes by the records' times, so that old events that are filled in late have hardly a life.
+A worker that meets such records says so once per topic. Shell: it asks the cluster, and warns.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+
+from flowstream.processing.running.plan import Plan
+from flowstream.transport.admin import Admin
+
+log = logging.getLogger("flowstream.worker")
+
+REMEDY = "`flowstream configs alter topic {} --set retention.ms=-1`"
+DAY_MS = 86_400_000
+
+
+async def retentions(plan: Plan, admin: Admin) -> dict[str, int]:
+    """In ms, by source topic; those that keep all, or that we may not look at, are left out."""
+    spans = await admin.topic_settings(plan.sources, "retention.ms")
+    bounded = {name: int(span) for name, span in spans.items() if int(span) >= 0}
+    policies = await admin.topic_settings(bounded, "cleanup.policy")
+    return {name: span for name, span in bounded.items() if "delete" in policies.get(name, "")}
+
+
+class OldRecords:
+    """Which topics may still be warned of. Each is once, also when the plan is made anew."""
+
+    def __init__(self) -> None:
+        self._spans: dict[str, int] = {}
+        self._told: set[str] = set()
+
+    def bound(self, spans: Mapping[str, int], ours: Iterable[str]) -> None:
+        """The retentions of the topics that are read. Those of our own should have none: records in
+        them have the times of the events that they came from.
+        """
+        for name in ours:
+            if name in spans and name not in self._told:
+                self._told.add(name)
+                log.warning(
+                    "topic %s is emptied behind this app, and by the broker after %s, read or not"
+                    " (retention.ms): %s", name, _span(spans[name]), REMEDY.format(name),
+                )  # fmt: skip
+        self._spans = {name: span for name, span in spans.items() if name not in self._told}
+
+    def met(self, topic: str, at_ms: int, now_ms: int) -> None:
+        """A record of this time was fetched."""
+        span = self._spans.get(topic)
+        if span is None or now_ms - at_ms <= span:
+            return
+        del self._spans[topic]
+        self._told.add(topic)
+        log.warning(
+            "topic %s holds records older than it keeps them (retention.ms, %s): the broker may"
+            " delete them before they are read. For events of the past: %s",
+            topic, _span(span), REMEDY.format(topic),
+        )  # fmt: skip
+
+
+def _span(ms: int) -> str:
+    """A span for people.
+
+    >>> _span(7 * DAY_MS), _span(3_600_000), _span(1500)
+    ('7 days', '60 minutes', '1500 ms')
+    """
+    for unit_ms, name in ((DAY_MS, "days"), (60_000, "minutes")):
+        if ms >= 2 * unit_ms and ms % unit_ms == 0:
+            return f"{ms // unit_ms} {name}"
+    return f"{ms} ms"
