@@ -30,7 +30,7 @@ from flowstream.processing.declarations.channels import DeclaresChannels
 from flowstream.processing.declarations.discovering import Packages, discover, wanted
 from flowstream.processing.declarations.outboxes import Outbox, Store
 from flowstream.processing.declarations.pages import DeclaresPages
-from flowstream.processing.declaring import Order, check_agent_function, check_store, check_take
+from flowstream.processing.declaring import Order, check_agent_function, check_store
 from flowstream.processing.environment.settings import (
     SETTINGS,
     Guarantee,
@@ -234,7 +234,8 @@ class App(DeclaresPages, DeclaresChannels):
         check_topic(topic)
         if not isinstance(topic, Topic):
             raise AppError("@app.outbox reads a topic: have an agent send there what it gets")
-        within_s = not_negative("within", check_take(batch, within)) / 1000
+        check_batch(batch)
+        within_s = not_negative("@app.outbox: within", within) / 1000
 
         def declare(function: Store[V]) -> Outbox[V]:
             named = name or str(getattr(function, "__name__", "outbox"))

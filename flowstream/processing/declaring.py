@@ -149,6 +149,15 @@ def check_store(function: F, name: str) -> F:
     return function
 
 
+def check_batch(most: object) -> None:
+    """How many events a transaction of an outbox has at most."""
+    if type(most) is not int or most < 1:
+        raise AppError(
+            "@app.outbox: batch is how many events a transaction has at most, a whole number from 1"
+            f" on, not {described(most)}"
+        )
+
+
 def check_take(most: object, within: Span | None) -> Span:
     """The arguments of `Stream.take`; gives `within`."""
     if type(most) is not int or most < 1:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import msgspec
 from starlette.responses import Response
 
+KINDS = {401: "unauthorized", 403: "forbidden", 404: "missing", 503: "unavailable"}
+
 
 def json(value: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """An answer for programs."""
@@ -13,5 +15,6 @@ def json(value: object, status: int = 200, headers: dict[str, str] | None = None
 
 
 def failed(status: int, reason: str, headers: dict[str, str] | None = None) -> Response:
-    """What went wrong, and how to do it right."""
-    return json({"error": reason}, status, headers)
+    """What went wrong, and how to do it right; `kind` is a word for programs."""
+    kind = KINDS.get(status, "wrong" if status < 500 else "failed")
+    return json({"kind": kind, "error": reason}, status, headers)

@@ -325,7 +325,9 @@ async def an_async_one(db: Any, events: Any) -> None: ...
     ("how", "function", "told"),
     [
         ({"on_error": "park"}, None, "cannot park"),
-        ({"batch": 0}, None, "at least 1"),
+        ({"batch": 0}, None, "batch is how many events .* from 1 on, not 0"),
+        ({"batch": None}, None, "batch is how many events .* from 1 on, not None"),
+        ({"within": -1}, None, "outbox: within must not be negative"),
         ({"timed": "at"}, None, "without timestamp="),
         ({"to": "sqlite:x.db"}, None, "to= is a database"),
         ({}, an_async_one, "plain `def`"),

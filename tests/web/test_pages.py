@@ -113,7 +113,8 @@ async def test_a_page_reads_and_does_not_write(kit: Kit, name: str) -> None:
         for path in ("/anywhere", "/odd"):
             answer = await client.get(path)
             assert answer.status_code == 500
-            assert answer.json() == {"error": f"page {path} failed: the worker's log says why"}
+            told = f"page {path} failed: the worker's log says why"
+            assert answer.json() == {"kind": "failed", "error": told}
         answer = await client.get("/sorry")
         assert (answer.status_code, answer.json()["page"]) == (404, 1)
         answer = await client.get("/html")

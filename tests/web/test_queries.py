@@ -271,15 +271,22 @@ async def test_what_is_asked_for_wrongly_is_said(kit: Kit, name: str) -> None:
     words = Words(kit, name)
     numbers = words.app.Table("numbers", key_type=int, default=int)
     words.app.Table("seats", key_type=tuple[str, int], default=int, ordered=True)
+    words.app.Table("hours", default=int).tumbling(3600)
     await kit.create(words.app)
-    with pytest.raises(fs.AppError, match="has no table 'nothing', only counts, numbers"):
+    with pytest.raises(fs.AppError, match="has no table 'nothing', only counts, hours"):
         words.app.query("nothing")
     with pytest.raises(fs.TableUnavailable, match="not on this cluster yet"):
         await words.app.query("counts").get("a", timeout=0.1)
     async with visited(kit, words.app) as (_, client):
         await settled(kit, words.app, 4, 1)
         for path, status, told in (
+            ("/nothing", 404, "/nothing: Not Found"),
             ("/tables/nothing/a", 404, "has no table"),
+            (
+                "/tables/hours",
+                400,
+                "get a key (over HTTP GET /tables/hours/KEY), or",
+            ),
             ("/tables/counts/a", 404, "has no key 'a'"),
             ("/tables/numbers/a", 400, "is no key of table"),
             ("/tables/numbers", 400, "ordered=True"),
@@ -297,6 +304,7 @@ async def test_what_is_asked_for_wrongly_is_said(kit: Kit, name: str) -> None:
             answer = await client.get(path)
             assert (path, answer.status_code) == (path, status)
             assert told in answer.json()["error"], answer.text
+            assert answer.json()["kind"] == {400: "wrong", 404: "missing"}[status]
         listed = (await client.get("/tables")).json()["tables"]
         assert {"name": "counts", "kind": "table"} in listed
         answer = await client.post("/-/rows", content=b"\xc1")
@@ -305,6 +313,18 @@ async def test_what_is_asked_for_wrongly_is_said(kit: Kit, name: str) -> None:
         assert answer.status_code == 400
         with pytest.raises(TypeError, match="numbers"):
             await words.app.query(numbers).get("a")  # type: ignore[arg-type]
+        for seconds in (-1, float("nan"), "5", None, True):
+            wrong: dict[str, Any] = {"timeout": seconds}
+            with pytest.raises(fs.AppError, match="timeout= is seconds, 0 or more, not"):
+                await words.app.query(words.counts).get("a", **wrong)
+            with pytest.raises(fs.AppError, match="timeout= is seconds"):
+                await words.app.query(words.counts).range(**wrong)
+            with pytest.raises(fs.AppError, match="timeout= is seconds"):
+                await anext(words.app.query(words.counts).scan(**wrong))
+            with pytest.raises(fs.AppError, match="timeout= is seconds"):
+                await anext(words.app.query(words.counts).watch("a", **wrong))
+        with pytest.raises(fs.AppError, match="max_staleness= is seconds, 0 or more, not -1"):
+            await words.app.query(words.counts).get("a", max_staleness=-1)
         with pytest.raises(fs.AppError, match="limit is a whole number from 1 on, not -1"):
             await words.app.query(words.counts).range(limit=-1)
         with pytest.raises(fs.AppError, match=r"after= takes what a send returned, .* not 5"):

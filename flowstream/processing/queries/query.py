@@ -32,6 +32,16 @@ TIMEOUT_S = 5.0
 RANGE_ROWS = 1_000
 
 
+def check_waiting(timeout: object, max_staleness: object) -> None:
+    """Refuse what is no time to wait, or no age of an answer."""
+    for name, seconds in (("timeout", timeout), ("max_staleness", max_staleness)):
+        if seconds is None and name == "max_staleness":
+            continue
+        is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+        if not is_number or not cast("float", seconds) >= 0:
+            raise AppError(f"{name}= is seconds, 0 or more, not {described(seconds)}")
+
+
 class Query(Generic[K, V]):
     """Reads one table from outside of its agents, by asking the workers that own it.
 
@@ -62,6 +72,7 @@ class Query(Generic[K, V]):
         timeout: float = TIMEOUT_S,
     ) -> V | None:
         """The committed value of a key, None without one. The table's default is not used."""
+        check_waiting(timeout, max_staleness)
         id, mine = await self._place(key, timeout)
         question = self._question(id, mine.start, mine.stop, after, max_staleness, timeout)
         rows, now_ms = [], -1
@@ -87,6 +98,7 @@ class Query(Generic[K, V]):
         """
         if type(limit) is not int or limit < 1:
             raise AppError(f"limit is a whole number from 1 on, not {described(limit)}")
+        check_waiting(timeout, max_staleness)
         low, high = self._bounds(start, stop, prefix)
         count = await self._router.partitions(self._changelog, self._table.name, timeout)
         found = await asyncio.gather(
@@ -111,6 +123,7 @@ class Query(Generic[K, V]):
         Each page is as committed when it is read. Of a windowed table, a key comes once per window,
         as (key, start in seconds); of a set table once, with its set.
         """
+        check_waiting(timeout, max_staleness)
         count = await self._router.partitions(self._changelog, self._table.name, timeout)
         for number in range(count):
             id = TaskId(count, number)
@@ -124,6 +137,7 @@ class Query(Generic[K, V]):
         it is not there. Values between two that you take are left out, and so may be those of the
         moment in which the partition moves. Ends when you leave it.
         """
+        check_waiting(timeout, None)
         id, mine = await self._place(key, timeout)
         question = self._question(id, mine.start, mine.stop, None, None, timeout)
         last: Any = _NEVER
@@ -155,7 +169,10 @@ class Query(Generic[K, V]):
         table = self._table
         begin = table.row_keys.begin
         if table.window is not None or isinstance(table, MemberRows):
-            raise AppError(f"table {table.name!r} has several rows per key: use get or scan")
+            raise AppError(
+                f"table {table.name!r} has several rows per key, and no ranges: get a key (over"
+                f" HTTP GET /tables/{table.name}/KEY), or scan all (`flowstream tables scan`)"
+            )
         if begin is None:
             raise AppError(
                 f"the rows of table {table.name!r} are not in the order of its keys: declare it"
