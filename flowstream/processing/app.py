@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace, TracebackType
@@ -30,7 +31,12 @@ from flowstream.processing.declarations.channels import DeclaresChannels
 from flowstream.processing.declarations.discovering import Packages, discover, wanted
 from flowstream.processing.declarations.outboxes import Outbox, Store
 from flowstream.processing.declarations.pages import DeclaresPages
-from flowstream.processing.declaring import Order, check_agent_function, check_store
+from flowstream.processing.declaring import (
+    Order,
+    check_agent_function,
+    check_batch,
+    check_store,
+)
 from flowstream.processing.environment.settings import (
     SETTINGS,
     Guarantee,
@@ -43,7 +49,6 @@ from flowstream.processing.errors import AppError
 from flowstream.processing.events.current import Headers
 from flowstream.processing.events.topic import Outgoing, RecordMetadata, Serializer, Topic
 from flowstream.processing.tables.inner import InnerSource
-from flowstream.processing.tables.replicated import TableOf
 from flowstream.processing.tables.set_tables import SetTable
 from flowstream.processing.tables.table import Table
 from flowstream.processing.tables.windowed_tables import WindowedTable
@@ -119,6 +124,7 @@ class App(DeclaresPages, DeclaresChannels):
         self._is_configured = False
         self._packages = wanted(autodiscover, origin)
         self._router: Router | None = None
+        self._make_router: Callable[[], Router] | None = None
         self._askers: dict[str, Asker] = {}
 
     def __repr__(self) -> str:
@@ -286,24 +292,14 @@ class App(DeclaresPages, DeclaresChannels):
         this app's module. Workers answer that serve HTTP (`web_port`).
         """
         # What asks over HTTP is imported by those who ask.
-        from flowstream.processing.queries.query import Query
+        from flowstream.processing.queries.query import Query, queried
         from flowstream.processing.queries.router import Router
 
-        rows = self._queried(table)
+        rows = queried(self.id, self.tables, table)
         if self._router is None:
-            self._router = Router(self.id, lambda: self.settings, self.cluster)
+            usual = partial(Router, self.id, lambda: self.settings, self.cluster)
+            self._router = (self._make_router or usual)()
         return Query(rows, self.changelog(rows.name), self._router)
-
-    def _queried(self, table: Any) -> Table[Any, Any]:
-        """The rows of a table of any kind, or of that name."""
-        if isinstance(table, TableOf):
-            raise AppError(f"{table!r} is another app's: query it with that app")
-        name = table if isinstance(table, str) else getattr(table, "name", None)
-        found = self.tables.get(name) if isinstance(name, str) else None
-        if found is None:
-            known = ", ".join(sorted(self.tables)) or "none"
-            raise AppError(f"app {self.id!r} has no table {table!r}, only {known}")
-        return found
 
     def changelog(self, table: str) -> str:
         """The name of a table's changelog topic."""
@@ -326,6 +322,10 @@ class App(DeclaresPages, DeclaresChannels):
         """Send by this from now on, as a test kit wants it; gives the sender of before."""
         before, self._sender = self._sender, sender
         return before
+
+    def query_by(self, make: Callable[[], Router] | None) -> None:
+        """Queries ask by such a router from now on, as a test kit wants it; None: as ever."""
+        self._make_router, self._router = make, None
 
     async def move_to(self, bootstrap: str) -> None:
         """The cluster that `connect_to` named is at another address now."""

@@ -12,7 +12,7 @@ import random
 from collections.abc import Coroutine, Mapping
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from flowstream.processing.agents.onlookers import Onlookers
 from flowstream.processing.agents.sender import Sender
@@ -27,6 +27,9 @@ from flowstream.testing.places import Places
 from flowstream.testing.tables import TableView, table_view
 from flowstream.testing.topics import DeadLetters, TopicBox, undeclared
 from flowstream.testing.virtual import VirtualLoop
+
+if TYPE_CHECKING:
+    from flowstream.processing.queries.router import Router
 
 T = TypeVar("T")
 
@@ -95,6 +98,7 @@ class AppContext:
         self._workers = Crew(self.app, self.broker, self._network, self.places, settings)
         doors = LifeDoors(self.broker, self._network, self.places, Rest(), FETCH_WAIT_MS)
         self._sender = self.app.send_by(_ContextSender(self.app, doors, self))
+        self.app.query_by(self._router)
         try:
             for _ in range(self._count):
                 self.start()
@@ -136,6 +140,7 @@ class AppContext:
         finally:
             self._is_closed = True
             self.app.send_by(self._sender)
+            self.app.query_by(None)
             loop.quiet = lambda: False
             for life in self._crew.lives:
                 life.running.cancel()
@@ -287,6 +292,11 @@ class AppContext:
                 f"there is no worker {worker}: {len(lives)} live, and the first of them is 0"
             )
         return lives[worker]
+
+    def _router(self) -> Router:
+        from flowstream.testing.asking import ContextRouter
+
+        return ContextRouter(self.app, self.cluster, self._running(), self._crew.lives)
 
     def _check_entered(self) -> None:
         if self._loop is None:

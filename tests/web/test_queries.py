@@ -313,22 +313,27 @@ async def test_what_is_asked_for_wrongly_is_said(kit: Kit, name: str) -> None:
         assert answer.status_code == 400
         with pytest.raises(TypeError, match="numbers"):
             await words.app.query(numbers).get("a")  # type: ignore[arg-type]
-        for seconds in (-1, float("nan"), "5", None, True):
-            wrong: dict[str, Any] = {"timeout": seconds}
-            with pytest.raises(fs.AppError, match="timeout= is seconds, 0 or more, not"):
-                await words.app.query(words.counts).get("a", **wrong)
-            with pytest.raises(fs.AppError, match="timeout= is seconds"):
-                await words.app.query(words.counts).range(**wrong)
-            with pytest.raises(fs.AppError, match="timeout= is seconds"):
-                await anext(words.app.query(words.counts).scan(**wrong))
-            with pytest.raises(fs.AppError, match="timeout= is seconds"):
-                await anext(words.app.query(words.counts).watch("a", **wrong))
-        with pytest.raises(fs.AppError, match="max_staleness= is seconds, 0 or more, not -1"):
-            await words.app.query(words.counts).get("a", max_staleness=-1)
         with pytest.raises(fs.AppError, match="limit is a whole number from 1 on, not -1"):
             await words.app.query(words.counts).range(limit=-1)
         with pytest.raises(fs.AppError, match=r"after= takes what a send returned, .* not 5"):
             await words.app.query(words.counts).get("a", after=5)  # type: ignore[arg-type]
+
+
+async def test_no_time_to_wait_is_refused(kit: Kit, name: str) -> None:
+    words = Words(kit, name)
+    query = words.app.query(words.counts)
+    for seconds in (-1, float("nan"), "5", None, True):
+        wrong: dict[str, Any] = {"timeout": seconds}
+        with pytest.raises(fs.AppError, match="timeout= is seconds, 0 or more, not"):
+            await query.get("a", **wrong)
+        with pytest.raises(fs.AppError, match="timeout= is seconds"):
+            await query.range(**wrong)
+        with pytest.raises(fs.AppError, match="timeout= is seconds"):
+            await anext(query.scan(**wrong))
+        with pytest.raises(fs.AppError, match="timeout= is seconds"):
+            await anext(query.watch("a", **wrong))
+    with pytest.raises(fs.AppError, match="max_staleness= is seconds, 0 or more, not -1"):
+        await query.get("a", max_staleness=-1)
 
 
 async def test_keys_of_several_fields_are_asked_for_by_the_first(kit: Kit, name: str) -> None:

@@ -6,7 +6,7 @@ Shell over a router. Knows keys, values and where a key lives; not who owns it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Generic, TypeVar, cast
 
@@ -17,7 +17,7 @@ from flowstream.processing.errors import AppError, TableUnavailable
 from flowstream.processing.events.topic import RecordMetadata
 from flowstream.processing.queries.asked import PAGE_ROWS, Changed, Found, Place, Question
 from flowstream.processing.queries.router import PAUSE_S, Router
-from flowstream.processing.tables.replicated import GlobalTable
+from flowstream.processing.tables.replicated import GlobalTable, TableOf
 from flowstream.processing.tables.set_tables import MemberRows
 from flowstream.processing.tables.showing import KeyRows, Shown, rows_of, shown
 from flowstream.processing.tables.table import Table
@@ -40,6 +40,18 @@ def check_waiting(timeout: object, max_staleness: object) -> None:
         is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
         if not is_number or not cast("float", seconds) >= 0:
             raise AppError(f"{name}= is seconds, 0 or more, not {described(seconds)}")
+
+
+def queried(app_id: str, tables: Mapping[str, Table[Any, Any]], table: Any) -> Table[Any, Any]:
+    """The rows of an app's table of any kind, or of that name."""
+    if isinstance(table, TableOf):
+        raise AppError(f"{table!r} is another app's: query it with that app")
+    name = table if isinstance(table, str) else getattr(table, "name", None)
+    found = tables.get(name) if isinstance(name, str) else None
+    if found is None:
+        known = ", ".join(sorted(tables)) or "none"
+        raise AppError(f"app {app_id!r} has no table {table!r}, only {known}")
+    return found
 
 
 class Query(Generic[K, V]):
