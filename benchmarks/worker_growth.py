@@ -31,6 +31,8 @@ PARTITIONS = (1, 16, 64, 256)
 KEYS = (10_000, 100_000, 1_000_000, 10_000_000)
 VALUES = (50, 1_000, 10_000, 100_000)
 WORKERS = (1, 2, 4, 8)
+KEYS_EACH = 640
+"""Keys of a partition, in the row of partitions: an epoch writes a row for each key that it met."""
 STRIDE = 7919
 """Steps of this many reach every key once: prime, and no divisor of the numbers of keys."""
 RECORDS = 300_000
@@ -147,7 +149,16 @@ def _growth(
 def worker_partitions(rounds: int) -> Row:
     """CPU per record over 1 to 256 partitions."""
     title = "worker's CPU per record, N partitions"
-    return _growth(title, "partitions", PARTITIONS, rounds, "worker_partitions")
+    with brokers.flowstream() as broker:
+        return grow(
+            title,
+            "us",
+            lambda size: cost(broker.address, partitions=size, keys=KEYS_EACH * size),
+            PARTITIONS,
+            rounds=rounds,
+            warms=False,
+            name="worker_partitions",
+        )
 
 
 def worker_keys(rounds: int) -> Row:
