@@ -29,6 +29,13 @@ from flowstream.wire.hashing import partition_for_key
 from flowstream.wire.messages.init_producer_id import InitProducerIdRequest
 
 SEQUENCE_END = 1 << 31
+LAST_EPOCH = (1 << 15) - 1
+UNKNOWN_HERE = (
+    ErrorCode.INVALID_PRODUCER_EPOCH,
+    ErrorCode.PRODUCER_FENCED,
+    ErrorCode.UNKNOWN_PRODUCER_ID,
+    ErrorCode.INVALID_PRODUCER_ID_MAPPING,
+)
 TOO_LARGE = (ErrorCode.MESSAGE_TOO_LARGE, ErrorCode.RECORD_LIST_TOO_LARGE)
 
 
@@ -188,12 +195,11 @@ class IdempotentProducer:
         try:
             shipment = await ship(self._cluster, [sealed], self._route)
         except ConnectionLost as error:
-            # Nobody knows whether the log took it: its sequence cannot be used again.
-            self._forget_identity(identity)
+            # Nobody knows whether the log took it, or will yet.
+            self._next_epoch(identity)
             raise SendFailed(f"{error}; the records may or may not be stored") from error
         except BaseException:
-            # Cut off: as above. Under its sequence the next batch would be answered as a repeat.
-            self._forget_identity(identity)
+            self._next_epoch(identity)
             raise
         if shipment.refused:
             (refusal,) = shipment.refused
@@ -201,14 +207,29 @@ class IdempotentProducer:
             if refusal.code in TOO_LARGE:
                 # The log did not look at it: its sequence is the next batch's.
                 raise _BatchTooLarge(str(error_for_good), len(sealed.data))
-            self._forget_identity(identity)
+            if refusal.code in UNKNOWN_HERE:
+                self._forget_identity(identity)
+            else:
+                self._next_epoch(identity)
             raise error_for_good or SendFailed(f"refused: {refusal.reason}")
         if self._identity == identity:
             self._sequences[tp] = (sequence + batch.records) % SEQUENCE_END
         return shipment.offsets[tp]
 
+    def _next_epoch(self, identity: tuple[int, int]) -> None:
+        """A batch is lost or refused, so that its sequence cannot be used again: go on in the next
+        epoch of the same producer (KIP-360). A log that has a batch of that refuses one of before,
+        should it still come, late: it would lie behind what was sent in its place.
+        """
+        producer_id, epoch = identity
+        if epoch == LAST_EPOCH:
+            self._forget_identity(identity)
+        elif self._identity == identity:
+            self._identity = (producer_id, epoch + 1)
+            self._sequences.clear()
+
     def _forget_identity(self, identity: tuple[int, int]) -> None:
-        """Sequences have a gap now: go on as a new producer."""
+        """The cluster knows another of this id, or none: go on as a new producer."""
         if self._identity == identity:
             self._identity = None
 

@@ -73,6 +73,9 @@ class Memberships:
         self._starter = starter
         self._session = session
         self._checkpoint = checkpoint
+        # One for all memberships: what the one before sent last may still be on its way, and is
+        # refused once this producer has written in its place.
+        self._plain = None if session is not None else IdempotentProducer(cluster)
 
     async def live(self, plan: Plan) -> None:
         """Join, run, and leave when stopped or when the membership is of no more use."""
@@ -131,7 +134,7 @@ class Memberships:
         return Committer(
             self._worker.settings.processing_guarantee,
             session=self._session,
-            plain=None if self._session is not None else IdempotentProducer(self._cluster),
+            plain=self._plain,
             admin=self._admin,
             checkpoint=self._checkpoint,
         )
