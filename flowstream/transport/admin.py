@@ -250,6 +250,9 @@ class Admin(Groups):
         pauses = backoffs()
         while names:
             shown = (await self._cluster.metadata(names)).topics
+            for topic in shown:
+                if topic.error_code and not retriable(topic.error_code):
+                    raise RequestRefused(f"metadata of topic {topic.name!r}", topic.error_code)
             ready = {
                 topic.name
                 for topic in shown

@@ -42,6 +42,9 @@ REMEDIES: Mapping[int, str] = {
         "start the broker with a listener of SASL, or with super.users and authorizer.class.name"
         " set (docs/security.md)"
     ),
+    ErrorCode.TOPIC_AUTHORIZATION_FAILED: (
+        "allow this user what it needs of the topic: Describe, and Read or Write"
+    ),
 }
 """What helps where the broker's own words only say what is wrong."""
 

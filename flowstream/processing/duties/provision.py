@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from flowstream.processing.agents.asking import REPLY_CONFIG
@@ -62,13 +63,14 @@ async def provide_replies(app: App, admin: Admin) -> None:
     `reply_to` it is, or who asked before it was deleted.
     """
     try:
-        await admin.create_topics([NewTopic(app.replies, 1, -1, REPLY_CONFIG)])
-    except TopicExists:
-        log.debug("topic %s is there", app.replies)
+        with suppress(TopicExists):
+            await admin.create_topics([NewTopic(app.replies, 1, -1, REPLY_CONFIG)])
+        await _partitions_with(admin, [app.replies])
     except RequestRefused as error:
-        log.warning("topic %s cannot be made, replies are dropped: %s", app.replies, error)
-        return
-    await _partitions_with(admin, [app.replies])
+        log.warning(
+            "topic %s cannot be made, or not be seen: replies are dropped, as long as this user may"
+            " not create, describe and write it (%s)", app.replies, error,
+        )  # fmt: skip
 
 
 async def _outputs(plan: Plan, admin: Admin, existing: Mapping[str, int]) -> dict[str, OutputTopic]:
@@ -135,13 +137,15 @@ async def _partitions(admin: Admin) -> dict[str, int]:
 
 async def _partitions_with(admin: Admin, names: Sequence[str]) -> dict[str, int]:
     """The same once these topics are among them: one that another worker makes at this moment
-    exists before the brokers tell of it.
+    exists before the brokers tell of it. RequestRefused when we may not see one of them.
     """
     for _ in range(MOST_LOOKS):
         existing = await _partitions(admin)
         missing = [name for name in names if name not in existing]
         if not missing:
             return existing
+        # Asked for by name, a topic that we may not describe is refused; among all it is left out.
+        await admin.topics(missing)
         await asyncio.sleep(LOOK_AGAIN_S)
     raise ConnectionLost(f"created, and not there yet: {', '.join(missing)}")
 
