@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from flowstream.errors import FlowstreamError
 from flowstream.processing.errors import AppError
 
 if TYPE_CHECKING:
@@ -43,9 +44,43 @@ def run(arguments: Sequence[str]) -> None:
 
             commands.run(words[1], words[2:])
             return
-        words = [words[verb], *words[:2], *words[2:verb], *words[verb + 1 :]]
+        module, words = words[1], [words[verb], *words[2:verb], *words[verb + 1 :]]
+        line = build(words[:1])
+        line(args=with_app(line, words, module), prog_name="flowstream")
     asked = words[0] if words and words[0] in VERBS else None
     build((asked,) if asked else VERBS)(args=words, prog_name="flowstream")
+
+
+def with_app(line: typer.Typer, words: Sequence[str], module: str) -> list[str]:
+    """The words with the app where its verb takes it: as `-A MODULE`; and by the address of the
+    app's broker where a verb is about a cluster.
+    """
+    command, at = typer.main.get_command(line), 0
+    while at < len(words) and (found := getattr(command, "commands", {}).get(words[at])):
+        command, at = found, at + 1
+    options = {option for parameter in command.params for option in parameter.opts}
+    named = {word.partition("=")[0] for word in words}
+    if "--app" in options:
+        given = ["-A", module]
+    elif {"--broker", "--data"} <= options and not named & {"--broker", "--data", "--help"}:
+        given = broker_options(module)
+    else:
+        given = []
+    return [*words[:at], *given, *words[at:]]
+
+
+def broker_options(module: str) -> list[str]:
+    """The options that name the broker of the app in a module; exits when there is no such app."""
+    from flowstream.cli.apps import app_of
+
+    try:
+        settings = app_of(module, None, None).settings
+    except FlowstreamError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise SystemExit(1) from None
+    if settings.broker is not None:
+        return ["--broker", settings.broker]
+    return ["--data", str(settings.data_dir)]
 
 
 def run_script(app: App) -> None:

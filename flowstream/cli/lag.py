@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json as jsonlib
 import sys
 from asyncio import sleep as pause
@@ -20,6 +21,7 @@ from flowstream.transport.errors import OffsetOutOfRange
 from flowstream.transport.reader import PartitionReader
 from flowstream.transport.types import GroupDescription, TopicPartition
 
+YEAR_S = 365 * 86_400
 ONE_RECORD_BYTES = 1 << 16
 MOST_READS = 20
 """Over what was aborted; then nobody knows the age."""
@@ -58,7 +60,7 @@ def command(
         async with visiting(app_id, module, broker, data) as (cluster, app):
             if not watch:
                 _, rows = await measure(cluster, app.id, wall_ms())
-                show(Lag._fields, rows, as_json=json)
+                show(Lag._fields, rows if json else map(for_people, rows), as_json=json)
             elif json:
                 while True:
                     _, rows = await measure(cluster, app.id, wall_ms())
@@ -71,6 +73,23 @@ def command(
     perform(work)
 
 
+def for_people(row: Lag) -> tuple[object, ...]:
+    """A row as a table shows it: for an event of long ago its date, which says more."""
+    return row._replace(seconds=shown_age(row.seconds, wall_ms()))  # type: ignore[arg-type]
+
+
+def shown_age(seconds: float | None, now_ms: int) -> float | str | None:
+    """An age in seconds; of more than a year, the date.
+
+    >>> shown_age(2.5, 1_000_000_000_000), shown_age(10**9 - 86_400, 1_000_000_000_000)
+    (2.5, 'since 1970-01-02')
+    """
+    if seconds is None or seconds < YEAR_S:
+        return seconds
+    at = datetime.datetime.fromtimestamp(now_ms / 1000 - seconds, datetime.UTC)
+    return f"since {at:%Y-%m-%d}"
+
+
 async def live(cluster: Cluster, app: str, interval: float) -> None:
     """A table that stays where it is and is drawn anew, until interrupted."""
     from rich.live import Live
@@ -78,7 +97,7 @@ async def live(cluster: Cluster, app: str, interval: float) -> None:
     with Live(auto_refresh=False) as screen:
         while True:
             _, rows = await measure(cluster, app, wall_ms())
-            screen.update(table_of(Lag._fields, rows), refresh=True)
+            screen.update(table_of(Lag._fields, map(for_people, rows)), refresh=True)
             await pause(interval)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from flowstream.cli.lag import Lag, measure
+from flowstream.cli.lag import Lag, measure, shown_age
 from flowstream.cli.naming import AppId, AppModule, only_one, visiting
 from flowstream.cli.options import Broker, Data, Json, perform, show
 from flowstream.clock import wall_ms
@@ -35,7 +35,7 @@ def command(
             typer.echo(jsonlib.dumps({"state": group.state, "workers": found}, indent=2))
             return
         typer.echo(f"{group.group}  {group.state}")
-        show(COLUMNS, [[_cell(each[column]) for column in COLUMNS] for each in found])
+        show(COLUMNS, [[_cell(column, each[column]) for column in COLUMNS] for each in found])
 
     perform(work)
 
@@ -59,5 +59,31 @@ def workers(group: GroupDescription, rows: list[Lag]) -> list[dict[str, Any]]:
     return found
 
 
-def _cell(value: object) -> object:
-    return ", ".join(value) if isinstance(value, list) else value
+def _cell(column: str, value: Any) -> object:
+    if column == "partitions":
+        return by_topic(value)
+    return shown_age(value, wall_ms()) if column == "lag_seconds" else value
+
+
+def by_topic(partitions: list[str]) -> str:
+    """Partitions in short, a line per topic, so that a row of many stays in a terminal.
+
+    >>> by_topic(["in-0", "in-1", "in-2", "in-4", "out-0"])
+    'in 0-2 4\\nout 0'
+    """
+    numbers: dict[str, list[int]] = {}
+    for name in partitions:
+        topic, _, number = name.rpartition("-")
+        numbers.setdefault(topic, []).append(int(number))
+    return "\n".join(f"{topic} {_runs(sorted(found))}" for topic, found in numbers.items())
+
+
+def _runs(numbers: list[int]) -> str:
+    """Numbers in order, with those in a row by their ends."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1][1:] = [number]
+        else:
+            runs.append([number])
+    return " ".join("-".join(map(str, run)) for run in runs)

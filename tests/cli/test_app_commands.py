@@ -267,5 +267,10 @@ shop.main()
     alone = script(tmp_path, body)
     assert (alone.returncode, alone.stdout) == (1, "")
     assert "no Kafka broker answers at 127.0.0.1:1" in alone.stderr  # a worker was to begin
+    for verb in ("topics list", "groups list", "dlq list", "send words 5", "lag", "tail words"):
+        asked = script(tmp_path, body, *verb.split())  # verbs of a cluster ask the app's
+        assert "no Kafka broker answers at 127.0.0.1:1" in asked.stderr, verb
+    other = script(tmp_path, body, "topics", "list", "--broker", "kafka://127.0.0.1:2")
+    assert "no Kafka broker answers at 127.0.0.1:2" in other.stderr
     nameless = script(tmp_path, "fs.App('shop').main()\n")
     assert "app.main() finds no name of app 'shop' in the script" in nameless.stderr
