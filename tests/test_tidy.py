@@ -94,6 +94,7 @@ PURE = (
     "flowstream/processing/watching/sensors.py",
     "flowstream/processing/running/sensing.py",
     "flowstream/processing/watching/signals.py",
+    "flowstream/processing/watching/sparing.py",
     "flowstream/processing/running/meeting.py",
     "flowstream/processing/running/regrouping.py",
     "flowstream/processing/running/viewing.py",

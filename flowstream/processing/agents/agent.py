@@ -36,6 +36,7 @@ from flowstream.processing.streams.stream_windows import StreamWindows
 from flowstream.processing.tables.inner import InnerSource
 from flowstream.processing.tables.table import Table
 from flowstream.processing.values.codecs import BYTES, Codec, codec_of
+from flowstream.processing.watching.sparing import Sparing
 
 T = TypeVar("T")
 
@@ -87,6 +88,8 @@ class Agent(Askable, Generic[T]):
         self.tested_in: object = None
         """The app that it belongs to: only a test asks for it."""
         self._is_probed = False
+        self.sparing = Sparing()
+        """Of the lines about what it passed over."""
 
     def __repr__(self) -> str:
         return f"Agent({self.name!r})"

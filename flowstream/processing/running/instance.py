@@ -317,7 +317,7 @@ class Instance(UnitFeed):
                 continue
             parking.park(view, record, due_ms, 1)
         self.around.counts.parked += len(records)
-        log.warning("%s is parked: %s", self._where(), reason(error))
+        self._tell(f"{self._where()} is parked: {reason(error)}")
 
     def pass_over(self, records: Sequence[Arrival], error: Exception, action: str) -> None:
         """Skip records of the unit, or make them dead letters in it."""
@@ -325,11 +325,16 @@ class Instance(UnitFeed):
         counts, agent = self.around.counts, self.agent.name
         if action == "skip":
             counts.skipped += len(records)
-            log.warning("agent %r skipped %s: %s", agent, where, reason(error))
+            self._tell(f"agent {agent!r} skipped {where}: {reason(error)}")
             return
         for record in records:
             self.send_dead(record, error)
-        log.warning("agent %r: %s is a dead letter: %s", agent, where, reason(error))
+        self._tell(f"agent {agent!r}: {where} is a dead letter: {reason(error)}")
+
+    def _tell(self, line: str) -> None:
+        left_out = self.agent.sparing.tells(self.around.wall_time_ms())
+        if left_out is not None:
+            log.warning("%s%s", line, f" (and {left_out} more before it)" if left_out else "")
 
     async def _retry(self, records: Sequence[Arrival], error: Exception, failures: int) -> None:
         self.around.counts.retried += 1

@@ -169,7 +169,7 @@ class Replication:
     async def follow(self) -> None:
         """Apply what the changelogs bring, until cancelled."""
         loop = asyncio.get_running_loop()
-        look_at = loop.time()
+        look_at, told = loop.time(), ""
         while True:
             try:
                 if loop.time() >= look_at:
@@ -178,7 +178,7 @@ class Replication:
                 if self._lost and not self._followed:
                     await asyncio.sleep(LOST_LOOK_S)
                     continue
-                found = await self._tail.read()
+                found, told = await self._tail.read(), ""
             except RefusedForGood:
                 raise
             except OffsetOutOfRange as error:
@@ -190,7 +190,8 @@ class Replication:
                 continue
             except TransportError as error:
                 level = self._cluster.level(logging.WARNING)
-                log.log(level, "following replicated tables: %s: trying again", error)
+                if level == logging.DEBUG or told != (told := str(error)):  # each thing once
+                    log.log(level, "following replicated tables: %s: trying again", error)
                 await asyncio.sleep(RETRY_S)
                 look_at = loop.time()
                 continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 import flowstream as fs
 from flowstream.processing.errors import AppError
+from flowstream.processing.watching.sparing import EVERY_MS, MOST
 from tests.processing.conftest import Kit
 
 
@@ -160,3 +162,28 @@ def test_policies_that_cannot_be_are_refused() -> None:
 
         @app.agent(topic, on_error="ignore")  # type: ignore[arg-type]
         async def work(stream: fs.Stream[str]) -> None: ...
+
+
+def test_a_thousand_dead_letters_are_a_few_lines(caplog: pytest.LogCaptureFixture) -> None:
+    app = fs.App("many", circuit_breaker=0)
+    words = app.topic("words", value_type=str, partitions=1)
+
+    @app.agent(words, on_error="dead_letter")
+    async def fail(stream: fs.Stream[str]) -> None:
+        async for word in stream:
+            raise ValueError(word)
+
+    with app.test_context() as context, caplog.at_level(logging.WARNING, "flowstream.agent"):
+        for number in range(100):
+            context.topic(words).send(str(number))
+        assert len(context.dead_letters) == 100
+        lines = [each.getMessage() for each in caplog.records]
+        assert len(lines) == MOST
+        assert lines[0] == "agent 'fail': words-0 offset 0 is a dead letter: ValueError: 0"
+        context.advance(EVERY_MS / 1000)
+        context.topic(words).send("last")
+    assert (
+        caplog.records[-1]
+        .getMessage()
+        .endswith(f"ValueError: last (and {100 - MOST} more before it)")
+    )
