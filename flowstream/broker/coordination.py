@@ -126,8 +126,7 @@ def commit_metadata(cores: Cores, decision: Decision[MetadataRecord], now: Insta
     if decision.records:
         happened: list[Effect] = [Happened(line) for line in told(cores.image, decision.records)]
         effects += _append(cores.image, cores.metadata_log, decision, now, None)
-        for record in decision.records:
-            effects += _follow(cores, record, now)
+        effects += _follow(cores, decision.records, now)
         effects += _reconfigure(cores, decision.records)
         if happened:
             effects.append(WhenDurable(lambda now: happened))
@@ -205,28 +204,43 @@ def _append(
     return list(log.append_records(pairs, now, producer=producer).effects)
 
 
-def _follow(cores: Cores, record: MetadataRecord, now: Instant) -> list[Effect]:
-    """Apply one metadata record, then let the logs follow the image."""
-    if isinstance(record, RemoveTopicRecord):
-        effects = _delete_logs(cores, record.topic_id, now)
+def _follow(cores: Cores, records: Sequence[MetadataRecord], now: Instant) -> list[Effect]:
+    """Apply metadata records, and let the logs follow the image. Topics that go, go together: what
+    is written without them is written once.
+    """
+    effects: list[Effect] = []
+    gone = [each.topic_id for each in records if isinstance(each, RemoveTopicRecord)]
+    if gone:
+        effects += _delete_logs(cores, gone, now)
+    configs: dict[tuple[tuple[str, str], ...], LogConfig] = {}
+    for record in records:
         cores.image.apply(record)
+        if isinstance(record, PartitionRecord):
+            effects += _create_log(cores, record, configs, now)
+        elif isinstance(record, PartitionChangeRecord):
+            effects += lead(cores, record.topic_id, record.partition_id)
+    if gone or any(isinstance(each, PartitionRecord) for each in records):
         cores.groups.metadata_changed(cores.metadata_log.log_end)
-        return effects
-    cores.image.apply(record)
-    if isinstance(record, PartitionRecord):
-        cores.groups.metadata_changed(cores.metadata_log.log_end)
-        return _create_log(cores, record, now)
-    if isinstance(record, PartitionChangeRecord):
-        return lead(cores, record.topic_id, record.partition_id)
-    return []
+    return effects
 
 
-def _create_log(cores: Cores, record: PartitionRecord, now: Instant) -> list[Effect]:
+def _create_log(
+    cores: Cores,
+    record: PartitionRecord,
+    configs: dict[tuple[tuple[str, str], ...], LogConfig],
+    now: Instant,
+) -> list[Effect]:
+    """The log of a new partition; `configs` are those that were made already, by what their topics
+    set themselves.
+    """
     topic = cores.image.topics_by_id[record.topic_id].name
     name = TopicPartition(topic, record.partition_id)
     if name in cores.logs.by_name:
         return []
-    config = log_config(cores, topic)
+    overrides = tuple(cores.image.topic_configs(topic).items())
+    config = configs.get(overrides)
+    if config is None:
+        config = configs[overrides] = log_config(cores, topic)
     log, operations = create_partition_log(cores.storage, name, record.topic_id, config, now)
     cores.logs.add(log)
     return [Write(operations)]
@@ -289,17 +303,22 @@ def _forget_checkpoints(cores: Cores) -> list[Operation]:
     ]
 
 
-def _delete_logs(cores: Cores, topic_id: bytes, now: Instant) -> list[Effect]:
-    """Take a topic's logs out of service. The removal is on disk first: a directory that is gone
+def _delete_logs(cores: Cores, topic_ids: Sequence[bytes], now: Instant) -> list[Effect]:
+    """Take topics' logs out of service. The removal is on disk first: a directory that is gone
     while the topic still exists would be taken for an empty partition.
     """
     operations: list[Operation] = [Flush(path) for path in cores.metadata_log.unsynced_paths()]
-    topic = cores.image.topics_by_id[topic_id]
-    names = [TopicPartition(topic.name, number) for number in topic.partitions]
-    # Without the name, which alone may fill what a file system allows.
-    gone = [f"{topic_id.hex()}-{name.partition}-delete" for name in names]
-    for name, target in zip(names, gone, strict=True):
-        operations.append(Rename(cores.logs.remove(name).directory, target))
+    names: list[TopicPartition] = []
+    gone: list[str] = []
+    for topic_id in topic_ids:
+        topic = cores.image.topics_by_id[topic_id]
+        for number in topic.partitions:
+            name = TopicPartition(topic.name, number)
+            # Without the name, which alone may fill what a file system allows.
+            target = f"{topic_id.hex()}-{number}-delete"
+            operations.append(Rename(cores.logs.remove(name).directory, target))
+            names.append(name)
+            gone.append(target)
     operations += [Remove(target) for target in gone]
     operations += _forget_checkpoints(cores)
     effects: list[Effect] = [Write(operations)]

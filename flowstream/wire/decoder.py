@@ -9,28 +9,42 @@ allocated, and the elements of what a peer asks are counted. Knows declarations 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from flowstream.errors import WireError
 from flowstream.wire import primitives
 from flowstream.wire.fields import Field, Layout, WireType
 from flowstream.wire.source import Source
 
-ELEMENTS = 1 << 18
-"""Of all arrays of one request, and its unknown tags. A frame of 100 MB could have as many elements
-as bytes, each costs a hundred times its byte, and everybody would wait a minute for it (X3, X4).
+ELEMENTS = 1 << 13
+"""Of all arrays of one request, and its unknown tags, where its reader allows no more. A frame of
+100 MB could have as many elements as bytes, each costs a hundred times its byte, and everybody
+would wait a minute for it (X3, X4).
 """
+
+EMBEDDED_ELEMENTS = 1 << 16
+"""Of what a member of a group says inside of a request: the topics and partitions it has."""
 
 EMBEDDED = "ConsumerProtocol"
 """Messages of clients inside of requests."""
 
-DecodeFrom = Callable[[memoryview, int], tuple[Any, int]]
+
+M_co = TypeVar("M_co", covariant=True)
 
 
-def compile_decoder(layout: Layout, version: int) -> DecodeFrom:
-    """`decode_from(view, position)` for `version`; raises WireError for anything but a well-formed
-    message.
+class DecodeFrom(Protocol[M_co]):
+    """Reads one message at one version."""
+
+    def __call__(self, view: memoryview, pos: int, left: int = ..., /) -> tuple[M_co, int]:
+        """The message at `pos`, and the position after it; a request with more than `left` elements
+        is refused.
+        """
+        ...
+
+
+def compile_decoder(layout: Layout, version: int) -> DecodeFrom[Any]:
+    """`decode_from(view, position, elements)` for `version`; raises WireError for anything but a
+    well-formed message.
     """
     return _Decoder(layout, version).compile()
 
@@ -41,7 +55,9 @@ class _Decoder:
         self.version = version
         self.flexible = version in layout.flexible
         # Answers are what this side asked for, and records what it wrote.
-        self.bounded = layout.name.endswith("Request") or layout.name.startswith(EMBEDDED)
+        embedded = layout.name.startswith(EMBEDDED)
+        self.bounded = layout.name.endswith("Request") or embedded
+        self.elements_most = EMBEDDED_ELEMENTS if embedded else ELEMENTS
         self.pending: list[tuple[str, str]] = []
         self.where = layout.name
         self.source = Source(
@@ -55,13 +71,13 @@ class _Decoder:
             }
         )
 
-    def compile(self) -> DecodeFrom:
+    def compile(self) -> DecodeFrom[Any]:
         name = f"{self.layout.name} v{self.version}"
         src = self.source
-        with src.block("def decode_from(view, pos):"):
+        with src.block(f"def decode_from(view, pos, left={self.elements_most}):"):
             src.line("size = len(view)")
             if self.bounded:
-                src.line(f"left = {ELEMENTS}")
+                src.line("most = left")
             with src.block("try:"):
                 self.fields(self.layout, "m")
                 self.flush()
@@ -176,8 +192,8 @@ class _Decoder:
         if self.bounded:
             self.source.line(f"left -= {number}")
             with self.source.block("if left < 0:"):
-                text = f"{self.layout.name} v{self.version}: more than {ELEMENTS} elements"
-                self.source.line(f"raise WireError({text!r})")
+                text = f"{self.layout.name} v{self.version}: more than {{most}} elements"
+                self.source.line(f"raise WireError(f'{text}')")
 
     def struct(self, type: WireType[Any], target: str, nullable: bool) -> None:
         src, obj = self.source, self.source.fresh("s")

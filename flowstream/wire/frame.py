@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from flowstream.errors import WireError
 from flowstream.wire.api import API, Api, ApiKey, request_class, response_class
 from flowstream.wire.clipping import clipped
-from flowstream.wire.decoder import DecodeFrom
+from flowstream.wire.decoder import ELEMENTS, DecodeFrom
 from flowstream.wire.encoder import EncodeInto, Parts
 from flowstream.wire.primitives import Buffer, read_tags, read_text, read_uvarint, string
 from flowstream.wire.schema import byte_view, decoder, encoder
@@ -75,7 +75,7 @@ class _Route:
         self.tagged_response = self.tagged_request and api.key is not ApiKey.API_VERSIONS
 
     @cached_property
-    def read_request(self) -> DecodeFrom:
+    def read_request(self) -> DecodeFrom[Any]:
         return decoder(request_class(self.api.key), self.version)
 
     @cached_property
@@ -83,7 +83,7 @@ class _Route:
         return encoder(request_class(self.api.key), self.version)
 
     @cached_property
-    def read_response(self) -> DecodeFrom:
+    def read_response(self) -> DecodeFrom[Any]:
         return decoder(response_class(self.api.key), self.version)
 
     @cached_property
@@ -111,9 +111,9 @@ def _known_route(key: int, version: int) -> _Route:
     return route
 
 
-def decode_request(frame: Buffer) -> Request:
+def decode_request(frame: Buffer, elements: int = ELEMENTS) -> Request:
     """The request in `frame`, which excludes the length. Raises UnsupportedVersion or another
-    WireError.
+    WireError, also when its arrays hold more than `elements` elements.
     """
     view = byte_view(frame)
     try:
@@ -127,7 +127,7 @@ def decode_request(frame: Buffer) -> Request:
     if route.tagged_request:
         position = _skip_tags(view, position)
     # Bytes after the body are ignored, as in Kafka: librdkafka 2.15 leaves some after Metadata v13.
-    body, _ = route.read_request(view, position)
+    body, _ = route.read_request(view, position, elements)
     return _plain(Request, (key, version, correlation_id, client_id, body))
 
 

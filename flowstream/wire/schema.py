@@ -72,7 +72,7 @@ __all__ = [
 T = TypeVar("T")
 
 _encoders: dict[tuple[type, int], EncodeInto] = {}
-_decoders: dict[tuple[type, int], DecodeFrom] = {}
+_decoders: dict[tuple[type, int], DecodeFrom[Any]] = {}
 
 
 class Codec(NamedTuple, Generic[T]):
@@ -92,9 +92,9 @@ def encoder(cls: type, version: int) -> EncodeInto:
     return made
 
 
-def decoder(cls: type[T], version: int) -> Callable[[memoryview, int], tuple[T, int]]:
+def decoder(cls: type[T], version: int) -> DecodeFrom[T]:
     """`decode_from(view, position)`: the message at `position` of a byte view, and the position
-    after it.
+    after it. For a request also `decode_from(view, position, elements)`: how many it may have.
     """
     made = _decoders.get((cls, version))
     if made is None:

@@ -14,7 +14,7 @@ from typing import Any
 from flowstream.broker.effects import Close, Effect, LoggedIn
 from flowstream.broker.events import Disconnected, Request
 from flowstream.broker.handlers import ROUTES, handler_of, serves
-from flowstream.broker.server.connection import BEFORE_LOGIN
+from flowstream.broker.server.holdings import BEFORE_LOGIN
 from flowstream.broker.types import LOCAL, ConnectionId, Principal, ReplyTo, Session
 from flowstream.errors import WireError
 from flowstream.wire.api import request_class, response_class

@@ -258,8 +258,11 @@ class GroupCoordinator:
         self, partitions: Iterable[TopicPartition]
     ) -> list[tuple[str, Decision[Record]]]:
         """Topics are gone: so are all groups' offsets in them."""
-        gone = list(partitions)
-        decided = [(group_id, self._forget(group_id, gone)) for group_id in self.offsets.groups()]
+        gone = dict.fromkeys(partitions)
+        decided = [
+            (group_id, self._forget(group_id, filter(gone.__contains__, self._had(group_id))))
+            for group_id in self.offsets.groups()
+        ]
         return [(group_id, Decision(records)) for group_id, records in decided if records]
 
     # Time.
@@ -331,14 +334,17 @@ class GroupCoordinator:
 
     def _bury(self, group_id: str) -> tuple[Record, ...]:
         """Forget a group: tombstones for all that the log has of it."""
-        partitions = dict.fromkeys((*self.offsets.of(group_id), *self.offsets.unstable(group_id)))
-        offsets = self._forget(group_id, partitions)
+        offsets = self._forget(group_id, self._had(group_id))
         consumer = self.consumers.get(group_id)
         if consumer is not None:
             return (*offsets, *consumer_changes.burial(consumer))
         group = self._classic.groups.pop(group_id)
         group.move(State.DEAD, group.state_since)
         return (*offsets, group_record(group_id, None))
+
+    def _had(self, group_id: str) -> Iterable[TopicPartition]:
+        """Where a group has offsets, decided or not."""
+        return dict.fromkeys((*self.offsets.of(group_id), *self.offsets.unstable(group_id)))
 
     def _forget(self, group_id: str, partitions: Iterable[TopicPartition]) -> tuple[Record, ...]:
         return tuple(

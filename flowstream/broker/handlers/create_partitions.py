@@ -5,26 +5,40 @@
 
 from __future__ import annotations
 
-from flowstream.broker.coordination import commit_metadata
 from flowstream.broker.cores import Cores
-from flowstream.broker.decision import Decision
 from flowstream.broker.effects import Effect
 from flowstream.broker.events import Request
+from flowstream.broker.handlers.slicing import Sliced, slices
 from flowstream.broker.handlers.throttling import Mutations
-from flowstream.broker.metadata.topics import create_partitions
+from flowstream.broker.metadata.topics import Plan, create_partitions
 from flowstream.broker.types import Instant
 from flowstream.wire.messages.create_partitions import (
     CreatePartitionsRequest,
     CreatePartitionsResponse,
+    CreatePartitionsTopic,
+    CreatePartitionsTopicResult,
 )
+from flowstream.wire.schema import replace
 
 STRICT_SINCE = 3
 
 
 def handle(request: Request[CreatePartitionsRequest], cores: Cores, now: Instant) -> list[Effect]:
     """Answer when the partitions are durable."""
+    body = request.body
     mutations = Mutations(request, cores, now, strict=request.to.version >= STRICT_SINCE)
-    plan = create_partitions(cores.image, cores.config, request.body, mutations.charge)
-    told = CreatePartitionsResponse(throttle_time_ms=mutations.throttle_ms, results=plan.results)
-    decision = Decision(records=plan.records, replies=((request.to, told),))
-    return commit_metadata(cores, decision, now) + mutations.muted()
+
+    def partitions(topic: CreatePartitionsTopic) -> int:
+        return topic.count - cores.logs.partitions.get(topic.name, 0)
+
+    def plan(
+        part: tuple[CreatePartitionsTopic, ...], used: int
+    ) -> Plan[CreatePartitionsTopicResult]:
+        asked = replace(body, topics=part)
+        return create_partitions(cores.image, cores.config, asked, mutations.charge, used)
+
+    def answer(results: tuple[CreatePartitionsTopicResult, ...]) -> CreatePartitionsResponse:
+        return CreatePartitionsResponse(throttle_time_ms=mutations.throttle_ms, results=results)
+
+    parts = slices(body.topics, lambda topic: topic.name, partitions)
+    return Sliced(request.to, cores, parts, plan, answer, last=mutations.muted).go_on(now)

@@ -7,25 +7,52 @@ the ids (KIP-516).
 
 from __future__ import annotations
 
-from flowstream.broker.coordination import commit_metadata
 from flowstream.broker.cores import Cores
-from flowstream.broker.decision import Decision
 from flowstream.broker.effects import Effect
 from flowstream.broker.events import Request
 from flowstream.broker.handlers.altering import notices
+from flowstream.broker.handlers.slicing import Sliced, slices
 from flowstream.broker.handlers.throttling import Mutations
-from flowstream.broker.metadata.topics import create_topics
+from flowstream.broker.metadata.topics import Plan, create_topics
 from flowstream.broker.types import Instant
-from flowstream.wire.messages.create_topics import CreateTopicsRequest, CreateTopicsResponse
+from flowstream.wire.messages.create_topics import (
+    CreatableTopic,
+    CreatableTopicResult,
+    CreateTopicsRequest,
+    CreateTopicsResponse,
+)
+from flowstream.wire.schema import replace
 
 STRICT_SINCE = 6
 
 
 def handle(request: Request[CreateTopicsRequest], cores: Cores, now: Instant) -> list[Effect]:
     """Answer when the topics are durable."""
+    body = request.body
     mutations = Mutations(request, cores, now, strict=request.to.version >= STRICT_SINCE)
-    plan = create_topics(cores.image, cores.config, request.body, cores.rng, mutations.charge)
-    told = CreateTopicsResponse(throttle_time_ms=mutations.throttle_ms, topics=plan.results)
-    decision = Decision(records=plan.records, replies=((request.to, told),))
-    effects = commit_metadata(cores, decision, now)
-    return [*notices(plan.records), *effects, *mutations.muted()]
+
+    def partitions(topic: CreatableTopic) -> int:
+        default = cores.config.num_partitions if topic.num_partitions == -1 else 0
+        return len(topic.assignments) or max(topic.num_partitions, default)
+
+    def plan(part: tuple[CreatableTopic, ...], used: int) -> Plan[CreatableTopicResult]:
+        asked = replace(body, topics=part)
+        return create_topics(cores.image, cores.config, asked, cores.rng, mutations.charge, used)
+
+    def answer(results: tuple[CreatableTopicResult, ...]) -> CreateTopicsResponse:
+        return CreateTopicsResponse(throttle_time_ms=mutations.throttle_ms, topics=results)
+
+    # Names that only one of them may have are found when the first has come to be.
+    parts = [body.topics]
+    if not body.validate_only:
+        parts = slices(body.topics, lambda topic: topic.name, partitions)
+    sliced = Sliced(
+        request.to,
+        cores,
+        parts,
+        plan,
+        answer,
+        told=lambda plan: [*notices(plan.records)],
+        last=mutations.muted,
+    )
+    return sliced.go_on(now)

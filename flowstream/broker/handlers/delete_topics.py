@@ -6,19 +6,22 @@ for its client's quota (KIP-599).
 
 from __future__ import annotations
 
-from flowstream.broker.coordination import commit_metadata
+from collections.abc import Hashable
+
 from flowstream.broker.cores import Cores
-from flowstream.broker.decision import Decision
 from flowstream.broker.effects import Effect
 from flowstream.broker.events import Request
+from flowstream.broker.handlers.slicing import Sliced, slices
 from flowstream.broker.handlers.throttling import Mutations
-from flowstream.broker.metadata.topics import delete_topics
+from flowstream.broker.metadata.image import Image, Topic
+from flowstream.broker.metadata.topics import Plan, delete_topics
 from flowstream.broker.types import Instant
 from flowstream.wire.error_codes import ErrorCode
 from flowstream.wire.messages.delete_topics import (
     DeletableTopicResult,
     DeleteTopicsRequest,
     DeleteTopicsResponse,
+    DeleteTopicState,
 )
 from flowstream.wire.schema import replace
 
@@ -28,12 +31,35 @@ STRICT_SINCE = 5
 
 def handle(request: Request[DeleteTopicsRequest], cores: Cores, now: Instant) -> list[Effect]:
     """Answer when the removal is durable."""
-    mutations = Mutations(request, cores, now, strict=request.to.version >= STRICT_SINCE)
-    plan = delete_topics(cores.image, cores.config, request.body, mutations.charge)
-    results = tuple(_told(each, request.to.version) for each in plan.results)
-    told = DeleteTopicsResponse(throttle_time_ms=mutations.throttle_ms, responses=results)
-    decision = Decision(records=plan.records, replies=((request.to, told),))
-    return commit_metadata(cores, decision, now) + mutations.muted()
+    body, version = request.body, request.to.version
+    mutations = Mutations(request, cores, now, strict=version >= STRICT_SINCE)
+
+    def key(state: DeleteTopicState) -> Hashable:
+        topic = _named(state, cores.image)
+        return state if topic is None else topic.name
+
+    def partitions(state: DeleteTopicState) -> int:
+        topic = _named(state, cores.image)
+        return 0 if topic is None else len(topic.partitions)
+
+    def plan(part: tuple[DeleteTopicState, ...], used: int) -> Plan[DeletableTopicResult]:
+        asked = replace(body, topics=part, topic_names=())
+        return delete_topics(cores.image, cores.config, asked, mutations.charge)
+
+    def answer(results: tuple[DeletableTopicResult, ...]) -> DeleteTopicsResponse:
+        told = tuple(_told(each, version) for each in results)
+        return DeleteTopicsResponse(throttle_time_ms=mutations.throttle_ms, responses=told)
+
+    asked = body.topics or tuple(DeleteTopicState(name=name) for name in body.topic_names)
+    parts = slices(asked, key, partitions)
+    return Sliced(request.to, cores, parts, plan, answer, last=mutations.muted).go_on(now)
+
+
+def _named(state: DeleteTopicState, image: Image) -> Topic | None:
+    """The topic that is meant, by name or by id."""
+    if state.name is not None:
+        return image.topics.get(state.name)
+    return image.topics_by_id.get(state.topic_id)
 
 
 def _told(result: DeletableTopicResult, version: int) -> DeletableTopicResult:

@@ -58,25 +58,53 @@ def handle(request: Request[DescribeConfigsRequest], cores: Cores, now: Instant)
     body = request.body
     # Repetitions would only multiply the answer (X3), whichever keys they name.
     once = {(each.resource_type, each.resource_name): each for each in reversed(body.resources)}
-    results = tuple(_describe(each, body, cores) for each in reversed(once.values()))
+    known = _Known(cores, body)
+    results = tuple(_describe(each, known) for each in reversed(once.values()))
     return [Reply(request.to, DescribeConfigsResponse(results=results))]
 
 
-def _describe(
-    asked: DescribeConfigsResource, body: DescribeConfigsRequest, cores: Cores
-) -> DescribeConfigsResult:
-    error, message, configs = ErrorCode.NONE, "", ()  # type: ErrorCode, str, tuple[_Value, ...]
+class _Known:
+    """What one request may ask for. Most topics are as most others: what a topic does not set is
+    described once.
+    """
+
+    def __init__(self, cores: Cores, body: DescribeConfigsRequest) -> None:
+        self.cores = cores
+        self._body = body
+        self._unset: dict[str, tuple[_Value, DescribeConfigsResourceResult]] = {}
+
+    def told(self, kind: int, name: str) -> list[DescribeConfigsResourceResult]:
+        """The configurations of a resource. Raises _Refused."""
+        if kind == ResourceType.TOPIC:
+            return self._of_topic(_overrides(name, self.cores))
+        return [_told(each, self._body) for each in _values(kind, name, self.cores)]
+
+    def _of_topic(self, overrides: Mapping[str, str]) -> list[DescribeConfigsResourceResult]:
+        if not self._unset:
+            values = _of_all_topics(self.cores.config)
+            self._unset = {each.name: (each, _told(each, self._body)) for each in values}
+        return [
+            _told(_set_by_topic(unset, overrides[name]), self._body) if name in overrides else told
+            for name, (unset, told) in self._unset.items()
+        ]
+
+
+def _describe(asked: DescribeConfigsResource, known: _Known) -> DescribeConfigsResult:
+    error, message = ErrorCode.NONE, ""
+    configs: list[DescribeConfigsResourceResult] = []
     try:
-        configs = tuple(_values(asked.resource_type, asked.resource_name, cores))
+        configs = known.told(asked.resource_type, asked.resource_name)
     except _Refused as refused:
         error, message = refused.error, refused.message
-    keys = asked.configuration_keys or None  # none named: librdkafka means all
+    if asked.configuration_keys:  # none named: librdkafka means all
+        keys = frozenset(asked.configuration_keys)
+        configs = [each for each in configs if each.name in keys]
     return DescribeConfigsResult(
         error_code=error,
         error_message=message,
         resource_type=asked.resource_type,
         resource_name=asked.resource_name,
-        configs=tuple(_told(each, body) for each in configs if keys is None or each.name in keys),
+        configs=tuple(configs),
     )
 
 
@@ -98,14 +126,6 @@ def _told(found: _Value, body: DescribeConfigsRequest) -> DescribeConfigsResourc
 
 def _values(kind: int, name: str, cores: Cores) -> Iterable[_Value]:
     match kind:
-        case ResourceType.TOPIC:
-            problem = problem_with(name)
-            if problem is not None:
-                message = f"Topic name is invalid: {problem}"
-                raise _Refused(ErrorCode.INVALID_TOPIC_EXCEPTION, message)
-            if name not in cores.image.topics:
-                raise _Refused(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
-            return _of_topic(cores.config, cores.image.topic_configs(name))
         case ResourceType.BROKER:
             if name == "":
                 return _of_all_brokers(cores.config)
@@ -133,14 +153,27 @@ def _check_id(name: str, node_id: int, expected: str) -> None:
         raise _Refused(ErrorCode.INVALID_REQUEST, message)
 
 
-def _of_topic(config: BrokerConfig, overrides: Mapping[str, str]) -> Iterable[_Value]:
+def _overrides(name: str, cores: Cores) -> Mapping[str, str]:
+    """What a topic sets itself."""
+    problem = problem_with(name)
+    if problem is not None:
+        message = f"Topic name is invalid: {problem}"
+        raise _Refused(ErrorCode.INVALID_TOPIC_EXCEPTION, message)
+    if name not in cores.image.topics:
+        raise _Refused(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
+    return cores.image.topic_configs(name)
+
+
+def _of_all_topics(config: BrokerConfig) -> Iterable[_Value]:
     for name, declared in TOPIC_CONFIGS.items():
-        value = default_text(config, name)
         found = synonyms(config, declared.server_names)
-        if name in overrides:
-            value = text_of(declared.kind.parse(overrides[name])) or ""
-            found = (Synonym(name, value, Source.TOPIC), *found)
-        yield _Value(name, value, declared.kind, declared.doc, found)
+        yield _Value(name, default_text(config, name), declared.kind, declared.doc, found)
+
+
+def _set_by_topic(unset: _Value, text: str) -> _Value:
+    value = text_of(unset.kind.parse(text)) or ""
+    found = (Synonym(unset.name, value, Source.TOPIC), *unset.synonyms)
+    return unset._replace(value=value, synonyms=found)
 
 
 def _of_broker(config: BrokerConfig) -> Iterable[_Value]:

@@ -122,14 +122,29 @@ def source(config: BrokerConfig, name: str, overrides: Mapping[str, str]) -> Sou
     return source_of(synonyms(config, TOPIC_CONFIGS[name].server_names))
 
 
-def described(
-    config: BrokerConfig, overrides: Mapping[str, str]
-) -> tuple[CreatableTopicConfigs, ...]:
-    """Every configuration of a topic as CreateTopics answers it (KIP-525)."""
-    return tuple(
-        CreatableTopicConfigs(name=name, value=value, config_source=source(config, name, overrides))
-        for name, value in effective(config, overrides).items()
-    )
+class Described:
+    """The configurations of topics as CreateTopics answers them (KIP-525). Most new topics are as
+    most others: what a topic does not set is described once.
+    """
+
+    def __init__(self, config: BrokerConfig) -> None:
+        self._config = config
+        self._unset: tuple[CreatableTopicConfigs, ...] = ()
+
+    def of(self, overrides: Mapping[str, str]) -> tuple[CreatableTopicConfigs, ...]:
+        """Every configuration of a topic that sets `overrides`."""
+        if not self._unset:
+            self._unset = self._described({})
+        return self._described(overrides) if overrides else self._unset
+
+    def _described(self, overrides: Mapping[str, str]) -> tuple[CreatableTopicConfigs, ...]:
+        config = self._config
+        return tuple(
+            CreatableTopicConfigs(
+                name=name, value=value, config_source=source(config, name, overrides)
+            )
+            for name, value in effective(config, overrides).items()
+        )
 
 
 def check(config: BrokerConfig, overrides: Mapping[str, str | None]) -> dict[str, str]:
@@ -148,7 +163,8 @@ def check(config: BrokerConfig, overrides: Mapping[str, str | None]) -> dict[str
         except BadValue as error:
             raise InvalidConfig(f"Invalid value {text} for configuration {name}: {error}") from None
         accepted[name] = text
-    _check_together(effective(config, accepted))
+    if accepted:
+        _check_together(effective(config, accepted))
     return accepted
 
 

@@ -52,6 +52,8 @@ class Plan(NamedTuple, Generic[T]):
 
     records: tuple[MetadataRecord, ...]
     results: tuple[T, ...]
+    partitions: int = 0
+    """How many partitions the request has made with it."""
 
 
 class Refusal(Exception):
@@ -84,13 +86,16 @@ def create_topics(
     request: CreateTopicsRequest,
     rng: Random,
     charge: Charge = free,
+    used: int = 0,
 ) -> Plan[CreatableTopicResult]:
-    """Create topics; `validate_only` answers the same without records."""
+    """Create topics; `validate_only` answers the same without records. `used` is how many
+    partitions the request has created before.
+    """
     where = placement(image, config)
     repeated = _repeated(topic.name for topic in request.topics)
     taken = {folded(name): name for name in image.topics}
     created: dict[str, _New] = {}
-    used = 0
+    described = topic_configs.Described(config)
     results: dict[str, CreatableTopicResult] = {}
     for topic in request.topics:
         try:
@@ -121,14 +126,16 @@ def create_topics(
             error_message=None,
             num_partitions=new.partitions,
             replication_factor=1,
-            configs=topic_configs.described(config, new.configs),
+            configs=described.of(new.configs),
         )
     records = [
         record
         for name, new in created.items()
         for record in topic_records(name, new.topic_id, new.configs, new.partitions, where)
     ]
-    return Plan(() if request.validate_only else tuple(records), tuple(results.values()))
+    if request.validate_only:
+        records = []
+    return Plan(tuple(records), tuple(results.values()), used)
 
 
 def auto_create(
@@ -193,9 +200,13 @@ def _named_both_ways(image: Image, asked: Sequence[DeleteTopicState]) -> list[To
 
 
 def create_partitions(
-    image: Image, config: BrokerConfig, request: CreatePartitionsRequest, charge: Charge = free
+    image: Image,
+    config: BrokerConfig,
+    request: CreatePartitionsRequest,
+    charge: Charge = free,
+    used: int = 0,
 ) -> Plan[CreatePartitionsTopicResult]:
-    """Grow topics to more partitions."""
+    """Grow topics to more partitions. `used` is how many the request has added before."""
     where = placement(image, config)
     repeated = _repeated(topic.name for topic in request.topics)
     records: list[MetadataRecord] = []
@@ -210,7 +221,7 @@ def create_partitions(
                     ErrorCode.UNKNOWN_TOPIC_OR_PARTITION,
                     "This server does not host this topic-partition.",
                 )
-            _check_growth(topic, asked, where.node_id, len(records))
+            _check_growth(topic, asked, where.node_id, used + len(records))
             if not request.validate_only:
                 charge(asked.count - len(topic.partitions))
         except Refusal as refusal:
@@ -221,7 +232,9 @@ def create_partitions(
         added = range(len(topic.partitions), asked.count)
         records += partition_records(topic.topic_id, added, where)
         results[asked.name] = CreatePartitionsTopicResult(name=asked.name)
-    return Plan(() if request.validate_only else tuple(records), tuple(results.values()))
+    if request.validate_only:
+        records = []
+    return Plan(tuple(records), tuple(results.values()), used + len(records))
 
 
 def _repeated(items: Iterable[T]) -> set[T]:

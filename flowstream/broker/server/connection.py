@@ -20,40 +20,27 @@ from flowstream.broker.doors import Buffer
 from flowstream.broker.events import Request
 from flowstream.broker.handlers import serves, unsupported_api_versions
 from flowstream.broker.server.counters import Counters
+from flowstream.broker.server.holdings import (
+    BEFORE_LOGIN,
+    BUSY_BYTES,
+    IOV_MAX,
+    JOIN_BYTES,
+    LOGIN_FRAME_BYTES,
+    PIPELINED,
+    REST_BYTES,
+    UNSENT_BYTES,
+)
 from flowstream.broker.server.stream import Stream, drop_sent
 from flowstream.broker.types import LOCAL, ConnectionId, ReplyTo, Session
 from flowstream.errors import WireError
 from flowstream.wire.api import ApiKey
+from flowstream.wire.decoder import ELEMENTS
 from flowstream.wire.frame import UnsupportedVersion, decode_request, encode_response, unpack_length
 
 log = logging.getLogger("flowstream.broker")
 
-REST_BYTES = 4 * 1024
-"""Receive buffer of a connection at rest: there may be thousands."""
-
-BUSY_BYTES = 64 * 1024
-"""Receive buffer of one that has more to say; beyond that it grows with the bytes that really
-arrive, up to one largest frame.
-"""
-
-PIPELINED = 256
-"""Produce requests of one connection that may wait for their answers."""
-
-UNSENT_BYTES = 1024 * 1024
-"""Answers that may wait for a slow reader before its next request is looked at."""
-
-JOIN_BYTES = 128 * 1024
-"""Answers up to this size are joined into one send; larger ones leave from where they are."""
-
-IOV_MAX = 512
-
-LOGIN_FRAME_BYTES = 64 * 1024
-"""Largest request of a client that has not logged in."""
-
 PRODUCE = int(ApiKey.PRODUCE)
 API_VERSIONS = int(ApiKey.API_VERSIONS)
-BEFORE_LOGIN = (int(ApiKey.SASL_HANDSHAKE), API_VERSIONS, int(ApiKey.SASL_AUTHENTICATE))
-"""All that is parsed of such a client (X1)."""
 
 
 class Turns(Protocol):
@@ -61,6 +48,10 @@ class Turns(Protocol):
 
     turn: int
     counters: Counters | None
+
+    def elements_allowed(self) -> int:
+        """How many things a request may name."""
+        ...
 
     def submit(self, request: Request[object]) -> None:
         """Hand in a request; its body's views stay valid until `end_turn`."""
@@ -219,7 +210,9 @@ class Connection:
             self.close("a request before the login")
             return
         try:
-            key, version, correlation_id, client_id, body = decode_request(frame)
+            # A shorter frame cannot hold more elements than everybody may name.
+            most = ELEMENTS if len(frame) <= ELEMENTS else self._turns.elements_allowed()
+            key, version, correlation_id, client_id, body = decode_request(frame, most)
             if not serves(key, version):
                 raise UnsupportedVersion(key, version, correlation_id, client_id)
         except UnsupportedVersion as error:

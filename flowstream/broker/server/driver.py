@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from flowstream.broker.breadth import elements_allowed
 from flowstream.broker.cores import Cores
 from flowstream.broker.doors import Operation, Storage
 from flowstream.broker.effects import (
@@ -102,6 +103,10 @@ class Driver:
     def stopping(self) -> bool:
         """Whether no request is taken any more."""
         return self._stopping
+
+    def elements_allowed(self) -> int:
+        """How many things a request may name by now."""
+        return elements_allowed(self._node.cores)
 
     # -- events ---------------------------------------------------------------------------
 
@@ -235,16 +240,17 @@ class Driver:
             self._arm()
 
     def _write(self) -> None:
-        while (group := self._node.close_group()) is not None:
+        group = self._node.close_group()
+        if group is not None:
             operations, self._operations = self._operations, []
             self._unsynced |= self._storage.perform(operations)
             self._written_group = group
-            if self._sync is not None:
-                break
-            # Durability `os`: what the page cache holds counts as durable, as in Kafka.
-            self._unsynced.clear()
-            now = Instant(self._clock())
-            self.carry_out(self._node.handle(Durable(group), now))
+            if self._sync is None:
+                # Durability `os`: what the page cache holds counts as durable, as in Kafka. What
+                # follows from it is the next turn's: others come in between.
+                self._unsynced.clear()
+                now = Instant(self._clock())
+                self.carry_out(self._node.handle(Durable(group), now))
         if (
             self._sync is not None
             and not self._sync.busy
@@ -309,6 +315,8 @@ class Driver:
         if self._timer is not None:
             self._timer.cancel()
         self.end_turn()
+        while self.failed is None and self._sync is None and self._ending:
+            self.end_turn()
         while self.failed is None and self._sync is not None and self._sync.busy:
             await self._sync.idle()
             self.end_turn()  # what was taken in is answered

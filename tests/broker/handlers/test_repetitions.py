@@ -85,7 +85,9 @@ def by_topic_id(machine: Machine, times: int) -> Any:
 
 
 def by_unknown_id(machine: Machine, times: int) -> Any:
-    topic = OffsetFetchRequestTopics(topic_id=b"?" * 16, partition_indexes=(3,) * times)
+    topic = OffsetFetchRequestTopics(
+        topic_id=b"?" * 16, partition_indexes=(3,) * (times // 20 or 1)
+    )
     group = OffsetFetchRequestGroup(group_id="g", topics=(topic,) * times)
     return OffsetFetchRequest(groups=(group,)), 10
 
@@ -97,7 +99,7 @@ def by_partition(machine: Machine, times: int) -> Any:
 
 
 def by_partition_of_old(machine: Machine, times: int) -> Any:
-    topic = OffsetFetchRequestTopic(name="t", partition_indexes=(3,) * times)
+    topic = OffsetFetchRequestTopic(name="t", partition_indexes=(3,) * (times // 20 or 1))
     return OffsetFetchRequest(group_id="g", topics=(topic,) * times), 7
 
 

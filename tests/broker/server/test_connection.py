@@ -8,7 +8,8 @@ import socket
 import pytest
 
 from flowstream import clock
-from flowstream.broker.server.connection import BUSY_BYTES, REST_BYTES, UNSENT_BYTES, drop_sent
+from flowstream.broker.server.holdings import BUSY_BYTES, REST_BYTES, UNSENT_BYTES
+from flowstream.broker.server.stream import drop_sent
 from flowstream.broker.types import Instant
 from flowstream.wire.frame import encode_request
 from flowstream.wire.messages.alter_client_quotas import (
