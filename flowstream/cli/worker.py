@@ -34,6 +34,9 @@ from flowstream.transport.groups import Groups
 log = logging.getLogger("flowstream.worker")
 
 EMBEDDED = "embedded://"
+OUTAGES = "flowstream.cluster"
+PASSING = ("Unable to connect", "Unable connect", "Unable to update metadata", "Failed fetch")
+"""How the client library's lines begin about a broker that is away."""
 GC_THRESHOLDS = (100_000, 50, 50)
 HAND_OVER_S = 5.0
 """So long the broker of a worker that stops waits for the others to share what it had."""
@@ -161,9 +164,16 @@ class Sparingly(logging.Filter):
         self._last: float | None = None
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether to show it: everything of others, and the first for a while of this library."""
+        """Whether to show it: everything of others, and the first for a while of this library; none
+        beside a line of ours about the same.
+        """
         if not super().filter(record):
+            if record.name == OUTAGES and record.levelno >= logging.WARNING:
+                self._last = record.created
             return True
+        if record.levelno == logging.ERROR and record.msg.startswith(PASSING):
+            # It tries again, and what comes of it is the worker's to say.
+            record.levelno, record.levelname = logging.WARNING, "WARNING"
         if self._last is not None and record.created - self._last < self._seconds:
             return False
         self._last = record.created

@@ -144,6 +144,22 @@ def test_a_library_that_repeats_itself_is_heard_once_in_a_while() -> None:
     assert shown("flowstream.worker", 112)
 
 
+def test_a_broker_that_is_away_is_told_of_by_us_and_not_by_the_library_too() -> None:
+    sparingly = Sparingly("aiokafka", seconds=10)
+
+    def shown(name: str, level: int, at: float, text: str) -> str | None:
+        record = logging.makeLogRecord({"name": name, "levelno": level, "msg": text})
+        record.created = at
+        return record.levelname if sparingly.filter(record) else None
+
+    away = "Unable to connect to node %s: %s"
+    assert shown("aiokafka", logging.ERROR, 100, away) == "WARNING"
+    assert shown("flowstream.cluster", logging.WARNING, 109, "no broker can be reached")
+    assert shown("aiokafka", logging.ERROR, 111, away) is None
+    assert shown("flowstream.cluster", logging.INFO, 115, "something else")
+    assert shown("aiokafka", logging.ERROR, 120, "Unexpected error in fetcher routine") is not None
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -76,6 +76,25 @@ def assign(
     return result
 
 
+def waiting(
+    members: Mapping[str, Candidate],
+    partitions: Mapping[str, int],
+    placed: Mapping[str, Sequence[tuple[str, int]]],
+) -> str:
+    """What waits while members of two versions read different topics, in a line; "" if nothing."""
+    idle: dict[str, None] = {}
+    for (_, eligible), topics in sorted(sets_of(members, partitions).items()):
+        out = [m for m in sorted(members) if m not in eligible and members[m].topics & {*topics}]
+        if out:
+            idle[f"{len(out)} of {len(members)} workers get nothing of {', '.join(topics)}"] = None
+    read = {tp for owned in placed.values() for tp in owned}
+    for topic in sorted({t for m in members.values() for t in m.topics} & partitions.keys()):
+        unread = sum((topic, number) not in read for number in range(partitions[topic]))
+        if unread:
+            idle[f"nobody reads {unread} of the {partitions[topic]} partitions of {topic}"] = None
+    return "; ".join(idle)
+
+
 def sets_of(
     members: Mapping[str, Candidate], partitions: Mapping[str, int]
 ) -> dict[tuple[int, tuple[str, ...]], list[str]]:

@@ -12,6 +12,7 @@ from flowstream.processing.group.assignor import (
     decode_claim,
     encode_claim,
     task_name,
+    waiting,
 )
 
 names = st.sampled_from(["a", "b", "c", "d"])
@@ -83,3 +84,22 @@ def test_unreadable_claims_claim_nothing(data: bytes) -> None:
     assert isinstance(decode_claim(data), Claim)
     claim = Claim(("4/1",), {"4/2": 7})
     assert decode_claim(encode_claim(claim)) == claim
+
+
+def test_what_waits_while_two_versions_read_different_topics_is_named() -> None:
+    topics = {"orders": 4, "refunds": 4}
+    old, new = Candidate(frozenset({"orders"})), Candidate(frozenset(topics))
+    members = {"a": old, "b": new}
+    line = "1 of 2 workers get nothing of orders, refunds"
+    assert waiting(members, topics, assign(members, topics)) == line
+    same = {"a": new, "b": new}
+    assert waiting(same, topics, assign(same, topics)) == ""
+    # Each version reads one topic alone beside what both read.
+    both = {
+        "a": Candidate(frozenset({"orders", "old"})),
+        "b": Candidate(frozenset({"orders", "refunds"})),
+    }
+    topics = {"orders": 4, "refunds": 4, "old": 4}
+    assert waiting(both, topics, assign(both, topics)) == (
+        "nobody reads 2 of the 4 partitions of old; nobody reads 2 of the 4 partitions of refunds"
+    )

@@ -3,6 +3,7 @@ one number of partitions is one worker's as a whole, and nothing stays unread (G
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Collection
 from itertools import permutations
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 import flowstream as fs
 from flowstream.processing.group.assignor import Candidate
-from flowstream.processing.group.claiming import decide
+from flowstream.processing.group.claiming import WAITS, decide
 from flowstream.processing.group.placing import Rules, place
 from flowstream.transport.assignor import Member, hold_back
 from flowstream.transport.types import NewTopic, TopicPartition
@@ -41,8 +42,9 @@ def version(kit: Kit, name: str, who: str, topics: Collection[str], seen: list[s
 
 @pytest.mark.parametrize(("before", "after"), [("a", "ab"), ("ab", "a")])
 async def test_G4_G7_versions_that_read_other_topics_run_side_by_side(
-    kit: Kit, name: str, before: str, after: str
+    kit: Kit, name: str, before: str, after: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO, "flowstream.worker")
     await kit.admin.create_topics([NewTopic(f"{name}-{t}", N) for t in "ab"])
     feeder = kit.app(f"{name}-feeder")
     seen: list[str] = []
@@ -69,6 +71,10 @@ async def test_G4_G7_versions_that_read_other_topics_run_side_by_side(
             await kit.sees(lambda: first.membership is None)
             await feed(after)
             await kit.sees(lambda: set(seen) == set(sent))
+    told = f"{WAITS}: 1 of 2 workers get nothing of {name}-a, {name}-b"
+    lines = {line.getMessage() for line in caplog.records if WAITS in line.getMessage()}
+    # Where the old one reads all there is, the new one may come after all is done.
+    assert lines == {told} if after == "ab" else lines <= {told}
     rows = await kit.records(f"{name}-seen-changelog")
     last = {record.key: record.value for record in rows}
     assert sum(int(value or b"0") for value in last.values()) == len(sent)
