@@ -224,6 +224,7 @@ class Listener:
             self._session,
             logged_in=logged_in,
             rules=self._tls.rules,
+            failures=self._tls.failures,
         )
 
     def _refuse(self, client: socket.socket, host: str, limit: str) -> None:

@@ -36,6 +36,9 @@ _VERIFY = {
 }
 _VERSIONS = {"TLSv1.2": ssl.TLSVersion.TLSv1_2, "TLSv1.3": ssl.TLSVersion.TLSv1_3}
 
+QUIET_SECONDS = 5.0
+"""Between two lines about handshakes that failed."""
+
 
 class TlsError(FlowstreamError):
     """A listener's certificate, key or authorities cannot be used; the message names the file."""
@@ -48,6 +51,7 @@ class TlsContext:
         """`rules` are `ssl.principal.mapping.rules`. Raises TlsError."""
         self.rules = parse_rules(rules)
         """From a client's certificate to its principal."""
+        self.failures = Seldom()
         self._spec = spec
         self._paths = [path for path in (spec.keystore, spec.truststore) if path]
         self._seen = self._stamps()
@@ -137,6 +141,25 @@ def _stamp(path: str) -> tuple[int, int, int] | None:
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 
+class Seldom:
+    """Lines that strangers cause, one in some seconds with the number of the others (X4): who fails
+    comes again at once.
+    """
+
+    def __init__(self) -> None:
+        self._quiet_until = 0.0
+        self._untold = 0
+
+    def warn(self, now: float, text: str) -> None:
+        """Log `text`, or count it; `now` is in seconds."""
+        if now < self._quiet_until:
+            self._untold += 1
+            return
+        more = f" ({self._untold} more since the last line)" if self._untold else ""
+        log.warning("%s%s", text, more)
+        self._quiet_until, self._untold = now + QUIET_SECONDS, 0
+
+
 class TlsSocket:
     """A socket that encrypts, with the manners of a plain one that never waits."""
 
@@ -189,7 +212,7 @@ class TlsConnection(Connection):
     shows a certificate, is somebody.
     """
 
-    __slots__ = ("_rules", "_shaken", "_tls")
+    __slots__ = ("_failures", "_rules", "_shaken", "_tls")
 
     def __init__(
         self,
@@ -203,10 +226,12 @@ class TlsConnection(Connection):
         *,
         logged_in: bool,
         rules: Sequence[MappingRule],
+        failures: Seldom,
     ) -> None:
         super().__init__(id, sock, host, turns, loop, max_frame, session, logged_in=logged_in)
         self._tls = sock
         self._rules = rules
+        self._failures = failures
         self._shaken = False
 
     @property
@@ -242,7 +267,8 @@ class TlsConnection(Connection):
             self._loop.add_writer(self._tls.fileno(), self._readable)
             return False
         except (OSError, NoPrincipal) as error:
-            log.warning("connection from %s ends: TLS handshake failed: %s", self.host, error)
+            text = f"connection from {self.host} ends: TLS handshake failed: {error}"
+            self._failures.warn(self._loop.time(), text)
             self.close(f"TLS handshake failed: {error}")
             return False
         self._shaken = True
