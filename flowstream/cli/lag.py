@@ -6,13 +6,14 @@ import datetime
 import json as jsonlib
 import sys
 from asyncio import sleep as pause
+from contextlib import nullcontext
 from typing import Annotated, NamedTuple
 
 import typer
 
 from flowstream.cli.groups import skip_markers
 from flowstream.cli.naming import AppId, AppModule, only_one, visiting
-from flowstream.cli.options import Broker, Data, Json, perform, show, table_of
+from flowstream.cli.options import Broker, Data, Json, perform, show, table_of, wide_console
 from flowstream.clock import wall_ms
 from flowstream.errors import FlowstreamError
 from flowstream.transport.admin import Admin
@@ -91,13 +92,21 @@ def shown_age(seconds: float | None, now_ms: int) -> float | str | None:
 
 
 async def live(cluster: Cluster, app: str, interval: float) -> None:
-    """A table that stays where it is and is drawn anew, until interrupted."""
+    """A table that stays where it is and is drawn anew, until interrupted; where standard output is
+    no terminal, one below the other.
+    """
     from rich.live import Live
 
-    with Live(auto_refresh=False) as screen:
+    console = wide_console()
+    screen = Live(console=console, auto_refresh=False) if console.is_terminal else None
+    with screen or nullcontext():
         while True:
             _, rows = await measure(cluster, app, wall_ms())
-            screen.update(table_of(Lag._fields, map(for_people, rows)), refresh=True)
+            table = table_of(Lag._fields, map(for_people, rows))
+            if screen is None:
+                console.print(table)
+            else:
+                screen.update(table, refresh=True)
             await pause(interval)
 
 

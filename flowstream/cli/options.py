@@ -145,10 +145,13 @@ def show(
         found = [dict(zip(columns, row, strict=True)) for row in rows]
         typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
         return
+    wide_console().print(table_of(columns, rows))
+
+
+def wide_console() -> Console:
+    """Standard output; where it is no terminal nothing is cut off."""
     console = Console()
-    if not console.is_terminal:
-        console = Console(width=PIPE_WIDTH)
-    console.print(table_of(columns, rows))
+    return console if console.is_terminal else Console(width=PIPE_WIDTH)
 
 
 def table_of(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
