@@ -265,13 +265,20 @@ class Worker(Lending):
     async def _plan_anew(self) -> None:
         """Between two memberships. PartitionMismatch when tables hold on to the old numbers."""
         self.is_outgrown = False
+        before = self._sizes()
         try:
             self.plan = await self._provide()
-            log.info("a topic has more partitions now: joining anew")
+            changed = ", ".join(f"{name} {n}" for name, n in sorted(self._sizes() - before))
+            log.info("partitions of topics are other than they were (%s): joining anew", changed)
         except TransportError as error:
             self.is_outgrown = True
             log.log(self._cluster.level(logging.WARNING), "%s: trying again", error)
             await self.stopping.pause(RECOVERY_PAUSE_S)
+
+    def _sizes(self) -> set[tuple[str, int]]:
+        """Every topic that is read or written, with its number of partitions."""
+        read = {} if self.plan is None else self.plan.sources
+        return {*read.items(), *((name, it.partitions) for name, it in self._outputs.items())}
 
     def _beside(self, work: Coroutine[Any, Any, None]) -> None:
         """Do this until the worker ends; its failure is the worker's."""

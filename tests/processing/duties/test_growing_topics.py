@@ -73,8 +73,9 @@ async def test_S8_an_input_that_grows_under_a_table_stops_the_worker(
 
 
 async def test_G7_topics_that_grow_without_tables_are_joined_anew(
-    kit: Kit, name: str, monkeypatch: pytest.MonkeyPatch
+    kit: Kit, name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO", "flowstream.worker")
     monkeypatch.setattr(provision, "LOOK_EVERY_S", 0.05)
     app, words = echoing(kit, name, counts=False)
     await create(kit, name)
@@ -99,3 +100,5 @@ async def test_G7_topics_that_grow_without_tables_are_joined_anew(
         await words.send(key="last", value="last", partition=0)
         await kit.until(kit.committed(app, words.name, 5))
     assert sorted(await kit.values(f"{name}-out")) == [b"0", b"1", b"2", b"first", b"last"]
+    for told in (f"({name}-in 3): joining anew", f"({name}-out 2): joining anew"):
+        assert told in caplog.text
