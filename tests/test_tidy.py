@@ -80,6 +80,7 @@ PURE = (
     "flowstream/processing/running/task_time.py",
     "flowstream/processing/watching/meters.py",
     "flowstream/processing/declarations/pages.py",
+    "flowstream/processing/declarations/ported.py",
     "flowstream/processing/queries/asked.py",
     "flowstream/processing/queries/reader.py",
     "flowstream/processing/queries/owners.py",

@@ -22,6 +22,7 @@ from flowstream.processing.declarations.agents import DeclaresAgents
 from flowstream.processing.declarations.discovering import Packages, discover, wanted
 from flowstream.processing.declarations.outboxes import Outbox
 from flowstream.processing.declarations.pages import DeclaresPages
+from flowstream.processing.declarations.ported import STORE, check_always_so
 from flowstream.processing.environment.settings import (
     SETTINGS,
     Guarantee,
@@ -81,6 +82,7 @@ class App(DeclaresPages, DeclaresAgents):
         request_timeout: float | None = None,
         compression: str | None = None,
         max_partition_fetch_bytes: int | None = None,
+        topic_partitions: int | None = None,
         replication_factor: int | None = None,
         retry_backoff: float | None = None,
         circuit_breaker: int | None = None,
@@ -95,9 +97,12 @@ class App(DeclaresPages, DeclaresAgents):
         id_format: str = "{id}-v{self.version}",
         autodiscover: bool | Packages = False,
         origin: str | None = None,
+        store: str = STORE,
+        reply_create_topic: bool = True,
     ) -> None:
         arguments = {name: value for name, value in locals().items() if name in SETTINGS}
         super().__init__()
+        check_always_so(store, reply_create_topic)
         self.name = check_app_id(id)
         self.version = check_version(version)
         self._id_format = id_format

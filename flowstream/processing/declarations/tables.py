@@ -15,7 +15,7 @@ from flowstream.processing.declaring import (
     check_table_name,
     check_topic_name,
 )
-from flowstream.processing.environment.settings import check_app_id
+from flowstream.processing.environment.settings import Settings, check_app_id
 from flowstream.processing.errors import AppError
 from flowstream.processing.events.schemas import Schema
 from flowstream.processing.events.topic import Topic
@@ -70,6 +70,8 @@ class SetOptions(GlobalSetOptions, total=False):
 
 class DeclaresTables(Relating):
     """`app.Table` and the other kinds of tables."""
+
+    settings: Settings
 
     def __init__(self) -> None:
         super().__init__()
@@ -264,7 +266,12 @@ class DeclaresTables(Relating):
                 )
             return
         if partitions is None:
-            raise AppError(f"table {name!r}: with start_manager=True say partitions=N, too")
+            partitions = table.rows.partitions = self.settings.topic_partitions
+        if partitions is None:
+            raise AppError(
+                f"table {name!r}: with start_manager=True say partitions=N, too, or"
+                " App(topic_partitions=N)"
+            )
         named = topic_name or f"{self.id}-{name}{suffix}"
         topic = self.topic_of_changes(named, key_type, partitions)
         table.have_manager(topic)

@@ -7,7 +7,6 @@ from typing import Any, TypedDict, TypeVar, Unpack, overload
 
 from flowstream.processing.declarations.tables import DeclaresTables
 from flowstream.processing.declaring import check_config
-from flowstream.processing.environment.settings import Settings
 from flowstream.processing.errors import AppError
 from flowstream.processing.events.event_time import EventTime
 from flowstream.processing.events.schemas import Schema
@@ -37,8 +36,6 @@ class TopicOptions(TypedDict, total=False):
 
 class DeclaresTopics(DeclaresTables):
     """The part of an app that declares topics."""
-
-    settings: Settings
 
     def __init__(self) -> None:
         super().__init__()
@@ -76,7 +73,8 @@ class DeclaresTopics(DeclaresTables):
         compacting: bool | None = None,
         deleting: bool | None = None,
     ) -> Topic[Any, Any]:
-        """Declare a topic. With `partitions` (and `config`) it is created when it is missing.
+        """Declare a topic. With `partitions` (and `config`) it is created when it is missing;
+        so it is with the app's `topic_partitions`.
 
         `key_type` defaults to bytes as they are, `value_type` to any JSON. The types may be
         pydantic models, msgspec Structs, dataclasses, dict, list, str, bytes, int, float, bool.

@@ -25,6 +25,8 @@ def inputs(agent: Agent[Any]) -> Iterator[Topic[Any, Any]]:
 
 def undeclared_inputs(app: App, existing: Mapping[str, int]) -> list[str]:
     """Missing input topics whose number of partitions the app leaves to the cluster."""
+    if app.settings.topic_partitions is not None:
+        return []
     between = set(between_joins(app))
     names = dict.fromkeys(topic.name for agent in app.agents.values() for topic in inputs(agent))
     return [
@@ -133,21 +135,22 @@ class Inputs:
         known = app.topics.get(name, topic)
         declared = known.partitions
         found = self._existing.get(name)
+        wanted = declared or app.settings.topic_partitions
         if found is not None and declared is not None and declared != found:
             raise PartitionMismatch(
                 f"topic {name!r} has {found} partition{'s' * (found != 1)} but is declared with"
                 f" {declared}: declare partitions={found}, or another topic (deleting this one to"
                 " create it anew loses what is in it)"
             )
-        if found is None and declared is None:
+        if found is None and wanted is None:
             raise TopicMissing(
                 f"input topic {name!r} of agent {agent.name!r} does not exist: create it with"
                 f" `flowstream topics create {name} --partitions N`, or declare"
-                f" app.topic({name!r}, partitions=N) to have it created"
+                f" app.topic({name!r}, partitions=N), or App(topic_partitions=N), to have it made"
             )
-        if found is None and declared is not None:
-            self.create[name] = ToCreate(name, declared, known.config)
-        self.sources[name] = count = found or declared or 0
+        if found is None and wanted is not None:
+            self.create[name] = ToCreate(name, wanted, known.config)
+        self.sources[name] = count = found or wanted or 0
         return count
 
     def refuse_shared(self) -> None:

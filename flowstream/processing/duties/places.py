@@ -124,6 +124,9 @@ class Places:
         partitions = table.partitions
         if partitions is None and table.beside_of is not None:
             partitions = table.beside_of.partitions
+        usual = self._app.settings.topic_partitions
+        if partitions is None and usual in counts:
+            partitions = usual
         if partitions is None:
             if len(counts) != 1:
                 raise PartitionMismatch(

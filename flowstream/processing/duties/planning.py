@@ -70,7 +70,8 @@ def _outputs(
     for name in names:
         if name not in existing and name not in inputs.create:
             declared = app.topics.get(name)
-            partitions = -1 if declared is None else declared.partitions or -1
+            usual = app.settings.topic_partitions
+            partitions = -1 if declared is None else declared.partitions or usual or -1
             ours = KEPT if name == app.dead_letters else {}
             config = ours if declared is None else declared.config
             inputs.create[name] = ToCreate(name, partitions, config)

@@ -46,6 +46,7 @@ _TEXTS = (
     "value_serializer",
 )
 _WHOLE_NUMBERS = {
+    "topic_partitions": 1,
     "replication_factor": -1,
     "circuit_breaker": 0,
     "standby_replicas": 0,
@@ -59,6 +60,8 @@ COMPRESSIONS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 _SECRETS = ("sasl_password", "sasl_oauthbearer_client_secret", "web_token")
 MOST_PORT = 65_535
 KAFKA_PORT = 9092
+PRODUCTS = ("kafka", "aiokafka")
+"""Schemes of a broker's URL, the second for apps that come from Faust."""
 ADDRESS = re.compile(r"(\[[^\]\s]+\]|[^:/\[\]\s]+)(:(?P<port>[0-9]{1,5}))?")
 """A host by its name or number, IPv6 in brackets, and a port."""
 MOST_INT = 2_147_483_647
@@ -71,7 +74,8 @@ class Settings:
 
     broker: str | None = None
     """`kafka://host:port[,host:port]`, `embedded://DIR`, or None for the embedded broker.
-    `kafka+sasl_ssl://` and the like say the security protocol too."""
+    `kafka+sasl_ssl://` and the like say the security protocol too; `aiokafka://` is `kafka://`, as
+    in Faust, and alone the broker on this machine."""
     security_protocol: str | None = None
     """`PLAINTEXT`, `SSL`, `SASL_PLAINTEXT` or `SASL_SSL`; None: as the broker's URL says."""
     sasl_mechanism: str = "SCRAM-SHA-256"
@@ -125,6 +129,8 @@ class Settings:
     max_partition_fetch_bytes: int = 1 << 20
     """So much of a source partition is fetched at a time at most; a batch that is larger comes
     alone."""
+    topic_partitions: int | None = None
+    """Of declared topics that are created and name no partitions; None: the broker's default."""
     replication_factor: int = -1
     """Of topics that the app creates; -1 is the broker's default."""
     retry_backoff: float = 0.1
@@ -287,12 +293,14 @@ def bootstrap_of(broker: str) -> str | None:
     if broker.startswith("embedded://"):
         return None
     scheme, found, rest = broker.partition("://")
-    if found and scheme != "kafka" and protocol_of(broker) is None:
+    if found and scheme not in PRODUCTS and protocol_of(broker) is None:
         raise SettingsError(
             f"broker {broker!r}: use kafka://HOST:PORT, kafka+sasl_ssl://HOST:PORT (or +ssl,"
             " +sasl_plaintext) or embedded://DIR"
         )
     addresses = rest if found else broker
+    if broker == "aiokafka://":
+        addresses = "localhost"
     return ",".join(_with_port(broker, address.strip()) for address in addresses.split(","))
 
 

@@ -69,6 +69,29 @@ def test_a_declared_input_is_created(app: fs.App) -> None:
     assert (topic.name, topic.partitions, topic.config) == ("orders", 2, {"retention.ms": "1000"})
 
 
+def test_what_names_no_partitions_is_created_with_those_of_the_app() -> None:
+    app = fs.App("shop", broker="kafka://127.0.0.1:1", topic_partitions=6)
+    agent_on(app, app.topic("orders"), sink=[app.topic("out"), app.topic("own", partitions=3)])
+    agent_on(app, app.topic("there"))
+    app.Table("totals", default=int)
+    members = app.SetTable("members", start_manager=True)
+    plan = make_plan(app, {"there": 2})
+    assert plan.sources == {"orders": 6, "there": 2, members.manager.topic.name: 6}
+    created = {topic.name: topic.partitions for topic in plan.create}
+    assert created == {
+        "orders": 6, "out": 6, "own": 3, "shop-totals-changelog": 6,
+        "shop-members-setmanager": 6, "shop-members-changelog": 6,
+    }  # fmt: skip
+
+
+def test_a_table_is_where_its_topic_is_whatever_new_topics_get() -> None:
+    app = fs.App("shop", broker="kafka://127.0.0.1:1", topic_partitions=6)
+    agent_on(app, app.topic("orders"))
+    app.Table("totals", default=int)
+    (table,) = make_plan(app, {"orders": 4}).tables
+    assert table.partitions == 4
+
+
 def test_other_partitions_than_declared_are_refused(app: fs.App) -> None:
     agent_on(app, app.topic("orders", partitions=2))
     with pytest.raises(fs.PartitionMismatch, match="declare partitions=3"):

@@ -42,6 +42,7 @@ def test_settings_of_the_broker_are_not_an_apps(tmp_path: Path) -> None:
         ("FLOWSTREAM_MAX_PARTITION_FETCH_BYTES", "0", "a whole number"),
         ("FLOWSTREAM_MAX_PARTITION_FETCH_BYTES", "2147483648", "a whole number"),
         ("FLOWSTREAM_REBALANCE_TIMEOUT", "0", "more than 0"),
+        ("FLOWSTREAM_TOPIC_PARTITIONS", "0", "a whole number"),
         ("FLOWSTREAM_DATA_DIR", "", "a text is expected"),
         ("FLOWSTREAM_PROCESSING_GUARANTEE", "maybe", "at_least_once"),
     ],
@@ -86,6 +87,21 @@ def test_app_ids_must_fit_topics_and_directories(id: str) -> None:
         fs.App(id)
 
 
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ({"store": "memory://"}, "kept in RocksDB, always.*leave it out"),
+        ({"reply_create_topic": False}, "the topic of replies is made"),
+    ],
+)
+def test_what_is_always_so_may_be_said_and_not_be_denied(
+    argument: dict[str, Any], message: str
+) -> None:
+    fs.App("ported", store="rocksdb://", reply_create_topic=True)
+    with pytest.raises(fs.SettingsError, match=message):
+        fs.App("ported", **argument)
+
+
 def test_broker_addresses() -> None:
     assert bootstrap_of("kafka://a:1,b:2") == "a:1,b:2"
     assert bootstrap_of("a:1") == "a:1"
@@ -93,6 +109,8 @@ def test_broker_addresses() -> None:
     assert bootstrap_of("[::1]:9092") == "[::1]:9092"
     assert bootstrap_of("localhost") == "localhost:9092"
     assert bootstrap_of("kafka://a, [::1],c:1") == "a:9092,[::1]:9092,c:1"
+    assert bootstrap_of("aiokafka://a,b:1") == "a:9092,b:1"
+    assert bootstrap_of("aiokafka://") == "localhost:9092"
     with pytest.raises(fs.SettingsError, match="kafka://HOST:PORT"):
         bootstrap_of("redis://a:1")
 
