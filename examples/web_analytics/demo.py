@@ -17,6 +17,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -192,10 +193,11 @@ def audit(found: dict[str, list[Any]], dead: int, wanted: Results) -> tuple[list
 
 def report(found: dict[str, list[Any]], console: Console) -> None:
     """Tables for people."""
-    totals: Counter[str] = Counter()
-    for counted in found["pages"]:
-        totals[counted.what] = max(totals[counted.what], counted.count)
-    show(console, "busiest hours of pages", [(n, page) for page, n in totals.most_common(5)])
+    best: dict[str, Counted] = {}
+    for counted in sorted(found["pages"], key=lambda it: (-it.count, it)):
+        best.setdefault(counted.what, counted)
+    hours = [(it.count, f"{_hour(it.start)}  {it.what}") for it in list(best.values())[:5]]
+    show(console, "busiest hours of pages", hours)
     by_status: Counter[str] = Counter()
     for counted in found["statuses"]:
         by_status[counted.what] += counted.count
@@ -204,6 +206,10 @@ def report(found: dict[str, list[Any]], console: Console) -> None:
     show(console, "sessions by referrer", [(n, kind) for kind, n in kinds.most_common()])
     bots = Counter(counted.what for counted in found["bots"])
     show(console, "fast visitors, by minutes", [(n, name) for name, n in bots.most_common(5)])
+
+
+def _hour(start: float) -> str:
+    return f"from {datetime.fromtimestamp(start, UTC):%Y-%m-%d %H:%M}"
 
 
 def show(console: Console, title: str, rows: Sequence[tuple[int, str]]) -> None:
