@@ -69,6 +69,15 @@ if TYPE_CHECKING:
     from flowstream.processing.watching.statsd import StatsdMonitor as StatsdMonitor
     from flowstream.processing.worker import Worker as Worker
 
+    AgentT = Agent
+    AppT = App
+    ChannelT = Channel
+    EventT = Event
+    ServiceT = Service
+    StreamT = Stream
+    TableT = Table
+    TopicT = Topic
+
 _HOMES = {
     "Agent": "processing.agents.agent",
     "AgentFailed": "processing.errors",
@@ -135,19 +144,35 @@ _HOMES = {
     "Worker": "processing.worker",
 }
 
+_ALIASES = {
+    "AgentT": "Agent",
+    "AppT": "App",
+    "ChannelT": "Channel",
+    "EventT": "Event",
+    "ServiceT": "Service",
+    "StreamT": "Stream",
+    "TableT": "Table",
+    "TopicT": "Topic",
+}
+"""Faust's names for the types of what an app declares: here the classes are the types."""
+
 __all__ = [
     "Agent",
     "AgentFailed",
+    "AgentT",
     "App",
     "AppError",
     "AppExited",
+    "AppT",
     "Channel",
+    "ChannelT",
     "Codec",
     "Collect",
     "Count",
     "DecodeError",
     "Distinct",
     "Event",
+    "EventT",
     "FlowstreamError",
     "GlobalTable",
     "Joined",
@@ -175,20 +200,24 @@ __all__ = [
     "Schema",
     "Sensor",
     "Service",
+    "ServiceT",
     "SetGlobalTable",
     "SetTable",
     "SettingsError",
     "StateLost",
     "StatsdMonitor",
     "Stream",
+    "StreamT",
     "Sum",
     "Table",
     "TableOf",
+    "TableT",
     "TableUnavailable",
     "Timers",
     "TooStale",
     "Topic",
     "TopicMissing",
+    "TopicT",
     "View",
     "WindowResult",
     "WindowSet",
@@ -204,13 +233,14 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     # Imported on first use: `python -m flowstream broker` must start without the worker's half.
+    asked, name = name, _ALIASES.get(name, name)
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'flowstream' has no attribute {name!r}")
     from importlib import import_module
 
     value = getattr(import_module(f"flowstream.{home}"), name)
-    globals()[name] = value
+    globals()[asked] = value
     return value
 
 

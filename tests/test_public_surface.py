@@ -20,11 +20,19 @@ PUBLIC = [
 ]  # fmt: skip
 
 
+ALIASES = {
+    "AgentT": "Agent", "AppT": "App", "ChannelT": "Channel", "EventT": "Event",
+    "ServiceT": "Service", "StreamT": "Stream", "TableT": "Table", "TopicT": "Topic",
+}  # fmt: skip
+
+
 def test_exports() -> None:
-    assert flowstream.__all__ == PUBLIC
+    assert sorted(flowstream.__all__) == sorted([*PUBLIC, *ALIASES])
     for name in PUBLIC:
         assert getattr(flowstream, name).__name__ == name
     assert set(PUBLIC) <= set(dir(flowstream))
+    for name, meant in ALIASES.items():
+        assert getattr(flowstream, name) is getattr(flowstream, meant)
     assert not hasattr(flowstream, "nothing_of_this_name")
 
 

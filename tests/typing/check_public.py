@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator
 from dataclasses import dataclass
 from typing import Any, assert_type
 
@@ -115,3 +115,18 @@ async def once() -> None:
     """A task, declared with parentheses."""
     assert_type(await app.send(orders, "k", Order(account="a", amount=1)), fs.RecordMetadata)
     assert_type(await named_by_faust.join([1], "k"), list[Any])
+
+
+@app.agent(orders)
+async def as_in_faust(stream: fs.StreamT[Order]) -> AsyncIterable[Plain]:
+    """Faust's names of the types."""
+    async for order in stream:
+        assert_type(order, Order)
+        yield Plain(order.account)
+
+
+async def declared(of: fs.AppT, topic: fs.TopicT[str, Order], table: fs.TableT[str, int]) -> None:
+    """What is declared, by Faust's names."""
+    assert_type(of, fs.App)
+    assert_type(topic, fs.Topic[str, Order])
+    assert_type(table, fs.Table[str, int])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import (
-    AsyncIterator,
+    AsyncIterable,
     Awaitable,
     Callable,
     Iterable,
@@ -42,7 +42,7 @@ T = TypeVar("T")
 
 PROBE_TIMEOUT_S = 10.0
 
-AgentFunction = Callable[[Stream[T]], AsyncIterator[Any] | Awaitable[None]]
+AgentFunction = Callable[[Stream[T]], AsyncIterable[Any] | Awaitable[None]]
 
 
 class Agent(Askable, Generic[T]):
@@ -94,7 +94,7 @@ class Agent(Askable, Generic[T]):
     def __repr__(self) -> str:
         return f"Agent({self.name!r})"
 
-    def __call__(self, stream: Stream[T]) -> AsyncIterator[Any] | Awaitable[None]:
+    def __call__(self, stream: Stream[T]) -> AsyncIterable[Any] | Awaitable[None]:
         """Run the function over a stream, as the worker does."""
         return self.function(stream)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Coroutine
 from typing import Any, TypeVar, cast
 
 from flowstream.processing.errors import AppError, AppExited
@@ -21,7 +21,7 @@ from flowstream.processing.time.windowing import Span
 T = TypeVar("T")
 
 
-async def first_step(body: AsyncIterator[Any] | Awaitable[None]) -> None:
+async def first_step(body: AsyncIterable[Any] | Awaitable[None]) -> None:
     """Run an agent's body until it ends or yields."""
     try:
         await _begin(body)
@@ -29,7 +29,7 @@ async def first_step(body: AsyncIterator[Any] | Awaitable[None]) -> None:
         raise AppExited("an agent, before it read its stream,", asked) from None
 
 
-async def _begin(body: AsyncIterator[Any] | Awaitable[None]) -> None:
+async def _begin(body: AsyncIterable[Any] | Awaitable[None]) -> None:
     if isinstance(body, AsyncGenerator):
         try:
             await anext(body, None)
