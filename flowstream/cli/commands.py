@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import click
 import typer
 
 from flowstream.cli.apps import app_of
@@ -20,11 +21,11 @@ from flowstream.processing.declarations.commands import Command
 def run(module: str, words: Sequence[str]) -> None:
     """Run a command of the app in a module; exits the process."""
     try:
-        app = app_of(module, None, None)
+        line = built(app_of(module, None, None))
     except FlowstreamError as error:
         typer.echo(f"error: {error}", err=True)
         raise SystemExit(1) from None
-    built(app)(args=list(words), prog_name=f"flowstream -A {module}")
+    line(args=list(words), prog_name=f"flowstream -A {module}")
 
 
 def built(app: App) -> typer.Typer:
@@ -36,12 +37,46 @@ def built(app: App) -> typer.Typer:
     # With a callback it stays a group, also of a single command.
     found.callback()(lambda: None)
     for command in app.commands.values():
-        found.command(command.name, help=command.help)(callable_of(app, command))
+        if command.options:
+            found.command(
+                command.name, help=command.help, add_help_option=False,
+                context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+            )(handing_on(click_command(app, command)))  # fmt: skip
+        else:
+            found.command(command.name, help=command.help)(callable_of(app, command))
     return found
+
+
+def click_command(app: App, command: Command) -> click.Command:
+    """A command whose options are click's; AppError when its function cannot take them."""
+    call = calling(app, command)
+    for decorate in reversed(command.options):
+        call = decorate(call)
+    made = click.command(command.name, help=command.help)(call)
+    command.check(each.name for each in made.params if each.name and each.expose_value)
+    return made
+
+
+def handing_on(command: click.Command) -> Callable[[typer.Context], None]:
+    """Has click parse what stands behind the command's name."""
+
+    def hand_on(context: typer.Context) -> None:
+        command.main(args=context.args, prog_name=context.command_path)
+
+    return hand_on
 
 
 def callable_of(app: App, command: Command) -> Any:
     """The command as a plain function with its parameters, which connects the app and runs it."""
+    call = calling(app, command)
+    parameters = command.parameters
+    call.__signature__ = inspect.Signature(parameters)
+    call.__annotations__ = {each.name: each.annotation for each in parameters}
+    return call
+
+
+def calling(app: App, command: Command) -> Any:
+    """A plain function that connects the app and runs the command with what it is given."""
 
     def call(**given: Any) -> None:
         async def work() -> None:
@@ -51,7 +86,4 @@ def callable_of(app: App, command: Command) -> Any:
 
         perform(work)
 
-    parameters = command.parameters
-    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    call.__annotations__ = {each.name: each.annotation for each in parameters}
     return call

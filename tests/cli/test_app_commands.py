@@ -14,7 +14,9 @@ from typer.testing import CliRunner
 
 import flowstream as fs
 from flowstream.cli import app as cli
+from flowstream.cli import option
 from flowstream.cli.clean_versions import old_versions
+from flowstream.cli.commands import built
 from flowstream.cli.models import told_of
 from flowstream.processing.environment.slots import take_slot
 from flowstream.processing.errors import AppError, SettingsError
@@ -23,7 +25,9 @@ from tests.processing.conftest import address  # noqa: F401 - the broker fixture
 MODULE = '''
 """An app with a command."""
 import dataclasses
+import click
 import flowstream as fs
+from flowstream.cli import argument, option
 
 
 class Order(fs.Record):
@@ -62,7 +66,21 @@ async def fill(self, account: str, count: int = 2, loud: bool = False):
     """Send some orders."""
     for number in range(count):
         sent = await orders.send(value=Order(account=account, amount=number))
-        print(self.id, sent.offset, "LOUD" if loud else "quiet")
+        self.say(f"{self.app.id} {sent.offset} {'LOUD' if loud else 'quiet'}")
+
+
+@app.command(
+    option("--count", type=click.IntRange(1), default=2, envvar="COUNTED", help="How many."),
+    argument("accounts", nargs=-1),
+)
+async def by_click(self, accounts, count: int):
+    """Tells what click made of it."""
+    self.say(f"{accounts} {count} {self.app is app}")
+
+
+@app.command(argument("account"))
+async def of_app(app, account):
+    print(app.id, account)
 
 
 @app.command(name="fails", help="Fails.")
@@ -111,6 +129,34 @@ def test_a_command_of_the_app_runs_with_its_options(module: str) -> None:
     assert unknown.returncode == 2
     assert "No such command 'nothing'" in unknown.stderr
     assert "there is no module" in run("-A", "no_such_module", "fill").stderr
+
+
+def test_a_command_has_options_as_click_says_them(
+    module: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert output("-A", module, "by-click", "a", "--count", "3", "b") == "('a', 'b') 3 True\n"
+    assert output("-A", module, "of-app", "alice") == "shop-v3 alice\n"
+    assert "Tells what click made of it." in output("-A", module, "--help")
+    told = output("-A", module, "by-click", "--help")
+    assert "--count" in told
+    assert "How many." in told
+    wrong = run("-A", module, "by-click", "--count", "0")
+    assert (wrong.returncode, "0 is not in the range x>=1" in wrong.stderr) == (2, True)
+    monkeypatch.setenv("COUNTED", "7")
+    assert output("-A", module, "by-click") == "() 7 True\n"
+
+
+def test_an_option_without_a_parameter_is_refused_before_a_command_runs() -> None:
+    app = fs.App("shop")
+
+    async def fill(self: Any, count: int) -> None:
+        del self, count
+
+    app.command(option("--counts"))(fill)
+    with pytest.raises(AppError, match="what its options give"):
+        built(app)
+    with pytest.raises(AppError, match=r"app\.command takes options"):
+        app.command(option("--count"), print)
 
 
 def broker_of(module: str) -> str:

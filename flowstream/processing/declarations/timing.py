@@ -10,7 +10,7 @@ from flowstream.processing import declaring
 from flowstream.processing.agents.agent import Agent
 from flowstream.processing.agents.policies import OnError
 from flowstream.processing.declarations.background import Chore, Function, called, takes_app
-from flowstream.processing.declarations.commands import Command, command_of
+from flowstream.processing.declarations.commands import Command, command_of, given_to
 from flowstream.processing.declarations.services import Service, service_of
 from flowstream.processing.errors import AppError
 from flowstream.processing.streams.stream import Stream
@@ -157,17 +157,18 @@ class Timing(Announcing):
         self.chores.append(Chore(service.live))
         return declared
 
-    def command(
-        self, function: Function | None = None, *, name: str | None = None, help: str | None = None
-    ) -> Any:
+    def command(self, *given: Any, name: str | None = None, help: str | None = None) -> Any:
         """Make a function a command of the app: `flowstream -A MODULE NAME ...`.
 
-        Its parameters with their types and defaults are the command's arguments and options; one
-        that is named `app` or `self` gets the app. It may send, and ask agents; it is no worker.
+        Its parameters with their types and defaults are the command's arguments and options; or
+        `flowstream.cli.option(...)` and `argument(...)` say these, as click does: `@app.command(
+        option("--count", type=int, default=10))`. A first parameter `app` gets the app, `self` an
+        object with `say` and `app`. It may send, and ask agents; it is no worker.
         """
+        function, options = given_to(given)
 
         def declare(function: Function) -> Function:
-            command = command_of(function, name, help)
+            command = command_of(function, name, help, options)
             if command.name in self.commands:
                 raise AppError(f"command {command.name!r} is declared twice")
             self.commands[command.name] = command
