@@ -90,13 +90,23 @@ def _import(name: str) -> ModuleType:
         if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
             raise NoApp(
                 f"there is no module {name!r} (looked in {Path.cwd()} and the Python path):"
-                " give it as `flowstream worker -A package.module`"
+                f" {_meant(name, error)}"
             ) from None
         raise _failed(name, error) from error
     except FlowstreamError:
         raise
     except Exception as error:
         raise _failed(name, error) from error
+
+
+def _meant(name: str, error: ModuleNotFoundError) -> str:
+    """What to write instead. As soon as Python has a module that is no package, what is behind the
+    dot can only be the app's name in it.
+    """
+    module, dot, attribute = name.rpartition(".")
+    if dot and "is not a package" in str(error):
+        return f"{module!r} is a module, not a package: write `-A {module}:{attribute}`"
+    return "name it as `-A package.module` or `-A package.module:app`"
 
 
 def _failed(name: str, error: Exception) -> AppFailed:

@@ -251,3 +251,12 @@ def _many(item: _Part) -> _Part:
         return tuple(values), at + 1
 
     return _Part(write, read, rest=_Part(write_item, item.read))
+
+
+def shown_key(row: bytes) -> str:
+    """A row's name in a message: as text where it is one."""
+    try:
+        text = row.decode()
+    except UnicodeDecodeError:
+        return f"{row!r:.80}"
+    return f"{(text if text.isprintable() else row)!r:.80}"

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn, Protocol, TypeVar, cast
 
 from flowstream.errors import FlowstreamError
+from flowstream.state.keys import shown_key
 from flowstream.state.overlay import DELETED, MISSING, Absent, Overlay
 
 V = TypeVar("V")
@@ -211,7 +212,7 @@ class TablePartition:
         """The error for a value that the table's type does not hold."""
         kind = TypeError if isinstance(error, TypeError) else ValueError
         return kind(
-            f"table {self.name!r} holds {self.codec.name} values; key {key!r:.80} was given"
+            f"table {self.name!r} holds {self.codec.name} values; key {shown_key(key)} was given"
             f" {type(value).__name__}: {value!r:.100} ({error})"
         )
 
@@ -220,16 +221,15 @@ class TablePartition:
         the agent's policy can deal with it.
         """
         most = self.most_bytes
-        for key in rows:
-            row = rows[key]
+        for key, row in rows.items():
             if row is not DELETED and len(row) + len(key) > most:  # type: ignore[arg-type]
                 self._refuse(key, cast("bytes", row))
 
     def _refuse(self, key: bytes, row: bytes) -> NoReturn:
         raise RowTooLarge(
-            f"table {self.name!r}: the row of key {key!r:.80} has {len(key) + len(row)} bytes, but"
-            f" its changelog takes {self.most_bytes}: keep less in one row, or raise the"
-            " changelog's max.message.bytes and start the worker again"
+            f"table {self.name!r}: the row of key {shown_key(key)} has {len(key) + len(row)} bytes,"
+            f" but its changelog takes {self.most_bytes}: keep less in one row, or raise its"
+            " max.message.bytes and start the worker again"
         )
 
     @property

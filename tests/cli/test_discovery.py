@@ -72,3 +72,9 @@ def test_a_missing_module_is_told_and_a_missing_import_inside_is_not_hidden(writ
         find_app("./nowhere")
     with pytest.raises(AppFailed, match="ModuleNotFoundError: No module named 'not_installed'"):
         find_app(write("import not_installed\n"))
+
+
+def test_a_dot_where_a_colon_belongs_is_told(write: Write) -> None:
+    module = write("app = fs.App('a')\n")
+    with pytest.raises(NoApp, match=rf"not a package: write `-A {module}:app`"):
+        find_app(f"{module}.app")

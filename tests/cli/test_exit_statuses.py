@@ -151,3 +151,11 @@ def test_what_cannot_run_and_what_cannot_be_meant(tmp_path: Path) -> None:
     unreachable = ("worker", "exits_app", "--broker", "kafka://127.0.0.1:1")
     assert flowstream(tmp_path, *unreachable).returncode == 1
     assert flowstream(tmp_path, "worker", "exits_app", "--no-such-option").returncode == 2
+
+
+@pytest.mark.parametrize("verb", ["worker", "tables"])
+def test_ctrl_c_while_modules_are_imported_is_no_traceback(tmp_path: Path, verb: str) -> None:
+    (tmp_path / "slow_app.py").write_text("raise KeyboardInterrupt  # as Ctrl-C does here\n")
+    words = {"worker": ("worker", "slow_app"), "tables": ("tables", "list", "-A", "slow_app")}[verb]
+    done = flowstream(tmp_path, *words)
+    assert (done.returncode, "Traceback" in done.stderr) == (130, False), done.stderr

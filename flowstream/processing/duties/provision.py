@@ -154,8 +154,10 @@ def _refuse_lost_state(app: App, table: str, changelog: str, data_dir: Path, fou
     """A missing changelog of a table that has stores here was deleted: refuse (never guess)."""
     raise StateLost(
         f"the changelog {changelog!r} of table {table!r} is gone, but {found} was built"
-        " from it: restore the topic; or, to start over with an empty table, delete"
-        f" {data_dir / 'state' / app.id} and reset the app's offsets (or choose a new app id)"
+        f" from it. If that was on another cluster than {app.settings.broker}, name another"
+        " directory for this one: --data DIR. If the topic was deleted, restore it; or, to start"
+        f" over with an empty table, delete {data_dir / 'state' / app.id} and reset the app's"
+        " offsets (or choose a new app id)"
     )
 
 
