@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import sys
 
-
 INTERRUPTED = 130
 """128 and the signal's number, as shells have it."""
 
