@@ -117,6 +117,15 @@ def check_agent_function(function: Callable[..., Any], name: str) -> None:
         ) from None
 
 
+def check_isolated(isolated: object) -> None:
+    """Faust's `isolated_partitions` of an agent, which is always so."""
+    if isolated is not True:
+        raise AppError(
+            "isolated_partitions cannot be turned off: each partition has its own instances, so"
+            " that it can move to another worker alone. Leave it out"
+        )
+
+
 def check_concurrency(concurrency: object, order: object, agent: str) -> tuple[int, Order | None]:
     """How many instances a partition has, and what order they keep."""
     if type(concurrency) is not int or concurrency < 1:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import suppress
 
 import flowstream as faust
@@ -20,7 +20,7 @@ class PageView(faust.Record):
     user: str
 
 
-class Withdrawal(faust.Record):
+class Withdrawal(faust.Record, isodates=True, serializer="json"):
     """Of an account."""
 
     user: str
@@ -98,11 +98,9 @@ async def test_what_faust_wrote_is_read(kit: Kit, name: str) -> None:
 
 async def test_word_count(kit: Kit, name: str) -> None:
     words = ["the", "quick", "brown", "fox"]
-    app = kit.app(name)
-    posts_topic = app.topic(f"{name}-posts", value_type=str, partitions=2)
-    words_topic = app.topic(f"{name}-words", key_type=str, value_type=str, partitions=4)
-    asked_topic = app.topic(f"{name}-asked", key_type=str, value_type=str, partitions=4)
-    word_counts = app.Table("word_counts", default=int, partitions=4)
+    app = kit.app(name, store="rocksdb://", topic_partitions=4)
+    posts_topic = app.topic(f"{name}-posts", value_type=str)
+    word_counts = app.Table("word_counts", default=int, help="Keep count of words (str to int).")
 
     @app.agent(posts_topic)
     async def shuffle_words(posts: faust.Stream[str]) -> None:
@@ -110,12 +108,12 @@ async def test_word_count(kit: Kit, name: str) -> None:
             for word in post.split():
                 await count_words.send(key=word, value=word)
 
-    @app.agent(words_topic)
-    async def count_words(stream: faust.Stream[str]) -> None:
-        async for word in stream:
+    @app.agent(value_type=str)
+    async def count_words(words: faust.Stream[str]) -> None:
+        async for word in words:
             word_counts[word] += 1
 
-    @app.agent(asked_topic)
+    @app.agent(value_type=str)
     async def get_count(asked: faust.Stream[str]) -> AsyncIterator[int]:
         async for word in asked:
             yield word_counts[word]
@@ -128,14 +126,14 @@ async def test_word_count(kit: Kit, name: str) -> None:
 
     await kit.create(app)
     async with kit.running(app):
-        await kit.until(kit.committed(app, words_topic.name, 80))
+        await kit.until(kit.committed(app, f"{name}-count_words", 80))
         counts = await get_count.kvjoin([(word, word) for word in words])
     assert counts == [20, 20, 20, 20]
 
 
 async def test_page_views(kit: Kit, name: str) -> None:
-    app = kit.app(name)
-    page_view_topic = app.topic(f"{name}-views", value_type=PageView, partitions=2)
+    app = kit.app(name, topic_partitions=4)
+    page_view_topic = app.topic(f"{name}-views", value_type=PageView)
     page_views = app.Table("page_views", default=int)
     told = app.topic(f"{name}-told", key_type=str, value_type=int, partitions=1)
 
@@ -155,10 +153,8 @@ async def test_page_views(kit: Kit, name: str) -> None:
 
 
 async def test_withdrawals(kit: Kit, name: str) -> None:
-    app = kit.app(name)
-    withdrawals_topic = app.topic(
-        f"{name}-withdrawals", key_type=str, value_type=Withdrawal, partitions=2, timestamp="date"
-    )
+    app = kit.app(name, store="rocksdb://", topic_partitions=4)
+    withdrawals_topic = app.topic(f"{name}-withdrawals", value_type=Withdrawal, timestamp="date")
     user_to_total = app.Table("user_to_total", default=float).tumbling(3600).relative_to_stream()
     country_to_total = (
         app.Table("country_to_total", default=float).tumbling(10.0, expires=10.0)
@@ -192,17 +188,17 @@ async def test_withdrawals(kit: Kit, name: str) -> None:
 
 
 async def test_rpc(kit: Kit, name: str) -> None:
-    app = kit.app(name)
-    pow_topic = app.topic(f"{name}-pow", value_type=float, partitions=1)
-    mul_topic = app.topic(f"{name}-mul", value_type=float, partitions=1)
+    app = kit.app(name, reply_create_topic=True, topic_partitions=1)
+    pow_topic = app.topic(f"{name}-pow")
+    mul_topic = app.topic(f"{name}-mul")
 
-    @app.agent(pow_topic, reply_type=float)
-    async def pow(stream: faust.Stream[float]) -> AsyncIterator[float]:
+    @app.agent(pow_topic)
+    async def pow(stream: faust.StreamT[float]) -> AsyncIterable[float]:
         async for value in stream:
             yield await mul.ask(value=value**2)
 
-    @app.agent(mul_topic, reply_type=float)
-    async def mul(stream: faust.Stream[float]) -> AsyncIterator[float]:
+    @app.agent(mul_topic)
+    async def mul(stream: faust.StreamT[float]) -> AsyncIterable[float]:
         async for value in stream:
             yield value * 100.0
 
@@ -220,12 +216,12 @@ async def test_rpc_through_a_restart_of_either_side(kit: Kit, name: str) -> None
     began, lives = asyncio.Event(), [1]
 
     def declare() -> tuple[faust.App, faust.Agent[float]]:
-        app = kit.app(name)
-        pow_topic = app.topic(f"{name}-pow", value_type=float, partitions=1)
-        mul_topic = app.topic(f"{name}-mul", value_type=float, partitions=1)
+        app = kit.app(name, reply_create_topic=True, topic_partitions=1)
+        pow_topic = app.topic(f"{name}-pow")
+        mul_topic = app.topic(f"{name}-mul")
 
-        @app.agent(pow_topic, reply_type=float)
-        async def pow(stream: faust.Stream[float]) -> AsyncIterator[float]:
+        @app.agent(pow_topic)
+        async def pow(stream: faust.StreamT[float]) -> AsyncIterable[float]:
             async for value in stream:
                 found = await mul.ask(value=value**2)
                 if lives[0] == 1:
@@ -233,8 +229,8 @@ async def test_rpc_through_a_restart_of_either_side(kit: Kit, name: str) -> None
                     await asyncio.Event().wait()
                 yield found
 
-        @app.agent(mul_topic, reply_type=float)
-        async def mul(stream: faust.Stream[float]) -> AsyncIterator[float]:
+        @app.agent(mul_topic)
+        async def mul(stream: faust.StreamT[float]) -> AsyncIterable[float]:
             async for value in stream:
                 yield value * 100.0
 
@@ -259,9 +255,9 @@ async def test_rpc_through_a_restart_of_either_side(kit: Kit, name: str) -> None
 
 
 async def test_windowed_aggregation(kit: Kit, name: str) -> None:
-    app = kit.app(name)
-    source = app.topic(f"{name}-raw", value_type=Measured, partitions=1, timestamp="date")
-    sink = app.topic(f"{name}-agg", value_type=Average, partitions=1)
+    app = kit.app(name, topic_partitions=1)
+    source = app.topic(f"{name}-raw", value_type=Measured, timestamp="date")
+    sink = app.topic(f"{name}-agg", value_type=Average)
     tumbling_table = app.Table("tumbling_table", value_type=list[float], default=list).tumbling(
         10, grace=datetime.timedelta(seconds=1)
     )

@@ -130,3 +130,20 @@ async def declared(of: fs.AppT, topic: fs.TopicT[str, Order], table: fs.TableT[s
     assert_type(of, fs.App)
     assert_type(topic, fs.Topic[str, Order])
     assert_type(table, fs.Table[str, int])
+
+
+@app.agent(value_type=Order)
+async def of_its_own(stream: fs.Stream[Order]) -> None:
+    """A topic that is named by the agent."""
+    async for order in stream:
+        assert_type(order, Order)
+
+
+@app.agent()
+async def of_anything(stream: fs.Stream[int]) -> None:
+    """The same without types."""
+    async for number in stream:
+        assert_type(number, int)
+
+
+assert_type(of_its_own, fs.Agent[Order])

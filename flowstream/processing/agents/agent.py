@@ -275,7 +275,10 @@ def check_topic(topic: object, *others: object) -> None:
     if isinstance(topic, Topic | InnerSource):
         return
     if callable(topic):
-        raise AppError("`@app.agent` needs the topic that the agent reads: `@app.agent(topic)`")
+        raise AppError(
+            "`@app.agent` needs the topic that the agent reads: `@app.agent(topic)`; with one of"
+            " its own it is `@app.agent()`"
+        )
     named = topic if isinstance(topic, str) else "orders"
     raise AppError(
         f"@app.agent takes a topic, not {described(topic)}: declare it first, topic ="

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar, cast
+from typing import Any, TypedDict, TypeVar, Unpack, cast, overload
 
 from flowstream.outbox.target import Target
 from flowstream.processing.agents.agent import (
@@ -18,8 +18,15 @@ from flowstream.processing.agents.channels import Channel
 from flowstream.processing.agents.policies import OnError
 from flowstream.processing.declarations.channels import DeclaresChannels
 from flowstream.processing.declarations.outboxes import Outbox, Store
-from flowstream.processing.declaring import Order, check_agent_function, check_batch, check_store
+from flowstream.processing.declaring import (
+    Order,
+    check_agent_function,
+    check_batch,
+    check_isolated,
+    check_store,
+)
 from flowstream.processing.errors import AppError
+from flowstream.processing.events.schemas import Schema
 from flowstream.processing.events.topic import Topic
 from flowstream.processing.tables.inner import InnerSource
 from flowstream.processing.values.durations import Seconds, not_negative
@@ -27,18 +34,50 @@ from flowstream.transport.cluster import Cluster
 
 V = TypeVar("V")
 
+OUR_ENDINGS = (
+    "-changelog", "-repartition", "-setmanager", "-subscriptions", "-answers",
+)  # fmt: skip
+"""Of topics that the app has for what it keeps, or sends between parts of an agent."""
+
+
+class AgentOptions(TypedDict, total=False):
+    """What an agent may say beside its topic; see `App.agent`."""
+
+    name: str | None
+    sink: Iterable[Sink]
+    on_error: OnError
+    reply_type: Any
+    concurrency: int
+    order: Order | None
+    isolated_partitions: bool
+
 
 class DeclaresAgents(DeclaresChannels):
     """The part of an app that declares who reads its topics."""
+
+    id: str
 
     @abstractmethod
     async def cluster(self) -> Cluster:
         """A connection to the app's cluster."""
 
+    @overload
+    def agent(
+        self, topic: Topic[Any, V] | InnerSource[Any, V] | Channel[V], *others: Topic[Any, V],
+        **options: Unpack[AgentOptions],
+    ) -> Callable[[AgentFunction[V]], Agent[V]]: ...  # fmt: skip
+    @overload
+    def agent(
+        self, *, value_type: type[V], key_type: Any = ..., **options: Unpack[AgentOptions]
+    ) -> Callable[[AgentFunction[V]], Agent[V]]: ...
+    @overload
+    def agent(
+        self, *, key_type: Any = ..., schema: Schema | None = ..., **options: Unpack[AgentOptions]
+    ) -> Callable[[AgentFunction[Any]], Agent[Any]]: ...
     def agent(
         self,
-        topic: Topic[Any, V] | InnerSource[Any, V] | Channel[V],
-        *others: Topic[Any, V],
+        topic: Topic[Any, Any] | InnerSource[Any, Any] | Channel[Any] | None = None,
+        *others: Topic[Any, Any],
         name: str | None = None,
         sink: Iterable[Sink] = (),
         on_error: OnError = "stop",
@@ -46,9 +85,16 @@ class DeclaresAgents(DeclaresChannels):
         concurrency: int = 1,
         order: Order | None = None,
         isolated_partitions: bool = True,
-    ) -> Callable[[AgentFunction[V]], Agent[V]]:
+        key_type: Any = None,
+        value_type: Any = None,
+        schema: Schema | None = None,
+    ) -> Callable[[AgentFunction[Any]], Agent[Any]]:
         """Declare an agent on a topic (or several, of one type), or on what comes due inside the
         app: `Timers`, or the `closed` windows of a table. One instance runs per partition.
+
+        Without a topic it has one of its own, `<app>-<agent>`, for what it is sent, cast or asked,
+        of the types that are given here (or in a `schema`), created as the app's `topic_partitions`
+        say.
 
         `on_error` says what happens to an event whose processing raises, or that does not decode:
         `stop` the worker with a report, `skip` it, `retry` it with growing pauses (an undecodable
@@ -60,35 +106,46 @@ class DeclaresAgents(DeclaresChannels):
         worked on side by side, in any order, or with `order="key"` those of a key in their order.
         `isolated_partitions` is always so: partitions never share an instance.
         """
-
-        if isolated_partitions is not True:
+        check_isolated(isolated_partitions)
+        if topic is not None and (key_type, value_type, schema) != (None, None, None):
             raise AppError(
-                "isolated_partitions cannot be turned off: each partition has its own instances, so"
-                " that it can move to another worker alone. Leave it out"
+                "@app.agent: the types are those of the topic that the agent reads: say them in"
+                " app.topic(...), or leave the topic out and the agent has one of its own"
             )
         sinks = check_sinks(sink)
         if isinstance(topic, Channel) and not others:
             return self._on_channel(topic, name, sinks, on_error, concurrency, order, reply_type)
-        check_topic(topic, *others)
+        if topic is not None or others:
+            check_topic(topic, *others)
 
-        def declare(function: AgentFunction[V]) -> Agent[V]:
+        def declare(function: AgentFunction[Any]) -> Agent[Any]:
             named = name or str(getattr(function, "__name__", "agent"))
             check_agent_function(function, named)
+            source = topic
+            if source is None:
+                source = self._own_topic(named, key_type, value_type, schema)
             agent = Agent(
-                function,
-                cast("Topic[Any, V]", topic),
-                name=named,
-                sinks=sinks,
-                on_error=on_error,
-                others=others,
-                reply_type=reply_type,
-                concurrency=concurrency,
+                function, cast("Topic[Any, Any]", source), name=named, sinks=sinks,
+                on_error=on_error, others=others, reply_type=reply_type, concurrency=concurrency,
                 order=order,
-            )
-            self.add_agent(cast("Agent[Any]", agent))
+            )  # fmt: skip
+            self.add_agent(agent)
             return agent
 
         return declare
+
+    def _own_topic(
+        self, agent: str, key_type: Any, value_type: Any, schema: Schema | None
+    ) -> Topic[Any, Any]:
+        """The topic of an agent that names none."""
+        if agent in ("replies", "dead-letters") or agent.endswith(OUR_ENDINGS):
+            raise AppError(
+                f"agent {agent!r} has no topic, and one by its name, {self.id}-{agent}, would be"
+                " among those that we make: pass another name=, or declare a topic for it"
+            )
+        return self.topic(
+            f"{self.id}-{agent}", key_type=key_type, value_type=value_type, schema=schema
+        )
 
     def outbox(
         self,

@@ -334,3 +334,34 @@ async def test_S11_the_log_says_why_an_event_was_passed_over(
 
 def test_a_long_reason_is_cut() -> None:
     assert reason(ValueError("x" * 1000)) == "ValueError: " + "x" * (LONGEST_REASON - 12) + "..."
+
+
+def test_an_agent_without_a_topic_has_one_of_its_own() -> None:
+    app = fs.App("shop", topic_partitions=3)
+
+    @app.agent(value_type=int, key_type=str)
+    async def count(stream: fs.Stream[int]) -> None:
+        async for _ in stream:
+            pass
+
+    @app.agent(name="any", schema=fs.Schema(value_type=bytes))
+    async def more(stream: fs.Stream[bytes]) -> None:
+        async for _ in stream:
+            pass
+
+    topic = count.source_topic
+    assert app.topics == {"shop-count": topic, "shop-any": more.source_topic}
+    assert (topic.key_type, topic.value_type, topic.partitions) == (str, int, None)
+    assert more.source_topic.value_type is bytes
+
+
+@pytest.mark.parametrize("name", ["replies", "dead-letters", "sums-changelog", "a-repartition"])
+def test_a_topic_of_its_own_is_none_of_those_that_we_make(name: str) -> None:
+    with pytest.raises(fs.AppError, match="would be among those that we make: pass another name="):
+        fs.App("shop").agent(name=name)(reads)
+
+
+def test_the_types_of_an_agent_are_those_of_its_topic() -> None:
+    app = fs.App("shop")
+    with pytest.raises(fs.AppError, match=r"say them in app\.topic\(\.\.\.\)"):
+        app.agent(app.topic("orders"), value_type=int)  # type: ignore[call-overload]
