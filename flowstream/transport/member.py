@@ -60,7 +60,8 @@ GONE = frozenset((ErrorCode.UNKNOWN_MEMBER_ID, ErrorCode.ILLEGAL_GENERATION))
 REMEDIES: dict[int, str] = {
     ErrorCode.INCONSISTENT_GROUP_PROTOCOL: "the group has members that share partitions in another"
     " way: workers of another version, or other consumers. Stop them first, or choose a new app id",
-    ErrorCode.GROUP_MAX_SIZE_REACHED: "the cluster allows no more members (group.max.size)",
+    ErrorCode.GROUP_MAX_SIZE_REACHED: "the cluster allows no more members"
+    " (group.max.size), or no more of what they say: fewer topics in this app, or fewer workers",
     ErrorCode.INVALID_SESSION_TIMEOUT: "the cluster allows no such session_timeout"
     " (group.min.session.timeout.ms, group.max.session.timeout.ms)",
 }

@@ -11,6 +11,7 @@ from flowstream.broker.events import Request
 from flowstream.broker.groups import rebalance
 from flowstream.broker.groups.group import SYNC, ClassicGroup, Member, Protocols, session
 from flowstream.broker.groups.records import group_record
+from flowstream.broker.groups.room import weigh_identity, weigh_protocols
 from flowstream.broker.groups.states import State
 from flowstream.broker.groups.turn import NEW_MEMBER_JOIN_TIMEOUT_MS, Turn
 from flowstream.wire.error_codes import ErrorCode
@@ -38,6 +39,8 @@ def join(group: ClassicGroup, request: Request[JoinGroupRequest], new_id: str, t
         group.remove(body.member_id)
         full = ErrorCode.GROUP_MAX_SIZE_REACHED
         turn.reply(request.to, rebalance.join_error(request.to, full, ""))
+    elif not turn.room.admits(group, _growth(group, request, new_id)):
+        join_refused(request, ErrorCode.GROUP_MAX_SIZE_REACHED, turn)
     elif not group.supports(body.protocol_type, protocols):
         join_refused(request, ErrorCode.INCONSISTENT_GROUP_PROTOCOL, turn)
     elif not body.member_id:
@@ -59,7 +62,7 @@ def _join_new(
             _add(group, request, new_id, turn)
     elif request.to.version >= MEMBER_ID_REQUIRED_VERSION:
         # A join that times out and is retried must not leave a member behind each time (KIP-394).
-        group.pending_joins.add(new_id)
+        group.expect(new_id)
         group.timers.set(session(new_id), turn.after(body.session_timeout_ms))
         required = ErrorCode.MEMBER_ID_REQUIRED
         turn.reply(request.to, rebalance.join_error(request.to, required, new_id))
@@ -112,7 +115,7 @@ def _update(
     group: ClassicGroup, member: Member, request: Request[JoinGroupRequest], turn: Turn
 ) -> None:
     body = request.body
-    member.protocols = _protocols(body)
+    group.offer(member, _protocols(body))
     member.rebalance_timeout_ms = _patience(body)
     member.session_timeout_ms = body.session_timeout_ms
     rebalance.park_join(group, member, request.to, turn)
@@ -175,11 +178,21 @@ def sync(group: ClassicGroup | None, request: Request[SyncGroupRequest], turn: T
         turn.reply(request.to, rebalance.share(group, member))
         return
     rebalance.park_sync(member, request.to, turn)
-    if group.leader != member.member_id:
+    if group.leader == member.member_id:
+        _take_shares(group, body, turn)
+
+
+def _take_shares(group: ClassicGroup, body: SyncGroupRequest, turn: Turn) -> None:
+    """The leader has decided. When its shares are too much to keep nobody gets one, and all begin
+    again, as in Kafka when the group's record is too large."""
+    given = {each.member_id: each.assignment for each in body.assignments}
+    shares = {name: bytes(given.get(name, b"")) for name in group.members}
+    grown = sum(len(shares[name]) - len(each.assignment) for name, each in group.members.items())
+    if not turn.room.admits(group, grown):
+        rebalance.prepare(group, turn, ErrorCode.GROUP_MAX_SIZE_REACHED)
         return
-    shares = {each.member_id: bytes(each.assignment) for each in body.assignments}
     for each in group.members.values():
-        each.assignment = shares.get(each.member_id, b"")
+        group.assign(each, shares[each.member_id])
     turn.records.append(group_record(group.group_id, group.value()))
     group.move(State.STABLE, turn.now)
     rebalance.distribute(group, turn)
@@ -252,6 +265,16 @@ def _has_room(group: ClassicGroup, member_id: str, size_max: int) -> bool:
         waits = member is not None and member.awaiting_join is not None
         return waits or group.joins_waiting < size_max
     return member is not None or len(group.members) < size_max
+
+
+def _growth(group: ClassicGroup, request: Request[JoinGroupRequest], new_id: str) -> int:
+    """By how much a join makes its group heavier (X3)."""
+    body = request.body
+    said = weigh_protocols((each.name, each.metadata) for each in body.protocols)
+    member = group.behind(body.member_id, body.group_instance_id)
+    if member is not None:
+        return said - weigh_protocols(member.protocols)
+    return said + weigh_identity(new_id, body.group_instance_id, request.client_id)
 
 
 def _protocols(body: JoinGroupRequest) -> Protocols:

@@ -12,6 +12,7 @@ from flowstream.broker.events import Request
 from flowstream.broker.groups import classic, rebalance
 from flowstream.broker.groups.group import ClassicGroup
 from flowstream.broker.groups.records import GroupMetadataValue, Record, group_record
+from flowstream.broker.groups.room import Room
 from flowstream.broker.groups.states import State
 from flowstream.broker.groups.timers import Agenda
 from flowstream.broker.groups.turn import GroupLimits, Turn
@@ -34,10 +35,11 @@ LEAVE_MANY_VERSION = 3
 class ClassicGroups:
     """All classic groups, those without members that have offsets only among them."""
 
-    def __init__(self, config: BrokerConfig, rng: Random, agenda: Agenda) -> None:
+    def __init__(self, config: BrokerConfig, rng: Random, agenda: Agenda, room: Room) -> None:
         self.groups: dict[str, ClassicGroup] = {}
         self._rng = rng
         self._agenda = agenda
+        self._room = room
         self._limits = GroupLimits(
             session_timeout_min_ms=config.group_min_session_timeout_ms,
             session_timeout_max_ms=config.group_max_session_timeout_ms,
@@ -52,6 +54,7 @@ class ClassicGroups:
     def take_over(self, group: ClassicGroup, now: Instant) -> None:
         """Run `group` from now on, each of its members with a whole session ahead."""
         self.groups[group.group_id] = group
+        self._room.weigh_anew()
         turn = self.turn(now)
         for member in group.members.values():
             rebalance.keep_alive(group, member, turn)
@@ -140,7 +143,7 @@ class ClassicGroups:
 
     def turn(self, now: Instant) -> Turn:
         """Where a decision is collected."""
-        return Turn(now, self._limits)
+        return Turn(now, self._limits, self._room)
 
     def arm(self, group: ClassicGroup) -> None:
         """Note when the group must be looked at next."""

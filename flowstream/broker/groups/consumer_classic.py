@@ -16,7 +16,7 @@ from flowstream.broker.groups.classic import MEMBER_ID_REQUIRED_VERSION
 from flowstream.broker.groups.consumer_checks import check_owner
 from flowstream.broker.groups.consumer_group import ConsumerGroup
 from flowstream.broker.groups.consumer_groups import ConsumerGroups
-from flowstream.broker.groups.consumer_heartbeat import Step, advance, replacing
+from flowstream.broker.groups.consumer_heartbeat import Step, advance, check_room, replacing
 from flowstream.broker.groups.consumer_member import ConsumerMember, MemberState
 from flowstream.broker.groups.consumer_records import ClassicMemberMetadata, ClassicProtocol
 from flowstream.broker.groups.consumer_turn import ConsumerTurn, Refused
@@ -65,6 +65,9 @@ def join(
     if isinstance(before, Refused):
         return JoinGroupResponse(error_code=before.error)
     step = Step(before, _after(before, request, said), replaced)
+    heavy = check_room(group, step, turn)
+    if heavy is not None:
+        return JoinGroupResponse(error_code=heavy.error)
     owned = embedded.by_id(said.owned_partitions, turn.known)
     member = advance(group, step, owned, turn)
     group.timers.cancel(("join", member_id))

@@ -16,6 +16,7 @@ from flowstream.broker.groups.consumer_member import (
     Target,
 )
 from flowstream.broker.groups.records import ConsumerGroupRecord
+from flowstream.broker.groups.room import weigh_consumer, weigh_pattern
 from flowstream.broker.groups.timers import Timers
 
 FIRST_EPOCH = 1
@@ -60,6 +61,8 @@ class ConsumerGroup:
         """Group instance id -> member id."""
         self.owners: dict[tuple[bytes, int], str] = {}
         """Who has a partition, be it to give it up (G4)."""
+        self.weight = 0
+        """Of what members said, and of `regexes` (X3)."""
         self.timers: Timers[tuple[str, str]] = Timers()
         self.topics_seen = -1
         """The version of the cluster's topics that `metadata_hash` is of; -1 when not known."""
@@ -134,11 +137,12 @@ class ConsumerGroup:
             case schema.ConsumerGroupCurrentMemberAssignmentKey(member_id=member_id):
                 self._apply_assignment(member_id, value)
             case schema.ConsumerGroupRegularExpressionKey(regular_expression=regex):
+                before = self.regexes.pop(regex, None)
+                self.weight -= weigh_pattern(regex, before.topics) if before else 0
                 if isinstance(value, schema.ConsumerGroupRegularExpressionValue):
                     topics = frozenset(value.topics)
                     self.regexes[regex] = Resolved(topics, value.version, value.timestamp)
-                else:
-                    self.regexes.pop(regex, None)
+                    self.weight += weigh_pattern(regex, topics)
 
     def _apply_target_epoch(self, value: object | None) -> None:
         if isinstance(value, schema.ConsumerGroupTargetAssignmentMetadataValue):
@@ -163,6 +167,7 @@ class ConsumerGroup:
 
     def _put(self, member: ConsumerMember) -> None:
         self._release(member.member_id)
+        self.weight += weigh_consumer(member) - weigh_consumer(self.members.get(member.member_id))
         self.members[member.member_id] = member
         for topic_id, partition, _ in member.owned():
             self.owners[topic_id, partition] = member.member_id
@@ -172,6 +177,8 @@ class ConsumerGroup:
     def _remove(self, member_id: str) -> None:
         self._release(member_id)
         member = self.members.pop(member_id, None)
+        self.weight -= weigh_consumer(member)
+        assert self.weight >= 0, f"{self.group_id} weighs {self.weight}"
         if member is None or member.instance_id is None:
             return
         if self.static_members.get(member.instance_id) == member_id:

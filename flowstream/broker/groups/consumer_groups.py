@@ -18,7 +18,7 @@ from flowstream.broker.events import Request
 from flowstream.broker.groups import consumer_records as schema
 from flowstream.broker.groups.consumer_checks import check_epoch, check_owner, check_request
 from flowstream.broker.groups.consumer_group import ConsumerGroup
-from flowstream.broker.groups.consumer_heartbeat import Step, advance, replacing
+from flowstream.broker.groups.consumer_heartbeat import Step, advance, check_room, replacing
 from flowstream.broker.groups.consumer_member import (
     JOINING_EPOCH,
     STATIC_LEAVING_EPOCH,
@@ -33,6 +33,7 @@ from flowstream.broker.groups.consumer_turn import (
     own_configs,
 )
 from flowstream.broker.groups.records import ConsumerGroupRecord
+from flowstream.broker.groups.room import Room
 from flowstream.broker.groups.timers import Agenda
 from flowstream.broker.types import Instant
 from flowstream.wire.error_codes import ErrorCode
@@ -50,7 +51,7 @@ class ConsumerGroups:
     """All consumer groups."""
 
     def __init__(
-        self, config: BrokerConfig, rng: Random, agenda: Agenda, known: KnownTopics
+        self, config: BrokerConfig, rng: Random, agenda: Agenda, known: KnownTopics, room: Room
     ) -> None:
         self.groups: dict[str, ConsumerGroup] = {}
         self.known = known
@@ -59,6 +60,7 @@ class ConsumerGroups:
         self._config = config
         self._rng = rng
         self._agenda = agenda
+        self._room = room
 
     def apply(self, record: ConsumerGroupRecord) -> None:
         """Take a record of the log, live and on replay. A tombstone of a group that is not known
@@ -97,9 +99,15 @@ class ConsumerGroups:
     ) -> ConsumerTurn:
         """Where a decision about a group is collected, for a member that may be told of the topics
         that `allows` names."""
-        limits = ConsumerLimits.of(self._config, own_configs(self.known, group_id))
-        rack = self._config.broker_rack
-        return ConsumerTurn(now, self.known, self.topics_version, limits, rack, allows)
+        return ConsumerTurn(
+            now=now,
+            known=self.known,
+            topics_version=self.topics_version,
+            limits=ConsumerLimits.of(self._config, own_configs(self.known, group_id)),
+            room=self._room,
+            rack=self._config.broker_rack,
+            allows=allows,
+        )
 
     def default_assignor(self) -> str:
         """Who assigns where no member asks for another."""
@@ -183,8 +191,8 @@ class ConsumerGroups:
             if isinstance(found, Refused):
                 return found
             before = found
-        refused = check_epoch(before, body)
-        return refused or Step(before, _updated(before, request), replaced)
+        step = Step(before, _updated(before, request), replaced)
+        return check_epoch(before, body) or check_room(group, step, turn) or step
 
 
 def _holder(group: ConsumerGroup, instance_id: str | None) -> ConsumerMember | None:

@@ -16,11 +16,14 @@ from flowstream.broker.groups.consumer_group import ConsumerGroup, Resolved
 from flowstream.broker.groups.consumer_member import ConsumerMember, MemberState, Target
 from flowstream.broker.groups.consumer_reconcile import Goal, Owned, reconcile
 from flowstream.broker.groups.consumer_topics import metadata_hash
-from flowstream.broker.groups.consumer_turn import (
-    REGEX_REFRESH_MIN_MS,
-    ConsumerTurn,
-)
+from flowstream.broker.groups.consumer_turn import REGEX_REFRESH_MIN_MS, ConsumerTurn, Refused
+from flowstream.broker.groups.room import PATTERNS, full, weigh_consumer
 from flowstream.broker.patterns import full_match
+from flowstream.wire.error_codes import ErrorCode
+
+MATCHES = 1 << 15
+"""Of patterns with topics in one heartbeat, some us each (X4); at least one pattern is matched, the
+others with the next heartbeats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,22 @@ class Step:
     after: ConsumerMember
     replaced: ConsumerMember | None = None
     """The static member whose instance id it brings."""
+
+
+def check_room(group: ConsumerGroup, step: Step, turn: ConsumerTurn) -> Refused | None:
+    """Whether the group can keep what the member says now (X3)."""
+    before, after, old = step.before, step.after, step.replaced
+    is_new = old is None and after.member_id not in group.members
+    if after == before and not is_new:
+        return None
+    others = (m.regex for m in group.members.values() if m not in (before, old))
+    if after.regex and after.regex not in group.regexes and len({*others, ""}) > PATTERNS:
+        text = f"group {group.group_id} has {PATTERNS} regular expressions, more are not allowed"
+        return Refused(ErrorCode.GROUP_MAX_SIZE_REACHED, text)
+    growth = weigh_consumer(after) - (0 if is_new else weigh_consumer(old or before))
+    if turn.room.admits(group, growth):
+        return None
+    return Refused(ErrorCode.GROUP_MAX_SIZE_REACHED, full(group))
 
 
 def advance(group: ConsumerGroup, step: Step, owned: Owned, turn: ConsumerTurn) -> ConsumerMember:
@@ -110,7 +129,7 @@ def _resolve(
     turn: ConsumerTurn,
 ) -> tuple[Mapping[str, Resolved], bool]:
     """The regular expressions of all members with the topics they match, and whether one matches
-    others than before. A new one is matched at once, the rest now and then."""
+    others than before. A new one is matched at once, the rest now and then, the oldest first."""
     used = dict.fromkeys(each.regex for each in members.values() if each.regex)
     if not used and not group.regexes:
         return {}, False
@@ -118,20 +137,27 @@ def _resolve(
     for pattern in group.regexes:
         if pattern not in used:
             turn.records.append(changes.regex(group.group_id, pattern, None))
-    last = max((each.timestamp for each in regexes.values()), default=0)
-    stale = turn.now > last + turn.limits.regex_refresh_ms or (
-        turn.now > last + REGEX_REFRESH_MIN_MS
-        and any(each.version < turn.topics_version for each in regexes.values())
-    )
-    wanted = [each for each in used if stale or each not in regexes]
+    new = [each for each in used if each not in regexes]
+    stale = [each for each, resolved in regexes.items() if _is_stale(resolved, turn)]
+    stale.sort(key=lambda each: regexes[each].timestamp)
+    most = max(MATCHES // max(len(turn.known.topics), 1), 1)
     changed = False
-    for pattern in wanted:
+    for pattern in [*new, *stale][:most]:
         # Shared by all who use the pattern, and as in Kafka by the rights of whoever is asking.
         topics = frozenset(filter(turn.allows, filter(full_match(pattern), turn.known.topics)))
         changed = changed or pattern not in regexes or regexes[pattern].topics != topics
         regexes[pattern] = Resolved(topics, turn.topics_version, turn.now)
         turn.records.append(changes.regex(group.group_id, pattern, regexes[pattern]))
+    if changed:
+        turn.room.weigh_anew()
     return regexes, changed
+
+
+def _is_stale(resolved: Resolved, turn: ConsumerTurn) -> bool:
+    """Whether a pattern must be matched again: after long, or when there are other topics."""
+    age_ms = turn.now - resolved.timestamp
+    has_news = resolved.version < turn.topics_version
+    return age_ms > turn.limits.regex_refresh_ms or (has_news and age_ms > REGEX_REFRESH_MIN_MS)
 
 
 def _group_epoch(

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from flowstream.broker.config import BrokerConfig
 from flowstream.broker.groups.consumer_topics import GROUP_CONFIG, KnownTopics
 from flowstream.broker.groups.records import Record
+from flowstream.broker.groups.room import Room
 from flowstream.broker.types import Instant
 from flowstream.wire.error_codes import ErrorCode
 
@@ -74,6 +75,7 @@ class ConsumerTurn:
     topics_version: int
     """Grows whenever a topic appears, grows or goes."""
     limits: ConsumerLimits
+    room: Room
     rack: str = ""
     """Where this node is."""
     allows: Callable[[str], bool] | None = None

@@ -41,6 +41,7 @@ from flowstream.broker.groups.records import (
     group_record,
     offset_record,
 )
+from flowstream.broker.groups.room import Room
 from flowstream.broker.groups.states import State
 from flowstream.broker.groups.timers import Agenda
 from flowstream.broker.types import Instant, TopicPartition
@@ -64,8 +65,9 @@ class GroupCoordinator:
         self._retention_check_ms = config.offsets_retention_check_interval_ms
         self._expiry: Instant | None = None
         self._agenda = Agenda()
-        self._classic = ClassicGroups(config, rng, self._agenda)
-        self._consumer = ConsumerGroups(config, rng, self._agenda, topics or NoTopics())
+        known, room = topics or NoTopics(), Room(self._all)
+        self._classic = ClassicGroups(config, rng, self._agenda, room)
+        self._consumer = ConsumerGroups(config, rng, self._agenda, known, room)
         policy = config.group_consumer_migration_policy
         self._parts = migration.Parts(
             classic=self._classic,
@@ -321,6 +323,10 @@ class GroupCoordinator:
         self._expiry = Instant(now + self._retention_check_ms)
 
     # Parts.
+
+    def _all(self) -> Iterable[ClassicGroup | ConsumerGroup]:
+        yield from self.groups.values()
+        yield from self.consumers.values()
 
     def _is_empty(self, group_id: str) -> bool:
         consumer = self.consumers.get(group_id)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from flowstream.broker.groups.records import GroupMetadataValue, MemberMetadata
+from flowstream.broker.groups.room import weigh_identity, weigh_protocols
 from flowstream.broker.groups.states import MOVES, State
 from flowstream.broker.groups.timers import Timers
 from flowstream.broker.types import Instant, ReplyTo
@@ -40,6 +41,12 @@ class Member:
     awaiting_join: ReplyTo | None = None
     awaiting_sync: ReplyTo | None = None
 
+    @property
+    def weight(self) -> int:
+        """What it costs to keep (X3)."""
+        who = weigh_identity(self.member_id, self.instance_id, self.client_id)
+        return who + weigh_protocols(self.protocols) + len(self.assignment)
+
     def metadata(self, protocol: str | None) -> bytes:
         """What the member said for `protocol`."""
         return next((data for name, data in self.protocols if name == protocol), b"")
@@ -65,6 +72,8 @@ class ClassicGroup:
         """Ids given out with MEMBER_ID_REQUIRED that have not come back yet (KIP-394)."""
         self.pending_syncs: set[str] = set()
         """Members of this generation that have not sent SyncGroup."""
+        self.weight = 0
+        """Of `members` and `pending_joins`: kept, because every join asks."""
         self.joins_waiting = 0
         """How many members wait for the answer to a join: kept, because every join asks."""
         self.initial = InitialDelay()
@@ -103,21 +112,24 @@ class ClassicGroup:
         if self.leader is None:
             self.leader = member.member_id
         self.members[member.member_id] = member
+        self.weight += member.weight
         if member.instance_id is not None:
             assert member.instance_id not in self.static_members, "one member per instance id"
             self.static_members[member.instance_id] = member.member_id
-        self.pending_joins.discard(member.member_id)
+        self._unexpect(member.member_id)
         self.joins_waiting += member.awaiting_join is not None
 
     def remove(self, member_id: str) -> None:
         """Let a member or a pending id go, with its timer; another member leads when it was the
         leader."""
         self.timers.cancel(session(member_id))
-        self.pending_joins.discard(member_id)
+        self._unexpect(member_id)
         self.pending_syncs.discard(member_id)
         member = self.members.pop(member_id, None)
         if member is None:
             return
+        self.weight -= member.weight
+        assert self.weight >= 0, f"{self.group_id} weighs {self.weight}"
         self.joins_waiting -= member.awaiting_join is not None
         if member.instance_id is not None and (
             self.static_members.get(member.instance_id) == member_id
@@ -125,6 +137,30 @@ class ClassicGroup:
             del self.static_members[member.instance_id]
         if self.leader == member_id:
             self.leader = next(iter(self.members), None)
+
+    def expect(self, member_id: str) -> None:
+        """An id is given out whose owner shall join with it (KIP-394)."""
+        self.pending_joins.add(member_id)
+        self.weight += weigh_identity(member_id)
+
+    def _unexpect(self, member_id: str) -> None:
+        if member_id in self.pending_joins:
+            self.pending_joins.remove(member_id)
+            self.weight -= weigh_identity(member_id)
+
+    def offer(self, member: Member, protocols: Protocols) -> None:
+        """A member offers these protocols from now on."""
+        self.weight += weigh_protocols(protocols) - weigh_protocols(member.protocols)
+        member.protocols = protocols
+
+    def assign(self, member: Member, assignment: bytes) -> None:
+        """A member's share is this from now on."""
+        self.weight += len(assignment) - len(member.assignment)
+        member.assignment = assignment
+
+    def behind(self, member_id: str, instance_id: str | None) -> Member | None:
+        """The member that a join is of, be it only by its instance id."""
+        return self.members.get(member_id or self.static_members.get(instance_id or "", ""))
 
     def replace_static(self, instance_id: str, member_id: str) -> Member:
         """Give the member behind an instance id a new member id; the old id is nobody's from now

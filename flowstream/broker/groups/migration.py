@@ -153,6 +153,7 @@ def _report(
     old = parts.classic.groups.pop(group_id, None)
     if old is not None:
         replies += _dismiss(old, parts.classic.turn(turn.now))
+        turn.room.weigh_anew()
     return answer
 
 

@@ -29,10 +29,12 @@ def rebalance(group: ClassicGroup, turn: Turn) -> None:
         complete_if_all_joined(group, turn)
 
 
-def prepare(group: ClassicGroup, turn: Turn) -> None:
-    """Call all members to join the next generation."""
+def prepare(
+    group: ClassicGroup, turn: Turn, error: ErrorCode = ErrorCode.REBALANCE_IN_PROGRESS
+) -> None:
+    """Call all members to join the next generation; `error` is for those who wait for a share."""
     if group.state is State.COMPLETING_REBALANCE:
-        _cancel_syncs(group, turn)
+        _cancel_syncs(group, error, turn)
     group.timers.cancel(SYNC)
     was_empty = group.state is State.EMPTY
     group.move(State.PREPARING_REBALANCE, turn.now)
@@ -229,12 +231,12 @@ def _wait_for_first_members(group: ClassicGroup, turn: Turn) -> None:
         complete(group, turn)
 
 
-def _cancel_syncs(group: ClassicGroup, turn: Turn) -> None:
+def _cancel_syncs(group: ClassicGroup, error: ErrorCode, turn: Turn) -> None:
     """The assignment under way is void."""
     for member in group.members.values():
-        member.assignment = b""
+        group.assign(member, b"")
         if member.awaiting_sync is not None:
-            refuse_sync(member, ErrorCode.REBALANCE_IN_PROGRESS, turn)
+            refuse_sync(member, error, turn)
             keep_alive(group, member, turn)
 
 

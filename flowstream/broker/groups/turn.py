@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from flowstream.broker.decision import Decision
 from flowstream.broker.groups.records import Record
+from flowstream.broker.groups.room import Room
 from flowstream.broker.types import Instant, ReplyTo
 
 NEW_MEMBER_JOIN_TIMEOUT_MS = 300_000
@@ -26,10 +27,11 @@ class GroupLimits:
 
 @dataclass(slots=True)
 class Turn:
-    """One event's time, the limits and what has been decided so far."""
+    """One event's time, the limits, the room that is left and what has been decided so far."""
 
     now: Instant
     limits: GroupLimits
+    room: Room
     records: list[Record] = field(default_factory=list)
     replies: list[tuple[ReplyTo, object]] = field(default_factory=list)
 

@@ -8,6 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from flowstream.broker.groups.room import weigh_identity
 from flowstream.broker.groups.states import State
 from flowstream.wire.error_codes import ErrorCode
 from tests.broker.groups.story import REBALANCE_MS, SESSION_MS, Groups
@@ -233,6 +234,8 @@ class Rebalances(RuleBasedStateMachine):
             return
         waiting = [each for each in group.members.values() if each.awaiting_join is not None]
         assert group.joins_waiting == len(waiting)
+        pending = sum(weigh_identity(each) for each in group.pending_joins)
+        assert group.weight == pending + sum(each.weight for each in group.members.values())
         assert (group.leader is None) == (not group.members)
         assert group.leader is None or group.leader in group.members
         assert group.pending_syncs <= set(group.members)
