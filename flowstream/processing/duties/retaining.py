@@ -47,9 +47,9 @@ class OldRecords:
         self._spans = {name: span for name, span in spans.items() if name not in self._told}
 
     def met(self, topic: str, at_ms: int, now_ms: int) -> None:
-        """A record of this time was fetched."""
+        """A record of this time was fetched; below 0 it has none, and none is held against it."""
         span = self._spans.get(topic)
-        if span is None or now_ms - at_ms <= span:
+        if span is None or at_ms < 0 or now_ms - at_ms <= span:
             return
         del self._spans[topic]
         self._told.add(topic)

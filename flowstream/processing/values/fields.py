@@ -140,7 +140,7 @@ def fields_of(kind: Any) -> dict[str, Any] | None:
     """The fields of a type with their types, None where values of it may have others."""
     if kind in PLAIN:
         return {}
-    if not isinstance(kind, type):
+    if not isinstance(kind, type) or _answers_any(kind):
         return None
     if typing.is_typeddict(kind):
         return _hints(kind, list(kind.__annotations__))
@@ -155,6 +155,12 @@ def fields_of(kind: Any) -> dict[str, Any] | None:
     if issubclass(kind, tuple) and hasattr(kind, "_fields"):
         return _hints(kind, list(kind._fields))
     return None
+
+
+def _answers_any(kind: type) -> bool:
+    """Whether a class makes attributes up when it is asked for them; pydantic's own do not."""
+    answer = getattr(kind, "__getattr__", None)
+    return answer is not None and answer is not getattr(pydantic.BaseModel, "__getattr__", None)
 
 
 def _hints(kind: type, names: list[str]) -> dict[str, Any]:

@@ -166,6 +166,15 @@ async def test_where_nobody_knows_the_fields_none_is_refused(app: fs.App, kind: 
     app.topic("u", value_type=kind, timestamp="when")
 
 
+@pytest.mark.parametrize("base", [msgspec.Struct, pydantic.BaseModel, fs.Record])
+async def test_a_class_that_makes_fields_up_has_any(app: fs.App, base: Any) -> None:
+    class Made(base):  # type: ignore[misc]
+        def __getattr__(self, name: str) -> str:
+            return name
+
+    await probe(app, Made, lambda s: s.group_by("page"))
+
+
 async def test_a_serializer_does_not_change_what_a_model_has(app: fs.App) -> None:
     topic = app.topic("t", value_type=Record, value_serializer="json|gzip", timestamp="at")
 

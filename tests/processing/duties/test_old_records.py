@@ -88,3 +88,14 @@ def test_a_plan_that_is_made_anew_warns_of_no_topic_again(
         records.met("a", 4_999, 6_000)
         records.bound({"a": 1000, "ours": 1000}, ["ours"])
     assert [told.split()[1] for told in warned(caplog)] == ["ours", "a"]
+
+
+def test_a_record_without_a_time_is_not_taken_for_one_of_1969(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    records = OldRecords()
+    records.bound({"a": 1000}, [])
+    records.met("a", -1, 6_000)
+    assert warned(caplog) == []
+    records.met("a", 0, 6_000)
+    assert len(warned(caplog)) == 1, "and the topic may still be warned of"
