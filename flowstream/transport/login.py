@@ -1,7 +1,8 @@
 """A client's login on a fresh connection (KIP-43, KIP-152): the steps are aiokafka's for passwords
 and ours for tokens, the messages are ours.
 
-aiokafka takes a refused token for a login, and does not look how long a login holds (KIP-368).
+aiokafka takes a refused token for a login, hashes a password as often as the broker says, and does
+not look how long a login holds (KIP-368).
 """
 
 from __future__ import annotations
@@ -23,6 +24,11 @@ RENEWED = 0.8
 """A login is made anew when this part of its time is over."""
 SHORTEST_MS = 1_000
 """A login is not made anew sooner than this: a token that is about to end is not worth a storm."""
+MIN_ITERATIONS = 4_096
+"""Of SCRAM (RFC 7677, and Kafka's own least): fewer make the password easy to guess for whoever
+asked for them."""
+MAX_ITERATIONS = 1_000_000
+"""Kafka makes credentials with 16,384 at most; a million take this process some half a second."""
 
 Ask = Callable[[ApiKey, int, int, object], Awaitable[Any]]
 """Send a request in the highest version between two, on the connection that logs in."""
@@ -54,6 +60,26 @@ class TokenSteps:
         return None
 
 
+class ScramSteps:
+    """The steps of SCRAM (RFC 5802), which end where the broker wants the password hashed too often
+    or hardly at all: who is no broker at all may ask for either.
+    """
+
+    def __init__(self, steps: Steps) -> None:
+        self._steps = steps
+
+    async def step(self, data: bytes | None) -> tuple[bytes, bool] | None:
+        """As aiokafka's; raises ValueError for a number of iterations that no broker has."""
+        for part in (data or b"").split(b","):
+            if part.startswith(b"i=") and not MIN_ITERATIONS <= int(part[2:]) <= MAX_ITERATIONS:
+                raise ValueError(
+                    f"it asks for {int(part[2:])} iterations, taken are {MIN_ITERATIONS} to"
+                    f" {MAX_ITERATIONS}. Is this the right address? If so, give the user new"
+                    " credentials (flowstream users)"
+                )
+        return await self._steps.step(data)
+
+
 async def log_in(ask: Ask, mechanism: str, steps: Steps) -> int:
     """For how many milliseconds the login holds; 0: for as long as the connection. Raises
     LoginRefused, NoToken.
@@ -82,12 +108,10 @@ def steps_of(connection: AIOKafkaConnection, mechanism: str, tokens: Any) -> Ste
     """A login by `mechanism`, with the user and password that the connection was given."""
     if mechanism == OAUTHBEARER:
         return TokenSteps(tokens)
-    made: Steps = (
-        connection.authenticator_plain()
-        if mechanism == "PLAIN"
-        else connection.authenticator_scram()
-    )
-    return made
+    if mechanism == "PLAIN":
+        plain: Steps = connection.authenticator_plain()
+        return plain
+    return ScramSteps(connection.authenticator_scram())
 
 
 def renew_after(lifetime_ms: int) -> int:

@@ -1,0 +1,55 @@
+"""A password is hashed as often as a broker may ask for, and no more (X3, X7)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from aiokafka.conn import ScramAuthenticator
+
+from flowstream.transport.errors import LoginRefused
+from flowstream.transport.login import ScramSteps, log_in
+from flowstream.wire.api import ApiKey
+from flowstream.wire.messages.sasl_authenticate import SaslAuthenticateResponse
+from flowstream.wire.messages.sasl_handshake import SaslHandshakeResponse
+
+
+@pytest.mark.parametrize("mechanism", ["SCRAM-SHA-256", "SCRAM-SHA-512"])
+@pytest.mark.parametrize("iterations", ["1", "4095", "1000001", "9" * 12, "-1", "many"])
+async def test_X3_a_false_broker_cannot_choose_how_often_a_password_is_hashed(
+    mechanism: str, iterations: str
+) -> None:
+    hashed = []
+
+    class Authenticator(ScramAuthenticator):
+        def create_salted_password(self, salt: bytes, iterations: int) -> None:
+            hashed.append(iterations)
+            super().create_salted_password(salt, iterations)
+
+    def steps() -> ScramSteps:
+        return ScramSteps(
+            Authenticator(
+                loop=asyncio.get_running_loop(),
+                sasl_plain_password="secret",
+                sasl_plain_username="shop",
+                sasl_mechanism=mechanism,
+            )
+        )
+
+    async def answer_with(iterations: str) -> None:
+        async def ask(key: ApiKey, low: int, high: int, body: Any) -> Any:
+            if key is ApiKey.SASL_HANDSHAKE:
+                return SaslHandshakeResponse()
+            nonce = body.auth_bytes.decode().partition("r=")[2]
+            first = f"r={nonce}x,s=c2FsdA==,i={iterations}".encode()
+            return SaslAuthenticateResponse(auth_bytes=first)
+
+        await log_in(ask, mechanism, steps())
+
+    with pytest.raises(LoginRefused, match=r"part of SCRAM-SHA-\d+ is wrong: .*(iter|int)"):
+        await answer_with(iterations)
+    assert not hashed
+    with pytest.raises(LoginRefused):  # it cannot prove that it knows the password
+        await answer_with("4096")
+    assert hashed == [4096]
