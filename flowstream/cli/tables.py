@@ -37,6 +37,7 @@ from flowstream.processing.tables.showing import (
     shown,
 )
 from flowstream.processing.tables.table import Table
+from flowstream.processing.time.dues import PREFIX
 from flowstream.state.expiring import TIME_ROW
 from flowstream.state.keys import after
 from flowstream.state.overlay import DELETED
@@ -277,8 +278,13 @@ def _range(
         if start is not None or stop is not None:
             raise typer.BadParameter("--prefix goes without --start and --stop")
         keys = table.row_keys
-        if keys.begin is None or table.window is not None or isinstance(table, MemberRows):
-            low = prefix.encode()
+        if (
+            table.timer_codecs
+            or keys.begin is None
+            or table.window is not None
+            or isinstance(table, MemberRows)
+        ):
+            low = prefix.encode() if table.timer_codecs is None else PREFIX + prefix.encode()
             return KeyRows(low, after(low))
         low = keys.begin(parse_prefix(table, prefix))
         return KeyRows(low, keys.stop(low))

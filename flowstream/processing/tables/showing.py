@@ -14,7 +14,8 @@ from flowstream.processing.errors import AppError
 from flowstream.processing.tables.replicated import GlobalTable
 from flowstream.processing.tables.set_tables import MemberRows
 from flowstream.processing.tables.table import Table
-from flowstream.processing.time.dues import is_own
+from flowstream.processing.tables.timers import key_of, split_timer_row
+from flowstream.processing.time.dues import PREFIX, is_own
 from flowstream.processing.time.windows import STREAM_TIME_KEY, split_window_key, window_bounds
 from flowstream.processing.values.codecs import DECODE_ERRORS, Codec
 from flowstream.state.expiring import TIME_ROW
@@ -23,7 +24,7 @@ from flowstream.state.expiring import TIME_ROW
 @dataclass(frozen=True, slots=True)
 class Shown:
     """A row. `window` is the start of the row's window in ms, `at` the event time of its write
-    where rows expire; for sets the value is the member.
+    where rows expire, a timer's instant; for sets the value is the member.
     """
 
     key: Any
@@ -50,6 +51,8 @@ def kind_of(table: Table[Any, Any]) -> str:
         kind = "global"
     elif table.window is not None:
         kind = "windowed"
+    elif table.timer_codecs is not None:
+        kind = "timers"
     return kind if table.ttl_ms is None else f"{kind}, ttl {table.ttl_ms / 1000:g} s"
 
 
@@ -59,6 +62,10 @@ def shown(table: Table[Any, Any], row: bytes, data: bytes, now_ms: int) -> Shown
     """
     if (table.comes_due and is_own(row)) or row == (STREAM_TIME_KEY if table.window else TIME_ROW):
         return None
+    if table.timer_codecs is not None:
+        keys, values = table.timer_codecs
+        due_ms, payload = split_timer_row(data)
+        return Shown(keys.decode(key_of(row)), values.decode(payload), at=due_ms)
     window = at = None
     name: Any = row
     if table.window is not None:
@@ -88,7 +95,8 @@ def event_time(table: Table[Any, Any], row: bytes | None) -> int:
 
 def parse_key(table: Table[Any, Any], text: str) -> Any:
     """A key of the table from a command line: as in a topic, where text needs no quotes."""
-    return parsed(table.key_codec, text, f"table {table.name!r}")
+    codec = table.key_codec if table.timer_codecs is None else table.timer_codecs[0]
+    return parsed(codec, text, f"table {table.name!r}")
 
 
 def parse_prefix(table: Table[Any, Any], text: str) -> Any:
@@ -147,7 +155,10 @@ def rows_of(table: Table[Any, Any], key: Any) -> KeyRows:
     if table.window is not None:
         row = table.key_codec.encode(key)
         return KeyRows(*window_bounds(row), window_of=row)
-    row = table.row_keys.encode(key)
+    if table.timer_codecs is not None:
+        row = PREFIX + table.timer_codecs[0].encode(key)
+    else:
+        row = table.row_keys.encode(key)
     return KeyRows(row, row + b"\0")
 
 

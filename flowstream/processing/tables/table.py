@@ -68,6 +68,8 @@ class Table(Scans[K, V]):
         """Tables of events that wait for the rows of their time, with the grace of each in ms."""
         self.comes_due = False
         """Whether rows of it come due, so that it has rows of our own, too (see `dues`)."""
+        self.timer_codecs: tuple[Codec[Any], Codec[Any]] | None = None
+        """Those of key and value where the rows are timers."""
         self.window: Window | None = None
         self.late: Late = "drop"
         self.open_rows: Table[bytes, bytes] | None = None

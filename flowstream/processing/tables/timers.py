@@ -128,6 +128,7 @@ class Timers(InnerSource[K, V]):
             name, key_type=bytes, value_type=bytes, default=None, partitions=partitions
         )
         self._rows.comes_due = True
+        self._rows.timer_codecs = (self.key_codec, self.value_codec)
 
     @property
     def table(self) -> str:

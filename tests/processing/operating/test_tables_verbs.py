@@ -165,6 +165,31 @@ async def test_S8_windows_of_a_longer_key_are_not_the_keys(shop: Shop, kit: Kit)
     ]
 
 
+async def test_timers_are_shown_with_key_value_and_instant(shop: Shop, kit: Kit) -> None:
+    later = shop.app.Timers("later", key_type=str, value_type=int)
+
+    @shop.app.agent(shop.words)
+    async def remind(stream: fs.Stream[int]) -> None:
+        async for key, number in stream.items():
+            later.set(key, number, after=1000)
+
+    @shop.app.agent(later)
+    async def reminded(stream: fs.Stream[int]) -> None:
+        async for _ in stream:
+            pass
+
+    await shop.feed(("a", 1, 1.0), ("b", 2, 2.5))
+    async with kit.running(shop.app):
+        await kit.until(kit.committed(shop.app, shop.words.name, 2))
+    a, b = ({"key": "a", "value": 1, "at": 1001.0}, {"key": "b", "value": 2, "at": 1002.5})
+    assert sorted(await shop.lines("scan", "later"), key=lambda row: row["key"]) == [a, b]
+    assert await shop.lines("get", "later", "a") == [a]
+    assert await shop.lines("scan", "later", "--prefix", "b") == [b]
+    assert await shop.lines("scan", "later", "--start", "b") == [b]
+    listed = json.loads((await shop.call("tables", "list", "--json")).stdout)
+    assert {row["kind"] for row in listed if row["table"] == "later"} == {"timers"}
+
+
 async def test_D7_a_store_that_differs_is_told(shop: Shop, kit: Kit) -> None:
     await shop.feed(*RECORDS)
     await kit.run_until(shop.app, kit.committed(shop.app, shop.words.name, 3))
