@@ -20,6 +20,9 @@ from flowstream.wire.messages.consumer_protocol import ConsumerProtocolSubscript
 from flowstream.wire.schema import decoder
 
 CONSUMER_PROTOCOL = "consumer"
+NAMES = 1 << 19
+"""Names of topics that are read when a generation begins, some 0.3 us each (X4): 16 MiB of metadata
+could be three million."""
 Protocols = tuple[tuple[str, bytes], ...]
 """Names and metadata of the assignment protocols that a member offers, the preferred one first."""
 
@@ -275,14 +278,18 @@ class ClassicGroup:
             return frozenset()
         read = decoder(ConsumerProtocolSubscription, 0)
         topics: set[str] = set()
-        for member in self.members.values():
-            data = memoryview(member.metadata(self.protocol))
+        left = NAMES
+        for data in dict.fromkeys(each.metadata(self.protocol) for each in self.members.values()):
             try:
                 # Later versions only append fields (KIP-429, KIP-792, KIP-848): version 0 reads
                 # the topics of all.
-                topics.update(read(data, 2)[0].topics)
+                named = read(memoryview(data), 2)[0].topics
             except WireError:
                 return None
+            left -= len(named)
+            if left < 0:
+                return None
+            topics.update(named)
         return frozenset(topics)
 
     def is_subscribed(self, topic: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flowstream.broker.groups import consumer_heartbeat, room
+from flowstream.broker.groups import consumer_heartbeat, group, room
 from flowstream.broker.groups.states import State
 from flowstream.wire.error_codes import ErrorCode
 from tests.broker.groups.consumer_story import Consumers
@@ -84,6 +84,21 @@ def test_X3_all_groups_together_are_bounded() -> None:
     assert groups.answers[groups.join(group="d", **said(50 * KIB))].error_code == FULL
     groups.leave((crews["a"][0], None), group="a")
     groups.enter(group="d", **said(50 * KIB))
+
+
+def test_X4_a_generation_begins_though_its_members_name_too_much_to_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(group, "NAMES", 3)
+    groups = Groups(group_initial_rebalance_delay_ms=0)
+    same = (("range", subscription("a", "b")),)
+    groups.crew(2, protocols=same)
+    assert groups.group().subscribed == {"a", "b"}, "what two say alike is read once"
+    groups.enter(protocols=(("range", subscription("c", "d")),))
+    for member in list(groups.group().members)[:2]:
+        groups.join(member, protocols=same)
+    assert groups.group().state is State.COMPLETING_REBALANCE
+    assert groups.group().subscribed is None, "not known, so no offset expires"
 
 
 def test_X3_what_consumers_of_the_new_protocol_subscribe_to_is_bounded() -> None:
