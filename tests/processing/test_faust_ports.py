@@ -139,7 +139,7 @@ async def test_page_views(kit: Kit, name: str) -> None:
 
     @app.agent(page_view_topic, sink=[told])
     async def count_page_views(views: faust.Stream[PageView]) -> AsyncIterator[int]:
-        async for view in views.group_by("id"):
+        async for view in views.group_by(PageView.id):
             page_views[view.id] += 1
             yield page_views[view.id]
 
@@ -170,7 +170,7 @@ async def test_withdrawals(kit: Kit, name: str) -> None:
 
     @app.agent(withdrawals_topic)
     async def track_country_withdrawal(withdrawals: faust.Stream[Withdrawal]) -> None:
-        async for withdrawal in withdrawals.group_by("country"):
+        async for withdrawal in withdrawals.group_by(Withdrawal.country):
             country_to_total[withdrawal.country] += withdrawal.amount
             for start, total in country_to_total[withdrawal.country].windows():
                 by_country[withdrawal.country, start] = total

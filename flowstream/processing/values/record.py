@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Self
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import pydantic
 from pydantic_core import ErrorDetails
@@ -13,6 +14,11 @@ from flowstream.processing.values.codecs import Codec, model_codec
 from flowstream.processing.values.serializers import Codec as Serializer
 from flowstream.processing.values.serializers import get_codec, typed
 from flowstream.state.key_fields import mismatch
+
+if TYPE_CHECKING:
+    from pydantic._internal._model_construction import ModelMetaclass
+else:
+    ModelMetaclass = type(pydantic.BaseModel)
 
 ALWAYS = {
     "isodates": "dates are always read from ISO texts",
@@ -27,7 +33,34 @@ METADATA = "__faust"
 _BY_NAMESPACE: dict[str, type[Record]] = {}
 
 
-class Record(pydantic.BaseModel):
+_IS_MADE: ContextVar[bool] = ContextVar("_IS_MADE", default=False)
+"""Whether a record class is in the making: pydantic must not find names where it looks for values
+that fields begin with, or for what they hide.
+"""
+
+
+class Fields(ModelMetaclass):
+    """Has a field's name where a class has nothing: `Order.account` is "account", for operators
+    that take the name of a field.
+    """
+
+    def __new__(mcs, *given: Any, **options: Any) -> Any:
+        token = _IS_MADE.set(True)
+        try:
+            return super().__new__(mcs, *given, **options)
+        finally:
+            _IS_MADE.reset(token)
+
+    if not TYPE_CHECKING:  # checkers know the attributes, and no others
+
+        def __getattr__(cls, name: str) -> Any:
+            # Asked last, when no class of the line has the attribute.
+            if not _IS_MADE.get() and name in cls.__dict__.get("__pydantic_fields__", ()):
+                return name
+            return super().__getattr__(name)
+
+
+class Record(pydantic.BaseModel, metaclass=Fields):
     """A typed value of a topic or table: a pydantic model that travels as JSON.
 
     Class arguments are pydantic's (`frozen=True` makes an immutable record, which a table hands out

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import decimal
 import json
-from typing import Any
+from typing import Any, ClassVar
 
 import pydantic
 import pytest
@@ -177,3 +177,38 @@ def test_a_class_argument_that_a_record_does_not_know_is_refused() -> None:
         pass
 
     assert Frozen.model_config == {"frozen": True}
+
+
+def test_a_field_of_a_record_class_is_its_name() -> None:
+    class Order(fs.Record):
+        account: str
+        amount: float = 1.5
+        currency: ClassVar[str] = "EUR"
+
+    class Paid(Order):
+        """Its fields are its own again, and begin with nothing."""
+
+        account: str
+        amount: float
+
+    assert (Order.account, Order.amount, Order.currency) == ("account", "amount", "EUR")
+    assert (Paid.account, Paid.amount) == ("account", "amount")
+    assert [field.is_required() for field in Paid.model_fields.values()] == [True, True]
+    assert Order(account="a").amount == 1.5
+    with pytest.raises(AttributeError, match="acount"):
+        Order.acount  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_a_field_of_a_record_class_that_waits_for_a_name() -> None:
+    class Order(fs.Record):
+        account: str
+        item: Item
+
+    class Item(fs.Record):
+        id: int
+
+    Order.model_rebuild(_types_namespace={"Item": Item})
+    assert (Order.item, Item.id) == ("item", "id")
+    assert Order(account="a", item=Item(id=1)).item.id == 1
+    with pytest.raises(AttributeError):
+        Item.account  # type: ignore[attr-defined]  # noqa: B018
