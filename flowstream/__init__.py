@@ -236,7 +236,9 @@ def __getattr__(name: str) -> Any:
     asked, name = name, _ALIASES.get(name, name)
     home = _HOMES.get(name)
     if home is None:
-        raise AttributeError(f"module 'flowstream' has no attribute {name!r}")
+        from flowstream.processing.instead import missing
+
+        raise missing("faust", name, "module 'flowstream'")
     from importlib import import_module
 
     value = getattr(import_module(f"flowstream.{home}"), name)

@@ -68,6 +68,7 @@ PURE = (
     "flowstream/processing/group/claiming.py",
     "flowstream/processing/declarations/commands.py",
     "flowstream/processing/errors.py",
+    "flowstream/processing/instead.py",
     "flowstream/processing/values/",
     "flowstream/processing/events/",
     "flowstream/processing/time/",

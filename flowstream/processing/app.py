@@ -34,6 +34,7 @@ from flowstream.processing.environment.settings import (
 from flowstream.processing.errors import AppError
 from flowstream.processing.events.current import Headers
 from flowstream.processing.events.topic import Outgoing, RecordMetadata, Serializer, Topic
+from flowstream.processing.instead import missing, telling
 from flowstream.processing.tables.set_tables import SetTable
 from flowstream.processing.tables.table import Table
 from flowstream.processing.tables.windowed_tables import WindowedTable
@@ -66,6 +67,7 @@ class App(DeclaresPages, DeclaresAgents):
     ...         totals[customer] += amount
     """
 
+    @telling("App")
     def __init__(
         self,
         id: str,
@@ -114,6 +116,11 @@ class App(DeclaresPages, DeclaresAgents):
         self._router: Router | None = None
         self._make_router: Callable[[], Router] | None = None
         self._askers: dict[str, Asker] = {}
+
+    if not TYPE_CHECKING:  # checkers know what is there
+
+        def __getattr__(self, name: str) -> Any:
+            raise missing("App", name, f"{type(self).__name__!r} object")
 
     def __repr__(self) -> str:
         return f"App({self.id!r})"

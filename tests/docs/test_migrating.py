@@ -17,6 +17,7 @@ import typer.main
 import flowstream as fs
 import flowstream.codecs
 from flowstream.cli.app import VERBS, build
+from flowstream.processing.instead import INSTEAD
 from flowstream.processing.values.record import ALWAYS
 from tests.docs.pages import ROOT, Reader
 
@@ -122,6 +123,55 @@ def test_what_is_said_to_be_left_out_is_not_here() -> None:
         if is_ours(name, on)
     ]  # fmt: skip
     assert found == []
+
+
+TOLD_ATTRIBUTES = ("faust", "App", "Agent", "Topic", "Table", "WindowWrapper")
+TOLD_OPTIONS = (
+    "App", "App.topic", "App.agent", "App.Table", "App.GlobalTable", "App.SetTable", "App.crontab",
+    "App.timer", "App.task", "App.channel", "App.page", "App.table_route",
+)  # fmt: skip
+
+
+def is_told(name: str) -> bool:
+    """Whether an error says what to use instead of this name of Faust's."""
+    path, option, _ = name.partition("(")
+    return path in TOLD_OPTIONS if option else path.rpartition(".")[0] in TOLD_ATTRIBUTES
+
+
+def test_what_errors_say_to_use_instead_is_what_the_page_says() -> None:
+    on = samples()
+    said = {
+        name: re.sub(r"\[([^]]+)\]\([^)]+\)", r"\1", row.how)
+        for row in rows() if row.status in ("otherwise", "left out") for name in row.names
+        if is_told(name) and not is_ours(name, on)
+    }  # fmt: skip
+    assert said == INSTEAD
+
+
+@pytest.mark.parametrize("name", INSTEAD)
+def test_a_name_that_is_not_here_says_what_to_use(name: str) -> None:
+    path, _, option = name.rstrip("=)").partition("(")
+    home, _, attribute = path.rpartition(".")
+    on = {**samples(), "": fs}
+    kind, asked = (TypeError, option) if option else (AttributeError, attribute)
+
+    def use() -> None:
+        getattr(on[home], attribute)(**{option: None})
+
+    with pytest.raises(kind) as caught:
+        use()
+    assert asked in str(caught.value)
+    assert str(caught.value).endswith(f": {INSTEAD[name]}")
+
+
+def test_other_names_are_refused_as_ever() -> None:
+    app = fs.App("shop")
+    with pytest.raises(TypeError, match="unexpected keyword argument 'tipic'"):
+        app.Table("table", tipic=1)  # type: ignore[call-overload]
+    with pytest.raises(AttributeError, match=r"^'App' object has no attribute 'tables_'$"):
+        app.tables_  # type: ignore[attr-defined]  # noqa: B018
+    with pytest.raises(AttributeError, match=r"^module 'flowstream' has no attribute 'nothing'$"):
+        fs.nothing  # noqa: B018
 
 
 def test_every_difference_is_explained() -> None:

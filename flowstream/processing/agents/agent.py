@@ -14,7 +14,7 @@ from collections.abc import (
     Sequence,
 )
 from importlib import import_module
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from flowstream.errors import FlowstreamError
 from flowstream.processing.agents.asking import Askable
@@ -25,6 +25,7 @@ from flowstream.processing.declaring import Order, check_concurrency, described
 from flowstream.processing.errors import AgentFailed, AppError
 from flowstream.processing.events.current import PROBED, current_event
 from flowstream.processing.events.topic import Topic
+from flowstream.processing.instead import missing
 from flowstream.processing.streams.branches import Branch
 from flowstream.processing.streams.deduping import Seen
 from flowstream.processing.streams.lookups import Waiting
@@ -90,6 +91,11 @@ class Agent(Askable, Generic[T]):
         self._is_probed = False
         self.sparing = Sparing()
         """Of the lines about what it passed over."""
+
+    if not TYPE_CHECKING:  # checkers know what is there
+
+        def __getattr__(self, name: str) -> Any:
+            raise missing("Agent", name, f"{type(self).__name__!r} object")
 
     def __repr__(self) -> str:
         return f"Agent({self.name!r})"

@@ -28,6 +28,7 @@ from flowstream.processing.declaring import (
 from flowstream.processing.errors import AppError
 from flowstream.processing.events.schemas import Schema
 from flowstream.processing.events.topic import Topic
+from flowstream.processing.instead import telling
 from flowstream.processing.tables.inner import InnerSource
 from flowstream.processing.values.durations import Seconds, not_negative
 from flowstream.transport.cluster import Cluster
@@ -74,6 +75,7 @@ class DeclaresAgents(DeclaresChannels):
     def agent(
         self, *, key_type: Any = ..., schema: Schema | None = ..., **options: Unpack[AgentOptions]
     ) -> Callable[[AgentFunction[Any]], Agent[Any]]: ...
+    @telling("App.agent")
     def agent(
         self,
         topic: Topic[Any, Any] | InnerSource[Any, Any] | Channel[Any] | None = None,

@@ -12,6 +12,7 @@ from flowstream.processing.agents.policies import OnError
 from flowstream.processing.declarations.topics import DeclaresTopics
 from flowstream.processing.declaring import Order, check_agent_function
 from flowstream.processing.errors import AppError
+from flowstream.processing.instead import telling
 
 V = TypeVar("V")
 
@@ -31,6 +32,7 @@ class DeclaresChannels(DeclaresTopics):
     def channel(
         self, *, key_type: type[Any] | None = ..., maxsize: int | None = ...
     ) -> Channel[Any]: ...
+    @telling("App.channel")
     def channel(
         self, *, value_type: Any = None, key_type: Any = None, maxsize: int | None = None
     ) -> Channel[Any]:

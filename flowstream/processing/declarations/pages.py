@@ -15,6 +15,7 @@ import msgspec
 
 from flowstream.processing.errors import AppError
 from flowstream.processing.events.topic import Topic
+from flowstream.processing.instead import telling
 from flowstream.processing.tables.showing import builtins
 from flowstream.processing.tables.table import Table
 
@@ -149,6 +150,7 @@ class DeclaresPages:
         super().__init__()
         self.pages: dict[str, Page] = {}
 
+    @telling("App.page")
     def page(self, path: str, *, name: str | None = None) -> Callable[[P], P]:
         """Answer at a path of the workers' web server (`web_port`): an async function
         `(view, request, **match_info)` for GET, or a `View` class with a method per HTTP method.
@@ -168,6 +170,7 @@ class DeclaresPages:
 
         return declare
 
+    @telling("App.table_route")
     def table_route(
         self,
         table: Any,

@@ -19,6 +19,7 @@ from flowstream.processing.environment.settings import Settings, check_app_id
 from flowstream.processing.errors import AppError
 from flowstream.processing.events.schemas import Schema
 from flowstream.processing.events.topic import Topic
+from flowstream.processing.instead import telling
 from flowstream.processing.tables.global_sets import GlobalMemberRows, SetGlobalTable
 from flowstream.processing.tables.replicated import GlobalTable, TableOf
 from flowstream.processing.tables.set_managers import SetChange
@@ -115,6 +116,7 @@ class DeclaresTables(Relating):
     ) -> Table[str, V]: ...  # fmt: skip
     @overload
     def Table(self, name: str, **options: Unpack[TableOptions]) -> Table[str, Any]: ...
+    @telling("App.Table")
     def Table(  # Faust's name
         self,
         name: str,
@@ -177,6 +179,7 @@ class DeclaresTables(Relating):
     ) -> SetTable[K, str]: ...
     @overload
     def SetTable(self, name: str, **options: Unpack[SetOptions]) -> SetTable[str, str]: ...
+    @telling("App.SetTable")
     def SetTable(  # Faust's name
         self,
         name: str,
@@ -302,6 +305,7 @@ class DeclaresTables(Relating):
     ) -> GlobalTable[str, V]: ...  # fmt: skip
     @overload
     def GlobalTable(self, name: str, **options: Unpack[GlobalOptions]) -> GlobalTable[str, Any]: ...
+    @telling("App.GlobalTable")
     def GlobalTable(  # Faust's name
         self,
         name: str,

@@ -13,6 +13,7 @@ from flowstream.processing.declarations.background import Chore, Function, calle
 from flowstream.processing.declarations.commands import Command, command_of, given_to
 from flowstream.processing.declarations.services import Service, service_of
 from flowstream.processing.errors import AppError
+from flowstream.processing.instead import telling
 from flowstream.processing.streams.stream import Stream
 from flowstream.processing.tables.crontabs import Crontab, Schedule, rows_table
 from flowstream.processing.tables.table import Table
@@ -90,6 +91,7 @@ class Timing(Announcing):
         self.timers[name] = timers
         return timers
 
+    @telling("App.crontab")
     def crontab(
         self,
         expression: str,
@@ -125,6 +127,7 @@ class Timing(Announcing):
 
         return declare
 
+    @telling("App.timer")
     def timer(
         self, interval: Seconds, *, on_leader: bool = False
     ) -> Callable[[Function], Function]:
@@ -142,6 +145,7 @@ class Timing(Announcing):
     def task(self, function: Function) -> Function: ...
     @overload
     def task(self, *, on_leader: bool = ...) -> Callable[[Function], Function]: ...
+    @telling("App.task")
     def task(self, function: Function | None = None, *, on_leader: bool = False) -> Any:
         """Run a function in each worker once it has started. It takes no argument, or the app.
 

@@ -11,6 +11,7 @@ from flowstream.processing.errors import AppError
 from flowstream.processing.events.event_time import EventTime
 from flowstream.processing.events.schemas import Schema
 from flowstream.processing.events.topic import Serializer, Topic
+from flowstream.processing.instead import telling
 from flowstream.processing.tables.set_managers import SetChange
 from flowstream.processing.values.durations import Seconds, not_negative, positive
 
@@ -55,6 +56,7 @@ class DeclaresTopics(DeclaresTables):
     ) -> Topic[K, Any]: ...
     @overload
     def topic(self, name: str, **options: Unpack[TopicOptions]) -> Topic[Any, Any]: ...
+    @telling("App.topic")
     def topic(
         self,
         name: str,

@@ -9,12 +9,13 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Generic, NamedTuple, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, TypeVar, cast
 
 from flowstream.processing.declaring import check_config, check_partitions, check_topic_name
 from flowstream.processing.errors import AppError
 from flowstream.processing.events.current import Headers, in_unit, is_inside_agent
 from flowstream.processing.events.event_time import EventTime, event_time_of
+from flowstream.processing.instead import missing
 from flowstream.processing.values.codecs import Codec, encode_any_key, refusal
 from flowstream.processing.values.serializers import Codec as Serialization
 from flowstream.processing.values.serializers import typed
@@ -79,6 +80,11 @@ class Topic(Generic[K, V]):
         self.event_ms = event_time_of(timestamp, value_type, f"topic {name!r}")
         self.disorder_ms = disorder_ms
         self._send = send
+
+    if not TYPE_CHECKING:  # checkers know what is there
+
+        def __getattr__(self, name: str) -> Any:
+            raise missing("Topic", name, f"{type(self).__name__!r} object")
 
     def __repr__(self) -> str:
         return f"Topic({self.name!r})"

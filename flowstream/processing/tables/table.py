@@ -6,11 +6,12 @@ Finds the partition through the running agent instance; knows no store, changelo
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast, overload
 
 from flowstream.processing.declaring import check_callable, check_config
 from flowstream.processing.errors import AppError
 from flowstream.processing.events.current import CURRENT, in_unit
+from flowstream.processing.instead import missing
 from flowstream.processing.tables.rows import Migrate, mended, row_keys
 from flowstream.processing.tables.scanning import Scans
 from flowstream.processing.tables.table_changes import Changes
@@ -88,6 +89,11 @@ class Table(Scans[K, V]):
         self._migrate = migrate
         self._key = self.row_keys.encode
         self._what = f"using table {name!r}"
+
+    if not TYPE_CHECKING:  # checkers know what is there
+
+        def __getattr__(self, name: str) -> Any:
+            raise missing("Table", name, f"{type(self).__name__!r} object")
 
     def __repr__(self) -> str:
         return f"Table({self.name!r})"

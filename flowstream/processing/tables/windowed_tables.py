@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar, cast
 
 from flowstream.processing.errors import AppError
 from flowstream.processing.events.current import Current, in_unit
+from flowstream.processing.instead import missing
 from flowstream.processing.tables.closing import ClosedWindows
 from flowstream.processing.time.watermarks import UNKNOWN
 from flowstream.processing.time.windows import STREAM_TIME_KEY, Window, split_window_key, window_key
@@ -47,6 +48,11 @@ class WindowedTable(Generic[K, V]):
         self.table = table
         self.window = window
         self._closed: ClosedWindows[K, V] | None = None
+
+    if not TYPE_CHECKING:  # checkers know what is there
+
+        def __getattr__(self, name: str) -> Any:
+            raise missing("WindowWrapper", name, f"{type(self).__name__!r} object")
 
     def __repr__(self) -> str:
         return f"WindowedTable({self.table.name!r})"

@@ -1,0 +1,262 @@
+"""What to use instead of Faust's names that stay out, as docs/migrating-from-faust.md says it.
+
+Pure. Asked when a name is missing, or at a declaration; never per event.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, Final, TypeVar, cast
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_TOLD: Final = (
+    (
+        "faust.Model faust.ModelOptions",
+        "`fs.Record`, or any pydantic model, msgspec Struct or dataclass; options are pydantic's",
+    ),
+    (
+        "faust.TumblingWindow faust.HoppingWindow faust.SlidingWindow faust.Window",
+        "methods: `table.tumbling(size)`, `table.hopping(size, step)`, `stream.sliding(size)`",
+    ),
+    (
+        "faust.SASLCredentials faust.SSLCredentials",
+        "settings: `sasl_*`, `ssl_*`, a broker URL as `kafka+sasl_ssl://`",
+    ),
+    ("faust.Settings", "arguments of `App`, `FLOWSTREAM_*`, `[tool.flowstream]`: see settings"),
+    ("faust.Command faust.AppCommand", "`@app.command` above a function"),
+    (
+        "faust.OAuthCredentials",
+        '`sasl_mechanism="OAUTHBEARER"` and `sasl_oauthbearer_*` (security)',
+    ),
+    ("faust.GSSAPICredentials", "SASL by PLAIN, SCRAM or tokens"),
+    ("App.Worker", '`fs.Worker(app, "HOST:PORT")`'),
+    ("App.actor", "`app.agent`"),
+    ("App.is_leader", "`worker.is_leader`"),
+    (
+        "App.client_only App.producer_only App.start_client App.maybe_start_client "
+        "App.maybe_start_producer",
+        "an app connects at its first send; `async with app:` closes it",
+    ),
+    ("App.in_transaction", "`processing_guarantee`; a unit is always in the transaction"),
+    ("App.config_from_object", "`[tool.flowstream]` in pyproject.toml"),
+    ("App.topic(replicas=)", "`App(replication_factor=)`"),
+    ("App.topic(pattern=)", "`@app.agent(topic, *others)` reads several topics"),
+    ("App.topic(acks=)", "all in-sync replicas, always"),
+    ("App.agent(supervisor_strategy=)", "`on_error`"),
+    (
+        "App.agent(use_reply_headers=) App.crontab(on_leader=) App.timer(max_drift_correction=)",
+        "always so",
+    ),
+    ("App.agent(help=)", "the docstring"),
+    ("App.Table(window=)", "`.tumbling(...)`, `.hopping(...)` on the table"),
+    ("App.Table(on_window_close=)", "`@app.agent(table.closed)`: each final value once"),
+    ("App.Table(on_changelog_event=)", "`@app.agent(table.changes)`"),
+    ("App.Table(changelog_topic=)", "`<app>-<table>-changelog`, compacted"),
+    ("App.Table(store=)", "RocksDB, always"),
+    ("App.Table(is_global=)", "`app.GlobalTable`"),
+    ("App.serializers", "`flowstream.codecs`"),
+    ("App.commit", "epochs commit by themselves, every `commit_interval` at the least"),
+    ("App.stream", "an agent"),
+    ("App.topic(internal=)", "internal topics are made and emptied by the worker"),
+    (
+        "App.Table(recovery_buffer_size=) App.Table(standby_buffer_size=) App.Table(options=)",
+        "restores are bounded, by themselves",
+    ),
+    (
+        "App.GlobalTable(synchronize_all_active_partitions=) "
+        "App.Table(synchronize_all_active_partitions=)",
+        "every worker follows all partitions, always",
+    ),
+    ("App.Table(use_partitioner=)", "rows belong to the partition of the event, always"),
+    ("App.channel(schema=)", "values stay as they are: nothing is decoded"),
+    ("App.table_route(shard_param=)", "`query_param`"),
+    ("App.page(base=)", "a `fs.View` class below `page`"),
+    ("App.Table(recover_callbacks=)", "`@table.on_recover`"),
+    (
+        "App.tracer App.trace App.traced App.task(traced=) App.timer(traced=) App.crontab(traced=)",
+        "spans of OpenTelemetry around units, where it is installed (how)",
+    ),
+    ("App.web App.web_server App.web_server_url", "`worker.web_address`"),
+    ("App.page(cors_options=)", "a proxy says what other origins may do"),
+    ("App.LiveCheck", "tests in memory, or with a real broker"),
+    ("App.http_client App.cache", "an HTTP client or a cache of your own"),
+    ("App.GlobalTable(window=) App.SetTable(window=)", "windows are of `app.Table`"),
+    ("App(url=)", "`broker`"),
+    ("App(name=)", "`id`"),
+    ("App(datadir=) App(appdir=) App(tabledir=)", "`data_dir`"),
+    ("App(broker_commit_interval=)", "`commit_interval`, in seconds"),
+    ("App(broker_session_timeout=)", "`session_timeout`"),
+    ("App(broker_credentials=) App(ssl_context=)", "`sasl_*`, `ssl_*`, `security_protocol`"),
+    ("App(topic_replication_factor=)", "`replication_factor`"),
+    ("App(timezone=)", "`app.crontab(timezone=)`"),
+    ("App(env_prefix=)", "`FLOWSTREAM_`"),
+    (
+        "App(stream_processing_timeout=) App(blocking_timeout=) "
+        "App(broker_commit_livelock_soft_timeout=)",
+        "`stall_warning`",
+    ),
+    (
+        "App(logging_config=) App(loghandlers=) App(debug=)",
+        "`logging` of Python, `flowstream worker --loglevel`",
+    ),
+    ("App(agent_supervisor=) App(stream_ack_exceptions=)", "`on_error`"),
+    (
+        "App(stream_publish_on_commit=) App(recovery_consistency_check=) App(producer_acks=) "
+        "App(broker_check_crcs=)",
+        "always so",
+    ),
+    (
+        "App(reply_to=) App(reply_to_prefix=) App(reply_expires=)",
+        "the topic `<app>-replies`, kept for an hour",
+    ),
+    ("App(find_old_versiondirs=)", "`flowstream clean-versions`"),
+    ("App(web_enabled=) App(web_bind=)", "`web_port`; `web_host`"),
+    (
+        "App(broker_api_version=) App(consumer_api_version=) App(producer_api_version=)",
+        "what the cluster offers is asked for",
+    ),
+    ("App(broker_client_id=)", "the app's id"),
+    ("App(broker_commit_every=) App(producer_max_batch_size=)", "an epoch closes by its size too"),
+    ("App(broker_heartbeat_interval=)", "a tenth of `session_timeout`"),
+    ("App(broker_max_poll_interval=)", "there is no such limit: polling goes on while agents work"),
+    (
+        "App(broker_max_poll_records=) App(stream_buffer_maxsize=)",
+        "queues are bounded, by themselves",
+    ),
+    ("App(producer_linger=) App(producer_linger_ms=)", "`commit_interval`"),
+    ("App(producer_max_request_size=)", "what the topic takes, `max.message.bytes`, is asked for"),
+    ("App(producer_request_timeout=)", "`transaction_timeout`"),
+    ("App(producer_threaded=)", "sending is part of the loop, and needs no thread"),
+    ("App(stream_recovery_delay=)", "nothing waits after a recovery"),
+    ("App(stream_ack_cancelled_tasks=)", "an unfinished event is processed again, always"),
+    ("App(table_cleanup_interval=)", "with each epoch"),
+    ("App(table_key_index_size=)", "keys are in the rows"),
+    (
+        "App(topic_allow_declare=)",
+        "topics are created when `partitions=` or `topic_partitions=` is given",
+    ),
+    ("App(topic_disable_leader=)", "there is no such topic"),
+    (
+        "App(worker_redirect_stdouts=) App(worker_redirect_stdouts_level=)",
+        "`contextlib.redirect_stdout`",
+    ),
+    ("App(consumer_group_instance_id=)", "`group_instance_id`"),
+    ("App(table_standby_replicas=)", "`standby_replicas`"),
+    (
+        "App(broker_request_timeout=) App(broker_rebalance_timeout=)",
+        "`request_timeout`, `rebalance_timeout`",
+    ),
+    ("App(consumer_max_fetch_size=)", "`max_partition_fetch_bytes`"),
+    (
+        "App(consumer_metadata_max_age_ms=) App(producer_metadata_max_age_ms=)",
+        "topics are looked at every three seconds",
+    ),
+    (
+        "App(consumer_connections_max_idle_ms=) App(producer_connections_max_idle_ms=)",
+        "a connection that was closed is opened again, by itself",
+    ),
+    ("App(web=)", "`web_port`; None: no web server"),
+    (
+        "App(web_stats_enabled=) App(web_tables_enabled=) App(web_metrics_enabled=)",
+        "`/metrics`, `/health` and pages are there whenever `web_port` is given",
+    ),
+    ("App(web_in_thread=)", "the web server is part of the loop, and needs no thread"),
+    ("App(canonical_url=)", "`web_advertised`"),
+    ("App(producer_compression_type=)", "`compression`"),
+    (
+        "App(consumer_auto_offset_reset=)",
+        "an app begins at the oldest records; `flowstream groups` moves offsets",
+    ),
+    (
+        "App(stream_wait_empty=)",
+        "an event that is not finished in time is processed by whoever is next",
+    ),
+    ("App(producer_partitioner=)", "murmur2, as Java's clients"),
+    (
+        "App(web_application_options=) App(web_cors_options=) App(web_graph_enabled=) "
+        "App(web_router_enabled=) App(web_ssl_context=) App(web_transport=) App(cache=)",
+        "none: see *page*",
+    ),
+    ("App(broker_consumer=) App(broker_producer=)", "one broker for both"),
+    ("Agent.get_topic_names Agent.channel", "`agent.topics`, `agent.source_topic`"),
+    ("Agent.actor_tracebacks", "a stall is named in the log, with its line"),
+    (
+        "Agent.help Agent.supervisor_strategy Agent.isolated_partitions",
+        "the docstring; `on_error`; always",
+    ),
+    ("Topic.get_topic_name Topic.topics", "`topic.name`"),
+    (
+        "Topic.declare Topic.maybe_declare",
+        "the worker creates declared topics, when `partitions=` or `App(topic_partitions=)` is "
+        "given",
+    ),
+    ("Topic.retention Topic.compacting Topic.deleting", "`topic.config`"),
+    ("Topic.replicas", "`App(replication_factor=)`"),
+    ("Topic.pattern", "`@app.agent(topic, *others)`"),
+    ("Topic.acks", "always all in-sync replicas"),
+    ("Topic.derive_topic", "`topic.derive(...)`"),
+    (
+        "Table.left_join Table.inner_join Table.outer_join Table.join Table.combine",
+        "`app.join(left, right)`, `stream.join(table)`",
+    ),
+    ("Table.using_window", "`table.tumbling(...)`, `table.hopping(...)`"),
+    ("Table.as_ansitable", "`flowstream tables scan`"),
+    ("Table.on_window_close", "`@app.agent(table.closed)`"),
+    (
+        "Table.on_changelog_event Table.on_key_set Table.on_key_del Table.on_clear",
+        "`@app.agent(table.changes)`",
+    ),
+    ("Table.changelog_topic Table.changelog_topic_name", "`app.changelog(table.name)`"),
+    ("Table.reset_state", "`flowstream reset`"),
+    ("Table.on_key_get", "sensors: `on_table_get`"),
+    (
+        "WindowWrapper.relative_to_field WindowWrapper.relative_to WindowWrapper.get_timestamp",
+        '`app.topic(timestamp="date")`',
+    ),
+    ("WindowWrapper.keys", "`for key in windowed`"),
+    ("WindowWrapper.as_ansitable", "`flowstream tables scan`"),
+    (
+        "WindowWrapper.values WindowWrapper.key_index WindowWrapper.key_index_table",
+        "`windowed.items()`",
+    ),
+    (
+        "WindowWrapper.relative_to_now",
+        "`now()` reads by the clock; what is written goes by the event's time",
+    ),
+)  # fmt: skip
+"""Names, with spaces between them, and what is here."""
+
+INSTEAD: Final = {name: how for names, how in _TOLD for name in names.split()}
+
+
+def missing(home: str, name: str, said: str) -> AttributeError:
+    """The error for an attribute that is not there, with what to use when Faust has it.
+
+    >>> str(missing("Table", "as_ansitable", "'Table' object"))
+    "'Table' object has no attribute 'as_ansitable', as Faust has: `flowstream tables scan`"
+    """
+    how = INSTEAD.get(f"{home}.{name}")
+    told = "" if how is None else f", as Faust has: {how}"
+    return AttributeError(f"{said} has no attribute {name!r}{told}")
+
+
+def telling(home: str) -> Callable[[F], F]:
+    """Has a function that declares tell what to use instead of an argument of Faust's."""
+
+    def tell(function: F) -> F:
+        known = set(inspect.signature(function).parameters)
+
+        @functools.wraps(function)
+        def declare(*given: Any, **options: Any) -> Any:
+            for name in sorted(options.keys() - known):
+                how = INSTEAD.get(f"{home}({name}=)")
+                if how is not None:
+                    raise TypeError(f"{home}({name}=) is not taken, as Faust does: {how}")
+            return function(*given, **options)
+
+        return cast("F", declare)
+
+    return tell
