@@ -125,6 +125,8 @@ class Cores:
     """Who may do what; None where no security is configured."""
     sasl: Sasl | None = None
     """How clients log in; None where no listener asks for it."""
+    is_ending: bool = False
+    """No request is taken any more, and none that is in parts goes on."""
     checkpoint_at: Instant | None = None
     """When recovery points are written next."""
     checkpointed: dict[str, bytes] = field(default_factory=dict)

@@ -310,7 +310,7 @@ class Driver:
         """
         if self._stopping:
             return
-        self._stopping = True
+        self._stopping = self.cores.is_ending = True
         self._compute.end()
         if self._timer is not None:
             self._timer.cancel()

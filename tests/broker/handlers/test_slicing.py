@@ -25,7 +25,7 @@ from flowstream.wire.messages.delete_topics import DeleteTopicsRequest, DeleteTo
 from flowstream.wire.messages.list_groups import ListGroupsRequest
 from flowstream.wire.messages.metadata import MetadataRequest, MetadataRequestTopic
 from tests.broker.machine import Machine, batch, produce
-from tests.broker.server.serving import VERSIONS, served
+from tests.broker.server.serving import VERSIONS, served, until
 
 SLICE = 16
 """Small, so that the tests are quick."""
@@ -119,6 +119,20 @@ async def test_X4_slices_are_turns_when_nothing_is_synced() -> None:
         assert set(errors(answer.topics).values()) == {0}
         assert broker.driver.turn >= before + len(NAMES)
         await client.close()
+
+
+async def test_V4_a_stop_does_not_wait_for_the_slices_that_are_left() -> None:
+    for fsync in (True, False):
+        async with served(fsync=fsync) as broker:
+            client = await broker.client()
+            await client.ask(18, 3, VERSIONS)
+            client.send(19, 5, creation(*(f"t{number}" for number in range(40))))
+            made = broker.driver.cores.logs.partitions
+            await until(lambda made=made: bool(made))
+            await broker.driver.stop()
+            assert 0 < len(made) < 40
+            assert await client.is_closed()
+            await client.close()
 
 
 def test_a_name_that_is_taken_between_two_slices_is_not_made_twice(machine: Machine) -> None:
