@@ -6,7 +6,7 @@ Declares only. A worker runs an app; outside of a worker an app can send records
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import asdict
 from functools import partial
 from importlib import import_module
@@ -160,7 +160,7 @@ class App(DeclaresPages, DeclaresAgents):
         """The settings in force."""
         return self.settings
 
-    async def send(
+    def send(
         self,
         topic: Topic[Any, Any] | Agent[Any] | str,
         key: Any = None,
@@ -170,7 +170,7 @@ class App(DeclaresPages, DeclaresAgents):
         headers: Headers = (),
         key_serializer: Serializer | None = None,
         value_serializer: Serializer | None = None,
-    ) -> RecordMetadata:
+    ) -> Coroutine[Any, Any, RecordMetadata]:
         """Send a record to a topic, an agent's topic, or the declared topic of that name: see
         `Topic.send`.
         """
@@ -180,7 +180,7 @@ class App(DeclaresPages, DeclaresAgents):
                     f"topic {topic!r} is not declared: write app.topic({topic!r}, value_type=...)"
                 )
             topic = self.topics[topic]
-        return await topic.send(
+        return topic.send(
             key=key, value=value, partition=partition, timestamp=timestamp, headers=headers,
             key_serializer=key_serializer, value_serializer=value_serializer,
         )  # fmt: skip

@@ -11,7 +11,15 @@ import asyncio
 import logging
 import uuid
 from abc import abstractmethod
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Generator, Iterable
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterable,
+)
 from typing import Any, TypeAlias, TypeVar
 
 from flowstream.clock import monotonic_ms
@@ -223,7 +231,7 @@ class Askable:
     def source_topic(self) -> Topic[Any, Any]:
         """The topic that the agent reads."""
 
-    async def send(
+    def send(
         self,
         *,
         key: Any = None,
@@ -235,7 +243,7 @@ class Askable:
         value_serializer: Serializer | None = None,
         reply_to: ReplyTopic | None = None,
         correlation_id: str | None = None,
-    ) -> RecordMetadata:
+    ) -> Coroutine[Any, Any, RecordMetadata]:
         """Send a record to the agent's topic: see `Topic.send`.
 
         `reply_to`: a declared topic (or an agent's) of the agent's app, whose partition 0 gets what
@@ -246,12 +254,12 @@ class Askable:
             headers = (*header_pairs(headers), *request_headers(to))
         elif correlation_id is not None:
             raise AppError("correlation_id= is of a reply: say reply_to=, or `ask`")
-        return await self.source_topic.send(
+        return self.source_topic.send(
             key=key, value=value, partition=partition, timestamp=timestamp, headers=headers,
             key_serializer=key_serializer, value_serializer=value_serializer,
         )  # fmt: skip
 
-    async def cast(
+    def cast(
         self,
         value: Any = None,
         *,
@@ -259,9 +267,9 @@ class Askable:
         partition: int | None = None,
         timestamp: float | None = None,
         headers: Headers = (),
-    ) -> None:
+    ) -> Coroutine[Any, Any, object]:
         """Send a value to the agent, and wait for nothing but that it is stored."""
-        await self.send(
+        return self.send(
             key=key, value=value, partition=partition, timestamp=timestamp, headers=headers
         )
 

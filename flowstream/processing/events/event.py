@@ -5,7 +5,7 @@ Values only.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
@@ -111,7 +111,7 @@ class Event(Generic[T]):
             )
         return f"{self.origin}/{self.topic}/{self.partition}/{self.offset}"
 
-    async def send(
+    def send(
         self,
         topic: Topic[Any, Any],
         key: Any = SAME,
@@ -119,12 +119,12 @@ class Event(Generic[T]):
         partition: int | None = None,
         timestamp: float | None = None,
         headers: Headers | None = None,
-    ) -> RecordMetadata:
+    ) -> Coroutine[Any, Any, RecordMetadata]:
         """Send the event on to a topic, in the unit: with its own key, value, timestamp and headers
         but for those that are given. A request's headers stay: its reply is this agent's to give.
         """
         own = tuple(pair for pair in self.headers if pair[0] not in (REPLY_TO, CORRELATION))
-        return await topic.send(
+        return topic.send(
             key=self.key if key is SAME else key,
             value=self.value if value is SAME else value,
             partition=partition,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, TypeVar, cast
 
 from flowstream.processing.declaring import check_config, check_partitions, check_topic_name
@@ -47,7 +47,7 @@ class Outgoing(NamedTuple):
     headers: tuple[tuple[str, bytes | None], ...]
 
 
-Send = Callable[[Outgoing], Awaitable[RecordMetadata]]
+Send = Callable[[Outgoing], Coroutine[Any, Any, RecordMetadata]]
 
 
 class Topic(Generic[K, V]):
@@ -116,7 +116,7 @@ class Topic(Generic[K, V]):
             **{**{name: getattr(self, name) for name in DERIVED}, **changes},
         )  # fmt: skip
 
-    async def send(
+    def send(
         self,
         *,
         key: K | None = None,
@@ -126,8 +126,9 @@ class Topic(Generic[K, V]):
         headers: Headers = (),
         key_serializer: Serializer | None = None,
         value_serializer: Serializer | None = None,
-    ) -> RecordMetadata:
-        """Send a record. Inside an agent it joins the event's unit and commits with it.
+    ) -> Coroutine[Any, Any, RecordMetadata]:
+        """Send a record: await it. Inside an agent it joins the event's unit, at once, and commits
+        with it: also where the await was forgotten.
 
         Outside an agent this is a plain idempotent send that returns once it is acknowledged.
         A task that an agent starts is inside it, too: NotInAgent once the event is over in which it
@@ -140,15 +141,17 @@ class Topic(Generic[K, V]):
                 key_serializer=key_serializer or self.key_serializer,
                 value_serializer=value_serializer or self.value_serializer,
             )
-            return await other.send(
+            return other.send(
                 key=key, value=value, partition=partition, timestamp=timestamp, headers=headers
             )
         if is_inside_agent():
             # Never a plain send from here: it would stay whatever becomes of the event (S9).
-            return self.send_soon(
-                key=key, value=value, partition=partition, timestamp=timestamp, headers=headers
+            return _sent(
+                self.send_soon(
+                    key=key, value=value, partition=partition, timestamp=timestamp, headers=headers
+                )
             )
-        return await self._send(self.outgoing(key, value, partition, timestamp, headers))
+        return self._send(self.outgoing(key, value, partition, timestamp, headers))
 
     def send_soon(
         self,
@@ -204,6 +207,11 @@ class Topic(Generic[K, V]):
         except (TypeError, ValueError) as error:
             what = f"a value of topic {self.name!r}"
             raise refusal(self.value_codec, value, error, what, "value_type") from None
+
+
+async def _sent(where: RecordMetadata) -> RecordMetadata:
+    """What joined its unit already."""
+    return where
 
 
 def header_pairs(headers: Headers) -> tuple[tuple[str, bytes | None], ...]:
