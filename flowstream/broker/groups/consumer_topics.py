@@ -67,8 +67,7 @@ def metadata_hash(names: Iterable[str], known: KnownTopics, rack: str = "") -> i
     there are none (KIP-1101). One node has every partition, so they share its `rack`."""
     hashes = [
         _topic_hash(topic.topic_id, topic.name, len(topic.partitions), rack)
-        for topic in map(known.topics.get, sorted(names))
-        if topic is not None
+        for topic in (known.topics[name] for name in sorted(known.topics.keys() & names))
     ]
     if not hashes:
         return 0

@@ -21,7 +21,7 @@ from flowstream.wire.schema import decoder
 
 CONSUMER_PROTOCOL = "consumer"
 NAMES = 1 << 19
-"""Names of topics that are read when a generation begins, some 0.3 us each (X4): 16 MiB of metadata
+"""Names of topics that are read when a generation begins, some 0.3 us each (X4): 32 MiB of metadata
 could be three million."""
 Protocols = tuple[tuple[str, bytes], ...]
 """Names and metadata of the assignment protocols that a member offers, the preferred one first."""

@@ -12,17 +12,17 @@ from typing import Protocol
 
 from flowstream.broker.groups.consumer_member import ConsumerMember
 
-GROUP_BYTES = 16 << 20
-"""Of one group: ten thousand members that say little, or a hundred that name a thousand topics
-each. Kafka's groups end where their record is larger than a batch of 1 MiB."""
+GROUP_BYTES = 32 << 20
+"""Of one group: ten thousand members that say little, or 150 that name a thousand topics each.
+Kafka's groups end where their record is larger than a batch of 1 MiB."""
 BROKER_BYTES = 128 << 20
 """Of all groups."""
 PATTERNS = 64
 """Different regular expressions in one group: each is matched against every topic."""
 MEMBER_BYTES = 1 << 10
 """Of a member besides what it says, and of an id that was given out."""
-TEXT_BYTES = 64
-"""Of a text or a protocol besides its characters."""
+TEXT_BYTES = 200
+"""Of a text or a protocol besides its characters: what a name costs in the sets that hold it."""
 
 
 class Weighed(Protocol):
@@ -75,7 +75,7 @@ def weigh_text(text: str) -> int:
     """One text. Where one character is not ASCII, each may take four bytes.
 
     >>> weigh_text("orders"), weigh_text("ördrar")
-    (70, 88)
+    (206, 224)
     """
     return TEXT_BYTES + (len(text) if text.isascii() else 4 * len(text))
 

@@ -103,8 +103,8 @@ def test_X4_a_generation_begins_though_its_members_name_too_much_to_read(
 
 def test_X3_what_consumers_of_the_new_protocol_subscribe_to_is_bounded() -> None:
     broker = Consumers()
-    assert broker.join_as("m1", *names(300)).error_code == ErrorCode.NONE
-    refused = broker.join_as("m2", *names(300))
+    assert broker.join_as("m1", *names(200)).error_code == ErrorCode.NONE
+    refused = broker.join_as("m2", *names(200))
     assert (refused.error_code, "may say no more" in refused.error_message) == (FULL, True)
     assert list(broker.consumer().members) == ["m1"]
     epoch = broker.beat("m1", 2).member_epoch
@@ -115,12 +115,12 @@ def test_X3_what_consumers_of_the_new_protocol_subscribe_to_is_bounded() -> None
     assert broker.consumer().weight == weight
     broker.beat("m1", -1)
     assert broker.consumer().weight == 0
-    assert broker.join_as("m2", *names(300)).error_code == ErrorCode.NONE
+    assert broker.join_as("m2", *names(200)).error_code == ErrorCode.NONE
 
 
 def test_X3_classic_members_of_a_consumer_group_are_weighed() -> None:
     broker = Consumers(group_consumer_migration_policy="bidirectional")
-    broker.join_as("m1", *names(300))
+    broker.join_as("m1", *names(200))
     heavy = subscription("t") + bytes(60 * KIB)
     answer = broker.answers[broker.join(protocols=(("range", heavy),))]
     # The first join gives out an id only.
