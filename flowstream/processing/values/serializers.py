@@ -7,6 +7,7 @@ Nothing here runs what it reads: pickle is refused.
 from __future__ import annotations
 
 import base64 as _base64
+import dataclasses as _dataclasses
 import gzip as _gzip
 import zlib as _zlib
 from typing import Any
@@ -223,7 +224,8 @@ def _typed_by(kind: Any, first: Codec) -> TypedCodec[Any]:
         return as_json(kind)
     if isinstance(first, Raw):
         if kind is Any or kind is None:
-            return BYTES
+            # Whoever said no type may give text, too; it is read as its bytes.
+            return _dataclasses.replace(BYTES, encode=first._dumps, check=None)
         if kind not in (bytes, str, int, float, bool):
             raise AppError(
                 f"'raw' is bytes as they are: it makes no {getattr(kind, '__name__', kind)}"

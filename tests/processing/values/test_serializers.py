@@ -125,6 +125,13 @@ def test_a_type_by_a_serializer(kind: Any, serializer: Any, value: Any, data: by
     assert codec.decode(data) == value
 
 
+def test_raw_without_a_type_takes_text_and_reads_bytes() -> None:
+    codec = typed(Any, "raw")
+    assert (codec.encode("ü"), codec.decode(b"a")) == ("ü".encode(), b"a")
+    with pytest.raises(TypeError, match="expected bytes, got int"):
+        codec.encode(1)
+
+
 def test_what_a_serializer_cannot_do_is_an_error_of_the_value() -> None:
     with pytest.raises(ValueError, match="Broken cannot read it: ZeroDivisionError: broken"):
         typed(int, Broken()).decode(b"1")
