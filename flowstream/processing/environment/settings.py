@@ -68,7 +68,8 @@ MOST_INT = 2_147_483_647
 _LEGAL_ID = re.compile(r"[A-Za-z0-9._-]{1,200}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Without slots: with them a name that is none is refused by a TypeError about super().
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """Everything that can be set; times are in seconds."""
 

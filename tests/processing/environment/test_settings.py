@@ -102,6 +102,13 @@ def test_what_is_always_so_may_be_said_and_not_be_denied(
         fs.App("ported", **argument)
 
 
+def test_settings_in_force_are_not_assigned_to() -> None:
+    app = fs.App("ported")
+    for name in ("commit_interval", "table_cleanup_interval"):
+        with pytest.raises(AttributeError, match=f"cannot assign to field '{name}'"):
+            setattr(app.conf, name, 1.0)
+
+
 def test_broker_addresses() -> None:
     assert bootstrap_of("kafka://a:1,b:2") == "a:1,b:2"
     assert bootstrap_of("a:1") == "a:1"
