@@ -19,6 +19,9 @@ NULL_PROTOCOL_VERSION = 7
 REBALANCING = (State.STABLE, State.COMPLETING_REBALANCE, State.EMPTY)
 """The states in which a change of membership starts a rebalance instead of joining one."""
 
+ROUND_MS = 1_000
+"""A round of silent members is no shorter: they may have said that they need no time at all."""
+
 
 def rebalance(group: ClassicGroup, turn: Turn) -> None:
     """The membership changed: start a rebalance, or see whether the one in progress can
@@ -63,7 +66,7 @@ def complete(group: ClassicGroup, turn: Turn) -> None:
             group.remove(member.member_id)
     if group.members and not group.elect_joined_leader():
         # Only silent static members are left: give them another round, until their sessions end.
-        group.timers.set(JOIN, turn.after(group.rebalance_timeout_ms()))
+        group.timers.set(JOIN, turn.after(max(group.rebalance_timeout_ms(), ROUND_MS)))
         return
     group.next_generation(turn.now)
     if group.state is State.EMPTY:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
+from flowstream.broker.groups.rebalance import ROUND_MS
 from flowstream.broker.groups.states import State
 from flowstream.wire.error_codes import ErrorCode
 from tests.broker.groups.story import REBALANCE_MS, SESSION_MS, Groups
@@ -116,6 +119,17 @@ def test_when_only_absent_static_members_are_left_their_sessions_decide() -> Non
     groups.wait(REBALANCE_MS)
     assert list(groups.group().members) == [two]
     groups.wait(SESSION_MS)
+    assert groups.group().state is State.EMPTY
+
+
+@pytest.mark.parametrize("rebalance_ms", [0, -(1 << 31)])
+def test_X4_absent_static_members_that_asked_for_no_time_hold_up_nobody(rebalance_ms: int) -> None:
+    """Their rounds had no end: one such group stopped the broker."""
+    groups, one, two = pair(session_ms=SESSION_MS, rebalance_ms=rebalance_ms)
+    groups.leave((one, "one"))
+    groups.wait(ROUND_MS)
+    assert list(groups.group().members) == [two]
+    groups.wait(SESSION_MS + ROUND_MS)
     assert groups.group().state is State.EMPTY
 
 
