@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.free_ports import free_ports
 from tests.interop.conftest import BrokerProcess
 from tests.interop.differential import (
     administration,
@@ -20,7 +21,7 @@ from tests.interop.differential import (
 )
 from tests.interop.differential.accepted import is_accepted
 from tests.interop.differential.asking import Client, differences
-from tests.interop.test_exchange import free_ports, kafka
+from tests.interop.test_exchange import kafka
 from tests.interop.test_java import pytestmark
 
 __all__ = ["pytestmark"]
@@ -67,7 +68,7 @@ def brokers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Brokers]:
     users.write_text(":".join(NOBODY))
     users.chmod(0o600)
     settings = [f"{name}={value}" for name, value in SETTINGS.items()]
-    mine, theirs = free_ports(), free_ports()
+    mine, theirs = free_ports(2)
     sasl = f"listeners=PLAINTEXT://127.0.0.1:0,SASL_PLAINTEXT://127.0.0.1:{mine}"
     options = [text for each in ("node.id=1", sasl, *settings) for text in ("--set", each)]
     ours = BrokerProcess(data / "ours", ("--users", str(users), *options)).start()

@@ -7,7 +7,6 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from tests.free_ports import free_ports
 from tests.interop.conftest import BrokerProcess
 
 pytestmark = [
@@ -43,23 +43,12 @@ LOADING = (
 )
 
 
-def free_ports() -> int:
-    """A port whose successor is free too: the tool uses both."""
-    while True:
-        with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            port = int(first.getsockname()[1])
-            with contextlib.suppress(OSError, OverflowError):
-                second.bind(("127.0.0.1", port + 1))
-                return port
-
-
 @contextlib.contextmanager
 def kafka(home: Path, *more: str) -> Iterator[str]:
     """A real Apache Kafka with its log directory in `home`/log, and more settings, in which {port}
     and {controller} stand for its ports.
     """
-    port = free_ports()
+    port, _ = free_ports(2)  # the tool uses both
     own = [each.format(port=port, controller=port + 1) for each in more]
     settings = ("offsets.topic.num.partitions=4", "transaction.state.log.num.partitions=4", *own)
     subprocess.run(

@@ -30,6 +30,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
     from kafka import KafkaConsumer, KafkaProducer
 
+from tests.free_ports import free_ports
 from tests.interop.conftest import BrokerProcess
 
 PASSWORDS = {"admin": "admin-secret", "alice": "alice, with = signs", "dave": "dave:s"}
@@ -52,16 +53,6 @@ class Secured:
         context = ssl.create_default_context(cafile=str(self.ca))
         context.load_cert_chain(self.certificate)
         return context
-
-
-def free_ports(count: int) -> list[int]:
-    from flowstream.broker.server.listener import bind
-
-    sockets = [bind("127.0.0.1", 0) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 @pytest.fixture(scope="module")

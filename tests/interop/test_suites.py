@@ -19,8 +19,8 @@ from confluent_kafka.admin import (
     UserScramCredentialUpsertion,
 )
 
+from tests.free_ports import free_ports
 from tests.interop.conftest import BrokerProcess
-from tests.interop.test_security import free_ports
 
 pytestmark = [pytest.mark.slow, pytest.mark.interop, pytest.mark.timeout(1200)]
 

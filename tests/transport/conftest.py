@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -17,22 +16,10 @@ import pytest
 import pytest_asyncio
 
 from flowstream.transport.cluster import Cluster
+from tests.free_ports import free_ports
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 KAFKA = ROOT / "benchmarks" / "peers" / "kafka"
-
-
-def free_port_pair() -> int:
-    """A port whose successor is free too: Kafka's script puts the controller there."""
-    while True:
-        with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            port: int = first.getsockname()[1]
-            try:
-                second.bind(("127.0.0.1", port + 1))
-            except OSError:
-                continue
-            return port
 
 
 @pytest.fixture(scope="session")
@@ -45,7 +32,7 @@ def kafka_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if not shutil.which("java") or not shutil.which("mvn"):
         pytest.skip("a real Kafka needs java and mvn")
     directory = tmp_path_factory.mktemp("kafka")
-    port = free_port_pair()
+    port, _ = free_ports(2)  # Kafka's script puts the controller on the second
     settings = ("offsets.topic.num.partitions=4", "transaction.state.log.num.partitions=4")
     subprocess.run(
         [KAFKA, "start", directory, str(port), *settings], check=True, stdout=subprocess.DEVNULL
