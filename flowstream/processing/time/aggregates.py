@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 from flowstream.processing.declaring import check_callable, described
 from flowstream.processing.errors import AppError
 from flowstream.processing.values.codecs import Codec, codec_of
-from flowstream.processing.values.fields import UNKNOWN, check_field, field_reader, none_is
+from flowstream.processing.values.fields import UNKNOWN, by, check_field, none_is
 
 T = TypeVar("T")
 A = TypeVar("A")
@@ -31,13 +31,7 @@ def reader(field: Field | None) -> Callable[[Any], Any]:
     """What an aggregate looks at in a value."""
     if field is None:
         return lambda value: value
-    if callable(field):
-        return field
-    if not isinstance(field, str):
-        raise AppError(
-            f"an aggregate is of a field's name or a function of the value, not {described(field)}"
-        )
-    return field_reader(field)
+    return by(field, "an aggregate")
 
 
 class Aggregate(Generic[R]):

@@ -231,7 +231,10 @@ def test_the_field_of_event_time(app: fs.App, kind: Any) -> None:
         (lambda s: s.map("x"), r"map: .* is a function, not 'x'"),
         (lambda s: s.flat_map([]), r"flat_map: .* is a function, not \[\]"),
         (lambda s: s.dedupe(5, by=5), "dedupe's by= takes a function of the value or the name"),
-        (lambda s: s.tumbling(5).sum(5), "a field's name or a function of the value, not 5"),
+        (
+            lambda s: s.tumbling(5).sum(5),
+            "an aggregate takes a function of the value or the name of its field, not 5",
+        ),
     ],
 )
 async def test_functions_that_are_none_are_refused_before_any_event(
