@@ -83,7 +83,7 @@ PURE = (
     "flowstream/processing/declarations/pages.py",
     "flowstream/processing/declarations/ported.py",
     "flowstream/processing/queries/asked.py",
-    "flowstream/processing/queries/reader.py",
+    "flowstream/processing/running/reader.py",
     "flowstream/processing/queries/owners.py",
     "flowstream/web/guard.py",
     "flowstream/web/health.py",

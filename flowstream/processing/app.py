@@ -40,6 +40,7 @@ from flowstream.processing.tables.table import Table
 from flowstream.processing.tables.windowed_tables import WindowedTable
 from flowstream.state.changelog import changelog_topic
 from flowstream.transport.cluster import Cluster
+from flowstream.transport.types import NewTopic
 
 if TYPE_CHECKING:
     from flowstream.processing.queries.query import Query
@@ -240,6 +241,13 @@ class App(DeclaresPages, DeclaresAgents):
     async def cluster(self) -> Cluster:
         """A connection to the app's cluster, which `close` closes."""
         return await self._sender.cluster()
+
+    async def _make_topic(self, topic: Topic[Any, Any]) -> None:
+        known = self.topics.get(topic.name, topic)
+        partitions = known.partitions or self.settings.topic_partitions or -1
+        await self._sender.declare(
+            NewTopic(topic.name, partitions, self.settings.replication_factor, known.config)
+        )
 
     async def _send(self, record: Outgoing) -> RecordMetadata:
         return await self._sender.send(record)

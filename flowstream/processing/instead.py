@@ -188,11 +188,6 @@ _TOLD: Final = (
         "the docstring; `on_error`; always",
     ),
     ("Topic.get_topic_name Topic.topics", "`topic.name`"),
-    (
-        "Topic.declare Topic.maybe_declare",
-        "the worker creates declared topics, when `partitions=` or `App(topic_partitions=)` is "
-        "given",
-    ),
     ("Topic.retention Topic.compacting Topic.deleting", "`topic.config`"),
     ("Topic.replicas", "`App(replication_factor=)`"),
     ("Topic.pattern", "`@app.agent(topic, *others)`"),
@@ -203,7 +198,6 @@ _TOLD: Final = (
         "`app.join(left, right)`, `stream.join(table)`",
     ),
     ("Table.using_window", "`table.tumbling(...)`, `table.hopping(...)`"),
-    ("Table.as_ansitable", "`flowstream tables scan`"),
     ("Table.on_window_close", "`@app.agent(table.closed)`"),
     (
         "Table.on_changelog_event Table.on_key_set Table.on_key_del Table.on_clear",
@@ -217,7 +211,6 @@ _TOLD: Final = (
         '`app.topic(timestamp="date")`',
     ),
     ("WindowWrapper.keys", "`for key in windowed`"),
-    ("WindowWrapper.as_ansitable", "`flowstream tables scan`"),
     (
         "WindowWrapper.values WindowWrapper.key_index WindowWrapper.key_index_table",
         "`windowed.items()`",
@@ -235,8 +228,8 @@ INSTEAD: Final = {name: how for names, how in _TOLD for name in names.split()}
 def missing(home: str, name: str, said: str) -> AttributeError:
     """The error for an attribute that is not there, with what to use when Faust has it.
 
-    >>> str(missing("Table", "as_ansitable", "'Table' object"))
-    "'Table' object has no attribute 'as_ansitable', as Faust has: `flowstream tables scan`"
+    >>> str(missing("Table", "reset_state", "'Table' object"))
+    "'Table' object has no attribute 'reset_state', as Faust has: `flowstream reset`"
     """
     how = INSTEAD.get(f"{home}.{name}")
     told = "" if how is None else f", as Faust has: {how}"

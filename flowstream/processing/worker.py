@@ -26,10 +26,12 @@ from flowstream.processing.environment.doors import DOORS, Doors
 from flowstream.processing.environment.settings import COMPRESSIONS
 from flowstream.processing.environment.slots import Slot
 from flowstream.processing.errors import AppError
+from flowstream.processing.events.current import HERE
 from flowstream.processing.group.committer import Checkpoint, no_checkpoint
 from flowstream.processing.group.membership import Membership
 from flowstream.processing.group.memberships import RECOVERY_PAUSE_S, Memberships
 from flowstream.processing.running.plan import Plan, TablePlan
+from flowstream.processing.running.reader import TableReader
 from flowstream.processing.stores.followed import Followed
 from flowstream.processing.stores.restoring import Progress
 from flowstream.processing.stores.starting import TaskStarter
@@ -138,6 +140,13 @@ class Worker(Lending):
 
         `ready` is called when everything is checked and before the worker joins its group.
         """
+        here = HERE.set(self._readers)
+        try:
+            await self._run(ready)
+        finally:
+            HERE.reset(here)
+
+    async def _run(self, ready: Callable[[], None] | None) -> None:
         self.app.connect_to(self._bootstrap)
         for agent in self.app.agents.values():
             await agent.probe()
@@ -199,6 +208,15 @@ class Worker(Lending):
             self.stop()
             await asyncio.wait((running,))
         await running
+
+    def _readers(self, table: str) -> list[TableReader]:
+        """The partitions of a table whose tasks run here, as they are committed."""
+        tasks = () if self._membership is None else tuple(self._membership.tasks.values())
+        return [
+            TableReader([p for p, _ in t.tables], t.stores, t.id.number, self.wall_time_ms())
+            for t in tasks
+            if t.is_running and table in t.stores
+        ]
 
     async def _start(self) -> None:
         """Everything that is needed before the worker joins its group."""

@@ -27,6 +27,7 @@ from flowstream.testing.places import Places
 from flowstream.testing.tables import TableView, table_view
 from flowstream.testing.topics import DeadLetters, TopicBox, undeclared
 from flowstream.testing.virtual import VirtualLoop
+from flowstream.transport.types import NewTopic
 
 if TYPE_CHECKING:
     from flowstream.processing.queries.router import Router
@@ -325,9 +326,16 @@ class _ContextSender(Sender):
 
     async def send(self, record: Outgoing) -> RecordMetadata:
         """Send one record, from the test or from what runs in the context."""
+        return await self._there(super().send(record))
+
+    async def declare(self, topic: NewTopic) -> None:
+        """Create a topic, from the test or from what runs in the context."""
+        await self._there(super().declare(topic))
+
+    async def _there(self, work: Coroutine[Any, Any, T]) -> T:
         loop = self._context._running()
         if asyncio.get_running_loop() is loop:
-            return await super().send(record)
-        sent = loop.run(super().send(record))
+            return await work
+        done = loop.run(work)
         self._context.settle()
-        return sent
+        return done

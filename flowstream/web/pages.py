@@ -24,8 +24,8 @@ from flowstream.processing.errors import (
 from flowstream.processing.events.current import READING
 from flowstream.processing.queries.answers import Answers
 from flowstream.processing.queries.asked import RETRY_AFTER, Refused, kind_of, status_of
-from flowstream.processing.queries.reader import TableReader
 from flowstream.processing.queries.router import MISDIRECTED, Router
+from flowstream.processing.running.reader import TableReader
 from flowstream.processing.tables.showing import parse_key, parsed
 from flowstream.processing.units.task import TaskId
 from flowstream.processing.worker import Worker

@@ -8,9 +8,11 @@ import asyncio
 import datetime
 from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import suppress
+from typing import Any
 
 import flowstream as faust
 from tests.processing.conftest import Kit
+from tests.web.conftest import visited
 
 
 class PageView(faust.Record):
@@ -98,9 +100,11 @@ async def test_what_faust_wrote_is_read(kit: Kit, name: str) -> None:
 
 async def test_word_count(kit: Kit, name: str) -> None:
     words = ["the", "quick", "brown", "fox"]
-    app = kit.app(name, store="rocksdb://", topic_partitions=4)
+    app = kit.app(name, store="rocksdb://", version=1, topic_partitions=4, web_port=0)
     posts_topic = app.topic(f"{name}-posts", value_type=str)
     word_counts = app.Table("word_counts", default=int, help="Keep count of words (str to int).")
+    printed: list[str] = []
+    asked = asyncio.Event()
 
     @app.agent(posts_topic)
     async def shuffle_words(posts: faust.Stream[str]) -> None:
@@ -108,48 +112,71 @@ async def test_word_count(kit: Kit, name: str) -> None:
             for word in post.split():
                 await count_words.send(key=word, value=word)
 
+    last_count = dict.fromkeys(words, 0)
+
     @app.agent(value_type=str)
     async def count_words(words: faust.Stream[str]) -> None:
         async for word in words:
             word_counts[word] += 1
+            last_count[word] = word_counts[word]
 
-    @app.agent(value_type=str)
-    async def get_count(asked: faust.Stream[str]) -> AsyncIterator[int]:
-        async for word in asked:
-            yield word_counts[word]
+    @app.page("/count/{word}/")
+    @app.table_route(table=word_counts, match_info="word")
+    async def get_count(web: Any, request: Any, word: str) -> Any:
+        return web.json({word: word_counts[word]})
 
-    @app.task()
+    @app.page("/last/{word}/")
+    @app.topic_route(topic=posts_topic, match_info="word")
+    async def get_last(web: Any, request: Any, word: str) -> Any:
+        return web.json({word: last_count})
+
+    @app.task
     async def sender() -> None:
+        await posts_topic.maybe_declare()
         for word in words:
             for _ in range(10):
                 await shuffle_words.send(value=f"{word} {word}")
+        await asked.wait()
+        printed.append(
+            word_counts.as_ansitable(key="word", value="count", title="$$ TALLY $$", sort=True)
+        )
 
-    await kit.create(app)
-    async with kit.running(app):
+    @app.on_rebalance_complete.connect
+    async def on_rebalance_complete(sender: faust.App, **kwargs: Any) -> None:
+        printed.append(
+            word_counts.as_ansitable(
+                key="word", value="count", title="$$ TALLY - after rebalance $$", sort=True
+            )
+        )
+
+    async with visited(kit, app) as (_, client):
         await kit.until(kit.committed(app, f"{name}-count_words", 80))
-        counts = await get_count.kvjoin([(word, word) for word in words])
-    assert counts == [20, 20, 20, 20]
+        assert (await client.get("/count/fox/")).json() == {"fox": 20}
+        assert (await client.get("/last/fox/")).json() == {"fox": dict.fromkeys(words, 20)}
+        asked.set()
+        await kit.sees(lambda: "$$ Tally $$" in printed[-1])
+    assert "$$ Tally - After Rebalance $$" in printed[0]
+    shown = [line.split() for line in printed[-1].splitlines()[4:-1]]
+    assert shown == [["|", word, "|", "20", "|"] for word in sorted(words)]
 
 
 async def test_page_views(kit: Kit, name: str) -> None:
     app = kit.app(name, topic_partitions=4)
     page_view_topic = app.topic(f"{name}-views", value_type=PageView)
     page_views = app.Table("page_views", default=int)
-    told = app.topic(f"{name}-told", key_type=str, value_type=int, partitions=1)
 
-    @app.agent(page_view_topic, sink=[told])
-    async def count_page_views(views: faust.Stream[PageView]) -> AsyncIterator[int]:
+    @app.agent(page_view_topic)
+    async def count_page_views(views: faust.Stream[PageView]) -> None:
         async for view in views.group_by(PageView.id):
             page_views[view.id] += 1
-            yield page_views[view.id]
 
-    await kit.create(app)
+    await page_view_topic.maybe_declare()
     async with kit.running(app):
         for number in range(12):
             await page_view_topic.send(value=PageView(id=f"p{number % 3}", user=f"u{number}"))
-        await kit.until(kit.count(told.name, 12))
-    found = [(record.key, int(record.value or b"")) for record in await kit.records(told.name)]
-    assert sorted(found) == [(b"p%d" % page, n) for page in range(3) for n in range(1, 5)]
+        await kit.until(kit.committed(app, app.repartition("count_page_views"), 12))
+    found = {r.key: r.value for r in await kit.records(app.changelog("page_views"))}
+    assert found == {b"p%d" % page: b"4" for page in range(3)}
 
 
 async def test_withdrawals(kit: Kit, name: str) -> None:

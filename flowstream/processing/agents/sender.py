@@ -18,9 +18,11 @@ from flowstream.processing.environment.settings import Settings, bootstrap_of
 from flowstream.processing.errors import SettingsError
 from flowstream.processing.events.topic import Outgoing, RecordMetadata
 from flowstream.processing.watching.tracing import sending
+from flowstream.transport.admin import Admin
 from flowstream.transport.cluster import Cluster
+from flowstream.transport.errors import TopicExists
 from flowstream.transport.producer import IdempotentProducer
-from flowstream.transport.types import TopicPartition
+from flowstream.transport.types import NewTopic, TopicPartition
 
 log = logging.getLogger("flowstream.app")
 
@@ -80,6 +82,18 @@ class Sender:
         found = RecordMetadata(sent.topic, sent.partition, sent.offset)
         look.sent(states, found)
         return found
+
+    async def declare(self, topic: NewTopic) -> None:
+        """Create a topic if it is missing, and wait until it can be written."""
+        admin = Admin(await self.cluster())
+        # Who may write a topic may not create it: one that is there is not asked for.
+        if topic.name in await admin.topics([topic.name]):
+            return
+        try:
+            await admin.create_topics([topic])
+            log.info("created topic %s", topic.name)
+        except TopicExists:
+            log.debug("topic %s was created by another", topic.name)
 
     async def cluster(self) -> Cluster:
         """The connected cluster."""

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from typing import Any, ClassVar, TypeVar
 
 from flowstream.processing.errors import AppError, AppExited
@@ -16,6 +17,28 @@ Work = Callable[[Any], Coroutine[Any, Any, None]]
 W = TypeVar("W", bound=Work)
 
 _INTERVAL = "_flowstream_service_interval"
+
+
+class ServiceLog(logging.LoggerAdapter[logging.Logger]):
+    """A log in which each line begins with the name of a service."""
+
+    def __init__(self, logger: logging.Logger, service: str) -> None:
+        super().__init__(logger, {})
+        self._service = service
+
+    def process(
+        self, msg: Any, kwargs: MutableMapping[str, Any]
+    ) -> tuple[str, MutableMapping[str, Any]]:
+        """The line, with the name before it."""
+        return f"[{self._service}] {msg}", kwargs
+
+    def warn(self, msg: object, *args: object, **options: Any) -> None:
+        """As `warning`."""
+        self.warning(msg, *args, **options)
+
+    def crit(self, msg: object, *args: object, **options: Any) -> None:
+        """As `critical`."""
+        self.critical(msg, *args, **options)
 
 
 class Service:
@@ -57,6 +80,11 @@ class Service:
     async def on_restart(self) -> None:
         """Between the stop and the start of a restart."""
 
+    @property
+    def label(self) -> str:
+        """How the log names it: its class, unless overridden."""
+        return type(self).__name__
+
     # -- to use ---------------------------------------------------------------------------------
 
     @staticmethod
@@ -80,6 +108,11 @@ class Service:
     _running: set[asyncio.Task[Any]] | None = None
     _stopping: asyncio.Event | None = None
     _failure: asyncio.Future[None] | None = None
+
+    @property
+    def log(self) -> ServiceLog:
+        """Python's logger of the module of its class, with the service's name in each line."""
+        return ServiceLog(logging.getLogger(type(self).__module__), self.label)
 
     @property
     def should_stop(self) -> bool:

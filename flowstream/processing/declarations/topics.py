@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, TypedDict, TypeVar, Unpack, overload
 
@@ -37,6 +38,10 @@ class TopicOptions(TypedDict, total=False):
 
 class DeclaresTopics(DeclaresTables):
     """The part of an app that declares topics."""
+
+    @abstractmethod
+    async def _make_topic(self, topic: Topic[Any, Any]) -> None:
+        """Create a topic if it is missing."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -105,6 +110,7 @@ class DeclaresTopics(DeclaresTables):
             partitions=partitions,
             config={**kept(name, retention, compacting, deleting), **own},
             send=self._send,
+            declare=self._make_topic,
             timestamp=timestamp,
             disorder_ms=not_negative(f"topic {name!r}: out_of_orderness", out_of_orderness),
             key_serializer=keys,

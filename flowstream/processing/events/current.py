@@ -7,7 +7,7 @@ instance's implementation.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from typing import Any, Protocol
 
@@ -100,6 +100,14 @@ READING: ContextVar[Current | None] = ContextVar("flowstream_reading", default=N
 """What a web page reads tables through; its sends are plain ones."""
 
 
+HERE: ContextVar[Callable[[str], Iterable[Current]] | None] = ContextVar(
+    "flowstream_here", default=None
+)
+"""Through what the tasks and signals of a worker see a table, by its name: one for each of its
+partitions that is worked on there.
+"""
+
+
 def is_inside_agent() -> bool:
     """True in an agent and in the tasks that it started, whether or not an event is open."""
     return CURRENT.get() is not None or PROBED.get() is not None
@@ -119,6 +127,27 @@ def in_unit(what: str) -> Current:
         f"{what} needs an event, and {label} has none open: it belongs inside the agent's"
         " `async for`, before the next event is asked for"
     )
+
+
+def readings(table: str) -> Iterator[None]:
+    """In turn for each partition of a table that can be read from here: once inside an agent or a
+    page, where it is that of the event; else for all that this worker has. NotInAgent elsewhere.
+    """
+    here = HERE.get()
+    if is_inside_agent() or READING.get() is not None:
+        yield
+        return
+    if here is None:
+        raise NotInAgent(
+            f"the rows of table {table!r} are seen inside an agent, and by the tasks, timers,"
+            " services and signals of a worker"
+        )
+    for reading in here(table):
+        token = READING.set(reading)
+        try:
+            yield
+        finally:
+            READING.reset(token)
 
 
 def current_event() -> Event[Any] | None:

@@ -48,6 +48,8 @@ class Outgoing(NamedTuple):
 
 
 Send = Callable[[Outgoing], Coroutine[Any, Any, RecordMetadata]]
+Declare = Callable[["Topic[Any, Any]"], Coroutine[Any, Any, None]]
+"""Makes a topic that is missing."""
 
 
 class Topic(Generic[K, V]):
@@ -62,6 +64,7 @@ class Topic(Generic[K, V]):
         partitions: int | None,
         config: Mapping[str, str],
         send: Send,
+        declare: Declare | None = None,
         timestamp: str | EventTime | None = None,
         disorder_ms: int = 0,
         key_serializer: Serializer | None = None,
@@ -80,6 +83,8 @@ class Topic(Generic[K, V]):
         self.event_ms = event_time_of(timestamp, value_type, f"topic {name!r}")
         self.disorder_ms = disorder_ms
         self._send = send
+        self._declare = declare
+        self._is_declared = False
 
     if not TYPE_CHECKING:  # checkers know what is there
 
@@ -112,9 +117,24 @@ class Topic(Generic[K, V]):
             )
         return Topic(
             partitions=self.partitions, config=self.config, send=self._send,
+            declare=self._declare,
             timestamp=self.timestamp, disorder_ms=self.disorder_ms,
             **{**{name: getattr(self, name) for name in DERIVED}, **changes},
         )  # fmt: skip
+
+    async def declare(self) -> None:
+        """Create the topic if it is missing, at once, as a worker does at its start: with the
+        partitions that it, or else the app, says (else the broker's default), and its `config`.
+        """
+        if self._declare is None:
+            raise AppError(f"{self!r} is not an app's: declare it with app.topic({self.name!r})")
+        await self._declare(self)
+        self._is_declared = True
+
+    async def maybe_declare(self) -> None:
+        """As `declare`, unless this topic was declared so before."""
+        if not self._is_declared:
+            await self.declare()
 
     def send(
         self,

@@ -10,6 +10,7 @@ from collections.abc import ItemsView, Iterable, Iterator, Mapping, MutableMappi
 from typing import Any, Protocol, Self, TypeVar, cast
 
 from flowstream.processing.errors import AppError
+from flowstream.processing.tables.drawing import Drawn
 from flowstream.processing.tables.rows import RowKeys
 
 K = TypeVar("K")
@@ -25,7 +26,7 @@ class Scanned(Protocol):
         """(row key, value) in the order of the rows."""
 
 
-class Scans(MutableMapping[K, V]):
+class Scans(Drawn, MutableMapping[K, V]):
     """What every table can do with its rows in order. Rows are as they were when a walk began."""
 
     name: str
@@ -55,6 +56,9 @@ class Scans(MutableMapping[K, V]):
     def values(self) -> ValuesView[V]:
         """The value of every row; one walk."""
         return _Values(self)
+
+    def _drawn_rows(self) -> Iterator[tuple[K, V]]:
+        return self._walk()
 
     def copy(self) -> dict[K, V]:
         """The rows as a dict of their own."""

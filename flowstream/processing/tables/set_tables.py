@@ -10,6 +10,7 @@ from typing import Any, NoReturn, TypeVar, cast, overload
 
 from flowstream.processing.errors import AppError
 from flowstream.processing.events.topic import Topic
+from flowstream.processing.tables.drawing import Drawn
 from flowstream.processing.tables.rows import RowKeys, row_keys
 from flowstream.processing.tables.set_managers import SetChange, SetManager
 from flowstream.processing.tables.table import Table
@@ -77,7 +78,7 @@ def _member_keys(keys: RowKeys[Any], members: RowKeys[Any]) -> RowKeys[Any]:
     return RowKeys(begin, decode, begin)
 
 
-class SetTable(MutableMapping[K, "MemberSet[M]"]):
+class SetTable(Drawn, MutableMapping[K, "MemberSet[M]"]):
     """A sharded, durable mapping from keys to sets. `table[key]` is the key's set, perhaps empty:
     `add`, `discard`, `update` and the others change it in the running unit.
 
@@ -145,6 +146,9 @@ class SetTable(MutableMapping[K, "MemberSet[M]"]):
             return any(True for _ in self.rows.prefix((key,)))
         except (TypeError, ValueError):
             return False
+
+    def _drawn_rows(self) -> Iterator[tuple[K, set[M]]]:
+        return ((key, self[key].copy()) for key in self)
 
     def __iter__(self) -> Iterator[K]:
         """Each key that has members, once."""

@@ -15,6 +15,7 @@ from flowstream.processing.errors import AppError
 from flowstream.processing.events.current import Current, in_unit
 from flowstream.processing.instead import missing
 from flowstream.processing.tables.closing import ClosedWindows
+from flowstream.processing.tables.drawing import Drawn
 from flowstream.processing.time.watermarks import UNKNOWN
 from flowstream.processing.time.windows import STREAM_TIME_KEY, Window, split_window_key, window_key
 from flowstream.processing.values.durations import Seconds, milliseconds
@@ -36,7 +37,7 @@ Late = Literal["drop", "dead_letter", "update"]
 """What becomes of an event that comes after its window has closed."""
 
 
-class WindowedTable(Generic[K, V]):
+class WindowedTable(Drawn, Generic[K, V]):
     """A table whose values belong to a key *and* a window of event time.
 
     `windowed[key] += 1` changes every window that holds the event; `windowed[key].current()`
@@ -149,6 +150,14 @@ class WindowedTable(Generic[K, V]):
             found = None if row == STREAM_TIME_KEY else split_window_key(row)
             if found is not None and found[1] > last_gone:
                 yield decode(found[0]), found[1] / 1000, cast("V", value)
+
+    def _drawn_columns(self, key: str, value: str) -> tuple[str, str, str]:
+        return (key, "window", value)
+
+    def _drawn_rows(self) -> Iterator[tuple[K, str, V]]:
+        for key, start, value in self.items():
+            begins = datetime.datetime.fromtimestamp(start, tz=datetime.UTC)
+            yield key, begins.isoformat(), value
 
 
 class WindowSet(Generic[V]):

@@ -172,3 +172,26 @@ async def test_a_task_of_the_leader_runs_where_the_first_partition_is(kit: Kit, 
         await kit.sees(lambda: len(ran) >= 1)
         leaders = [worker.app for worker in (first, second) if worker.is_leader]
         await kit.sees(lambda: ran[-1:] == leaders)
+
+
+def test_the_log_of_a_service_names_it(caplog: pytest.LogCaptureFixture) -> None:
+    class Beat(fs.Service):
+        """A service with a name of its own below."""
+
+    class Named(Beat):
+        """Has another label."""
+
+        @property
+        def label(self) -> str:
+            return "beat-2"
+
+    with caplog.at_level("INFO", logger=Beat.__module__):
+        Beat().log.info("began at %s", 3)
+        Beat().log.warn("100% is said as it is")
+        Named().log.crit("over: %s", "x")
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("INFO", "[Beat] began at 3"),
+        ("WARNING", "[Beat] 100% is said as it is"),
+        ("CRITICAL", "[beat-2] over: x"),
+    ]
+    assert {record.name for record in caplog.records} == {__name__}

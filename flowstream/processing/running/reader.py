@@ -1,4 +1,5 @@
-"""A table as a web page reads it: the committed rows of one task, through the app's own tables.
+"""A table as a web page reads it, or a task of the app that draws it: the committed rows of one
+task, through the app's own tables.
 
 Stands where an agent instance does (see `current`), and refuses whatever would change something.
 """
@@ -14,7 +15,8 @@ from flowstream.processing.events.event import Arrival, Event
 from flowstream.processing.running.plan import TablePlan
 from flowstream.processing.running.viewing import view_of
 from flowstream.processing.tables.inner import Fired
-from flowstream.processing.time.dues import WATERMARK_KEY
+from flowstream.processing.tables.windowed import is_beside
+from flowstream.processing.time.dues import WATERMARK_KEY, is_own
 from flowstream.processing.time.watermarks import UNKNOWN
 from flowstream.processing.time.windows import STREAM_TIME_KEY
 from flowstream.state.expiring import TIME_ROW
@@ -75,6 +77,10 @@ class TableReader:
                 part = TablePartition(
                     table.name, number, stores[table.name], table.row_codec, mend=table.mend
                 )
+                if table.window is not None:
+                    part.is_own = is_beside
+                elif table.comes_due:
+                    part.is_own = is_own
                 self.views[table.name] = ReadOnlyView(view_of(table, part)(self))
 
     def view(self, table: str) -> Any:
