@@ -6,7 +6,6 @@ import base64
 import json as jsonlib
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +15,7 @@ from flowstream.cli.lag import must_be_known
 from flowstream.cli.naming import AppId, AppModule, only_one, visiting
 from flowstream.cli.options import Broker, Data, Json, perform, show
 from flowstream.processing.operating.redriving import BadLetter, DeadLetters, Letter
+from flowstream.processing.values.moments import moment_text
 from flowstream.transport.admin import Admin
 
 app = typer.Typer(
@@ -62,18 +62,14 @@ def text(data: bytes | None) -> str | None:
         return "base64:" + base64.b64encode(data).decode()
 
 
-def time_of(letter: Letter) -> str:
-    """The event's time."""
-    return datetime.fromtimestamp(letter.timestamp_ms / 1000, UTC).isoformat(timespec="seconds")
-
-
 def row(letter: Letter) -> tuple[object, ...]:
     """A letter's line in a list."""
     told = letter.told
     key = text(letter.key)
     cause = told.get("cause", "").splitlines()
     return (
-        letter.tp.partition, letter.offset, time_of(letter), told.get("agent"), told.get("topic"),
+        letter.tp.partition, letter.offset, moment_text(letter.timestamp_ms),
+        told.get("agent"), told.get("topic"),
         key if key is None else key[:SHOWN], told.get("error"), cause[0][:SHOWN] if cause else None,
     )  # fmt: skip
 
@@ -132,7 +128,7 @@ def described(letter: Letter) -> str:
     told = dict(letter.told)
     traceback = told.pop("traceback", "")
     found = {
-        "time": time_of(letter),
+        "time": moment_text(letter.timestamp_ms),
         "key": text(letter.key),
         "value": text(letter.value),
         "headers": {name: text(value) for name, value in letter.headers},

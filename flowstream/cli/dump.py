@@ -12,8 +12,8 @@ import typer
 from flowstream.broker.inspection.files import explain
 from flowstream.broker.storage.readonly import ReadOnlyFiles
 from flowstream.cli.options import Json
-from flowstream.cli.transactions import time_text
 from flowstream.errors import FlowstreamError
+from flowstream.processing.values.moments import moment_text
 
 SENTENCES: Mapping[str, str] = {
     "batch": "batch {base_offset}..{last_offset} at byte {position}: {count} records, {size} bytes,"
@@ -86,7 +86,7 @@ def sentence(entry: Mapping[str, object]) -> str:
     for name, source in (("time", "timestamp"), ("max_time", "max_timestamp")):
         stamp = words.get(source)
         if isinstance(stamp, int):
-            words[name] = time_text(stamp) or "no time"
+            words[name] = moment_text(stamp) or "no time"
     if entry["kind"] == "batch":
         words["producer"] = _producer(entry)
         marks = [mark for mark in ("transactional", "control") if entry[mark]]

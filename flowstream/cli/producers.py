@@ -15,7 +15,7 @@ from flowstream.cli.options import (
     perform,
     show,
 )
-from flowstream.cli.transactions import time_text
+from flowstream.processing.values.moments import moment_text
 from flowstream.transport.transaction_admin import describe_producers
 
 app = typer.Typer(help="Producers with state in a topic's partitions.", no_args_is_help=True)
@@ -54,7 +54,7 @@ def describe(
                 each.producer_id,
                 each.producer_epoch,
                 each.last_sequence,
-                time_text(each.last_timestamp_ms),
+                moment_text(each.last_timestamp_ms),
                 each.coordinator_epoch,
                 each.txn_start if each.txn_start >= 0 else None,
             )

@@ -29,12 +29,12 @@ from flowstream.processing.tables.set_tables import MemberRows
 from flowstream.processing.tables.showing import (
     KeyRows,
     Shown,
+    all_shown,
     event_time,
     kind_of,
     parse_key,
     parse_prefix,
     rows_of,
-    shown,
 )
 from flowstream.processing.tables.table import Table
 from flowstream.processing.time.dues import PREFIX
@@ -247,9 +247,7 @@ def _shown(
     table: Table[Any, Any], rows: Iterator[tuple[bytes, Any]], now_ms: int
 ) -> Iterator[Shown]:
     for key, row in rows:
-        found = shown(table, key, row, now_ms)
-        if found is not None:
-            yield found
+        yield from all_shown(table, key, row, now_ms)
 
 
 def _table(found: App, existing: dict[str, int], name: str) -> Table[Any, Any]:
@@ -274,17 +272,20 @@ def _places(
 def _range(
     table: Table[Any, Any], start: str | None, stop: str | None, prefix: str | None
 ) -> KeyRows:
+    first = b"" if table.timer_codecs is None else PREFIX
+    if table.keeper is not None:
+        if table.keeper.begin is None and (start, stop, prefix) != (None, None, None):
+            raise FlowstreamError(
+                f"the rows of table {table.name!r} are not in the order of its keys: leave"
+                " --start, --stop and --prefix out, or ask for one key with `tables get`"
+            )
+        first = table.keeper.begin or b""
     if prefix is not None:
         if start is not None or stop is not None:
             raise typer.BadParameter("--prefix goes without --start and --stop")
         keys = table.row_keys
-        if (
-            table.timer_codecs
-            or keys.begin is None
-            or table.window is not None
-            or isinstance(table, MemberRows)
-        ):
-            low = prefix.encode() if table.timer_codecs is None else PREFIX + prefix.encode()
+        if first or keys.begin is None or table.window is not None or isinstance(table, MemberRows):
+            low = first + prefix.encode()
             return KeyRows(low, after(low))
         low = keys.begin(parse_prefix(table, prefix))
         return KeyRows(low, keys.stop(low))

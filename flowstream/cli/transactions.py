@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as json_module
-from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -11,6 +10,7 @@ import typer
 from flowstream.cli.options import Broker, Data, Json, connected, perform, show
 from flowstream.clock import wall_ms
 from flowstream.errors import FlowstreamError
+from flowstream.processing.values.moments import moment_text
 from flowstream.transport.admin import Admin
 from flowstream.transport.cluster import Cluster
 from flowstream.transport.transaction_admin import (
@@ -171,7 +171,7 @@ def print_description(found: Described, now: int, *, as_json: bool) -> None:
         "producer_id": found.producer_id,
         "producer_epoch": found.producer_epoch,
         "timeout_ms": found.timeout_ms,
-        "started": time_text(found.start_ms),
+        "started": moment_text(found.start_ms),
         "age_ms": age,
     }
     if as_json:
@@ -179,11 +179,3 @@ def print_description(found: Described, now: int, *, as_json: bool) -> None:
         return
     shown["partitions"] = ", ".join(partitions) or None
     show(("field", "value"), shown.items())
-
-
-def time_text(timestamp_ms: int) -> str | None:
-    """A moment in ISO 8601, UTC; None for none."""
-    if timestamp_ms < 0:
-        return None
-    moment = datetime.fromtimestamp(timestamp_ms / 1000, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from flowstream.processing.events.event import Arrival, without_headers
 from flowstream.processing.running.filling import ResultsSource
-from flowstream.processing.running.instance import Instance
+from flowstream.processing.running.instance import Instance, reason
 from flowstream.processing.running.plan import Reader
 from flowstream.processing.running.regrouping import GroupedSource
 from flowstream.processing.running.surroundings import Shelf, Surroundings
@@ -21,6 +21,7 @@ from flowstream.processing.tables.inner import Fired, InnerSource
 from flowstream.processing.time.dues import DuePartition
 from flowstream.processing.time.watermarks import FOREVER, UNKNOWN
 from flowstream.processing.units.task import Source, Task
+from flowstream.processing.values.moments import moment_text
 from flowstream.state.overlay import DELETED
 
 log = logging.getLogger("flowstream.agent")
@@ -245,7 +246,7 @@ class InnerInstance(Instance):
         pause_s = policy.pause_s(failures, self.around.settings.retry_backoff)
         parking.put_off(view, record.row, self.around.wall_time_ms() + round(pause_s * 1000))
         self.around.counts.retried += 1
-        log.warning("%s stays parked (%d): %s", self._where(), failures, error)
+        log.warning("%s stays parked (%d): %s", self._where(), failures, reason(error))
         self._as_it_came()
         # Whoever asked with it is answered by the try that ends it.
         self.record = without_headers(self.record, self.record.timestamp)
@@ -266,4 +267,5 @@ class InnerInstance(Instance):
 
     def _at(self) -> str:
         record = self._fired[-1]
-        return f"key {record.key!r:.80} due at {record.due_ms}"
+        at = moment_text(record.due_ms) or f"{record.due_ms} ms"
+        return f"key {record.key!r:.80} due at {at}"

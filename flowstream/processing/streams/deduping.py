@@ -6,12 +6,12 @@ A value's id is remembered in a table of the agent from its event time on, until
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar, cast
 
 from flowstream.processing.errors import AppError
 from flowstream.processing.streams.stream import DerivedStream, Stream, TimedOut
-from flowstream.processing.tables.inner import Fired, OwnRows
+from flowstream.processing.tables.inner import Fired, Kept, KeyedRows
 from flowstream.processing.tables.table import Table
 from flowstream.processing.time.dues import PREFIX
 from flowstream.processing.values.codecs import BYTES, INT, Codec, encode_any_key
@@ -26,8 +26,10 @@ T = TypeVar("T")
 DEDUPED_BEFORE = "dedupe comes after group_by: ids are remembered per partition"
 
 
-class Seen(OwnRows[Any, Any]):
+class Seen(KeyedRows[Any, Any]):
     """The ids that one agent has seen; nothing of it is ever told."""
+
+    kind = "seen"
 
     def __init__(
         self, within: Seconds, by: Callable[[Any], Any] | str | None, *, name: str | None
@@ -60,6 +62,11 @@ class Seen(OwnRows[Any, Any]):
     def by_value(self) -> bool:
         """A row holds the event time of the first."""
         return True
+
+    def kept(self, row: bytes, value: Any) -> Iterable[Kept]:
+        """The event time of the first."""
+        del row
+        return (Kept(None, at_ms=int(value)),)
 
     def due_ms(self, row: bytes, value: Any, watermark_ms: int | None) -> int | None:
         """When its time is over."""

@@ -8,19 +8,19 @@ came first; the table keeps versions for that.
 from __future__ import annotations
 
 import bisect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar, cast
 
 import msgspec
 
 from flowstream.processing.errors import AppError
 from flowstream.processing.streams.stream import DerivedStream, SourceStream, Stream, TimedOut
-from flowstream.processing.tables.inner import Fired, OwnRows
+from flowstream.processing.tables.inner import Fired, Kept, KeyedRows
 from flowstream.processing.tables.table import Table
 from flowstream.processing.time.digits import DIGITS, digits, leading
 from flowstream.processing.time.dues import PREFIX
 from flowstream.processing.time.watermarks import FOREVER
-from flowstream.processing.values.codecs import BYTES, Codec
+from flowstream.processing.values.codecs import BYTES, Codec, readable
 from flowstream.processing.values.joined import LEFT_HEADER, RIGHT_HEADER, Joined, joined_shape
 from flowstream.state.keys import after
 from flowstream.state.overlay import DELETED
@@ -91,8 +91,10 @@ class LookupStream(DerivedStream[Joined[Any, Any]]):
                 return Joined(value, row)
 
 
-class Waiting(OwnRows[Any, Joined[Any, Any]]):
+class Waiting(KeyedRows[Any, Joined[Any, Any]]):
     """Events of one agent that wait for the table that they are joined with."""
+
+    kind = "waiting"
 
     def __init__(self, table: Table[Any, Any], *, inner: bool, grace_ms: int) -> None:
         if table.versions is None:
@@ -134,6 +136,14 @@ class Waiting(OwnRows[Any, Joined[Any, Any]]):
             return Joined(pair.left, table.of_before(key, pair.right))
 
         return joined
+
+    def key_of(self, row: bytes) -> bytes | None:
+        """What stands before the event's time and offset."""
+        return row[len(PREFIX) : -2 * DIGITS] if row.startswith(PREFIX) else None
+
+    def kept(self, row: bytes, value: Any) -> Iterable[Kept]:
+        """The event."""
+        return (Kept(readable(self._left, value), at_ms=leading(row[-2 * DIGITS :])),)
 
     def due_ms(self, row: bytes, value: Any, watermark_ms: int | None) -> int | None:
         """Once the table's side has passed its time, too."""

@@ -6,16 +6,16 @@ tried again when its pause is over, by an instance of the agent that reads this 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, cast
 
 import msgspec
 
 from flowstream.processing.events.event import Arrival
-from flowstream.processing.tables.inner import Fired, OwnRows
+from flowstream.processing.tables.inner import Fired, Kept, KeyedRows
 from flowstream.processing.tables.table import Table
 from flowstream.processing.time.dues import PREFIX
-from flowstream.processing.values.codecs import Codec
+from flowstream.processing.values.codecs import Codec, readable
 from flowstream.state.overlay import DELETED
 from flowstream.state.table import TableView
 
@@ -47,8 +47,10 @@ LOTS: Codec[Lot] = Codec(
 )
 
 
-class Parking(OwnRows[Any, Any]):
+class Parking(KeyedRows[Any, Any]):
     """The parked events of one agent."""
+
+    kind = "parked"
 
     def __init__(self, agent: str, keys: Codec[Any], values: Codec[Any]) -> None:
         self.name = f"{agent}-parked.again"
@@ -69,6 +71,13 @@ class Parking(OwnRows[Any, Any]):
     def by_wall_clock(self) -> bool:
         """Pauses are of the worker's clock."""
         return True
+
+    def kept(self, row: bytes, value: Any) -> Iterable[Kept]:
+        """The events, at the instant at which the first is tried again."""
+        lot = cast("Lot", value)
+        for each in lot.events:
+            event = each._asdict() | {"value": readable(self.value_codec, each.value)}
+            yield Kept(event | {"failures": lot.failures}, at_ms=lot.due_ms)
 
     def due_ms(self, row: bytes, value: Any, watermark_ms: int | None) -> int | None:
         """When its first event is tried again."""

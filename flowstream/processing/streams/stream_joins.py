@@ -5,16 +5,16 @@ Declarations, and the source of what met nobody. The parts that such an agent pl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from flowstream.processing.errors import AppError
 from flowstream.processing.events.topic import Topic
 from flowstream.processing.streams.joining import ENTRIES, SIDES, How, Side, StreamJoin
-from flowstream.processing.tables.inner import Fired, OwnRows
+from flowstream.processing.tables.inner import Fired, Kept, KeyedRows
 from flowstream.processing.tables.table import Table
 from flowstream.processing.tables.windowed_tables import Late
-from flowstream.processing.values.codecs import BYTES, Codec
+from flowstream.processing.values.codecs import BYTES, Codec, readable
 from flowstream.processing.values.durations import Seconds, milliseconds
 from flowstream.processing.values.joined import LEFT_HEADER, RIGHT_HEADER, Joined, joined_shape
 from flowstream.state.table import TableView
@@ -23,8 +23,11 @@ Within = Seconds | tuple[Seconds, Seconds]
 """How far apart two events may be: both ways, or (before, after) the left one."""
 
 
-class JoinedStreams(OwnRows[Any, Joined[Any, Any]]):
+class JoinedStreams(KeyedRows[Any, Joined[Any, Any]]):
     """The join of one agent: its table, and the events in it that met nobody."""
+
+    kind = "join"
+    begin = None
 
     def __init__(
         self, right: Topic[Any, Any], join: StreamJoin, *, late: Late, name: str | None
@@ -58,6 +61,18 @@ class JoinedStreams(OwnRows[Any, Joined[Any, Any]]):
     def shape(self) -> Callable[[Any, Any], Any]:
         """Both sides, of which one is None here."""
         return joined_shape(self.values["left"], self.values["right"])
+
+    def key_of(self, row: bytes) -> bytes | None:
+        """What stands behind the side."""
+        return row[2:] if row[:2] in SIDES else None
+
+    def kept(self, row: bytes, value: Any) -> Iterable[Kept]:
+        """The events of one side."""
+        side = SIDES[row[:2]]
+        codec = self.values[side]
+        return (
+            Kept({side: readable(codec, data), "met": met}, at_ms=at) for at, met, data in value
+        )
 
     def due_ms(self, row: bytes, value: Any, watermark_ms: int | None) -> int | None:
         """When the first event of a row can meet nobody any more."""

@@ -7,16 +7,17 @@ told their results as they come due. Which part an instance plays is decided by 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar
 
 from flowstream.processing.errors import AppError
 from flowstream.processing.tables.closing import WindowResult, span_headers, window_result
-from flowstream.processing.tables.inner import Fired, OwnRows
+from flowstream.processing.tables.inner import Fired, Kept, KeyedRows
 from flowstream.processing.tables.table import Table
 from flowstream.processing.tables.windowed_tables import Late
 from flowstream.processing.time import aggregates
 from flowstream.processing.time.aggregates import Aggregate, Field
+from flowstream.processing.time.dues import PREFIX
 from flowstream.processing.time.windowing import (
     FixedWindows,
     SessionWindows,
@@ -38,8 +39,10 @@ Emit = Literal["on_close", "on_change"] | Seconds
 """When results are told: once when final, on every change, or at most every so often and final."""
 
 
-class StreamWindows(OwnRows[Any, WindowResult[Any, Any]]):
+class StreamWindows(KeyedRows[Any, WindowResult[Any, Any]]):
     """The windows of one agent: their table, and what comes due in it."""
+
+    kind = "windows"
 
     def __init__(
         self, windowing: Windowing, *, name: str | None, every_ms: int | None, changes: bool,
@@ -69,6 +72,21 @@ class StreamWindows(OwnRows[Any, WindowResult[Any, Any]]):
         rows.value_codec = dataclasses.replace(kept, immutable=shared)
         rows.late = self.late
         self._keep_in(rows)
+
+    @property
+    def begin(self) -> bytes:  # type: ignore[override]
+        """As the kind of windows has it."""
+        return PREFIX if self.by_value else b""
+
+    def key_of(self, row: bytes) -> bytes | None:
+        """As the kind of windows has it."""
+        return self.windowing.key_of(row)
+
+    def kept(self, row: bytes, value: Any) -> Iterable[Kept]:
+        """The result so far of each open window."""
+        result = self.windowing.aggregate.result
+        spans = self.windowing.spans(row, value)
+        return (Kept(result(kept), (start, end)) for start, end, kept in spans)
 
     @property
     def by_value(self) -> bool:

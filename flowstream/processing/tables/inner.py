@@ -9,9 +9,9 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
-from flowstream.processing.time.dues import DuePartition
+from flowstream.processing.time.dues import PREFIX, DuePartition
 from flowstream.processing.values.codecs import Codec
 from flowstream.state.table import TablePartition, TableView
 
@@ -156,3 +156,35 @@ class OwnRows(InnerSource[K, V]):
         """The table."""
         assert self._rows is not None, f"{self!r} belongs to nobody yet"
         return (self._rows,)
+
+
+class Kept(NamedTuple):
+    """Something that a row keeps of its key, for people to read."""
+
+    value: Any
+    span_ms: tuple[int, int] | None = None
+    """Start and end, exclusive, of the window that it is of."""
+    at_ms: int | None = None
+
+
+class KeyedRows(OwnRows[K, V]):
+    """A source whose rows keep something of each key: they are shown by it (see `showing`)."""
+
+    kind = ""
+    """What its table is, in a word or two."""
+    begin: bytes | None = PREFIX
+    """What stands before a key in its row; None when that differs."""
+
+    def _keep_in(self, rows: Any) -> None:
+        """Learn which table."""
+        super()._keep_in(rows)
+        rows.keeper = self
+
+    def key_of(self, row: bytes) -> bytes | None:
+        """The key of a row; None for a row that is no key's."""
+        return row.removeprefix(PREFIX) if row.startswith(PREFIX) else None
+
+    def kept(self, row: bytes, value: Any) -> Iterable[Kept]:
+        """What a row keeps."""
+        del row
+        return (Kept(value),)

@@ -66,6 +66,14 @@ class Windowing:
     def settle(self, row: bytes, view: TableView, due_ms: int) -> None:
         """Write that what was due then is over."""
 
+    @abstractmethod
+    def key_of(self, row: bytes) -> bytes | None:
+        """The key of a row; None for a row that is no key's."""
+
+    @abstractmethod
+    def spans(self, row: bytes, value: Any) -> list[Span]:
+        """The windows of a row that are not final yet, in the order of time."""
+
 
 class FixedWindows(Windowing):
     """Tumbling and hopping windows."""
@@ -115,18 +123,36 @@ class FixedWindows(Windowing):
         del due_ms
         view.delete(row)
 
+    def key_of(self, row: bytes) -> bytes | None:
+        """What stands before the start of the window."""
+        found = split_window_key(row)
+        return None if found is None else found[0]
+
+    def spans(self, row: bytes, value: Any) -> list[Span]:
+        """The row's."""
+        found = split_window_key(row)
+        return [] if found is None else [Span(found[1], found[1] + self.window.size_ms, value)]
+
 
 Spans = tuple[tuple[int, int, Any], ...]
 
 
-class SessionWindows(Windowing):
+class KeyWindows(Windowing):
+    """Windows of which all open ones of a key are one row."""
+
+    by_value = True
+
+    def key_of(self, row: bytes) -> bytes | None:
+        """What stands behind the prefix."""
+        return row.removeprefix(PREFIX) if row.startswith(PREFIX) else None
+
+
+class SessionWindows(KeyWindows):
     """Sessions: events of a key that are at most `gap_ms` apart are one window.
 
     A session's span is from its first event to `gap_ms` after its last, exclusive: two events
     exactly a gap apart are in two sessions, as in the Dataflow model.
     """
-
-    by_value = True
 
     def __init__(self, aggregate: Aggregate[Any], gap_ms: int, grace_ms: int) -> None:
         super().__init__(aggregate, grace_ms)
@@ -193,15 +219,18 @@ class SessionWindows(Windowing):
         else:
             view.delete(row)
 
+    def spans(self, row: bytes, value: Any) -> list[Span]:
+        """The open sessions."""
+        del row
+        return [Span(*span) for span in cast("Spans", value)]
 
-class SlidingWindows(Windowing):
+
+class SlidingWindows(KeyWindows):
     """For every event of a key, the span of `size_ms` that ends with it: (event - size, event].
 
     Spans are told as [start, end) with end one millisecond after the event. All events of a key
     that a window to come may need are one row: (instant, whether it was told, accumulator).
     """
-
-    by_value = True
 
     def __init__(self, aggregate: Aggregate[Any], size_ms: int, grace_ms: int) -> None:
         super().__init__(aggregate, grace_ms)
@@ -278,3 +307,9 @@ class SlidingWindows(Windowing):
             view.set(row, rest)
         else:
             view.delete(row)
+
+    def spans(self, row: bytes, value: Any) -> list[Span]:
+        """Those that end with an event which was not told yet."""
+        del row
+        events = cast("Spans", value)
+        return [self._window(events, at) for at, is_told, _ in events if not is_told]

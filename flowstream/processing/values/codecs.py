@@ -139,6 +139,19 @@ def _refuse_unknown(value: object) -> NoReturn:
 _to_json = msgspec.json.Encoder(enc_hook=_refuse_unknown).encode
 JSON: Codec[Any] = Codec("json", _to_json, msgspec.json.Decoder().decode)
 
+
+def readable(codec: Codec[Any], data: bytes | None) -> Any:
+    """What bytes say, for people to read: the bytes themselves where the codec refuses them.
+
+    >>> readable(INT, b"7"), readable(INT, b"x"), readable(INT, None)
+    (7, b'x', None)
+    """
+    try:
+        return None if data is None else codec.decode(data)
+    except DECODE_ERRORS:
+        return data
+
+
 _PLAIN: dict[object, Codec[Any]] = {int: INT, float: FLOAT, bool: BOOL, bytes: BYTES, str: STR}
 
 

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import pytest
-from typer.testing import CliRunner, Result
 
 import flowstream as fs
-from flowstream.cli.app import build
 from flowstream.processing.commit import EXACTLY_ONCE, ORDER, Step
 from flowstream.processing.environment.slots import SlotError
 from flowstream.processing.operating.resetting import execute_reset, plan_reset
@@ -21,8 +16,7 @@ from flowstream.state.rocksdb import open_store
 from flowstream.state.store import StoreIdentity
 from flowstream.transport.types import NewTopic
 from tests.processing.conftest import Kit
-
-VERBS = build(("tables", "reset"))
+from tests.processing.operating.verbs import Verbs
 
 
 class Seat(NamedTuple):
@@ -30,7 +24,11 @@ class Seat(NamedTuple):
     number: int
 
 
-class Shop:
+FIRST = {"start": "1970-01-01T00:00:00.000Z", "end": "1970-01-01T00:01:00.000Z"}
+SECOND = {"start": "1970-01-01T00:01:00.000Z", "end": "1970-01-01T00:02:00.000Z"}
+
+
+class Shop(Verbs):
     """An app with a table of each kind over one topic, and a re-keyed stream."""
 
     def __init__(self, kit: Kit, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,26 +52,12 @@ class Shop:
                 windows[key] += number
                 whole[key] = number
 
-        module = ModuleType(f"module_{name}")
-        module.app = self.app  # type: ignore[attr-defined]
-        monkeypatch.setitem(sys.modules, module.__name__, module)
-        self.module = module.__name__
+        super().__init__(self.app, monkeypatch)
 
     async def feed(self, *records: tuple[str, int, float]) -> None:
         """Send (key, number, seconds)."""
         for key, number, seconds in records:
             await self.words.send(key=key, value=number, timestamp=seconds)
-
-    async def call(self, *words: str) -> Result:
-        """Run a verb."""
-        return await asyncio.to_thread(CliRunner().invoke, VERBS, [*words, "-A", self.module])
-
-    async def lines(self, *words: str) -> list[dict[str, Any]]:
-        """What a verb prints: one JSON object per line, without the partition."""
-        result = await self.call("tables", *words)
-        assert result.exit_code == 0, (result.output, result.stderr)
-        found = [json.loads(line) for line in result.stdout.splitlines()]
-        return [{k: v for k, v in each.items() if k != "partition"} for each in found]
 
     async def verdicts(self) -> tuple[int, list[dict[str, Any]]]:
         """Exit status and rows of `verify`."""
@@ -100,8 +84,8 @@ async def see(shop: Shop) -> None:
     assert await shop.lines("get", "counts", "a") == [{"key": "a", "value": 4}]
     assert await shop.lines("get", "seats", '["a", 3]') == [{"key": ["a", 3], "value": 3}]
     assert await shop.lines("get", "windows", "a") == [
-        {"key": "a", "value": 1, "window": 0.0},
-        {"key": "a", "value": 3, "window": 60.0},
+        {"key": "a", "value": 1, "window": 0.0, **FIRST},
+        {"key": "a", "value": 3, "window": 60.0, **SECOND},
     ]
     assert await shop.lines("get", "members", "a") == [
         {"key": "a", "value": 1},
@@ -157,11 +141,11 @@ async def test_S8_windows_of_a_longer_key_are_not_the_keys(shop: Shop, kit: Kit)
     await shop.feed(*RECORDS, ("a@1990", 5, 1.0), ("a@b", 6, 1.0))
     await kit.run_until(shop.app, kit.committed(shop.app, shop.words.name, 5))
     assert await shop.lines("get", "windows", "a") == [
-        {"key": "a", "value": 1, "window": 0.0},
-        {"key": "a", "value": 3, "window": 60.0},
+        {"key": "a", "value": 1, "window": 0.0, **FIRST},
+        {"key": "a", "value": 3, "window": 60.0, **SECOND},
     ]
     assert await shop.lines("get", "windows", "a@1990") == [
-        {"key": "a@1990", "value": 5, "window": 0.0}
+        {"key": "a@1990", "value": 5, "window": 0.0, **FIRST}
     ]
 
 
