@@ -29,11 +29,14 @@ VERBS = (
 when that parses its options itself.
 """
 
+PROGRAM = "flowstream"
 MODULE_OPTION = ("-A", "--app")
 
 
-def run(arguments: Sequence[str]) -> None:
-    """Run the verb that the command line names; exits the process."""
+def run(arguments: Sequence[str], *, script: str | None = None) -> None:
+    """Run the verb that the command line names; exits the process. `script` is how the command line
+    of an app begins that has its own.
+    """
     words = list(arguments)
     # `flowstream -A module worker`: the option may stand before its verb, or before a command that
     # the app itself declares.
@@ -42,45 +45,40 @@ def run(arguments: Sequence[str]) -> None:
         if verb is None:
             from flowstream.cli import commands
 
-            commands.run(words[1], words[2:])
+            commands.run(words[1], words[2:], script or f"{PROGRAM} -A {words[1]}")
             return
         module, words = words[1], [words[verb], *words[2:verb], *words[verb + 1 :]]
         line = build(words[:1])
-        line(args=with_app(line, words, module), prog_name="flowstream")
+        line(args=with_app(line, words, module), prog_name=script or PROGRAM)
     asked = words[0] if words and words[0] in VERBS else None
-    build((asked,) if asked else VERBS)(args=words, prog_name="flowstream")
+    build((asked,) if asked else VERBS)(args=words, prog_name=PROGRAM)
 
 
 def with_app(line: typer.Typer, words: Sequence[str], module: str) -> list[str]:
-    """The words with the app where its verb takes it: as `-A MODULE`; and by the address of the
-    app's broker where a verb is about a cluster.
+    """The words with the app where its verb takes it, as `-A MODULE`; a verb about a cluster visits
+    the app's, by its settings.
     """
     command, at = typer.main.get_command(line), 0
     while at < len(words) and (found := getattr(command, "commands", {}).get(words[at])):
         command, at = found, at + 1
     options = {option for parameter in command.params for option in parameter.opts}
-    named = {word.partition("=")[0] for word in words}
     if "--app" in options:
-        given = ["-A", module]
-    elif {"--broker", "--data"} <= options and not named & {"--broker", "--data", "--help"}:
-        given = broker_options(module)
-    else:
-        given = []
-    return [*words[:at], *given, *words[at:]]
+        return [*words[:at], "-A", module, *words[at:]]
+    if {"--broker", "--data"} <= options and "--help" not in words:
+        visit_as(module)
+    return list(words)
 
 
-def broker_options(module: str) -> list[str]:
-    """The options that name the broker of the app in a module; exits when there is no such app."""
+def visit_as(module: str) -> None:
+    """Visit clusters as the app in a module does; exits when there is no such app."""
     from flowstream.cli.apps import app_of
+    from flowstream.cli.options import APP_SETTINGS
 
     try:
-        settings = app_of(module, None, None).settings
+        APP_SETTINGS.set(app_of(module, None, None).settings)
     except FlowstreamError as error:
         typer.echo(f"error: {error}", err=True)
         raise SystemExit(1) from None
-    if settings.broker is not None:
-        return ["--broker", settings.broker]
-    return ["--data", str(settings.data_dir)]
 
 
 def run_script(app: App) -> None:
@@ -94,7 +92,8 @@ def run_script(app: App) -> None:
             f"app.main() finds no name of app {app.id!r} in the script: assign it there, or run"
             " `flowstream worker -A MODULE:NAME`"
         )
-    run(["-A", f"__main__:{name}", *(sys.argv[1:] or ["worker"])])
+    words = ["-A", f"__main__:{name}", *(sys.argv[1:] or ["worker"])]
+    run(words, script=f"python {sys.argv[0]}")
 
 
 def verb_in(words: Sequence[str]) -> int | None:

@@ -11,9 +11,9 @@ from typing import Annotated
 import typer
 
 from flowstream.cli.discovery import find_app
-from flowstream.cli.embedded import EmbeddedBroker
+from flowstream.cli.embedded import EmbeddedBroker, find_broker
 from flowstream.cli.options import hush
-from flowstream.cli.worker import broker_of
+from flowstream.cli.worker import broker_of, embedded_directory
 from flowstream.processing.app import App
 from flowstream.processing.environment.securing import security_of
 from flowstream.transport.cluster import Cluster
@@ -43,8 +43,13 @@ def app_of(module: str, broker: str | None, data: Path | None) -> App:
 
 @asynccontextmanager
 async def cluster_of(app: App) -> AsyncIterator[Cluster]:
-    """A connection to the app's cluster; an embedded broker that does not run is started for it."""
+    """A connection to the app's cluster. Its embedded broker, where nobody runs it, is started for
+    this; EmbeddedBrokerError when none ever ran there: a mistaken directory gets no new one.
+    """
     hush()
+    directory = embedded_directory(app)
+    if directory is not None:
+        find_broker(directory)
     async with broker_of(app) as broker:
         address = broker.address if isinstance(broker, EmbeddedBroker) else broker
         security = security_of(app.settings)

@@ -18,14 +18,16 @@ from flowstream.processing.app import App
 from flowstream.processing.declarations.commands import Command
 
 
-def run(module: str, words: Sequence[str]) -> None:
-    """Run a command of the app in a module; exits the process."""
+def run(module: str, words: Sequence[str], program: str) -> None:
+    """Run a command of the app in a module; exits the process. `program` is what stands before the
+    words.
+    """
     try:
         line = built(app_of(module, None, None))
     except FlowstreamError as error:
         typer.echo(f"error: {error}", err=True)
         raise SystemExit(1) from None
-    line(args=list(words), prog_name=f"flowstream -A {module}")
+    line(args=list(words), prog_name=program)
 
 
 def built(app: App) -> typer.Typer:

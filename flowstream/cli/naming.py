@@ -11,7 +11,7 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-from flowstream.cli.options import connected
+from flowstream.cli.options import EMBEDDED, connected
 from flowstream.transport.cluster import Cluster
 
 AppId = Annotated[str | None, typer.Argument(metavar="APP", help="The app's id.")]
@@ -43,10 +43,12 @@ async def visiting(
         async with connected(broker, data) as cluster:
             yield cluster, Named(app_id, f"{app_id}-dead-letters")
         return
-    from flowstream.cli.apps import app_of  # who gives the id need not wait for the framework
+    from flowstream.cli.apps import app_of, cluster_of  # who gives the id need not wait for these
 
+    if broker is None and data is not None:
+        broker = f"{EMBEDDED}{data}"
     app = app_of(module, broker, data)
-    async with connected(broker, data, app.settings) as cluster:
+    async with cluster_of(app) as cluster:
         yield cluster, Named(app.id, app.dead_letters)
 
 

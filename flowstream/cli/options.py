@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -41,6 +42,8 @@ Data = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="JSON for programs instead of a table.")]
 
+APP_SETTINGS: ContextVar[Settings | None] = ContextVar("app_settings", default=None)
+"""Those of the app whose command line this is: its broker and logins are the verbs' then."""
 EMBEDDED = "embedded://"
 PIPE_WIDTH = 300  # a file or a pipe has no edge to wrap at
 
@@ -60,12 +63,10 @@ def bootstrap(broker: str | None, data: Path | None, settings: Settings) -> tupl
 
 
 @asynccontextmanager
-async def connected(
-    broker: str | None, data: Path | None, settings: Settings | None = None
-) -> AsyncIterator[Cluster]:
-    """A connection to the cluster for the length of a block. `settings` are an app's."""
+async def connected(broker: str | None, data: Path | None) -> AsyncIterator[Cluster]:
+    """A connection to the cluster for the length of a block."""
     hush()
-    settings = settings or resolve({})
+    settings = APP_SETTINGS.get() or resolve({})
     address, directory = bootstrap(broker, data, settings)
     named = broker or (EMBEDDED if data is not None else settings.broker)
     security = security_of(settings, named or EMBEDDED)

@@ -213,15 +213,23 @@ async def work(app: App) -> None:
         log.info("stopped: %s", worker.counts)
 
 
+def embedded_directory(app: App) -> Path | None:
+    """Where the app's embedded broker is kept; None when its broker is another one."""
+    named = app.settings.broker or EMBEDDED
+    if bootstrap_of(named) is not None:
+        return None
+    return Path(named.removeprefix(EMBEDDED) or app.settings.data_dir)
+
+
 @contextlib.asynccontextmanager
 async def broker_of(app: App) -> AsyncIterator[str | EmbeddedBroker]:
     """HOST:PORT of the app's broker, or the embedded one, for the length of a block."""
-    named = app.settings.broker or EMBEDDED
-    address = bootstrap_of(named)
-    if address is not None:
+    directory = embedded_directory(app)
+    if directory is None:
+        address = bootstrap_of(str(app.settings.broker))
+        assert address is not None
         yield address
         return
-    directory = Path(named.removeprefix(EMBEDDED) or app.settings.data_dir)
     async with embedded_broker(directory) as broker:
         yield broker
 

@@ -318,5 +318,27 @@ shop.main()
         assert "no Kafka broker answers at 127.0.0.1:1" in asked.stderr, verb
     other = script(tmp_path, body, "topics", "list", "--broker", "kafka://127.0.0.1:2")
     assert "no Kafka broker answers at 127.0.0.1:2" in other.stderr
+    for words, usage in (("greet --help", "greet"), ("tables get --help", "tables get")):
+        assert f"Usage: python shop.py {usage} " in script(tmp_path, body, *words.split()).stdout
     nameless = script(tmp_path, "fs.App('shop').main()\n")
     assert "app.main() finds no name of app 'shop' in the script" in nameless.stderr
+
+
+def test_verbs_of_a_script_log_in_as_its_app_does(tmp_path: Path) -> None:
+    body = """
+shop = fs.App("shop", broker="kafka+sasl_plaintext://127.0.0.1:1")
+@shop.on_configured.connect
+def log_in(app, conf):
+    conf.sasl_username, conf.sasl_password = "ada", "secret"
+if __name__ == "__main__":
+    shop.main()
+"""
+    asked = script(tmp_path, body, "topics", "list")
+    assert "no Kafka broker lets us in at 127.0.0.1:1" in asked.stderr
+    elsewhere = ("topics", "list", "--broker", "kafka+sasl_plaintext://127.0.0.1:2")
+    assert "no Kafka broker lets us in at 127.0.0.1:2" in script(tmp_path, body, *elsewhere).stderr
+    told = subprocess.run(
+        [sys.executable, "-m", "flowstream", "-A", "shop", "topics", "list"], cwd=tmp_path,
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert "no Kafka broker lets us in at 127.0.0.1:1" in told.stderr
