@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
+from contextlib import suppress
 
 
 class Stopping:
@@ -15,6 +16,9 @@ class Stopping:
 
     def set(self) -> None:
         """Ask to stop."""
+        if self._asked_at is None:
+            with suppress(RuntimeError):  # no loop runs: then from the first look on
+                self._asked_at = asyncio.get_running_loop().time()
         self._event.set()
 
     @property
@@ -23,8 +27,8 @@ class Stopping:
         return self._event.is_set()
 
     def left_s(self, budget_s: float, least_s: float) -> float:
-        """What is left of the time for what goes with a stop. It runs from the first time that
-        somebody looks; `least_s` is there for everyone.
+        """What is left of the time for what goes with a stop. It runs from when somebody asked, or
+        of who stops unasked from the first look; `least_s` is there for everyone.
         """
         now = asyncio.get_running_loop().time()
         if self._asked_at is None:

@@ -154,8 +154,11 @@ class Memberships:
 
     async def _finish(self, membership: Membership) -> None:
         """The last commit; what it cannot commit in time is done again by whoever is next."""
+        stopping = self._worker.stopping
+        # Who only joins anew does not stop: the time for a stop must not run from here.
+        left_s = stopping.left_s(STOP_TIMEOUT_S, 0.0) if stopping.is_set else STOP_TIMEOUT_S
         try:
-            async with asyncio.timeout(self._worker.stopping.left_s(STOP_TIMEOUT_S, 0.0)):
+            async with asyncio.timeout(left_s):
                 await membership.finish()
         except TimeoutError:
             log.warning("the last commit did not succeed in time")

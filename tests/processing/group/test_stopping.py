@@ -5,6 +5,7 @@ On virtual time."""
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -148,3 +149,30 @@ def test_V4_what_is_sent_beside_units_does_not_hold_up_a_stop(
         assert context._on_loop(story()) <= V4_S
         assert outcomes == ["SendFailed" if where == "beside" else "CancelledError"]
         monkeypatch.undo()
+
+
+def test_V4_who_joined_anew_has_all_the_time_for_its_last_commit(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A topic of replies had come, or one had grown; long after that somebody asks to stop."""
+    app, numbers = echoing("v4-anew")
+    app.settings = dataclasses.replace(app.settings, commit_interval=60.0)
+    with app.test_context() as context:
+        life = context._crew.lives[0]
+
+        async def story() -> None:
+            before = life.worker.membership
+            life.worker.outgrown()
+            async with asyncio.timeout(60):
+                while life.worker.membership in (None, before):  # noqa: ASYNC110 - as above
+                    await asyncio.sleep(0.1)
+            await asyncio.sleep(V4_S)
+            await numbers.send(key="a", value=1)
+            async with asyncio.timeout(60):
+                while life.worker.counts.events == 0:  # noqa: ASYNC110 - as above
+                    await asyncio.sleep(0.1)
+            await stopped(life)
+
+        context._on_loop(story())
+        assert life.worker.counts.commits == 1
+    assert "in time" not in caplog.text
