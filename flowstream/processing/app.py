@@ -31,13 +31,14 @@ from flowstream.processing.environment.settings import (
     check_version,
     resolve,
 )
-from flowstream.processing.errors import AppError
+from flowstream.processing.errors import AppError, SettingsError
 from flowstream.processing.events.current import Headers
 from flowstream.processing.events.topic import Outgoing, RecordMetadata, Serializer, Topic
 from flowstream.processing.instead import missing, telling
 from flowstream.processing.tables.set_tables import SetTable
 from flowstream.processing.tables.table import Table
 from flowstream.processing.tables.windowed_tables import WindowedTable
+from flowstream.processing.values.durations import Seconds
 from flowstream.state.changelog import changelog_topic
 from flowstream.transport.cluster import Cluster
 from flowstream.transport.types import NewTopic
@@ -76,22 +77,22 @@ class App(DeclaresPages, DeclaresAgents):
         broker: str | None = None,
         data_dir: str | Path | None = None,
         processing_guarantee: Guarantee | None = None,
-        commit_interval: float | None = None,
-        session_timeout: float | None = None,
-        rebalance_timeout: float | None = None,
+        commit_interval: Seconds | None = None,
+        session_timeout: Seconds | None = None,
+        rebalance_timeout: Seconds | None = None,
         group_instance_id: str | None = None,
         standby_replicas: int | None = None,
-        transaction_timeout: float | None = None,
-        request_timeout: float | None = None,
+        transaction_timeout: Seconds | None = None,
+        request_timeout: Seconds | None = None,
         compression: str | None = None,
         max_partition_fetch_bytes: int | None = None,
         topic_partitions: int | None = None,
         replication_factor: int | None = None,
-        retry_backoff: float | None = None,
+        retry_backoff: Seconds | None = None,
         circuit_breaker: int | None = None,
-        purge_interval: float | None = None,
-        source_idle: float | None = None,
-        stall_warning: float | None = None,
+        purge_interval: Seconds | None = None,
+        source_idle: Seconds | None = None,
+        stall_warning: Seconds | None = None,
         web_port: int | None = None,
         web_host: str | None = None,
         key_serializer: str | None = None,
@@ -131,7 +132,13 @@ class App(DeclaresPages, DeclaresAgents):
         if version == 1:
             return self.name
         about = SimpleNamespace(version=version, id=self.name)
-        return check_app_id(self._id_format.format(id=self.name, self=about))
+        try:
+            return check_app_id(self._id_format.format(id=self.name, self=about))
+        except (LookupError, AttributeError, ValueError) as error:
+            raise SettingsError(
+                f"App(id_format={self._id_format!r}): {error!r}; it is a text with {{id}} and"
+                " {self.version} in it"
+            ) from None
 
     def configure(self) -> None:
         """Tell those who configure the app (`on_configured`), once, before its worker is made.

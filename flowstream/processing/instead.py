@@ -5,9 +5,10 @@ Pure. Asked when a name is missing, or at a declaration; never per event.
 
 from __future__ import annotations
 
+import difflib
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeVar, cast
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -181,6 +182,14 @@ _TOLD: Final = (
         "none: see *page*",
     ),
     ("App(broker_consumer=) App(broker_producer=)", "one broker for both"),
+    ("Record(lazy_creation=)", "`Order.model_rebuild()`"),
+    ("Record(coercions=) Record(date_parser=)", "a pydantic validator"),
+    (
+        "Record(polymorphic_fields=)",
+        "a union of models with a `Literal` field as its discriminator",
+    ),
+    ("Record(namespace=)", '`class Order(fs.Record, ns="shop.order")`'),
+    ("Record(allow_blessed_key=)", "a `__faust` entry is passed over, always"),
     ("Agent.get_topic_names Agent.channel", "`agent.topics`, `agent.source_topic`"),
     ("Agent.actor_tracebacks", "a stall is named in the log, with its line"),
     (
@@ -237,19 +246,33 @@ def missing(home: str, name: str, said: str) -> AttributeError:
 
 
 def telling(home: str) -> Callable[[F], F]:
-    """Has a function that declares tell what to use instead of an argument of Faust's."""
+    """Has a function that declares tell of an argument that it does not take: what to use instead
+    of one of Faust's, or what may have been meant.
+    """
 
     def tell(function: F) -> F:
-        known = set(inspect.signature(function).parameters)
+        known = [name for name in inspect.signature(function).parameters if name != "self"]
 
         @functools.wraps(function)
         def declare(*given: Any, **options: Any) -> Any:
-            for name in sorted(options.keys() - known):
-                how = INSTEAD.get(f"{home}({name}=)")
-                if how is not None:
-                    raise TypeError(f"{home}({name}=) is not taken, as Faust does: {how}")
+            for name in sorted(options.keys() - set(known)):
+                raise TypeError(not_taken(home, name, known))
             return function(*given, **options)
 
         return cast("F", declare)
 
     return tell
+
+
+def not_taken(home: str, name: str, known: Iterable[str]) -> str:
+    """What to say of an argument that is none.
+
+    >>> not_taken("App.Table", "defualt", ["name", "default"])
+    'App.Table(defualt=) is not taken: is it default=?'
+    """
+    how = INSTEAD.get(f"{home}({name}=)")
+    if how is not None:
+        return f"{home}({name}=) is not taken, as Faust does: {how}"
+    close = difflib.get_close_matches(name, known, n=1)
+    meant = f"is it {close[0]}=?" if close else f"there are {', '.join(known)}"
+    return f"{home}({name}=) is not taken: {meant}"

@@ -233,6 +233,9 @@ def test_the_state_of_older_versions_is_deleted(tmp_path: Path) -> None:
     app = fs.App("shop", version=3, data_dir=data)
     assert (app.id, app.name) == ("shop-v3", "shop")
     assert fs.App("shop", version=2, id_format="{self.version}-{id}").id == "2-shop"
+    for wrong in ("{app}", "{0}", "{self.name}", "{id"):
+        with pytest.raises(SettingsError, match=r"id_format=.* a text with \{id\} and"):
+            fs.App("shop", version=2, id_format=wrong)
     for id in ("shop", "shop-v2", "shop-v3", "shop-v4", "shopping", "other-v1"):
         take_slot(data, id).release()
     assert [path.name for path in old_versions(app)] == ["shop", "shop-v2"]

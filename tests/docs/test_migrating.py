@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import types
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -128,7 +129,7 @@ def test_what_is_said_to_be_left_out_is_not_here() -> None:
 TOLD_ATTRIBUTES = ("faust", "App", "Agent", "Topic", "Table", "WindowWrapper")
 TOLD_OPTIONS = (
     "App", "App.topic", "App.agent", "App.Table", "App.GlobalTable", "App.SetTable", "App.crontab",
-    "App.timer", "App.task", "App.channel", "App.page", "App.table_route",
+    "App.timer", "App.task", "App.channel", "App.page", "App.table_route", "Record",
 )  # fmt: skip
 
 
@@ -156,6 +157,8 @@ def test_a_name_that_is_not_here_says_what_to_use(name: str) -> None:
     kind, asked = (TypeError, option) if option else (AttributeError, attribute)
 
     def use() -> None:
+        if home == "" and attribute == "Record":
+            types.new_class("Order", (fs.Record,), {option: None})
         getattr(on[home], attribute)(**{option: None})
 
     with pytest.raises(kind) as caught:
@@ -166,8 +169,10 @@ def test_a_name_that_is_not_here_says_what_to_use(name: str) -> None:
 
 def test_other_names_are_refused_as_ever() -> None:
     app = fs.App("shop")
-    with pytest.raises(TypeError, match="unexpected keyword argument 'tipic'"):
-        app.Table("table", tipic=1)  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match=r"^App\.Table\(defalt=\) is not taken: is it default=\?$"):
+        app.Table("table", defalt=int)  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match=r"^App\.timer\(x=\) is not taken: there are interval, on_"):
+        app.timer(1.0, x=1)  # type: ignore[call-arg]
     with pytest.raises(AttributeError, match=r"^'App' object has no attribute 'tables_'$"):
         app.tables_  # type: ignore[attr-defined]  # noqa: B018
     with pytest.raises(AttributeError, match=r"^module 'flowstream' has no attribute 'nothing'$"):

@@ -31,6 +31,7 @@ from flowstream.processing.events.topic import Topic
 from flowstream.processing.instead import telling
 from flowstream.processing.tables.inner import InnerSource
 from flowstream.processing.values.durations import Seconds, not_negative
+from flowstream.processing.values.round_trips import check_kept
 from flowstream.transport.cluster import Cluster
 
 V = TypeVar("V")
@@ -145,10 +146,13 @@ class DeclaresAgents(DeclaresChannels):
                 f"agent {agent!r} has no topic, and one by its name, {self.id}-{agent}, would be"
                 " among those that we make: pass another name=, or declare a topic for it"
             )
+        for kind in (key_type, value_type):
+            check_kept(kind, f"agent {agent!r}")
         return self.topic(
             f"{self.id}-{agent}", key_type=key_type, value_type=value_type, schema=schema
         )
 
+    @telling("App.outbox")
     def outbox(
         self,
         topic: Topic[Any, V],

@@ -96,7 +96,7 @@ def is_option(given: object) -> bool:
 
 
 def command_of(
-    function: object, name: str | None, help: str | None, options: tuple[Decorator, ...] = ()
+    function: object, name: object, help: str | None, options: tuple[Decorator, ...] = ()
 ) -> Command:
     """A command as it was declared; AppError when it cannot be one."""
     if not inspect.iscoroutinefunction(function):
@@ -105,7 +105,7 @@ def command_of(
             " the function's parameters, `async def fill(count: int = 10)`"
         )
     named = name or function.__name__.strip("_").replace("_", "-").lower()
-    if not _LEGAL.fullmatch(named):
+    if not isinstance(named, str) or not _LEGAL.fullmatch(named):
         raise AppError(f"{named!r} is no name of a command: use small letters, digits and '-'")
     parameters = list(inspect.signature(function).parameters)
     app_parameter = parameters[0] if parameters[:1] and parameters[0] in GETS_APP else None

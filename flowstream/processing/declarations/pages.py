@@ -189,6 +189,7 @@ class DeclaresPages:
             raise AppError(f"table_route: {table!r} is no table of this app")
         return marking(KeyRoute("table_route", str(name), match_info, query_param, exact_key))
 
+    @telling("App.topic_route")
     def topic_route(
         self,
         topic: Topic[Any, Any],

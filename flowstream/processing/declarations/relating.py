@@ -13,6 +13,7 @@ from flowstream.processing.declarations.timing import Timing
 from flowstream.processing.errors import AppError
 from flowstream.processing.events.current import in_unit
 from flowstream.processing.events.topic import Outgoing, RecordMetadata, Topic
+from flowstream.processing.instead import telling
 from flowstream.processing.streams.lookups import VERSIONS, waiting_since, with_version
 from flowstream.processing.streams.stream import Stream
 from flowstream.processing.tables.table import Table
@@ -42,6 +43,7 @@ class Relating(Timing):
         self.check_table_name(table.name)
         self.tables[table.name] = table
 
+    @telling("App.table")
     def table(
         self, topic: Topic[K, V], *, name: str | None = None, history: Seconds | None = None
     ) -> Table[K, V]:
@@ -86,6 +88,7 @@ class Relating(Timing):
         self, left: Table[Any, V], right: Table[Any, Any], *, on: Callable[[V], Any],
         how: Literal["inner", "left"] = ..., name: str | None = ...,
     ) -> ForeignJoined: ...  # fmt: skip
+    @telling("App.join")
     def join(
         self,
         left: Table[Any, Any],

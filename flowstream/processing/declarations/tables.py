@@ -17,7 +17,7 @@ from flowstream.processing.declaring import (
 )
 from flowstream.processing.environment.settings import Settings, check_app_id
 from flowstream.processing.errors import AppError
-from flowstream.processing.events.schemas import Schema
+from flowstream.processing.events.schemas import Schema, schema_of
 from flowstream.processing.events.topic import Topic
 from flowstream.processing.instead import telling
 from flowstream.processing.tables.global_sets import GlobalMemberRows, SetGlobalTable
@@ -228,6 +228,7 @@ class DeclaresTables(Relating):
     def SetGlobalTable(
         self, name: str, **options: Unpack[GlobalSetOptions]
     ) -> SetGlobalTable[str, str]: ...
+    @telling("App.SetGlobalTable")
     def SetGlobalTable(  # Faust's name
         self,
         name: str,
@@ -335,6 +336,7 @@ class DeclaresTables(Relating):
         self._declare(table)
         return table
 
+    @telling("App.table_of")
     def table_of(
         self,
         app: str,
@@ -374,7 +376,7 @@ def _value_type(value_type: Any, default: Callable[[], Any] | None) -> Any:
 
 def rows_of(name: str, schema: Schema | None) -> Schema:
     """The types that a schema says of a table's rows."""
-    said = schema or Schema()
+    said = schema_of(schema, f"table {name!r}")
     if said.key_serializer is not None or said.value_serializer is not None:
         raise AppError(f"table {name!r}: rows are written as their types say, by no serializer")
     return said

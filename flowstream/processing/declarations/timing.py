@@ -62,6 +62,7 @@ class Timing(Announcing):
         self, name: str, *, value_type: type[V], time: TimeDomain = ...,
         partitions: int | None = ...,
     ) -> Timers[str, V]: ...  # fmt: skip
+    @telling("App.Timers")
     def Timers(  # as Table: it is one
         self,
         name: str,
@@ -161,6 +162,7 @@ class Timing(Announcing):
         self.chores.append(Chore(service.live))
         return declared
 
+    @telling("App.command")
     def command(self, *given: Any, name: str | None = None, help: str | None = None) -> Any:
         """Make a function a command of the app: `flowstream -A MODULE NAME ...`.
 

@@ -10,7 +10,7 @@ from flowstream.processing.declarations.tables import DeclaresTables
 from flowstream.processing.declaring import check_config
 from flowstream.processing.errors import AppError
 from flowstream.processing.events.event_time import EventTime
-from flowstream.processing.events.schemas import Schema
+from flowstream.processing.events.schemas import Schema, schema_of
 from flowstream.processing.events.topic import Serializer, Topic
 from flowstream.processing.instead import telling
 from flowstream.processing.tables.set_managers import SetChange
@@ -93,7 +93,7 @@ class DeclaresTopics(DeclaresTables):
         events, with None. `retention` (seconds), `compacting` and `deleting` stand for `config`.
         """
         own = {} if config is None else check_config(config, f"topic {name!r}")
-        said = schema or Schema()
+        said = schema_of(schema, f"topic {name!r}")
         settings = self.settings
         key_type, value_type = key_type or said.key_type, value_type or said.value_type
         keys = key_serializer or said.key_serializer

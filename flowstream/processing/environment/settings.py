@@ -6,6 +6,7 @@ code, those over FLOWSTREAM_*, those over [tool.flowstream], those over the defa
 
 from __future__ import annotations
 
+import datetime
 import difflib
 import math
 import os
@@ -249,7 +250,7 @@ def _converted(name: str, value: Any) -> Any:
         if int(value) != float(value) or not least <= int(value) <= MOST_INT:
             raise ValueError("a whole number is expected")
         return int(value)
-    seconds = float(value)
+    seconds = value.total_seconds() if isinstance(value, datetime.timedelta) else float(value)
     if not 0 < seconds < math.inf:
         raise ValueError("it must be a number of seconds, more than 0")
     return seconds
@@ -302,7 +303,9 @@ def bootstrap_of(broker: str) -> str | None:
     addresses = rest if found else broker
     if broker == "aiokafka://":
         addresses = "localhost"
-    return ",".join(_with_port(broker, address.strip()) for address in addresses.split(","))
+    # Faust's lists have semicolons.
+    each = addresses.replace(";", ",").split(",")
+    return ",".join(_with_port(broker, address.strip()) for address in each)
 
 
 def _with_port(broker: str, address: str) -> str:

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+from flowstream.processing.declaring import described
 from flowstream.processing.errors import AppError
 from flowstream.processing.events.current import Headers
 from flowstream.processing.events.event import Arrival, Event, event_of
 from flowstream.processing.values.serializers import Codec, typed
 
 _OURS = ("loads_key", "loads_value", "dumps_key", "dumps_value", "decode")
+
+
+def schema_of(given: Schema | None, what: str) -> Schema:
+    """A schema, an empty one for None. AppError when it is something else."""
+    if given is not None and not isinstance(given, Schema):
+        raise AppError(
+            f"{what}: schema= is an object, fs.Schema(value_type=...), not {described(given)}"
+        )
+    return given or Schema()
 
 
 class Schema:

@@ -39,7 +39,7 @@ class Schedule:
     """
 
     def __init__(self, expression: str, timezone: str | datetime.tzinfo | None) -> None:
-        if not croniter.is_valid(expression):
+        if not _is_cron(expression):
             raise AppError(
                 f"{expression!r} is no cron expression: minute, hour, day, month, weekday, e.g."
                 " '30 9 * * mon-fri'"
@@ -55,9 +55,17 @@ class Schedule:
         return round(found.timestamp() * 1000)
 
 
-def _zone(timezone: str | datetime.tzinfo | None) -> datetime.tzinfo:
+def _is_cron(expression: object) -> bool:
+    return isinstance(expression, str) and croniter.is_valid(expression)
+
+
+def _zone(timezone: object) -> datetime.tzinfo:
+    if timezone is None:
+        return datetime.UTC
+    if isinstance(timezone, datetime.tzinfo):
+        return timezone
     if not isinstance(timezone, str):
-        return datetime.UTC if timezone is None else timezone
+        raise AppError(f"a time zone is a name, e.g. 'Europe/Berlin', not {timezone!r}")
     try:
         return zoneinfo.ZoneInfo(timezone)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError) as error:

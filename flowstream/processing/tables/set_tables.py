@@ -16,6 +16,7 @@ from flowstream.processing.tables.set_managers import SetChange, SetManager
 from flowstream.processing.tables.table import Table
 from flowstream.processing.values.codecs import Codec, codec_of, refusal
 from flowstream.processing.values.durations import Seconds
+from flowstream.processing.values.round_trips import check_kept
 from flowstream.state.keys import ordered_keys
 from flowstream.state.overlay import DELETED
 
@@ -44,6 +45,7 @@ class MemberRows(Table[Any, bytes]):
         super().__init__(
             name, key_type=key_type, value_type=bytes, default=None, partitions=partitions, ttl=ttl
         )
+        check_kept(value_type, f"table {name!r}")
         self.member_type = value_type
         self.row_keys = _member_keys(_keys(name, key_type), _keys(name, value_type))
         self._key = self.row_keys.encode

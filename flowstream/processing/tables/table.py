@@ -20,6 +20,7 @@ from flowstream.processing.tables.windowed_tables import Late, WindowedTable, ch
 from flowstream.processing.time.windows import Window
 from flowstream.processing.values.codecs import DECODE_ERRORS, Codec, codec_of, refusal
 from flowstream.processing.values.durations import Seconds, milliseconds
+from flowstream.processing.values.round_trips import check_kept
 from flowstream.state.expiring import ExpiringCodec, split
 from flowstream.state.overlay import DELETED
 from flowstream.state.table import TableView, ValueCodec
@@ -80,6 +81,8 @@ class Table(Scans[K, V]):
         """Which windows have not closed yet, where closed ones are kept (see ClosedWindows)."""
         self.ends_with_closing = False
         """Whether a window is gone once it is told that it closed."""
+        for kind in (key_type, value_type):
+            check_kept(kind, f"table {name!r}")
         self.key_codec: Codec[K] = codec_of(key_type)
         self.value_codec: Codec[V] = codec_of(value_type)
         self.row_keys = row_keys(name, key_type, self.key_codec, ordered=ordered)

@@ -24,6 +24,7 @@ from flowstream.processing.time.digits import DIGITS, digits, leading
 from flowstream.processing.time.dues import PREFIX, DueOf, DuePartition
 from flowstream.processing.values.codecs import Codec, codec_of, refusal
 from flowstream.processing.values.durations import Seconds, milliseconds
+from flowstream.processing.values.round_trips import check_kept
 from flowstream.state.overlay import DELETED
 from flowstream.state.table import TablePartition, TableView
 
@@ -120,6 +121,8 @@ class Timers(InnerSource[K, V]):
         if time not in ("event", "processing"):
             raise AppError(f"timers {name!r}: time is 'event' or 'processing', not {time!r}")
         self.name = name
+        for kind in (key_type, value_type):
+            check_kept(kind, f"timers {name!r}")
         self.key_codec: Codec[K] = codec_of(key_type)
         self.value_codec: Codec[V] = codec_of(value_type)
         self.partitions = partitions

@@ -15,6 +15,7 @@ from flowstream.processing.declaring import check_callable, described
 from flowstream.processing.errors import AppError
 from flowstream.processing.values.codecs import Codec, codec_of
 from flowstream.processing.values.fields import UNKNOWN, by, check_field, none_is
+from flowstream.processing.values.round_trips import check_kept
 
 T = TypeVar("T")
 A = TypeVar("A")
@@ -207,6 +208,12 @@ class Collect(_Reading[list[Any]]):
         super().__init__(field)
         self._whole = field is None
         self._codec: Codec[Any] | None = None if type is None else codec_of(type)
+
+    def check(self, kind: Any, what: str) -> None:
+        """Whole values must come back as they were, too."""
+        super().check(kind, what)
+        if self._whole and self._codec is None:
+            check_kept(kind, f"{what}: collect()")
 
     def bind(self, values: Codec[Any]) -> None:
         """Whole values are kept as the stream's topic encodes them."""

@@ -26,9 +26,13 @@ def holds_models(kind: object) -> bool:
         seen.add(id(found))
         if isinstance(found, type) and issubclass(found, pydantic.BaseModel):
             return True
-        waiting += typing.get_args(found)
-        waiting += _fields(found)
+        waiting += parts_of(found)
     return False
+
+
+def parts_of(kind: object) -> list[object]:
+    """The types that a type is made of."""
+    return [*typing.get_args(kind), *_fields(kind)]
 
 
 def _fields(kind: object) -> list[object]:

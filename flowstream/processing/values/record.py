@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import pydantic
 from pydantic_core import ErrorDetails
 
+from flowstream.processing.declaring import described
+from flowstream.processing.instead import not_taken
 from flowstream.processing.values.codecs import Codec, model_codec
 from flowstream.processing.values.serializers import Codec as Serializer
 from flowstream.processing.values.serializers import get_codec, typed
@@ -27,6 +31,11 @@ ALWAYS = {
     " without",
 }
 """Options of Faust's that cannot be turned off here, and why."""
+OPTIONS = (
+    "serializer", "ns", "include_metadata", "abstract", "coerce", *ALWAYS,
+    *pydantic.ConfigDict.__annotations__,
+)  # fmt: skip
+"""Class arguments of records."""
 METADATA = "__faust"
 """The entry of a record's JSON that names its model, as Faust writes it."""
 
@@ -45,6 +54,10 @@ class Fields(ModelMetaclass):
     """
 
     def __new__(mcs, *given: Any, **options: Any) -> Any:
+        if "namespace" in options:  # pydantic has an argument of this name, of its own
+            raise TypeError(f"record {given[0]}: {not_taken('Record', 'namespace', ())}")
+        if "coerce" in options and "strict" in options:
+            raise TypeError(f"record {given[0]}: coerce= is the contrary of strict=: say one")
         token = _IS_MADE.set(True)
         try:
             return super().__new__(mcs, *given, **options)
@@ -57,7 +70,9 @@ class Fields(ModelMetaclass):
             # Asked last, when no class of the line has the attribute.
             if not _IS_MADE.get() and name in cls.__dict__.get("__pydantic_fields__", ()):
                 return name
-            return super().__getattr__(name)
+            if name.startswith("_"):
+                return super().__getattr__(name)
+            raise AttributeError(_no_field(cls.__name__, name, cls.__dict__))
 
 
 class Record(pydantic.BaseModel, metaclass=Fields):
@@ -86,6 +101,9 @@ class Record(pydantic.BaseModel, metaclass=Fields):
     ) -> None:
         super().__init_subclass__()
         _refuse_options(cls.__name__, options)
+        _check_kinds(
+            cls.__name__, ns, include_metadata=include_metadata, abstract=abstract, coerce=coerce
+        )
         if coerce is not None:
             cls.model_config["strict"] = not coerce
         if serializer is not None:
@@ -100,11 +118,24 @@ class Record(pydantic.BaseModel, metaclass=Fields):
     @classmethod
     def __flowstream_codec__(cls, *, serialized: bool = True) -> Codec[Any]:
         """How records of this class travel; as JSON alone, whatever their serializer."""
-        codec = model_codec(cls)
+        codec = cls._plain_codec()
         if cls.__abstract or cls.__metadata:
             decode = _any_of(cls) if cls.__abstract else codec.decode
             codec = Codec(cls.__name__, _with_metadata(cls), decode, codec.immutable)
         return typed(codec, cls.__serializer) if serialized and cls.__serializer else codec
+
+    @classmethod
+    def _plain_codec(cls) -> Codec[Any]:
+        """Records of this class itself, as JSON."""
+        codec = model_codec(cls)
+        if not cls.__minds_metadata():
+            return codec
+        return replace(codec, decode=_passing_over_metadata(codec.decode))
+
+    @classmethod
+    def __minds_metadata(cls) -> bool:
+        """Whether what names a record's class would be an extra entry, refused or kept."""
+        return cls.model_config.get("extra", "ignore") != "ignore"
 
     @classmethod
     def _namespace(cls) -> str:
@@ -114,7 +145,7 @@ class Record(pydantic.BaseModel, metaclass=Fields):
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Self:
         """A record of a dict as JSON has it, checked; pydantic.ValidationError when it is none."""
-        return cls.model_validate(data)
+        return cls.model_validate(_bare(data) if cls.__minds_metadata() else data)
 
     @classmethod
     def loads(cls, data: bytes | str, *, serializer: str | Serializer | None = None) -> Self:
@@ -149,10 +180,14 @@ class Record(pydantic.BaseModel, metaclass=Fields):
 
     def derive(self, *others: Record, **fields: Any) -> Self:
         """A copy with the fields of others, and with these; checked."""
+        model = type(self)
+        unknown = fields.keys() - model.model_fields.keys()
+        if unknown and model.model_config.get("extra") != "allow":
+            raise TypeError(_no_field(model.__name__, min(unknown), vars(model)))
         changed: dict[str, Any] = dict(self)
         for other in others:
             changed.update(dict(other))
-        return type(self).model_validate({**changed, **fields}, by_name=True)
+        return model.model_validate({**changed, **fields}, by_name=True)
 
     def is_valid(self) -> bool:
         """Whether its fields, as they are now, are what the model says."""
@@ -174,17 +209,47 @@ class Record(pydantic.BaseModel, metaclass=Fields):
 
 def _refuse_options(name: str, options: Mapping[str, Any]) -> None:
     """TypeError for class arguments that nothing would come of."""
-    for option, why in ALWAYS.items():
-        given = options.get(option, True)
+    for option, given in options.items():
+        if option not in ALWAYS:
+            raise TypeError(f"record {name}: {not_taken('Record', option, OPTIONS)}")
         if given is not True:
-            raise TypeError(f"record {name}: {option}={given!r} cannot be given: {why}")
-    unknown = [option for option in options if option not in ALWAYS]
-    if unknown:
-        raise TypeError(
-            f"record {name}: {', '.join(unknown)} cannot be given; class arguments are pydantic's"
-            " (frozen=True, strict=True, ...) and serializer=, ns=, include_metadata=,"
-            " abstract=, coerce="
-        )
+            raise TypeError(f"record {name}: {option}={given!r} cannot be given: {ALWAYS[option]}")
+
+
+def _check_kinds(name: str, ns: object, **switches: object) -> None:
+    """TypeError for class arguments of another type."""
+    if not isinstance(ns, str | None):
+        raise TypeError(f"record {name}: ns= is a text, not {described(ns)}")
+    for option, given in switches.items():
+        if not isinstance(given, bool | None):
+            raise TypeError(f"record {name}: {option}= is True or False, not {described(given)}")
+
+
+def _no_field(model: str, name: str, there: Mapping[str, Any]) -> str:
+    """What to say of a field that is none."""
+    known = [*there.get("__pydantic_fields__", ())]
+    close = difflib.get_close_matches(name, known, n=1)
+    meant = f": is it {close[0]!r}?" if close else f" (there are {', '.join(known)})"
+    return f"record {model} has no field {name!r}{meant}"
+
+
+def _bare(data: Any) -> Any:
+    """JSON's values without the entries that name the models of records."""
+    if isinstance(data, list):
+        return [_bare(each) for each in data]
+    if not isinstance(data, dict):
+        return data
+    return {name: _bare(each) for name, each in data.items() if name != METADATA}
+
+
+def _passing_over_metadata(decode: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """Decodes as before, without the entries that name models."""
+    mark = f'"{METADATA}"'.encode()
+
+    def passing_over(data: bytes) -> Any:
+        return decode(json.dumps(_bare(json.loads(data))).encode() if mark in data else data)
+
+    return passing_over
 
 
 def _with_metadata(model: type[Record]) -> Callable[[Any], bytes]:
@@ -202,6 +267,7 @@ def _with_metadata(model: type[Record]) -> Callable[[Any], bytes]:
 
 def _any_of(model: type[Record]) -> Callable[[bytes], Any]:
     """Reads records of the subclasses of a class, by the namespace that each names."""
+    decoders: dict[type[Record], Callable[[bytes], Any]] = {}
 
     def decode(data: bytes) -> Any:
         plain = json.loads(data)
@@ -213,6 +279,8 @@ def _any_of(model: type[Record]) -> Callable[[bytes], Any]:
                 f"{namespace!r} names no subclass of {model.__name__}: write such records with"
                 " include_metadata=True, and import the module that declares them"
             )
-        return found.model_validate_json(data)
+        if found not in decoders:
+            decoders[found] = found._plain_codec().decode
+        return decoders[found](data)
 
     return decode

@@ -88,6 +88,16 @@ async def takes_two(stream: Any, table: Any) -> None:
         (lambda app: app.topic("t", config={"retention.ms": 5}), "write 'retention.ms': '5'"),
         (lambda app: app.topic("t", config="x"), "config must be a dict"),
         (lambda app: app.topic("t", value_type=Opaque), "make it a pydantic model"),
+        (
+            lambda app: app.topic("t", schema={}),
+            r"schema= is an object, fs.Schema\(value_type=.*not",
+        ),
+        (lambda app: app.topic("t", schema=fs.Schema), "topic 't': schema= is an object"),
+        (lambda app: app.Table("t", schema="s"), "table 't': schema= is an object"),
+        (lambda app: app.agent(schema=5)(reads), "schema= is an object"),
+        (lambda app: app.crontab(reads), "is no cron expression"),
+        (lambda app: app.crontab("* * * * *", timezone=2), "a time zone is a name, .* not 2"),
+        (lambda app: app.command(name=5)(takes_nothing), "5 is no name of a command"),
         (lambda _: fs.App(5), "app id 5 is not usable"),  # type: ignore[arg-type]
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,13 @@ def test_settings_in_force_are_not_assigned_to() -> None:
             setattr(app.conf, name, 1.0)
 
 
+def test_a_span_may_be_a_timedelta() -> None:
+    app = fs.App("shop", commit_interval=datetime.timedelta(milliseconds=50), stall_warning=2)
+    assert (app.settings.commit_interval, app.settings.stall_warning) == (0.05, 2.0)
+    with pytest.raises(fs.SettingsError, match=r"'commit_interval' .*: it must be a number of sec"):
+        fs.App("shop", commit_interval=datetime.timedelta(0))
+
+
 def test_broker_addresses() -> None:
     assert bootstrap_of("kafka://a:1,b:2") == "a:1,b:2"
     assert bootstrap_of("a:1") == "a:1"
@@ -116,7 +124,7 @@ def test_broker_addresses() -> None:
     assert bootstrap_of("[::1]:9092") == "[::1]:9092"
     assert bootstrap_of("localhost") == "localhost:9092"
     assert bootstrap_of("kafka://a, [::1],c:1") == "a:9092,[::1]:9092,c:1"
-    assert bootstrap_of("aiokafka://a,b:1") == "a:9092,b:1"
+    assert bootstrap_of("aiokafka://a,b:1") == bootstrap_of("kafka://a;b:1") == "a:9092,b:1"
     assert bootstrap_of("aiokafka://") == "localhost:9092"
     with pytest.raises(fs.SettingsError, match="kafka://HOST:PORT"):
         bootstrap_of("redis://a:1")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import decimal
 import json
+import types
 from typing import Any, ClassVar
 
 import pydantic
@@ -168,7 +169,7 @@ def test_what_is_always_so_cannot_be_turned_off(option: str) -> None:
 
 
 def test_a_class_argument_that_a_record_does_not_know_is_refused() -> None:
-    with pytest.raises(TypeError, match="record Old: date_parser, polymorphic_fields cannot"):
+    with pytest.raises(TypeError, match=r"record Old: Record\(date_parser=\) is not taken"):
 
         class Old(fs.Record, date_parser=int, polymorphic_fields=True):  # type: ignore[call-arg]
             pass
@@ -212,3 +213,58 @@ def test_a_field_of_a_record_class_that_waits_for_a_name() -> None:
     assert Order(account="a", item=Item(id=1)).item.id == 1
     with pytest.raises(AttributeError):
         Item.account  # type: ignore[attr-defined]  # noqa: B018
+
+
+@pytest.mark.parametrize("extra", ["forbid", "allow"])
+def test_what_names_a_records_class_is_no_extra_entry(extra: str) -> None:
+    line = types.new_class("Line", (fs.Record,), {"extra": extra}, annotated({"at": datetime.date}))
+    page = types.new_class(
+        "Page", (fs.Record,), {"extra": extra, "include_metadata": True, "coerce": False},
+        annotated({"lines": list[line]}),  # type: ignore[valid-type]
+    )  # fmt: skip
+    made: Any = page(lines=[line(at=datetime.date(2026, 1, 2))])
+    assert page.loads(made.dumps()) == made
+    # As Faust writes records inside of records.
+    theirs = b'{"lines":[{"at":"2026-01-02","__faust":{"ns":"x"}}],"__faust":{"ns":"y"}}'
+    assert page.loads(theirs) == page.from_data(made.to_representation()) == made
+    assert page.loads(theirs).model_extra in (None, {})
+    if extra == "forbid":
+        with pytest.raises(pydantic.ValidationError, match="Extra inputs"):
+            page.loads(b'{"lines":[],"more":1}')
+
+
+def annotated(fields: dict[str, Any]) -> Any:
+    """The body of a class with these fields."""
+    return lambda body: body.update(__annotations__=fields, __module__=__name__)
+
+
+def test_a_field_that_is_none_is_refused_with_what_was_meant() -> None:
+    with pytest.raises(
+        AttributeError, match=r"^record Order has no field 'acount': is it 'account'"
+    ):
+        Order.acount  # type: ignore[attr-defined]  # noqa: B018
+    with pytest.raises(AttributeError, match=r"no field 'zone' \(there are account, at\)"):
+        Order.zone  # type: ignore[attr-defined]  # noqa: B018
+    assert not hasattr(Order, "_anything")
+    order = Order(account="a", at=datetime.date(2026, 1, 2))
+    with pytest.raises(TypeError, match=r"record Order has no field 'acount': is it 'account'"):
+        order.derive(acount="b")
+    assert order.derive(account="b").account == "b"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"serialiser": "json"}, r"Record\(serialiser=\) is not taken: is it serializer=\?"),
+        ({"forzen": True}, r"Record\(forzen=\) is not taken: is it frozen=\?"),
+        ({"ns": 5}, "ns= is a text, not 5"),
+        ({"include_metadata": "no"}, "include_metadata= is True or False, not 'no'"),
+        ({"abstract": 1}, "abstract= is True or False, not 1"),
+        ({"coerce": True, "strict": True}, "coerce= is the contrary of strict="),
+    ],
+)
+def test_class_arguments_that_nothing_would_come_of_are_refused(
+    options: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(TypeError, match=f"^record Order: {said}"):
+        types.new_class("Order", (fs.Record,), options)
