@@ -1,5 +1,6 @@
 """How a decided transaction is carried out: PREPARE durable -> markers durable -> COMPLETE, and
-only then the answer; the same after a timeout and after a restart (T7).
+only then the answer; the same after a timeout and after a restart (T7). Under durability `os` the
+order of writes is enough, so all three are written in one turn.
 
 Lives here: the order of these steps and what happens to transactions without a request. Who may
 decide is the coordinator's business, what a request asked is the handlers'.
@@ -33,7 +34,7 @@ def carry_out(cores: Cores, record: TransactionRecord, now: Instant, then: Then)
     """Write a PREPARE record and finish the transaction; `then` once every marker is durable."""
     name = record.transactional_id
     effects = commit_transaction(cores, name, Decision(records=(record,)), now)
-    return [*effects, WhenDurable(lambda now: finish(cores, name, now, then))]
+    return effects + _next(cores, lambda now: finish(cores, name, now, then), now)
 
 
 def finish(cores: Cores, transactional_id: str, now: Instant, then: Then) -> list[Effect]:
@@ -47,9 +48,15 @@ def finish(cores: Cores, transactional_id: str, now: Instant, then: Then) -> lis
         # The answer need not wait for COMPLETE: without it a restart writes the markers again.
         record = cores.transactions.complete(transactional_id, now)
         decision = Decision(records=(record,))
-        return commit_transaction(cores, transactional_id, decision, now) + then(now)
+        effects = commit_transaction(cores, transactional_id, decision, now)
+        return effects + (then(now) if cores.fsync else [WhenDurable(then)])
 
-    return [*append_markers(cores, markers, now), WhenDurable(complete)]
+    return append_markers(cores, markers, now) + _next(cores, complete, now)
+
+
+def _next(cores: Cores, step: Then, now: Instant) -> list[Effect]:
+    """A step whose writes may not become durable before what was written so far."""
+    return [WhenDurable(step)] if cores.fsync else step(now)
 
 
 def _is_past(cores: Cores, marker: Marker) -> bool:

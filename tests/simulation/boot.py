@@ -22,8 +22,10 @@ SETTINGS = {
 }
 
 
-def boot(storage: Storage, perform: Perform, rng: random.Random, now: Instant) -> Node:
+def boot(
+    storage: Storage, perform: Perform, rng: random.Random, now: Instant, *, fsync: bool
+) -> Node:
     """Recover every log through `perform` and make the node that serves them."""
     config = BrokerConfig.of(SETTINGS)
-    opened = open_cores(storage, perform, config, rng, now, host="127.0.0.1")
+    opened = open_cores(storage, perform, config, rng, now, host="127.0.0.1", fsync=fsync)
     return Node(opened.cores)

@@ -1,9 +1,8 @@
 """The simulated machine: drives the node as the real driver does, on a disk that forgets what was
-not synced.
+not synced; under durability `os` nothing is synced, and only the process dies.
 
 A crash comes between two disk operations, inside a sync or at any other moment; the next life
-starts from
-what the disk kept.
+starts from what the disk kept.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from flowstream.broker.doors import Operation, Replace
+from flowstream.broker.doors import Operation, Replace, Storage
 from flowstream.broker.effects import Close, Effect, Reply, Write
 from flowstream.broker.events import Disconnected, Durable, Event, Request, Tick
 from flowstream.broker.log.checkpoints import RECOVERY_POINT, decode_offsets, encode_offsets
@@ -41,9 +40,10 @@ class Machine:
 
     world: World
     storage: MemoryStorage
+    fsync: bool = True
     lies: bool = False
     hoards: bool = False
-    disk: JournaledStorage | None = None
+    disk: Storage | None = None
     node: Node | None = None
     life: int = 0
     crashes: int = 0
@@ -56,10 +56,10 @@ class Machine:
         """Boot from the disk; a crash during recovery starts over later (D5)."""
         self.life += 1
         self._unsynced, self._written, self._syncing, self._tick_at = set(), 0, False, None
-        salt = self.world.rng.randbytes(SALT_BYTES)
-        self.disk = JournaledStorage(self.storage, self.storage, salt, journal_bytes=JOURNAL_BYTES)
+        self.disk = self._journaled() if self.fsync else self.storage
+        rng, now = self.world.rng, self.world.now
         try:
-            self.node = boot(self.disk, self._perform, self.world.rng, self.world.now)
+            self.node = boot(self.disk, self._perform, rng, now, fsync=self.fsync)
             self._carry_out(self.node.start(self.world.now))
             self._end_turn()
         except Crashed:
@@ -68,11 +68,20 @@ class Machine:
             self.node = None
             self.world.failures.append(f"D5: refused to start after a crash: {error}")
 
+    def _journaled(self) -> JournaledStorage:
+        salt = self.world.rng.randbytes(SALT_BYTES)
+        return JournaledStorage(self.storage, self.storage, salt, journal_bytes=JOURNAL_BYTES)
+
     def crash(self) -> None:
-        """Power is lost now; it comes back after a while."""
+        """Power is lost now, under durability `os` only the process; it comes back after a
+        while.
+        """
         self.crashes += 1
         self.node = None
-        self.storage.crash(self.world.rng)
+        if self.fsync:
+            self.storage.crash(self.world.rng)
+        else:
+            self.storage.kill()
         self.world.reset_connections()
         self.world.later(self.world.rng.randrange(20, 600), self.start)
 
@@ -134,10 +143,10 @@ class Machine:
         assert self.node is not None
         while (group := self.node.close_group()) is not None:
             self._written = group
-            if not self.lies:
+            if self.fsync and not self.lies:
                 break
             self._carry_out(self.node.handle(Durable(group), self.world.now))
-        if self._written and not self._syncing:
+        if self._written and not self._syncing and self.fsync:
             self._sync()
         self._arm()
 

@@ -110,6 +110,13 @@ class MemoryStorage:
         for path in (*kept, *(os.path.dirname(path) for path in self._files)):
             self._add_directories(path)
 
+    def kill(self) -> None:
+        """The process is killed and the machine goes on: all that was written stays, but for what
+        waited for its sync to be put in its place.
+        """
+        self.heal()
+        self._puts.clear()
+
     def flip(self, path: str, position: int) -> None:
         """Change one byte on the disk."""
         file = self._files[path]
