@@ -5,6 +5,7 @@ String.hashCode for ids.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 _M = 0x5BD1E995
 _SEED = 0x9747B28C
@@ -51,6 +52,7 @@ def partition_for_key(key: bytes, partitions: int) -> int:
     return (murmur2(key) & 0x7FFFFFFF) % partitions
 
 
+@lru_cache(maxsize=256)
 def coordinator_partition(name: str, partitions: int) -> int:
     """The partition of `__consumer_offsets` or `__transaction_state` that holds this group or
     transactional id.

@@ -7,8 +7,7 @@ Pure data and its two codecs. Who may change what is decided in `transitions` an
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from itertools import groupby
+from types import MappingProxyType
 from typing import NamedTuple
 
 from flowstream.broker.transactions.states import EMPTY, TransactionState
@@ -65,8 +64,7 @@ class TransactionLogError(FlowstreamError):
     """A `__transaction_state` record that cannot be understood."""
 
 
-@dataclass(frozen=True, slots=True)
-class Transaction:
+class Transaction(NamedTuple):
     """The state of one transactional id."""
 
     producer_id: int
@@ -75,7 +73,7 @@ class Transaction:
     state: TransactionState
     last_update: Instant
     start: Instant = NO_TIME
-    partitions: Mapping[TopicPartition, None] = field(default_factory=dict)
+    partitions: Mapping[TopicPartition, None] = MappingProxyType({})
     """In the order they were added; a mapping because producing asks for membership."""
     previous_producer_id: int = NO_PRODUCER_ID
     """The producer id before the last transition: how a retry across an id change is recognised."""
@@ -161,8 +159,8 @@ def decode_value(data: bytes) -> Transaction:
 
 def _grouped(partitions: Iterable[TopicPartition]) -> tuple[PartitionsSchema, ...]:
     topics: dict[str, list[int]] = {}
-    for topic, group in groupby(partitions, key=lambda each: each.topic):
-        topics.setdefault(topic, []).extend(each.partition for each in group)
+    for topic, partition in partitions:
+        topics.setdefault(topic, []).append(partition)
     return tuple(
         PartitionsSchema(topic=topic, partition_ids=tuple(ids)) for topic, ids in topics.items()
     )

@@ -8,7 +8,6 @@ and epoch 0."""
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 from flowstream.broker.transactions.records import (
     NO_PRODUCER_EPOCH,
@@ -50,7 +49,7 @@ def with_epoch(
     """InitProducerId answered: the producer starts over with `epoch`."""
     assert epoch in (old.producer_epoch, old.producer_epoch + 1), "epochs go up by one (T11)"
     assert not exhausted(epoch - 1) or epoch == old.producer_epoch, "an id change was due"
-    new = replace(old, producer_epoch=epoch, last_producer_epoch=last_epoch)
+    new = old._replace(producer_epoch=epoch, last_producer_epoch=last_epoch)
     return _moved(old, _emptied(new, timeout_ms, now))
 
 
@@ -60,7 +59,7 @@ def with_producer_id(
     """InitProducerId answered when the epochs were used up: a new id. A known owner may retry with
     its last epoch."""
     last = old.producer_epoch if known_owner else NO_PRODUCER_EPOCH
-    new = replace(old, producer_id=producer_id, producer_epoch=0, last_producer_epoch=last)
+    new = old._replace(producer_id=producer_id, producer_epoch=0, last_producer_epoch=last)
     return _moved(old, _emptied(new, timeout_ms, now))
 
 
@@ -70,8 +69,7 @@ def with_partitions(
     """Partitions join; the first ones begin the transaction."""
     return _moved(
         old,
-        replace(
-            old,
+        old._replace(
             state=ONGOING,
             partitions={**old.partitions, **dict.fromkeys(partitions)},
             start=now if old.state in IDLE else old.start,
@@ -96,8 +94,7 @@ def prepared(
         epoch, last = min(epoch + 1, MAX_EPOCH), epoch
     return _moved(
         old,
-        replace(
-            old,
+        old._replace(
             state=PREPARE_COMMIT if commit else PREPARE_ABORT,
             producer_epoch=epoch,
             last_producer_epoch=last,
@@ -113,21 +110,20 @@ def prepared(
 def completed(old: Transaction, now: Instant) -> Transaction:
     """Every marker is durable."""
     assert old.state in PREPARED, old.state
-    new = replace(
-        old,
+    new = old._replace(
         state=COMPLETE_COMMIT if old.state is PREPARE_COMMIT else COMPLETE_ABORT,
         partitions={},
         last_update=now,
         next_producer_id=NO_PRODUCER_ID,
     )
     if old.client_version >= V2 and old.next_producer_id != NO_PRODUCER_ID:
-        new = replace(new, producer_id=old.next_producer_id, producer_epoch=0)
+        new = new._replace(producer_id=old.next_producer_id, producer_epoch=0)
     return _moved(old, new)
 
 
 def _emptied(new: Transaction, timeout_ms: int, now: Instant) -> Transaction:
-    return replace(
-        new, state=EMPTY, timeout_ms=timeout_ms, partitions={}, start=NO_TIME, last_update=now
+    return new._replace(
+        state=EMPTY, timeout_ms=timeout_ms, partitions={}, start=NO_TIME, last_update=now
     )
 
 
@@ -135,4 +131,4 @@ def _moved(old: Transaction, new: Transaction) -> Transaction:
     assert new.state in SUCCESSORS[old.state], f"{old.state.name} -> {new.state.name}"
     # T11: a producer id's epoch never goes back.
     assert new.producer_id != old.producer_id or new.producer_epoch >= old.producer_epoch
-    return replace(new, previous_producer_id=old.producer_id)
+    return new._replace(previous_producer_id=old.producer_id)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -26,7 +25,7 @@ CONFIG = BrokerConfig.of({"transactional.id.expiration.ms": "100000"})
 
 def durable(core: TransactionCoordinator) -> dict[str, Transaction]:
     """What the log keeps: all but the epoch that only a retry before a restart may use."""
-    return {name: replace(each, last_producer_epoch=-1) for name, each in core.transactions.items()}
+    return {name: each._replace(last_producer_epoch=-1) for name, each in core.transactions.items()}
 
 
 class Coordinators(RuleBasedStateMachine):
