@@ -111,9 +111,9 @@ async def ship(cluster: Cluster, batches: Sequence[SealedBatch], route: Route) -
     pauses = backoffs()
     while waiting:
         by_node = await _by_leader(cluster, waiting, shipment)
-        answers = await asyncio.gather(
-            *(_send(cluster, node, group, route) for node, group in by_node.items())
-        )
+        sending = [_send(cluster, node, group, route) for node, group in by_node.items()]
+        # One broker needs no task: that is a round of the loop less.
+        answers = [await sending[0]] if len(sending) == 1 else await asyncio.gather(*sending)
         for group, answer in zip(by_node.values(), answers, strict=True):
             _settle(cluster, group, answer, waiting, shipment)
         if waiting:
