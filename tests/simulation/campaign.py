@@ -47,8 +47,8 @@ class Result:
 
 
 def simulate(seed: int, *, lies: bool = False, hoards: bool = False) -> Result:
-    """Run one seed to its end; `lies` and `hoards` are bugs to be found (see `Machine`). Each fourth
-    seed runs under durability `os`, where a crash takes the process alone.
+    """Run one seed to its end; `lies` and `hoards` are bugs to be found (see `Machine`). Each
+    fourth seed runs under durability `os`, where a crash takes the process alone.
     """
     plan = random.Random(seed ^ 0x5EED)
     faults = Faults(
