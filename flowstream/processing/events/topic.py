@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Callable, Coroutine, Mapping
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, TypeVar, cast, get_args
 
 from flowstream.processing.declaring import check_config, check_partitions, check_topic_name
 from flowstream.processing.errors import AppError
@@ -24,6 +24,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 Serializer = str | Serialization
+POLICY, COMPACT = "cleanup.policy", "compact"
 DERIVED = ("name", "key_type", "value_type", "key_serializer", "value_serializer")
 """What `Topic.derive` may change."""
 
@@ -217,6 +218,25 @@ class Topic(Generic[K, V]):
         except (TypeError, ValueError) as error:
             what = f"a key of topic {self.name!r}"
             raise refusal(self.key_codec, key, error, what, "key_type") from None
+
+    def encode_yielded(self, value: object) -> bytes | None:
+        """The bytes of what an agent yields. A tombstone where none is expected is a TypeError: it
+        would be the end of the key, or an event that fails where it is read.
+        """
+        if value is None and not self._takes_none:
+            raise TypeError(
+                f"the agent yielded None to topic {self.name!r}, whose values are"
+                f" {self.value_codec.name}: that is a tombstone there. If it is meant, declare the"
+                " topic with value_type=... | None, or compacting=True; else yield nothing"
+            )
+        return self.encode_value(value)
+
+    @property
+    def _takes_none(self) -> bool:
+        """Whether no value is a value: by its type, or because its keys end so."""
+        kind = self.value_type
+        is_any = kind is Any or kind is object or type(None) in (kind, *get_args(kind))
+        return is_any or self.value_codec.nullable or COMPACT in self.config.get(POLICY, "")
 
     def encode_value(self, value: object) -> bytes | None:
         """The value's bytes; None is a tombstone."""

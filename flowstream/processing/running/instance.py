@@ -146,15 +146,17 @@ class Instance(UnitFeed):
                     await self._learn_replies()
                 for output, placed, encode, sink in sinks:
                     try:
-                        data = None if value is None else encode(value)
+                        data = sink.encode_yielded(None) if value is None else encode(value)
                     except (TypeError, ValueError):
-                        data = sink.encode_value(value)  # raises as well, and names the topic
+                        data = sink.encode_yielded(value)  # raises as well, and names the topic
                     if len(data or b"") + len(key or b"") > output.roomy:
                         output.check(key, data)
                     target = placed(key) or output.place(key)
                     self.outputs.append((target, key, data, timestamp_ms, ()))
                 for branch in branches:
                     if (topic := branch.pick(value)) is not None:
+                        if value is None:
+                            topic.encode_yielded(None)
                         self.emit(topic, key, value, None, timestamp_ms, ())
                 if calls:
                     await self._call(value)

@@ -325,3 +325,59 @@ async def test_S11_a_repartition_topic_is_emptied_of_what_is_committed(kit: Kit,
 
         await kit.until(emptied)
     assert len(await kit.records(out.name)) == 5
+
+
+@pytest.mark.parametrize(
+    ("told", "letters"),
+    [
+        ({"value_type": int}, 1),
+        ({"value_type": Number}, 1),
+        ({"value_type": int | None}, 0),
+        ({"value_type": int | str | None}, 0),
+        ({"value_type": int, "allow_empty": True}, 0),
+        ({"value_type": int, "compacting": True}, 0),
+        ({}, 0),
+    ],
+)
+@pytest.mark.parametrize("branched", [False, True])
+async def test_none_is_yielded_to_topics_that_take_it(
+    kit: Kit, name: str, told: dict[str, Any], letters: int, branched: bool
+) -> None:
+    app = kit.app(name)
+    words = app.topic(f"{name}-in", key_type=str, value_type=str, partitions=1)
+    out: Any = app.topic(f"{name}-out", key_type=str, partitions=1, **told)
+    sink = fs.branch(default=out) if branched else out
+
+    @app.agent(words, sink=[sink], on_error="dead_letter")
+    async def nothing(stream: fs.Stream[str]) -> AsyncIterator[None]:
+        async for _ in stream:
+            yield None
+
+    await kit.create(app)
+    await words.send(key="k", value="v")
+    async with kit.running(app):
+        await kit.until(kit.committed(app, words.name, 1))
+    assert [r.value for r in await kit.records(out.name)] == [None] * (1 - letters)
+    dead = await kit.records(app.dead_letters)
+    assert len(dead) == letters
+    for letter in dead:
+        told_of = dict(letter.headers)["flowstream.cause"] or b""
+        assert b"yielded None to topic '%b-out'" % name.encode() in told_of
+        assert b"value_type=... | None, or compacting=True" in told_of
+
+
+async def test_a_tombstone_that_is_sent_says_what_it_means(kit: Kit, name: str) -> None:
+    app = kit.app(name)
+    words = app.topic(f"{name}-in", key_type=str, value_type=str, partitions=1)
+    out = app.topic(f"{name}-out", key_type=str, value_type=int, partitions=1)
+
+    @app.agent(words)
+    async def end(stream: fs.Stream[str]) -> None:
+        async for word in stream:
+            await out.send(key=word, value=None)
+
+    await kit.create(app)
+    await words.send(key="k", value="v")
+    async with kit.running(app):
+        await kit.until(kit.committed(app, words.name, 1))
+    assert [(r.key, r.value) for r in await kit.records(out.name)] == [(b"v", None)]
