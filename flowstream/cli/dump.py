@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from flowstream.broker.inspection.files import explain
+from flowstream.broker.inspection.files import explain, is_explained
 from flowstream.broker.storage.readonly import ReadOnlyFiles
 from flowstream.cli.options import Json
 from flowstream.errors import FlowstreamError
@@ -49,7 +49,6 @@ def command(
         typer.Argument(
             help="Segments, indexes, journals, snapshots, checkpoints, properties.",
             exists=True,
-            dir_okay=False,
         ),
     ],
     deep: Annotated[
@@ -58,6 +57,10 @@ def command(
     json: Json = False,
 ) -> None:
     """Explain files of a data directory. Status 1 when something in them does not fit."""
+    for file in files:
+        if file.is_dir():
+            typer.echo(f"error: {file} is a directory: name files. {inside(file)}", err=True)
+            raise typer.Exit(2)
     problems = 0
     for file in files:
         path = file.resolve()
@@ -78,6 +81,18 @@ def command(
         finally:
             storage.close()
     raise typer.Exit(1 if problems else 0)
+
+
+def inside(directory: Path) -> str:
+    """Which files of a directory can be explained."""
+    found = [path for path in sorted(directory.iterdir()) if is_explained(path.name)]
+    names = [str(path) for path in found if path.is_file()]
+    if names:
+        return "\n  ".join(("Those that can be explained:", *names))
+    below = sorted({str(path.parent) for path in directory.rglob("*") if is_explained(path.name)})
+    if below:
+        return "There are some in " + ", ".join(below)
+    return f"None below {directory} can be explained"
 
 
 def sentence(entry: Mapping[str, object]) -> str:

@@ -150,6 +150,20 @@ def test_dump_tells_records_and_files(stopped: Path) -> None:
     assert (refused.exit_code, "not a file of a data directory" in refused.stderr) == (1, True)
 
 
+def test_dump_of_a_directory_names_what_is_in_it(stopped: Path, tmp_path: Path) -> None:
+    def told(directory: Path) -> str:
+        refused = call("dump", str(directory))
+        assert refused.exit_code == 2
+        return refused.stderr
+
+    named = told(stopped / "t-0")
+    assert f"\n  {stopped}/t-0/{0:020d}.log\n" in named
+    assert f"\n  {stopped}/t-0/{0:020d}.index" in named
+    assert f"\n  {stopped}/meta.properties" in told(stopped)
+    assert f"There are some in {stopped}, " in told(stopped.parent)
+    assert f"None below {tmp_path} can be explained" in told(tmp_path)
+
+
 def test_those_who_look_keep_brokers_out_and_each_other_not(stopped: Path) -> None:
     first, second = VisitorLock(stopped), VisitorLock(stopped)
     with pytest.raises(DirectoryLocked):

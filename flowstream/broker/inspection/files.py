@@ -45,21 +45,39 @@ def explain(storage: Storage, path: str, *, deep: bool = False) -> Iterator[Word
     size = storage.size(path)
     if size is None:
         raise UnknownFile(f"{path}: there is no such file")
-    name = path.rpartition("/")[2]
-    for suffix in _LEFT_OVER:
-        name = name.removesuffix(suffix)
+    name = _whole_name(path)
     file = File(storage, path, name, size)
-    if name.endswith((names.LOG, METADATA_SNAPSHOT)):
+    if _is_segment(name):
         return _segment(file, deep=deep)
     if name in journal.FILES:
         return explain_journal(file, deep=deep)
-    explainer = next(
-        (found for suffix, found in _EXPLAINERS.items() if name.endswith(suffix)), None
-    )
+    explainer = _explainer(name)
     if explainer is None:
         known = ", ".join([names.LOG, *journal.FILES, *_EXPLAINERS])
         raise UnknownFile(f"{path}: not a file of a data directory; explained are {known}")
     return explainer(file)
+
+
+def is_explained(path: str) -> bool:
+    """Whether a file's name is one that `explain` knows."""
+    name = _whole_name(path)
+    return _is_segment(name) or name in journal.FILES or _explainer(name) is not None
+
+
+def _whole_name(path: str) -> str:
+    """A file's name without what is behind it while the file is on its way out or in."""
+    name = path.rpartition("/")[2]
+    for suffix in _LEFT_OVER:
+        name = name.removesuffix(suffix)
+    return name
+
+
+def _is_segment(name: str) -> bool:
+    return name.endswith((names.LOG, METADATA_SNAPSHOT))
+
+
+def _explainer(name: str) -> Callable[[File], Iterator[Words]] | None:
+    return next((found for suffix, found in _EXPLAINERS.items() if name.endswith(suffix)), None)
 
 
 def batch_words(position: int, header: BatchHeader, *, crc_ok: bool) -> Words:
