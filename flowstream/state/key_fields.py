@@ -32,9 +32,13 @@ _FIRST = (datetime.datetime.min.replace(tzinfo=datetime.UTC) - _EPOCH) // _MICRO
 _LAST = (datetime.datetime.max.replace(tzinfo=datetime.UTC) - _EPOCH) // _MICROSECOND
 
 
-def mismatch(expected: str, value: object) -> TypeError:
+class Mismatch(TypeError):
+    """A value is of another type."""
+
+
+def mismatch(expected: str, value: object) -> Mismatch:
     """The error for a value of another type."""
-    return TypeError(f"expected {expected}, got {type(value).__name__}: {value!r:.100}")
+    return Mismatch(f"expected {expected}, got {type(value).__name__}: {value!r:.100}")
 
 
 def own_bytes(value: bytes) -> bytes:
