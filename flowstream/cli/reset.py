@@ -21,11 +21,16 @@ def command(
     dead_letters: Annotated[
         bool, typer.Option("--dead-letters", help="Delete the dead letters too.")
     ] = False,
+    agent_topics: Annotated[
+        bool,
+        typer.Option("--agent-topics", help="Delete the topics that agents have of their own."),
+    ] = False,
 ) -> None:
     """Take an app back to its beginning: its offsets, tables and internal topics.
 
     Its input and output topics stay: it reads the input from the first record that is still there,
-    and writes its output again. What a crash in between leaves is finished by running it again.
+    and writes its output again. What agents without a topic were sent, cast or asked is input, too.
+    What a crash in between leaves is finished by running it again.
     """
 
     async def work() -> None:
@@ -33,11 +38,13 @@ def command(
         directory = Path(app.settings.data_dir)
         async with cluster_of(app) as cluster:
             admin = Admin(cluster)
-            reset = await plan_reset(app, admin, directory, dead_letters=dead_letters)
+            reset = await plan_reset(
+                app, admin, directory, dead_letters=dead_letters, agent_topics=agent_topics
+            )
             if not reset.steps:
                 typer.echo(f"{app.id} is at its beginning: nothing to reset")
                 return
-            for step in reset.steps:
+            for step in (*reset.steps, *reset.notes):
                 typer.echo(step)
             if not execute:
                 typer.echo("this is what --execute would do; nothing was changed")

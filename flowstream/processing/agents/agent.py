@@ -86,6 +86,8 @@ class Agent(Askable, Generic[T]):
         self.parking: Parking | None = None
         if self.inner is not None:
             self.inner.have_reader()
+        self.has_own_topic = False
+        """Whether its topic is one that nobody declared."""
         self.tested_in: object = None
         """The app that it belongs to: only a test asks for it."""
         self._is_probed = False

@@ -132,6 +132,7 @@ class DeclaresAgents(DeclaresChannels):
                 on_error=on_error, others=others, reply_type=reply_type, concurrency=concurrency,
                 order=order,
             )  # fmt: skip
+            agent.has_own_topic = topic is None
             self.add_agent(agent)
             return agent
 

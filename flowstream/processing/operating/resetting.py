@@ -42,6 +42,8 @@ class Reset:
     changelogs: tuple[str, ...]
     dead_letters: tuple[str, ...]
     groups: tuple[str, ...]
+    kept: tuple[str, ...]
+    """Topics that agents have of their own, whose records are read again."""
     state: Path
 
     @property
@@ -54,9 +56,24 @@ class Reset:
             lines.append(f"delete the stores below {self.state}")
         return lines
 
+    @property
+    def notes(self) -> list[str]:
+        """What stays although it is the app's alone, one line each."""
+        return [
+            f"keep topic {name}, an agent's own: what was sent there is read again"
+            " (--agent-topics deletes it)"
+            for name in self.kept
+        ]
 
-async def plan_reset(app: App, admin: Admin, data_dir: Path, *, dead_letters: bool) -> Reset:
-    """What there is to reset. ResetRefused while the app's workers run."""
+
+async def plan_reset(
+    app: App, admin: Admin, data_dir: Path, *, dead_letters: bool, agent_topics: bool = False
+) -> Reset:
+    """What there is to reset. ResetRefused while the app's workers run.
+
+    An agent's own topic stays unless `agent_topics`: what came from elsewhere is input of the app,
+    and nobody could send it again.
+    """
     for agent in app.agents.values():
         await agent.probe()
     there = await admin.topics(None)
@@ -76,12 +93,16 @@ async def plan_reset(app: App, admin: Admin, data_dir: Path, *, dead_letters: bo
             " wait until a killed one's session has ended"
         )
     dead = [app.dead_letters] if dead_letters else []
+    own = [agent.source_topic.name for agent in app.agents.values() if agent.has_own_topic]
+    if agent_topics:
+        through, own = [*through, *own], []
     return Reset(
         app.id,
         tuple(name for name in through if name in there),
         tuple(name for name in tables if name in there),
         tuple(name for name in dead if name in there),
         tuple(groups),
+        tuple(name for name in own if name in there),
         data_dir / "state" / app.id,
     )
 

@@ -342,3 +342,26 @@ async def test_S2_S8_every_kind_of_table_survives_a_crash_before_any_step(
     assert recent == whole
     status, rows = await shop.verdicts()
     assert (status, {row["verdict"] for row in rows}) == (0, {"equal"})
+
+
+async def test_an_agents_own_topic_stays_unless_it_is_to_go(shop: Shop, kit: Kit) -> None:
+    got: list[object] = []
+
+    @shop.app.agent()
+    async def asked(stream: fs.Stream[Any]) -> None:
+        async for value in stream:
+            got.append(value)
+
+    own = f"{shop.app.id}-asked"
+    await kit.admin.create_topics([NewTopic(own, 2)])
+    await asked.cast(7)
+    await kit.run_until(shop.app, kit.committed(shop.app, own, 1))
+    told = (await shop.call("reset")).output
+    assert f"keep topic {own}, an agent's own: what was sent there is read again" in told
+    assert (await shop.call("reset", "--execute")).exit_code == 0
+    await kit.run_until(shop.app, kit.committed(shop.app, own, 1))
+    assert got == [7, 7]
+    told = (await shop.call("reset", "--agent-topics")).output
+    assert (f"delete topic {own}\n" in told, "keep topic" in told) == (True, False)
+    assert (await shop.call("reset", "--agent-topics", "--execute")).exit_code == 0
+    assert own not in await kit.admin.topics(None)
