@@ -59,6 +59,7 @@ PURE = (
     "flowstream/state/expiring.py",
     "flowstream/state/stream_time.py",
     "flowstream/state/key_fields.py",
+    "flowstream/state/unfit.py",
     "flowstream/state/witness.py",
     "flowstream/transport/batches.py",
     "flowstream/transport/errors.py",

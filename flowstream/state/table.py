@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn, Protocol, TypeVar, cast
 
 from flowstream.errors import FlowstreamError
-from flowstream.state.key_fields import Mismatch
 from flowstream.state.keys import shown_key
 from flowstream.state.overlay import DELETED, MISSING, Absent, Overlay
+from flowstream.state.unfit import unfit
 
 V = TypeVar("V")
 
@@ -211,16 +211,9 @@ class TablePartition:
 
     def unfit(self, key: bytes, value: object, error: Exception) -> TypeError | ValueError:
         """The error for a value that the table's type does not hold."""
-        given = type(value).__name__
-        what = (
-            f"table {self.name!r} holds {self.codec.name} values; key {shown_key(key)} was given"
-            f" {given}: {value!r:.100}"
-        )
         is_no_text = self.codec.encode is str.encode and not isinstance(value, str)
-        if is_no_text or isinstance(error, Mismatch):
-            return TypeError(f"{what}; convert it, or declare value_type={given}")
-        kind = TypeError if isinstance(error, TypeError) else ValueError
-        return kind(f"{what} ({error})")
+        shown = shown_key(key)
+        return unfit(self.name, self.codec.name, shown, value, error, is_no_text=is_no_text)
 
     def check_sizes(self, rows: Mapping[bytes, object]) -> None:
         """Raise RowTooLarge for what the changelog would refuse: in the unit that wrote it, where

@@ -155,8 +155,6 @@ class Instance(UnitFeed):
                     self.outputs.append((target, key, data, timestamp_ms, ()))
                 for branch in branches:
                     if (topic := branch.pick(value)) is not None:
-                        if value is None:
-                            topic.encode_yielded(None)
                         self.emit(topic, key, value, None, timestamp_ms, ())
                 if calls:
                     await self._call(value)

@@ -25,11 +25,11 @@ class Branch:
         return found if self.default is None else [*found, self.default]
 
     def pick(self, value: Any) -> Topic[Any, Any] | None:
-        """Where a value goes; None: nowhere."""
-        for wants, topic in self.cases:
-            if wants(value):
-                return topic
-        return self.default
+        """Where a value goes; None: nowhere. TypeError for None where that is no value."""
+        found = next((topic for wants, topic in self.cases if wants(value)), self.default)
+        if value is None and found is not None:
+            found.encode_yielded(None)
+        return found
 
 
 def branch(*cases: Case, default: Topic[Any, Any] | None = None) -> Branch:
