@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeVar
 
 from flowstream.broker.cores import OFFSETS_TOPIC, TRANSACTIONS_TOPIC, Cores
 from flowstream.broker.decision import Decision, EventSourced
-from flowstream.broker.doors import Flush, Operation, Remove, Rename, Replace
+from flowstream.broker.doors import Discard, Flush, Operation, Replace
 from flowstream.broker.effects import Effect, Happened, Reply, WhenDurable, Write
 from flowstream.broker.groups.records import Record as GroupRecord
 from flowstream.broker.log import checkpoints
@@ -309,17 +309,14 @@ def _delete_logs(cores: Cores, topic_ids: Sequence[bytes], now: Instant) -> list
     """
     operations: list[Operation] = [Flush(path) for path in cores.metadata_log.unsynced_paths()]
     names: list[TopicPartition] = []
-    gone: list[str] = []
     for topic_id in topic_ids:
         topic = cores.image.topics_by_id[topic_id]
         for number in topic.partitions:
             name = TopicPartition(topic.name, number)
             # Without the name, which alone may fill what a file system allows.
             target = f"{topic_id.hex()}-{number}-delete"
-            operations.append(Rename(cores.logs.remove(name).directory, target))
+            operations.append(Discard(cores.logs.remove(name).directory, target))
             names.append(name)
-            gone.append(target)
-    operations += [Remove(target) for target in gone]
     operations += _forget_checkpoints(cores)
     effects: list[Effect] = [Write(operations)]
     for group_id, decision in cores.groups.partitions_deleted(names):

@@ -84,6 +84,16 @@ class Remove:
 
 
 @dataclass(frozen=True, slots=True)
+class Discard:
+    """Delete the directory `path` at leisure: it is called `target` first, which nothing else is,
+    before its own name is used again. Until then a crash may bring it back under either.
+    """
+
+    path: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
 class MakeDirectory:
     """Create the directory `path` (parents too); present is fine. It is there with what is written
     in it, and durable with what is synced in it.
@@ -123,6 +133,7 @@ Operation = (
     | Truncate
     | Rename
     | Remove
+    | Discard
     | MakeDirectory
     | Flush
     | Sync

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from flowstream.broker.config import BrokerConfig
 from flowstream.broker.cores import METADATA_LOG, Address, Cores, Logs
 from flowstream.broker.doors import (
+    Discard,
     MakeDirectory,
     Operation,
     Random,
@@ -352,7 +353,7 @@ def _put_away(
             topic_id = _topic_id(storage, name)
             if topic_id in removed or _is_pristine(storage, name, topic_id):
                 gone = free_name(storage, name, GONE, given)
-                operations += [Rename(name, gone), Remove(gone)]
+                operations.append(Discard(name, gone))
             else:
                 aside = free_name(storage, name, STRAY, given)
                 report.append(f"{name} belongs to no topic: kept aside as {aside}")

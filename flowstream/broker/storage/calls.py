@@ -19,7 +19,16 @@ def named(path: str) -> Iterator[None]:
         raise refused(path, error) from error
 
 
+_IOV_MAX = 1024
+
+
 def write_all(descriptor: int, buffers: list[Buffer]) -> None:
+    """As few system calls as there can be."""
+    for start in range(0, len(buffers), _IOV_MAX):
+        _write_some(descriptor, buffers[start : start + _IOV_MAX])
+
+
+def _write_some(descriptor: int, buffers: list[Buffer]) -> None:
     """One system call, unless the disk takes only a part: then the next one says why."""
     written = os.writev(descriptor, buffers)
     total = sum(len(buffer) for buffer in buffers)
@@ -27,6 +36,14 @@ def write_all(descriptor: int, buffers: list[Buffer]) -> None:
         rest = memoryview(b"".join(buffers))
         while written < total:
             written += os.write(descriptor, rest[written:])
+
+
+def write_at(descriptor: int, position: int, data: Buffer) -> None:
+    """Over what is there."""
+    rest = memoryview(data)
+    while rest:
+        written = os.pwrite(descriptor, rest, position)
+        rest, position = rest[written:], position + written
 
 
 def write_new(full: str, data: Buffer, *, sync: bool) -> None:

@@ -1,5 +1,5 @@
 """What is done with the next sync, in the thread that syncs: new names cost a file system more than
-bytes. Its owner holds the lock.
+bytes. Its owner holds the locks.
 """
 
 from __future__ import annotations
@@ -7,8 +7,9 @@ from __future__ import annotations
 import os
 from collections.abc import Collection
 
-from flowstream.broker.storage.calls import inside, named, write_new
+from flowstream.broker.storage.calls import named, write_new
 from flowstream.broker.storage.entries import NewEntries
+from flowstream.broker.storage.paths import PathMap
 
 
 class Deferred:
@@ -16,9 +17,9 @@ class Deferred:
 
     def __init__(self, root: str, entries: NewEntries) -> None:
         """None."""
-        self.puts: dict[str, bytes] = {}
+        self.puts: PathMap[bytes] = PathMap()
         """Files that get new content with their next sync."""
-        self.touched: set[str] = set()
+        self.touched: PathMap[None] = PathMap()
         """Empty files, made when they are synced or written."""
         self.unmade: set[str] = set()
         """Directories, made when something in them is synced or written."""
@@ -31,31 +32,31 @@ class Deferred:
 
     def ensure_above(self, path: str) -> None:
         """Make the directory of `path` if its time has come."""
-        directory = os.path.dirname(path)
-        if directory in self.unmade:
-            self._make(directory)
+        self._ensure(os.path.dirname(path))
 
     def carry_along(self, path: str) -> None:
         """Do what waits in `path`, without a sync: it is about to move."""
         if not (self.puts or self.touched or self.unmade):
             return
-        for directory in inside(self.unmade, path):
-            self._make(directory)
-        for name in inside(self.puts, path):
-            write_new(self._root + name, self.puts[name], sync=False)
-        for name in inside(self.touched, path):
+        self._ensure(path)
+        for name in self.puts.inside(path):
+            write_new(self._root + name, self.puts.values[name], sync=False)
+        for name in self.touched.inside(path):
             os.close(os.open(self._root + name, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
 
     def forget(self, path: str) -> None:
         """Do nothing of what waits in `path`."""
         if not (self.puts or self.touched or self.unmade):
             return
-        for name in inside(self.puts, path):
-            del self.puts[name]
-        self.touched.difference_update(inside(self.touched, path))
-        self.unmade.difference_update(inside(self.unmade, path))
+        for name in self.puts.inside(path):
+            self.puts.pop(name)
+        for name in self.touched.inside(path):
+            self.touched.pop(name)
+        self.unmade.discard(path)
 
-    def _make(self, directory: str) -> None:
+    def _ensure(self, directory: str) -> None:
+        if directory not in self.unmade:
+            return
         with named(directory):
             os.makedirs(self._root + directory, exist_ok=True)
         self.unmade.discard(directory)

@@ -11,13 +11,14 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Collection, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor
 from contextlib import suppress
 from threading import Lock
 
 from flowstream.broker.doors import (
     Append,
     Buffer,
+    Discard,
     Flush,
     MakeDirectory,
     Operation,
@@ -36,18 +37,19 @@ from flowstream.broker.storage.calls import (
     moves_directory,
     named,
     write_all,
+    write_at,
     write_new,
 )
 from flowstream.broker.storage.deferred import Deferred
 from flowstream.broker.storage.descriptors import Descriptors
 from flowstream.broker.storage.entries import NewEntries
+from flowstream.broker.storage.jobs import Jobs
+from flowstream.broker.storage.leaving import Leaving
 from flowstream.broker.storage.refusal import refused
 from flowstream.broker.storage.syncers import Syncers
 
 OPEN_FILES = 512
 """File descriptors kept open at most; the least recently used one is closed."""
-
-_IOV_MAX = 1024
 
 
 class FileStorage:
@@ -61,9 +63,8 @@ class FileStorage:
         background: Executor | None = None,
         places: bool = False,
     ) -> None:
-        """`root` must exist. With `background` directories are deleted there. `places`: nobody
-        syncs what is written, so what waits for a sync is done there too.
-        """
+        """`root` must exist. `background` deletes directories and, where nobody syncs what is
+        written (`places`), does what waits for a sync."""
         self.root = root
         self._open = Descriptors(open_files)
         self._above = os.path.join(root, "")
@@ -71,10 +72,14 @@ class FileStorage:
         self._later = Deferred(self._above, self._entries)
         self._count = 0
         self._lock = Lock()
+        """Held while something is remembered or forgotten, and while the loop opens files."""
+        self._names = Lock()
+        """Held before `_lock` while names come and go on the disk, which may take long: the loop
+        takes it where another thread may want the same name."""
         self._syncers = Syncers()
-        self._background = background
         self._places = places
-        self._jobs: list[Future[None]] = []
+        self._jobs = Jobs(background)
+        self._leaving = Leaving(self._above, self._entries, self._names, self._jobs)
 
     # Reading
 
@@ -104,7 +109,7 @@ class FileStorage:
             raise refused(directory, error) from error
 
     def space(self) -> Space:
-        """The data directory and the size of its disk."""
+        """The data directory and its disk."""
         with named(str(self.root)):
             usage = shutil.disk_usage(self.root)
         return Space(os.path.abspath(self.root), usage.total, usage.free)
@@ -115,7 +120,8 @@ class FileStorage:
         """Perform in order; adjacent appends to one file are one writev. The paths that now hold
         unsynced bytes.
         """
-        self._check_jobs()
+        self._jobs.check()
+        self._leaving.make_room(operations)
         unsynced: set[str] = set()
         path = ""
         pending: list[Buffer] = []
@@ -138,25 +144,29 @@ class FileStorage:
                 self._change(operation, unsynced)
         self._append(path, pending)
         self._sync_renamed(renamed)
-        if self._places and self._background is not None and self._later.among(unsynced):
-            self._jobs.append(self._background.submit(self.sync, ()))
+        self._leaving.begin()
+        if self._places and self._jobs.background is not None and self._later.among(unsynced):
+            self._jobs.do(self.sync, ())
         return unsynced
 
     def sync(self, paths: Collection[str]) -> None:
-        """Make the content of `paths` durable, new names too. Several files sync at the same
-        time.
-        """
+        """Make the content of `paths` durable, new names too; several at the same time."""
         if self._places:
-            paths = {*paths, *self._later.puts, *self._later.touched}
+            with self._lock:
+                paths = {*paths, *self._later.puts, *self._later.touched}
+        self._sync_these(paths)
+
+    def _sync_these(self, paths: Collection[str]) -> None:
         puts = [path for path in paths if path in self._later.puts]
         self._syncers.each(self._write_put, puts)
         self._syncers.each(self._sync_file, list(set(paths).difference(puts)))
         self._syncers.each(self._entries.sync, self._entries.needed_for(paths))
-        if superseded := [path for path in puts if path in self._later.puts]:
-            self.sync(superseded)
+        if again := [path for path in puts if path in self._later.puts]:
+            self._sync_these(again)
 
     def close(self) -> None:
         """Close every descriptor."""
+        self._leaving.finish()
         self._syncers.close()
         with self._lock:
             self._open.close()
@@ -181,13 +191,19 @@ class FileStorage:
             case Remove(path):
                 self._remove(path)
                 unsynced.difference_update(inside(unsynced, path))
+            case Discard(path, target):
+                with self._lock:
+                    self._let_go(path)
+                self._leaving.add(path, target)
+                unsynced.difference_update(inside(unsynced, path))
             case MakeDirectory(path):
+                self._leaving.make_room((operation,))
                 with self._lock:
                     self._later.unmade.add(path)
             case Flush(path):
                 if path in self._later.puts or self.size(path) is not None:
                     # The name too: an earlier process may have made the file.
-                    self.sync((path,))
+                    self._sync_these((path,))
                     self._sync_directory(os.path.dirname(path))
                     unsynced.discard(path)
             case Settle():
@@ -202,8 +218,7 @@ class FileStorage:
             return
         try:
             descriptor = self._descriptor(path, create=True)
-            for start in range(0, len(buffers), _IOV_MAX):
-                write_all(descriptor, buffers[start : start + _IOV_MAX])
+            write_all(descriptor, buffers)
         except OSError as error:
             raise refused(path, error) from error
 
@@ -211,7 +226,7 @@ class FileStorage:
         """Make an empty file; in a directory that waits for its sync, it waits too."""
         with self._lock:
             if os.path.dirname(path) in self._later.unmade:
-                self._later.touched.add(path)
+                self._later.touched.add(path, None)
                 return
         with named(path):
             self._descriptor(path, create=True)
@@ -222,23 +237,20 @@ class FileStorage:
             full = self._full(path)
             with self._lock:
                 self._later.ensure_above(path)
-                self._later.touched.discard(path)
+                self._later.touched.pop(path)
                 if not os.path.exists(full):
                     self._entries.add(path)
             descriptor = os.open(full, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
             try:
-                rest = memoryview(data)
-                while rest:
-                    written = os.pwrite(descriptor, rest, position)
-                    rest, position = rest[written:], position + written
+                write_at(descriptor, position, data)
             finally:
                 os.close(descriptor)
 
     def _replace(self, path: str, data: Buffer) -> None:
         with named(path):
-            with self._lock:
+            with self._names, self._lock:
                 self._open.forget(path)
-                self._later.puts.pop(path, None)
+                self._later.puts.pop(path)
                 self._later.ensure_above(path)
             temporary = self._full(path) + ".tmp"
             write_new(temporary, data, sync=True)
@@ -247,37 +259,40 @@ class FileStorage:
 
     def _put(self, path: str, data: Buffer) -> None:
         with self._lock:
-            self._later.puts[path] = bytes(data)
+            self._later.puts.add(path, bytes(data))
 
     def _write_put(self, path: str) -> None:
         """Give the file its new content, unless it is another's by now."""
         with self._lock:
-            data = self._later.puts.get(path)
-            if data is None:
-                return
-            self._later.ensure_above(path)
+            data = self._later.puts.values.get(path)
             self._count += 1
             temporary = f"{self._full(path)}.{self._count}.tmp"
+        if data is None:
+            return
+        with self._names:
+            self._later.ensure_above(path)
         with named(path):
             try:
                 write_new(temporary, data, sync=True)
             except FileNotFoundError:
-                if self._later.puts.get(path) is data:
+                if self._later.puts.values.get(path) is data:
                     raise
                 return  # deleted meanwhile, with everything in it
-            with self._lock:
-                if self._later.puts.get(path) is data:
-                    del self._later.puts[path]
-                    self._open.forget(path)
+            with self._names:
+                if self._later.puts.values.get(path) is data:
                     os.rename(temporary, self._full(path))
                     self._entries.add(path)
+                    with self._lock:
+                        self._open.forget(path)
+                        if self._later.puts.values.get(path) is data:
+                            self._later.puts.pop(path)
                     return
             with suppress(FileNotFoundError):
                 os.unlink(temporary)
 
     def _rename(self, wanted: Rename, unsynced: set[str], parents: set[str]) -> None:
         path, target = wanted.path, wanted.target
-        with named(path), self._lock:
+        with named(path), self._names, self._lock:
             self._later.carry_along(path)
             self._let_go(path)
             self._let_go(target)
@@ -294,31 +309,19 @@ class FileStorage:
         unsynced.update(target + name[len(path) :] for name in moved)
 
     def _sync_renamed(self, parents: set[str]) -> None:
-        for parent in parents:
-            self._sync_directory(parent)
-        parents.clear()
+        while parents:
+            self._sync_directory(parents.pop())
 
     def _remove(self, path: str) -> None:
         full = self._full(path)
         with named(path):
-            with self._lock:
+            with self._names, self._lock:
                 self._let_go(path)
-            if not os.path.isdir(full):
+            if os.path.isdir(full):
+                self._leaving.remove(path)
+            else:
                 with suppress(FileNotFoundError):
                     os.unlink(full)
-            elif self._background is None:
-                self._remove_tree(path)
-            else:
-                self._jobs.append(self._background.submit(self._remove_tree, path))
-
-    def _remove_tree(self, path: str) -> None:
-        with named(path), suppress(FileNotFoundError):
-            shutil.rmtree(self._full(path))
-
-    def _check_jobs(self) -> None:
-        """Raises StorageError where something in the background was refused."""
-        while self._jobs and self._jobs[0].done():
-            self._jobs.pop(0).result()
 
     # Descriptors and names
 
@@ -342,7 +345,7 @@ class FileStorage:
                 descriptor = os.open(full, flags | os.O_CREAT, 0o644)
                 self._entries.add(path)
             if create:
-                self._later.touched.discard(path)
+                self._later.touched.pop(path)
             self._open.add(path, descriptor)
             return descriptor
 
@@ -379,17 +382,18 @@ class FileStorage:
         full = self._full(path)
         # Not through the shared descriptors: the loop's thread may be writing through one that
         # another would push out.
-        with self._lock:
+        with self._names:
             if path not in self._later.touched or os.path.exists(full):
                 return False
             self._later.ensure_above(path)
             os.close(os.open(full, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
             self._entries.add(path)
-            self._later.touched.discard(path)
+            with self._lock:
+                self._later.touched.pop(path)
         return os.stat(full).st_size == 0
 
     def _sync_directory(self, directory: str) -> None:
-        """Sync a directory, and those above it that have new names."""
+        """And those above it that have new names."""
         self._entries.sync(directory)
         if directory:
             for above in self._entries.needed_for((directory,)):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from flowstream.broker.doors import Operation, Remove, Rename
+from flowstream.broker.doors import Discard, Operation, Remove, Rename
 from flowstream.broker.storage.paths import PathMap
 
 
@@ -48,4 +48,4 @@ def gives_up(operation: Operation, removed: set[str]) -> bool:
     """Whether nobody wants the bytes any more: they are `removed`, under another name perhaps."""
     if isinstance(operation, Rename):
         return operation.target in removed
-    return isinstance(operation, Remove)
+    return isinstance(operation, Remove | Discard)

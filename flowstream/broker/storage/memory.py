@@ -16,6 +16,7 @@ from fnmatch import fnmatch
 from flowstream.broker.doors import (
     Append,
     Buffer,
+    Discard,
     Flush,
     MakeDirectory,
     Operation,
@@ -69,6 +70,8 @@ class MemoryStorage:
         self._directories: set[str] = {""}
         self._puts: dict[str, str] = {}
         """Files that get new content with their next sync, and where it is."""
+        self._leaving: dict[str, str] = {}
+        """Directories that were discarded, and what they are to be called."""
         self._crash_at: int | None = None
         self._faults: list[_Fault] = []
 
@@ -94,6 +97,10 @@ class MemoryStorage:
         perhaps garbage.
         """
         self.heal()
+        for path, target in self._leaving.items():
+            if rng.randrange(0, 2):
+                self._move_entries(path, target)
+        self._leaving.clear()
         survivors: dict[str, _File] = {}
         for path in sorted(self._entries.keys() | self._files.keys()):
             durable, seen = self._entries.get(path), self._files.get(path)
@@ -202,7 +209,12 @@ class MemoryStorage:
                 self._rename(path, target, unsynced)
             case Remove(path):
                 self._remove(path)
+            case Discard(path, target):
+                self._remove(path)
+                self._leaving[path] = target
             case MakeDirectory(path):
+                if path in self._leaving:
+                    self._move_entries(path, self._leaving.pop(path))
                 self._add_directories(path)
             case Flush(path):
                 self._sync(path)
@@ -258,9 +270,7 @@ class MemoryStorage:
             if target in self._files or target in self._directories:
                 return
             raise StorageError(f"{path}: {os.strerror(errno.ENOENT)}")
-        # What is in a directory goes with it, also what a crash may bring back.
-        for name in [name for name in self._entries if name.startswith(path + "/")]:
-            self._entries[target + name[len(path) :]] = self._entries.pop(name)
+        self._move_entries(path, target)
         for name in moved:
             renamed = target + name[len(path) :]
             self._files[renamed] = self._files.pop(name)
@@ -271,6 +281,11 @@ class MemoryStorage:
             self._directories.add(target + directory[len(path) :])
         for parent in {os.path.dirname(path), os.path.dirname(target)}:
             self._sync_directory(parent)
+
+    def _move_entries(self, path: str, target: str) -> None:
+        """What is in a directory goes with it, also what a crash may bring back."""
+        for name in [name for name in self._entries if name.startswith(path + "/")]:
+            self._entries[target + name[len(path) :]] = self._entries.pop(name)
 
     def _place_inside(self, path: str) -> None:
         """Content that waits for a sync moves along, or is removed along."""

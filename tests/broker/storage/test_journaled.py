@@ -152,9 +152,10 @@ def changed(rng: random.Random, written: dict[str, bytes], synced: dict[str, byt
     path = f"d{rng.randrange(0, 5)}/x"
     was_there = written.pop(path, None) is not None
     synced.pop(path, None)
-    return rng.choice(
-        [Remove(path), Truncate(path, 0), *([Rename(path, path + ".old")] if was_there else ())]
-    )
+    choices: list[Operation] = [Remove(path), Truncate(path, 0)]
+    if was_there:
+        choices.append(Rename(path, path + ".old"))
+    return rng.choice(choices)
 
 
 def test_D5_a_deleted_topic_is_not_resurrected() -> None:

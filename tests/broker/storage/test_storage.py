@@ -6,7 +6,6 @@ import errno
 import os
 import random
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -28,18 +27,6 @@ from flowstream.broker.doors import (
 from flowstream.broker.storage.files import FileStorage
 from flowstream.broker.storage.memory import SECTOR, Crashed, MemoryStorage
 from flowstream.errors import StorageError
-
-
-@pytest.fixture(params=["files", "memory"])
-def storage(
-    request: pytest.FixtureRequest, tmp_path: Path
-) -> Iterator[FileStorage | MemoryStorage]:
-    if request.param == "memory":
-        yield MemoryStorage()
-        return
-    files = FileStorage(tmp_path, open_files=2)
-    yield files
-    files.close()
 
 
 def content(storage: FileStorage | MemoryStorage, path: str) -> bytes:
