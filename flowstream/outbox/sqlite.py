@@ -13,6 +13,11 @@ from flowstream.outbox.target import Known, OutboxRefused, Place
 
 SQL = Statements("?", "")
 
+ROLLED_BACK = (
+    "a statement of the outbox's function ended the transaction (OR ROLLBACK, RAISE(ROLLBACK), or"
+    " a disk that is full): let its error pass, or use OR ABORT, which undoes the statement alone"
+)
+
 
 def _all_but_ending(action: int, *_: object) -> int:
     """What the user's function may do (see `sqlite3.Connection.set_authorizer`)."""
@@ -37,8 +42,9 @@ class SQLiteSession:
     is_broken = False
 
     def __init__(self, database: SQLite) -> None:
+        # With a level, a write that comes outside of a transaction begins one: see `lent`.
         self.connection = sqlite3.connect(
-            database.path, timeout=database.timeout, isolation_level=None
+            database.path, timeout=database.timeout, isolation_level="IMMEDIATE"
         )
         with self.transaction():
             for statement in CREATE:
@@ -58,12 +64,18 @@ class SQLiteSession:
 
     @contextmanager
     def lent(self) -> Iterator[None]:
-        """See `Session.lent`: BEGIN, COMMIT and ROLLBACK are refused by SQLite."""
+        """See `Session.lent`: BEGIN, COMMIT and ROLLBACK are refused by SQLite. So nothing can be
+        written once an error has ended the transaction, and the function gone on after it.
+        """
         self.connection.set_authorizer(_all_but_ending)
         try:
             yield
+            if not self.connection.in_transaction:
+                raise sqlite3.OperationalError(ROLLED_BACK)
         except sqlite3.DatabaseError as error:
             if "not authorized" in str(error):
+                if not self.connection.in_transaction:
+                    raise sqlite3.OperationalError(ROLLED_BACK) from error
                 raise OutboxRefused(
                     "the function of an outbox must not begin or end a transaction: its effects"
                     " commit together with the position of its events"

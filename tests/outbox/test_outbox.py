@@ -7,6 +7,7 @@ import random
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ import pytest
 import flowstream as fs
 from flowstream.processing.declarations.outboxes import Outbox
 from flowstream.transport.types import TopicPartition
-from tests.outbox.conftest import Database, Sqlite
+from tests.outbox.conftest import Database, Sqlite, prepare
 from tests.processing.rig import Rig
 
 EFFECTS = "SELECT who, what FROM effects"
@@ -222,7 +223,8 @@ async def test_G3_a_database_from_a_backup_is_refused(database: Database) -> Non
     stored.put(*"abc")
     await stored.run()
     session = database.target.connect()
-    session.connection.execute("UPDATE flowstream_offsets SET next_offset = 1")
+    with session.transaction():
+        session.connection.execute("UPDATE flowstream_offsets SET next_offset = 1")
     session.close()
     stored.put("d")
     await stored.rig.open()
@@ -275,6 +277,38 @@ async def test_S9_a_function_that_commits_is_refused(database: Database, how: st
     assert "must not begin or end a transaction" in str(rig.failure)
     await rig.crash()
     await app.close()
+
+
+@pytest.mark.parametrize("then", ["goes on", "ends"])
+async def test_S9_nothing_is_written_behind_an_error_that_ended_the_transaction(
+    tmp_path: Path, then: str
+) -> None:
+    """SQLite rolls back for some errors by itself: what comes after would stay, whatever fails."""
+    database = Sqlite(tmp_path / "effects.db")
+    prepare(database.target)
+    with sqlite3.connect(database.path) as connection:
+        connection.execute("CREATE UNIQUE INDEX once ON effects (what) WHERE what = 'x'")
+    connection.close()
+    stored = Stored(database, on_error="dead_letter")
+
+    def store(db: sqlite3.Connection, events: list[fs.Event[str]]) -> None:
+        for event in events:
+            try:
+                db.execute(
+                    "INSERT OR ROLLBACK INTO effects VALUES (?, ?)", (event.key, event.value)
+                )
+            except sqlite3.IntegrityError:
+                if then == "ends":
+                    return
+            db.execute("INSERT INTO effects VALUES ('beside', ?)", (f"beside {event.value}",))
+
+    stored.store.store = store
+    stored.put(*"axbxc")
+    await stored.run()
+    told = [word for word in stored.effects() if not word.startswith("beside")]
+    assert told == [*"axbc"]
+    assert stored.effects().count("beside b") == 1
+    assert stored.dead() == [b"x"]
 
 
 async def test_a_database_that_is_away_is_waited_for(tmp_path: Any) -> None:

@@ -55,7 +55,8 @@ async def test_G3_a_database_that_is_emptied_while_the_worker_runs_is_refused(
     await stored.rig.open()
     await stored.until(stored.done)
     session = database.target.connect()
-    session.connection.execute("DELETE FROM flowstream_offsets")
+    with session.transaction():
+        session.connection.execute("DELETE FROM flowstream_offsets")
     session.close()
     stored.put("d")
     assert "knows of nothing" in await refused(stored)
