@@ -208,6 +208,11 @@ class GroupConsumer:
         """
         return self._fetching.paused
 
+    @property
+    def unanswered_s(self) -> float:
+        """For how long the group has not answered this member; 0 while it does."""
+        return self._member.unanswered_s
+
     def want_rebalance(self) -> None:
         """Join again soon, with something new to tell the leader."""
         self._member.want_rebalance()

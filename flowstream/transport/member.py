@@ -12,6 +12,7 @@ import logging
 from collections.abc import Iterable
 from typing import Any
 
+from flowstream.clock import monotonic_ms
 from flowstream.transport.assignor import (
     NOTHING,
     GroupAssignor,
@@ -93,6 +94,8 @@ class GroupMember:
         self._heartbeat_s = heartbeat_interval_ms / 1000
         self._rebalance_timeout_ms = rebalance_timeout_ms
         self._member_id = ""
+        self._unanswered_ms: int | None = None
+        """Since when the group owes an answer that it has at once."""
         self._unfinished = False
         self._wanted = asyncio.Event()
         self._changed = asyncio.Event()
@@ -100,6 +103,14 @@ class GroupMember:
     def want_rebalance(self) -> None:
         """Join again soon."""
         self._wanted.set()
+
+    @property
+    def unanswered_s(self) -> float:
+        """For how long the group has not answered. 0 while it does, and while it may take its time
+        over a join.
+        """
+        since = self._unanswered_ms
+        return 0.0 if since is None else (monotonic_ms() - since) / 1000
 
     async def changed(self) -> None:
         """Wait for the next step of a rebalance."""
@@ -262,18 +273,26 @@ class GroupMember:
         to = Coordinator("group", self._group)
         pauses = backoffs()
         least = 0 if self._instance_id is None else STATIC_VERSION[key]
-        while True:
-            try:
-                answer = await self._cluster.request(
-                    to, key, lambda _: request, min_version=least, timeout_ms=timeout_ms, lane=self
-                )
-            except ConnectionLost as error:
-                log.log(self._cluster.level(logging.INFO), "group %s: %s", self._group, error)
-            else:
-                if not retriable(answer.error_code):
-                    return answer
-                self._cluster.forget(to)
-            await asyncio.sleep(next(pauses))
+        if key == ApiKey.HEARTBEAT:
+            self._unanswered_ms = monotonic_ms()
+        try:
+            while True:
+                try:
+                    answer = await self._cluster.request(
+                        to, key, lambda _: request,
+                        min_version=least, timeout_ms=timeout_ms, lane=self,
+                    )  # fmt: skip
+                except ConnectionLost as error:
+                    if self._unanswered_ms is None:
+                        self._unanswered_ms = monotonic_ms()
+                    log.log(self._cluster.level(logging.INFO), "group %s: %s", self._group, error)
+                else:
+                    if not retriable(answer.error_code):
+                        return answer
+                    self._cluster.forget(to)
+                await asyncio.sleep(next(pauses))
+        finally:
+            self._unanswered_ms = None
 
     # -- leaving --------------------------------------------------------------------------------
 

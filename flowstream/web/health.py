@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from flowstream.processing.queries.reading import Reading
 
+CUT_OFF_S = 5.0
+"""A broker that is started anew is back sooner."""
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -27,7 +30,12 @@ def health(reading: Reading) -> Verdict:
 
 
 def readiness(reading: Reading) -> Verdict:
-    """Whether the worker has an assignment and all its tasks have caught up and run."""
+    """Whether the worker has an assignment, all its tasks have caught up and run, and the broker
+    answers (V2): without it nothing commits, and no restart of the worker would help.
+    """
+    if reading.unanswered_s > CUT_OFF_S:
+        told = f"the broker has not answered for {reading.unanswered_s:.0f} s"
+        return Verdict(False, "cut off", (told,))
     if reading.ready:
         return Verdict(True, "ready")
     if reading.restore_left:

@@ -15,7 +15,9 @@ from flowstream.processing.running.surroundings import Counts
 from flowstream.web.exposition import COUNTS
 from flowstream.web.guard import check_binding, refusal
 from flowstream.web.serving import WebUnavailable, bound, serving
+from flowstream.wire.api import ApiKey
 from tests.processing.conftest import Kit
+from tests.transport.proxy import Fault, Proxy
 from tests.web.conftest import visited
 
 
@@ -161,6 +163,48 @@ async def test_ready_once_every_task_runs(kit: Kit, name: str) -> None:
         assert sorted(worker.tasks) == ["0/2", "1/2"]
         worker.stop()
         await running
+
+
+async def test_V2_a_worker_that_hears_nothing_of_the_broker_is_not_ready(
+    kit: Kit, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flowstream.web.health.CUT_OFF_S", 0.3)
+    app = kit.app(name, web_port=0)
+    words = app.topic(f"{name}-in", value_type=str, partitions=1)
+
+    @app.agent(words)
+    async def nothing(stream: fs.Stream[str]) -> None:
+        async for _ in stream:
+            pass
+
+    await kit.create(app)
+    is_cut = True
+    async with Proxy(kit.address) as proxy:
+        proxy.inject(ApiKey.HEARTBEAT, Fault.LOSE_REQUEST, 10_000, when=lambda _: is_cut)
+        worker = fs.Worker(app, proxy.address)
+        async with serving(worker) as address, worker.running(), httpx.AsyncClient() as client:
+
+            async def status() -> str:
+                told: str = (await client.get(f"http://{address}/ready")).json()["status"]
+                return told
+
+            async def is_red() -> bool:
+                return await status() == "cut off"
+
+            await kit.until(is_red)
+            assert (
+                samples((await client.get(f"http://{address}/metrics")).text)[
+                    "flowstream_worker_ready"
+                ]
+                == 0
+            )
+            assert (await client.get(f"http://{address}/health")).status_code == 200
+            is_cut = False
+
+            async def is_ready() -> bool:
+                return await status() == "ready"
+
+            await kit.until(is_ready)
 
 
 async def test_V2_health_is_red_when_an_event_does_not_end_or_fails_for_ever(

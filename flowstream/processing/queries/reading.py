@@ -51,6 +51,8 @@ class Reading:
     guarantee: str
     warnings: tuple[str, ...]
     ready: bool
+    unanswered_s: float
+    """For how long the broker has not answered; 0 while it does."""
     tasks: tuple[str, ...]
     counts: Counts
     events: dict[Taken, int]
@@ -78,6 +80,7 @@ def read(worker: Worker) -> Reading:
         guarantee=worker.settings.processing_guarantee,
         warnings=tuple(worker.warnings()),
         ready=membership is not None and membership.is_ready,
+        unanswered_s=0.0 if membership is None else membership.consumer.unanswered_s,
         tasks=tuple(str(task.id) for task in tasks),
         counts=dataclasses.replace(worker.counts),
         events=dict(events),
