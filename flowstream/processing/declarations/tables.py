@@ -25,6 +25,7 @@ from flowstream.processing.tables.replicated import GlobalTable, TableOf
 from flowstream.processing.tables.set_managers import SetChange
 from flowstream.processing.tables.set_tables import MemberRows, SetTable
 from flowstream.processing.tables.table import Recovered, Table
+from flowstream.processing.values.codecs import kind_of_values
 from flowstream.processing.values.durations import Seconds
 
 K = TypeVar("K")
@@ -133,7 +134,8 @@ class DeclaresTables(Relating):
         on_recover: Recovered | None = None,
         extra_topic_configs: Mapping[str, str] | None = None,
     ) -> Table[Any, Any]:
-        """Declare a table. `value_type` defaults to `default` when that is a type, else any JSON.
+        """Declare a table. `value_type` defaults to `default` when that is a type (`int` stands for
+        numbers, whole or not: `value_type=int` for whole ones alone), else to any JSON.
 
         `partitions` is that of the topics whose agents use the table; give it only when the app
         reads topics with different numbers of partitions. `ordered` writes rows in the order of
@@ -151,7 +153,7 @@ class DeclaresTables(Relating):
         table: Table[Any, Any] = Table(
             name,
             key_type=key_type or said.key_type or str,
-            value_type=_value_type(value_type, default),
+            value_type=kind_of_values(value_type, default),
             default=default,
             partitions=partitions,
             ordered=ordered,
@@ -326,7 +328,7 @@ class DeclaresTables(Relating):
         table: GlobalTable[Any, Any] = GlobalTable(
             name,
             key_type=key_type,
-            value_type=_value_type(value_type, default),
+            value_type=kind_of_values(value_type, default),
             default=default,
             partitions=partitions,
             ordered=ordered,
@@ -366,12 +368,6 @@ class DeclaresTables(Relating):
             raise AppError(f"table {name!r} of app {app!r} is declared twice")
         self.foreign_tables[table.rows.name] = table
         return table
-
-
-def _value_type(value_type: Any, default: Callable[[], Any] | None) -> Any:
-    if value_type is not None:
-        return value_type
-    return default if isinstance(default, type) else Any
 
 
 def rows_of(name: str, schema: Schema | None) -> Schema:

@@ -94,6 +94,23 @@ def _encode_float(value: float) -> bytes:
     return repr(float(value)).encode()
 
 
+def _check_number(value: object) -> None:
+    kind = type(value)
+    if kind is int:
+        _check_int(value)
+    elif kind is not float:
+        raise mismatch("int or float", value)
+
+
+def _encode_number(value: float) -> bytes:
+    _check_number(value)
+    return b"%d" % value if type(value) is int else repr(value).encode()
+
+
+def _decode_number(data: bytes) -> float:
+    return _decode_int(data) if data.removeprefix(b"-").isdigit() else float(data)
+
+
 def _encode_bool(value: bool) -> bytes:
     _check_bool(value)
     return b"true" if value else b"false"
@@ -118,6 +135,10 @@ def _decode_bytes(data: bytes) -> bytes:
 
 INT: Codec[int] = Codec("int", _encode_int, _decode_int, immutable=True, check=_check_int)
 FLOAT: Codec[float] = Codec("float", _encode_float, float, immutable=True, check=_check_float)
+NUMBER: Codec[float] = Codec(
+    "int or float", _encode_number, _decode_number, immutable=True, check=_check_number
+)
+"""A whole number as such, any other as a float."""
 BOOL: Codec[bool] = Codec("bool", _encode_bool, _decode_bool, immutable=True, check=_check_bool)
 BYTES: Codec[bytes] = Codec(
     "bytes", _encode_bytes, _decode_bytes, immutable=True, check=_check_bytes
@@ -152,7 +173,22 @@ def readable(codec: Codec[Any], data: bytes | None) -> Any:
         return data
 
 
-_PLAIN: dict[object, Codec[Any]] = {int: INT, float: FLOAT, bool: BOOL, bytes: BYTES, str: STR}
+class Number:
+    """Stands for the type of a value that begins as `int()` and may become a float."""
+
+
+_PLAIN: dict[object, Codec[Any]] = {
+    int: INT, float: FLOAT, bool: BOOL, bytes: BYTES, str: STR, Number: NUMBER,
+}  # fmt: skip
+
+
+def kind_of_values(declared: Any, default: Callable[[], Any] | None) -> Any:
+    """The type of a table's values: as declared, else that of its default, else any JSON."""
+    if declared is not None:
+        return declared
+    if default is int:
+        return Number
+    return default if isinstance(default, type) else Any
 
 
 def codec_of(kind: type[T] | object) -> Codec[T]:

@@ -195,3 +195,22 @@ def test_rows_and_topics_may_have_other_bytes_for_a_key() -> None:
     with plain.unit():
         plain.table[uuid.UUID(int=1)] = 1
     assert list(plain.commit()) == [b'"00000000-0000-0000-0000-000000000001"']
+
+
+def test_a_table_that_begins_with_int_takes_any_number_and_one_of_ints_does_not() -> None:
+    app = fs.App("numbers")
+    numbers: Table[str, Any] = app.Table("numbers", default=int)
+    whole: Table[str, Any] = app.Table("whole", default=int, value_type=int)
+    bench = Bench(numbers)
+    with bench.unit():
+        assert numbers["a"] == 0
+        numbers["a"] += 1
+        numbers["b"] += 2.5
+    bench.commit()
+    bench.open()
+    with bench.unit():
+        assert repr(dict(numbers)) == "{'a': 1, 'b': 2.5}"
+        with pytest.raises(TypeError, match="expected int or float, got str"):
+            numbers["a"] = "1"
+    with Bench(whole).unit(), pytest.raises(TypeError, match="holds int values; key 'a'"):
+        whole["a"] = 2.5

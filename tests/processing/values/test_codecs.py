@@ -12,7 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import flowstream as fs
-from flowstream.processing.values.codecs import DECODE_ERRORS, LARGEST_INT, codec_of, encode_any_key
+from flowstream.processing.values.codecs import (
+    DECODE_ERRORS,
+    LARGEST_INT,
+    NUMBER,
+    codec_of,
+    encode_any_key,
+)
 
 
 class Model(fs.Record):
@@ -187,6 +193,23 @@ def test_a_checked_value_always_encodes(number: int) -> None:
     assert codec.check is not None
     codec.check(number)
     assert codec.decode(codec.encode(number)) == number
+
+
+@given(st.integers() | st.floats(allow_nan=False))
+def test_a_number_is_what_it_was(number: float) -> None:
+    found = NUMBER.decode(NUMBER.encode(number))
+    assert (type(found), found) == (type(number), number)
+    # What it writes of a whole number is what a table of these alone writes and reads.
+    if isinstance(number, int):
+        assert NUMBER.encode(number) == codec_of(int).encode(number)
+
+
+@pytest.mark.parametrize("wrong", [True, "1", None, 1j, LARGEST_INT + 1])
+def test_a_number_is_an_int_or_a_float(wrong: Any) -> None:
+    assert NUMBER.check is not None
+    for fails in (NUMBER.check, NUMBER.encode):
+        with pytest.raises((TypeError, ValueError), match=r"expected int or float|4,000 digits"):
+            fails(wrong)
 
 
 @pytest.mark.parametrize("sign", [1, -1])
