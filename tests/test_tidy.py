@@ -92,6 +92,7 @@ PURE = (
     "flowstream/processing/agents/policies.py",
     "flowstream/processing/declarations/relating.py",
     "flowstream/processing/duties/due_readers.py",
+    "flowstream/processing/duties/event_times.py",
     "flowstream/processing/duties/inputs.py",
     "flowstream/processing/duties/places.py",
     "flowstream/processing/duties/planning.py",

@@ -9,7 +9,7 @@ import datetime
 import inspect
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 from flowstream.processing.errors import AppError
 
@@ -124,6 +124,32 @@ def check_isolated(isolated: object) -> None:
             "isolated_partitions cannot be turned off: each partition has its own instances, so"
             " that it can move to another worker alone. Leave it out"
         )
+
+
+def check_key_index(key_index: object) -> None:
+    """Faust's `key_index` of windows, which is always so."""
+    if key_index is not True:
+        raise AppError(
+            "key_index cannot be turned off: which windows there are is known by their rows."
+            " Leave it out"
+        )
+
+
+def check_window_closed(function: object, what: str) -> None:
+    """A function that is told of windows that close: called with a key and a value."""
+    check_callable(function, f"{what}: on_window_close")
+    if inspect.isasyncgenfunction(function):
+        raise AppError(
+            f"{what}: what on_window_close yields would go nowhere: have it send, or write an agent"
+            " instead, @app.agent(table.closed, sink=[...])"
+        )
+    try:
+        inspect.signature(cast("Callable[..., Any]", function)).bind(None, None)
+    except TypeError as error:
+        raise AppError(
+            f"{what}: on_window_close is called with a key and its window, and a value ({error}):"
+            " write `def window_closed(key, value):`"
+        ) from None
 
 
 def check_concurrency(concurrency: object, order: object, agent: str) -> tuple[int, Order | None]:

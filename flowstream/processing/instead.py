@@ -53,7 +53,6 @@ _TOLD: Final = (
     ),
     ("App.agent(help=)", "the docstring"),
     ("App.Table(window=)", "`.tumbling(...)`, `.hopping(...)` on the table"),
-    ("App.Table(on_window_close=)", "`@app.agent(table.closed)`: each final value once"),
     ("App.Table(on_changelog_event=)", "`@app.agent(table.changes)`"),
     ("App.Table(changelog_topic=)", "`<app>-<table>-changelog`, compacted"),
     ("App.Table(store=)", "RocksDB, always"),
@@ -215,10 +214,7 @@ _TOLD: Final = (
     ("Table.changelog_topic Table.changelog_topic_name", "`app.changelog(table.name)`"),
     ("Table.reset_state", "`flowstream reset`"),
     ("Table.on_key_get", "sensors: `on_table_get`"),
-    (
-        "WindowWrapper.relative_to_field WindowWrapper.relative_to WindowWrapper.get_timestamp",
-        '`app.topic(timestamp="date")`',
-    ),
+    ("WindowWrapper.relative_to WindowWrapper.get_timestamp", '`app.topic(timestamp="date")`'),
     ("WindowWrapper.keys", "`for key in windowed`"),
     (
         "WindowWrapper.values WindowWrapper.key_index WindowWrapper.key_index_table",

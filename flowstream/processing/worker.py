@@ -17,6 +17,7 @@ from flowstream.clock import wall_ms
 from flowstream.processing.app import App
 from flowstream.processing.commit import EXACTLY_ONCE
 from flowstream.processing.declarations.background import run_chore
+from flowstream.processing.duties.event_times import settle_event_times
 from flowstream.processing.duties.following import Address, connect, follow, patiently
 from flowstream.processing.duties.lending import Lending
 from flowstream.processing.duties.provision import notice_changes, provide_replies, provision
@@ -150,6 +151,7 @@ class Worker(Lending):
         self.app.connect_to(self._bootstrap)
         for agent in self.app.agents.values():
             await agent.probe()
+        settle_event_times(self.app)
         if not self.app.agents:
             raise AppError(f"app {self.app.id!r} has no agents: nothing to run")
         try:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, TypedDict, TypeVar, Unpack, overload
 
 from flowstream.processing.agents.agent import Agent
-from flowstream.processing.agents.managing import managing
+from flowstream.processing.agents.managing import WindowClosed, managing, telling_closed
 from flowstream.processing.declarations.relating import Relating
 from flowstream.processing.declaring import (
     check_default,
     check_partitions,
     check_table_name,
     check_topic_name,
+    check_window_closed,
 )
 from flowstream.processing.environment.settings import Settings, check_app_id
 from flowstream.processing.errors import AppError
@@ -25,6 +27,7 @@ from flowstream.processing.tables.replicated import GlobalTable, TableOf
 from flowstream.processing.tables.set_managers import SetChange
 from flowstream.processing.tables.set_tables import MemberRows, SetTable
 from flowstream.processing.tables.table import Recovered, Table
+from flowstream.processing.tables.windowed_tables import WindowedTable
 from flowstream.processing.values.codecs import kind_of_values
 from flowstream.processing.values.durations import Seconds
 
@@ -52,6 +55,7 @@ class TableOptions(GlobalOptions, total=False):
     schema: Schema | None
     on_recover: Recovered | None
     extra_topic_configs: Mapping[str, str] | None
+    on_window_close: WindowClosed | None
 
 
 class GlobalSetOptions(TypedDict, total=False):
@@ -133,6 +137,7 @@ class DeclaresTables(Relating):
         schema: Schema | None = None,
         on_recover: Recovered | None = None,
         extra_topic_configs: Mapping[str, str] | None = None,
+        on_window_close: WindowClosed | None = None,
     ) -> Table[Any, Any]:
         """Declare a table. `value_type` defaults to `default` when that is a type (`int` stands for
         numbers, whole or not: `value_type=int` for whole ones alone), else to any JSON.
@@ -145,7 +150,8 @@ class DeclaresTables(Relating):
 
         `help` is shown by `flowstream tables list`. A `schema` says the types (rows have no other
         serializer). `on_recover`: see `Table.on_recover`. `extra_topic_configs` are of the
-        changelog topic, when it is made.
+        changelog topic, when it is made. `on_window_close` is called with `(key, (start, end))` and
+        the final value of each window that closes, once, in a unit of its own: see `tumbling`.
         """
         self._check(name, partitions, default)
         said = rows_of(name, schema)
@@ -164,8 +170,18 @@ class DeclaresTables(Relating):
         )
         if on_recover is not None:
             table.on_recover(on_recover)
+        if on_window_close is not None:
+            check_window_closed(on_window_close, f"table {name!r}")
+            table.when_windowed = partial(self._tell_closed, on_window_close)
         self._declare(table)
         return table
+
+    def _tell_closed(self, function: WindowClosed, windows: WindowedTable[Any, Any]) -> None:
+        """Have an agent call a function with each window that closes."""
+        named = f"{windows.name}.on_window_close"
+        self.add_agent(
+            Agent(telling_closed(function), windows.closed, name=named, sinks=(), on_error="stop")
+        )
 
     @overload
     def SetTable(

@@ -50,6 +50,12 @@ class Places:
     def _tables(self) -> list[Table[Any, Any]]:
         """The app's tables, and those of timers, of agents on inner sources and of windows."""
         found = dict(self._app.tables)
+        for table in found.values():
+            if table.when_windowed is not None and table.window is None:
+                raise AppError(
+                    f"table {table.name!r} has on_window_close= and no windows: use what"
+                    f" app.Table({table.name!r}, ...).tumbling(60, expires=10) gives, or hopping()"
+                )
         for agent in self._app.agents.values():
             for source in agent.inner_sources:
                 for table in source.hidden:

@@ -82,6 +82,8 @@ class Topic(Generic[K, V]):
         self.value_codec: Codec[V] = typed(value_type, value_serializer)
         self.timestamp = timestamp
         self.event_ms = event_time_of(timestamp, value_type, f"topic {name!r}")
+        self._time_by: str | None = None
+        """The field of its time, where a table says it."""
         self.disorder_ms = disorder_ms
         self._send = send
         self._declare = declare
@@ -100,6 +102,19 @@ class Topic(Generic[K, V]):
             f"topic {self.name!r} is read by an agent: `@app.agent(topic)` above a function, and"
             " `async for value in stream` in it. From outside of one, any Kafka client reads it"
         )
+
+    def take_time_of(self, field: str, what: str) -> None:
+        """Have the event time in a field of the values, as `what` wants it. AppError when the topic
+        says otherwise.
+        """
+        said = self.timestamp or self._time_by
+        if said not in (None, field):
+            raise AppError(
+                f"{what} goes by the field {field!r}, and {self!r} has its event time by"
+                f" {said!r}: a topic has one event time, so leave one of the two out"
+            )
+        self._time_by = field
+        self.event_ms = event_time_of(field, self.value_type, what)
 
     def with_tombstones(self) -> Topic[K, V | None]:
         """The same topic, read by who takes records without a value as they are."""

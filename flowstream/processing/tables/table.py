@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast, overload
 
-from flowstream.processing.declaring import check_callable, check_config
+from flowstream.processing.declaring import check_callable, check_config, check_key_index
 from flowstream.processing.errors import AppError
 from flowstream.processing.events.current import CURRENT, in_unit
 from flowstream.processing.instead import missing
@@ -16,7 +16,12 @@ from flowstream.processing.tables.inner import KeyedRows
 from flowstream.processing.tables.rows import Migrate, mended, row_keys
 from flowstream.processing.tables.scanning import Scans
 from flowstream.processing.tables.table_changes import Changes
-from flowstream.processing.tables.windowed_tables import Late, WindowedTable, check_late
+from flowstream.processing.tables.windowed_tables import (
+    Late,
+    WindowedTable,
+    check_late,
+    closing_spans,
+)
 from flowstream.processing.time.windows import Window
 from flowstream.processing.values.codecs import DECODE_ERRORS, Codec, codec_of, refusal
 from flowstream.processing.values.durations import Seconds, milliseconds
@@ -93,6 +98,10 @@ class Table(Scans[K, V]):
         if migrate is not None:
             check_callable(migrate, f"table {name!r}: migrate")
         self._migrate = migrate
+        self.when_windowed: Callable[[WindowedTable[K, V]], None] | None = None
+        """Has a function told of the windows that close, where `on_window_close=` wants that."""
+        self.event_field: str | None = None
+        """The field of the values of events that is their time, where the windows go by one."""
         self._key = self.row_keys.encode
         self._what = f"using table {name!r}"
 
@@ -279,32 +288,37 @@ class Table(Scans[K, V]):
     def tumbling(
         self,
         size: Seconds,
-        *,
         expires: Seconds | None = None,
+        *,
         grace: Seconds | None = None,
         late: Late = "drop",
+        key_index: bool = True,
     ) -> WindowedTable[K, V]:
         """Windows of `size`, one after the other. `expires`: how long to keep one after its end.
+        `key_index` is how it always is: the windows that are kept can be walked.
 
         With `grace` a window closes once the watermark is that far past its end: its value is
         final (see `WindowedTable.closed`) and what comes later is `late`: dropped and counted,
         a "dead_letter", or an "update" that closes the window once more (needs `expires`); what
         comes before it was told is told with it.
         """
+        check_key_index(key_index)
         return self._windowed(size, size, expires, grace, late)
 
     def hopping(
         self,
         size: Seconds,
         step: Seconds,
-        *,
         expires: Seconds | None = None,
+        *,
         grace: Seconds | None = None,
         late: Late = "drop",
+        key_index: bool = True,
     ) -> WindowedTable[K, V]:
         """Windows of `size` that start every `step`: an event is in size/step of them. The rest
         is as with `tumbling`.
         """
+        check_key_index(key_index)
         return self._windowed(size, step, expires, grace, late)
 
     def _windowed(
@@ -321,6 +335,8 @@ class Table(Scans[K, V]):
             raise AppError(
                 f"table {self.name!r}: windows have expires= instead of ttl=, and are not ordered="
             )
+        if self.when_windowed is not None:
+            expires, grace = closing_spans(self.name, expires, grace)
         kept = None if expires is None else milliseconds(expires)
         closing = None if grace is None else milliseconds(grace)
         try:
@@ -331,4 +347,7 @@ class Table(Scans[K, V]):
         self.window = window
         self.late = late
         self._key = self._refuse
-        return WindowedTable(self, window)
+        windowed = WindowedTable(self, window)
+        if self.when_windowed is not None:
+            self.when_windowed(windowed)
+        return windowed

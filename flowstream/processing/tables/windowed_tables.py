@@ -11,6 +11,7 @@ import operator
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar, cast
 
+from flowstream.processing.declaring import described
 from flowstream.processing.errors import AppError
 from flowstream.processing.events.current import Current, in_unit
 from flowstream.processing.instead import missing
@@ -88,7 +89,22 @@ class WindowedTable(Drawn, Generic[K, V]):
         raise AppError(f"table {self.name!r} has windows: give them grace=, and read `closed`")
 
     def relative_to_stream(self) -> WindowedTable[K, V]:
-        """The table itself: its windows go by the time of the event, always."""
+        """The table itself: its windows go by the time of the event, as the topic has it."""
+        self.table.event_field = None
+        return self
+
+    def relative_to_field(self, field: Any) -> WindowedTable[K, V]:
+        """The table itself: the events whose values have this field (`Order.date` of a `fs.Record`,
+        or its name) have their time there, as with `app.topic(timestamp="date")`: for whatever
+        goes by time. AppError at the start when it is not clear which topics these are.
+        """
+        name = getattr(field, "__name__", field)
+        if not isinstance(name, str):
+            raise AppError(
+                f"table {self.name!r}: relative_to_field takes a field of a model, Order.date or"
+                f' "date", not {described(field)}'
+            )
+        self.table.event_field = name
         return self
 
     def __getitem__(self, key: K) -> WindowSet[V]:
@@ -319,6 +335,22 @@ def last_gone_ms(current: Current, table: Table[Any, Any]) -> int:
     if table.ends_with_closing and window.grace_ms is not None:
         return current.watermark(table.name) - window.size_ms - window.grace_ms
     return NEVER
+
+
+def closing_spans(
+    table: str, expires: Seconds | None, grace: Seconds | None
+) -> tuple[Seconds | None, Seconds | None]:
+    """`expires` and `grace` of windows that a function is told of: without `grace` one closes, and
+    is gone with that, `expires` after its end, as in Faust.
+    """
+    if grace is not None:
+        return expires, grace
+    if expires is None:
+        raise AppError(
+            f"table {table!r}: on_window_close= is never called where no window closes: say"
+            " expires=, how long after its end one does"
+        )
+    return None, expires
 
 
 def check_late(table: Table[Any, Any], window: Window, late: Late) -> None:

@@ -6,6 +6,7 @@ Pure arithmetic on integer milliseconds; knows nothing of tables, clocks or stre
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from flowstream.processing.time.digits import DIGITS
 
@@ -74,6 +75,13 @@ class Window:
         return self.grace_ms is not None and (
             start_ms + self.size_ms + self.grace_ms <= watermark_ms
         )
+
+
+class WindowRange(NamedTuple):
+    """A window as Faust names it, in seconds; `end` is exclusive."""
+
+    start: float
+    end: float
 
 
 def window_key(key: bytes, start_ms: int) -> bytes:
