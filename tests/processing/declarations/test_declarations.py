@@ -266,7 +266,7 @@ Body = Callable[[Any, Any, Any], Any]
         (lambda t, n, _: t.__delitem__(5), "a key of table 'totals'"),
         (
             lambda t, n, _: t.__setitem__("a", "1"),
-            "holds int or float values; key 'a' was given str: '1'; convert it, or declare value_type",
+            "holds int or float values; key 'a' was given str: '1'; convert it, or declare value",
         ),
         (lambda t, n, _: n.__setitem__("a", 5), "'names' holds str values; key 'a' was given int"),
         (lambda t, n, w: w[5].current(), "a key of table 'hourly': expected str, got int: 5"),
