@@ -10,7 +10,7 @@ from typing import Any
 
 from flowstream.broker.config import BrokerConfig
 from flowstream.broker.cores import Cores
-from flowstream.broker.doors import Operation
+from flowstream.broker.doors import Operation, Storage
 from flowstream.broker.effects import Close, Compute, Effect, Mute, Reply, Write
 from flowstream.broker.events import Computed, Durable, Request, Tick
 from flowstream.broker.handlers import ROUTES
@@ -49,15 +49,23 @@ def key_of(request: type) -> int:
 
 class Machine:
     """One node and its disk. `ask` waits for the answer; `post` and `settle` apart let a crash come
-    between."""
+    between. Without `fsync` (durability `os`) nothing is synced, and a crash takes the process
+    alone.
+    """
 
     def __init__(
-        self, seed: int = 1, storage: MemoryStorage | None = None, **settings: str
+        self,
+        seed: int = 1,
+        storage: MemoryStorage | None = None,
+        *,
+        fsync: bool = True,
+        **settings: str,
     ) -> None:
         names = {key.replace("_", "."): value for key, value in settings.items()}
         self.config = BrokerConfig.of(names)
         self.rng = random.Random(seed)
         self.storage = storage or MemoryStorage()
+        self.fsync = fsync
         self.now = Instant(TIME)
         self.replies: dict[int, Any] = {}
         self.closed: list[str] = []
@@ -74,15 +82,15 @@ class Machine:
 
     def open(self) -> None:
         """Start on what the disk holds."""
-        salt = self.rng.randbytes(SALT_BYTES)
-        self.disk = disk = JournaledStorage(
-            self.storage, self.storage, salt, journal_bytes=JOURNAL_BYTES
-        )
+        disk = self.disk = self._journaled() if self.fsync else self.storage
 
         def perform(operations: Sequence[Operation]) -> None:
             disk.sync(disk.perform(operations))
 
-        opened = open_cores(disk, perform, self.config, self.rng, self.now, host="127.0.0.1")
+        rng, now = self.rng, self.now
+        opened = open_cores(
+            disk, perform, self.config, rng, now, host="127.0.0.1", fsync=self.fsync
+        )
         opened.cores.address.port = 9092
         self.report = opened.report
         specs = parse_listeners(self.config, "127.0.0.1", 9092)
@@ -93,9 +101,16 @@ class Machine:
         self.carry_out(self.node.start(self.now))
         self.settle()
 
+    def _journaled(self) -> Storage:
+        salt = self.rng.randbytes(SALT_BYTES)
+        return JournaledStorage(self.storage, self.storage, salt, journal_bytes=JOURNAL_BYTES)
+
     def crash(self) -> None:
         """Lose what was not synced, and start again."""
-        self.storage.crash(self.rng)
+        if self.fsync:
+            self.storage.crash(self.rng)
+        else:
+            self.storage.kill()
         self.open()
 
     def stop(self) -> None:
@@ -124,7 +139,8 @@ class Machine:
         group = self.node.close_group()
         if group is None:
             return False
-        self.disk.sync(self.unsynced)
+        if self.fsync:
+            self.disk.sync(self.unsynced)
         self.unsynced = set()
         self.carry_out(self.node.handle(Durable(group), self.now))
         return True

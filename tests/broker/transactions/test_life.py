@@ -9,6 +9,7 @@ import pytest
 
 from flowstream.broker.log.partition import Accepted
 from flowstream.broker.storage.memory import Crashed
+from flowstream.broker.transactions.states import COMPLETE_COMMIT
 from flowstream.broker.types import TopicPartition
 from flowstream.wire.error_codes import ErrorCode
 from flowstream.wire.messages.add_partitions_to_txn import (
@@ -23,8 +24,8 @@ SEEDS = range(12)
 A0 = TopicPartition("a", 0)
 
 
-def machine(seed: int = 1, **settings: str) -> Machine:
-    made = Machine(seed, **settings)
+def machine(seed: int = 1, *, fsync: bool = True, **settings: str) -> Machine:
+    made = Machine(seed, fsync=fsync, **settings)
     topics = tuple(
         CreatableTopic(name=name, num_partitions=2, replication_factor=1) for name in ("a", "b")
     )
@@ -208,9 +209,12 @@ def crash_points(run: Any) -> int:
 
 
 @pytest.mark.parametrize("commit", [True, False])
-def test_T7_T9_a_crash_at_any_disk_operation_leaves_the_transaction_whole(commit: bool) -> None:
+@pytest.mark.parametrize("fsync", [True, False])
+def test_T7_T9_a_crash_at_any_disk_operation_leaves_the_transaction_whole(
+    commit: bool, fsync: bool
+) -> None:
     def prepared(seed: int) -> tuple[Machine, Any]:
-        made = machine(seed)
+        made = machine(seed, fsync=fsync)
         begun = made.init()
         pid, epoch = begun.producer_id, begun.producer_epoch
         for topic in ("a", "b"):
@@ -238,6 +242,20 @@ def test_T7_T9_a_crash_at_any_disk_operation_leaves_the_transaction_whole(commit
                 log = made.cores.logs.by_name[TopicPartition(name, 1)]
                 assert log.open_transactions == {}
     assert outcomes == ({((), ()), ((b"1",), (b"1",))} if commit else {((), ())})
+
+
+def test_under_os_one_turn_prepares_marks_and_completes() -> None:
+    made = machine(fsync=False)
+    begun = made.init()
+    pid, epoch = begun.producer_id, begun.producer_epoch
+    made.produce("a", 1, batch(b"1", pid=pid, epoch=epoch, sequence=0), name="t")
+    asked = made.post(end_txn(pid, epoch), 5)
+    assert made.replies == {}
+    assert made.settle_once()
+    assert made.answer(asked).error_code == 0
+    assert not made.settle_once()
+    assert made.cores.transactions.transactions["t"].state is COMPLETE_COMMIT
+    assert made.read("a", 1) == [b"1"]
 
 
 @pytest.mark.parametrize("commit", [True, False])
