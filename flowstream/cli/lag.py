@@ -13,7 +13,7 @@ import typer
 
 from flowstream.cli.groups import skip_markers
 from flowstream.cli.naming import AppId, AppModule, only_one, visiting
-from flowstream.cli.options import Broker, Data, Json, perform, show, table_of, wide_console
+from flowstream.cli.options import Broker, Data, Json, perform, print_table, show, table_of
 from flowstream.clock import wall_ms
 from flowstream.errors import FlowstreamError
 from flowstream.transport.admin import Admin
@@ -95,16 +95,17 @@ async def live(cluster: Cluster, app: str, interval: float) -> None:
     """A table that stays where it is and is drawn anew, until interrupted; where standard output is
     no terminal, one below the other.
     """
+    from rich.console import Console
     from rich.live import Live
 
-    console = wide_console()
+    console = Console()
     screen = Live(console=console, auto_refresh=False) if console.is_terminal else None
     with screen or nullcontext():
         while True:
             _, rows = await measure(cluster, app, wall_ms())
             table = table_of(Lag._fields, map(for_people, rows))
             if screen is None:
-                console.print(table)
+                print_table(console, table)
             else:
                 screen.update(table, refresh=True)
             await pause(interval)

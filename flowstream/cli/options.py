@@ -18,6 +18,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from flowstream.cli.embedded import find_broker, not_running, standing_broker
@@ -45,7 +46,7 @@ Json = Annotated[bool, typer.Option("--json", help="JSON for programs instead of
 APP_SETTINGS: ContextVar[Settings | None] = ContextVar("app_settings", default=None)
 """Those of the app whose command line this is: its broker and logins are the verbs' then."""
 EMBEDDED = "embedded://"
-PIPE_WIDTH = 300  # a file or a pipe has no edge to wrap at
+NO_EDGE = 1_000_000
 
 
 def bootstrap(broker: str | None, data: Path | None, settings: Settings) -> tuple[str, Path | None]:
@@ -146,20 +147,27 @@ def show(
         found = [dict(zip(columns, row, strict=True)) for row in rows]
         typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
         return
-    wide_console().print(table_of(columns, rows))
+    print_table(Console(), table_of(columns, rows))
 
 
-def wide_console() -> Console:
-    """Standard output; where it is no terminal nothing is cut off."""
-    console = Console()
-    return console if console.is_terminal else Console(width=PIPE_WIDTH)
+def print_table(console: Console, table: Table) -> None:
+    """Print a table. What is too wide for a terminal is folded in its columns; where there is no
+    terminal there is no edge.
+    """
+    if not console.is_terminal:
+        without_edge = console.options.update(max_width=NO_EDGE)
+        needed = Measurement.get(console, without_edge, table).maximum
+        console = Console(width=max(needed, console.width))
+    console.print(table)
 
 
 def table_of(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
-    """Rows for people."""
+    """Rows for people. Numbers stay whole; texts are folded where they must."""
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in columns:
-        table.add_column(column.replace("_", " "), no_wrap=True)
-    for row in rows:
+    cells = [list(row) for row in rows]
+    for at, column in enumerate(columns):
+        whole = all(row[at] is None or isinstance(row[at], int | float) for row in cells)
+        table.add_column(column.replace("_", " "), no_wrap=whole, overflow="fold")
+    for row in cells:
         table.add_row(*("-" if cell is None else str(cell) for cell in row))
     return table

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from rich.console import Console
 
 from flowstream.cli import configs, groups, options, quotas, reset_offsets, send, tail
 from flowstream.errors import FlowstreamError
@@ -124,3 +125,34 @@ def test_quotas_are_of_one_entity() -> None:
 def test_a_documentation_is_told_in_one_sentence() -> None:
     assert configs.first_sentence("The <i>least</i> one. More.") == "The least one."
     assert configs.first_sentence(None) is None
+
+
+ROWS = (
+    (
+        "worker-" + "0123456789" * 4,
+        "/127.0.0.1",
+        "in 0-2\nwords-by-letter-repartition 0-9",
+        1_234_567,
+    ),
+    ("w", None, "in 3", 0),
+)
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_a_table_that_is_too_wide_for_a_terminal_loses_nothing(
+    width: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = options.table_of(("worker", "host", "partitions", "lag"), ROWS)
+    options.print_table(Console(force_terminal=True, width=width, color_system=None), table)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= width
+    assert all("…" not in line for line in lines)
+    shown = "".join(line[: lines[0].index("host")].strip() for line in lines[1:])
+    assert shown.startswith("worker-" + "0123456789" * 4)
+    assert any(line.rstrip().endswith(" 1234567") for line in lines), "numbers stay whole"
+
+
+def test_a_pipe_has_no_edge(capsys: pytest.CaptureFixture[str]) -> None:
+    wide = "0123456789" * 100
+    options.show(("name", "note"), [(wide, "x " * 300)])
+    assert f"{wide}  {'x ' * 299}x" in capsys.readouterr().out

@@ -5,9 +5,10 @@ Wires the pure `assignor` to a membership and to the stores of its slot.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
+
+from msgspec.structs import replace
 
 from flowstream.processing.group import assignor
 from flowstream.processing.group.placing import Rules, encode_orders, place
@@ -17,8 +18,6 @@ from flowstream.transport.assignor import GroupAssignor, Member, Part
 Told = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 NO_COPIES = Rules()
-WAITS = "the workers of this app read different topics, as while another version is rolled out"
-log = logging.getLogger("flowstream.worker")
 
 
 class Holder(Protocol):
@@ -59,22 +58,10 @@ def claiming_assignor(
         )
         return assignor.encode_claim(assignor.Claim(owned, state, web or ""))
 
-    told_of = ""
-
     def assign(members: Mapping[str, Member], partitions: Mapping[str, int]) -> dict[str, Part]:
         # A leader whose metadata update met a dying broker knows no partitions for minutes:
         # it must not leave them without an owner (G7).
-        nonlocal told_of
-        decided = decide(members, {**sources, **partitions}, rules)
-        waits = assignor.waiting(
-            {name: assignor.Candidate(member.topics) for name, member in members.items()},
-            {**sources, **partitions},
-            {name: part.partitions for name, part in decided.items()},
-        )
-        if waits != told_of:
-            log.info("%s", f"{WAITS}: {waits}" if waits else "the workers read the same topics now")
-            told_of = waits
-        return decided
+        return decide(members, {**sources, **partitions}, rules)
 
     return GroupAssignor(assignor.NAME, claim, told(assign))
 
@@ -88,7 +75,8 @@ def decide(
         for name, member in members.items()
     }
     placement = place(candidates, partitions, rules)
+    waits = assignor.waiting(candidates, partitions, placement.partitions)
     return {
-        member: Part(partitions, encode_orders(placement.orders[member]))
-        for member, partitions in placement.partitions.items()
+        member: Part(given, encode_orders(replace(placement.orders[member], waits=waits)))
+        for member, given in placement.partitions.items()
     }

@@ -30,6 +30,8 @@ log = logging.getLogger("flowstream.worker")
 POLL_RECORDS = 500
 POLL_MS = 100
 RESHARE_PAUSE_S = 1.0
+WAITS = "the workers of this app read different topics, as while another version is rolled out"
+WAITS_NO_MORE = "the workers read the same topics now"
 
 
 class TopicGrown(FlowstreamError):
@@ -71,6 +73,8 @@ class Membership:
         self.newest_ms: dict[TopicPartition, int] = {}
         """Time of the last record that was fetched."""
         self._rebalancing_since: float | None = None
+        self._waits = ""
+        """What the leader said last of what nobody reads."""
         # Held by whoever takes tasks away or brings them; polling goes on meanwhile.
         self._changing = asyncio.Lock()
         self._loop = asyncio.get_running_loop()
@@ -220,6 +224,9 @@ class Membership:
             self._arriving.begin(begun, self._onlookers.assigned(partitions), self._arrived)
             held = set(self.held)
         orders = decode_orders(told)
+        if orders.waits != self._waits:
+            log.info("%s", f"{WAITS}: {orders.waits}" if orders.waits else WAITS_NO_MORE)
+            self._waits = orders.waits
         await self._copies.obey(orders, held, self.consumer.want_rebalance)
         if not orders.cover(self._plan.sources):
             # A static member that is back was answered with a share of before (KIP-345), or the

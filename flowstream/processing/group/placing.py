@@ -35,11 +35,13 @@ class Orders(msgspec.Struct, frozen=True):
     """What a leader tells a member beside its partitions: tasks whose state it is to copy, and
     which of these it copies in order to run them. What it runs itself by then is no copy. `topics`
     are those of the member that were shared, with their partitions; an older leader tells none.
+    `waits` says what nobody reads while members of two versions read different topics.
     """
 
     standby: tuple[str, ...] = ()
     warming: tuple[str, ...] = ()
     topics: dict[str, int] | None = None
+    waits: str = ""
 
     def cover(self, sources: Mapping[str, int]) -> bool:
         """Whether all of what a member reads was there to be shared."""

@@ -194,6 +194,6 @@ def test_a_short_lag_is_no_reason_to_wait() -> None:
 @given(st.binary(max_size=40))
 def test_unreadable_orders_order_nothing(data: bytes) -> None:
     assert isinstance(decode_orders(data), Orders)
-    orders = Orders(("4/1", "4/2"), ("4/1",))
+    orders = Orders(("4/1", "4/2"), ("4/1",), {"a": 4}, "nobody reads a")
     assert decode_orders(encode_orders(orders)) == orders
     assert encode_orders(Orders()) == b""
