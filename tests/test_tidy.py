@@ -99,7 +99,6 @@ PURE = (
     "flowstream/processing/watching/sensors.py",
     "flowstream/processing/running/sensing.py",
     "flowstream/processing/watching/signals.py",
-    "flowstream/processing/watching/sparing.py",
     "flowstream/processing/running/meeting.py",
     "flowstream/processing/running/regrouping.py",
     "flowstream/processing/running/viewing.py",
@@ -111,6 +110,7 @@ PURE = (
     "flowstream/processing/group/assignor.py",
     "flowstream/processing/group/placing.py",
     "flowstream/errors.py",
+    "flowstream/sparing.py",
     "tests/checkers/",
 )
 IMPURE_MODULES = {

@@ -28,6 +28,7 @@ from flowstream.processing.environment.settings import bootstrap_of
 from flowstream.processing.errors import AgentFailed, AppExited, DecodeError
 from flowstream.processing.running.plan import Plan, Stage
 from flowstream.processing.worker import Worker
+from flowstream.sparing import Sparing, and_more
 from flowstream.transport.cluster import Cluster
 from flowstream.transport.groups import Groups
 
@@ -82,7 +83,7 @@ def command(
     named = module or target
     if named is None:
         raise typer.BadParameter("name the app: flowstream worker -A module[:app]")
-    begin_in(workdir, level, logfile)
+    sparingly = begin_in(workdir, level, logfile)
     try:
         app = find_app(named)
         app.configure()
@@ -98,14 +99,16 @@ def command(
         asyncio.run(work(app))
     except FlowstreamError as error:
         end_by(error)
+    finally:
+        sparingly.flush()
 
 
-def begin_in(workdir: Path | None, level: int, logfile: Path | None) -> None:
+def begin_in(workdir: Path | None, level: int, logfile: Path | None) -> Sparingly:
     """Go where the worker is to run, and write its log where it is wanted."""
     try:
         if workdir is not None:
             os.chdir(workdir)
-        configure_logging(level, logfile)
+        return configure_logging(level, logfile)
     except OSError as error:
         raise typer.BadParameter(f"{error.filename}: {error.strerror}") from None
 
@@ -135,7 +138,7 @@ def tell(error: FlowstreamError) -> None:
     typer.echo(f"error: {error}" if where is None else f"error: {where}: {error}", err=True)
 
 
-def configure_logging(level: int, logfile: Path | None = None) -> None:
+def configure_logging(level: int, logfile: Path | None = None) -> Sparingly:
     """Log lines on standard error, or in a file; the client library speaks up from errors on."""
     logging.basicConfig(
         level=level,
@@ -149,19 +152,23 @@ def configure_logging(level: int, logfile: Path | None = None) -> None:
     logging.getLogger("aiokafka").setLevel(max(level, logging.ERROR))
     # What keeps a partition from being read is only a warning there, tried again for ever (V2).
     logging.getLogger("aiokafka.consumer.fetcher").setLevel(max(level, logging.WARNING))
+    sparingly = Sparingly("aiokafka")
     for handler in logging.getLogger().handlers:
-        handler.addFilter(Sparingly("aiokafka"))
+        handler.addFilter(sparingly)
+    return sparingly
 
 
 class Sparingly(logging.Filter):
     """Lets a library speak once in a while: a broker that is away for a moment is good for dozens
-    of lines, and the first one says it.
+    of lines, and the first one says it. The others are counted.
     """
 
     def __init__(self, name: str, *, seconds: float = 10.0) -> None:
         super().__init__(name)
-        self._seconds = seconds
-        self._last: float | None = None
+        self._lines = Sparing(seconds)
+        self._silent_until = 0.0
+        self._last: logging.LogRecord | None = None
+        """The last line, if it was left out."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether to show it: everything of others, and the first for a while of this library; none
@@ -169,15 +176,25 @@ class Sparingly(logging.Filter):
         """
         if not super().filter(record):
             if record.name == OUTAGES and record.levelno >= logging.WARNING:
-                self._last = record.created
+                self._silent_until = record.created + self._lines.every_s
             return True
         if record.levelno == logging.ERROR and record.msg.startswith(PASSING):
             # It tries again, and what comes of it is the worker's to say.
             record.levelno, record.levelname = logging.WARNING, "WARNING"
-        if self._last is not None and record.created - self._last < self._seconds:
+        if record.created < self._silent_until:
             return False
-        self._last = record.created
-        return True
+        left_out = self._lines.tells(record.created)
+        self._last = record if left_out is None else None
+        if left_out:
+            record.msg, record.args = record.getMessage() + and_more(left_out), None
+        return left_out is not None
+
+    def flush(self) -> None:
+        """Tell of what was left out last, if anything was."""
+        record, self._last = self._last, None
+        if record is not None:
+            more = and_more(self._lines.rest() - 1)
+            log.warning("%s: %s%s", record.name, record.getMessage(), more)
 
 
 async def work(app: App) -> None:

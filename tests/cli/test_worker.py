@@ -144,6 +144,20 @@ def test_a_library_that_repeats_itself_is_heard_once_in_a_while() -> None:
     assert shown("flowstream.worker", 112)
 
 
+def test_what_a_library_said_last_is_told_at_the_end(caplog: pytest.LogCaptureFixture) -> None:
+    sparingly = Sparingly("aiokafka", seconds=10)
+    shown = []
+    for at, text in ((100, "one"), (101, "two"), (102, "three"), (111, "100 %"), (112, "five")):
+        record = logging.makeLogRecord({"name": "aiokafka.conn", "msg": text})
+        record.created = at
+        if sparingly.filter(record):
+            shown.append(record.getMessage())
+    assert shown == ["one", "100 % (and 2 more before it)"]
+    sparingly.flush()
+    sparingly.flush()
+    assert caplog.messages == ["aiokafka.conn: five"]
+
+
 def test_a_broker_that_is_away_is_told_of_by_us_and_not_by_the_library_too() -> None:
     sparingly = Sparingly("aiokafka", seconds=10)
 

@@ -21,6 +21,7 @@ from flowstream.broker.server.ports import candidates, ephemeral_from, written
 from flowstream.broker.storage.disk import open_connections
 from flowstream.broker.types import LOCAL, ConnectionId, Session
 from flowstream.errors import FlowstreamError
+from flowstream.sparing import SparingLog
 
 if TYPE_CHECKING:
     from flowstream.broker.server.tls import TlsContext
@@ -31,7 +32,7 @@ BACKLOG = 512
 ACCEPTS_PER_TURN = 64
 SWEEP_SECONDS = 5.0
 RETRY_SECONDS = 0.5
-QUIET_MS = 1000
+QUIET_SECONDS = 1.0
 """Between two lines about connections that were refused."""
 LOGIN_SWEEPS = 6
 """Sweeps after which a client must have shaken hands and logged in: half a minute (X3)."""
@@ -121,8 +122,7 @@ class Listener:
         self._idle_sweeps = None if idle_ms < 0 else max(1, -(-idle_ms // sweep_ms))
         self._sweep_timer = self._loop.call_later(SWEEP_SECONDS, self._sweep)
         self._accepting = False
-        self._refused = 0
-        self._quiet_until = 0
+        self._refusals = SparingLog(log, QUIET_SECONDS)
         self._listen()
 
     @property
@@ -144,6 +144,9 @@ class Listener:
     def close(self) -> None:
         """Accept nobody any more."""
         self._sweep_timer.cancel()
+        self._refusals.flush()
+        if self._tls is not None:
+            self._tls.failures.flush()
         if self._accepting:
             self._loop.remove_reader(self._listening.fileno())
         self._accepting = False
@@ -232,12 +235,8 @@ class Listener:
         client.close()
         if self._driver.counters is not None:
             self._driver.counters.refused += 1
-        self._refused += 1
-        if self._driver.now() < self._quiet_until:
-            return
-        more = f" ({self._refused - 1} more since the last line)" if self._refused > 1 else ""
-        log.warning("connection from %s refused: %s%s", host, limit, more)
-        self._quiet_until, self._refused = self._driver.now() + QUIET_MS, 0
+        line = f"connection from {host} refused: {limit}"
+        self._refusals.warn(line, self._driver.now() / 1000, self._loop.call_later)
 
     def _too_many_from(self, host: str) -> bool:
         config = self._cores.config

@@ -26,6 +26,7 @@ from flowstream.broker.security.principals import (
 from flowstream.broker.server.connection import Connection, Turns
 from flowstream.broker.types import ConnectionId, Session
 from flowstream.errors import FlowstreamError
+from flowstream.sparing import SparingLog
 
 log = logging.getLogger("flowstream.broker")
 
@@ -37,7 +38,7 @@ _VERIFY = {
 _VERSIONS = {"TLSv1.2": ssl.TLSVersion.TLSv1_2, "TLSv1.3": ssl.TLSVersion.TLSv1_3}
 
 QUIET_SECONDS = 5.0
-"""Between two lines about handshakes that failed."""
+"""Between two lines about handshakes that failed: strangers, who cause them, come again (X4)."""
 
 
 class TlsError(FlowstreamError):
@@ -51,7 +52,7 @@ class TlsContext:
         """`rules` are `ssl.principal.mapping.rules`. Raises TlsError."""
         self.rules = parse_rules(rules)
         """From a client's certificate to its principal."""
-        self.failures = Seldom()
+        self.failures = SparingLog(log, QUIET_SECONDS)
         self._spec = spec
         self._paths = [path for path in (spec.keystore, spec.truststore) if path]
         self._seen = self._stamps()
@@ -141,25 +142,6 @@ def _stamp(path: str) -> tuple[int, int, int] | None:
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-class Seldom:
-    """Lines that strangers cause, one in some seconds with the number of the others (X4): who fails
-    comes again at once.
-    """
-
-    def __init__(self) -> None:
-        self._quiet_until = 0.0
-        self._untold = 0
-
-    def warn(self, now: float, text: str) -> None:
-        """Log `text`, or count it; `now` is in seconds."""
-        if now < self._quiet_until:
-            self._untold += 1
-            return
-        more = f" ({self._untold} more since the last line)" if self._untold else ""
-        log.warning("%s%s", text, more)
-        self._quiet_until, self._untold = now + QUIET_SECONDS, 0
-
-
 class TlsSocket:
     """A socket that encrypts, with the manners of a plain one that never waits."""
 
@@ -226,7 +208,7 @@ class TlsConnection(Connection):
         *,
         logged_in: bool,
         rules: Sequence[MappingRule],
-        failures: Seldom,
+        failures: SparingLog,
     ) -> None:
         super().__init__(id, sock, host, turns, loop, max_frame, session, logged_in=logged_in)
         self._tls = sock
@@ -268,7 +250,7 @@ class TlsConnection(Connection):
             return False
         except (OSError, NoPrincipal) as error:
             text = f"connection from {self.host} ends: TLS handshake failed: {error}"
-            self._failures.warn(self._loop.time(), text)
+            self._failures.warn(text, self._loop.time(), self._loop.call_later)
             self.close(f"TLS handshake failed: {error}")
             return False
         self._shaken = True

@@ -6,6 +6,7 @@ Declares, and has the function probed (see `probing`). Runs nothing else.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import (
     AsyncIterable,
     Awaitable,
@@ -37,11 +38,15 @@ from flowstream.processing.streams.stream_windows import StreamWindows
 from flowstream.processing.tables.inner import InnerSource
 from flowstream.processing.tables.table import Table
 from flowstream.processing.values.codecs import BYTES, Codec, codec_of
-from flowstream.processing.watching.sparing import Sparing
+from flowstream.sparing import SparingLog
 
 T = TypeVar("T")
 
 PROBE_TIMEOUT_S = 10.0
+PASSING_S, MOST_LINES = 10.0, 10
+"""So many lines in that time about events that were passed over."""
+
+log = logging.getLogger("flowstream.agent")
 
 AgentFunction = Callable[[Stream[T]], AsyncIterable[Any] | Awaitable[None]]
 
@@ -91,8 +96,8 @@ class Agent(Askable, Generic[T]):
         self.tested_in: object = None
         """The app that it belongs to: only a test asks for it."""
         self._is_probed = False
-        self.sparing = Sparing()
-        """Of the lines about what it passed over."""
+        self.passing = SparingLog(log, PASSING_S, MOST_LINES)
+        """Warnings about what it passed over."""
 
     if not TYPE_CHECKING:  # checkers know what is there
 

@@ -82,6 +82,7 @@ class Instance(UnitFeed):
         self.record = None
         # An agent that swallows its cancellation must find nothing more to do (S9).
         self.ready.clear()
+        self.agent.passing.flush()
         if self._runner is not None:
             self._runner.cancel()
             await asyncio.wait((self._runner,), timeout=1.0)
@@ -332,9 +333,8 @@ class Instance(UnitFeed):
         self._tell(f"agent {agent!r}: {where} is a dead letter: {reason(error)}")
 
     def _tell(self, line: str) -> None:
-        left_out = self.agent.sparing.tells(self.around.wall_time_ms())
-        if left_out is not None:
-            log.warning("%s%s", line, f" (and {left_out} more before it)" if left_out else "")
+        now_s = self.around.wall_time_ms() / 1000
+        self.agent.passing.warn(line, now_s, self._loop.call_later)
 
     async def _retry(self, records: Sequence[Arrival], error: Exception, failures: int) -> None:
         self.around.counts.retried += 1

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import re
 import struct
 import threading
 from pathlib import Path
@@ -16,6 +17,7 @@ from flowstream import clock
 from flowstream.broker.handlers import ROUTES
 from flowstream.broker.security import plain
 from flowstream.broker.security.scram import Mechanism
+from flowstream.broker.server.tls import QUIET_SECONDS
 from flowstream.wire.error_codes import ErrorCode
 from flowstream.wire.frame import encode_request
 from flowstream.wire.messages.api_versions import ApiVersionsRequest
@@ -339,3 +341,20 @@ async def test_X4_a_login_that_is_being_proved_holds_up_nobody(
         assert (await slow).error_code == 0
         await client.close()
         await other.close()
+
+
+async def test_X4_strangers_who_fail_to_shake_hands_do_not_fill_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    began = clock.monotonic_ms()
+    async with secured(tmp_path) as broker:
+        for _ in range(30):
+            reader, writer = await asyncio.open_connection("localhost", broker.server.ports["SSL"])
+            writer.write(b"no hello at all")
+            assert await RawClient(reader, writer).is_closed()
+            writer.close()
+    whiles = (clock.monotonic_ms() - began) // int(QUIET_SECONDS * 1000)
+    lines = [line for line in caplog.messages if "TLS handshake failed" in line]
+    assert 2 <= len(lines) <= whiles + 2, "the first of each while, and the last of all"
+    more = [int(found[1]) for line in lines if (found := re.search(r"and (\d+) more", line))]
+    assert len(lines) + sum(more) == 30

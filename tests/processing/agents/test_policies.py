@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 import flowstream as fs
+from flowstream.processing.agents.agent import MOST_LINES, PASSING_S
 from flowstream.processing.errors import AppError
-from flowstream.processing.watching.sparing import EVERY_MS, MOST
 from tests.processing.conftest import Kit
 
 
@@ -178,12 +178,12 @@ def test_a_thousand_dead_letters_are_a_few_lines(caplog: pytest.LogCaptureFixtur
             context.topic(words).send(str(number))
         assert len(context.dead_letters) == 100
         lines = [each.getMessage() for each in caplog.records]
-        assert len(lines) == MOST
+        assert len(lines) == MOST_LINES
         assert lines[0] == "agent 'fail': words-0 offset 0 is a dead letter: ValueError: 0"
-        context.advance(EVERY_MS / 1000)
-        context.topic(words).send("last")
-    assert (
-        caplog.records[-1]
-        .getMessage()
-        .endswith(f"ValueError: last (and {100 - MOST} more before it)")
-    )
+        context.advance(PASSING_S)
+        for number in range(MOST_LINES + 5):
+            context.topic(words).send(f"more {number}")
+    after = [each.getMessage() for each in caplog.records[MOST_LINES:]]
+    assert after[0].endswith(f"ValueError: 99 (and {99 - MOST_LINES} more before it)")
+    assert len(after) == MOST_LINES + 1, "what is left out last is told when the worker stops"
+    assert after[-1].endswith(f"ValueError: more {MOST_LINES + 4} (and 5 more before it)")
