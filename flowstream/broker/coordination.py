@@ -3,13 +3,13 @@ and, when durable, replies.
 
 Lives here: the write path that all coordinators share, and what follows from metadata records (logs
 come and go). It must not know any request. Handlers use `commit_group`, `commit_group_offsets`,
-`commit_transaction`, `commit_metadata`, `append_markers`, `ensure_internal_topic` and
-`replies_when_durable`; nothing else writes coordinator records.
+`commit_transaction`, `commit_metadata`, `prepare_logs`, `append_markers`, `ensure_internal_topic`
+and `replies_when_durable`; nothing else writes coordinator records.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 from flowstream.broker.cores import OFFSETS_TOPIC, TRANSACTIONS_TOPIC, Cores
@@ -241,8 +241,34 @@ def _create_log(
     config = configs.get(overrides)
     if config is None:
         config = configs[overrides] = log_config(cores, topic)
+    prepared = cores.logs.prepared.pop((record.topic_id, record.partition_id), None)
+    if prepared is not None:
+        prepared.config = config
+        cores.logs.add(prepared)
+        return []
     log, operations = create_partition_log(cores.storage, name, record.topic_id, config, now)
     cores.logs.add(log)
+    return [Write(operations)]
+
+
+def prepare_logs(
+    cores: Cores,
+    topic: str,
+    records: Iterable[PartitionRecord],
+    settings: Mapping[str, str],
+    now: Instant,
+) -> list[Effect]:
+    """Make the logs of partitions whose records come later, in a topic with these settings: the
+    disk has them then, and it takes no more than the records. A crash before leaves empty
+    directories of no topic.
+    """
+    config = LogConfig.of(log_settings(cores.config, settings))
+    operations: list[Operation] = []
+    for each in records:
+        name = TopicPartition(topic, each.partition_id)
+        log, made = create_partition_log(cores.storage, name, each.topic_id, config, now)
+        cores.logs.prepared[each.topic_id, each.partition_id] = log
+        operations += made
     return [Write(operations)]
 
 

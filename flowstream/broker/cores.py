@@ -7,12 +7,13 @@ how effects are carried out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from flowstream.broker.config import BrokerConfig
 from flowstream.broker.doors import Random, Storage
+from flowstream.broker.effects import Effect
 from flowstream.broker.fetch_sessions import FetchSessions
 from flowstream.broker.groups.coordinator import GroupCoordinator
 from flowstream.broker.log.partition import PartitionLog
@@ -73,6 +74,8 @@ class Logs:
     by_id: dict[tuple[bytes, int], PartitionLog] = field(default_factory=dict)
     partitions: dict[str, int] = field(default_factory=dict)
     """Number of partitions of each topic that has logs here."""
+    prepared: dict[tuple[bytes, int], PartitionLog] = field(default_factory=dict)
+    """Logs of partitions that are about to be made, by topic id: nobody sees them yet."""
 
     def add(self, log: PartitionLog) -> None:
         """Serve `log` from now on."""
@@ -125,6 +128,8 @@ class Cores:
     """Who may do what; None where no security is configured."""
     sasl: Sasl | None = None
     """How clients log in; None where no listener asks for it."""
+    changing: dict[str, list[Callable[[Instant], list[Effect]]]] = field(default_factory=dict)
+    """The folded names of topics whose logs are being prepared, and who goes on after that."""
     is_ending: bool = False
     """No request is taken any more, and none that is in parts goes on."""
     checkpoint_at: Instant | None = None

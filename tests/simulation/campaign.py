@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from flowstream.broker.handlers import slicing
 from flowstream.broker.storage.memory import MemoryStorage
 from tests.checkers.history import GroupPartition, Operation, Partition, Watermarks
 from tests.checkers.log import check
@@ -24,7 +25,7 @@ from tests.simulation.consumers import Consumer, Owners
 from tests.simulation.machine import Machine
 from tests.simulation.readers import Member, Reader, look_at_offsets
 from tests.simulation.reborn import Reborn, is_reborn
-from tests.simulation.setting_up import create_topic
+from tests.simulation.setting_up import create_topic, slices_of
 from tests.simulation.table import TABLE, TABLE_CONFIGS, Table
 from tests.simulation.world import Faults, Instant, World
 
@@ -48,8 +49,14 @@ class Result:
 
 def simulate(seed: int, *, lies: bool = False, hoards: bool = False) -> Result:
     """Run one seed to its end; `lies` and `hoards` are bugs to be found (see `Machine`). Each
-    fourth seed runs under durability `os`, where a crash takes the process alone.
+    fourth seed runs under durability `os`, where a crash takes the process alone; in each third
+    topics are prepared partition by partition.
     """
+    with slices_of(1 if seed % 3 == 1 else slicing.SLICE):
+        return _simulate(seed, lies=lies, hoards=hoards)
+
+
+def _simulate(seed: int, *, lies: bool, hoards: bool) -> Result:
     plan = random.Random(seed ^ 0x5EED)
     faults = Faults(
         drop=plan.choice([0.0, 0.005, 0.02]), duplicate=plan.choice([0.0, 0.03]), slow=0.03

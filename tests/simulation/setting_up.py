@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
+from flowstream.broker.handlers import slicing
 from flowstream.wire.messages.create_topics import (
     CreatableTopic,
     CreatableTopicConfig,
@@ -35,3 +37,13 @@ def create_topic(
         if body is not None and body.topics[0].error_code in (0, TOPIC_ALREADY_EXISTS):
             return
         yield 50
+
+
+@contextmanager
+def slices_of(partitions: int) -> Iterator[None]:
+    """Topics with more partitions are prepared before they are there."""
+    before, slicing.SLICE = slicing.SLICE, partitions
+    try:
+        yield
+    finally:
+        slicing.SLICE = before

@@ -28,6 +28,9 @@ def handle(request: Request[CreatePartitionsRequest], cores: Cores, now: Instant
     body = request.body
     mutations = Mutations(request, cores, now, strict=request.to.version >= STRICT_SINCE)
 
+    def named(topic: CreatePartitionsTopic) -> str:
+        return topic.name
+
     def partitions(topic: CreatePartitionsTopic) -> int:
         return topic.count - cores.logs.partitions.get(topic.name, 0)
 
@@ -40,5 +43,5 @@ def handle(request: Request[CreatePartitionsRequest], cores: Cores, now: Instant
     def answer(results: tuple[CreatePartitionsTopicResult, ...]) -> CreatePartitionsResponse:
         return CreatePartitionsResponse(throttle_time_ms=mutations.throttle_ms, results=results)
 
-    parts = slices(body.topics, lambda topic: topic.name, partitions)
-    return Sliced(request.to, cores, parts, plan, answer, last=mutations.muted).go_on(now)
+    parts = slices(body.topics, named, partitions)
+    return Sliced(request.to, cores, parts, named, plan, answer, last=mutations.muted).go_on(now)

@@ -31,6 +31,9 @@ def handle(request: Request[CreateTopicsRequest], cores: Cores, now: Instant) ->
     body = request.body
     mutations = Mutations(request, cores, now, strict=request.to.version >= STRICT_SINCE)
 
+    def named(topic: CreatableTopic) -> str:
+        return topic.name
+
     def partitions(topic: CreatableTopic) -> int:
         default = cores.config.num_partitions if topic.num_partitions == -1 else 0
         return len(topic.assignments) or max(topic.num_partitions, default)
@@ -45,11 +48,12 @@ def handle(request: Request[CreateTopicsRequest], cores: Cores, now: Instant) ->
     # Names that only one of them may have are found when the first has come to be.
     parts = [body.topics]
     if not body.validate_only:
-        parts = slices(body.topics, lambda topic: topic.name, partitions)
+        parts = slices(body.topics, named, partitions)
     sliced = Sliced(
         request.to,
         cores,
         parts,
+        named,
         plan,
         answer,
         told=lambda plan: [*notices(plan.records)],

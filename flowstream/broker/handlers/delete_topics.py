@@ -38,6 +38,10 @@ def handle(request: Request[DeleteTopicsRequest], cores: Cores, now: Instant) ->
         topic = _named(state, cores.image)
         return state if topic is None else topic.name
 
+    def named(state: DeleteTopicState) -> str:
+        topic = _named(state, cores.image)
+        return (state.name or "") if topic is None else topic.name
+
     def partitions(state: DeleteTopicState) -> int:
         topic = _named(state, cores.image)
         return 0 if topic is None else len(topic.partitions)
@@ -52,7 +56,7 @@ def handle(request: Request[DeleteTopicsRequest], cores: Cores, now: Instant) ->
 
     asked = body.topics or tuple(DeleteTopicState(name=name) for name in body.topic_names)
     parts = slices(asked, key, partitions)
-    return Sliced(request.to, cores, parts, plan, answer, last=mutations.muted).go_on(now)
+    return Sliced(request.to, cores, parts, named, plan, answer, last=mutations.muted).go_on(now)
 
 
 def _named(state: DeleteTopicState, image: Image) -> Topic | None:

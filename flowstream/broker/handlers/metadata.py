@@ -20,7 +20,7 @@ from flowstream.broker.handlers.describe_topic_partitions import TOPIC_OPERATION
 from flowstream.broker.handlers.throttling import Mutations
 from flowstream.broker.metadata.controller import internal_topic
 from flowstream.broker.metadata.image import Topic
-from flowstream.broker.metadata.names import by_id_too_early, problem_with
+from flowstream.broker.metadata.names import by_id_too_early, folded, problem_with
 from flowstream.broker.metadata.records import MetadataRecord
 from flowstream.broker.metadata.topics import auto_create
 from flowstream.broker.types import Instant
@@ -74,8 +74,8 @@ def _create_missing(
     request: Request[MetadataRequest], cores: Cores, now: Instant
 ) -> tuple[dict[str, int], list[Effect]]:
     """Create the topics that are asked for and missing. Returns the errors of those that cannot
-    be. What a quota forbids, or would hold up everybody, is unknown for now, as in Kafka: clients
-    ask again.
+    be. What a quota forbids, would hold up everybody or is being made is unknown for now, as in
+    Kafka: clients ask again.
     """
     body = request.body
     names = dict.fromkeys(
@@ -83,7 +83,9 @@ def _create_missing(
         for asked in body.topics or ()
         if asked.name is not None and asked.name not in cores.image.topics
     )
-    missing = [name for name in names if problem_with(name) is None]
+    missing = [
+        name for name in names if problem_with(name) is None and folded(name) not in cores.changing
+    ]
     if not missing:
         return {}, []
     if not (body.allow_auto_topic_creation and cores.config.auto_create_topics_enable):

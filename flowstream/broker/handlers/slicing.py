@@ -1,20 +1,23 @@
 """A request that changes thousands of partitions, in slices (X4): what is decided and written at
 once is small, and others have their turn while it becomes durable.
 
-Each slice is decided when its turn comes, by what is true then; a topic is never split. When the
-broker ends between two slices, the first are done and the client, without an answer, asks again.
+Each slice is decided when its turn comes, by what is true then; a topic is never split, but one
+that is larger than a slice is prepared in several (`preparing`). When the broker ends between two
+slices, the first are done and the client, without an answer, asks again.
 """
 
 from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 from flowstream.broker.coordination import commit_metadata
 from flowstream.broker.cores import Cores
 from flowstream.broker.decision import Decision
 from flowstream.broker.effects import Effect, WhenDurable
+from flowstream.broker.handlers.preparing import Preparation, large, wait_for
 from flowstream.broker.metadata.topics import Plan
 from flowstream.broker.types import Instant, ReplyTo
 
@@ -66,15 +69,19 @@ class Sliced(Generic[T, R]):
         to: ReplyTo,
         cores: Cores,
         parts: Iterable[tuple[T, ...]],
+        named: Callable[[T], str],
         plan: Planner[T, R],
         answer: Callable[[tuple[R, ...]], object],
         told: Callable[[Plan[R]], list[Effect]] = lambda plan: [],
         last: Callable[[], list[Effect]] = list,
     ) -> None:
-        """`told` is what the log says of a slice, `last` what is done beside the answer."""
+        """`named` tells the topic, `told` is what the log says of a slice, `last` what is done
+        beside the answer.
+        """
         self._to = to
         self._cores = cores
         self._parts = deque(parts)
+        self._named = named
         self._plan = plan
         self._answer = answer
         self._told = told
@@ -89,11 +96,20 @@ class Sliced(Generic[T, R]):
         if self._cores.is_ending:
             return []
         while True:
+            if wait_for(self._cores, map(self._named, self._parts[0]), self.go_on):
+                return []
             plan = self._plan(self._parts.popleft(), self._used)
             self._results += plan.results
             self._used = plan.partitions
             if plan.records or not self._parts:
                 break
+        made = large(self._cores, plan.records, SLICE)
+        if made:
+            then = partial(self._write, plan)
+            return Preparation(self._cores, plan.records, made, SLICE, then).go_on(now)
+        return self._write(plan, now)
+
+    def _write(self, plan: Plan[R], now: Instant) -> list[Effect]:
         if self._parts:
             effects = commit_metadata(self._cores, Decision(records=plan.records), now)
             return [*self._told(plan), *effects, WhenDurable(self.go_on)]
