@@ -7,22 +7,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Coroutine
-from dataclasses import asdict
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace, TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 from flowstream.processing.agents.agent import Agent
 from flowstream.processing.agents.asking import Asker
 from flowstream.processing.agents.onlookers import Onlookers
 from flowstream.processing.agents.sender import Sender
 from flowstream.processing.declarations.agents import DeclaresAgents
+from flowstream.processing.declarations.conf import Conf, Ported
 from flowstream.processing.declarations.discovering import Packages, discover, wanted
 from flowstream.processing.declarations.outboxes import Outbox
 from flowstream.processing.declarations.pages import DeclaresPages
-from flowstream.processing.declarations.ported import STORE, check_always_so
+from flowstream.processing.declarations.ported import PORTED, ours
 from flowstream.processing.environment.settings import (
     SETTINGS,
     Guarantee,
@@ -69,7 +69,7 @@ class App(DeclaresPages, DeclaresAgents):
     ...         totals[customer] += amount
     """
 
-    @telling("App")
+    @telling("App", also=PORTED)
     def __init__(
         self,
         id: str,
@@ -101,17 +101,15 @@ class App(DeclaresPages, DeclaresAgents):
         id_format: str = "{id}-v{self.version}",
         autodiscover: bool | Packages = False,
         origin: str | None = None,
-        store: str = STORE,
-        reply_create_topic: bool = True,
+        **ported: Unpack[Ported],
     ) -> None:
         arguments = {name: value for name, value in locals().items() if name in SETTINGS}
         super().__init__()
-        check_always_so(store, reply_create_topic)
         self.name = check_app_id(id)
         self.version = check_version(version)
         self._id_format = id_format
         self.id = self.id_of(version)
-        self.settings: Settings = resolve(arguments)
+        self.settings: Settings = resolve({**arguments, **ours(ported, arguments)})
         self._sender = Sender(self.id, self.settings, Onlookers(self))
         self._is_configured = False
         self._packages = wanted(autodiscover, origin)
@@ -143,17 +141,13 @@ class App(DeclaresPages, DeclaresAgents):
     def configure(self) -> None:
         """Tell those who configure the app (`on_configured`), once, before its worker is made.
 
-        They get the settings as an object to change; what cannot be set is a SettingsError.
+        They get `conf`, to assign to.
         """
         if self._is_configured:
             return
         self._is_configured = True
         self.on_before_configured.send()
-        if self.on_configured:
-            draft = SimpleNamespace(**asdict(self.settings))
-            self.on_configured.send(draft)
-            self.settings = resolve(vars(draft))
-            self._sender.settings = self.settings
+        self.on_configured.send(self.conf)
         self.discover()
         self.on_after_configured.send()
 
@@ -164,9 +158,13 @@ class App(DeclaresPages, DeclaresAgents):
         return discover(packages or self._packages)
 
     @property
-    def conf(self) -> Settings:
-        """The settings in force."""
-        return self.settings
+    def conf(self) -> Conf:
+        """The settings in force, which may be assigned to until the app's worker is made."""
+        return Conf(self)
+
+    def change_settings(self, settings: Settings) -> None:
+        """Use these from now on: see `conf`, which checks what is assigned."""
+        self.settings = self._sender.settings = settings
 
     def send(
         self,

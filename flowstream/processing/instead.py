@@ -84,30 +84,17 @@ _TOLD: Final = (
     ("App.LiveCheck", "tests in memory, or with a real broker"),
     ("App.http_client App.cache", "an HTTP client or a cache of your own"),
     ("App.GlobalTable(window=) App.SetTable(window=)", "windows are of `app.Table`"),
-    ("App(url=)", "`broker`"),
     ("App(name=)", "`id`"),
-    ("App(datadir=) App(appdir=) App(tabledir=)", "`data_dir`"),
-    ("App(broker_commit_interval=)", "`commit_interval`, in seconds"),
-    ("App(broker_session_timeout=)", "`session_timeout`"),
+    ("App(appdir=) App(tabledir=)", "`data_dir`"),
     ("App(broker_credentials=) App(ssl_context=)", "`sasl_*`, `ssl_*`, `security_protocol`"),
-    ("App(topic_replication_factor=)", "`replication_factor`"),
     ("App(timezone=)", "`app.crontab(timezone=)`"),
     ("App(env_prefix=)", "`FLOWSTREAM_`"),
-    (
-        "App(stream_processing_timeout=) App(blocking_timeout=) "
-        "App(broker_commit_livelock_soft_timeout=)",
-        "`stall_warning`",
-    ),
+    ("App(blocking_timeout=) App(broker_commit_livelock_soft_timeout=)", "`stall_warning`"),
     (
         "App(logging_config=) App(loghandlers=) App(debug=)",
         "`logging` of Python, `flowstream worker --loglevel`",
     ),
     ("App(agent_supervisor=) App(stream_ack_exceptions=)", "`on_error`"),
-    (
-        "App(stream_publish_on_commit=) App(recovery_consistency_check=) App(producer_acks=) "
-        "App(broker_check_crcs=)",
-        "always so",
-    ),
     (
         "App(reply_to=) App(reply_to_prefix=) App(reply_expires=)",
         "the topic `<app>-replies`, kept for an hour",
@@ -129,7 +116,6 @@ _TOLD: Final = (
     ("App(producer_linger=) App(producer_linger_ms=)", "`commit_interval`"),
     ("App(producer_max_request_size=)", "what the topic takes, `max.message.bytes`, is asked for"),
     ("App(producer_request_timeout=)", "`transaction_timeout`"),
-    ("App(producer_threaded=)", "sending is part of the loop, and needs no thread"),
     ("App(stream_recovery_delay=)", "nothing waits after a recovery"),
     ("App(stream_ack_cancelled_tasks=)", "an unfinished event is processed again, always"),
     ("App(table_cleanup_interval=)", "with each epoch"),
@@ -138,18 +124,10 @@ _TOLD: Final = (
         "App(topic_allow_declare=)",
         "topics are created when `partitions=` or `topic_partitions=` is given",
     ),
-    ("App(topic_disable_leader=)", "there is no such topic"),
     (
         "App(worker_redirect_stdouts=) App(worker_redirect_stdouts_level=)",
         "`contextlib.redirect_stdout`",
     ),
-    ("App(consumer_group_instance_id=)", "`group_instance_id`"),
-    ("App(table_standby_replicas=)", "`standby_replicas`"),
-    (
-        "App(broker_request_timeout=) App(broker_rebalance_timeout=)",
-        "`request_timeout`, `rebalance_timeout`",
-    ),
-    ("App(consumer_max_fetch_size=)", "`max_partition_fetch_bytes`"),
     (
         "App(consumer_metadata_max_age_ms=) App(producer_metadata_max_age_ms=)",
         "topics are looked at every three seconds",
@@ -163,13 +141,7 @@ _TOLD: Final = (
         "App(web_stats_enabled=) App(web_tables_enabled=) App(web_metrics_enabled=)",
         "`/metrics`, `/health` and pages are there whenever `web_port` is given",
     ),
-    ("App(web_in_thread=)", "the web server is part of the loop, and needs no thread"),
     ("App(canonical_url=)", "`web_advertised`"),
-    ("App(producer_compression_type=)", "`compression`"),
-    (
-        "App(consumer_auto_offset_reset=)",
-        "an app begins at the oldest records; `flowstream groups` moves offsets",
-    ),
     (
         "App(stream_wait_empty=)",
         "an event that is not finished in time is processed by whoever is next",
@@ -241,13 +213,15 @@ def missing(home: str, name: str, said: str) -> AttributeError:
     return AttributeError(f"{said} has no attribute {name!r}{told}")
 
 
-def telling(home: str) -> Callable[[F], F]:
+def telling(home: str, also: Iterable[str] = ()) -> Callable[[F], F]:
     """Has a function that declares tell of an argument that it does not take: what to use instead
-    of one of Faust's, or what may have been meant.
+    of one of Faust's, or what may have been meant. Those that it takes by `**` are in `also`.
     """
 
     def tell(function: F) -> F:
-        known = [name for name in inspect.signature(function).parameters if name != "self"]
+        parameters = inspect.signature(function).parameters.values()
+        named = [each.name for each in parameters if each.kind is not each.VAR_KEYWORD]
+        known = [name for name in named if name != "self"] + list(also)
 
         @functools.wraps(function)
         def declare(*given: Any, **options: Any) -> Any:

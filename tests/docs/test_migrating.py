@@ -18,6 +18,7 @@ import typer.main
 import flowstream as fs
 import flowstream.codecs
 from flowstream.cli.app import VERBS, build
+from flowstream.processing.declarations.ported import PORTED
 from flowstream.processing.instead import INSTEAD
 from flowstream.processing.values.record import ALWAYS
 from tests.docs.pages import ROOT, Reader
@@ -96,7 +97,8 @@ def is_ours(name: str, on: dict[str, Any]) -> bool:
             option in inspect.signature(on[home].__init_subclass__).parameters or option in ALWAYS
         )
     if not attribute:
-        return option in inspect.signature(type(on[home])).parameters
+        own = inspect.signature(type(on[home])).parameters
+        return option in own or (home == "App" and option in PORTED)
     if not hasattr(on[home], attribute):
         return False
     return not option or option in inspect.signature(getattr(on[home], attribute)).parameters

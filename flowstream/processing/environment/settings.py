@@ -13,7 +13,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -179,6 +179,15 @@ def resolve(
     found.update(_from_environment(os.environ if environment is None else environment))
     found.update({k: (v, "App(...)") for k, v in arguments.items() if v is not None})
     return Settings(**{name: _checked(name, *value) for name, value in found.items()})
+
+
+def changed(settings: Settings, name: str, value: object, origin: str) -> Settings:
+    """The settings with another value of one, None for its default. SettingsError when there is no
+    such setting, or it cannot have that value; `origin` is where it was said.
+    """
+    is_default = value is None and name in _FIELDS
+    found: Any = _FIELDS[name].default if is_default else _checked(name, value, origin)
+    return replace(settings, **{name: found})
 
 
 def _from_file(path: Path) -> dict[str, tuple[Any, str]]:

@@ -88,26 +88,11 @@ def test_app_ids_must_fit_topics_and_directories(id: str) -> None:
         fs.App(id)
 
 
-@pytest.mark.parametrize(
-    ("argument", "message"),
-    [
-        ({"store": "memory://"}, "kept in RocksDB, always.*leave it out"),
-        ({"reply_create_topic": False}, "the topic of replies is made"),
-    ],
-)
-def test_what_is_always_so_may_be_said_and_not_be_denied(
-    argument: dict[str, Any], message: str
-) -> None:
-    fs.App("ported", store="rocksdb://", reply_create_topic=True)
-    with pytest.raises(fs.SettingsError, match=message):
-        fs.App("ported", **argument)
-
-
 def test_settings_in_force_are_not_assigned_to() -> None:
     app = fs.App("ported")
     for name in ("commit_interval", "table_cleanup_interval"):
         with pytest.raises(AttributeError, match=f"cannot assign to field '{name}'"):
-            setattr(app.conf, name, 1.0)
+            setattr(app.settings, name, 1.0)
 
 
 def test_a_span_may_be_a_timedelta() -> None:

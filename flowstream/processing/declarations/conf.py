@@ -1,0 +1,113 @@
+"""`app.conf`: the settings as an object to read, and to assign to while that still counts; and what
+`App` takes of Faust's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol, TypedDict
+
+from flowstream.processing.declarations.ported import ALWAYS, RENAMED, check_always_so
+from flowstream.processing.environment.settings import SETTINGS, Settings, changed
+from flowstream.processing.errors import SettingsError
+from flowstream.processing.instead import INSTEAD
+from flowstream.processing.values.durations import Seconds
+
+OF_THE_APP = ("id", "name", "version")
+READ_BY_TOPICS = ("key_serializer", "value_serializer")
+"""Settings that declarations of topics look at."""
+
+
+class Ported(TypedDict, total=False):
+    """Arguments of Faust's `App` that are settings of ours by another name, or always so."""
+
+    url: str | None
+    datadir: str | Path | None
+    broker_commit_interval: Seconds | None
+    broker_session_timeout: Seconds | None
+    broker_request_timeout: Seconds | None
+    broker_rebalance_timeout: Seconds | None
+    consumer_group_instance_id: str | None
+    consumer_max_fetch_size: int | None
+    producer_compression_type: str | None
+    stream_processing_timeout: Seconds | None
+    table_standby_replicas: int | None
+    topic_replication_factor: int | None
+    store: str
+    reply_create_topic: bool
+    broker_check_crcs: bool
+    consumer_auto_offset_reset: str
+    producer_acks: int | str
+    producer_threaded: bool
+    recovery_consistency_check: bool
+    stream_publish_on_commit: bool
+    topic_disable_leader: bool
+    web_in_thread: bool
+
+
+class Configured(Protocol):
+    """What has settings."""
+
+    settings: Settings
+    has_worker: bool
+
+    @property
+    def topics(self) -> Mapping[str, Any]:
+        """Those that are declared."""
+
+    def change_settings(self, settings: Settings) -> None:
+        """Use these from now on."""
+
+
+class Conf:
+    """The settings of an app. A name may be Faust's: `app.conf.broker_commit_interval` is
+    `app.settings.commit_interval`. What is assigned is checked, and counts until the app's worker
+    is made; SettingsError when it cannot be, or counts no more.
+    """
+
+    def __init__(self, app: Configured) -> None:
+        self.__dict__["_app"] = app
+
+    def __repr__(self) -> str:
+        return repr(self._app.settings)
+
+    def __getattr__(self, name: str) -> Any:
+        setting = RENAMED.get(name, name)
+        if setting in SETTINGS:
+            return getattr(self._app.settings, setting)
+        if name in OF_THE_APP:
+            return getattr(self._app, name)
+        if name in ALWAYS:
+            return ALWAYS[name].values[0]
+        raise AttributeError(f"there is no setting {name!r}{_instead(name)}")
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in ALWAYS:
+            check_always_so(name, value, "app.conf")
+            return
+        app, setting = self._app, RENAMED.get(name, name)
+        if name in OF_THE_APP:
+            raise SettingsError(f"app.conf.{name} is given when the app is made: App({name}=)")
+        if setting not in SETTINGS and _instead(name):
+            raise SettingsError(f"app.conf.{name} is no setting{_instead(name)}")
+        settings = changed(app.settings, setting, value, f"app.conf.{name}")
+        if app.has_worker:
+            raise SettingsError(
+                f"app.conf.{name} is assigned too late, its worker has been made: do it where the"
+                " app is declared, or in on_configured"
+            )
+        if setting in READ_BY_TOPICS and app.topics and settings != app.settings:
+            raise SettingsError(
+                f"app.conf.{name} is looked at when a topic is declared, as"
+                f" {', '.join(app.topics)} has been: assign it before, or say App({setting}=)"
+            )
+        app.change_settings(settings)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*SETTINGS, *RENAMED, *ALWAYS, *OF_THE_APP})
+
+
+def _instead(name: str) -> str:
+    how = INSTEAD.get(f"App({name}=)")
+    return "" if how is None else f", as in Faust: {how}"
