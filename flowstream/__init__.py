@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from flowstream import codecs as codecs
     from flowstream.errors import FlowstreamError as FlowstreamError
     from flowstream.outbox.databases import PostgreSQL as PostgreSQL
     from flowstream.outbox.sqlite import SQLite as SQLite
@@ -233,14 +234,16 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     # Imported on first use: `python -m flowstream broker` must start without the worker's half.
+    from importlib import import_module
+
+    if name == "codecs":  # `fs.codecs.register(...)`, also where nobody has imported it
+        return import_module("flowstream.codecs")
     asked, name = name, _ALIASES.get(name, name)
     home = _HOMES.get(name)
     if home is None:
         from flowstream.processing.instead import missing
 
         raise missing("faust", name, "module 'flowstream'")
-    from importlib import import_module
-
     value = getattr(import_module(f"flowstream.{home}"), name)
     globals()[asked] = value
     return value

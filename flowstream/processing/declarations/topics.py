@@ -90,7 +90,8 @@ class DeclaresTopics(DeclaresTables):
 
         A serializer (`"json|gzip"`, see `flowstream.codecs`) makes bytes otherwise than the type
         does; a `schema` holds types and serializers. `allow_empty`: records without a value are
-        events, with None. `retention` (seconds), `compacting` and `deleting` stand for `config`.
+        events, with None, as they are where no type is given. `retention` (seconds), `compacting`
+        and `deleting` stand for `config`.
         """
         own = {} if config is None else check_config(config, f"topic {name!r}")
         said = schema_of(schema, f"topic {name!r}")
@@ -116,7 +117,8 @@ class DeclaresTopics(DeclaresTables):
             key_serializer=keys,
             value_serializer=values,
         )
-        if said.allow_empty if allow_empty is None else allow_empty:
+        # Of no type None is a value like any other: `agent.cast()` sends it.
+        if (said.allow_empty or value_type is Any) if allow_empty is None else allow_empty:
             topic = topic.with_tombstones()
         self._enter_topic(topic)
         return topic

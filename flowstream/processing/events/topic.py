@@ -131,12 +131,14 @@ class Topic(Generic[K, V]):
             raise AppError(
                 f"{self!r}.derive takes {', '.join(DERIVED)}, not {', '.join(sorted(unknown))}"
             )
-        return Topic(
+        topic: Topic[Any, Any] = Topic(
             partitions=self.partitions, config=self.config, send=self._send,
             declare=self._declare,
             timestamp=self.timestamp, disorder_ms=self.disorder_ms,
             **{**{name: getattr(self, name) for name in DERIVED}, **changes},
         )  # fmt: skip
+        takes_none = self.value_codec.nullable and "value_type" not in changes
+        return topic.with_tombstones() if takes_none else topic
 
     async def declare(self) -> None:
         """Create the topic if it is missing, at once, as a worker does at its start: with the

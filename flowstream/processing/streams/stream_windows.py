@@ -27,6 +27,7 @@ from flowstream.processing.time.windowing import (
 from flowstream.processing.time.windows import Window
 from flowstream.processing.values.codecs import Codec, codec_of
 from flowstream.processing.values.durations import Seconds, milliseconds, not_negative, positive
+from flowstream.processing.values.round_trips import check_kept, kept_codec
 from flowstream.state.table import TableView
 
 if TYPE_CHECKING:
@@ -67,7 +68,8 @@ class StreamWindows(KeyedRows[Any, WindowResult[Any, Any]]):
             table, key_type=bytes, value_type=bytes, default=None, partitions=None
         )
         # A function of the user's may change what it is given: it gets a fresh copy then.
-        kept: Codec[Any] = codec_of(self.windowing.kept_type)
+        check_kept(self.windowing.kept_type, f"agent {agent!r}: what its windows keep")
+        kept: Codec[Any] = kept_codec(self.windowing.kept_type)
         shared = kept.immutable or not aggregate.is_foreign
         rows.value_codec = dataclasses.replace(kept, immutable=shared)
         rows.late = self.late

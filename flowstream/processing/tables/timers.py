@@ -24,7 +24,7 @@ from flowstream.processing.time.digits import DIGITS, digits, leading
 from flowstream.processing.time.dues import PREFIX, DueOf, DuePartition
 from flowstream.processing.values.codecs import Codec, codec_of, refusal
 from flowstream.processing.values.durations import Seconds, milliseconds
-from flowstream.processing.values.round_trips import check_kept
+from flowstream.processing.values.round_trips import check_kept, kept_codec
 from flowstream.state.overlay import DELETED
 from flowstream.state.table import TablePartition, TableView
 
@@ -124,7 +124,7 @@ class Timers(InnerSource[K, V]):
         for kind in (key_type, value_type):
             check_kept(kind, f"timers {name!r}")
         self.key_codec: Codec[K] = codec_of(key_type)
-        self.value_codec: Codec[V] = codec_of(value_type)
+        self.value_codec: Codec[V] = kept_codec(value_type)
         self.partitions = partitions
         self._time = time
         self._rows: Table[bytes, bytes] = Table(

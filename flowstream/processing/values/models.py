@@ -6,7 +6,9 @@ Pure. JSON by pydantic, which alone knows how its models are read and written.
 from __future__ import annotations
 
 import dataclasses
+import math
 import typing
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -18,27 +20,58 @@ from flowstream.processing.errors import AppError
 
 def holds_models(kind: object) -> bool:
     """Whether a value of this type has a pydantic model in it, or is one."""
+    return any(True for _ in models_in(kind))
+
+
+def models_in(kind: object) -> Iterator[type[pydantic.BaseModel]]:
+    """Every model in a type."""
+    for found in types_in(kind):
+        if isinstance(found, type) and issubclass(found, pydantic.BaseModel):
+            yield found
+
+
+def holds_floats(kind: object) -> bool:
+    """Whether a value of this type has a number in it that may be none, or infinite."""
+    return any(found is float for found in types_in(kind))
+
+
+def holds_endless(value: object) -> bool:
+    """Whether there is a number in a value that is none, or infinite."""
+    waiting, seen = [value], set[int]()
+    while waiting:
+        found = waiting.pop()
+        if isinstance(found, float):
+            if not math.isfinite(found):
+                return True
+        elif isinstance(found, Mapping):
+            waiting += found.values()
+        elif isinstance(found, list | tuple | set | frozenset):
+            waiting += found
+        elif id(found) not in seen:  # a value may hold itself
+            seen.add(id(found))
+            names = getattr(found, "__struct_fields__", getattr(found, "__dict__", ()))
+            waiting += [getattr(found, name, None) for name in names]
+    return False
+
+
+def types_in(kind: object) -> Iterator[object]:
+    """A type, and all that its values are made of."""
     waiting, seen = [kind], set[int]()
     while waiting:
         found = waiting.pop()
         if id(found) in seen:
             continue
         seen.add(id(found))
-        if isinstance(found, type) and issubclass(found, pydantic.BaseModel):
-            return True
-        waiting += parts_of(found)
-    return False
-
-
-def parts_of(kind: object) -> list[object]:
-    """The types that a type is made of."""
-    return [*typing.get_args(kind), *_fields(kind)]
+        yield found
+        waiting += [*typing.get_args(found), *_fields(found)]
 
 
 def _fields(kind: object) -> list[object]:
     """The types of what a class of named fields holds."""
     if not isinstance(kind, type):
         return []
+    if issubclass(kind, pydantic.BaseModel):
+        return [field.annotation for field in kind.model_fields.values()]
     named = dataclasses.is_dataclass(kind) or issubclass(kind, msgspec.Struct | tuple)
     if not named and not typing.is_typeddict(kind):
         return []

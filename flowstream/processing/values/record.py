@@ -260,7 +260,9 @@ def _with_metadata(model: type[Record]) -> Callable[[Any], bytes]:
             raise mismatch(model.__name__, value)
         plain = value.model_dump(mode="json")
         plain[METADATA] = {"ns": type(value)._namespace()}
-        return json.dumps(plain, separators=(",", ":"), ensure_ascii=False).encode()
+        return json.dumps(
+            plain, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+        ).encode()
 
     return encode
 

@@ -1,19 +1,23 @@
-"""Models that would not be read as they were written: by aliases, or without a field.
+"""Values that would not be read as they were written: of models with aliases, or without a field,
+and numbers that JSON does not know.
 
 Pure. Fine in a topic that is only read, or only written; what is kept comes back, and would come
-back without its fields, or not at all.
+back without its fields, or not at all: a row that nobody can read stops its worker.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+import dataclasses
+from typing import Any, TypeVar
 
 import pydantic
 from pydantic.fields import FieldInfo
 
 from flowstream.processing.errors import AppError
-from flowstream.processing.values.models import parts_of
+from flowstream.processing.values.codecs import DECODE_ERRORS, Codec, codec_of
+from flowstream.processing.values.models import holds_endless, holds_floats, models_in
+
+T = TypeVar("T")
 
 
 def check_kept(kind: Any, what: str) -> None:
@@ -27,18 +31,30 @@ def check_kept(kind: Any, what: str) -> None:
                 raise AppError(f"{what}: field {name!r} of {model.__name__} {lost}")
 
 
-def models_in(kind: Any) -> Iterator[type[pydantic.BaseModel]]:
-    """Every model in a type, and in the fields of these."""
-    waiting, seen = [kind], set[int]()
-    while waiting:
-        found = waiting.pop()
-        if id(found) in seen:
-            continue
-        seen.add(id(found))
-        if isinstance(found, type) and issubclass(found, pydantic.BaseModel):
-            yield found
-            waiting += (field.annotation for field in found.model_fields.values())
-        waiting += parts_of(found)
+def kept_codec(kind: type[T] | object) -> Codec[T]:
+    """The codec of what is kept. It refuses numbers that JSON does not know: they are written as
+    null, and what has null there cannot be read.
+    """
+    codec: Codec[T] = codec_of(kind)
+    if kind is float or not holds_floats(kind):  # by itself a number is text, also one of these
+        return codec
+    write, read = codec.encode, codec.decode
+
+    def encode(value: T) -> bytes:
+        data = write(value)
+        if b"null" in data:
+            try:
+                read(data)
+            except DECODE_ERRORS:
+                # Some models are written for others alone, and cannot be read here anyway.
+                if holds_endless(value):
+                    raise ValueError(
+                        f"a {codec.name} with NaN or infinity in it: JSON has neither, and it could"
+                        " not be read again"
+                    ) from None
+        return data
+
+    return dataclasses.replace(codec, encode=encode)
 
 
 def _is_made_otherwise(model: type[pydantic.BaseModel]) -> bool:

@@ -1,16 +1,20 @@
-"""Models whose JSON would not be read as it was written are refused where they are kept."""
+"""What would not be read as it was written is refused where it is kept."""
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
-from collections.abc import Callable
+import math
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import msgspec
 import pydantic
 import pytest
 
 import flowstream as fs
 from flowstream.processing.errors import AppError
+from flowstream.processing.values.round_trips import kept_codec
 
 
 class Trade(fs.Record):
@@ -128,3 +132,99 @@ async def test_values_that_a_window_collects_come_back() -> None:
 def test_a_topic_may_be_read_by_other_names() -> None:
     topic = fs.App("shop").topic("trades", value_type=Trade)
     assert topic.value_codec.decode(b'{"p":1.5}').price == 1.5
+
+
+class Price(fs.Record):
+    """With a number, and with what may be missing."""
+
+    price: float
+    note: str | None = None
+    before: Price | None = None
+
+
+class Tagged(fs.Record, include_metadata=True):
+    """Written by another encoder."""
+
+    price: float
+
+
+class Point(msgspec.Struct):
+    """A number inside of something."""
+
+    at: dict[str, tuple[float, ...]]
+    note: str | None = None
+
+
+@dataclasses.dataclass
+class Sample:
+    """A number in a dataclass."""
+
+    price: float
+    of: list[Price]
+
+
+class ForOthers(pydantic.BaseModel):
+    """Read by another name than it is written by."""
+
+    price: float = pydantic.Field(alias="p")
+    note: str | None = None
+
+
+class Constants(pydantic.BaseModel, ser_json_inf_nan="constants"):
+    """Written as Python's own json does."""
+
+    price: float
+    note: str | None = None
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_a_number_that_json_does_not_know_is_refused_where_it_is_written(number: float) -> None:
+    for value in (
+        Price(price=number),
+        Price(price=1.0, before=Price(price=number)),
+        Tagged(price=number),
+        Point(at={"a": (1.0, number)}),
+        Sample(price=number, of=[]),
+        Sample(price=1.0, of=[Price(price=number)]),
+    ):
+        with pytest.raises(ValueError, match=r"NaN|JSON"):
+            kept_codec(type(value)).encode(value)
+    with pytest.raises(ValueError, match="a list with NaN or infinity in it: JSON has neither"):
+        kept_codec(list[float]).encode([number])
+    assert kept_codec(Constants).encode(Constants(price=number)) != b'{"price":null,"note":null}'
+    assert repr(kept_codec(float).decode(kept_codec(float).encode(number))) == repr(number)
+
+
+def test_what_is_null_may_stand_beside_a_number() -> None:
+    for value in (Price(price=1.0, before=Price(price=2.0)), Point(at={}), Sample(1.0, [])):
+        codec = kept_codec(type(value))
+        assert codec.decode(codec.encode(value)) == value
+    written = kept_codec(ForOthers).encode(ForOthers(p=1.0))
+    assert written == b'{"price":1.0,"note":null}'
+
+
+def test_a_number_that_no_row_could_hold_fails_its_event() -> None:
+    """The row would stop every worker that reads it."""
+    app = fs.App("shop")
+    samples = app.topic("samples", key_type=str, value_type=float, partitions=1)
+    table = app.Table("rows", value_type=Price)
+
+    @app.agent(samples, on_error="skip")
+    async def keep(stream: fs.Stream[float]) -> None:
+        async for key, price in stream.items():
+            table[key] = Price(price=price)
+
+    @app.agent(samples, on_error="skip")
+    async def average(stream: fs.Stream[float]) -> AsyncIterator[float]:
+        async for window in stream.tumbling(60).mean():
+            yield window.value
+
+    with app.test_context() as context:
+        for second, price in enumerate([1.0, math.nan, 2.0]):
+            context.topic(samples).send(price, key="a", timestamp=second)
+        assert context.table(table)["a"] == Price(price=2.0)
+        context.topic(samples).send(7.0, key="a", timestamp=61)
+        context.topic(samples).send(math.inf, key="a", timestamp=62)
+        context.crash()
+        context.topic(samples).send(9.0, key="a", timestamp=121)
+        assert context.table(table)["a"] == Price(price=9.0)

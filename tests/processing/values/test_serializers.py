@@ -239,7 +239,14 @@ def test_how_long_a_topic_keeps_its_records() -> None:
         "cleanup.policy": "compact,delete", "x": "y",
     }  # fmt: skip
     assert app.topic("d", compacting=False, deleting=True).config == {"cleanup.policy": "delete"}
-    assert app.topic("e", value_type=int, allow_empty=True).value_codec.nullable
+    empty = app.topic("e", value_type=int, allow_empty=True)
+    assert empty.value_codec.nullable
+    assert empty.derive(name="d").value_codec.nullable
+    assert not empty.derive(value_type=str).value_codec.nullable
+    # Without a type None is a value, too.
+    assert app.topic("any").value_codec.nullable
+    assert app.topic("raw", value_serializer="raw").value_codec.nullable
+    assert not app.topic("not", allow_empty=False).value_codec.nullable
     with pytest.raises(AppError, match="compacting=True, deleting=True, or both"):
         app.topic("f", deleting=False)
     with pytest.raises(AppError, match="retention must be at least one millisecond"):
