@@ -38,11 +38,14 @@ from flowstream.processing.streams.stream_windows import StreamWindows
 from flowstream.processing.tables.inner import InnerSource
 from flowstream.processing.tables.table import Table
 from flowstream.processing.values.codecs import BYTES, Codec, codec_of
+from flowstream.processing.values.fields import PLAIN
 from flowstream.sparing import SparingLog
 
 T = TypeVar("T")
 
 PROBE_TIMEOUT_S = 10.0
+PLAIN_NAMES = {kind.__name__ for kind in PLAIN if kind is not bytes}
+"""Of the codecs of types that are text; bytes may be any of them."""
 PASSING_S, MOST_LINES = 10.0, 10
 """So many lines in that time about events that were passed over."""
 
@@ -225,6 +228,7 @@ class Agent(Askable, Generic[T]):
         if self.policy.action == "park":
             self._have_parking()
         self._check_fields()
+        self._check_sinks()
         for each in (self.windows, self.joins, self.seen, self.waiting):
             if each is not None:
                 each.bind(self.name, self.key_codec, self.topic.value_codec)
@@ -241,6 +245,19 @@ class Agent(Askable, Generic[T]):
             self.seen.check(kind, what)
         if self.windows is not None:
             self.windows.windowing.aggregate.check(kind, what)
+
+    def _check_sinks(self) -> None:
+        """Refuse a topic whose keys those of this agent can never be."""
+        keys = self.key_codec
+        for topic in [each for sink in self.sinks for each in sink_topics(sink)]:
+            both = (keys.name, topic.key_codec.name)
+            if PLAIN_NAMES.issuperset(both) and both != ("int", "float") and both[0] != both[1]:
+                raise AppError(
+                    f"agent {self.name!r} has keys of type {keys.name}, which its yielded values"
+                    f" keep, and sends them to topic {topic.name!r} with keys of type"
+                    f" {topic.key_codec.name}: declare the same key_type=, or `await"
+                    f" topic.send(key=..., value=...)` instead of yielding"
+                )
 
     def _refuse_failed(self, running: asyncio.Future[None]) -> None:
         """Raise what the function raised before it read, so that it is told as an agent's error."""
@@ -278,6 +295,17 @@ def sink_topics(sink: Sink) -> list[Topic[Any, Any]]:
     if isinstance(sink, Agent):
         return [sink.source_topic]
     return sink.topics if isinstance(sink, Branch) else []
+
+
+def keeps_bytes(keys: Codec[Any], topic: Topic[Any, Any]) -> bool:
+    """Whether keys of these go on into a topic as the bytes they are: it has the same, or nobody
+    says what they are.
+    """
+    theirs = topic.key_codec
+    if BYTES.name in (keys.name, theirs.name) or keys == theirs:
+        return True
+    # A text as JSON is called a text, too; of models the same name is the same bytes.
+    return keys.name == theirs.name and keys.name not in PLAIN_NAMES
 
 
 def check_topic(topic: object, *others: object) -> None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import logging
 from typing import Any, cast
 
+from flowstream.processing.agents.agent import keeps_bytes
 from flowstream.processing.errors import LateEvent
 from flowstream.processing.events.current import Destination, Headers
 from flowstream.processing.events.dead_letters import dead_letter_headers
 from flowstream.processing.events.event import Arrival, Event
 from flowstream.processing.events.replies import encode_reply, reply_headers, reply_to
-from flowstream.processing.events.topic import header_pairs
+from flowstream.processing.events.topic import Topic, header_pairs
 from flowstream.processing.running.plan import Reader
 from flowstream.processing.running.surroundings import Surroundings
 from flowstream.processing.units.unit import Output
@@ -106,6 +107,17 @@ class Emitting:
         output.check(raw, encoded, pairs)
         self.outputs.append((target, raw, encoded, at, pairs))
         return target
+
+    def pass_on(self, topic: Topic[Any, Any], value: object) -> None:
+        """Add a record to the unit with the event's key, as the topic has keys."""
+        record, keys = self.record, self.reader.agent.key_codec
+        assert record is not None
+        raw = record.key
+        if raw is not None and not keeps_bytes(keys, topic):
+            raw = topic.encode_key(keys.decode(raw))
+        output, data = self.around.output(topic.name), topic.encode_yielded(value)
+        output.check(raw, data, ())
+        self.outputs.append((output.place(raw), raw, data, record.timestamp, ()))
 
     def forward(self, key: bytes | None, value: bytes | None) -> None:
         """Add the record, with this key and value, to the topic between the agent's parts."""

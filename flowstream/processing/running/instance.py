@@ -21,9 +21,9 @@ from flowstream.processing.running.filling import FilledSource
 from flowstream.processing.running.meeting import LeftSource, RightSource
 from flowstream.processing.running.plan import Reader, Stage
 from flowstream.processing.running.regrouping import ForwardSource, GroupedSource
+from flowstream.processing.running.sinking import picked, straight
 from flowstream.processing.running.started import tell_tasks_apart
 from flowstream.processing.running.surroundings import Shelf, Surroundings
-from flowstream.processing.streams.branches import Branch
 from flowstream.processing.streams.lookups import WaitingSource
 from flowstream.processing.streams.stream import SourceStream, timed
 from flowstream.processing.time.watermarks import UNKNOWN
@@ -39,7 +39,7 @@ class Instance(UnitFeed):
     """One agent on one partition, running."""
 
     __slots__ = (
-        "_branches", "_call_sinks", "_failed_at", "_failures", "_given_back", "_in_a_row", "_keys",
+        "_call_sinks", "_failed_at", "_failures", "_given_back", "_in_a_row", "_keys", "_picked",
         "_runner", "_topic_sinks", "_values", "agent",
     )  # fmt: skip
 
@@ -61,13 +61,12 @@ class Instance(UnitFeed):
         self._failed_at = self._in_a_row = self._given_back = 0
         # A forwarding stage yields nothing, and its sinks' topics are not its own.
         sinks = () if reader.stage is Stage.FORWARD else self.agent.sinks
-        topics = [t for s in sinks if not isinstance(s, Branch) for t in sink_topics(s)]
-        outputs = [around.output(topic.name) for topic in topics]
+        keys = self.agent.key_codec
+        topics = [(around.output(topic.name), topic) for topic in straight(sinks, keys)]
         self._topic_sinks = [
-            (output, output.placed, topic.value_codec.encode, topic)
-            for output, topic in zip(outputs, topics, strict=True)
+            (output, output.placed, topic.value_codec.encode, topic) for output, topic in topics
         ]
-        self._branches = [sink for sink in sinks if isinstance(sink, Branch)]
+        self._picked = picked(sinks, keys)
         self._call_sinks = [s for s in sinks if callable(s) and not sink_topics(s)]
 
     def start(self) -> None:
@@ -136,7 +135,7 @@ class Instance(UnitFeed):
         if isinstance(body, Awaitable):
             await body
             return
-        sinks, branches, calls = self._topic_sinks, self._branches, self._call_sinks
+        sinks, others, calls = self._topic_sinks, self._picked, self._call_sinks
         try:
             async for value in body:
                 record = self.record
@@ -154,9 +153,9 @@ class Instance(UnitFeed):
                         output.check(key, data)
                     target = placed(key) or output.place(key)
                     self.outputs.append((target, key, data, timestamp_ms, ()))
-                for branch in branches:
-                    if (topic := branch.pick(value)) is not None:
-                        self.emit(topic, key, value, None, timestamp_ms, ())
+                for pick in others:
+                    if (topic := pick(value)) is not None:
+                        self.pass_on(topic, value)
                 if calls:
                     await self._call(value)
         finally:
