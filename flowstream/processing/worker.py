@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,9 @@ from flowstream.transport.transaction import TransactionSession
 from flowstream.transport.types import TopicPartition
 
 log = logging.getLogger("flowstream.worker")
+
+WEB = "flowstream.web.serving"
+"""This stands above: a worker knows its name only, and who wants a web server loads it."""
 
 STOP_S = 9.0
 LEAST_S = 0.5
@@ -143,9 +147,18 @@ class Worker(Lending):
         """
         here = HERE.set(self._readers)
         try:
-            await self._run(ready)
+            async with self._served():
+                await self._run(ready)
         finally:
             HERE.reset(here)
+
+    def _served(self) -> AbstractAsyncContextManager[object]:
+        """Its web server where `web_port` wants one, unless somebody serves it already."""
+        is_wanted = self.settings.web_port is not None and self._doors.has_web
+        if not is_wanted or self.web_address is not None:
+            return nullcontext()
+        found: AbstractAsyncContextManager[object] = import_module(WEB).serving(self)
+        return found
 
     async def _run(self, ready: Callable[[], None] | None) -> None:
         self.app.connect_to(self._bootstrap)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from typing import Any
 
 import httpx
 import pytest
@@ -323,3 +324,26 @@ def test_the_address_that_others_are_told(advertised: str | None, expected: str)
     with bound(settings) as listening:
         port = str(listening.getsockname()[1])
         assert told(settings, listening) == expected.replace("PORT", port)
+
+
+async def test_a_worker_serves_by_itself_where_its_app_has_a_port(kit: Kit, name: str) -> None:
+    app = kit.app(name, web_port=0)
+
+    @app.agent(app.topic(f"{name}-in", partitions=1))
+    async def nothing(stream: fs.Stream[str]) -> None:
+        async for _ in stream:
+            pass
+
+    @app.page("/hello/")
+    async def hello(view: fs.View, request: Any) -> Any:
+        return view.text("hello")
+
+    await kit.create(app)
+    worker = fs.Worker(app, kit.address)
+    async with worker.running(), httpx.AsyncClient() as client:
+        url = f"http://{worker.web_address}/hello/"
+        assert (await client.get(url)).text == "hello"
+    assert worker.web_address is None
+    async with httpx.AsyncClient() as client:
+        with pytest.raises(httpx.ConnectError):
+            await client.get(url)
