@@ -104,15 +104,18 @@ class Committing:
             ]
             self._around.meters.committed(self._loop.time() - self._opened_at, outputs)
             self._around.committed.advance(commit.epoch.offsets, commit.epoch.tables)
+            # Now, and not when the next look is due: they measure how long it took, and what was
+            # put into channels waits for it.
+            self._around.counts.commits += 1
+            self._around.onlookers.committed(commit.epoch.offsets)
         return commit
 
     def _committed(self) -> None:
         done, self._committing = self._committing, None
         self.is_held_up = False
         self.is_torn = True
-        if done is not None and (commit := done.result()) is not None:
-            self._around.counts.commits += 1
-            self._around.onlookers.committed(commit.epoch.offsets)
+        if done is not None:
+            done.result()
         self.is_torn = False
 
     def _close(self) -> Commit | None:

@@ -302,3 +302,23 @@ def test_a_rate_is_that_of_the_last_whole_second() -> None:
     assert rate.at(6.9) == 3
     assert rate.at(7.0) == 1
     assert rate.at(9.0) == 0
+
+
+async def test_a_commit_is_told_when_it_is_there_not_when_the_next_look_is_due(
+    kit: Kit, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flowstream.processing.group.membership.POLL_MS", 3_000)
+    app = kit.app(name, commit_interval=3.0)
+    words = app.topic(f"{name}-words", value_type=str, partitions=1)
+    monitor = app.monitor
+
+    @app.agent(words)
+    async def tell(stream: fs.Stream[str]) -> None:
+        async for _ in stream:
+            pass
+
+    await kit.create(app)
+    async with kit.running(app):
+        await words.send(value="a")
+        await kit.sees(lambda: bool(monitor.commit_latency))
+    assert monitor.commit_latency[0] < 2.5
