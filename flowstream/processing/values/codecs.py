@@ -95,19 +95,25 @@ def _encode_float(value: float) -> bytes:
 
 
 def _check_number(value: object) -> None:
-    kind = type(value)
-    if kind is int:
+    # A count is the most frequent of all: whole numbers pass at the first look.
+    if type(value) is int and SMALLEST_INT <= value <= LARGEST_INT:
+        return
+    if type(value) is int:
         _check_int(value)
-    elif kind is not float:
+    elif type(value) is not float:
         raise mismatch("int or float", value)
 
 
 def _encode_number(value: float) -> bytes:
+    if type(value) is int and SMALLEST_INT <= value <= LARGEST_INT:
+        return b"%d" % value
     _check_number(value)
-    return b"%d" % value if type(value) is int else repr(value).encode()
+    return repr(value).encode()
 
 
 def _decode_number(data: bytes) -> float:
+    if data.isdigit():
+        return int(data)
     return _decode_int(data) if data.removeprefix(b"-").isdigit() else float(data)
 
 
