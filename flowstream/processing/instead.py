@@ -118,7 +118,7 @@ _TOLD: Final = (
     ("App(producer_request_timeout=)", "`transaction_timeout`"),
     ("App(stream_recovery_delay=)", "nothing waits after a recovery"),
     ("App(stream_ack_cancelled_tasks=)", "an unfinished event is processed again, always"),
-    ("App(table_cleanup_interval=)", "with each epoch"),
+    ("App(table_cleanup_interval=)", "rows past their time go with each epoch"),
     ("App(table_key_index_size=)", "keys are in the rows"),
     (
         "App(topic_allow_declare=)",

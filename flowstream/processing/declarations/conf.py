@@ -80,7 +80,7 @@ class Conf:
             return getattr(self._app, name)
         if name in ALWAYS:
             return ALWAYS[name].values[0]
-        raise AttributeError(f"there is no setting {name!r}{_instead(name)}")
+        raise AttributeError(f"there is no setting {name!r} here{_instead(name)}")
 
     def __setattr__(self, name: str, value: object) -> None:
         if name in ALWAYS:
@@ -90,7 +90,7 @@ class Conf:
         if name in OF_THE_APP:
             raise SettingsError(f"app.conf.{name} is given when the app is made: App({name}=)")
         if setting not in SETTINGS and _instead(name):
-            raise SettingsError(f"app.conf.{name} is no setting{_instead(name)}")
+            raise SettingsError(f"app.conf.{name} is no setting here{_instead(name)}")
         settings = changed(app.settings, setting, value, f"app.conf.{name}")
         if app.has_worker:
             raise SettingsError(
@@ -110,4 +110,4 @@ class Conf:
 
 def _instead(name: str) -> str:
     how = INSTEAD.get(f"App({name}=)")
-    return "" if how is None else f", as in Faust: {how}"
+    return "" if how is None else f", as it is in Faust: {how}"

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import datetime
 import itertools
-import operator
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, Self, TypeVar, cast
 
 from flowstream.processing.declaring import described
 from flowstream.processing.errors import AppError
 from flowstream.processing.events.current import Current, in_unit
+from flowstream.processing.events.event import Event
+from flowstream.processing.events.event_time import instant_ms
 from flowstream.processing.instead import missing
 from flowstream.processing.tables.closing import ClosedWindows
 from flowstream.processing.tables.drawing import Drawn
+from flowstream.processing.tables.in_place import InPlace
 from flowstream.processing.time.watermarks import UNKNOWN
 from flowstream.processing.time.windows import STREAM_TIME_KEY, Window, split_window_key, window_key
 from flowstream.processing.values.durations import Seconds, milliseconds
@@ -176,7 +178,7 @@ class WindowedTable(Drawn, Generic[K, V]):
             yield key, begins.isoformat(), value
 
 
-class WindowSet(Generic[V]):
+class WindowSet(InPlace, Generic[V]):
     """All windows of one key, seen from the event that is being processed."""
 
     __slots__ = ("_key", "_row", "_table", "_window")
@@ -198,24 +200,28 @@ class WindowSet(Generic[V]):
         """The value of the window that holds the worker's clock (not repeatable in a replay)."""
         return self._at(self._window.current(self._unit().wall_time_ms()))
 
-    def current(self) -> V:
-        """The value of the window that began last and holds the event."""
-        return self._at(self._window.current(self._unit().timestamp_ms))
+    def current(self, event: Event[Any] | None = None) -> V:
+        """The value of the window that began last and holds the event, or another one."""
+        return self._at(self._window.current(self._instant(event)))
 
     def earliest(self) -> V:
         """The value of the window that began first and still holds the event: the longest view."""
         return self._at(self._window.earliest(self._unit().timestamp_ms))
 
-    def delta(self, span: Seconds) -> V:
-        """The value of the window that was current `span` before the event."""
-        return self._at(self._window.current(self._unit().timestamp_ms - milliseconds(span)))
+    def delta(self, span: Seconds, event: Event[Any] | None = None) -> V:
+        """The value of the window that was current `span` before the event, or another one."""
+        return self._at(self._window.current(self._instant(event) - milliseconds(span)))
 
-    def value(self, at: float | datetime.datetime | None = None) -> V:
-        """The value of the window current at a time (seconds or datetime; default: the event's)."""
+    def value(self, at: Event[Any] | float | datetime.datetime | None = None) -> V:
+        """The value of the window current at a time (seconds, a datetime or that of an event;
+        unless given the event's).
+        """
+        return self._at(self._window.current(self._instant(at)))
+
+    def _instant(self, at: Event[Any] | float | datetime.datetime | None) -> int:
         if at is None:
-            return self.current()
-        seconds = at.timestamp() if isinstance(at, datetime.datetime) else at
-        return self._at(self._window.current(round(seconds * 1000)))
+            return cast("int", self._unit().timestamp_ms)
+        return instant_ms(at.timestamp if isinstance(at, Event) else at)
 
     def keys(self) -> Any:
         """The keys of the current value, where that is a dict."""
@@ -243,15 +249,17 @@ class WindowSet(Generic[V]):
         starts = self._window.starts(self._unit().timestamp_ms)
         return [(start / 1000, self._at(start)) for start in starts]
 
-    def apply(self, change: Callable[[V], V]) -> WindowSet[V]:
-        """Replace the value of every window that holds the event by `change(value)`."""
-        return self._write(lambda start: change(self._at(start)))
+    def apply(self, change: Callable[..., V], *others: Any) -> Self:
+        """Replace the value of every window that holds the event by `change(value)`, or by
+        `change(value, other)`.
+        """
+        return self._write(lambda start: change(self._at(start), *others))
 
-    def put(self, value: V) -> WindowSet[V]:
+    def put(self, value: V) -> Self:
         """Give this value to every window that holds the event."""
         return self._write(lambda _: value)
 
-    def _write(self, value_of: Callable[[int], V]) -> WindowSet[V]:
+    def _write(self, value_of: Callable[[int], V]) -> Self:
         current = self._unit()
         view = current.view(self._table.name)
         stream_time = past_ms(current, self._table)
@@ -281,24 +289,6 @@ class WindowSet(Generic[V]):
         for start in self._window.starts(current.timestamp_ms):
             if not self._window.is_closed(start, current.watermark(self._table.name)):
                 view.delete(window_key(self._row, start))
-
-    def __iadd__(self, other: Any) -> WindowSet[V]:
-        return self._operate(operator.add, other)
-
-    def __isub__(self, other: Any) -> WindowSet[V]:
-        return self._operate(operator.sub, other)
-
-    def __imul__(self, other: Any) -> WindowSet[V]:
-        return self._operate(operator.mul, other)
-
-    def __ior__(self, other: Any) -> WindowSet[V]:
-        return self._operate(operator.or_, other)
-
-    def __iand__(self, other: Any) -> WindowSet[V]:
-        return self._operate(operator.and_, other)
-
-    def _operate(self, operation: Callable[[Any, Any], Any], other: Any) -> WindowSet[V]:
-        return self.apply(lambda value: cast("V", operation(value, other)))
 
     def _unit(self) -> Any:
         return in_unit(f"using table {self._table.name!r}")

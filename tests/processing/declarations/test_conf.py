@@ -80,14 +80,16 @@ def test_what_is_assigned_is_in_force_and_checked() -> None:
     for name, value, message in (
         ("commit_interval", -1, r"bad value -1 for 'commit_interval' from app\.conf"),
         ("comit_interval", 1, "did you mean 'commit_interval'"),
-        ("table_cleanup_interval", 1, "table_cleanup_interval is no setting, as in Faust: with ea"),
+        ("table_cleanup_interval", 1, "is no setting here, as it is in Faust: rows past their"),
         ("version", 3, r"is given when the app is made: App\(version=\)"),
     ):
         with pytest.raises(fs.SettingsError, match=message):
             setattr(app.conf, name, value)
-    with pytest.raises(AttributeError, match=r"no setting 'table_cleanup_interval', as in Faust:"):
+    with pytest.raises(
+        AttributeError, match=r"no setting 'table_cleanup_interval' here, as it is in Faust: rows"
+    ):
         app.conf.table_cleanup_interval  # noqa: B018
-    with pytest.raises(AttributeError, match=r"there is no setting 'nothing'$"):
+    with pytest.raises(AttributeError, match=r"there is no setting 'nothing' here$"):
         app.conf.nothing  # noqa: B018
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import operator
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -116,3 +118,67 @@ async def test_the_table_below_windows_is_not_used_by_itself(kit: Kit, name: str
     (told,) = await answers(kit, name, use, 1.0)
     assert told.startswith("({\"AppError: table 'seen' has windows: use what tumbling()")
     assert told.endswith('"}, 1)')
+
+
+def test_every_operator_changes_each_window_that_holds_the_event() -> None:
+    app = fs.App("operators")
+    topic = app.topic("in", value_type=int, partitions=1)
+    table: Windowed = app.Table("t", default=lambda: 13).hopping(10, 5)
+    seen: dict[str, Any] = {}
+
+    @app.agent(topic)
+    async def change(stream: fs.Stream[int]) -> None:
+        async for n in stream:
+            table["+"] += n
+            table["-"] -= n
+            table["*"] *= n
+            table["/"] /= n
+            table["//"] //= n
+            table["%"] %= n
+            table["**"] **= n
+            table["<<"] <<= n
+            table[">>"] >>= n
+            table["&"] &= n
+            table["^"] ^= n
+            table["|"] |= n
+            assert table["f"].apply(operator.sub, 3).apply(lambda value: -value) is not None
+            for key in ("+", "-", "*", "/", "//", "%", "**", "<<", ">>", "&", "^", "|", "f"):
+                values = [value for _, value in table[key].windows()]
+                assert values == [values[0]] * 2
+                seen[key] = values[0]
+
+    with app.test_context() as context:
+        context.topic(topic).send(4, timestamp=7.0)
+    assert seen == {
+        "+": 17, "-": 9, "*": 52, "/": 3.25, "//": 3, "%": 1, "**": 28_561, "<<": 208, ">>": 0,
+        "&": 4, "^": 9, "|": 13, "f": -10,
+    }  # fmt: skip
+
+
+def test_windows_are_read_at_another_events_time() -> None:
+    app = fs.App("events")
+    topic = app.topic("in", value_type=int, partitions=1)
+    table: Windowed = app.Table("t", default=int).tumbling(10)
+    events: list[fs.Event[int]] = []
+    seen: list[tuple[int, ...]] = []
+
+    @app.agent(topic)
+    async def change(stream: fs.Stream[int]) -> None:
+        async for event in stream.events():
+            table["k"] += event.value
+            events.append(event)
+            first, of = events[0], table["k"]
+            naive = datetime.datetime(1970, 1, 1, 0, 0, 35)
+            seen.append((
+                of.current(), of.current(first), of.value(), of.value(first), of.value(35.0),
+                of.value(naive), of.delta(10), of.delta(10, first),
+            ))  # fmt: skip
+
+    with app.test_context() as context:
+        for second in (35.0, 55.0, 45.0):
+            context.topic(topic).send(round(second), timestamp=second)
+    assert seen == [
+        (35, 35, 35, 35, 35, 35, 0, 0),
+        (55, 35, 55, 35, 35, 35, 0, 0),
+        (45, 35, 45, 35, 35, 35, 35, 0),
+    ]
