@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import inspect
 
-import typer
-
 from flowstream.cli.apps import Module, app_of
-from flowstream.cli.options import Json, show
-from flowstream.errors import FlowstreamError
+from flowstream.cli.options import Json, refusing, show
 from flowstream.processing.agents.agent import Agent, sink_topics
 
 
 def command(module: Module, json: Json = False) -> None:
     """List an app's agents: what they read, where they send, what they are for."""
-    try:
+    with refusing():
         app = app_of(module, None, None)
-    except FlowstreamError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from None
     found = [*app.agents.values(), *app.channel_agents.values()]
     show(("agent", "reads", "sinks", "on_error", "help"),
          [row(agent) for agent in found], as_json=json)  # fmt: skip

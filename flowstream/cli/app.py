@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from flowstream.errors import FlowstreamError
 from flowstream.processing.errors import AppError
 
 if TYPE_CHECKING:
@@ -71,14 +70,11 @@ def with_app(line: typer.Typer, words: Sequence[str], module: str) -> list[str]:
 
 def visit_as(module: str) -> None:
     """Visit clusters as the app in a module does; exits when there is no such app."""
-    from flowstream.cli.apps import app_of
+    from flowstream.cli.apps import app_of, exiting
     from flowstream.cli.options import APP_SETTINGS
 
-    try:
+    with exiting():
         APP_SETTINGS.set(app_of(module, None, None).settings)
-    except FlowstreamError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise SystemExit(1) from None
 
 
 def run_script(app: App) -> None:

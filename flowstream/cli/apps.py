@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +12,7 @@ import typer
 
 from flowstream.cli.discovery import find_app
 from flowstream.cli.embedded import EmbeddedBroker, find_broker
-from flowstream.cli.options import hush
+from flowstream.cli.options import hush, refusing
 from flowstream.cli.worker import broker_of, embedded_directory
 from flowstream.processing.app import App
 from flowstream.processing.environment.securing import security_of
@@ -39,6 +39,16 @@ def app_of(module: str, broker: str | None, data: Path | None) -> App:
     if broker is not None:
         app.settings = dataclasses.replace(app.settings, broker=broker)
     return app
+
+
+@contextmanager
+def exiting() -> Iterator[None]:
+    """As `refusing`, where no verb runs yet: exits the process."""
+    try:
+        with refusing():
+            yield
+    except typer.Exit as ended:
+        raise SystemExit(ended.exit_code) from None
 
 
 @asynccontextmanager

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from flowstream.cli.apps import AppData, Module, app_of
-from flowstream.errors import FlowstreamError
+from flowstream.cli.options import refusing
 from flowstream.processing.app import App
 from flowstream.processing.environment.slots import lock_all
 
@@ -23,15 +23,12 @@ def command(
 
     Their topics and offsets stay: `flowstream topics delete`, `flowstream groups delete`.
     """
-    try:
+    with refusing():
         app = app_of(module, None, data)
         for path in old_versions(app):
             typer.echo(f"{'delete' if execute else 'would delete'} {path}")
             if execute:
                 delete(path)
-    except FlowstreamError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from None
 
 
 def old_versions(app: App) -> list[Path]:

@@ -9,11 +9,10 @@ from typing import Any
 import click
 import typer
 
-from flowstream.cli.apps import app_of
+from flowstream.cli.apps import app_of, exiting
 from flowstream.cli.embedded import EmbeddedBroker
 from flowstream.cli.options import perform
 from flowstream.cli.worker import broker_of
-from flowstream.errors import FlowstreamError
 from flowstream.processing.app import App
 from flowstream.processing.declarations.commands import Command
 
@@ -22,11 +21,8 @@ def run(module: str, words: Sequence[str], program: str) -> None:
     """Run a command of the app in a module; exits the process. `program` is what stands before the
     words.
     """
-    try:
+    with exiting():
         line = built(app_of(module, None, None))
-    except FlowstreamError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise SystemExit(1) from None
     line(args=list(words), prog_name=program)
 
 
@@ -86,6 +82,6 @@ def calling(app: App, command: Command) -> Any:
                 app.connect_to(broker.address if isinstance(broker, EmbeddedBroker) else broker)
                 await command.run(app, given)
 
-        perform(work)
+        perform(work, is_users=True)
 
     return call

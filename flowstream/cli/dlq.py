@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from flowstream.cli.lag import must_be_known
+from flowstream.cli.groups import must_be_known
 from flowstream.cli.naming import AppId, AppModule, only_one, visiting
 from flowstream.cli.options import Broker, Data, Json, perform, show
 from flowstream.processing.operating.redriving import BadLetter, DeadLetters, Letter
@@ -47,7 +47,7 @@ async def letters_of(
     async with visiting(app_id, module, broker, data) as (cluster, app):
         admin = Admin(cluster)
         if app.dead_letters not in await admin.topics([app.dead_letters]):
-            await must_be_known(admin, app.id)
+            await must_be_known(cluster, app.id)
         async with DeadLetters(cluster, app.id, app.dead_letters) as dead:
             yield dead
 

@@ -86,13 +86,8 @@ def describe(
     async def work() -> None:
         async with connected(broker, data) as cluster:
             admin = Admin(cluster)
-            found = await admin.group(group)
-            if found.state == "Dead":  # to the questions of classic groups one of KIP-848 is that
-                found = await describe_consumer_group(cluster, group) or found
-            committed = await admin.group_offsets(group)
+            found, committed = await must_be_known(cluster, group)
             owned = {tp for member in found.members for tp in member.partitions}
-            if found.state == "Dead" and not committed:
-                raise FlowstreamError(f"there is no group {group!r}: see `flowstream groups list`")
             tps = sorted({*committed, *owned})
             ends = await admin.end_offsets(tps, committed=True)
             untouched = await admin.beginning_offsets(tp for tp in tps if tp not in committed)
@@ -170,6 +165,20 @@ def refusal(error: RequestRefused, group: str) -> FlowstreamError:
     if error.code == ErrorCode.GROUP_ID_NOT_FOUND:
         return FlowstreamError(f"there is no group {group!r}: see `flowstream groups list`")
     return error
+
+
+async def must_be_known(
+    cluster: Cluster, group: str
+) -> tuple[GroupDescription, dict[TopicPartition, int]]:
+    """A group as it is, with its offsets. FlowstreamError when nobody was ever in it."""
+    admin = Admin(cluster)
+    found = await admin.group(group)
+    if found.state == "Dead":  # to the questions of classic groups one of KIP-848 is that
+        found = await describe_consumer_group(cluster, group) or found
+    committed = await admin.group_offsets(group)
+    if found.state == "Dead" and not committed:
+        raise FlowstreamError(f"there is no group {group!r}: see `flowstream groups list`")
+    return found, committed
 
 
 async def skip_markers(cluster: Cluster, tp: TopicPartition, offset: int, end: int) -> int:

@@ -91,7 +91,7 @@ _REFUSED: Mapping[str, str] = {
     "ssl.cipher.suites": "OpenSSL chooses its suites: leave it out, or see ssl.enabled.protocols",
     "max.connections.per.ip.overrides": "max.connections.per.ip counts for all: leave it out",
     "max.connection.creation.rate": (
-        "`flowstream quotas alter --ip default --set connection_creation_rate=N` bounds each"
+        "`flowstream quotas alter --ip-defaults --set connection_creation_rate=N` bounds each"
         " address: leave it out"
     ),
     "transaction.two.phase.commit.enable": "KIP-939 is not served: leave it out",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import json as jsonlib
 import sys
 from asyncio import sleep as pause
@@ -11,11 +10,11 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-from flowstream.cli.groups import skip_markers
+from flowstream.cli.groups import must_be_known, skip_markers
 from flowstream.cli.naming import AppId, AppModule, only_one, visiting
 from flowstream.cli.options import Broker, Data, Json, perform, print_table, show, table_of
 from flowstream.clock import wall_ms
-from flowstream.errors import FlowstreamError
+from flowstream.processing.values.moments import moment_text
 from flowstream.transport.admin import Admin
 from flowstream.transport.cluster import Cluster
 from flowstream.transport.errors import OffsetOutOfRange
@@ -87,8 +86,8 @@ def shown_age(seconds: float | None, now_ms: int) -> float | str | None:
     """
     if seconds is None or seconds < YEAR_S:
         return seconds
-    at = datetime.datetime.fromtimestamp(now_ms / 1000 - seconds, datetime.UTC)
-    return f"since {at:%Y-%m-%d}"
+    at = moment_text(now_ms - round(seconds * 1000))
+    return f"since {at[:10]}" if at is not None else "since before 1970"
 
 
 async def live(cluster: Cluster, app: str, interval: float) -> None:
@@ -111,19 +110,10 @@ async def live(cluster: Cluster, app: str, interval: float) -> None:
             await pause(interval)
 
 
-async def must_be_known(admin: Admin, group: str) -> GroupDescription:
-    """A group as it is. FlowstreamError when nobody was ever in it."""
-    found = await admin.group(group)
-    if found.state == "Dead" and not await admin.group_offsets(group):
-        raise FlowstreamError(f"there is no group {group!r}: see `flowstream groups list`")
-    return found
-
-
 async def measure(cluster: Cluster, group: str, now_ms: int) -> tuple[GroupDescription, list[Lag]]:
     """A group, and how far behind each of its partitions is. FlowstreamError when there is none."""
     admin = Admin(cluster)
-    found = await must_be_known(admin, group)
-    committed = await admin.group_offsets(group)
+    found, committed = await must_be_known(cluster, group)
     owners = {tp: member for member in found.members for tp in member.partitions}
     tps = sorted({*committed, *owners})
     ends = await admin.end_offsets(tps, committed=True)

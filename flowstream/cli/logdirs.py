@@ -6,9 +6,8 @@ from typing import Annotated
 
 import typer
 
-from flowstream.cli.options import Broker, Data, Json, connected, perform, show
-from flowstream.transport.admin import Admin
-from flowstream.transport.errors import UnknownTopic, error_name
+from flowstream.cli.options import Broker, Data, Json, connected, perform, show, topics_of
+from flowstream.transport.errors import error_name
 from flowstream.transport.nodes import log_dirs
 
 app = typer.Typer(help="Sizes of partitions and disks.", no_args_is_help=True)
@@ -37,10 +36,7 @@ def describe(
         async with connected(broker, data) as cluster:
             asked = None
             if topic:
-                known = await Admin(cluster).topics(topic)
-                for name in topic:
-                    if name not in known:
-                        raise UnknownTopic(f"there is no topic {name!r}: `flowstream topics list`")
+                known = await topics_of(cluster, topic)
                 asked = {name: found.partitions for name, found in known.items()}
             found = await log_dirs(cluster, asked, broker_id)
         rows = [(each.broker, each.path, *replica) for each in found for replica in each.replicas]

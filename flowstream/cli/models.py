@@ -6,11 +6,8 @@ import inspect
 from collections.abc import Iterator
 from typing import Any
 
-import typer
-
 from flowstream.cli.apps import Module, app_of
-from flowstream.cli.options import Json, show
-from flowstream.errors import FlowstreamError
+from flowstream.cli.options import Json, refusing, show
 from flowstream.processing.app import App
 
 
@@ -30,11 +27,8 @@ def told_of(kind: type[Any]) -> str | None:
 
 def models_in(module: str) -> dict[str, tuple[type[Any], set[str]]]:
     """The models of the app in a module by name, each with the topics that carry it."""
-    try:
+    with refusing():
         return models_of(app_of(module, None, None))
-    except FlowstreamError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from None
 
 
 def models_of(app: App) -> dict[str, tuple[type[Any], set[str]]]:

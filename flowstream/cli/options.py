@@ -10,25 +10,34 @@ import json
 import logging
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Collection,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Sequence,
+)
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
-from flowstream.cli.embedded import find_broker, not_running, standing_broker
+from flowstream.cli.embedded import find_broker, first_error, not_running, standing_broker
+from flowstream.cli.tracebacks import place
 from flowstream.errors import FlowstreamError
 from flowstream.processing.environment.securing import security_of
 from flowstream.processing.environment.settings import Settings, bootstrap_of, resolve
 from flowstream.transport.admin import Admin
 from flowstream.transport.cluster import Cluster
 from flowstream.transport.errors import BrokerUnreachable, UnknownTopic
-from flowstream.transport.types import TopicPartition
+from flowstream.transport.types import TopicDescription, TopicPartition
 
 Broker = Annotated[
     str | None,
@@ -91,14 +100,23 @@ async def partitions_of(
     """The partitions of a topic that are meant, all when None; UnknownTopic when there is no such
     thing.
     """
-    found = (await Admin(cluster).topics([topic])).get(topic)
-    if found is None:
-        raise UnknownTopic(f"there is no topic {topic!r}: `flowstream topics list` has all")
-    numbers = range(found.partitions) if wanted is None else wanted
+    count = (await topics_of(cluster, [topic]))[topic].partitions
+    numbers = range(count) if wanted is None else wanted
     for number in numbers:
-        if number >= found.partitions:
-            raise UnknownTopic(f"{topic} has no partition {number}, only {found.partitions}")
+        if not 0 <= number < count:
+            raise UnknownTopic(f"{topic} has no partition {number}, only {count}")
     return [TopicPartition(topic, number) for number in numbers]
+
+
+async def topics_of(
+    cluster: Cluster, names: Collection[str], *, configs: bool = False
+) -> dict[str, TopicDescription]:
+    """These topics; UnknownTopic when one of them is not there."""
+    found = await Admin(cluster).topics(names, configs=configs)
+    for name in names:
+        if name not in found:
+            raise UnknownTopic(f"there is no topic {name!r}: `flowstream topics list` has all")
+    return found
 
 
 def hush() -> None:
@@ -117,14 +135,19 @@ def pair(text: str) -> tuple[str, str]:
     return key, value
 
 
-def perform(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run a verb; what went wrong on purpose is told in one line, with exit status 1."""
+def perform(work: Callable[[], Coroutine[Any, Any, None]], *, is_users: bool = False) -> None:
+    """Run a verb; what went wrong on purpose is told in one line, with exit status 1. The errors of
+    a command that `is_users` are for whoever calls it: they do not say where they come from.
+    """
     wrong: BaseException | None = None
+    misused: BaseException | None = None
     interrupted = False
     try:
         asyncio.run(work())
     except* FlowstreamError as group:
-        wrong = group.exceptions[0]
+        wrong = first_error(group)
+    except* typer.BadParameter as group:
+        misused = first_error(group)
     except* KeyboardInterrupt:
         interrupted = True
     except* BrokenPipeError:
@@ -132,11 +155,29 @@ def perform(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if interrupted:
         raise typer.Exit(130)
-    while isinstance(wrong, BaseExceptionGroup):
-        wrong = wrong.exceptions[0]
     if wrong is not None:
-        typer.echo(f"error: {wrong}", err=True)
-        raise typer.Exit(1)
+        refuse(wrong, place_of=None if is_users else wrong)
+    if misused is not None:
+        raise misused
+
+
+def refuse(error: BaseException, *, place_of: BaseException | None) -> NoReturn:
+    """Tell what went wrong, and which of the user's own lines led to `place_of` or to its cause, if
+    any did; exit status 1.
+    """
+    chain = [] if place_of is None else [place_of, place_of.__cause__]
+    where = next((at for each in chain if each is not None and (at := place(each))), None)
+    typer.echo(f"error: {error}" if where is None else f"error: {where}: {error}", err=True)
+    raise typer.Exit(1) from None
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """As `perform`, for a block that needs no cluster."""
+    try:
+        yield
+    except FlowstreamError as error:
+        refuse(error, place_of=error)
 
 
 def show(

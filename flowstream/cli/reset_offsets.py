@@ -258,7 +258,7 @@ def milliseconds(text: str) -> int:
     >>> milliseconds("1970-01-01T00:00:01"), milliseconds("1970-01-01T01:00+01:00")
     (1000, 0)
     """
-    if text.isascii() and text.isdigit():
+    if text.isascii() and text.isdigit() and len(text) < len(str(2**63)):
         return int(text)
     try:
         moment = datetime.fromisoformat(text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import io
 import json
 import random
 import sys
@@ -37,7 +38,10 @@ KeySeparator = Annotated[
     str | None,
     typer.Option("--key-separator", help="Each record is KEY, this text, then the value."),
 ]
-Timestamp = Annotated[int | None, typer.Option(help="Event time in ms since 1970 (default: now).")]
+Timestamp = Annotated[
+    int | None,
+    typer.Option(help="Event time in ms since 1970 (default: now).", min=-(2**63), max=2**63 - 1),
+]
 Header = Annotated[
     list[str] | None, typer.Option("--header", "-H", help="name=value; may be repeated.")
 ]
@@ -81,7 +85,7 @@ def command(
     pauses = (min_latency, min_latency if max_latency is None else max_latency)
     if pauses[0] > pauses[1]:
         raise typer.BadParameter("--min-latency is above --max-latency")
-    headers = [(name, value.encode()) for name, value in map(pair, header or ())]
+    headers = [(name, encoded(value)) for name, value in map(pair, header or ())]
     if tombstone and (values or key is None):
         raise typer.BadParameter("--tombstone goes with --key and without values")
     records: Records = [(key, None)] if tombstone else keyed(texts(values), key, key_separator)
@@ -158,7 +162,7 @@ def encoder(kind: str | None, serializer: str | None) -> Callable[[str | None], 
         if text is None:
             return None
         try:
-            return codec.encode(reads.decode(text.encode()))
+            return codec.encode(reads.decode(text_bytes(text)))
         except DECODE_ERRORS as error:
             raise typer.BadParameter(f"{text!r}: {error}") from None
 
@@ -182,7 +186,12 @@ def type_named(name: str) -> Any:
 
 def encoded(text: str | None) -> bytes | None:
     """Text as bytes."""
-    return None if text is None else text.encode()
+    return None if text is None else text_bytes(text)
+
+
+def text_bytes(text: str) -> bytes:
+    """What stood on the command line or in the input, also where that is not UTF-8."""
+    return text.encode("utf-8", "surrogateescape")
 
 
 def texts(values: list[str] | None) -> Iterator[str]:
@@ -190,6 +199,8 @@ def texts(values: list[str] | None) -> Iterator[str]:
     if values:
         yield from values
     else:
+        if isinstance(sys.stdin, io.TextIOWrapper):
+            sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")
         for line in sys.stdin:
             yield line.rstrip("\r\n")
 

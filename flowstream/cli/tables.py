@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 
@@ -150,16 +150,12 @@ def export(
     async def work() -> None:
         async with opened(module, broker, data) as (found, cluster, existing):
             _table(found, existing, name)
-            target = sys.stdout if output is None else output.open("w", encoding="utf-8")
             count = 0
-            try:
+            with written(output) as target:
                 for place in _places(found, existing, name, partition):
                     async for row in read(cluster, place):
                         count += 1
                         target.write(_line(row, place) + "\n")
-            finally:
-                if output is not None:
-                    target.close()
         if output is not None:
             typer.echo(f"{count} rows of {name} are in {output}")
 
@@ -201,6 +197,21 @@ def verify_tables(
     perform(work)
     if bad:
         raise typer.Exit(1)
+
+
+@contextmanager
+def written(output: Path | None) -> Iterator[TextIO]:
+    """A file to write, else standard output. FlowstreamError when the system refuses."""
+    if output is None:
+        yield sys.stdout
+        return
+    try:
+        with output.open("w", encoding="utf-8") as target:
+            yield target
+    except (ConnectionError, TimeoutError):
+        raise  # of the cluster, not of the file
+    except OSError as error:
+        raise FlowstreamError(f"{output} cannot be written: {error.strerror or error}") from None
 
 
 @asynccontextmanager

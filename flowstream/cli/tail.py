@@ -32,7 +32,8 @@ def command(
         bool, typer.Option("--from-beginning", help="The same as --from earliest.")
     ] = False,
     partition: Annotated[
-        list[int] | None, typer.Option("--partition", "-p", help="Only this one; repeatable.")
+        list[int] | None,
+        typer.Option("--partition", "-p", min=0, help="Only this one; repeatable."),
     ] = None,
     count: Annotated[
         int | None,
@@ -87,7 +88,9 @@ def start_of(start: str | None, *, from_beginning: bool) -> str | None:
         if start not in (None, "earliest"):
             raise typer.BadParameter(f"--from {start} is not --from-beginning: use one of them")
         return "earliest"
-    if start not in (None, "earliest", "latest") and not start.isdigit():
+    if start in (None, "earliest", "latest"):
+        return start
+    if not (start.isascii() and start.isdigit()):
         raise typer.BadParameter(f"--from {start!r}: use earliest, latest or an offset")
     return start
 

@@ -9,15 +9,25 @@ from typing import Annotated
 
 import typer
 
-from flowstream.cli.options import Broker, Data, Json, connected, pair, partitions_of, perform, show
+from flowstream.cli.options import (
+    Broker,
+    Data,
+    Json,
+    connected,
+    pair,
+    partitions_of,
+    perform,
+    show,
+    topics_of,
+)
 from flowstream.errors import FlowstreamError
 from flowstream.transport.admin import Admin
-from flowstream.transport.errors import UnknownTopic
 from flowstream.transport.partitions import create_partitions, delete_records
 from flowstream.transport.types import NewTopic, TopicDescription, TopicPartition
 
 app = typer.Typer(help="List, create, delete, describe and alter topics.", no_args_is_help=True)
 
+INT16_MAX, INT32_MAX = 2**15 - 1, 2**31 - 1
 Name = Annotated[str, typer.Argument(help="The topic.")]
 Names = Annotated[list[str], typer.Argument(help="The topics.")]
 
@@ -45,8 +55,10 @@ def create(
     name: Name,
     broker: Broker = None,
     data: Data = None,
-    partitions: Annotated[int, typer.Option("--partitions", "-p", min=1)] = 1,
-    replication: Annotated[int, typer.Option(help="-1 is the broker's default.")] = -1,
+    partitions: Annotated[int, typer.Option("--partitions", "-p", min=1, max=INT32_MAX)] = 1,
+    replication: Annotated[
+        int, typer.Option(help="-1 is the broker's default.", min=-1, max=INT16_MAX)
+    ] = -1,
     config: Annotated[
         list[str] | None, typer.Option("--config", "-c", help="key=value, Kafka's names.")
     ] = None,
@@ -81,9 +93,7 @@ def describe(name: Name, broker: Broker = None, data: Data = None, json: Json = 
     async def work() -> None:
         async with connected(broker, data) as cluster:
             admin = Admin(cluster)
-            found = (await admin.topics([name], configs=True)).get(name)
-            if found is None:
-                raise UnknownTopic(f"there is no topic {name!r}: `flowstream topics list` has all")
+            found = (await topics_of(cluster, [name], configs=True))[name]
             tps = [TopicPartition(name, number) for number in range(found.partitions)]
             starts = await admin.beginning_offsets(tps)
             ends = await admin.end_offsets(tps)
@@ -96,7 +106,9 @@ def describe(name: Name, broker: Broker = None, data: Data = None, json: Json = 
 @app.command()
 def alter(
     name: Name,
-    partitions: Annotated[int, typer.Option("--partitions", "-p", min=1, help="In all, then.")],
+    partitions: Annotated[
+        int, typer.Option("--partitions", "-p", min=1, max=INT32_MAX, help="In all, then.")
+    ],
     broker: Broker = None,
     data: Data = None,
 ) -> None:

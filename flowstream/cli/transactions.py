@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flowstream.cli.options import Broker, Data, Json, connected, perform, show
+from flowstream.cli.options import Broker, Data, Json, connected, perform, show, topics_of
 from flowstream.clock import wall_ms
 from flowstream.errors import FlowstreamError
 from flowstream.processing.values.moments import moment_text
@@ -36,9 +36,14 @@ def list_ids(
     state: Annotated[
         list[str] | None, typer.Option(help="Only these states, e.g. Ongoing; may be repeated.")
     ] = None,
-    producer_id: Annotated[list[int] | None, typer.Option("--producer-id")] = None,
+    producer_id: Annotated[
+        list[int] | None, typer.Option("--producer-id", min=0, max=2**63 - 1)
+    ] = None,
     longer_than: Annotated[
-        float | None, typer.Option("--longer-than", help="Only those open for so many seconds.")
+        float | None,
+        typer.Option(
+            "--longer-than", help="Only those open for so many seconds.", min=0, max=10**9
+        ),
     ] = None,
     broker: Broker = None,
     data: Data = None,
@@ -123,7 +128,8 @@ def find(
 
     async def work() -> None:
         async with connected(broker, data) as cluster:
-            topics = await Admin(cluster).topics(topic or None)
+            admin = Admin(cluster)
+            topics = await (topics_of(cluster, topic) if topic else admin.topics(None))
             tps = [
                 TopicPartition(name, number)
                 for name, found in sorted(topics.items())

@@ -200,6 +200,7 @@ async def test_bad_questions_have_answers(shop: Shop, kit: Kit) -> None:
         (("get", "nothing", "a"), "no table 'nothing', only counts, members"),
         (("get", "seats", "x"), "no key of table 'seats'"),
         (("scan", "counts", "-p", "7"), "partitions 0 to 1"),
+        (("export", "counts", "-o", "/none/x"), "/none/x cannot be written: No such file"),
     ):
         result = await shop.call("tables", *words)
         assert (result.exit_code, told in result.stderr) == (1, True), result.stderr
