@@ -147,3 +147,30 @@ async def of_anything(stream: fs.Stream[int]) -> None:
 
 
 assert_type(of_its_own, fs.Agent[Order])
+
+
+def window_closed(key: tuple[str, tuple[float, float]], value: int) -> None:
+    """What a function that is told of windows gets."""
+
+
+async def window_closed_later(key: Any, value: Any) -> None:
+    """It may be awaited."""
+
+
+told = app.Table("told", default=int, on_window_close=window_closed).tumbling(10, 1)
+told_later = app.Table("told-later", default=int, on_window_close=window_closed_later)
+assert_type(told, fs.WindowedTable[str, int])
+assert_type(told.relative_to_field(Order.amount), fs.WindowedTable[str, int])
+assert_type(told.as_ansitable(title="told", sort=True), str)
+assert_type(totals.as_ansitable(key="account"), str)
+assert_type(members.as_ansitable(), str)
+
+ported = fs.App("ported", broker_commit_interval=1.0, producer_acks="all", store="rocksdb://")
+ported.conf.topic_replication_factor = 3
+ported.conf.web_port = None
+
+
+async def makes_topics() -> None:
+    """Topics are made at once."""
+    await orders.maybe_declare()
+    await orders.declare()
