@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeVar, cast
 
@@ -174,6 +175,57 @@ _TOLD: Final = (
     ("Topic.acks", "always all in-sync replicas"),
     ("Topic.derive_topic", "`topic.derive(...)`"),
     (
+        "Stream.left_join Stream.inner_join Stream.outer_join Stream.join_strategy",
+        '`stream.join(..., how="left")`, `"inner"`, `"outer"`',
+    ),
+    ("Stream.take_with_timestamp", "`take_events(...)`: each event has its timestamp"),
+    ("Stream.add_processor", "`stream.map(function)`"),
+    ("Stream.combine Stream.combined", "`@app.agent(topic, *others)`"),
+    ("Stream.current_event", "`fs.current_event()`"),
+    ("Stream.derive_topic", "`topic.derive(...)`"),
+    (
+        "Stream.ack Stream.enable_acks",
+        "an event is done when the agent asks for the next one, always",
+    ),
+    (
+        "Stream.noack Stream.noack_take",
+        "an event is done when the agent asks for the next one, and never before",
+    ),
+    ("Event.message", "`event.topic`, `event.partition`, `event.offset`, `event.timestamp`"),
+    ("Event.forward", "`event.send(topic)`, encoded anew"),
+    ("Event.ack Event.acked", "an event is done when the agent asks for the next one, always"),
+    ("Channel.get Channel.queue", "`async for event in channel`, or `anext` of its `listen()`"),
+    (
+        "Channel.schema Channel.on_key_decode_error Channel.on_value_decode_error "
+        "Channel.on_decode_error",
+        "nothing is decoded; `on_error` of the agent",
+    ),
+    (
+        "Channel.declare Channel.maybe_declare Channel.get_topic_name",
+        "there is nothing to declare; `name`",
+    ),
+    (
+        "SetTable.start_manager SetTable.manager_topic_name SetTable.manager_topic_suffix "
+        "SetTable.Manager",
+        "`table.manager`, `table.manager.topic`",
+    ),
+    (
+        "Worker(loglevel=) Worker(logfile=) Worker(debug=) Worker(quiet=) "
+        "Worker(logging_config=)",
+        "`flowstream worker --loglevel`, and Python's `logging`",
+    ),
+    ("Worker(blocking_timeout=) Worker.maybe_start_blockdetection", "`App(stall_warning=)`"),
+    ("Worker(workdir=) Worker.workdir Worker.change_workdir", "`data_dir`"),
+    ("Worker.on_startup_finished", "`worker.run(ready=...)`"),
+    ("Worker.sensors", "`worker.app.sensors`"),
+    (
+        "Worker(redirect_stdouts=) Worker(redirect_stdouts_level=) Worker(stdout=) "
+        "Worker(stderr=)",
+        "`contextlib.redirect_stdout`",
+    ),
+    ("Worker.autodiscover", "`app.discover`"),
+    ("Worker(console_port=)", "nothing is redirected; no console"),
+    (
         "Table.left_join Table.inner_join Table.outer_join Table.join Table.combine",
         "`app.join(left, right)`, `stream.join(table)`",
     ),
@@ -219,19 +271,31 @@ def telling(home: str, also: Iterable[str] = ()) -> Callable[[F], F]:
     """
 
     def tell(function: F) -> F:
-        parameters = inspect.signature(function).parameters.values()
+        parameters = list(inspect.signature(function).parameters.values())
         named = [each.name for each in parameters if each.kind is not each.VAR_KEYWORD]
         known = [name for name in named if name != "self"] + list(also)
+        most = _most_by_position(parameters)
 
         @functools.wraps(function)
         def declare(*given: Any, **options: Any) -> Any:
             for name in sorted(options.keys() - set(known)):
                 raise TypeError(not_taken(home, name, known))
+            if len(given) > most:
+                what = ", ".join(named[1:most])
+                raise TypeError(f"{home} takes {what} by position, and what else there is by name")
             return function(*given, **options)
 
         return cast("F", declare)
 
     return tell
+
+
+def _most_by_position(parameters: Iterable[inspect.Parameter]) -> int:
+    """How many arguments may stand without their names."""
+    kinds = [each.kind for each in parameters]
+    if inspect.Parameter.VAR_POSITIONAL in kinds:
+        return sys.maxsize
+    return kinds.count(inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 def not_taken(home: str, name: str, known: Iterable[str]) -> str:

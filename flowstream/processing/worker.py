@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flowstream.clock import wall_ms
 from flowstream.processing.app import App
@@ -32,6 +32,7 @@ from flowstream.processing.events.current import HERE
 from flowstream.processing.group.committer import Checkpoint, no_checkpoint
 from flowstream.processing.group.membership import Membership
 from flowstream.processing.group.memberships import RECOVERY_PAUSE_S, Memberships
+from flowstream.processing.instead import missing, telling
 from flowstream.processing.running.plan import Plan, TablePlan
 from flowstream.processing.running.reader import TableReader
 from flowstream.processing.stores.followed import Followed
@@ -63,6 +64,7 @@ class Worker(Lending):
     embedded broker does: the worker then waits for it and follows. `sensors` join the app's.
     """
 
+    @telling("Worker")
     def __init__(
         self,
         app: App,
@@ -100,6 +102,11 @@ class Worker(Lending):
         self._slot: Slot | None = None
         self._starter: TaskStarter | None = None
         app.on_worker_init.send()
+
+    if not TYPE_CHECKING:  # checkers know what is there
+
+        def __getattr__(self, name: str) -> Any:
+            raise missing("Worker", name, f"{type(self).__name__!r} object")
 
     # -- the life of a worker -------------------------------------------------------------------
 

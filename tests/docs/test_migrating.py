@@ -67,7 +67,8 @@ def samples() -> dict[str, Any]:
         "SetTable": app.SetTable("sets", partitions=1, start_manager=True),
         "WindowWrapper": windowed, "WindowSet": windowed["key"],
         "codecs": fs.codecs, "Codec": fs.Codec(), "Schema": fs.Schema(),
-        "Channel": app.channel(), "Stream": fs.Stream, "Event": fs.Event, "Record": fs.Record,
+        "Channel": app.channel(), "Stream": app.channel().stream(), "Record": fs.Record,
+        "Event": fs.Event(None, None, (), 0.0, "topic", 0, 0),
         "Worker": fs.Worker(app, "127.0.0.1:9092"), "Sensor": fs.Sensor(), "Monitor": monitor,
     }  # fmt: skip
 
@@ -128,10 +129,14 @@ def test_what_is_said_to_be_left_out_is_not_here() -> None:
     assert found == []
 
 
-TOLD_ATTRIBUTES = ("faust", "App", "Agent", "Topic", "Table", "WindowWrapper")
+TOLD_ATTRIBUTES = (
+    "faust", "App", "Agent", "Topic", "Table", "WindowWrapper", "Stream", "Event", "Channel",
+    "SetTable", "Worker",
+)  # fmt: skip
 TOLD_OPTIONS = (
     "App", "App.topic", "App.agent", "App.Table", "App.GlobalTable", "App.SetTable", "App.crontab",
     "App.timer", "App.task", "App.channel", "App.page", "App.table_route", "Record",
+    "Worker",
 )  # fmt: skip
 
 
@@ -161,6 +166,8 @@ def test_a_name_that_is_not_here_says_what_to_use(name: str) -> None:
     def use() -> None:
         if home == "" and attribute == "Record":
             types.new_class("Order", (fs.Record,), {option: None})
+        if home == "" and attribute == "Worker":
+            fs.Worker(on["App"], "127.0.0.1:9092", **{option: None})
         getattr(on[home], attribute)(**{option: None})
 
     with pytest.raises(kind) as caught:
@@ -175,6 +182,8 @@ def test_other_names_are_refused_as_ever() -> None:
         app.Table("table", defalt=int)  # type: ignore[call-overload]
     with pytest.raises(TypeError, match=r"^App\.timer\(x=\) is not taken: there are interval, on_"):
         app.timer(1.0, x=1)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match=r"^App\.topic takes name by position, and what else there"):
+        app.topic("a", "b")  # type: ignore[call-overload]
     with pytest.raises(AttributeError, match=r"^'App' object has no attribute 'tables_'$"):
         app.tables_  # type: ignore[attr-defined]  # noqa: B018
     with pytest.raises(AttributeError, match=r"^module 'flowstream' has no attribute 'nothing'$"):

@@ -22,6 +22,7 @@ from flowstream.processing.errors import AppError
 from flowstream.processing.events.current import Headers, in_unit, is_inside_agent
 from flowstream.processing.events.event import Event
 from flowstream.processing.events.topic import header_pairs
+from flowstream.processing.instead import missing
 
 if TYPE_CHECKING:
     from flowstream.processing.streams.stream import Stream
@@ -128,6 +129,11 @@ class Channel(Generic[T]):
         """Whether a worker had the app already: its units do not know this channel."""
         self._listeners: WeakSet[Listener[T]] = WeakSet()
         self._was_heard = True
+
+    if not TYPE_CHECKING:  # checkers know what is there
+
+        def __getattr__(self, name: str) -> Any:
+            raise missing("Channel", name, f"{type(self).__name__!r} object")
 
     def __repr__(self) -> str:
         return f"Channel({self.name!r})"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 from flowstream.processing.errors import AppError
 from flowstream.processing.events.replies import CORRELATION, REPLY_TO
+from flowstream.processing.instead import missing
 
 if TYPE_CHECKING:
     from flowstream.processing.events.current import Headers
@@ -96,6 +97,11 @@ class Event(Generic[T]):
     offset: int
     origin: str = field(default="", repr=False, compare=False)
     """App and agent that got it."""
+
+    if not TYPE_CHECKING:  # checkers know what is there
+
+        def __getattr__(self, name: str) -> Any:
+            raise missing("Event", name, f"{type(self).__name__!r} object")
 
     @property
     def idempotency_key(self) -> str:

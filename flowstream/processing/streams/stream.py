@@ -16,6 +16,7 @@ from flowstream.processing.declaring import check_callable, check_take, describe
 from flowstream.processing.errors import AppError
 from flowstream.processing.events.event import Arrival, Event
 from flowstream.processing.events.topic import Topic
+from flowstream.processing.instead import missing
 from flowstream.processing.streams.joining import Entry, Side
 from flowstream.processing.streams.stateful import GroupBy, StatefulOperators
 from flowstream.processing.streams.stream_joins import JoinedStreams
@@ -125,7 +126,10 @@ class Stream(StatefulOperators[T]):
     async def __anext__(self) -> T:
         return cast("T", await self._pull(hold=False, deadline=None))
 
-    if not TYPE_CHECKING:  # for type checkers a stream is simply not iterable
+    if not TYPE_CHECKING:  # for type checkers a stream has no more, and is simply not iterable
+
+        def __getattr__(self, name: str) -> Any:
+            raise missing("Stream", name, "a stream")
 
         def __iter__(self) -> NoReturn:
             raise AppError("a stream is asynchronous: write `async for value in stream:`")

@@ -6,10 +6,11 @@ Pure. A member's row is its key's bytes, an end, the member's bytes; the row's v
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, MutableMapping, MutableSet
-from typing import Any, NoReturn, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast, overload
 
 from flowstream.processing.errors import AppError
 from flowstream.processing.events.topic import Topic
+from flowstream.processing.instead import missing
 from flowstream.processing.tables.drawing import Drawn
 from flowstream.processing.tables.rows import RowKeys, row_keys
 from flowstream.processing.tables.set_managers import SetChange, SetManager
@@ -90,6 +91,11 @@ class SetTable(Drawn, MutableMapping[K, "MemberSet[M]"]):
     def __init__(self, rows: MemberRows) -> None:
         self.rows = rows
         self._manager: SetManager[K, M] | None = None
+
+    if not TYPE_CHECKING:  # checkers know what is there
+
+        def __getattr__(self, name: str) -> Any:
+            raise missing("SetTable", name, f"{type(self).__name__!r} object")
 
     @property
     def manager(self) -> SetManager[K, M]:
