@@ -7,14 +7,18 @@ the ids (KIP-516).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from flowstream.broker.breadth import TOPICS_MOST
 from flowstream.broker.cores import Cores
-from flowstream.broker.effects import Effect
+from flowstream.broker.effects import Effect, Reply
 from flowstream.broker.events import Request
 from flowstream.broker.handlers.altering import notices
 from flowstream.broker.handlers.slicing import Sliced, slices
 from flowstream.broker.handlers.throttling import Mutations
 from flowstream.broker.metadata.topics import Plan, create_topics
 from flowstream.broker.types import Instant
+from flowstream.wire.error_codes import ErrorCode
 from flowstream.wire.messages.create_topics import (
     CreatableTopic,
     CreatableTopicResult,
@@ -45,6 +49,8 @@ def handle(request: Request[CreateTopicsRequest], cores: Cores, now: Instant) ->
     def answer(results: tuple[CreatableTopicResult, ...]) -> CreateTopicsResponse:
         return CreateTopicsResponse(throttle_time_ms=mutations.throttle_ms, topics=results)
 
+    if len(body.topics) > TOPICS_MOST:
+        return [Reply(request.to, answer(_too_many(body.topics)))]
     # Names that only one of them may have are found when the first has come to be.
     parts = [body.topics]
     if not body.validate_only:
@@ -60,3 +66,15 @@ def handle(request: Request[CreateTopicsRequest], cores: Cores, now: Instant) ->
         last=mutations.muted,
     )
     return sliced.go_on(now)
+
+
+def _too_many(topics: Sequence[CreatableTopic]) -> tuple[CreatableTopicResult, ...]:
+    return tuple(
+        CreatableTopicResult(
+            name=name,
+            error_code=ErrorCode.POLICY_VIOLATION,
+            error_message=f"Excessively many topics in one request: at most {TOPICS_MOST}.",
+            configs=(),
+        )
+        for name in dict.fromkeys(topic.name for topic in topics)
+    )

@@ -64,19 +64,24 @@ def handle(request: Request[DescribeConfigsRequest], cores: Cores, now: Instant)
 
 
 class _Known:
-    """What one request may ask for. Most topics are as most others: what a topic does not set is
-    described once.
+    """What one request may ask for. Most topics, and groups, are as most others: what one does not
+    set is described once.
     """
 
     def __init__(self, cores: Cores, body: DescribeConfigsRequest) -> None:
         self.cores = cores
         self._body = body
         self._unset: dict[str, tuple[_Value, DescribeConfigsResourceResult]] = {}
+        self._group: list[DescribeConfigsResourceResult] = []
 
     def told(self, kind: int, name: str) -> list[DescribeConfigsResourceResult]:
         """The configurations of a resource. Raises _Refused."""
         if kind == ResourceType.TOPIC:
             return self._of_topic(_overrides(name, self.cores))
+        if kind == ResourceType.GROUP and name and (kind, name) not in self.cores.image.configs:
+            values = () if self._group else _of_group(self.cores.config, {})
+            self._group += (_told(each, self._body) for each in values)
+            return self._group
         return [_told(each, self._body) for each in _values(kind, name, self.cores)]
 
     def _of_topic(self, overrides: Mapping[str, str]) -> list[DescribeConfigsResourceResult]:

@@ -49,8 +49,8 @@ class Turns(Protocol):
     turn: int
     counters: Counters | None
 
-    def elements_allowed(self) -> int:
-        """How many things a request may name."""
+    def elements_allowed(self, key: int) -> int:
+        """How many things a request of this API may name."""
         ...
 
     def submit(self, request: Request[object]) -> None:
@@ -211,7 +211,9 @@ class Connection:
             return
         try:
             # A shorter frame cannot hold more elements than everybody may name.
-            most = ELEMENTS if len(frame) <= ELEMENTS else self._turns.elements_allowed()
+            most = ELEMENTS
+            if len(frame) > ELEMENTS:
+                most = self._turns.elements_allowed(int.from_bytes(frame[:2], "big"))
             key, version, correlation_id, client_id, body = decode_request(frame, most)
             if not serves(key, version):
                 raise UnsupportedVersion(key, version, correlation_id, client_id)

@@ -104,9 +104,9 @@ class Driver:
         """Whether no request is taken any more."""
         return self._stopping
 
-    def elements_allowed(self) -> int:
-        """How many things a request may name by now."""
-        return elements_allowed(self._node.cores)
+    def elements_allowed(self, key: int) -> int:
+        """How many things a request of this API may name by now."""
+        return elements_allowed(self._node.cores, key)
 
     # -- events ---------------------------------------------------------------------------
 

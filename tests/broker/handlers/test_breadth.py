@@ -11,16 +11,21 @@ from typing import Any
 import pytest
 
 from flowstream.broker import breadth
-from flowstream.broker.breadth import elements_allowed
+from flowstream.broker.breadth import CREATION_ELEMENTS, elements_allowed
 from flowstream.broker.events import Request
 from flowstream.broker.handlers import ROUTES
 from flowstream.broker.types import ReplyTo
 from flowstream.errors import WireError
 from flowstream.wire.api import ApiKey, request_class
 from flowstream.wire.decoder import ELEMENTS
+from flowstream.wire.error_codes import ErrorCode
 from flowstream.wire.fields import Layout, WireType, layout_of
 from flowstream.wire.frame import decode_request, encode_request, encode_response
-from flowstream.wire.messages.create_topics import CreatableTopic, CreateTopicsRequest
+from flowstream.wire.messages.create_topics import (
+    CreatableTopic,
+    CreatableTopicConfig,
+    CreateTopicsRequest,
+)
 from flowstream.wire.messages.fetch import FetchPartition, FetchRequest, FetchTopic, ForgottenTopic
 from flowstream.wire.messages.list_groups import ListGroupsRequest
 from flowstream.wire.messages.metadata import MetadataRequest, MetadataRequestTopic
@@ -184,14 +189,39 @@ def test_X4_every_element_of_every_request_costs_a_bounded_number_of_calls(key: 
 
 def test_X4_what_a_request_may_name_grows_with_what_exists() -> None:
     machine = Machine()
-    nothing = elements_allowed(machine.cores)
+    nothing = elements_allowed(machine.cores, ApiKey.FETCH)
     assert nothing == ELEMENTS
     topics = tuple(
         CreatableTopic(name=f"t{number}", num_partitions=3, replication_factor=1)
         for number in range(10)
     )
     machine.ask(CreateTopicsRequest(topics=topics, timeout_ms=1000), 5)
-    assert elements_allowed(machine.cores) == nothing + 2 * (10 + 30)
+    assert elements_allowed(machine.cores, ApiKey.FETCH) == nothing + 2 * (10 + 30)
+
+
+async def test_X4_topics_come_with_their_settings_and_are_no_more_than_others() -> None:
+    """Three thousand with two settings each are more things than anything else may name."""
+    configs = tuple(
+        CreatableTopicConfig(name=name, value="5000") for name in ("retention.ms", "segment.ms")
+    )
+
+    def asked(count: int) -> CreateTopicsRequest:
+        topics = tuple(
+            CreatableTopic(name=f"t{n}", num_partitions=1, replication_factor=1, configs=configs)
+            for n in range(count)
+        )
+        return CreateTopicsRequest(topics=topics, timeout_ms=1000, validate_only=True)
+
+    async with served() as broker:
+        client = await broker.client()
+        answer = await client.ask(19, 4, asked(ELEMENTS // 2))
+        assert {each.error_code for each in answer.topics} == {0}
+        answer = await client.ask(19, 4, asked(ELEMENTS + 1))
+        assert {each.error_code for each in answer.topics} == {ErrorCode.POLICY_VIOLATION}
+        assert len(answer.topics) == ELEMENTS + 1
+        client.send(19, 4, asked(CREATION_ELEMENTS // 3 + 1))
+        assert await client.is_closed()
+        await client.close()
 
 
 async def test_X4_a_request_that_names_too_much_costs_its_own_connection() -> None:
