@@ -118,8 +118,8 @@ class Sync:
 
 @dataclass(frozen=True, slots=True)
 class Settle:
-    """Before any later operation: what was synced is in its own file, and no journal is there that
-    holds it once more.
+    """Before any later operation: what was synced is in its own file, no journal is there that
+    holds it once more, and what was discarded has its other name.
     """
 
     path: str = ""

@@ -166,7 +166,6 @@ class FileStorage:
 
     def close(self) -> None:
         """Close every descriptor."""
-        self._leaving.finish()
         self._syncers.close()
         with self._lock:
             self._open.close()
@@ -207,7 +206,7 @@ class FileStorage:
                     self._sync_directory(os.path.dirname(path))
                     unsynced.discard(path)
             case Settle():
-                pass
+                self._leaving.finish()
             case Append() | Rename():
                 raise AssertionError("appends and renames are gathered by perform")
 

@@ -59,7 +59,7 @@ FEWEST_FILES = 2
 """Fewer files than this are synced themselves."""
 
 
-_HARMLESS = (Append, Flush, Sync)
+_HARMLESS = (Append, Flush, Sync, Settle)
 """What leaves every name and the bytes below it where they are."""
 
 
@@ -120,7 +120,7 @@ class JournaledStorage(Reading):
         done = 0
         for at, operation in enumerate(operations):
             if isinstance(operation, Settle):
-                self.sync(unsynced | self._perform(operations[done:at], ended))
+                self.sync(unsynced | self._perform(operations[done : at + 1], ended))
                 self._retire()
                 unsynced, ended, done = set(), {}, at + 1
                 continue

@@ -159,7 +159,8 @@ class MemoryStorage:
         """Perform in order. The paths that now hold unsynced bytes."""
         unsynced: set[str] = set()
         for operation in operations:
-            self._count(operation.path)
+            if not isinstance(operation, Settle):
+                self._count(operation.path)
             self._change(operation, unsynced)
         return {path for path in unsynced if path in self._files or path in self._puts}
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from flowstream.broker.doors import Append, Discard, Flush, MakeDirectory, Put
+from flowstream.broker.doors import Append, Discard, Flush, MakeDirectory, Put, Settle
 from flowstream.broker.storage.files import FileStorage
 from flowstream.broker.storage.memory import MemoryStorage
 
@@ -53,7 +53,7 @@ def test_D5_what_was_discarded_comes_back_whole_or_not_and_never_as_another() ->
 
 
 def test_X4_a_directory_that_leaves_waits_for_nobody(tmp_path: Path) -> None:
-    """Its name is free when another wants it, and a stop leaves no directory under its old name."""
+    """Its name is free when another wants it, and a clean stop leaves none under its old name."""
     go_on = threading.Event()
     with ThreadPoolExecutor(1) as background:
         storage = FileStorage(tmp_path, background=background)
@@ -65,7 +65,7 @@ def test_X4_a_directory_that_leaves_waits_for_nobody(tmp_path: Path) -> None:
         storage.perform([MakeDirectory("d1"), Append("d1/y", (b"new",))])
         assert storage.names("") == ["d0", "d1", "d2", "gone1"]
         assert (storage.names("d1"), storage.names("gone1")) == (["y"], ["x"])
-        storage.close()
+        storage.perform([Settle()])
         assert storage.names("") == ["d1", "gone0", "gone1", "gone2"]
         go_on.set()
     assert storage.names("") == ["d1", "gone0", "gone2"]
@@ -97,6 +97,19 @@ def test_D4_a_name_is_used_again_when_the_one_before_is_durably_gone(
     go_on.set()
     background.shutdown()
     storage.close()
+
+
+def test_D2_after_a_failure_nothing_is_renamed_or_waited_for(tmp_path: Path) -> None:
+    """The thread that renames may hang in a disk that does not answer."""
+    go_on = threading.Event()
+    with ThreadPoolExecutor(1) as background:
+        storage = FileStorage(tmp_path, background=background)
+        storage.sync(storage.perform([MakeDirectory("d"), Append("d/x", (b"old",))]))
+        background.submit(go_on.wait)
+        storage.perform([Discard("d", "gone")])
+        storage.close()
+        assert storage.names("") == ["d"]
+        go_on.set()
 
 
 def test_X4_the_loop_goes_on_while_a_thread_makes_a_directory(
