@@ -112,6 +112,7 @@ class GroupConsumer:
         self._listener = listener
         self._cluster = cluster
         self._bootstrap = cluster.bootstrap
+        self._session_timeout_ms = session_timeout_ms
         self._stalled_after_ms = stalled_after_ms
         self._fetching: Fetches = fetching or Fetching(
             cluster, max_partition_bytes=max_partition_bytes, stalled_after_ms=stalled_after_ms
@@ -210,8 +211,21 @@ class GroupConsumer:
 
     @property
     def unanswered_s(self) -> float:
-        """For how long the group has not answered this member; 0 while it does."""
-        return self._member.unanswered_s
+        """For how long the cluster has not answered; 0 while it does. While the group may take its
+        time, as it waits for others in a rebalance, fetches tell.
+        """
+        seconds = self._member.unanswered_s
+        if self._member.is_rebalancing:
+            silences = (self.silence_ms(tp) for tp in self._member.owned.difference(self.paused))
+            known = [silence for silence in silences if silence is not None]
+            seconds = max(seconds, min(known, default=0) / 1000)
+        return seconds
+
+    @property
+    def may_be_replaced(self) -> bool:
+        """Whether others may have the partitions by now, as the session is over."""
+        is_cut_off = self.unanswered_s * 1000 >= self._session_timeout_ms
+        return is_cut_off or self._member.may_be_replaced
 
     def want_rebalance(self) -> None:
         """Join again soon, with something new to tell the leader."""

@@ -57,6 +57,8 @@ for the slowest of them.
 STATIC_VERSION = {ApiKey.JOIN_GROUP: 5, ApiKey.SYNC_GROUP: 3, ApiKey.HEARTBEAT: 3}
 """From these versions on a member may say which instance it is (KIP-345)."""
 LEAVE_LIST_VERSION = 3
+ALIVE = frozenset((ErrorCode.NONE, ErrorCode.REBALANCE_IN_PROGRESS))
+"""Answers to a member that the group has."""
 GONE = frozenset((ErrorCode.UNKNOWN_MEMBER_ID, ErrorCode.ILLEGAL_GENERATION))
 REMEDIES: dict[int, str] = {
     ErrorCode.INCONSISTENT_GROUP_PROTOCOL: "the group has members that share partitions in another"
@@ -96,6 +98,8 @@ class GroupMember:
         self._member_id = ""
         self._unanswered_ms: int | None = None
         """Since when the group owes an answer that it has at once."""
+        self._alive_ms: int | None = None
+        """When the group last heard of this member, or a moment before."""
         self._unfinished = False
         self._wanted = asyncio.Event()
         self._changed = asyncio.Event()
@@ -103,6 +107,16 @@ class GroupMember:
     def want_rebalance(self) -> None:
         """Join again soon."""
         self._wanted.set()
+
+    @property
+    def may_be_replaced(self) -> bool:
+        """Whether the session is over, by this member's own clock: whether the group has noticed or
+        not, and whether it can tell or not, others may have its partitions.
+        """
+        patience_ms = self._session_timeout_ms
+        if self.is_rebalancing:  # it waits for the group, which waits for the others
+            patience_ms += self._rebalance_timeout_ms
+        return self._alive_ms is None or monotonic_ms() - self._alive_ms >= patience_ms
 
     @property
     def unanswered_s(self) -> float:
@@ -277,6 +291,7 @@ class GroupMember:
             self._unanswered_ms = monotonic_ms()
         try:
             while True:
+                asked_ms = monotonic_ms()
                 try:
                     answer = await self._cluster.request(
                         to, key, lambda _: request,
@@ -288,6 +303,10 @@ class GroupMember:
                     log.log(self._cluster.level(logging.INFO), "group %s: %s", self._group, error)
                 else:
                     if not retriable(answer.error_code):
+                        if answer.error_code in ALIVE:
+                            # Others are waited for in the other requests, with the session open.
+                            is_beat = key == ApiKey.HEARTBEAT
+                            self._alive_ms = asked_ms if is_beat else monotonic_ms()
                         return answer
                     self._cluster.forget(to)
                 await asyncio.sleep(next(pauses))

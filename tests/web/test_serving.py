@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from functools import partial
 from typing import Any
 
 import httpx
@@ -162,6 +163,10 @@ async def test_ready_once_every_task_runs(kit: Kit, name: str) -> None:
 
         await kit.until(ready)
         assert sorted(worker.tasks) == ["0/2", "1/2"]
+        membership = worker.membership
+        assert membership is not None
+        await membership.abandon()  # as when its consumer has failed
+        assert not membership.is_ready
         worker.stop()
         await running
 
@@ -172,6 +177,7 @@ async def test_V2_a_worker_that_hears_nothing_of_the_broker_is_not_ready(
     monkeypatch.setattr("flowstream.web.health.CUT_OFF_S", 0.3)
     app = kit.app(name, web_port=0)
     words = app.topic(f"{name}-in", value_type=str, partitions=1)
+    app.Table("counts", key_type=str, default=int, partitions=1)
 
     @app.agent(words)
     async def nothing(stream: fs.Stream[str]) -> None:
@@ -200,12 +206,23 @@ async def test_V2_a_worker_that_hears_nothing_of_the_broker_is_not_ready(
                 == 0
             )
             assert (await client.get(f"http://{address}/health")).status_code == 200
+            assert worker.membership is not None
+            monkeypatch.setattr(worker.membership.consumer._member, "_session_timeout_ms", 300)
+            row = f"http://{address}/tables/counts/a?timeout=0.1"
+
+            async def answers(status: int) -> bool:
+                return (await client.get(row)).status_code == status
+
+            # Its session is over by its own clock: what it has may be another's by now (S1).
+            await kit.until(partial(answers, 503))
+            assert "may be another's" in (await client.get(row)).json()["error"]
             is_cut = False
 
             async def is_ready() -> bool:
                 return await status() == "ready"
 
             await kit.until(is_ready)
+            await kit.until(partial(answers, 404))
 
 
 async def test_V2_health_is_red_when_an_event_does_not_end_or_fails_for_ever(

@@ -101,7 +101,8 @@ class Membership:
     @property
     def is_ready(self) -> bool:
         """True while there is an assignment and every task of it runs."""
-        return self._has_share and not self._arriving.is_busy and not self._changing.locked()
+        is_settled = self._has_share and not self._arriving.is_busy and not self._changing.locked()
+        return is_settled and not self._is_over
 
     @property
     def epoch_age_s(self) -> float:

@@ -85,7 +85,9 @@ class Answers:
         """Whether a task runs here now."""
         membership = self._worker.membership
         task = None if membership is None else membership.tasks.get(id)
-        return task is not None and task.is_running
+        if task is None or not task.is_running or membership is None:
+            return False
+        return not membership.consumer.may_be_replaced
 
     def stores(self, id: TaskId) -> tuple[list[TablePlan], Mapping[str, StateStore]]:
         """The tables of a task that runs here, and their stores: committed rows only."""
@@ -144,6 +146,11 @@ class Answers:
         id = TaskId(found.partitions, partition)
         task = membership.tasks.get(id)
         if task is not None and task.is_running:
+            if membership.consumer.may_be_replaced:
+                raise TableUnavailable(
+                    f"table {table!r}, partition {partition}: this worker has not heard from its"
+                    " group for session_timeout, so it may be another's: try again"
+                )
             return Held(membership, found, task)
         if id in membership.held:
             raise TableUnavailable(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import msgspec
@@ -33,6 +33,8 @@ from flowstream.processing.queries.routes import Routes
 from flowstream.processing.units.task import TaskId
 from flowstream.transport.admin import Admin
 from flowstream.transport.cluster import Cluster
+from flowstream.transport.errors import BrokerUnreachable, ConnectionLost
+from flowstream.transport.types import TopicDescription
 
 ROWS_PATH = "/-/rows"
 WATCH_PATH = "/-/watch"
@@ -45,11 +47,16 @@ PATIENCE_S = 1.0
 SILENCE_S = 15.0
 """A worker that watches for us and says nothing for so long is gone: it speaks every 5 s."""
 
+R = TypeVar("R")
 Answer = AsyncGenerator[Found | Changed, None]
 
 
 class Unreached(TableUnavailable):
     """A worker that says nothing."""
+
+
+class Untold(TableUnavailable):
+    """The time was over before the cluster had said anything."""
 
 
 class Router:
@@ -76,7 +83,7 @@ class Router:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
         while changelog not in self._counts:
-            found = (await Admin(await self._cluster()).topics([changelog])).get(changelog)
+            found = await self._told(self._topic(changelog), deadline)
             if found is not None:
                 self._counts[changelog] = found.partitions
             elif loop.time() + PAUSE_S > deadline:
@@ -87,6 +94,21 @@ class Router:
             else:
                 await asyncio.sleep(PAUSE_S)
         return self._counts[changelog]
+
+    async def _topic(self, name: str) -> TopicDescription | None:
+        return (await Admin(await self._cluster()).topics([name])).get(name)
+
+    async def _told(self, asked: Awaitable[R], deadline: float) -> R:
+        """What the cluster says. TableUnavailable when it is silent, or away."""
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await asked
+        except TimeoutError:
+            raise Untold(
+                f"the cluster does not tell the workers of app {self._app_id!r} in time"
+            ) from None
+        except (BrokerUnreachable, ConnectionLost) as error:
+            raise TableUnavailable(str(error)) from error
 
     def _forget(self) -> None:
         """What was known of the app may be over."""
@@ -233,15 +255,17 @@ class Router:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + question.timeout_s
         stale: TooStale | None = None
+        refused: TableUnavailable | QueryTimeout | None = None
         while True:
             try:
-                owner = await self._routes.owner(id, what)
+                owner = await self._told(self._routes.owner(id, what), deadline)
                 return await ask(owner, max(0.001, deadline - loop.time()))
             except (TableUnavailable, QueryTimeout) as error:
                 if isinstance(error, QueryTimeout) and not keepers():
                     raise
                 self._forget()
-                refused: TableUnavailable | QueryTimeout = error
+                if refused is None or not isinstance(error, Untold):
+                    refused = error
             is_over = loop.time() + PAUSE_S > deadline
             if question.copy and not (is_over and stale is not None):
                 try:

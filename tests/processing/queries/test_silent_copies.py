@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -16,6 +16,8 @@ from flowstream.processing.queries.asked import Found, Question, encode
 from flowstream.processing.queries.owners import Owner
 from flowstream.processing.queries.router import Router
 from flowstream.processing.units.task import TaskId
+from flowstream.transport.cluster import Cluster
+from flowstream.transport.errors import ConnectionLost
 
 TIMEOUT_S = 20.0
 ANSWER = Found(rows=[(b"k", b"1")], is_all=True, now_ms=-1, positions=[])
@@ -91,3 +93,28 @@ async def test_V2_a_copy_that_says_nothing_does_not_keep_others_from_answering(
 
 async def no_cluster() -> Any:
     raise AssertionError("nobody asks the cluster")
+
+
+async def silent() -> Cluster:
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+async def away() -> Cluster:
+    raise ConnectionLost("no broker can be reached")
+
+
+@pytest.mark.parametrize(
+    ("cluster", "told"), [(silent, "does not tell the workers"), (away, "no broker can be")]
+)
+async def test_a_question_ends_in_time_when_the_cluster_is_silent_or_away(
+    cluster: Callable[[], Awaitable[Cluster]], told: str
+) -> None:
+    asking = Router("app", Settings, cluster)
+    question = Question(table="t", partition=0, timeout_s=0.1)
+    async with asyncio.timeout(TIMEOUT_S):
+        with pytest.raises(TableUnavailable, match=told):
+            await asking.ask(TaskId(1, 0), question)
+        with pytest.raises(TableUnavailable, match=told):
+            await asking.partitions("app-t-changelog", "t", 0.1)
+    await asking.close()
