@@ -8,6 +8,7 @@ import pytest
 
 import flowstream as fs
 from flowstream.processing.errors import AppError
+from flowstream.testing import Input, assert_exactly_once
 from tests.processing.conftest import Kit
 
 
@@ -169,3 +170,43 @@ def test_windows_are_always_walked() -> None:
     with pytest.raises(AppError, match="key_index cannot be turned off"):
         table.tumbling(10, key_index=False)
     assert table.hopping(10, 5, None, key_index=True).name == "counts"
+
+
+class Price(fs.Record):
+    """What a window lists."""
+
+    date: float
+    amount: float
+
+
+def test_S7_S12_killed_anywhere_each_window_is_told_once() -> None:
+    app = fs.App("killed")
+    prices = app.topic("prices", key_type=str, value_type=Price, partitions=1)
+    out = app.topic("out", key_type=str, value_type=str, partitions=1)
+    told = app.Table("told", default=int)
+    windows: set[float] = set()
+
+    async def closed(key: Any, listed: list[Price]) -> None:
+        name, window = key
+        windows.add(window.start)
+        told[name] += sum(price.amount for price in listed)
+        await out.send(key=name, value=f"{window.start:g}: {len(listed)} of {told[name]}")
+
+    lists = (
+        app.Table("lists", default=list, value_type=list[Price], on_window_close=closed)
+        .tumbling(10, expires=1)
+        .relative_to_field(Price.date)
+    )
+
+    @app.agent(prices)
+    async def keep(stream: fs.Stream[Price]) -> None:
+        async for key, price in stream.items():
+            listed = lists[key].value()
+            listed.append(price)
+            lists[key] = listed
+
+    ats = [(k, at) for at in (1.0, 4.0, 9.0, 12.0, 8.0, 25.0, 21.0, 60.0) for k in "ab"]
+    inputs: list[Any] = [Input(prices, Price(date=at, amount=at / 2), k) for k, at in ats]
+    report = assert_exactly_once(app, [*inputs, 10.0], most_runs=40)
+    assert report.crashes == 40
+    assert windows == {0.0, 10.0, 20.0}
