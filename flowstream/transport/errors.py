@@ -45,6 +45,8 @@ REMEDIES: Mapping[int, str] = {
     ErrorCode.TOPIC_AUTHORIZATION_FAILED: (
         "allow this user what it needs of the topic: Describe, and Read or Write"
     ),
+    ErrorCode.UNKNOWN_TOPIC_OR_PARTITION: "`flowstream topics list` has all that there are",
+    ErrorCode.TRANSACTIONAL_ID_NOT_FOUND: "`flowstream transactions list` has all that there are",
 }
 """What helps where the broker's own words only say what is wrong."""
 

@@ -37,6 +37,9 @@ def topic(data: Path) -> str:
         ("transactions list --longer-than inf", 2, "Invalid value for '--longer-than'"),
         ("transactions list --producer-id 99999999999999999999", 2, "'--producer-id'"),
         ("transactions find-hanging --topic none", 1, "there is no topic 'none'"),
+        ("transactions describe none", 1, "`flowstream transactions list` has all"),
+        ("transactions abort none", 1, "`flowstream transactions list` has all"),
+        ("configs describe topic none", 1, "`flowstream topics list` has all"),
         ("groups reset-offsets g --to-datetime 99999999999999999999", 2, "is no time"),
     ],
 )
