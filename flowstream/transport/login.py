@@ -28,7 +28,8 @@ MIN_ITERATIONS = 4_096
 """Of SCRAM (RFC 7677, and Kafka's own least): fewer make the password easy to guess for whoever
 asked for them."""
 MAX_ITERATIONS = 1_000_000
-"""Kafka makes credentials with 16,384 at most; a million take this process some half a second."""
+"""Kafka makes credentials with 16,384 at most; a million take a thread of its own some half a
+second."""
 
 Ask = Callable[[ApiKey, int, int, object], Awaitable[Any]]
 """Send a request in the highest version between two, on the connection that logs in."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
 import pytest
@@ -53,3 +54,29 @@ async def test_X3_a_false_broker_cannot_choose_how_often_a_password_is_hashed(
     with pytest.raises(LoginRefused):  # it cannot prove that it knows the password
         await answer_with("4096")
     assert hashed == [4096]
+
+
+async def test_X4_the_loop_goes_on_while_a_password_is_hashed() -> None:
+    """A million iterations take half a second; the worker's other connections go on meanwhile."""
+    loop, seen = asyncio.get_running_loop(), threading.Event()
+
+    class Authenticator(ScramAuthenticator):
+        def create_salted_password(self, salt: bytes, iterations: int) -> None:
+            loop.call_soon_threadsafe(seen.set)
+            assert seen.wait(10), "the loop waits for the hash"
+            super().create_salted_password(salt, iterations)
+
+    steps = ScramSteps(
+        Authenticator(
+            loop=loop,
+            sasl_plain_password="secret",
+            sasl_plain_username="shop",
+            sasl_mechanism="SCRAM-SHA-512",
+        )
+    )
+    first = await steps.step(None)
+    assert first is not None
+    nonce = first[0].decode().partition("r=")[2]
+    proof = await steps.step(f"r={nonce}x,s=c2FsdA==,i=4096".encode())
+    assert proof is not None
+    assert b",p=" in proof[0]
