@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, assert_type
 
 import flowstream as fs
+from flowstream.cli import option
 
 
 class Order(fs.Record):
@@ -174,3 +175,29 @@ async def makes_topics() -> None:
     """Topics are made at once."""
     await orders.maybe_declare()
     await orders.declare()
+
+
+@app.command
+async def fill(self: object, count: int = 3) -> int:
+    """A command with its options."""
+    return count
+
+
+@app.command(name="fill-more", help="More.")
+async def fill_more(count: int) -> int:
+    """The same, named."""
+    return count
+
+
+@app.command(option("--count", type=int))
+async def fill_by_option(count: int) -> int:
+    """The same, as click says it."""
+    return count
+
+
+async def asks_commands() -> None:
+    """A command stays the function that it is."""
+    assert_type(await fill(app), int)
+    assert_type(await fill_more(3), int)
+    assert_type(await fill_by_option(3), int)
+    await fill_more("3")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

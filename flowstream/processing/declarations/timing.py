@@ -10,7 +10,7 @@ from flowstream.processing import declaring
 from flowstream.processing.agents.agent import Agent
 from flowstream.processing.agents.policies import OnError
 from flowstream.processing.declarations.background import Chore, Function, called, takes_app
-from flowstream.processing.declarations.commands import Command, command_of, given_to
+from flowstream.processing.declarations.commands import Command, Decorator, command_of, given_to
 from flowstream.processing.declarations.services import Service, service_of
 from flowstream.processing.errors import AppError
 from flowstream.processing.instead import telling
@@ -24,6 +24,7 @@ from flowstream.processing.watching.announcing import Announcing
 K = TypeVar("K")
 V = TypeVar("V")
 S = TypeVar("S", bound=Service)
+C = TypeVar("C", bound=Function)
 
 
 class Timing(Announcing):
@@ -162,6 +163,14 @@ class Timing(Announcing):
         self.chores.append(Chore(service.live))
         return declared
 
+    @overload
+    def command(self, *, name: str | None = ..., help: str | None = ...) -> Callable[[C], C]: ...
+    @overload
+    def command(self, function: C, /) -> C: ...
+    @overload
+    def command(
+        self, *options: Decorator, name: str | None = ..., help: str | None = ...
+    ) -> Callable[[C], C]: ...
     @telling("App.command")
     def command(self, *given: Any, name: str | None = None, help: str | None = None) -> Any:
         """Make a function a command of the app: `flowstream -A MODULE NAME ...`.
