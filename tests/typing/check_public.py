@@ -189,7 +189,7 @@ async def fill_more(count: int) -> int:
     return count
 
 
-@app.command(option("--count", type=int))
+@app.command(option("--count", type=int), help="By an option.")
 async def fill_by_option(count: int) -> int:
     """The same, as click says it."""
     return count

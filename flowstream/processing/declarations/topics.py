@@ -94,8 +94,7 @@ class DeclaresTopics(DeclaresTables):
         and `deleting` stand for `config`.
         """
         own = {} if config is None else check_config(config, f"topic {name!r}")
-        said = schema_of(schema, f"topic {name!r}")
-        settings = self.settings
+        said, settings = schema_of(schema, f"topic {name!r}"), self.settings
         key_type, value_type = key_type or said.key_type, value_type or said.value_type
         keys = key_serializer or said.key_serializer
         values = value_serializer or said.value_serializer
@@ -112,6 +111,7 @@ class DeclaresTopics(DeclaresTables):
             config={**kept(name, retention, compacting, deleting), **own},
             send=self._send,
             declare=self._make_topic,
+            enter=self._enter_topic,
             timestamp=timestamp,
             disorder_ms=not_negative(f"topic {name!r}: out_of_orderness", out_of_orderness),
             key_serializer=keys,

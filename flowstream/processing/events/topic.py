@@ -51,6 +51,8 @@ class Outgoing(NamedTuple):
 Send = Callable[[Outgoing], Coroutine[Any, Any, RecordMetadata]]
 Declare = Callable[["Topic[Any, Any]"], Coroutine[Any, Any, None]]
 """Makes a topic that is missing."""
+Enter = Callable[["Topic[Any, Any]"], None]
+"""Has the app know a topic that is derived from one of its own."""
 
 
 class Topic(Generic[K, V]):
@@ -66,6 +68,7 @@ class Topic(Generic[K, V]):
         config: Mapping[str, str],
         send: Send,
         declare: Declare | None = None,
+        enter: Enter | None = None,
         timestamp: str | EventTime | None = None,
         disorder_ms: int = 0,
         key_serializer: Serializer | None = None,
@@ -86,6 +89,7 @@ class Topic(Generic[K, V]):
         """The field of its time, where a table says it."""
         self.disorder_ms = disorder_ms
         self._send = send
+        self._enter = enter
         self._declare = declare
         self._is_declared = False
 
@@ -124,7 +128,8 @@ class Topic(Generic[K, V]):
 
     def derive(self, **changes: Any) -> Topic[Any, Any]:
         """The same topic with other types or serializers (`key_type`, `value_type`,
-        `key_serializer`, `value_serializer`), or one of another `name` as this one.
+        `key_serializer`, `value_serializer`), or one of another `name` as this one, which the app
+        knows as one of its own.
         """
         unknown = changes.keys() - set(DERIVED)
         if unknown:
@@ -133,12 +138,15 @@ class Topic(Generic[K, V]):
             )
         topic: Topic[Any, Any] = Topic(
             partitions=self.partitions, config=self.config, send=self._send,
-            declare=self._declare,
+            declare=self._declare, enter=self._enter,
             timestamp=self.timestamp, disorder_ms=self.disorder_ms,
             **{**{name: getattr(self, name) for name in DERIVED}, **changes},
         )  # fmt: skip
-        takes_none = self.value_codec.nullable and "value_type" not in changes
-        return topic.with_tombstones() if takes_none else topic
+        if self.value_codec.nullable and "value_type" not in changes:
+            topic = topic.with_tombstones()
+        if "name" in changes and self._enter is not None:
+            self._enter(topic)
+        return topic
 
     async def declare(self) -> None:
         """Create the topic if it is missing, at once, as a worker does at its start: with the

@@ -259,5 +259,8 @@ def test_a_topic_derived_from_another() -> None:
     other = topic.derive(name="b", value_type=int)
     assert (other.name, other.partitions, other.config) == ("b", 3, {"x": "y"})
     assert (other.encode_key("k"), other.encode_value(3)) == (b"k", b"3")
+    assert app.topics == {"a": topic, "b": other}
+    with pytest.raises(AppError, match="topic 'b' is declared with 3 and 2 partitions"):
+        app.topic("b", partitions=2)
     with pytest.raises(AppError, match="takes name, key_type, value_type"):
         topic.derive(pattern="x")
