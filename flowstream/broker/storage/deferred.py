@@ -44,6 +44,14 @@ class Deferred:
         for name in self.touched.inside(path):
             os.close(os.open(self._root + name, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
 
+    def give_up(self, path: str) -> None:
+        """Do nothing of what waits in the directory `path`, unless something was written to it: a
+        crash may come before it is gone, and what is put tells whose it was.
+        """
+        if path not in self.unmade and not self.touched.inside(path):
+            self.carry_along(path)
+        self.forget(path)
+
     def forget(self, path: str) -> None:
         """Do nothing of what waits in `path`."""
         if not (self.puts or self.touched or self.unmade):

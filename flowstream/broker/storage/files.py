@@ -192,6 +192,7 @@ class FileStorage:
                 unsynced.difference_update(inside(unsynced, path))
             case Discard(path, target):
                 with self._lock:
+                    self._later.give_up(path)
                     self._let_go(path)
                 self._leaving.add(path, target)
                 unsynced.difference_update(inside(unsynced, path))
@@ -394,6 +395,5 @@ class FileStorage:
     def _sync_directory(self, directory: str) -> None:
         """And those above it that have new names."""
         self._entries.sync(directory)
-        if directory:
-            for above in self._entries.needed_for((directory,)):
-                self._entries.sync(above)
+        for above in self._entries.needed_for((directory,) if directory else ()):
+            self._entries.sync(above)

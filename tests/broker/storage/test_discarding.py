@@ -71,6 +71,26 @@ def test_X4_a_directory_that_leaves_waits_for_nobody(tmp_path: Path) -> None:
     assert storage.names("") == ["d1", "gone0", "gone2"]
 
 
+def test_D7_what_was_written_to_says_whose_it_was_until_it_is_gone(tmp_path: Path) -> None:
+    """Under durability `os` nothing else may have been done yet: a start after a kill would keep it
+    aside, as a directory of nobody.
+    """
+    go_on = threading.Event()
+    with ThreadPoolExecutor(1) as background:
+        storage = FileStorage(tmp_path, background=background, places=True)
+        background.submit(go_on.wait)
+        for name in ("d", "e"):
+            made = [MakeDirectory(name), Put(f"{name}/whose", b"mine"), Append(f"{name}/log", ())]
+            storage.perform(made)
+        storage.perform([Append("d/log", (b"1",))])
+        storage.perform([Discard("d", "gone d"), Discard("e", "gone e")])
+        assert storage.names("") == ["d"]
+        assert storage.names("d") == ["log", "whose"]
+        go_on.set()
+    assert storage.names("") == []
+    storage.close()
+
+
 def test_D4_a_name_is_used_again_when_the_one_before_is_durably_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
