@@ -18,6 +18,8 @@ Order = Literal["key"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+POLICY, COMPACT = "cleanup.policy", "compact"
+
 LONGEST_TOPIC = 249
 _LEGAL_TOPIC = re.compile(r"[A-Za-z0-9._-]+")
 
@@ -82,6 +84,21 @@ def check_config(config: object, what: str) -> dict[str, str]:
                 f"{what}: names and values of config are texts: write {str(key)!r}: {str(value)!r}"
             )
     return dict(config)
+
+
+def check_changelog_config(config: Mapping[str, str] | None, what: str) -> dict[str, str]:
+    """A changelog's configuration beside our own: it is compacted, and keeps the last of each key,
+    or rows would be gone where a table is restored.
+    """
+    own = check_config({} if config is None else config, what)
+    policy = own.get(POLICY, COMPACT)
+    if policy.strip() != COMPACT:
+        raise AppError(
+            f"{what}: extra_topic_configs say {POLICY}={policy!r} of its changelog, which is what"
+            f" the table is restored from: rows older than the retention would be lost. Leave it"
+            " out; ttl= ends rows of a table, and expires= those of windows"
+        )
+    return own
 
 
 def check_default(default: object, what: str) -> None:

@@ -11,7 +11,13 @@ import dataclasses
 from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, TypeVar, cast, get_args
 
-from flowstream.processing.declaring import check_config, check_partitions, check_topic_name
+from flowstream.processing.declaring import (
+    COMPACT,
+    POLICY,
+    check_config,
+    check_partitions,
+    check_topic_name,
+)
 from flowstream.processing.errors import AppError
 from flowstream.processing.events.current import Headers, in_unit, is_inside_agent
 from flowstream.processing.events.event_time import EventTime, event_time_of
@@ -24,7 +30,6 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 Serializer = str | Serialization
-POLICY, COMPACT = "cleanup.policy", "compact"
 DERIVED = ("name", "key_type", "value_type", "key_serializer", "value_serializer")
 """What `Topic.derive` may change."""
 

@@ -8,7 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast, overload
 
-from flowstream.processing.declaring import check_callable, check_config, check_key_index
+from flowstream.processing.declaring import (
+    check_callable,
+    check_changelog_config,
+    check_key_index,
+)
 from flowstream.processing.errors import AppError
 from flowstream.processing.events.current import CURRENT, in_unit
 from flowstream.processing.instead import missing
@@ -61,7 +65,7 @@ class Table(Scans[K, V]):
         self.name = name
         self.help = help
         self.recover_callbacks: list[Recovered] = []
-        self.changelog_config = check_config(extra_topic_configs or {}, f"table {name!r}")
+        self.changelog_config = check_changelog_config(extra_topic_configs, f"table {name!r}")
         """What its changelog is made with beside our own settings."""
         self.partitions = partitions
         self.default = default

@@ -64,9 +64,14 @@ async def test_a_table_tells_when_it_is_ready_and_says_how_its_changelog_is_made
     schema = fs.Schema(key_type=str, value_type=int)
     counts = app.Table(
         "counts", schema=schema, default=int, help="How often.", on_recover=at_once,
-        extra_topic_configs={"segment.ms": "60000"},
+        extra_topic_configs={"segment.ms": "60000", "cleanup.policy": "compact"},
     )  # fmt: skip
     assert (counts.help, counts.value_codec.name) == ("How often.", "int")
+    for policy in ("delete", "compact,delete"):
+        with pytest.raises(AppError, match="is restored from"):
+            app.Table("lost", extra_topic_configs={"cleanup.policy": policy})
+    with pytest.raises(AppError, match="config must be a dict"):
+        app.Table("lost", extra_topic_configs=[])  # type: ignore[arg-type]
     assert app.GlobalTable("g", default=int, help="Global.").help == "Global."
     assert app.SetTable("s", help="Sets.").rows.help == "Sets."
     app.tables.pop("g")
