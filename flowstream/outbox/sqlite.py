@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, Self
 
 from flowstream.outbox.tables import CREATE, Statements
 from flowstream.outbox.target import Known, OutboxRefused, Place
@@ -22,6 +23,62 @@ ROLLED_BACK = (
 def _all_but_ending(action: int, *_: object) -> int:
     """What the user's function may do (see `sqlite3.Connection.set_authorizer`)."""
     return sqlite3.SQLITE_DENY if action == sqlite3.SQLITE_TRANSACTION else sqlite3.SQLITE_OK
+
+
+class Lent(sqlite3.Connection):
+    """A connection whose statements run in the transaction that is open, while it is lent.
+
+    SQLite asks an authorizer only about statements that are new to it: so each is looked at here.
+    """
+
+    is_lent = False
+
+    def stay_inside(self) -> None:
+        """Refuse to go on where an error has ended the transaction: what came would be committed by
+        itself, and come again with its batch.
+        """
+        if self.is_lent and not self.in_transaction:
+            raise sqlite3.OperationalError(ROLLED_BACK)
+
+    def cursor(self, factory: Any = None) -> Any:
+        """As of any connection."""
+        return super().cursor(LentCursor if factory is None else factory)
+
+    def execute(self, *given: Any) -> sqlite3.Cursor:
+        """As of any connection."""
+        self.stay_inside()
+        return super().execute(*given)
+
+    def executemany(self, *given: Any) -> sqlite3.Cursor:
+        """As of any connection."""
+        self.stay_inside()
+        return super().executemany(*given)
+
+    def executescript(self, *given: Any) -> sqlite3.Cursor:
+        """As of any connection; it begins with a COMMIT, which is refused."""
+        self.stay_inside()
+        return super().executescript(*given)
+
+
+class LentCursor(sqlite3.Cursor):
+    """A cursor of such a connection."""
+
+    connection: Lent
+
+    def execute(self, *given: Any) -> Self:
+        """As of any cursor."""
+        self.connection.stay_inside()
+        return super().execute(*given)
+
+    def executemany(self, *given: Any) -> Self:
+        """As of any cursor."""
+        self.connection.stay_inside()
+        return super().executemany(*given)
+
+    def executescript(self, *given: Any) -> Self:
+        """As of any cursor."""
+        self.connection.stay_inside()
+        return super().executescript(*given)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +99,8 @@ class SQLiteSession:
     is_broken = False
 
     def __init__(self, database: SQLite) -> None:
-        # With a level, a write that comes outside of a transaction begins one: see `lent`.
         self.connection = sqlite3.connect(
-            database.path, timeout=database.timeout, isolation_level="IMMEDIATE"
+            database.path, timeout=database.timeout, isolation_level=None, factory=Lent
         )
         with self.transaction():
             for statement in CREATE:
@@ -64,24 +120,24 @@ class SQLiteSession:
 
     @contextmanager
     def lent(self) -> Iterator[None]:
-        """See `Session.lent`: BEGIN, COMMIT and ROLLBACK are refused by SQLite. So nothing can be
-        written once an error has ended the transaction, and the function gone on after it.
+        """See `Session.lent`: BEGIN, COMMIT and ROLLBACK are refused by SQLite, and every statement
+        once an error has ended the transaction, and the function gone on after it.
         """
         self.connection.set_authorizer(_all_but_ending)
+        self.connection.is_lent = True
         try:
             yield
             if not self.connection.in_transaction:
                 raise sqlite3.OperationalError(ROLLED_BACK)
         except sqlite3.DatabaseError as error:
             if "not authorized" in str(error):
-                if not self.connection.in_transaction:
-                    raise sqlite3.OperationalError(ROLLED_BACK) from error
                 raise OutboxRefused(
                     "the function of an outbox must not begin or end a transaction: its effects"
                     " commit together with the position of its events"
                 ) from error
             raise
         finally:
+            self.connection.is_lent = False
             self.connection.set_authorizer(None)
 
     def enter(self, place: Place) -> Known | None:

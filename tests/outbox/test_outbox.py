@@ -279,7 +279,20 @@ async def test_S9_a_function_that_commits_is_refused(database: Database, how: st
     await app.close()
 
 
-@pytest.mark.parametrize("then", ["goes on", "ends"])
+BEHIND = {
+    "goes on": "INSERT INTO effects VALUES ('beside', ?)",
+    "goes on by a cursor": "INSERT INTO effects VALUES ('beside', ?)",
+    "goes on with": "WITH of AS (SELECT ? AS what) INSERT INTO effects SELECT 'beside', what FROM of",
+    "in a script": "INSERT INTO effects VALUES ('beside', '{}')",
+    "without a level": "INSERT INTO effects VALUES ('beside', ?)",
+    "ends": "INSERT INTO effects VALUES ('beside', ?)",
+}
+"""Statements that come after an error has ended the transaction. Python has a transaction begin for
+some of them, and for none without an isolation level.
+"""
+
+
+@pytest.mark.parametrize("then", BEHIND)
 async def test_S9_nothing_is_written_behind_an_error_that_ended_the_transaction(
     tmp_path: Path, then: str
 ) -> None:
@@ -300,14 +313,21 @@ async def test_S9_nothing_is_written_behind_an_error_that_ended_the_transaction(
             except sqlite3.IntegrityError:
                 if then == "ends":
                     return
-            db.execute("INSERT INTO effects VALUES ('beside', ?)", (f"beside {event.value}",))
+                if then == "in a script":
+                    db.executescript(BEHIND[then].format(f"beside {event.value}"))
+                if then == "without a level":
+                    db.isolation_level = None
+            at = db.cursor() if then == "goes on by a cursor" else db
+            if then != "in a script":
+                at.execute(BEHIND[then], (f"beside {event.value}",))
 
     stored.store.store = store
     stored.put(*"axbxc")
     await stored.run()
     told = [word for word in stored.effects() if not word.startswith("beside")]
     assert told == [*"axbc"]
-    assert stored.effects().count("beside b") == 1
+    behind = [stored.effects().count(f"beside {word}") for word in "bx"]
+    assert behind == ([0, 0] if then == "in a script" else [1, 1])
     assert stored.dead() == [b"x"]
 
 
