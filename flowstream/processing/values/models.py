@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -31,8 +31,16 @@ def models_in(kind: object) -> Iterator[type[pydantic.BaseModel]]:
 
 
 def holds_floats(kind: object) -> bool:
-    """Whether a value of this type has a number in it that may be none, or infinite."""
-    return any(found is float for found in types_in(kind))
+    """Whether a value of this type may have a number in it that is none, or infinite: also of one
+    that does not say what it holds.
+    """
+    return any(found in (float, Any, object) or _holds_anything(found) for found in types_in(kind))
+
+
+def _holds_anything(kind: object) -> bool:
+    """Whether this is a collection of who knows what: `dict`, `list`."""
+    is_text = isinstance(kind, type) and issubclass(kind, str | bytes | bytearray)
+    return isinstance(kind, type) and issubclass(kind, Collection) and not is_text
 
 
 def holds_endless(value: object) -> bool:

@@ -195,6 +195,29 @@ def test_a_number_that_json_does_not_know_is_refused_where_it_is_written(number:
     assert repr(kept_codec(float).decode(kept_codec(float).encode(number))) == repr(number)
 
 
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (Any, math.nan),
+        (object, [1.0, math.inf]),
+        (dict, {"of": [{"price": -math.inf}]}),
+        (list, [math.nan]),
+        (dict[str, Any], {"price": math.nan}),
+        (dict[str, float | None], {"price": math.inf}),
+    ],
+)
+def test_a_number_is_not_none_from_the_next_start_on(kind: Any, value: Any) -> None:
+    """What has no type, or may be None, is read as None where a number was written as null."""
+    with pytest.raises(ValueError, match="with NaN or infinity in it: JSON has neither"):
+        kept_codec(kind).encode(value)
+
+
+@pytest.mark.parametrize("value", [None, "null", {"price": 1.5, "before": None}, [None, 2]])
+def test_none_is_kept_as_none(value: Any) -> None:
+    codec = kept_codec(Any)
+    assert codec.decode(codec.encode(value)) == value
+
+
 def test_what_is_null_may_stand_beside_a_number() -> None:
     for value in (Price(price=1.0, before=Price(price=2.0)), Point(at={}), Sample(1.0, [])):
         codec = kept_codec(type(value))
