@@ -282,7 +282,7 @@ async def test_S9_a_function_that_commits_is_refused(database: Database, how: st
 BEHIND = {
     "goes on": "INSERT INTO effects VALUES ('beside', ?)",
     "goes on by a cursor": "INSERT INTO effects VALUES ('beside', ?)",
-    "goes on with": "WITH of AS (SELECT ? AS what) INSERT INTO effects SELECT 'beside', what FROM of",
+    "goes on with": "WITH of(what) AS (SELECT ?) INSERT INTO effects SELECT 'beside', what FROM of",
     "in a script": "INSERT INTO effects VALUES ('beside', '{}')",
     "without a level": "INSERT INTO effects VALUES ('beside', ?)",
     "ends": "INSERT INTO effects VALUES ('beside', ?)",
