@@ -78,7 +78,8 @@ class LentCursor(sqlite3.Cursor):
     def executescript(self, *given: Any) -> Self:
         """As of any cursor."""
         self.connection.stay_inside()
-        return super().executescript(*given)
+        super().executescript(*given)
+        return self
 
 
 @dataclass(frozen=True, slots=True)
