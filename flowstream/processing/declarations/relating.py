@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar, overload
 
 from flowstream.processing.agents.agent import Agent
 from flowstream.processing.agents.foreign_joins import ForeignJoined
+from flowstream.processing.agents.policies import OnError
 from flowstream.processing.declarations.timing import Timing
 from flowstream.processing.errors import AppError
 from flowstream.processing.events.current import in_unit
@@ -45,12 +46,18 @@ class Relating(Timing):
 
     @telling("App.table")
     def table(
-        self, topic: Topic[K, V], *, name: str | None = None, history: Seconds | None = None
+        self,
+        topic: Topic[K, V],
+        *,
+        name: str | None = None,
+        history: Seconds | None = None,
+        on_error: OnError = "stop",
     ) -> Table[K, V]:
         """A table of a topic's newest value per key; a record without a value deletes its key.
 
         `history`: how far back its rows stay known as they were, for joins as of event time
-        (`stream.join(table, as_of=True)`).
+        (`stream.join(table, as_of=True)`). `on_error` is about records that do not decode or have
+        no key: one that is passed over leaves the row of its key as it was.
 
         >>> from flowstream import App
         >>> app = App("shop")
@@ -75,7 +82,7 @@ class Relating(Timing):
                 table, versions, gone, positive(f"table {named!r}: history", history)
             )
         source = topic.with_tombstones()
-        self.add_agent(Agent(follow, source, name=f"{named}.table", sinks=(), on_error="stop"))
+        self.add_agent(Agent(follow, source, name=f"{named}.table", sinks=(), on_error=on_error))
         return table
 
     @overload
