@@ -20,6 +20,7 @@ from flowstream.processing.app import App
 from flowstream.processing.events.topic import Outgoing, RecordMetadata, Topic
 from flowstream.processing.tables.table import Table
 from flowstream.testing.crew import FETCH_WAIT_MS, PATIENCE_S, Crew
+from flowstream.testing.databases import Databases
 from flowstream.testing.lives import STEPS, Life, LifeDoors
 from flowstream.testing.memory_broker import HOST, MemoryBroker, MemoryCluster, Network
 from flowstream.testing.memory_fetching import Rest
@@ -100,6 +101,7 @@ class AppContext:
         doors = LifeDoors(self.broker, self._network, self.places, Rest(), FETCH_WAIT_MS)
         self._sender = self.app.send_by(_ContextSender(self.app, doors, self))
         self.app.query_by(self._router)
+        self._databases = Databases(self.app)
         try:
             for _ in range(self._count):
                 self.start()
@@ -153,6 +155,7 @@ class AppContext:
                     loop.run_until_complete(asyncio.wait(left, timeout=5.0))
                 loop.run_until_complete(loop.shutdown_asyncgens())
                 loop.close()
+            self._databases.close()
 
     # -- time -----------------------------------------------------------------------------------
 
@@ -208,6 +211,13 @@ class AppContext:
         """What is committed of a table."""
         self._check_entered()
         return table_view(self, table)
+
+    def database(self, outbox: object) -> Any:
+        """A `sqlite3.Connection` to the test's own file, which an outbox with `to=fs.SQLite(...)`
+        writes in place of the one it names. It begins empty.
+        """
+        self._check_entered()
+        return self._databases.connection(outbox)
 
     # -- workers --------------------------------------------------------------------------------
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
-from typing import Any
 
 import flowstream as fs
 from flowstream.testing import Input, assert_exactly_once
@@ -50,21 +48,3 @@ def test_a_channel_and_its_agent_are_in_a_context() -> None:
     with app.test_context() as context:
         context.topic(words).send("a", key="k")
         assert heard == ["A"]
-
-
-def test_an_outbox_is_in_a_context(tmp_path: Path) -> None:
-    app = fs.App("boxed")
-    words = app.topic("words", key_type=str, value_type=str, partitions=1)
-
-    @app.outbox(words, to=fs.SQLite(tmp_path / "words.db"))
-    def store(db: Any, events: list[fs.Event[str]]) -> None:
-        db.execute("CREATE TABLE IF NOT EXISTS words (word TEXT)")
-        db.executemany("INSERT INTO words VALUES (?)", [(event.value,) for event in events])
-
-    with app.test_context() as context:
-        context.topic(words).send("a", key="k")
-        context.crash()
-        context.topic(words).send("b", key="k")
-    session = fs.SQLite(tmp_path / "words.db").connect()
-    assert session.connection.execute("SELECT word FROM words").fetchall() == [("a",), ("b",)]
-    session.close()

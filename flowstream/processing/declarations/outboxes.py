@@ -142,6 +142,13 @@ class Outbox(Agent[T], Generic[T]):
         with suppress(TimeoutError):
             await asyncio.wait_for(closing, CLOSE_TIMEOUT_S)
 
+    def write_to(self, target: Target) -> Target:
+        """From now on to another database, while no worker has it; gives the one before."""
+        self._disconnect()
+        self._topic_ids.clear()
+        before, self.target = self.target, target
+        return before
+
     # -- units ----------------------------------------------------------------------------------
 
     async def _run(self, stream: Stream[T]) -> None:
