@@ -66,11 +66,11 @@ def row(letter: Letter) -> tuple[object, ...]:
     """A letter's line in a list."""
     told = letter.told
     key = text(letter.key)
-    cause = told.get("cause", "").splitlines()
+    cause = " ".join(told.get("cause", "").split())
     return (
         letter.tp.partition, letter.offset, moment_text(letter.timestamp_ms),
         told.get("agent"), told.get("topic"),
-        key if key is None else key[:SHOWN], told.get("error"), cause[0][:SHOWN] if cause else None,
+        key if key is None else key[:SHOWN], told.get("error"), cause[:SHOWN] or None,
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, NamedTuple
 import typer
 
 from flowstream.cli.groups import must_be_known, skip_markers
-from flowstream.cli.naming import AppId, AppModule, only_one, visiting
+from flowstream.cli.naming import AppId, AppModule, Named, only_one, visiting
 from flowstream.cli.options import Broker, Data, Json, perform, print_table, show, table_of
 from flowstream.clock import wall_ms
 from flowstream.processing.values.moments import moment_text
@@ -59,16 +59,16 @@ def command(
     async def work() -> None:
         async with visiting(app_id, module, broker, data) as (cluster, app):
             if not watch:
-                _, rows = await measure(cluster, app.id, wall_ms())
+                _, rows = await measure(cluster, app.id, wall_ms(), app.reads)
                 show(Lag._fields, rows if json else map(for_people, rows), as_json=json)
             elif json:
                 while True:
-                    _, rows = await measure(cluster, app.id, wall_ms())
+                    _, rows = await measure(cluster, app.id, wall_ms(), app.reads)
                     typer.echo(jsonlib.dumps([row._asdict() for row in rows]))
                     sys.stdout.flush()
                     await pause(interval)
             else:
-                await live(cluster, app.id, interval)
+                await live(cluster, app, interval)
 
     perform(work)
 
@@ -90,7 +90,7 @@ def shown_age(seconds: float | None, now_ms: int) -> float | str | None:
     return f"since {at[:10]}" if at is not None else "since before 1970"
 
 
-async def live(cluster: Cluster, app: str, interval: float) -> None:
+async def live(cluster: Cluster, app: Named, interval: float) -> None:
     """A table that stays where it is and is drawn anew, until interrupted; where standard output is
     no terminal, one below the other.
     """
@@ -101,7 +101,7 @@ async def live(cluster: Cluster, app: str, interval: float) -> None:
     screen = Live(console=console, auto_refresh=False) if console.is_terminal else None
     with screen or nullcontext():
         while True:
-            _, rows = await measure(cluster, app, wall_ms())
+            _, rows = await measure(cluster, app.id, wall_ms(), app.reads)
             table = table_of(Lag._fields, map(for_people, rows))
             if screen is None:
                 print_table(console, table)
@@ -110,12 +110,18 @@ async def live(cluster: Cluster, app: str, interval: float) -> None:
             await pause(interval)
 
 
-async def measure(cluster: Cluster, group: str, now_ms: int) -> tuple[GroupDescription, list[Lag]]:
-    """A group, and how far behind each of its partitions is. FlowstreamError when there is none."""
+async def measure(
+    cluster: Cluster, group: str, now_ms: int, reads: frozenset[str] = frozenset()
+) -> tuple[GroupDescription, list[Lag]]:
+    """A group, and how far behind each of its partitions is, those of `reads` that it has committed
+    nothing of among them. FlowstreamError when there is none.
+    """
     admin = Admin(cluster)
     found, committed = await must_be_known(cluster, group)
     owners = {tp: member for member in found.members for tp in member.partitions}
-    tps = sorted({*committed, *owners})
+    there = await admin.topics(sorted(reads)) if reads else {}
+    begun = {TopicPartition(name, n) for name in there for n in range(there[name].partitions)}
+    tps = sorted({*committed, *owners, *begun})
     ends = await admin.end_offsets(tps, committed=True)
     starts = await admin.beginning_offsets(tps)
     rows = []

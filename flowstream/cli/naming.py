@@ -31,6 +31,8 @@ class Named(NamedTuple):
 
     id: str
     dead_letters: str
+    reads: frozenset[str] = frozenset()
+    """Its agents' topics, where its module is known."""
 
 
 @asynccontextmanager
@@ -49,7 +51,8 @@ async def visiting(
         broker = f"{EMBEDDED}{data}"
     app = app_of(module, broker, data)
     async with cluster_of(app) as cluster:
-        yield cluster, Named(app.id, app.dead_letters)
+        reads = {topic.name for agent in app.agents.values() for topic in agent.topics}
+        yield cluster, Named(app.id, app.dead_letters, frozenset(reads))
 
 
 def only_one(app_id: str | None, module: str | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import uuid
 from pathlib import Path
@@ -22,7 +23,7 @@ def app_at(directory: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[fs.App, Ve
     @app.agent(words, on_error="dead_letter")
     async def work(stream: fs.Stream[str]) -> None:
         async for word in stream:
-            raise ValueError(word)
+            raise ValueError(f"it is\n  {word}")
 
     return app, Verbs(app, monkeypatch)
 
@@ -42,9 +43,36 @@ async def test_lag_workers_and_dead_letters_of_a_stopped_app(
     lag, workers, letters = (json.loads(each.stdout) for each in asked)
     assert [(row["topic"], row["committed"], row["records"]) for row in lag] == [("words", 2, 0)]
     assert workers == {"state": "Empty", "workers": []}
-    assert [row["cause"] for row in letters] == ["x", "y"]
+    assert [row["cause"] for row in letters] == ["it is x", "it is y"]
     there = await verbs.call("dlq", "list", "--data", str(tmp_path / "data"), "--json")
     assert json.loads(there.stdout) == letters
+
+
+async def test_an_app_that_has_committed_nothing_is_behind_by_all_that_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = fs.App(f"t{uuid.uuid4().hex[:10]}", data_dir=str(tmp_path / "data"))
+    words = app.topic("words", key_type=str, value_type=str, partitions=2)
+
+    @app.agent(words)
+    async def work(stream: fs.Stream[str]) -> None:
+        async for word in stream:
+            raise ValueError(word)
+
+    async def until_it_fails(worker: fs.Worker) -> None:
+        async with worker.running():
+            await words.send(key="x", value="x", partition=1)
+            await asyncio.Event().wait()
+
+    async with embedded_broker(tmp_path / "data") as broker:
+        with pytest.raises(fs.AgentFailed):
+            await until_it_fails(fs.Worker(app, broker.address))
+    asked = await Verbs(app, monkeypatch).call("lag", "--json")
+    assert asked.exit_code == 0, asked.stderr
+    found = {
+        (row["partition"], row["committed"], row["records"]) for row in json.loads(asked.stdout)
+    }
+    assert found == {(0, None, 0), (1, None, 1)}
 
 
 @pytest.mark.parametrize("words", ["lag", "workers", "dlq list", "tables list", "reset"])
