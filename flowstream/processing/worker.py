@@ -162,6 +162,8 @@ class Worker(Lending):
     def _served(self) -> AbstractAsyncContextManager[object]:
         """Its web server where `web_port` wants one, unless somebody serves it already."""
         is_wanted = self.settings.web_port is not None and self._doors.has_web
+        if self.app.pages and self.settings.web_port is None and self._doors.has_web:
+            log.warning("the app has pages and no web_port: nobody can visit them")
         if not is_wanted or self.web_address is not None:
             return nullcontext()
         found: AbstractAsyncContextManager[object] = import_module(WEB).serving(self)

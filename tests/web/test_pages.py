@@ -208,9 +208,22 @@ def no_such_name(app: fs.App) -> None:
     async def nothing(web: Any, request: Any, word: str) -> Any: ...
 
 
+def no_argument(app: fs.App) -> None:
+    @app.page("/a/{word}")
+    async def nothing(web: Any, request: Any) -> Any: ...
+
+
+def no_argument_of_a_method(app: fs.App) -> None:
+    @app.page("/a/{word}")
+    class Nothing(fs.View):
+        async def post(self, request: Any, name: str) -> Any: ...
+
+
 @pytest.mark.parametrize(
     ("declare", "told"),
     [
+        (no_argument, r"get is called with \(view, request, word\): .*unexpected .*'word'"),
+        (no_argument_of_a_method, r"post is called with \(view, request, word\): missing .*'name'"),
         (lambda app: declared(app, "a"), "begins with '/'"),
         (lambda app: declared(app, "/a/{b:c}"), "holds names as"),
         (lambda app: declared(app, "/metrics"), "the worker itself answers"),

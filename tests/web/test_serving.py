@@ -364,3 +364,26 @@ async def test_a_worker_serves_by_itself_where_its_app_has_a_port(kit: Kit, name
     async with httpx.AsyncClient() as client:
         with pytest.raises(httpx.ConnectError):
             await client.get(url)
+
+
+async def test_pages_that_nobody_can_visit_are_told(
+    kit: Kit, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = kit.app(name)
+    words = app.topic(f"{name}-words", value_type=str, partitions=1)
+
+    @app.agent(words)
+    async def work(stream: fs.Stream[str]) -> None:
+        async for _ in stream:
+            pass
+
+    told = "the app has pages and no web_port: nobody can visit them"
+    async with fs.Worker(app, kit.address).running():
+        assert told not in caplog.messages
+
+    @app.page("/words")
+    async def answer(web: Any, request: Any) -> Any:
+        return web.json({})
+
+    async with fs.Worker(app, kit.address).running():
+        assert told in caplog.messages

@@ -6,6 +6,7 @@ Declares, and has the function probed (see `probing`). Runs nothing else.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 from collections.abc import (
     AsyncIterable,
@@ -184,6 +185,11 @@ class Agent(Askable, Generic[T]):
         Whatever stands before the `async for` runs once more than there are partitions.
         """
         self._is_probed = True
+        if self.sinks and inspect.iscoroutinefunction(self.function):
+            raise AppError(
+                f"agent {self.name!r} has sinks and yields nothing: its results go there by"
+                " `yield`, not by `return`; if it has none, leave sink= out"
+            )
         feed = ProbeFeed()
         stream: ProbeSource[T] = ProbeSource(feed, BYTES, self.topic.value_codec)
         token = PROBED.set(f"agent {self.name!r}")

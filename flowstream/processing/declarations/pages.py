@@ -165,6 +165,7 @@ class DeclaresPages:
             page = page_of(path, answers, name)
             for method, handler in page.handlers.items():
                 check_route(path, method, getattr(handler, ROUTE, None), matched)
+                check_arguments(path, method, handler, matched)
             self.pages[path] = page
             return answers
 
@@ -254,6 +255,17 @@ def check_path(path: str) -> frozenset[str]:
     if any(path == each or path.startswith(f"{each}/") for each in RESERVED):
         raise AppError(f"page {path!r}: the worker itself answers at {', '.join(RESERVED)}")
     return frozenset(m[1] for m in _SEGMENT.finditer(path) if m[1])
+
+
+def check_arguments(
+    path: str, method: str, handler: Callable[..., Any], matched: frozenset[str]
+) -> None:
+    """AppError when what answers cannot be called with what the path holds."""
+    try:
+        inspect.signature(handler).bind(None, None, **dict.fromkeys(matched))
+    except TypeError as error:
+        given = ", ".join(("view", "request", *sorted(matched)))
+        raise AppError(f"page {path!r}: {method} is called with ({given}): {error}") from None
 
 
 def check_route(path: str, method: str, route: KeyRoute | None, matched: frozenset[str]) -> None:

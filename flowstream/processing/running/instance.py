@@ -131,9 +131,10 @@ class Instance(UnitFeed):
         return self.closed or cast("asyncio.Task[None]", asyncio.current_task()).cancelling() > 0
 
     async def _body(self) -> None:
-        body = self.agent.function(self._stream())
+        body: Any = self.agent.function(self._stream())
         if isinstance(body, Awaitable):
-            await body
+            if (returned := await body) is not None:
+                raise AppError(f"{self.label} returned {returned!r}: results are yielded")
             return
         sinks, others, calls = self._topic_sinks, self._picked, self._call_sinks
         try:
