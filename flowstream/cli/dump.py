@@ -91,7 +91,7 @@ def inside(directory: Path) -> str:
         return "\n  ".join(("Those that can be explained:", *names))
     below = sorted({str(path.parent) for path in directory.rglob("*") if is_explained(path.name)})
     if below:
-        return "There are some in " + ", ".join(below)
+        return "\n  ".join(("There are some in:", *below))
     return f"None below {directory} can be explained"
 
 

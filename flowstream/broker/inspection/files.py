@@ -59,8 +59,10 @@ def explain(storage: Storage, path: str, *, deep: bool = False) -> Iterator[Word
 
 
 def is_explained(path: str) -> bool:
-    """Whether a file's name is one that `explain` knows."""
+    """Whether a file's name is one that a data directory has, and `explain` knows."""
     name = _whole_name(path)
+    if name.endswith(names.LOG):  # as others' files do, RocksDB's among them
+        return names.offset_of(name, names.LOG) is not None
     return _is_segment(name) or name in journal.FILES or _explainer(name) is not None
 
 
