@@ -125,8 +125,12 @@ def commit_metadata(cores: Cores, decision: Decision[MetadataRecord], now: Insta
     effects: list[Effect] = []
     if decision.records:
         happened: list[Effect] = [Happened(line) for line in told(cores.image, decision.records)]
-        effects += _append(cores.image, cores.metadata_log, decision, now, None)
-        effects += _follow(cores, decision.records, now)
+        appended = _append(cores.image, cores.metadata_log, decision, now, None)
+        made, followed = _follow(cores, decision.records, now)
+        # The directories first: a crash in between may leave empty ones of no topic, never a topic
+        # with the directories of the one before it that had its name.
+        effects += [Write(made)] if made else []
+        effects += appended + followed
         effects += _reconfigure(cores, decision.records)
         if happened:
             effects.append(WhenDurable(lambda now: happened))
@@ -204,10 +208,13 @@ def _append(
     return list(log.append_records(pairs, now, producer=producer).effects)
 
 
-def _follow(cores: Cores, records: Sequence[MetadataRecord], now: Instant) -> list[Effect]:
-    """Apply metadata records, and let the logs follow the image. Topics that go, go together: what
-    is written without them is written once.
+def _follow(
+    cores: Cores, records: Sequence[MetadataRecord], now: Instant
+) -> tuple[list[Operation], list[Effect]]:
+    """Apply metadata records, and let the logs follow the image: what makes those that come, and
+    what else follows. Topics that go, go together: what is written without them is written once.
     """
+    made: list[Operation] = []
     effects: list[Effect] = []
     gone = [each.topic_id for each in records if isinstance(each, RemoveTopicRecord)]
     if gone:
@@ -216,12 +223,12 @@ def _follow(cores: Cores, records: Sequence[MetadataRecord], now: Instant) -> li
     for record in records:
         cores.image.apply(record)
         if isinstance(record, PartitionRecord):
-            effects += _create_log(cores, record, configs, now)
+            made += _create_log(cores, record, configs, now)
         elif isinstance(record, PartitionChangeRecord):
             effects += lead(cores, record.topic_id, record.partition_id)
     if gone or any(isinstance(each, PartitionRecord) for each in records):
         cores.groups.metadata_changed(cores.metadata_log.log_end)
-    return effects
+    return made, effects
 
 
 def _create_log(
@@ -229,9 +236,9 @@ def _create_log(
     record: PartitionRecord,
     configs: dict[tuple[tuple[str, str], ...], LogConfig],
     now: Instant,
-) -> list[Effect]:
-    """The log of a new partition; `configs` are those that were made already, by what their topics
-    set themselves.
+) -> list[Operation]:
+    """Make the log of a new partition; what makes its directory. `configs` are those that were made
+    already, by what their topics set themselves.
     """
     topic = cores.image.topics_by_id[record.topic_id].name
     name = TopicPartition(topic, record.partition_id)
@@ -248,7 +255,7 @@ def _create_log(
         return []
     log, operations = create_partition_log(cores.storage, name, record.topic_id, config, now)
     cores.logs.add(log)
-    return [Write(operations)]
+    return operations
 
 
 def prepare_logs(

@@ -110,7 +110,7 @@ class Machine:
         if self.fsync:
             self.storage.crash(self.rng)
         else:
-            self.storage.kill()
+            self.storage.kill(self.rng)
         self.open()
 
     def stop(self) -> None:

@@ -81,7 +81,7 @@ class Machine:
         if self.fsync:
             self.storage.crash(self.world.rng)
         else:
-            self.storage.kill()
+            self.storage.kill(self.world.rng)
         self.world.reset_connections()
         self.world.later(self.world.rng.randrange(20, 600), self.start)
 

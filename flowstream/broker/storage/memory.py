@@ -70,8 +70,8 @@ class MemoryStorage:
         self._directories: set[str] = {""}
         self._puts: dict[str, str] = {}
         """Files that get new content with their next sync, and where it is."""
-        self._leaving: dict[str, str] = {}
-        """Directories that were discarded, and what they are to be called."""
+        self._leaving: dict[str, _Leaving] = {}
+        """Directories that were discarded, as far as nobody made others of their names."""
         self._crash_at: int | None = None
         self._faults: list[_Fault] = []
 
@@ -97,9 +97,9 @@ class MemoryStorage:
         perhaps garbage.
         """
         self.heal()
-        for path, target in self._leaving.items():
+        for path, each in self._leaving.items():
             if rng.randrange(0, 2):
-                self._move_entries(path, target)
+                self._move_entries(path, each.target)
         self._leaving.clear()
         survivors: dict[str, _File] = {}
         for path in sorted(self._entries.keys() | self._files.keys()):
@@ -117,12 +117,18 @@ class MemoryStorage:
         for path in (*kept, *(os.path.dirname(path) for path in self._files)):
             self._add_directories(path)
 
-    def kill(self) -> None:
+    def kill(self, rng: Random) -> None:
         """The process is killed and the machine goes on: all that was written stays, but for what
-        waited for its sync to be put in its place.
+        waited for its sync to be put in its place; of what was discarded what pleases.
         """
         self.heal()
         self._puts.clear()
+        for path, each in self._leaving.items():
+            name = (path, each.target, None)[rng.randrange(0, 3)]
+            if name is not None:
+                self._add_directories(name)
+                self._files.update((name + rest, file) for rest, file in each.files.items())
+        self._leaving.clear()
 
     def flip(self, path: str, position: int) -> None:
         """Change one byte on the disk."""
@@ -211,11 +217,10 @@ class MemoryStorage:
             case Remove(path):
                 self._remove(path)
             case Discard(path, target):
-                self._remove(path)
-                self._leaving[path] = target
+                self._discard(path, target)
             case MakeDirectory(path):
                 if path in self._leaving:
-                    self._move_entries(path, self._leaving.pop(path))
+                    self._move_entries(path, self._leaving.pop(path).target)
                 self._add_directories(path)
             case Flush(path):
                 self._sync(path)
@@ -293,6 +298,12 @@ class MemoryStorage:
         for name in inside(self._puts, path):
             self._files[name] = self._files.pop(self._puts.pop(name))
 
+    def _discard(self, path: str, target: str) -> None:
+        self._place_inside(path)
+        files = {name[len(path) :]: self._files[name] for name in inside(self._files, path)}
+        self._leaving[path] = _Leaving(target, files)
+        self._remove(path)
+
     def _remove(self, path: str) -> None:
         """Not durable: a crash may bring it back."""
         self._place_inside(path)
@@ -301,6 +312,14 @@ class MemoryStorage:
         # What a process that is no more was about to put: nobody waits for it.
         self._puts = {name: source for name, source in self._puts.items() if source != path}
         self._directories.difference_update(inside(self._directories, path))
+
+
+@dataclass(frozen=True, slots=True)
+class _Leaving:
+    """A directory that was discarded: what it is to be called, and what is in it."""
+
+    target: str
+    files: dict[str, _File]
 
 
 @dataclass(slots=True)
@@ -321,8 +340,8 @@ class _Fault:
 def _torn(file: _File, rng: Random) -> bytes:
     """What the disk has after a crash: the synced bytes, and of the rest as much as it pleases.
 
-    In order up to some byte, perhaps with garbage at the end; or sector by sector in any order, so
-    that later bytes are there and earlier ones are not.
+    All of it; in order up to some byte, perhaps with garbage at the end; or sector by sector in any
+    order, so that later bytes are there and earlier ones are not.
     """
     durable, data = file.durable, bytes(file.data)
     if data == durable:
@@ -330,6 +349,8 @@ def _torn(file: _File, rng: Random) -> bytes:
     if len(data) < len(durable):
         # Cut without a sync: either state.
         return durable if rng.randrange(0, 2) else data
+    if rng.randrange(0, 4) == 0:
+        return data
     if not data.startswith(durable) or rng.randrange(0, 3) == 0:
         return _shuffled(durable, data, rng)
     kept = rng.randrange(len(durable), len(data) + 1)

@@ -1,0 +1,54 @@
+"""A topic that is deleted and made again at once: its directories are not those of the one before
+it, whenever the machine goes down.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from flowstream.broker.storage.memory import Crashed
+from tests.broker.handlers.test_slicing import creation, deletion
+from tests.broker.machine import Machine, batch, produce
+
+
+def interrupted(machine: Machine, step: int, *, settles: bool) -> bool:
+    """Delete the topic and make it again, with a crash before an operation of that, if it has so
+    many.
+    """
+    machine.storage.crash_at(machine.storage.operations + step)
+    try:
+        machine.post(deletion("t"), 6)
+        if settles:
+            machine.settle()
+        machine.post(creation("t", partitions=2), 5)
+        machine.settle()
+    except Crashed:
+        machine.crash()
+        return True
+    return False
+
+
+@pytest.mark.parametrize("settles", [True, False])
+@pytest.mark.parametrize("fsync", [True, False])
+def test_D5_L1_a_crash_at_any_operation_leaves_one_topic_of_a_name(
+    fsync: bool, settles: bool
+) -> None:
+    """A start refused, for want of a guess, where the record of the new topic was on the disk and
+    the directory of the old one had its name still.
+    """
+    found = set()
+    for seed in range(12):
+        for step in itertools.count():
+            machine = Machine(seed, fsync=fsync)
+            machine.ask(creation("t", "kept", partitions=2), 5)
+            machine.ask(produce("t", 0, batch(b"old")), 8)
+            before = machine.cores.image.topics["t"].topic_id
+            if not interrupted(machine, step, settles=settles):
+                break
+            topic = machine.cores.image.topics.get("t")
+            found.add(None if topic is None else topic.topic_id == before)
+            if topic is not None:
+                assert machine.read("t") == ([b"old"] if topic.topic_id == before else [])
+    assert found >= {None, True}
