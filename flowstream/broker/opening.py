@@ -9,7 +9,7 @@ sockets or time.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import NamedTuple
 
 from flowstream.broker.config import BrokerConfig
@@ -350,8 +350,7 @@ def _put_away(
         if name.endswith(GONE):
             operations.append(Remove(name))
         elif number.isdecimal() and not _owns(image, topic, int(number)):
-            topic_id = _topic_id(storage, name)
-            if topic_id in removed or _is_pristine(storage, name, topic_id):
+            if may_go(storage, name, removed):
                 gone = free_name(storage, name, GONE, given)
                 operations.append(Discard(name, gone))
             else:
@@ -359,6 +358,14 @@ def _put_away(
                 report.append(f"{name} belongs to no topic: kept aside as {aside}")
                 operations.append(Rename(name, aside))
     return operations
+
+
+def may_go(storage: Storage, directory: str, removed: Container[bytes]) -> bool:
+    """Whether a start deletes the directory of a partition that the image does not have: that of a
+    topic in `removed`, or one that nothing was written to.
+    """
+    topic_id = _topic_id(storage, directory)
+    return topic_id in removed or _is_pristine(storage, directory, topic_id)
 
 
 def _is_pristine(storage: Storage, directory: str, topic_id: bytes | None) -> bool:

@@ -21,7 +21,7 @@ from flowstream.broker.log.state import NEVER_CLEANED
 from flowstream.broker.metadata import broker_configs
 from flowstream.broker.metadata.image import Image
 from flowstream.broker.metadata.topic_configs import effective
-from flowstream.broker.opening import GONE, METADATA_TOPIC_ID, STRAY, replay_metadata
+from flowstream.broker.opening import GONE, METADATA_TOPIC_ID, STRAY, may_go, replay_metadata
 from flowstream.broker.types import Instant, TopicPartition
 from flowstream.errors import CorruptLog, FlowstreamError
 
@@ -46,6 +46,8 @@ class DirectoryExam:
         self._offsets: dict[str, Offsets] = {}
         self._journalled: Mapping[str, int] = {}
         self._node = -1
+        self._removed: set[bytes] = set()
+        """The ids of deleted topics."""
 
     def findings(self) -> Iterator[Finding]:
         """Everything that was found, the directory's own files first."""
@@ -196,7 +198,7 @@ class DirectoryExam:
                 log_start=self._offsets[checkpoints.LOG_START].get(METADATA_LOG, 0),
                 synced=self._journalled,
             ).log
-            return replay_metadata(log), []
+            return replay_metadata(log, self._removed), []
         except FlowstreamError as fault:
             told = f"the topics cannot be read: {fault}"
             remedy = "restore this partition from a copy: without it the broker does not start"
@@ -242,6 +244,10 @@ class DirectoryExam:
                 for number in topic.partitions
             }
             for name in sorted(present - owned - {METADATA_LOG}):
+                if may_go(self._storage, str(name), self._removed):
+                    told = "of a deleted topic, or of one that a crash cut short"
+                    yield note(str(name), f"{told}; the next start removes it")
+                    continue
                 aside = f"the next start puts it aside as {name}{STRAY}"
                 yield warning(str(name), "no topic owns this directory", aside)
         for entry in self._storage.names(""):

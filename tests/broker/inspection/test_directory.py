@@ -7,15 +7,18 @@ import random
 import pytest
 
 from flowstream.broker.config import BrokerConfig
-from flowstream.broker.doors import Append, Replace
+from flowstream.broker.doors import Append, MakeDirectory, Replace
 from flowstream.broker.inspection.directory import DirectoryExam
 from flowstream.broker.inspection.findings import Finding, Severity
 from flowstream.broker.log.aborted import Aborted, encode_aborted
 from flowstream.broker.log.checkpoints import replace_guarded
 from flowstream.broker.log.journal import Piece, encode_frame
+from flowstream.broker.log.names import TEMPORARY
 from flowstream.broker.storage.memory import MemoryStorage
 from flowstream.wire.batch import encode_batch, iter_batches
+from tests.broker.handlers.test_slicing import creation, deletion
 from tests.broker.log.golden import NOW, files, storage_of
+from tests.broker.machine import Machine, batch, produce
 
 TX = f"tx-0/{4:020d}"
 EPOCHS = {"clean": 223, "crashed": 11}
@@ -169,6 +172,7 @@ def test_D7_without_the_topics_the_partitions_are_still_examined() -> None:
 def test_strays_and_left_overs_are_told() -> None:
     contents = dict(files("clean"))
     contents["stranger-0/partition.metadata"] = contents["tx-0/partition.metadata"]
+    contents[f"stranger-0/{0:020d}.log"] = contents[f"{TX}.log"]
     contents["old-0-stray/x"] = b""
     contents[f"tx-0/{99:020d}.log.deleted"] = b""
     findings = examined(storage_of(contents))
@@ -177,6 +181,28 @@ def test_strays_and_left_overs_are_told() -> None:
     assert "put aside" in told["old-0-stray"]
     assert "removes it" in told[f"tx-0/{99:020d}.log.deleted"]
     assert errors(findings) == []
+
+
+def test_what_the_next_start_removes_is_no_stray() -> None:
+    """A deleted topic's directory that has its name still, and one of a topic that a crash cut
+    short: nobody is to look at them.
+    """
+    machine = Machine()
+    machine.ask(creation("gone", "kept", partitions=1), 5)
+    machine.ask(produce("gone", 0, batch(b"v")), 8)
+    left = [name for name in machine.storage.names("gone-0") if not name.endswith(TEMPORARY)]
+    content = {name: bytes(machine.storage.read(f"gone-0/{name}", 0, 1 << 20)) for name in left}
+    machine.ask(deletion("gone"), 6)
+    machine.storage.perform([MakeDirectory("gone-0"), MakeDirectory("never-0")])
+    machine.storage.perform([Replace(f"gone-0/{name}", data) for name, data in content.items()])
+    machine.storage.perform([Replace(f"never-0/{0:020d}.log", b"")])
+    found = {finding.path: finding for finding in examined(machine.storage)}
+    for name in ("gone-0", "never-0"):
+        assert found[name].severity is Severity.NOTE
+        assert "the next start removes it" in found[name].what
+    machine.crash()
+    assert not {"gone-0", "never-0"} & set(machine.storage.names(""))
+    assert not [line for line in machine.report if "kept aside" in line]
 
 
 def test_an_internal_record_that_cannot_be_understood_is_an_error() -> None:

@@ -43,7 +43,8 @@ def filled() -> Machine:
 
 def flip(storage: MemoryStorage) -> None:
     """Change a byte of the first record."""
-    storage.perform([Overwrite(PATH, 70, bytes([storage.read(PATH, 70, 1)[0] ^ 1]))])
+    changed = bytes([storage.read(PATH, 70, 1)[0] ^ 1])
+    storage.sync(storage.perform([Overwrite(PATH, 70, changed)]))
 
 
 def lose(storage: MemoryStorage) -> None:
