@@ -234,7 +234,7 @@ class Agent(Askable, Generic[T]):
         if self.policy.action == "park":
             self._have_parking()
         self._check_fields()
-        self._check_sinks()
+        self._check_keys()
         for each in (self.windows, self.joins, self.seen, self.waiting):
             if each is not None:
                 each.bind(self.name, self.key_codec, self.topic.value_codec)
@@ -252,18 +252,29 @@ class Agent(Askable, Generic[T]):
         if self.windows is not None:
             self.windows.windowing.aggregate.check(kind, what)
 
-    def _check_sinks(self) -> None:
-        """Refuse a topic whose keys those of this agent can never be."""
-        keys = self.key_codec
+    def _check_keys(self) -> None:
+        """Refuse keys that those of this agent can never be: of a topic that it sends to, or of
+        another that it reads where what it keeps is by key.
+        """
+        read = [self.key_codec]
+        if self.group is None and self.inner is None:
+            read = [topic.key_codec for topic in self.topics]
         for topic in [each for sink in self.sinks for each in sink_topics(sink)]:
-            both = (keys.name, topic.key_codec.name)
-            if PLAIN_NAMES.issuperset(both) and both != ("int", "float") and both[0] != both[1]:
-                raise AppError(
-                    f"agent {self.name!r} has keys of type {keys.name}, which its yielded values"
-                    f" keep, and sends them to topic {topic.name!r} with keys of type"
-                    f" {topic.key_codec.name}: declare the same key_type=, or `await"
-                    f" topic.send(key=..., value=...)` instead of yielding"
-                )
+            for keys in read:
+                if are_apart(keys, topic.key_codec):
+                    raise AppError(
+                        f"agent {self.name!r} has keys of type {keys.name}, which its yielded"
+                        f" values keep, and sends them to topic {topic.name!r} with keys of type"
+                        f" {topic.key_codec.name}: declare the same key_type=, or `await"
+                        f" topic.send(key=..., value=...)` instead of yielding"
+                    )
+        other = next((keys for keys in read if are_apart(keys, read[0])), None)
+        if other is not None and self.inner_sources:
+            raise AppError(
+                f"agent {self.name!r} reads topics with keys of types {read[0].name} and"
+                f" {other.name}, and what it keeps is by key: declare the same key_type=, or write"
+                " an agent for each"
+            )
 
     def _refuse_failed(self, running: asyncio.Future[None]) -> None:
         """Raise what the function raised before it read, so that it is told as an agent's error."""
@@ -301,6 +312,12 @@ def sink_topics(sink: Sink) -> list[Topic[Any, Any]]:
     if isinstance(sink, Agent):
         return [sink.source_topic]
     return sink.topics if isinstance(sink, Branch) else []
+
+
+def are_apart(keys: Codec[Any], theirs: Codec[Any]) -> bool:
+    """Whether no key of the one is one of the other: both are plain, and differ."""
+    both = (keys.name, theirs.name)
+    return PLAIN_NAMES.issuperset(both) and both != ("int", "float") and both[0] != both[1]
 
 
 def keeps_bytes(keys: Codec[Any], topic: Topic[Any, Any]) -> bool:

@@ -110,7 +110,7 @@ class Emitting:
 
     def pass_on(self, topic: Topic[Any, Any], value: object) -> None:
         """Add a record to the unit with the event's key, as the topic has keys."""
-        record, keys = self.record, self.reader.agent.key_codec
+        record, keys = self.record, self.reader.keys
         assert record is not None
         raw = record.key
         if raw is not None and not keeps_bytes(keys, topic):

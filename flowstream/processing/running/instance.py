@@ -61,7 +61,7 @@ class Instance(UnitFeed):
         self._failed_at = self._in_a_row = self._given_back = 0
         # A forwarding stage yields nothing, and its sinks' topics are not its own.
         sinks = () if reader.stage is Stage.FORWARD else self.agent.sinks
-        keys = self.agent.key_codec
+        keys = reader.keys
         topics = [(around.output(topic.name), topic) for topic in straight(sinks, keys)]
         self._topic_sinks = [
             (output, output.placed, topic.value_codec.encode, topic) for output, topic in topics
@@ -190,7 +190,7 @@ class Instance(UnitFeed):
         group = self.agent.group
         if group is not None and group.topic is not None:
             values = group.topic.value_codec
-        keys, shape = self.agent.key_codec, timed(self, event_ms)
+        keys, shape = self.reader.keys, timed(self, event_ms)
         self._keys, self._values = keys, values
         windows, join = self.agent.windows, self.agent.joins
         if self.reader.stage is Stage.RIGHT:

@@ -18,6 +18,7 @@ from flowstream.processing.tables.replicated import TableOf
 from flowstream.processing.tables.table import Table
 from flowstream.processing.units.prefix import PrefixTask
 from flowstream.processing.units.task import Task, TaskId
+from flowstream.processing.values.codecs import Codec
 from flowstream.state.changelog import changelog_configs
 
 COMPACTED = changelog_configs()
@@ -49,6 +50,15 @@ class Reader:
     forwards_to: str = ""
     source: Topic[Any, Any] | None = None
     """How its records are read; None for sources inside the app."""
+
+    @property
+    def keys(self) -> Codec[Any]:
+        """The keys of what its instances see: those of the topic, where the agent re-keys nothing;
+        several topics may have different ones.
+        """
+        if self.stage is Stage.WHOLE and self.source is not None and self.agent.group is None:
+            return self.source.key_codec
+        return self.agent.key_codec
 
 
 @dataclass(frozen=True, slots=True)

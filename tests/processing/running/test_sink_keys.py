@@ -93,3 +93,45 @@ def test_none_is_refused_where_the_key_is_encoded_anew_too() -> None:
         assert len(context.topic(told)) == 0
         (letter,) = context.dead_letters
         assert "yielded None to topic 'told'" in letter.cause
+
+
+def test_each_of_several_topics_has_its_own_keys() -> None:
+    app = fs.App("shop")
+    numbered = app.topic("numbered", key_type=int, value_type=str, partitions=1)
+    named = app.topic("named", key_type=str, value_type=str, partitions=1)
+    told = app.topic("told", key_serializer="json", value_type=str, partitions=1)
+    seen: list[Any] = []
+
+    @app.agent(numbered, named, sink=[told])
+    async def tell(stream: fs.Stream[str]) -> AsyncIterator[str]:
+        async for key, word in stream.items():
+            seen.append(key)
+            yield word
+
+    with app.test_context() as context:
+        context.topic(numbered).send("a", key=7)
+        context.topic(named).send("b", key="7")
+        assert [record.key for record in context.topic(told)] == [7, "7"]
+    assert seen == [7, "7"]
+
+
+async def test_what_is_kept_by_key_has_one_kind_of_keys() -> None:
+    app = fs.App("shop")
+    numbered = app.topic("numbered", key_type=int, value_type=str)
+    named = app.topic("named", key_type=str, value_type=str)
+
+    @app.agent(numbered, named)
+    async def once(stream: fs.Stream[str]) -> None:
+        async for _ in stream.dedupe(within=60):
+            pass
+
+    with pytest.raises(fs.AppError, match="keys of types int and str, and what it keeps is by key"):
+        await once.probe()
+
+    @app.agent(numbered, named, sink=[app.topic("told", key_type=int)])
+    async def tell(stream: fs.Stream[str]) -> AsyncIterator[str]:
+        async for word in stream:
+            yield word
+
+    with pytest.raises(fs.AppError, match="keys of type str, which its yielded values keep"):
+        await tell.probe()
