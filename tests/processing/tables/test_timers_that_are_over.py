@@ -67,8 +67,8 @@ class Ringing:
         self.app.agent(source, on_error="retry")(self._arm)
         if rng.random() < 0.4:
             self.app.agent(source)(self._beside)
-        fire = rng.choice([self._fire, self._fire_lists])
-        self.app.agent(self.due, name="fire", sink=[out], on_error="retry")(fire)
+        fire, sinks = rng.choice([(self._fire, [out]), (self._fire_lists, [])])
+        self.app.agent(self.due, name="fire", sink=sinks, on_error="retry")(fire)
         self._out = out
 
     async def _pause(self) -> None:
