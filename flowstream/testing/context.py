@@ -85,7 +85,7 @@ class AppContext:
         self.app.configure()
         loop = self._loop = VirtualLoop(self._start_ms)
         rng = random.Random(self._seed)
-        self._boxes: dict[str, TopicBox[Any, Any]] = {}
+        self._boxes: dict[int | str, TopicBox[Any, Any]] = {}
         with loop.entered():
             self.broker = MemoryBroker(loop, rng, self._broker_settings)
         self.places = Places(rng, lambda: loop.now_ms)
@@ -196,10 +196,12 @@ class AppContext:
         is_declared = not isinstance(topic, str) or topic in self.app.topics
         if isinstance(topic, str):
             topic = self.app.topics.get(topic) or undeclared(self, topic)
-        box = self._boxes.get(topic.name)
+        # Another declaration of the topic, with other types, sees it by these.
+        key = id(topic) if is_declared else topic.name
+        box = self._boxes.get(key)
         if box is None:
             box = TopicBox(self, topic, is_declared=is_declared)
-            self._boxes[topic.name] = box
+            self._boxes[key] = box
         return box
 
     @property

@@ -384,6 +384,7 @@ async def an_async_one(db: Any, events: Any) -> None: ...
         ({"within": -1}, None, "outbox: within must not be negative"),
         ({"timed": "at"}, None, "without timestamp="),
         ({"to": "sqlite:x.db"}, None, "to= is a database"),
+        ({"to": fs.SQLite}, None, "to= is a database"),
         ({}, an_async_one, "plain `def`"),
         ({}, lambda db: None, "a connection and a list of events"),
     ],

@@ -52,6 +52,24 @@ def test_what_is_sent_is_processed_and_committed_before_the_next_line() -> None:
         assert dict(context.table(shop.times)) == {"ada": 1, "bob": 1}
 
 
+def test_a_topic_is_seen_by_the_types_of_each_of_its_declarations() -> None:
+    app = fs.App("sums")
+    numbers = app.topic("numbers", key_type=str, value_type=int, partitions=1)
+
+    @app.agent(numbers, on_error="dead_letter")
+    async def add(stream: fs.Stream[int]) -> None:
+        async for _ in stream:
+            pass
+
+    raw = fs.App("raw").topic("numbers", key_type=str, value_type=bytes)
+    with app.test_context() as context:
+        context.topic(numbers).send(5, key="a")
+        context.topic(raw).send(b"nonsense", key="a")
+        assert context.topic(raw).values == [b"5", b"nonsense"]
+        assert context.topic(numbers) is context.topic("numbers")
+        assert [letter.value for letter in context.dead_letters] == [b"nonsense"]
+
+
 async def test_it_runs_inside_a_test_of_another_loop() -> None:
     shop = Shop()
     outer = asyncio.get_running_loop()

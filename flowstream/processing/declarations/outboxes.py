@@ -103,7 +103,7 @@ class Outbox(Agent[T], Generic[T]):
                 f"outbox {name!r} cannot park events, as their order in the database would be lost:"
                 " use fs.retry(..., then='dead_letter')"
             )
-        if not callable(getattr(target, "connect", None)):
+        if isinstance(target, type) or not callable(getattr(target, "connect", None)):
             raise AppError(
                 f"outbox {name!r}: to= is a database, fs.SQLite(path) or fs.PostgreSQL(conninfo),"
                 f" not {described(target)}"
