@@ -19,7 +19,7 @@ from flowstream.broker.metadata.broker_configs import DYNAMIC
 from flowstream.broker.metadata.group_configs import GROUP_CONFIGS, group_synonyms
 from flowstream.broker.metadata.group_configs import effective as effective_group
 from flowstream.broker.metadata.image import ResourceType
-from flowstream.broker.metadata.names import problem_with
+from flowstream.broker.metadata.names import node_id, problem_with
 from flowstream.broker.metadata.synonyms import Source, Synonym, source_of, synonyms
 from flowstream.broker.metadata.topic_configs import TOPIC_CONFIGS, default_text
 from flowstream.broker.setting_kinds import SECRET, Kind
@@ -149,12 +149,13 @@ def _values(kind: int, name: str, cores: Cores) -> Iterable[_Value]:
             raise _Refused(ErrorCode.INVALID_REQUEST, f"Unsupported resource type: {kind}")
 
 
-def _check_id(name: str, node_id: int, expected: str) -> None:
-    if not name.removeprefix("-").isdecimal():
+def _check_id(name: str, own: int, expected: str) -> None:
+    number = node_id(name)
+    if number is None:
         message = f"Broker id must be an integer, but it is: {name}"
         raise _Refused(ErrorCode.INVALID_REQUEST, message)
-    if int(name) != node_id:
-        message = f"Unexpected broker id, {expected.format(node_id)} received {name}"
+    if number != own:
+        message = f"Unexpected broker id, {expected.format(own)} received {name}"
         raise _Refused(ErrorCode.INVALID_REQUEST, message)
 
 

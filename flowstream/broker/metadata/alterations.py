@@ -15,7 +15,7 @@ from typing import NamedTuple
 from flowstream.broker.config import SETTINGS, BrokerConfig, text_of
 from flowstream.broker.metadata import broker_configs, group_configs, topic_configs
 from flowstream.broker.metadata.image import Image, ResourceType
-from flowstream.broker.metadata.names import problem_with
+from flowstream.broker.metadata.names import node_id, problem_with
 from flowstream.broker.metadata.records import ConfigRecord
 from flowstream.broker.metadata.topics import Plan, Refusal
 from flowstream.broker.setting_kinds import Kind
@@ -162,9 +162,10 @@ def _check_topic(image: Image, name: str) -> None:
 
 
 def _node_id(name: str) -> int:
-    if not name.removeprefix("-").isdecimal():
+    number = node_id(name)
+    if number is None:
         raise Refusal(ErrorCode.INVALID_REQUEST, f"Node id must be an integer, but it is: {name}")
-    return int(name)
+    return number
 
 
 def _no_logger(config: BrokerConfig, wanted: Wanted) -> Refusal:
