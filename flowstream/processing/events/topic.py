@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Callable, Coroutine, Mapping
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, TypeVar, cast
 
 from flowstream.processing.declaring import (
     COMPACT,
@@ -23,6 +23,7 @@ from flowstream.processing.events.current import Headers, in_unit, is_inside_age
 from flowstream.processing.events.event_time import EventTime, event_time_of
 from flowstream.processing.instead import missing
 from flowstream.processing.values.codecs import Codec, encode_any_key, refusal
+from flowstream.processing.values.fields import alternatives
 from flowstream.processing.values.serializers import Codec as Serialization
 from flowstream.processing.values.serializers import typed
 
@@ -264,8 +265,8 @@ class Topic(Generic[K, V]):
     @property
     def _takes_none(self) -> bool:
         """Whether no value is a value: by its type, or because its keys end so."""
-        kind = self.value_type
-        is_any = kind is Any or kind is object or type(None) in (kind, *get_args(kind))
+        arms = alternatives(self.value_type)
+        is_any = any(kind in arms for kind in (Any, object, type(None)))
         return is_any or self.value_codec.nullable or COMPACT in self.config.get(POLICY, "")
 
     def encode_value(self, value: object) -> bytes | None:

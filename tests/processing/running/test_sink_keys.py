@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 
@@ -135,3 +135,19 @@ async def test_what_is_kept_by_key_has_one_kind_of_keys() -> None:
 
     with pytest.raises(fs.AppError, match="keys of type str, which its yielded values keep"):
         await tell.probe()
+
+
+@pytest.mark.parametrize("kind", [int | None, Annotated[int | None, 1], Any, object])
+def test_none_is_a_value_where_the_type_says_so(kind: Any) -> None:
+    app = fs.App("shop")
+    words = app.topic("words", value_type=str, partitions=1)
+    told = app.topic("told", value_type=kind, partitions=1)
+
+    @app.agent(words, sink=[told])
+    async def tell(stream: fs.Stream[str]) -> AsyncIterator[None]:
+        async for _ in stream:
+            yield None
+
+    with app.test_context() as context:
+        context.topic(words).send("a")
+        assert context.topic(told).values == [None]
