@@ -18,6 +18,8 @@ from flowstream.processing.time.watermarks import UNKNOWN
 HEADER = "flowstream.watermark"
 PAUSE_MS = 250
 """A source marks no more often than this."""
+MOST_DIGITS = 19
+"""Of a time in ms, which has 64 bits; thousands are none that Python reads."""
 
 Headers = tuple[tuple[str, bytes | None], ...]
 
@@ -44,7 +46,8 @@ def mark_of(record: Arrival) -> tuple[str, Mark] | None:
         return None
     told = (dict(record.headers).get(HEADER) or b"").decode("utf-8", "replace")
     at, state, upstream = [*told.split(" ", 2), "", ""][:3]
-    if not upstream or not at.removeprefix("-").isdecimal():
+    digits = at.removeprefix("-")
+    if not upstream or not digits.isdecimal() or len(digits) > MOST_DIGITS:
         return None
     return upstream, Mark(int(at), state == "idle")
 

@@ -145,6 +145,8 @@ def test_a_source_marks_when_something_changed_and_not_too_often() -> None:
         (None, (("flowstream.watermark", b"\xff"),), None),
         (None, (("flowstream.watermark", None),), None),
         (None, (("other", b"1 idle a/0"),), None),
+        (None, (("flowstream.watermark", b"9" * 5000 + b" idle a/0"),), None),
+        (None, mark_headers("a/0", Mark(UNKNOWN, False)), ("a/0", Mark(UNKNOWN, False))),
     ],
 )
 def test_only_a_record_that_is_nothing_else_is_a_mark(
