@@ -112,7 +112,7 @@ def test_what_comes_back_is_taken(kind: Any) -> None:
         (dict[str, list[Trade] | None], "field 'price' of Trade"),
     ],
 )
-def test_what_does_not_is_refused(kind: Any, said: str) -> None:
+def test_S10_what_does_not_is_refused(kind: Any, said: str) -> None:
     with pytest.raises(AppError, match=said):
         fs.App("shop").Table("kept", value_type=kind)
 
@@ -206,7 +206,7 @@ def test_a_number_that_json_does_not_know_is_refused_where_it_is_written(number:
         (dict[str, float | None], {"price": math.inf}),
     ],
 )
-def test_a_number_is_not_none_from_the_next_start_on(kind: Any, value: Any) -> None:
+def test_S10_a_number_is_not_none_from_the_next_start_on(kind: Any, value: Any) -> None:
     """What has no type, or may be None, is read as None where a number was written as null."""
     with pytest.raises(ValueError, match="with NaN or infinity in it: JSON has neither"):
         kept_codec(kind).encode(value)
