@@ -96,7 +96,8 @@ def test_the_readme_example_runs_as_the_readme_says(tmp_path: Path) -> None:
 
 
 def test_an_agent_that_raises_is_told_without_our_own_frames(tmp_path: Path) -> None:
-    body = SHOUT.replace("yield word.upper()", "raise RuntimeError('boom ' + word)")
+    raising = "raise RuntimeError('boom ' + word)"
+    body = SHOUT.replace("yield word", f"{raising}\n        yield word")
     (tmp_path / "shout_app.py").write_text(body)
     with subprocess.Popen(
         [sys.executable, "-m", "flowstream", "worker", "shout_app"],
