@@ -41,6 +41,8 @@ CONFIGS = (
     ("consumer.session.timeout.ms", "50000"),
 )
 """Settings of topics and groups that change what is done with records."""
+DIGITS = "9" * 4_400
+"""A number that Python refuses to read."""
 PLAUSIBLE: dict[str, tuple[int, ...] | tuple[str, ...]] = {
     "acks": (-1, 1, 0),
     "fetch_offset": (0, 1, 5),
@@ -60,6 +62,8 @@ PLAUSIBLE: dict[str, tuple[int, ...] | tuple[str, ...]] = {
     "partition_max_bytes": (1 << 20,),
     "protocol_type": ("consumer",),
     "rebalance_timeout_ms": (1, 60_000),
+    "resource_name": ("a", "b", "g", "0", DIGITS),
+    "resource_type": (2, 4, 8, 32),
     "session_epoch": (0, 1, 2, -1),
     "session_id": (0,),
     "session_timeout_ms": (6000, 45_000),

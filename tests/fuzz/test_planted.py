@@ -12,6 +12,7 @@ from flowstream.broker import lifecycle
 from flowstream.broker.fetch_sessions import FetchSessions
 from flowstream.broker.handlers import metadata
 from flowstream.broker.log.partition import PartitionLog
+from flowstream.broker.metadata import alterations
 from flowstream.broker.server import connection
 from flowstream.broker.server.connection import Connection
 from flowstream.broker.waiting import Waiting
@@ -97,6 +98,11 @@ def test_X4_a_stall_is_found(plant: Plant) -> None:
 def test_X4_an_answer_that_its_version_cannot_carry_is_found(plant: Plant) -> None:
     plant(metadata, "by_id_too_early", lambda *_: False)
     assert "cannot carry MetadataResponse" in found("node", 1000)
+
+
+def test_X4_a_number_with_too_many_digits_is_found(plant: Plant) -> None:
+    plant(alterations, "node_id", lambda name: int(name) if name.isdecimal() else None)
+    assert "Exceeds the limit" in found("node", 3000)
 
 
 def test_X4_a_decision_that_blames_nobodys_bytes_is_found(plant: Plant) -> None:
