@@ -13,6 +13,7 @@ from types import TracebackType
 
 from flowstream.errors import FlowstreamError
 from flowstream.processing.events.dead_letters import PREFIX
+from flowstream.processing.events.replies import MOST_DIGITS
 from flowstream.transport.admin import Admin
 from flowstream.transport.batches import RecordBuffer
 from flowstream.transport.cluster import Cluster
@@ -46,7 +47,7 @@ class Letter:
     def origin(self) -> TopicPartition:
         """The topic and partition that it came from; BadLetter when it does not say."""
         topic, partition = self.told.get("topic"), self.told.get("partition", "")
-        if not topic or not partition.isdecimal():
+        if not topic or not partition.isdecimal() or len(partition) > MOST_DIGITS:
             raise BadLetter(
                 f"{self.tp.topic}-{self.tp.partition} offset {self.offset} is no dead letter of"
                 " ours: it does not say where it came from. Discard it"

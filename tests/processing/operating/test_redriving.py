@@ -77,11 +77,15 @@ async def test_T4_one_of_two_that_redrive_is_refused(kit: Kit, name: str) -> Non
     assert len(await kit.records(words.name)) == 6
 
 
-async def test_a_letter_that_does_not_say_where_it_came_from(kit: Kit, name: str) -> None:
+@pytest.mark.parametrize("partition", [b"", b"x", b"9" * 5000])
+async def test_a_letter_that_does_not_say_where_it_came_from(
+    kit: Kit, name: str, partition: bytes
+) -> None:
     app = kit.app(name)
     topic = app.topic(app.dead_letters, value_type=str, partitions=1)
     await kit.create(app)
-    await topic.send(value="a stray")
+    told = {"flowstream.topic": b"words", "flowstream.partition": partition}
+    await topic.send(value="a stray", headers=told)
     async with DeadLetters(kit.cluster, app.id, app.dead_letters) as dead:
         with pytest.raises(BadLetter, match="Discard it"):
             await dead.redrive(await dead.pending())
