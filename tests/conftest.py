@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +12,10 @@ from hypothesis import settings
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
 """How long an example takes says how busy the machine is."""
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # So begins what a shell runs in the background, and with it every process that a test starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def levels() -> dict[str, int]:

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from flowstream.transport.batches import RecordBuffer
+from flowstream.transport.batches import PendingBatch, RecordBuffer
 from flowstream.transport.cluster import Cluster
 from flowstream.transport.errors import SendFailed
 from flowstream.transport.producer import LAST_EPOCH, IdempotentProducer
@@ -17,6 +17,13 @@ from flowstream.wire.error_codes import ErrorCode
 from tests.transport.fake_broker import DROP, FakeBroker
 from tests.transport.proxy import Fault, Proxy
 from tests.transport.test_producer_and_admin import NOW, everything, new_topic
+
+
+def one(tp: TopicPartition, value: bytes) -> dict[TopicPartition, list[PendingBatch]]:
+    """A batch of one record."""
+    buffer = RecordBuffer(transactional=False)
+    buffer.append(tp, b"key", value, NOW)
+    return buffer.take()
 
 
 @pytest.mark.parametrize("is_cut_off", [True, False])
@@ -34,10 +41,11 @@ async def test_L4_P1_a_batch_that_comes_late_does_not_land_behind_what_was_sent_
             producer = IdempotentProducer(cluster, timeout_ms=60_000 if is_cut_off else 0)
 
             async def produce(value: bytes) -> None:
-                buffer = RecordBuffer(transactional=False)
-                buffer.append(tp, b"key", value, NOW)
-                await producer.produce(buffer.take())
+                await producer.produce(one(tp, value))
 
+            # A Kafka that has just begun has no producer ids for a moment.
+            other = TopicPartition(await new_topic(cluster), 0)
+            await IdempotentProducer(cluster).produce(one(other, b"0"))
             await produce(b"1")
             proxy.inject(ApiKey.PRODUCE, Fault.HOLD)
             lost = asyncio.create_task(produce(b"2"))
