@@ -68,7 +68,7 @@ if TYPE_CHECKING:
     from flowstream.processing.watching.monitor import Monitor as Monitor
     from flowstream.processing.watching.sensors import Sensor as Sensor
     from flowstream.processing.watching.statsd import StatsdMonitor as StatsdMonitor
-    from flowstream.processing.worker import Worker as Worker
+    from flowstream.web.worker import Worker as Worker
 
     AgentT = Agent
     AppT = App
@@ -142,7 +142,7 @@ _HOMES = {
     "WindowedTable": "processing.tables.windowed_tables",
     "WindowResult": "processing.tables.closing",
     "WindowSet": "processing.tables.windowed_tables",
-    "Worker": "processing.worker",
+    "Worker": "web.worker",
 }
 
 _ALIASES = {

@@ -27,10 +27,10 @@ from flowstream.processing.app import App
 from flowstream.processing.environment.settings import bootstrap_of
 from flowstream.processing.errors import AgentFailed, AppExited, DecodeError
 from flowstream.processing.running.plan import Plan, Stage
-from flowstream.processing.worker import Worker
 from flowstream.sparing import Sparing, and_more
 from flowstream.transport.cluster import Cluster
 from flowstream.transport.groups import Groups
+from flowstream.web.worker import Worker
 
 log = logging.getLogger("flowstream.worker")
 

@@ -10,7 +10,6 @@ import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,9 +46,6 @@ from flowstream.transport.transaction import TransactionSession
 from flowstream.transport.types import TopicPartition
 
 log = logging.getLogger("flowstream.worker")
-
-WEB = "flowstream.web.serving"
-"""This stands above: a worker knows its name only, and who wants a web server loads it."""
 
 STOP_S = 9.0
 LEAST_S = 0.5
@@ -160,14 +156,8 @@ class Worker(Lending):
             HERE.reset(here)
 
     def _served(self) -> AbstractAsyncContextManager[object]:
-        """Its web server where `web_port` wants one, unless somebody serves it already."""
-        is_wanted = self.settings.web_port is not None and self._doors.has_web
-        if self.app.pages and self.settings.web_port is None and self._doors.has_web:
-            log.warning("the app has pages and no web_port: nobody can visit them")
-        if not is_wanted or self.web_address is not None:
-            return nullcontext()
-        found: AbstractAsyncContextManager[object] = import_module(WEB).serving(self)
-        return found
+        """What serves it while it runs. Nothing: `web.worker` is above, and has the one that is."""
+        return nullcontext()
 
     async def _run(self, ready: Callable[[], None] | None) -> None:
         self.app.connect_to(self._bootstrap)

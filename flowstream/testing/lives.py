@@ -34,7 +34,6 @@ class LifeDoors(Doors):
 
     has_watchdog = False
     looks_around = False
-    has_web = False
 
     def __init__(
         self, broker: MemoryBroker, network: Network, places: Places, rest: Rest,

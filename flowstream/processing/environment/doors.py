@@ -22,8 +22,6 @@ class Doors:
     """Whether a thread watches the event loop; on virtual time nothing is ever late."""
     looks_around = True
     """Whether topics may be deleted or grow without the worker's doing."""
-    has_web = True
-    """Whether others may visit a worker."""
 
     def cluster(self, bootstrap: str, client_id: str, settings: Settings) -> Cluster:
         """A client of the cluster at HOST:PORT, not connected yet."""
