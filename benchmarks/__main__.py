@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks import growth, worker_growth
+from benchmarks import growth, rebalance, worker_growth
 from benchmarks.measure import HEADER
 from benchmarks.rows import ROWS
+
+KNOWN = {**ROWS, **growth.ROWS, **worker_growth.ROWS, **rebalance.ROWS}
 
 
 def main() -> None:
@@ -15,17 +17,16 @@ def main() -> None:
     parser.add_argument(
         "rows",
         nargs="*",
-        choices=[*ROWS, *growth.ROWS, *worker_growth.ROWS, []],
+        choices=[*KNOWN, []],
         help="rows to measure (default: all but growth)",
     )
     parser.add_argument(
         "--rounds", type=int, default=5, help="alternating rounds a row (default 5)"
     )
     arguments = parser.parse_args()
-    known = {**ROWS, **growth.ROWS, **worker_growth.ROWS}
     rows = []
     for name in arguments.rows or ROWS:
-        rows.append(known[name](arguments.rounds))
+        rows.append(KNOWN[name](arguments.rounds))
         print(rows[-1], flush=True)
     print(HEADER)
     for row in rows:
