@@ -106,6 +106,7 @@ class GroupConsumer:
         rebalance_timeout_ms: int = 30_000,
         max_partition_bytes: int = 1 << 20,
         stalled_after_ms: int = 60_000,
+        gather_ms: float = 0.0,
         fetching: Fetches | None = None,
     ) -> None:
         self._group = group
@@ -115,7 +116,10 @@ class GroupConsumer:
         self._session_timeout_ms = session_timeout_ms
         self._stalled_after_ms = stalled_after_ms
         self._fetching: Fetches = fetching or Fetching(
-            cluster, max_partition_bytes=max_partition_bytes, stalled_after_ms=stalled_after_ms
+            cluster,
+            max_partition_bytes=max_partition_bytes,
+            stalled_after_ms=stalled_after_ms,
+            gather_ms=gather_ms,
         )
         self._member = GroupMember(
             cluster,

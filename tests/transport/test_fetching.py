@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from flowstream.clock import monotonic_ms
 from flowstream.transport.cluster import Cluster
 from flowstream.transport.fetching import Fetching
 from flowstream.transport.types import ConsumerRecord, TopicPartition
@@ -13,8 +14,12 @@ from tests.transport.test_consumer import filled_topic
 
 
 @asynccontextmanager
-async def fetching(cluster: Cluster, topic: str) -> AsyncIterator[Fetching]:
-    found = Fetching(cluster, max_partition_bytes=1 << 20, stalled_after_ms=60_000)
+async def fetching(
+    cluster: Cluster, topic: str, *, gather_ms: float = 0.0
+) -> AsyncIterator[Fetching]:
+    found = Fetching(
+        cluster, max_partition_bytes=1 << 20, stalled_after_ms=60_000, gather_ms=gather_ms
+    )
     await found.open([topic])
     try:
         yield found
@@ -82,3 +87,32 @@ async def test_a_fetch_on_its_way_is_dropped_with_its_partition(cluster: Cluster
         found.remove([goes])
         assert await offsets(found, 2) == [(1, 0), (1, 1)]
         found.check()
+
+
+async def test_a_few_records_let_others_gather_before_the_next_are_fetched(
+    cluster: Cluster,
+) -> None:
+    topic = await filled_topic(cluster, 1, 3)
+    only = TopicPartition(topic, 0)
+    async with fetching(cluster, topic, gather_ms=300) as found:
+        found.add([only])
+        found.seek(only, 0)
+        async with asyncio.timeout(20):
+            while not await found.getmany(500, 100):
+                pass
+        before = monotonic_ms()
+        await found.getmany(500, 0)
+        assert monotonic_ms() - before >= 299
+        before = monotonic_ms()
+        await found.getmany(500, 0)
+        assert monotonic_ms() - before < 299, "nothing came: nothing is waited for"
+
+
+async def test_records_that_lag_behind_wait_for_nothing(cluster: Cluster) -> None:
+    topic = await filled_topic(cluster, 1, 400)
+    only = TopicPartition(topic, 0)
+    # Few at a time, as with large records; each wait would be longer than the test.
+    async with fetching(cluster, topic, gather_ms=60_000) as found:
+        found.add([only])
+        found.seek(only, 0)
+        assert await offsets(found, 290, 10) == [(0, n) for n in range(290)]

@@ -41,6 +41,10 @@ RECOVERY_PAUSE_S = 0.2
 STOP_TIMEOUT_S = 6.0
 """For the last commit. Whatever waits for a silent broker behind it adds up to V4's 10 s."""
 ABORT_TIMEOUT_S = 1.0
+MOST_GATHER_MS, GATHER_SHARE = 5.0, 0.05
+"""So long a few records wait for others before they are fetched: less than is seen in the time to
+the next commit, which their results wait for anyhow.
+"""
 
 REJOIN = (CommitRefused, ConsumerFailed)
 """After these the worker joins its group anew; after other transport errors it rewinds."""
@@ -100,6 +104,7 @@ class Memberships:
             heartbeat_interval_ms=max(100, round(settings.session_timeout * 1000 / 10)),
             rebalance_timeout_ms=round(settings.rebalance_timeout * 1000),
             max_partition_bytes=settings.max_partition_fetch_bytes,
+            gather_ms=min(MOST_GATHER_MS, settings.commit_interval * 1000 * GATHER_SHARE),
             fetching=self._doors.fetching(self._cluster, settings.max_partition_fetch_bytes),
             instance_id=settings.group_instance_id,
         )
