@@ -35,7 +35,7 @@ def join(group: ClassicGroup, request: Request[JoinGroupRequest], new_id: str, t
     """A member wants to be in the next generation. `new_id` is the id it gets when it has none."""
     body = request.body
     protocols = _protocols(body)
-    if not _has_room(group, body.member_id, turn.limits.size_max):
+    if not _has_room(group, body, turn.limits.size_max):
         group.remove(body.member_id)
         full = ErrorCode.GROUP_MAX_SIZE_REACHED
         turn.reply(request.to, rebalance.join_error(request.to, full, ""))
@@ -45,7 +45,8 @@ def join(group: ClassicGroup, request: Request[JoinGroupRequest], new_id: str, t
         join_refused(request, ErrorCode.INCONSISTENT_GROUP_PROTOCOL, turn)
     elif not body.member_id:
         _join_new(group, request, new_id, turn)
-    elif body.member_id in group.pending_joins:
+    elif body.member_id in group.pending_joins and body.group_instance_id is None:
+        # Only dynamic members are given ids to come back with: an instance id may be another's.
         _add(group, request, body.member_id, turn)
     else:
         _join_again(group, request, turn)
@@ -256,8 +257,8 @@ def left(group: ClassicGroup, turn: Turn) -> None:
         rebalance.rebalance(group, turn)
 
 
-def _has_room(group: ClassicGroup, member_id: str, size_max: int) -> bool:
-    member = group.members.get(member_id)
+def _has_room(group: ClassicGroup, body: JoinGroupRequest, size_max: int) -> bool:
+    member = group.behind(body.member_id, body.group_instance_id)
     if group.state is State.EMPTY:
         return True
     if group.state is State.PREPARING_REBALANCE:

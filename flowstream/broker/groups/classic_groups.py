@@ -31,6 +31,10 @@ from flowstream.wire.messages.sync_group import SyncGroupRequest, SyncGroupRespo
 LEAVE_MANY_VERSION = 3
 """LeaveGroup names many members from this version on (KIP-345)."""
 
+NAME_CHARACTERS = 249
+"""Of a client's or an instance's name in a member id, as long as Kafka's clients let an instance id
+be: a name of 32 KiB would make an id that no record can keep, and its group got no shares."""
+
 
 class ClassicGroups:
     """All classic groups, those without members that have offsets only among them."""
@@ -167,7 +171,8 @@ class ClassicGroups:
             return request.body.member_id
         digits = self._rng.randbytes(16).hex()
         uuid = "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
-        return f"{request.body.group_instance_id or request.client_id or ''}-{uuid}"
+        name = request.body.group_instance_id or request.client_id or ""
+        return f"{name[:NAME_CHARACTERS]}-{uuid}"
 
     def _decided(self, group: ClassicGroup | None, turn: Turn) -> Decision[Record]:
         if group is not None:

@@ -51,8 +51,8 @@ def join(
     body = request.body
     member_id = body.member_id or groups.new_id()
     said = _subscription(body)
-    full = member_id not in group.members and len(group.members) >= turn.limits.size_max
-    if full:
+    is_new = member_id not in group.members and body.group_instance_id not in group.static_members
+    if is_new and len(group.members) >= turn.limits.size_max:
         return JoinGroupResponse(error_code=ErrorCode.GROUP_MAX_SIZE_REACHED)
     if said is None or not _supports(group, body):
         error = ErrorCode.INCONSISTENT_GROUP_PROTOCOL

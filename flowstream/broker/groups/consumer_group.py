@@ -176,18 +176,18 @@ class ConsumerGroup:
 
     def _remove(self, member_id: str) -> None:
         self._release(member_id)
-        member = self.members.pop(member_id, None)
-        self.weight -= weigh_consumer(member)
+        self.weight -= weigh_consumer(self.members.pop(member_id, None))
         assert self.weight >= 0, f"{self.group_id} weighs {self.weight}"
-        if member is None or member.instance_id is None:
-            return
-        if self.static_members.get(member.instance_id) == member_id:
-            del self.static_members[member.instance_id]
 
     def _release(self, member_id: str) -> None:
+        """What the member was known by is nobody's: it may come back with another instance id."""
         member = self.members.get(member_id)
         if member is None:
             return
         for topic_id, partition, _ in member.owned():
             if self.owners.get((topic_id, partition)) == member_id:
                 del self.owners[topic_id, partition]
+        if member.instance_id is not None and (
+            self.static_members.get(member.instance_id) == member_id
+        ):
+            del self.static_members[member.instance_id]

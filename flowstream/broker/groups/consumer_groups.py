@@ -23,7 +23,6 @@ from flowstream.broker.groups.consumer_member import (
     JOINING_EPOCH,
     STATIC_LEAVING_EPOCH,
     ConsumerMember,
-    MemberState,
 )
 from flowstream.broker.groups.consumer_topics import KnownTopics
 from flowstream.broker.groups.consumer_turn import (
@@ -89,7 +88,7 @@ class ConsumerGroups:
             turn = self.turn(group.group_id, now)
             for member in group.members.values():
                 self.keep_alive(group, member, turn)
-                if member.classic is None and member.state is MemberState.UNREVOKED_PARTITIONS:
+                if member.classic is None and member.pending_revocation:
                     patience = turn.after(member.rebalance_timeout_ms)
                     group.timers.set(("rebalance", member.member_id), patience)
             self.arm(group)
@@ -173,17 +172,17 @@ class ConsumerGroups:
         member_id = body.member_id or self.new_id()
         joins = body.member_epoch == JOINING_EPOCH
         known = group.members.get(member_id)
-        if known is None and len(group.members) >= turn.limits.size_max:
+        holder = _holder(group, body.instance_id) if joins else None
+        if known is None and holder is None and len(group.members) >= turn.limits.size_max:
             most = turn.limits.size_max
             text = f"group {group.group_id} has {most} members, more are not allowed"
             return Refused(ErrorCode.GROUP_MAX_SIZE_REACHED, text)
         replaced: ConsumerMember | None = None
-        holder = _holder(group, body.instance_id) if joins else None
-        if holder is not None:
-            if holder.classic is None and holder.epoch != STATIC_LEAVING_EPOCH:
-                text = f"instance id {body.instance_id} belongs to member {holder.member_id}"
-                return Refused(ErrorCode.UNRELEASED_INSTANCE_ID, text)
+        if holder is not None and (holder.classic or holder.epoch == STATIC_LEAVING_EPOCH):
             before, replaced = replacing(holder, member_id), holder
+        elif holder is not None and holder is not known:
+            text = f"instance id {body.instance_id} belongs to member {holder.member_id}"
+            return Refused(ErrorCode.UNRELEASED_INSTANCE_ID, text)
         elif joins:
             before = known or ConsumerMember(member_id=member_id)
         else:

@@ -23,7 +23,6 @@ from flowstream.broker.groups.consumer_member import (
     LEAVING_EPOCH,
     STATIC_LEAVING_EPOCH,
     ConsumerMember,
-    MemberState,
 )
 from flowstream.broker.groups.consumer_turn import ConsumerTurn, Refused
 from flowstream.broker.groups.conversion import to_classic, to_consumer
@@ -129,7 +128,8 @@ def expire(parts: Parts, group: ConsumerGroup, now: Instant) -> Decision[Record]
         member = group.members.get(member_id)
         if member is None:
             continue
-        if kind != "rebalance" or member.state is MemberState.UNREVOKED_PARTITIONS:
+        # A static one that went away meanwhile gave up all of it: its session decides.
+        if kind != "rebalance" or member.pending_revocation:
             gone[member_id] = member
     replies: Replies = []
     if gone:

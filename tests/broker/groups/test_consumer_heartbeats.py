@@ -245,6 +245,50 @@ def test_a_static_member_that_stays_away_is_out_after_its_session() -> None:
     assert broker.consumer().is_empty
 
 
+def test_G7_a_static_member_that_went_away_need_not_give_up_any_more() -> None:
+    broker = Consumers()
+    t = broker.create("t", 2)
+    broker.join_as("s1", "t", instance_id="i", rebalance_ms=5_000)
+    broker.wait(1_000)
+    broker.join_as("m2", "t")
+    told = broker.beat("s1", 2, owned={t: [0, 1]})
+    assert broker.assigned(told) == {"t": [0]}, "it has 5 s to give up the other one"
+    broker.beat("s1", -2, instance_id="i")
+    broker.wait(2_000)
+    broker.restart()
+    broker.wait(10_000)
+    assert "s1" in broker.consumer().members
+    back = broker.join_as("s2", "t", instance_id="i")
+    assert (back.error_code, broker.assigned(back)) == (0, {"t": [0]})
+
+
+def test_G7_a_static_member_that_was_fenced_joins_again() -> None:
+    """Kafka refuses it its own instance id until its session ends."""
+    broker = Consumers()
+    broker.create("t", 1)
+    broker.join_as("s1", "t", instance_id="i")
+    assert broker.beat("s1", 9, instance_id="i").error_code == ErrorCode.FENCED_MEMBER_EPOCH
+    again = broker.join_as("s1", "t", instance_id="i")
+    assert (again.error_code, broker.assigned(again)) == (0, {"t": [0]})
+    assert broker.replayed().durable() == broker.core.durable()
+
+
+def test_G7_who_comes_back_to_a_full_group_takes_its_place() -> None:
+    broker = Consumers(group_consumer_max_size=1)
+    broker.join_as("s1", "t", instance_id="i")
+    broker.beat("s1", -2, instance_id="i")
+    assert broker.join_as("m2", "t").error_code == ErrorCode.GROUP_MAX_SIZE_REACHED
+    assert broker.join_as("s2", "t", instance_id="i").error_code == ErrorCode.NONE
+
+
+def test_an_instance_id_that_its_member_changed_is_free() -> None:
+    broker = Consumers()
+    broker.join_as("s1", "t", instance_id="i")
+    broker.join_as("s1", "t", instance_id="j")
+    assert broker.join_as("s2", "t", instance_id="i").error_code == ErrorCode.NONE
+    assert broker.consumer().static_members == {"j": "s1", "i": "s2"}
+
+
 def test_a_regular_expression_follows_the_topics() -> None:
     broker = Consumers()
     broker.create("data-1", 1)

@@ -141,3 +141,37 @@ def test_an_administrator_removes_a_static_member_by_its_instance_id() -> None:
         ErrorCode.UNKNOWN_MEMBER_ID,
     ]
     assert list(groups.group().members) == [one]
+
+
+def test_X4_an_id_that_was_given_out_brings_no_instance_id() -> None:
+    """Who joined with both stopped the broker, when the instance id was another's."""
+    groups, one, _ = pair()
+    given = groups.answers.pop(groups.join()).member_id
+    taken = groups.answers.pop(groups.join(given, instance="one"))
+    assert taken.error_code == ErrorCode.FENCED_INSTANCE_ID
+    free = groups.answers.pop(groups.join(given, instance="three"))
+    assert free.error_code == ErrorCode.UNKNOWN_MEMBER_ID
+    assert groups.group().static_members["one"] == one
+    assert groups.join(given) not in groups.answers, "without one it joins, and waits"
+
+
+def test_G7_who_comes_back_to_a_full_group_takes_its_place() -> None:
+    groups = Groups(group_max_size=1)
+    one = groups.answers.pop(groups.join(instance="one"))
+    groups.share()
+    full = groups.answers[groups.join(instance="two")]
+    assert full.error_code == ErrorCode.GROUP_MAX_SIZE_REACHED
+    back = groups.answers[groups.join(instance="one")]
+    assert (back.error_code, back.generation_id) == (0, one.generation_id)
+
+
+@pytest.mark.parametrize("name", ["i" * 32_760, "ü" * 16_380])
+def test_X4_a_long_name_makes_no_id_that_a_record_cannot_keep(name: str) -> None:
+    """The group had members then, and none of them could have its share."""
+    groups = Groups()
+    joined = groups.answers.pop(groups.join(instance=name))
+    synced = groups.answers.pop(
+        groups.sync(joined.member_id, 1, {joined.member_id: b"all"}, instance=name)
+    )
+    assert (synced.error_code, synced.assignment) == (0, b"all")
+    assert groups.replayed().durable() == groups.core.durable()
