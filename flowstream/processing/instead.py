@@ -191,7 +191,6 @@ _TOLD: Final = (
         "Stream.noack Stream.noack_take",
         "an event is done when the agent asks for the next one, and never before",
     ),
-    ("Event.message", "`event.topic`, `event.partition`, `event.offset`, `event.timestamp`"),
     ("Event.forward", "`event.send(topic)`, encoded anew"),
     ("Event.ack Event.acked", "an event is done when the agent asks for the next one, always"),
     ("Channel.get Channel.queue", "`async for event in channel`, or `anext` of its `listen()`"),

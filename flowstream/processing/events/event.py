@@ -85,6 +85,23 @@ SAME: Final = object()
 
 
 @dataclass(frozen=True, slots=True)
+class Message:
+    """Where an event's record is, as Faust's `event.message` says it; `timestamp` is in seconds."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: float
+    headers: tuple[tuple[str, bytes | None], ...]
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            told = "`event.key` and `event.value` are decoded, the bytes are not kept"
+            raise AttributeError(f"'Message' object has no attribute {name!r}: {told}")
+
+
+@dataclass(frozen=True, slots=True)
 class Event(Generic[T]):
     """A value with everything its record said; `timestamp` is in seconds."""
 
@@ -102,6 +119,11 @@ class Event(Generic[T]):
 
         def __getattr__(self, name: str) -> Any:
             raise missing("Event", name, f"{type(self).__name__!r} object")
+
+    @property
+    def message(self) -> Message:
+        """Where its record is; key and value are the event's alone, decoded."""
+        return Message(self.topic, self.partition, self.offset, self.timestamp, self.headers)
 
     @property
     def idempotency_key(self) -> str:
