@@ -14,11 +14,12 @@ from typing import NamedTuple, TypeVar
 
 from flowstream.broker.cores import OFFSETS_TOPIC, TRANSACTIONS_TOPIC, Cores
 from flowstream.broker.decision import Decision, EventSourced
-from flowstream.broker.doors import Discard, Flush, Operation, Replace
+from flowstream.broker.doors import Discard, Flush, Operation, Place, Replace
 from flowstream.broker.effects import Effect, Happened, Reply, WhenDurable, Write
 from flowstream.broker.groups.records import Record as GroupRecord
 from flowstream.broker.log import checkpoints
 from flowstream.broker.log.config import LogConfig
+from flowstream.broker.log.names import PARTITION_METADATA
 from flowstream.broker.log.partition import PartitionLog
 from flowstream.broker.log.partition import create_log as create_partition_log
 from flowstream.broker.metadata import broker_configs, controller
@@ -211,13 +212,15 @@ def _append(
 def _follow(
     cores: Cores, records: Sequence[MetadataRecord], now: Instant
 ) -> tuple[list[Operation], list[Effect]]:
-    """Apply metadata records, and let the logs follow the image: what makes those that come, and
-    what else follows. Topics that go, go together: what is written without them is written once.
+    """Apply metadata records, and let the logs follow the image: what comes before the records,
+    for those that come and those that go, and what else follows. Topics that go, go together: what
+    is written without them is written once.
     """
     made: list[Operation] = []
     effects: list[Effect] = []
     gone = [each.topic_id for each in records if isinstance(each, RemoveTopicRecord)]
     if gone:
+        made += _identify(cores, gone)
         effects += _delete_logs(cores, gone, now)
     configs: dict[tuple[tuple[str, str], ...], LogConfig] = {}
     for record in records:
@@ -333,6 +336,18 @@ def _forget_checkpoints(cores: Cores) -> list[Operation]:
         Replace(checkpoints.RECOVERY_POINT, recovery),
         *replace_log_starts(cores),
         *cores.upkeep.checkpoint(),
+    ]
+
+
+def _identify(cores: Cores, topic_ids: Sequence[bytes]) -> list[Operation]:
+    """Let the directories of topics that go say whose they are: a start after a crash between their
+    removal and the end of their names would keep them aside, as those of nobody, for ever.
+    """
+    logs = cores.logs.by_id
+    return [
+        Place(f"{logs[topic_id, number].directory}/{PARTITION_METADATA}")
+        for topic_id in topic_ids
+        for number in cores.image.topics_by_id[topic_id].partitions
     ]
 
 

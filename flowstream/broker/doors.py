@@ -57,6 +57,15 @@ class Put:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """What was put to `path`, and waits, is there before any later operation, durably, if anything
+    was written to its directory.
+    """
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
 class Truncate:
     """Cut `path` to `size` bytes."""
 
@@ -130,6 +139,7 @@ Operation = (
     | Overwrite
     | Replace
     | Put
+    | Place
     | Truncate
     | Rename
     | Remove

@@ -63,7 +63,7 @@ class PoweredFiles(FileStorage):
     """Files on a disk that needs power."""
 
     def __init__(self, supply: Supply) -> None:
-        super().__init__(supply.root)
+        super().__init__(supply.root, together=2)
         self.supply = supply
 
     def perform(self, operations: Sequence[Operation]) -> set[str]:
@@ -81,7 +81,12 @@ class PoweredFiles(FileStorage):
 
     def sync(self, paths: Collection[str]) -> None:
         """Only what was written before it began is durable when it ends."""
-        for path in sorted(paths):
+        with self.supply.lock:
+            self.supply.use()
+            puts = {path for path in paths if path in self.supply.twin._puts}
+        if puts:
+            self._place_durably(puts)
+        for path in sorted(set(paths).difference(puts)):
             with self.supply.lock:
                 self.supply.use()
                 self.supply.begun = number = self.supply.begun + 1
@@ -89,7 +94,7 @@ class PoweredFiles(FileStorage):
                 file = self.supply.twin._files.get(path)
                 content = bytes(file.data) if file is not None else b""
             if waits:
-                self._place_durably(path)
+                self._place_durably((path,))
                 continue
             if file is None:
                 continue
@@ -102,12 +107,12 @@ class PoweredFiles(FileStorage):
                 if self.supply.twin._files.get(path) is file:
                     self.supply.twin._sync_directory(os.path.dirname(path))
 
-    def _place_durably(self, path: str) -> None:
-        """New content gets its name, in one step."""
-        super().sync((path,))
+    def _place_durably(self, paths: Collection[str]) -> None:
+        """New content gets its names: the power goes before or behind."""
+        super().sync(paths)
         with self.supply.lock:
             self.supply.use()
-            self.supply.twin.sync((path,))
+            self.supply.twin.sync(paths)
 
 
 def copied(operation: Operation) -> Operation:

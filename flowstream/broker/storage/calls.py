@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from flowstream.broker.doors import Buffer, Operation, Rename
 from flowstream.broker.storage.refusal import refused
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -76,7 +79,7 @@ def inside(names: Iterable[str], path: str) -> list[str]:
     return [name for name in names if name == path or name.startswith(above)]
 
 
-def for_each(call: Callable[[str], None], paths: Iterable[str]) -> None:
+def for_each(call: Callable[[T], object], paths: Iterable[T]) -> None:
     """One after the other."""
     for path in paths:
         call(path)

@@ -48,9 +48,13 @@ class Deferred:
         """Do nothing of what waits in the directory `path`, unless something was written to it: a
         crash may come before it is gone, and what is put tells whose it was.
         """
-        if path not in self.unmade and not self.touched.inside(path):
+        if self.is_written(path):
             self.carry_along(path)
         self.forget(path)
+
+    def is_written(self, directory: str) -> bool:
+        """Whether something was written in a directory of which something waits."""
+        return directory not in self.unmade and not self.touched.inside(directory)
 
     def forget(self, path: str) -> None:
         """Do nothing of what waits in `path`."""

@@ -5,7 +5,7 @@ after a power cut too.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from threading import Lock
 
 from flowstream.broker.storage.calls import named, sync_directory
@@ -54,3 +54,15 @@ class NewEntries:
         with self._lock:
             if count is not None and self._new.get(directory) == count:
                 del self._new[directory]
+
+    def sync_all(self, sync: Callable[[], None]) -> None:
+        """Call `sync`, after which every directory is durable as it was before. None is new
+        afterwards but those that a name came to meanwhile.
+        """
+        with self._lock:
+            known = dict(self._new)
+        sync()
+        with self._lock:
+            for directory, count in known.items():
+                if self._new.get(directory) == count:
+                    del self._new[directory]

@@ -23,6 +23,7 @@ from flowstream.broker.doors import (
     MakeDirectory,
     Operation,
     Overwrite,
+    Place,
     Put,
     Remove,
     Rename,
@@ -45,11 +46,17 @@ from flowstream.broker.storage.descriptors import Descriptors
 from flowstream.broker.storage.entries import NewEntries
 from flowstream.broker.storage.jobs import Jobs
 from flowstream.broker.storage.leaving import Leaving
+from flowstream.broker.storage.placing import Aside, Placing
 from flowstream.broker.storage.refusal import refused
 from flowstream.broker.storage.syncers import Syncers
+from flowstream.broker.storage.whole import WholeFileSystem
 
 OPEN_FILES = 512
 """File descriptors kept open at most; the least recently used one is closed."""
+
+TOGETHER = 128
+"""Paths that are synced with all of their file system, where it can: a sync of each takes the time
+of one, a hundred or more of them."""
 
 
 class FileStorage:
@@ -62,21 +69,28 @@ class FileStorage:
         open_files: int = OPEN_FILES,
         background: Executor | None = None,
         places: bool = False,
+        together: int = TOGETHER,
     ) -> None:
         """`root` must exist. `background` deletes directories and, where nobody syncs what is
-        written (`places`), does what waits for a sync."""
+        written (`places`), does what waits for a sync. So many paths are synced `together`."""
         self.root = root
         self._open = Descriptors(open_files)
         self._above = os.path.join(root, "")
         self._entries = NewEntries(root)
         self._later = Deferred(self._above, self._entries)
-        self._count = 0
         self._lock = Lock()
         """Held while something is remembered or forgotten, and while the loop opens files."""
         self._names = Lock()
         """Held before `_lock` while names come and go on the disk, which may take long: the loop
         takes it where another thread may want the same name."""
+        self._bulk = Lock()
+        """Held before both while many files are synced: who comes next finds them done."""
+        self._placing = Placing(
+            self._above, self._later, self._entries, self._open, self._lock, self._names
+        )
         self._syncers = Syncers()
+        self._whole = WholeFileSystem(root)
+        self._together = together
         self._places = places
         self._jobs = Jobs(background)
         self._leaving = Leaving(self._above, self._entries, self._names, self._jobs)
@@ -158,15 +172,39 @@ class FileStorage:
 
     def _sync_these(self, paths: Collection[str]) -> None:
         puts = [path for path in paths if path in self._later.puts]
-        self._syncers.each(self._write_put, puts)
-        self._syncers.each(self._sync_file, list(set(paths).difference(puts)))
-        self._syncers.each(self._entries.sync, self._entries.needed_for(paths))
+        if len(paths) >= self._together and self._whole.is_usable:
+            self._sync_together(puts, [path for path in paths if path in self._later.touched])
+        else:
+            self._syncers.each(self._placing.put, puts)
+            self._syncers.each(self._sync_file, list(set(paths).difference(puts)))
+            self._syncers.each(self._entries.sync, self._entries.needed_for(paths))
         if again := [path for path in puts if path in self._later.puts]:
             self._sync_these(again)
+
+    def _sync_together(self, puts: Collection[str], touched: Collection[str]) -> None:
+        """With all else on the file system: what is put first, and then its names (D1)."""
+        asides: list[Aside] = []
+
+        def write(path: str) -> None:
+            if (aside := self._placing.write(path)) is not None:
+                asides.append(aside)
+
+        def touch(path: str) -> None:
+            with named(path), suppress(FileNotFoundError):
+                self._placing.made_empty(path)
+
+        with self._bulk:
+            self._syncers.each(touch, touched)
+            self._syncers.each(write, puts)
+            if asides:
+                self._whole.sync()
+                self._syncers.each(self._placing.place, asides)
+            self._entries.sync_all(self._whole.sync)
 
     def close(self) -> None:
         """Close every descriptor."""
         self._syncers.close()
+        self._whole.close()
         with self._lock:
             self._open.close()
 
@@ -185,6 +223,10 @@ class FileStorage:
             case Put(path, data):
                 self._put(path, data)
                 unsynced.add(path)
+            case Place(path):
+                if path in self._later.puts and self._later.is_written(os.path.dirname(path)):
+                    self._placing.put(path)
+                    self._sync_directory(os.path.dirname(path))
             case Sync(path):
                 unsynced.add(path)
             case Remove(path):
@@ -261,35 +303,6 @@ class FileStorage:
         with self._lock:
             self._later.puts.add(path, bytes(data))
 
-    def _write_put(self, path: str) -> None:
-        """Give the file its new content, unless it is another's by now."""
-        with self._lock:
-            data = self._later.puts.values.get(path)
-            self._count += 1
-            temporary = f"{self._full(path)}.{self._count}.tmp"
-        if data is None:
-            return
-        with self._names:
-            self._later.ensure_above(path)
-        with named(path):
-            try:
-                write_new(temporary, data, sync=True)
-            except FileNotFoundError:
-                if self._later.puts.values.get(path) is data:
-                    raise
-                return  # deleted meanwhile, with everything in it
-            with self._names:
-                if self._later.puts.values.get(path) is data:
-                    os.rename(temporary, self._full(path))
-                    self._entries.add(path)
-                    with self._lock:
-                        self._open.forget(path)
-                        if self._later.puts.values.get(path) is data:
-                            self._later.puts.pop(path)
-                    return
-            with suppress(FileNotFoundError):
-                os.unlink(temporary)
-
     def _rename(self, wanted: Rename, unsynced: set[str], parents: set[str]) -> None:
         path, target = wanted.path, wanted.target
         with named(path), self._names, self._lock:
@@ -362,7 +375,7 @@ class FileStorage:
         """
         with named(path):
             try:
-                if path in self._later.touched and self._made_empty(path):
+                if path in self._later.touched and self._placing.made_empty(path):
                     return
                 with self._lock:
                     shared = self._open.look(path)
@@ -376,21 +389,6 @@ class FileStorage:
                 os.fdatasync(descriptor)
             finally:
                 os.close(descriptor)
-
-    def _made_empty(self, path: str) -> bool:
-        """Make the file, if nobody did. Of one without bytes only the name must be synced."""
-        full = self._full(path)
-        # Not through the shared descriptors: the loop's thread may be writing through one that
-        # another would push out.
-        with self._names:
-            if path not in self._later.touched or os.path.exists(full):
-                return False
-            self._later.ensure_above(path)
-            os.close(os.open(full, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
-            self._entries.add(path)
-            with self._lock:
-                self._later.touched.pop(path)
-        return os.stat(full).st_size == 0
 
     def _sync_directory(self, directory: str) -> None:
         """And those above it that have new names."""

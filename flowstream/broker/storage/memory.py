@@ -21,6 +21,7 @@ from flowstream.broker.doors import (
     MakeDirectory,
     Operation,
     Overwrite,
+    Place,
     Put,
     Random,
     Remove,
@@ -171,10 +172,22 @@ class MemoryStorage:
         return {path for path in unsynced if path in self._files or path in self._puts}
 
     def sync(self, paths: Collection[str]) -> None:
-        """Make the content of `paths` durable, and their names."""
+        """Make the content of `paths` durable, and their names: those of what was put last, so that
+        a crash before the end leaves any of them.
+        """
+        placed: list[str] = []
         for path in sorted(paths):
             self._count(path)
-            self._sync(path)
+            if path in self._puts:
+                self._files[self._puts[path]].sync()
+                placed.append(path)
+            else:
+                self._sync(path)
+        for path in placed:
+            self._files[path] = self._files.pop(self._puts.pop(path))
+        for directory in dict.fromkeys(os.path.dirname(path) for path in placed):
+            self._count(directory)
+            self._sync_directory(directory)
 
     def _count(self, path: str) -> None:
         if self._crash_at is not None and self.operations >= self._crash_at:
@@ -205,6 +218,8 @@ class MemoryStorage:
             case Put(path, data):
                 self._put(path, data)
                 unsynced.add(path)
+            case Place(path):
+                self._place(path)
             case Sync(path):
                 unsynced.add(path)
             case Truncate(path, size):
@@ -246,6 +261,12 @@ class MemoryStorage:
         self._files.pop(self._puts.pop(path, ""), None)
         source = self._puts[path] = f"{path}.{self.operations}.tmp"
         self._files[source] = _File(bytearray(data))
+
+    def _place(self, path: str) -> None:
+        around = inside(self._files, os.path.dirname(path))
+        waiting = self._puts.values()
+        if path in self._puts and any(self._files[e].data for e in around if e not in waiting):
+            self._sync(path)
 
     def _sync(self, path: str) -> None:
         if path in self._puts:

@@ -6,8 +6,11 @@ from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from threading import Lock
+from typing import TypeVar
 
 from flowstream.broker.storage.calls import for_each
+
+T = TypeVar("T")
 
 SYNC_THREADS = 8
 """Files synced at a time: a filesystem merges the journal commits of concurrent syncs."""
@@ -21,8 +24,8 @@ class Syncers:
         self._lock = Lock()
         self._pool: ThreadPoolExecutor | None = None
 
-    def each(self, sync: Callable[[str], None], paths: Collection[str]) -> None:
-        """Sync every path; the first error is raised."""
+    def each(self, sync: Callable[[T], object], paths: Collection[T]) -> None:
+        """Sync every path, or what stands for one; the first error is raised."""
         if len(paths) <= 1:
             for_each(sync, paths)
             return

@@ -52,3 +52,26 @@ def test_D5_L1_a_crash_at_any_operation_leaves_one_topic_of_a_name(
             if topic is not None:
                 assert machine.read("t") == ([b"old"] if topic.topic_id == before else [])
     assert found >= {None, True}
+
+
+def test_D7_a_kill_at_any_operation_of_a_deletion_leaves_no_directory_of_nobody() -> None:
+    """Under durability `os` a directory may have records before it says whose it is: it was kept
+    aside, for ever.
+    """
+    ends = set()
+    for seed in range(12):
+        for step in itertools.count():
+            machine = Machine(seed, fsync=False)
+            machine.post(creation("t", partitions=2), 5)
+            machine.post(produce("t", 0, batch(b"old")), 8)
+            machine.storage.crash_at(machine.storage.operations + step)
+            try:
+                machine.ask(deletion("t"), 6)
+            except Crashed:
+                machine.crash()
+            else:
+                break
+            assert [line for line in machine.report if "kept aside" in line] == []
+            assert {name for name in machine.storage.names("") if name.endswith("stray")} == set()
+            ends.add("t" in machine.cores.image.topics)
+    assert ends == {True, False}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from flowstream.broker.doors import Append, Discard, Flush, MakeDirectory, Put, Settle
+from flowstream.broker.doors import Append, Discard, Flush, MakeDirectory, Place, Put, Settle
 from flowstream.broker.storage.files import FileStorage
 from flowstream.broker.storage.memory import MemoryStorage
 
@@ -80,8 +80,8 @@ def test_D7_what_was_written_to_says_whose_it_was_until_it_is_gone(tmp_path: Pat
         storage = FileStorage(tmp_path, background=background, places=True)
         background.submit(go_on.wait)
         for name in ("d", "e"):
-            made = [MakeDirectory(name), Put(f"{name}/whose", b"mine"), Append(f"{name}/log", ())]
-            storage.perform(made)
+            storage.perform([MakeDirectory(name), Put(f"{name}/whose", b"mine")])
+            storage.perform([Append(f"{name}/log", ())])
         storage.perform([Append("d/log", (b"1",))])
         storage.perform([Discard("d", "gone d"), Discard("e", "gone e")])
         assert storage.names("") == ["d"]
@@ -175,3 +175,18 @@ def test_X4_a_flush_does_not_do_what_waits_for_others(tmp_path: Path) -> None:
         go_on.set()
     assert storage.names("d") == ["x"]
     storage.close()
+
+
+def test_D7_a_directory_that_was_written_to_says_whose_it_is_when_that_is_wanted(
+    storage: FileStorage | MemoryStorage,
+) -> None:
+    """And nothing else is done of what waits."""
+    for name in ("d", "e"):
+        storage.perform([MakeDirectory(name), Put(f"{name}/whose", b"mine")])
+        storage.perform([Put(f"{name}/more", b"1"), Append(f"{name}/log", ())])
+    storage.perform([Append("d/log", (b"1",))])
+    storage.perform([Place("d/whose"), Place("e/whose"), Place("absent/whose")])
+    assert content(storage, "d/whose") == b"mine"
+    assert (storage.size("d/more"), storage.size("e/whose")) == (None, None)
+    storage.sync({"d/whose", "d/more", "e/whose", "e/more", "e/log"})
+    assert storage.names("d") == storage.names("e") == ["log", "more", "whose"]
