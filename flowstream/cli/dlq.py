@@ -7,7 +7,7 @@ import json as jsonlib
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Protocol
 
 import typer
 
@@ -48,7 +48,7 @@ async def letters_of(
         admin = Admin(cluster)
         if app.dead_letters not in await admin.topics([app.dead_letters]):
             await must_be_known(cluster, app.id)
-        async with DeadLetters(cluster, app.id, app.dead_letters) as dead:
+        async with DeadLetters(cluster, app.id, app.dead_letters, app.agents) as dead:
             yield dead
 
 
@@ -142,13 +142,32 @@ def redrive(
     app_id: AppId = None,
     module: AppModule = None,
     count: Count = None,
+    to: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[OLD=]NAME",
+            help="The agent that gets the letters of agent OLD; without OLD, those that name none.",
+        ),
+    ] = None,
     execute: Execute = False,
     broker: Broker = None,
     data: Data = None,
 ) -> None:
-    """Send dead letters back to the topics they came from, each exactly once."""
+    """Send dead letters back to the topics they came from, each exactly once, and each for the
+    agent alone that failed on it.
+    """
     only_one(app_id, module)
-    deal(letters_of(app_id, module, broker, data), count, execute=execute, discard=False)
+    renamed: dict[str, str] = {}
+    for each in to or ():
+        old, _, name = each.rpartition("=")
+        if not name:
+            raise typer.BadParameter(f"{each!r} names no agent: --to [OLD=]NAME")
+        renamed[old] = name
+
+    async def send_back(dead: DeadLetters, waiting: list[Letter], *, execute: bool) -> None:
+        await (dead.redrive if execute else dead.addressees)(waiting, renamed)
+
+    deal(letters_of(app_id, module, broker, data), count, send_back, "sent back", execute=execute)
 
 
 @app.command()
@@ -162,28 +181,40 @@ def discard(
 ) -> None:
     """Pass over dead letters for good (their records stay in the topic)."""
     only_one(app_id, module)
-    deal(letters_of(app_id, module, broker, data), count, execute=execute, discard=True)
+
+    async def pass_over(dead: DeadLetters, waiting: list[Letter], *, execute: bool) -> None:
+        if execute:
+            await dead.discard(waiting)
+
+    deal(letters_of(app_id, module, broker, data), count, pass_over, "discarded", execute=execute)
+
+
+class Deal(Protocol):
+    """What is done with letters; without `execute`, what can be refused of it is."""
+
+    async def __call__(self, dead: DeadLetters, waiting: list[Letter], *, execute: bool) -> None:
+        """Do it."""
 
 
 def deal(
     letters: AbstractAsyncContextManager[DeadLetters],
     count: int | None,
+    do: Deal,
+    what: str,
     *,
     execute: bool,
-    discard: bool,
 ) -> None:
     """Redrive or discard, or say what that would do."""
-    what = "discarded" if discard else "sent back"
 
     async def work() -> None:
         async with letters as dead:
             waiting = await dead.pending(count)
             told = f"{len(waiting)} dead letter{'' if len(waiting) == 1 else 's'}"
-            if not execute:
-                show(COLUMNS, map(row, waiting))
-                typer.echo(f"{told} would be {what}: add --execute to do it")
+            await do(dead, waiting, execute=execute)
+            if execute:
+                typer.echo(f"{told} {what}")
                 return
-            await (dead.discard(waiting) if discard else dead.redrive(waiting))
-            typer.echo(f"{told} {what}")
+            show(COLUMNS, map(row, waiting))
+            typer.echo(f"{told} would be {what}: add --execute to do it")
 
     perform(work)

@@ -33,6 +33,8 @@ class Named(NamedTuple):
     dead_letters: str
     reads: frozenset[str] = frozenset()
     """Its agents' topics, where its module is known."""
+    agents: frozenset[str] | None = None
+    """Its agents, where that is known."""
 
 
 @asynccontextmanager
@@ -52,7 +54,7 @@ async def visiting(
     app = app_of(module, broker, data)
     async with cluster_of(app) as cluster:
         reads = {topic.name for agent in app.agents.values() for topic in agent.topics}
-        yield cluster, Named(app.id, app.dead_letters, frozenset(reads))
+        yield cluster, Named(app.id, app.dead_letters, frozenset(reads), frozenset(app.agents))
 
 
 def only_one(app_id: str | None, module: str | None) -> None:

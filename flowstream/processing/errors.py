@@ -89,6 +89,10 @@ class RowUnreadable(FlowstreamError):
     """
 
 
+class AgentUnknown(FlowstreamError):
+    """A dead letter was sent back to an agent that its app does not have on that topic."""
+
+
 class LotFull(FlowstreamError):
     """An event whose key has as many parked as a row can hold."""
 

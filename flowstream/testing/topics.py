@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 from flowstream.processing.events.current import Headers
 from flowstream.processing.events.dead_letters import PREFIX
 from flowstream.processing.events.topic import RecordMetadata, Topic
+from flowstream.processing.operating import redriving
 from flowstream.transport.reader import PartitionReader
 from flowstream.transport.types import TopicPartition
 
@@ -157,9 +158,10 @@ class DeadLetter:
 
 
 class DeadLetters(Sequence[DeadLetter]):
-    """The dead letters of an app."""
+    """The dead letters of an app, also those that were sent back."""
 
     def __init__(self, context: AppContext) -> None:
+        self._context = context
         self._box: TopicBox[Any, Any] = TopicBox(
             context, undeclared(context, context.app.dead_letters, bytes)
         )
@@ -176,6 +178,21 @@ class DeadLetters(Sequence[DeadLetter]):
 
     def __repr__(self) -> str:
         return f"<dead letters: {list(self)!r}>"
+
+    def redrive(self) -> int:
+        """Send back those that were not yet, each to the agent that failed on it, as `flowstream
+        dlq redrive` does, and wait until they are processed. Gives how many.
+        """
+        return self._context.run(self._redrive())
+
+    async def _redrive(self) -> int:
+        app = self._context.app
+        async with redriving.DeadLetters(
+            self._context.cluster, app.id, app.dead_letters, app.agents
+        ) as dead:
+            waiting = await dead.pending()
+            await dead.redrive(waiting)
+        return len(waiting)
 
 
 def _letter(record: Received[Any, Any]) -> DeadLetter:

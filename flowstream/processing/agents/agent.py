@@ -61,6 +61,9 @@ class Agent(Askable, Generic[T]):
     Sinks get every value it yields, with the key and the timestamp of the event it came from.
     """
 
+    sees_all = False
+    """Whether it gets what was sent back to other agents, too, as `PassedBy`."""
+
     def __init__(
         self,
         function: AgentFunction[T],

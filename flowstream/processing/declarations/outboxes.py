@@ -11,7 +11,7 @@ import asyncio
 import copy
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -35,6 +35,7 @@ from flowstream.processing.declaring import described
 from flowstream.processing.errors import AppError
 from flowstream.processing.events.current import CURRENT
 from flowstream.processing.events.event import Event
+from flowstream.processing.events.redriven import PassedBy
 from flowstream.processing.events.topic import Topic
 from flowstream.processing.streams.stream import NO_VALUE, Stream
 from flowstream.processing.values.codecs import DECODE_ERRORS, Codec
@@ -86,12 +87,19 @@ def tolerant(codec: Codec[Any]) -> Codec[Any]:
     return replace(codec, decode=decode, nullable=True)
 
 
+def no_effect(connection: object, events: object) -> None:
+    """What becomes of records that were sent back to other agents: the database passes them."""
+
+
 def no_checkpoint(step: str) -> None:
     """Go on."""
 
 
 class Outbox(Agent[T], Generic[T]):
     """See `App.outbox`. As a sink of another agent it gets, through its topic, what that yields."""
+
+    sees_all = True
+    """The database goes on behind every record that the app is done with."""
 
     def __init__(
         self, store: Store[T], topic: Topic[Any, T], target: Target, *, name: str, app: str,
@@ -154,32 +162,39 @@ class Outbox(Agent[T], Generic[T]):
     async def _run(self, stream: Stream[T]) -> None:
         async for events in stream.take_events(self._batch, self._within):
             instance = cast("Instance", CURRENT.get())
+            others = [each for each in instance.unit_records if isinstance(each, PassedBy)]
+            store_of = partial(self._store_of, {each.offset for each in others})
             try:
-                for legible, run in groupby(events, self._is_legible):
-                    await self._deliver(instance, list(run), legible=legible)
+                for store, run in groupby(events, store_of):
+                    await self._deliver(instance, list(run), store)
             except OutboxRefused as error:
                 await instance.stop_at(error, events[0].offset)
+            for each in others:
+                instance.tell_lost(each)
 
-    def _is_legible(self, event: Event[T]) -> bool:
+    def _store_of(self, others: Set[int], event: Event[T]) -> Store[T] | None:
+        """What does with an event whatever is done, None where it cannot be read."""
+        if event.offset in others:
+            return no_effect
         if isinstance(event.key, Illegible) or isinstance(event.value, Illegible):
-            return False
-        return event.value is not None or self._is_nullable
+            return None
+        return self.store if event.value is not None or self._is_nullable else None
 
     async def _deliver(
-        self, instance: Instance, events: Sequence[Event[T]], *, legible: bool
+        self, instance: Instance, events: Sequence[Event[T]], store: Store[T] | None
     ) -> None:
-        if not legible:
+        if store is None:
             for event in events:
                 await self._pass_illegible(instance, event)
             return
         try:
-            await self._give(instance, events)
+            await self._give(instance, events, store)
         except OutboxRefused:
             raise
         except Exception as error:  # noqa: BLE001 - of the user's function, or of the database
             log.warning("%s: %s: the events go one by one", instance.label, error)
             for event in events:
-                await self._deliver_one(instance, event)
+                await self._deliver_one(instance, event, store)
 
     async def _pass_illegible(self, instance: Instance, event: Event[T]) -> None:
         told = (each for each in (event.key, event.value) if isinstance(each, Illegible))
@@ -188,13 +203,13 @@ class Outbox(Agent[T], Generic[T]):
             await instance.stop_at(error, event.offset)
         await self._put_aside(instance, event, error)
 
-    async def _deliver_one(self, instance: Instance, event: Event[T]) -> None:
+    async def _deliver_one(self, instance: Instance, event: Event[T], store: Store[T]) -> None:
         """Until it is in the database, or given up by the policy."""
         failures = 0
         at = (event.topic, event.partition)
         while True:
             try:
-                await self._give(instance, [event])
+                await self._give(instance, [event], store)
             except OutboxRefused:
                 raise
             except Exception as error:  # noqa: BLE001 - as above
@@ -221,10 +236,10 @@ class Outbox(Agent[T], Generic[T]):
     def _last_resort(self) -> Then:
         return cast("Then", self.rule.then if self.rule.action == "retry" else self.rule.action)
 
-    async def _give(self, instance: Instance, events: Sequence[Event[T]]) -> None:
+    async def _give(self, instance: Instance, events: Sequence[Event[T]], store: Store[T]) -> None:
         at = await self._standing(instance, events[0].partition, events[0].topic)
         aside = await self._at(
-            at, lambda session, at: apply(session, at, events, self.store, self.checkpoint)
+            at, lambda session, at: apply(session, at, events, store, self.checkpoint)
         )
         for event in events if aside else ():
             if event.offset in aside:

@@ -58,8 +58,7 @@ def _outputs(
 ) -> tuple[str, ...]:
     """The topics that are written; those that are missing are entered to be created."""
     names = dict.fromkeys([*app.topics, *between_joins(app)])
-    if app.replies in existing:
-        names[app.replies] = None
+    names.update((name, None) for name in (app.replies, app.dead_letters) if name in existing)
     for agent in app.agents.values():
         names.update((topic.name, None) for sink in agent.sinks for topic in sink_topics(sink))
         names.update((r.forwards_to, None) for r in inputs.readers if r.forwards_to)

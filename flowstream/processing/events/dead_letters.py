@@ -6,12 +6,24 @@ Pure. The record's own headers, key and value stay as they were.
 from __future__ import annotations
 
 import traceback
+from collections.abc import Mapping
 
-from flowstream.processing.errors import text_of
+from flowstream.processing.errors import LateEvent, text_of
 from flowstream.processing.events.event import Arrival
 
 PREFIX = "flowstream."
 TRACEBACK_CHARACTERS = 8_000
+LATE = "the windows of table "
+
+
+def late_error(table: str) -> LateEvent:
+    """Why a letter is one of an event that has been processed, but for these windows."""
+    return LateEvent(f"{LATE}{table!r} have closed")
+
+
+def is_of_late(told: Mapping[str, str]) -> bool:
+    """Whether a letter is such a one, by what it says."""
+    return told.get("error") == LateEvent.__name__ and told.get("cause", "").startswith(LATE)
 
 
 def dead_letter_headers(

@@ -6,13 +6,14 @@ behind it commit in one transaction, of one transactional id: two that redrive f
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 
 from flowstream.errors import FlowstreamError
-from flowstream.processing.events.dead_letters import PREFIX
+from flowstream.processing.events.dead_letters import PREFIX, is_of_late
+from flowstream.processing.events.redriven import address
 from flowstream.processing.events.replies import MOST_DIGITS
 from flowstream.transport.admin import Admin
 from flowstream.transport.batches import RecordBuffer
@@ -24,6 +25,8 @@ from flowstream.transport.types import LogRecord, TopicPartition
 
 AT_ONCE = 500
 """Letters of one transaction."""
+NOTHING: Mapping[str, str] = {}
+OR_DISCARD = "redrive what is before it with --count, then discard it"
 
 
 class BadLetter(FlowstreamError):
@@ -44,13 +47,18 @@ class Letter:
     """agent, topic, partition, offset, error, cause, traceback."""
 
     @property
+    def where(self) -> str:
+        """Where it lies, for people."""
+        return f"{self.tp.topic}-{self.tp.partition} offset {self.offset}"
+
+    @property
     def origin(self) -> TopicPartition:
         """The topic and partition that it came from; BadLetter when it does not say."""
         topic, partition = self.told.get("topic"), self.told.get("partition", "")
         if not topic or not partition.isdecimal() or len(partition) > MOST_DIGITS:
             raise BadLetter(
-                f"{self.tp.topic}-{self.tp.partition} offset {self.offset} is no dead letter of"
-                " ours: it does not say where it came from. Discard it"
+                f"{self.where} is no dead letter of ours: it does not say where it came from."
+                " Discard it"
             )
         return TopicPartition(topic, int(partition))
 
@@ -66,14 +74,49 @@ def letter_of(tp: TopicPartition, record: LogRecord) -> Letter:
     return Letter(tp, record.offset, record.key, record.value, record.timestamp, own, told)
 
 
+def _addressee(
+    letter: Letter, topics: Container[str], agents: Container[str] | None,
+    renamed: Mapping[str, str],
+) -> str:  # fmt: skip
+    """The agent that gets a letter back; BadLetter, with the remedy, when there is none."""
+    if letter.origin.topic not in topics:
+        raise BadLetter(
+            f"{letter.where} came from {letter.origin.topic!r}, which is no topic (windows, timers"
+            f" and joins are inside the app): {OR_DISCARD}"
+        )
+    if is_of_late(letter.told):
+        raise BadLetter(
+            f"{letter.where} came too late for its windows, and would again; whatever else agent"
+            f" {letter.told.get('agent')!r} does with it is done: {OR_DISCARD}"
+        )
+    named = letter.told.get("agent", "")
+    agent = renamed.get(named, named)
+    if not agent:
+        raise BadLetter(
+            f"{letter.where} does not say which agent failed on it: name the one that gets it,"
+            f" --to NAME, or {OR_DISCARD}"
+        )
+    if agents is not None and agent not in agents:
+        old = "" if not named or named != agent else f"{named}="
+        raise BadLetter(
+            f"{letter.where} is for agent {agent!r}, which the app does not have: if it has another"
+            f" name now, --to {old}NAME; else {OR_DISCARD}"
+        )
+    return agent
+
+
 class DeadLetters:
     """The dead letters of one app."""
 
-    def __init__(self, cluster: Cluster, app_id: str, topic: str) -> None:
+    def __init__(
+        self, cluster: Cluster, app_id: str, topic: str, agents: Container[str] | None = None
+    ) -> None:
         self.group = topic
         self._cluster = cluster
         self._app_id = app_id
         self._topic = topic
+        self._agents = agents
+        """Those that the app has, where that is known."""
         self._admin = Admin(cluster)
         self._session: TransactionSession | None = None
 
@@ -107,25 +150,29 @@ class DeadLetters:
                 found += [letter_of(tp, record) for record in await reader.read()]
         return found if limit is None else found[:limit]
 
-    async def redrive(self, letters: Sequence[Letter]) -> None:
-        """Send these letters (a prefix of `pending`) back to their topics, as they were."""
+    async def addressees(
+        self, letters: Sequence[Letter], renamed: Mapping[str, str] = NOTHING
+    ) -> list[str]:
+        """The agents that these would be sent back to; BadLetter when there is none for one."""
         topics = await self._admin.topics(sorted({letter.origin.topic for letter in letters}))
-        for letter in letters:
-            if letter.origin.topic not in topics:
-                raise BadLetter(
-                    f"{letter.tp.topic}-{letter.tp.partition} offset {letter.offset} came from"
-                    f" {letter.origin.topic!r}, which is no topic (windows, timers and joins are"
-                    " inside the app): redrive what is before it with --count, then discard it"
-                )
-        for start in range(0, len(letters), AT_ONCE):
-            await self._redrive(letters[start : start + AT_ONCE])
+        return [_addressee(letter, topics, self._agents, renamed) for letter in letters]
 
-    async def _redrive(self, letters: Sequence[Letter]) -> None:
+    async def redrive(
+        self, letters: Sequence[Letter], renamed: Mapping[str, str] = NOTHING
+    ) -> None:
+        """Send these letters (a prefix of `pending`) back to their topics as they were, each to the
+        agent that failed on it. `renamed`: whose letters go to which other agent; those of "" are
+        the ones that name none.
+        """
+        to = await self.addressees(letters, renamed)
+        for start in range(0, len(letters), AT_ONCE):
+            await self._redrive(letters[start : start + AT_ONCE], to[start : start + AT_ONCE])
+
+    async def _redrive(self, letters: Sequence[Letter], agents: Sequence[str]) -> None:
         buffer = RecordBuffer(transactional=True)
-        for letter in letters:
-            buffer.append(
-                letter.origin, letter.key, letter.value, letter.timestamp_ms, letter.headers
-            )
+        for letter, agent in zip(letters, agents, strict=True):
+            headers = (address(self._app_id, agent, letter.origin.topic), *letter.headers)
+            buffer.append(letter.origin, letter.key, letter.value, letter.timestamp_ms, headers)
         await self._pass(letters, buffer)
 
     async def discard(self, letters: Sequence[Letter]) -> None:

@@ -9,9 +9,8 @@ import logging
 from typing import Any, cast
 
 from flowstream.processing.agents.agent import keeps_bytes
-from flowstream.processing.errors import LateEvent
 from flowstream.processing.events.current import Destination, Headers
-from flowstream.processing.events.dead_letters import dead_letter_headers
+from flowstream.processing.events.dead_letters import dead_letter_headers, late_error
 from flowstream.processing.events.event import Arrival, Event
 from flowstream.processing.events.replies import encode_reply, reply_headers, reply_to
 from flowstream.processing.events.topic import Topic, header_pairs
@@ -53,13 +52,15 @@ class Emitting:
     def late_letter(self, table: str) -> None:
         """Send the event to the dead letters, because its windows have closed."""
         assert self.record is not None
-        self.send_dead(self.record, LateEvent(f"the windows of table {table!r} have closed"))
+        self.send_dead(self.record, late_error(table))
 
-    def send_dead(self, record: Arrival, error: BaseException) -> None:
-        """Add a record, with the reason, to the dead letters in the unit."""
+    def send_dead(self, record: Arrival, error: BaseException, agent: str | None = None) -> None:
+        """Add a record, with the reason, to the dead letters in the unit: as one of this agent,
+        unless it is another's.
+        """
         output = self.around.output(self.around.dead_letters)
-        agent = self.reader.agent.name
-        headers = dead_letter_headers(record, error, app=self.around.app_id, agent=agent)
+        whose = self.reader.agent.name if agent is None else agent
+        headers = dead_letter_headers(record, error, app=self.around.app_id, agent=whose)
         output.check(record.key, record.value, headers)
         target = output.place(record.key)
         self.outputs.append((target, record.key, record.value, record.timestamp, headers))

@@ -10,8 +10,9 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 
-from flowstream.processing.errors import LotFull
+from flowstream.processing.errors import AgentUnknown, LotFull
 from flowstream.processing.events.event import Arrival, retimed, without_headers
+from flowstream.processing.events.redriven import PassedBy
 from flowstream.processing.running.open_unit import OpenUnit
 from flowstream.processing.running.plan import Reader, Stage
 from flowstream.processing.running.surroundings import Shelf, Surroundings
@@ -29,7 +30,7 @@ class UnitFeed(OpenUnit):
     """Records in, units out, for one agent on one partition."""
 
     __slots__ = (
-        "_given", "_loop", "_marks", "_parking", "_waiter", "closed", "peers", "ready",
+        "_given", "_loop", "_marks", "_parking", "_sees_all", "_waiter", "closed", "peers", "ready",
         "take_is_over", "taken",
     )  # fmt: skip
 
@@ -51,6 +52,7 @@ class UnitFeed(OpenUnit):
         is_body = reader.stage in (Stage.WHOLE, Stage.GROUPED)
         self._parking = reader.agent.parking if is_body and not source.is_inner else None
         self._marks = shelf.marks.get(source.topic) if not source.is_inner else None
+        self._sees_all = reader.agent.sees_all
         self._waiter: asyncio.Future[None] | None = None
         self.taken = 0
         """Events begun so far; one that is tried again counts once."""
@@ -91,7 +93,7 @@ class UnitFeed(OpenUnit):
         if pending and len(pending) > MOST_PENDING:
             return None
         record = ready.popleft()
-        if self._parking is not None or (self._marks is not None and record.value is None):
+        if record.value is None or self._parking is not None:
             return self._first_from(record)
         self.record = record
         self.next_offset = record.offset + 1
@@ -109,7 +111,7 @@ class UnitFeed(OpenUnit):
         record = self._pop()
         if record is None:
             return None
-        if self._parking is not None or (self._marks is not None and record.value is None):
+        if record.value is None or self._parking is not None:
             return self._first_from(record)
         return self._begin(record)
 
@@ -199,12 +201,14 @@ class UnitFeed(OpenUnit):
 
     def _first_from(self, record: Arrival) -> Arrival | None:
         """The record, or the first one behind it that is for the agent: watermarks are taken for
-        what they say (see `marks`), and the order of a key of which something is parked holds.
+        what they say (see `marks`), what was sent back to others is theirs (see `redriven`), and
+        the order of a key of which something is parked holds.
         """
         upcoming: Arrival | None = record
         while upcoming is not None:
             mark = None if self._marks is None or upcoming.value is not None else mark_of(upcoming)
-            if mark is None and not self._is_parked(upcoming):
+            passed = upcoming if isinstance(upcoming, PassedBy) and not self._sees_all else None
+            if mark is None and passed is None and not self._is_parked(upcoming):
                 return self._begin(upcoming)
             if self._holding:
                 self.ready.appendleft(upcoming)
@@ -212,6 +216,8 @@ class UnitFeed(OpenUnit):
                 return None
             if mark is not None:
                 self._pass_mark(upcoming, mark)
+            elif passed is not None:
+                self._pass_by(passed)
             else:
                 self._park_behind(upcoming)
             upcoming = self._pop()
@@ -221,6 +227,22 @@ class UnitFeed(OpenUnit):
         self.record, self.next_offset = retimed(record, UNKNOWN), record.offset + 1
         self._mark = mark
         self.complete()
+
+    def _pass_by(self, record: PassedBy) -> None:
+        # Its event was here before, and so was its time.
+        self.record, self.next_offset = retimed(record, UNKNOWN), record.offset + 1
+        self.tell_lost(record)
+        self.complete()
+
+    def tell_lost(self, record: PassedBy) -> None:
+        """A record that was sent back to an agent that is not there becomes a dead letter again."""
+        if record.lost:
+            gone = AgentUnknown(
+                f"it was sent back to agent {record.lost!r}, and no agent of this name reads"
+                f" {record.topic!r}: if it has another name now, `flowstream dlq redrive --to"
+                f" {record.lost}=NAME`; if it is gone, discard the letter"
+            )
+            self.send_dead(record.came, gone, agent=record.lost)
 
     def _is_parked(self, record: Arrival) -> bool:
         parking = self._parking

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 
 from flowstream.processing.events.event import Arrival
+from flowstream.processing.events.redriven import has_redriven, shared_out
 from flowstream.processing.running.feed import MOST_PENDING, UnitFeed
 from flowstream.processing.running.firing import InnerInstance
 from flowstream.processing.running.instance import Instance
@@ -214,12 +215,22 @@ class RunningTask:
         if self._time.clock is not None:
             self._time.clock.fed(self._source(topic).index, loop_ms())
         if topic in self._lanes:
-            self._lanes[topic].feed(records)
+            self._lanes[topic].feed(self._shares(records, group[:1])[0])
             return
         if len(group) > 1:
             self._source(topic).fed([record.offset for record in records])
-        for instance in group:
-            instance.feed(records)
+        for instance, share in zip(group, self._shares(records, group), strict=True):
+            instance.feed(share)
+
+    def _shares(
+        self, records: Sequence[Arrival], group: Sequence[Instance]
+    ) -> Sequence[Sequence[Arrival]]:
+        """What each of a source's instances sees of these records: all, but what is sent back to
+        another agent.
+        """
+        if not has_redriven(records):
+            return [records] * len(group)
+        return shared_out(records, self._around.app_id, [each.agent.name for each in group])
 
     def _source(self, topic: str) -> Source:
         return next(source for source in self.task.sources if source.topic == topic)

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 import flowstream as fs
 from flowstream.cli.app import build
+from flowstream.processing.events.redriven import address
 from flowstream.processing.operating.redriving import BadLetter, DeadLetters
 from flowstream.transport.errors import TransportError
 from tests.processing.conftest import Kit
@@ -54,9 +55,12 @@ async def test_S9_letters_go_back_as_they_were_and_once(kit: Kit, name: str) -> 
     records = await kit.records(words.name)
     assert len(records) == 8
     again = [r for r in records if [r.value for r in records].count(r.value) == 2]
-    assert {(r.value, r.timestamp, tuple(r.headers)) for r in again} == {
-        (b"x", 0, (("h", b"1"),)), (b"y", 2_000, (("h", b"1"),)), (b"z", 4_000, (("h", b"1"),)),
-    }  # fmt: skip
+    own = ("h", b"1")
+    to = address(app.id, "work", words.name)
+    assert sorted((r.value, r.timestamp, tuple(r.headers)) for r in again) == [
+        (b"x", 0, (to, own)), (b"x", 0, (own,)), (b"y", 2_000, (to, own)), (b"y", 2_000, (own,)),
+        (b"z", 4_000, (to, own)), (b"z", 4_000, (own,)),
+    ]  # fmt: skip
     bad.clear()
     await kit.run_until(app, kit.count(f"{name}-out", 5))
 
@@ -93,6 +97,48 @@ async def test_a_letter_that_does_not_say_where_it_came_from(
         assert await dead.pending() == []
 
 
+LATE = {"error": "LateEvent", "cause": "the windows of table 'hits' have closed"}
+
+
+@pytest.mark.parametrize(
+    ("told", "renamed", "refusal"),
+    [
+        ({}, {}, "does not say which agent failed on it: name the one that gets it, --to NAME"),
+        ({}, {"": "mine"}, None),
+        ({"agent": "mine"}, {}, None),
+        ({"agent": "gone"}, {}, "'gone', which the app does not have: if it.*--to gone=NAME"),
+        ({"agent": "gone"}, {"gone": "mine"}, None),
+        ({"agent": "gone"}, {"gone": "its"}, "'its', which the app does not have: .*--to NAME"),
+        ({"agent": "mine", **LATE}, {}, "too late for its windows, and would again"),
+        ({"agent": "mine", "error": "LateEvent", "cause": "its own"}, {}, None),
+        ({"agent": "mine", "topic": "mine-windows.due"}, {}, "which is no topic"),
+    ],
+)
+async def test_S11_a_letter_goes_to_its_agent_or_is_refused_with_what_to_do(
+    kit: Kit, name: str, told: dict[str, str], renamed: dict[str, str], refusal: str | None
+) -> None:
+    app = kit.app(name)
+    letters = app.topic(app.dead_letters, value_type=str, partitions=1)
+    words = app.topic(f"{name}-in", value_type=str, partitions=1)
+    await kit.create(app)
+    told = {"topic": words.name, "partition": "0", **told}
+    headers = {f"flowstream.{what}": each.encode() for what, each in told.items()}
+    await letters.send(value="a letter", headers=headers)
+    async with DeadLetters(kit.cluster, app.id, app.dead_letters, {"mine"}) as dead:
+        waiting = await dead.pending()
+        if refusal is None:
+            assert await dead.addressees(waiting, renamed) == ["mine"]
+            await dead.redrive(waiting, renamed)
+            (sent,) = await kit.records(words.name)
+            assert list(sent.headers) == [address(app.id, "mine", words.name)]
+        else:
+            with pytest.raises(BadLetter, match=refusal):
+                await dead.redrive(waiting, renamed)
+            assert await dead.pending() == waiting
+            await dead.discard(waiting)
+        assert await dead.pending() == []
+
+
 async def test_the_verbs(
     kit: Kit, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,6 +171,13 @@ async def test_the_verbs(
     assert "'' is not PARTITION:OFFSET" in await run("show", "-A", module)
     assert "no dead letter waits at 0:99" in await run("show", app.id, "0:99")
     assert "3 dead letters would be sent back" in await run("redrive", app.id)
+    # The module's app has no agents, and who gives the id does not say which there are.
+    for more in ((), ("--execute",)):
+        refused = " ".join((await run("redrive", "-A", module, *more)).split())
+        assert "is for agent 'work', which the app does not have" in refused
+    assert "names no agent" in await run("redrive", app.id, "--to", "work=")
+    renamed = await run("redrive", "-A", module, "--to", "work=other")
+    assert "is for agent 'other'" in " ".join(renamed.split())
     assert "1 dead letter sent back" in await run("redrive", app.id, "-n", "1", "--execute")
     assert "2 dead letters discarded" in await run("discard", app.id, "--execute")
     assert json.loads(await run("list", app.id, "--json")) == []
