@@ -68,6 +68,10 @@ class PostgresSession:
         row = self.connection.execute(SQL.select.encode(), place).fetchone()
         return None if row is None else Known(*row)
 
+    def is_new_to(self, app: str, outbox: str) -> bool:
+        """See `Session.is_new_to`."""
+        return self.connection.execute(SQL.known.encode(), (app, outbox)).fetchone() == (0,)
+
     def begin(self, place: Place, known: Known) -> Known:
         """See `Session.begin`."""
         self.connection.execute(SQL.insert.encode(), (*place, *known))

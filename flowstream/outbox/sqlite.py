@@ -146,6 +146,10 @@ class SQLiteSession:
         row = self.connection.execute(SQL.select, place).fetchone()
         return None if row is None else Known(*row)
 
+    def is_new_to(self, app: str, outbox: str) -> bool:
+        """See `Session.is_new_to`."""
+        return self.connection.execute(SQL.known, (app, outbox)).fetchone() == (0,)
+
     def begin(self, place: Place, known: Known) -> Known:
         """See `Session.begin`."""
         self.connection.execute(SQL.insert, (*place, *known))

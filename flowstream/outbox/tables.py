@@ -11,6 +11,8 @@ CREATE = (
     " reason TEXT NOT NULL, PRIMARY KEY (app, outbox, topic, part, at_offset))",
 )
 
+TABLES = ("flowstream_offsets", "flowstream_aside")
+
 _PLACE = "app = {0} AND outbox = {0} AND topic = {0} AND part = {0}"
 
 
@@ -30,6 +32,9 @@ class Statements:
             " SET topic_id = excluded.topic_id, next_offset = excluded.next_offset"
         )
         self.select = f"SELECT topic_id, next_offset FROM flowstream_offsets WHERE {place}{locking}"
+        self.known = (
+            f"SELECT count(*) FROM flowstream_offsets WHERE app = {mark} AND outbox = {mark}"
+        )
         self.update = f"UPDATE flowstream_offsets SET next_offset = {mark} WHERE {place}"
         self.put_aside = (
             "INSERT INTO flowstream_aside (app, outbox, topic, part, at_offset, reason)"

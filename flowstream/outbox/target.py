@@ -54,6 +54,9 @@ class Session(Protocol):
     def enter(self, place: Place) -> Known | None:
         """What is known of a place, if anything; nobody else may enter it meanwhile."""
 
+    def is_new_to(self, app: str, outbox: str) -> bool:
+        """Whether nothing is known of any place of an outbox."""
+
     def begin(self, place: Place, known: Known) -> Known:
         """Make a place known, unless somebody has meanwhile; nobody else may enter it either."""
 

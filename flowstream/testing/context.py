@@ -20,7 +20,7 @@ from flowstream.processing.app import App
 from flowstream.processing.events.topic import Outgoing, RecordMetadata, Topic
 from flowstream.processing.tables.table import Table
 from flowstream.testing.crew import FETCH_WAIT_MS, PATIENCE_S, Crew
-from flowstream.testing.databases import Databases
+from flowstream.testing.databases import Databases, Given
 from flowstream.testing.lives import STEPS, Life, LifeDoors
 from flowstream.testing.memory_broker import HOST, MemoryBroker, MemoryCluster, Network
 from flowstream.testing.memory_fetching import Rest
@@ -49,7 +49,9 @@ class AppContext:
     """An app that runs in memory while the block lasts; see `App.test_context`.
 
     `workers` of them share the partitions. `start` is the wall clock's time at the beginning
-    (seconds, or a datetime). Times and durations are in seconds.
+    (seconds, or a datetime). Times and durations are in seconds. `databases`: by outbox or its
+    name, an empty one for this test, or a function that makes one; a SQLite file of the test's own
+    takes the place of those that are declared, and others have to be named.
     """
 
     __test__ = False
@@ -62,6 +64,7 @@ class AppContext:
         start: float | datetime.datetime = START_MS / 1000,
         seed: int = 0,
         broker_settings: Mapping[str, str] | None = None,
+        databases: Given | None = None,
     ) -> None:
         if workers < 0:
             raise ValueError(f"a test context has 0 workers or more, not {workers}")
@@ -71,6 +74,7 @@ class AppContext:
         self._count = workers
         self._seed = seed
         self._broker_settings = broker_settings
+        self._given = databases or {}
         started = start.timestamp() if isinstance(start, datetime.datetime) else start
         self._start_ms = round(started * 1000)
         self._loop: VirtualLoop | None = None
@@ -83,6 +87,7 @@ class AppContext:
         if self._loop is not None:
             raise RuntimeError("a test context is entered once: make another")
         self.app.configure()
+        self._databases = Databases(self.app, self._given)
         loop = self._loop = VirtualLoop(self._start_ms)
         rng = random.Random(self._seed)
         self._boxes: dict[int | str, TopicBox[Any, Any]] = {}
@@ -101,7 +106,6 @@ class AppContext:
         doors = LifeDoors(self.broker, self._network, self.places, Rest(), FETCH_WAIT_MS)
         self._sender = self.app.send_by(_ContextSender(self.app, doors, self))
         self.app.query_by(self._router)
-        self._databases = Databases(self.app)
         try:
             for _ in range(self._count):
                 self.start()
@@ -215,8 +219,8 @@ class AppContext:
         return table_view(self, table)
 
     def database(self, outbox: object) -> Any:
-        """A `sqlite3.Connection` to the test's own file, which an outbox with `to=fs.SQLite(...)`
-        writes in place of the one it names. It begins empty.
+        """The driver's connection to what an outbox writes: a `sqlite3.Connection` to the test's
+        own file, which is empty at first, or one to the database that `databases=` names.
         """
         self._check_entered()
         return self._databases.connection(outbox)

@@ -64,6 +64,7 @@ def assert_exactly_once(
     workers: int = 1,
     compare: Sequence[str] = ("key", "value", "headers", "timestamp"),
     most_runs: int = MOST_RUNS,
+    queries: Mapping[Any, str] | None = None,
     **options: Any,
 ) -> Report:
     """Run an app undisturbed, then again and again with a kill at each step of each of its commits,
@@ -71,7 +72,8 @@ def assert_exactly_once(
 
     AssertionError with the differences. Records of one key are compared in their order, in the
     parts that `compare` names; an app that stamps records with the clock leaves "timestamp" out.
-    More than `most_runs` runs are spread over all places. `options` are an `AppContext`'s.
+    More than `most_runs` runs are spread over all places. `options` are an `AppContext`'s. Of what
+    outboxes write, all rows are compared, or what a query of `queries` gives, by outbox or name.
     """
     steps = list(inputs)
     fed = {_name_of(step.topic) for step in steps if isinstance(step, Input)}
@@ -83,7 +85,7 @@ def assert_exactly_once(
                 " repeat records after a crash: leave it out"
             )
         commits = _counted(context, steps)
-        expected = _seen(context, compare, fed)
+        expected = _seen(context, compare, fed) | _written(context, queries or {})
     records = sum(isinstance(step, Input) for step in steps)
     places: list[tuple[str, int]] = [(s, n) for n in range(1, commits + 1) for s in STEPS]
     places += [("", events) for events in range(1, records + 1)]
@@ -93,7 +95,7 @@ def assert_exactly_once(
     for step, number in places:
         with opened.context() as context:
             where = _disturbed(context, steps, step, number)
-            found = _seen(context, compare, fed)
+            found = _seen(context, compare, fed) | _written(context, queries or {})
             crashes += context.crashes
         differences = list(_differences(expected, found))
         if differences:
@@ -170,6 +172,16 @@ def _seen(context: AppContext, compare: Sequence[str], fed: Collection[str]) -> 
             continue
         view = table_view(context, rows_of(table))
         seen[f"table {name}"] = {_hashed(key): [value] for key, value in view.items()}
+    return seen
+
+
+def _written(context: AppContext, queries: Mapping[Any, str]) -> Seen:
+    """What outboxes have written, in any order: who comes first is nobody's promise there."""
+    seen: Seen = {}
+    for what, rows in context._databases.rows(queries):
+        by_row = seen.setdefault(what, {})
+        for row in rows:
+            by_row.setdefault(_hashed(row), []).append(row)
     return seen
 
 

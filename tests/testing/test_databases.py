@@ -66,6 +66,70 @@ def test_an_outbox_that_is_killed_everywhere_meets_nothing_of_other_runs(tmp_pat
     assert_exactly_once(boxed.app, [Input(boxed.words, word, key="k") for word in ("a", "b")])
 
 
+def counted(to: Any, *, leaky: bool = False) -> fs.App:
+    """Words, each with how many came before it: as the database counts, or an agent's variable."""
+    app = fs.App("counted")
+    words = app.topic("words", key_type=str, value_type=str, partitions=1)
+    seen = [0]
+
+    @app.agent(words)
+    async def count(stream: fs.Stream[str]) -> None:
+        async for _ in stream:
+            seen[0] += 1
+
+    @app.outbox(words, to=to, batch=1)
+    def store(db: Any, events: list[fs.Event[str]]) -> None:
+        (event,) = events
+        db.execute('CREATE TABLE IF NOT EXISTS "a ""word""" (word TEXT, place INTEGER)')
+        (count,) = db.execute('SELECT count(*) FROM "a ""word"""').fetchone()
+        place = seen[0] if leaky else count
+        insert = 'INSERT INTO "a ""word""" VALUES '
+        db.execute(f"{insert} ('{event.value}', {place})")
+
+    return app
+
+
+INPUTS = [Input("words", word, key="k") for word in ("a", "b", "a")]
+
+
+def test_S9_what_outboxes_write_is_compared(tmp_path: Path) -> None:
+    path = tmp_path / "words.db"
+    assert_exactly_once(counted(fs.SQLite(path)), INPUTS)
+    with pytest.raises(AssertionError, match='"a ""word""" of outbox store, key'):
+        assert_exactly_once(lambda: counted(fs.SQLite(path), leaky=True), INPUTS)
+    of_words = {"store": 'SELECT word FROM "a ""word"""'}
+    assert_exactly_once(lambda: counted(fs.SQLite(path), leaky=True), INPUTS, queries=of_words)
+    with pytest.raises(ValueError, match="queries= names 'stores', which is no outbox of this app"):
+        assert_exactly_once(counted(fs.SQLite(path)), INPUTS, queries={"stores": "SELECT 1"})
+
+
+def test_what_is_no_database_of_a_test_has_to_be_named(tmp_path: Path) -> None:
+    server = fs.PostgreSQL("host=/nowhere password=secret")
+    app = counted(server)
+    with pytest.raises(ValueError, match="outbox 'store' writes into PostgreSQL") as refused:
+        app.test_context().__enter__()
+    assert "secret" not in str(refused.value)
+    with pytest.raises(ValueError, match="'words', which is no outbox of this app"):
+        app.test_context(databases={"words": server}).__enter__()
+    with pytest.raises(ValueError, match="'a path', which is no database"):
+        app.test_context(databases={"store": "a path"}).__enter__()
+    file = fs.SQLite(tmp_path / "mine.db")
+    outbox = app.agents["store"]
+    with app.test_context(databases={outbox: file}) as context:
+        context.topic("words").send("a", key="k")
+        assert context.database(outbox).execute('SELECT * FROM "a ""word"""').fetchall() == [
+            ("a", 0)
+        ]
+    assert outbox.target is server
+    with pytest.raises(ValueError, match="has events of it already"):
+        app.test_context(databases={"store": file}).__enter__()
+    with pytest.raises(ValueError, match="has events of it already"):
+        assert_exactly_once(app, INPUTS, databases={"store": lambda: file})
+    made = iter(range(1_000))
+    fresh = {"store": lambda: fs.SQLite(tmp_path / f"{next(made)}.db")}
+    assert_exactly_once(app, INPUTS, databases=fresh)
+
+
 def test_only_the_databases_of_outboxes_are_there(tmp_path: Path) -> None:
     boxed, other = Boxed(tmp_path / "words.db"), Boxed(tmp_path / "other.db")
     with boxed.app.test_context() as context:
