@@ -70,7 +70,8 @@ class PostgresSession:
 
     def is_new_to(self, app: str, outbox: str) -> bool:
         """See `Session.is_new_to`."""
-        return self.connection.execute(SQL.known.encode(), (app, outbox)).fetchone() == (0,)
+        row = self.connection.execute(SQL.known.encode(), (app, outbox)).fetchone()
+        return bool(row == (0,))
 
     def begin(self, place: Place, known: Known) -> Known:
         """See `Session.begin`."""

@@ -148,7 +148,8 @@ class SQLiteSession:
 
     def is_new_to(self, app: str, outbox: str) -> bool:
         """See `Session.is_new_to`."""
-        return self.connection.execute(SQL.known, (app, outbox)).fetchone() == (0,)
+        row = self.connection.execute(SQL.known, (app, outbox)).fetchone()
+        return bool(row == (0,))
 
     def begin(self, place: Place, known: Known) -> Known:
         """See `Session.begin`."""

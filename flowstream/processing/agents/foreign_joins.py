@@ -10,7 +10,7 @@ due rows beside the left table, told exactly once as those of any join.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -19,11 +19,11 @@ from flowstream.processing.agents.agent import Agent
 from flowstream.processing.errors import AppError
 from flowstream.processing.events.topic import Send, Topic
 from flowstream.processing.streams.stream import Stream
-from flowstream.processing.tables.inner import Fired
+from flowstream.processing.tables.inner import BesideRows, Fired, Keeper, Kept
 from flowstream.processing.tables.table import Table
 from flowstream.processing.tables.table_changes import Changes, SideBySide
 from flowstream.processing.time.dues import PREFIX
-from flowstream.processing.values.codecs import codec_of, refusal
+from flowstream.processing.values.codecs import codec_of, readable, refusal
 from flowstream.processing.values.joined import LEFT_HEADER, RIGHT_HEADER
 from flowstream.state.overlay import DELETED
 from flowstream.state.table import TableView
@@ -101,12 +101,19 @@ class ForeignJoined(SideBySide[Any]):
         self._subscribers: Table[bytes, Any] = right.beside(f"{name}-subscribers")
         for table in (self._versions, self._subscribers):
             table.value_codec = codec_of(int)
+        self._links.keeper = BesideRows("links", left, self._link_kept, before=b"")
+        self._subscribers.keeper = Subscribers(left, right)
         self.topics: tuple[Topic[Any, Any], ...] = ()
 
     @property
     def hidden(self) -> tuple[Table[Any, Any], ...]:
         """Tables nobody declared; those beside the left one first."""
         return (*super().hidden, self._links, self._versions)
+
+    def _link_kept(self, link: Link) -> Iterable[Kept]:
+        told = readable(self._right.key_codec, link.key)
+        found = {"key": told, "version": link.version, "is_answered": link.is_answered}
+        yield Kept(found | {"right": readable(self._right.value_codec, link.right)})
 
     @property
     def beside_right(self) -> tuple[Table[Any, Any], ...]:
@@ -245,6 +252,27 @@ class ForeignJoined(SideBySide[Any]):
         sides = ((LEFT_HEADER, data), (RIGHT_HEADER, right))
         waits = key is not None and not known
         return self.change(row, due_ms, views, partition, sides, is_there=is_there, waits=waits)
+
+
+class Subscribers(Keeper):
+    """The rows of those who want to know of a right key: shown by it, each with the left key."""
+
+    kind = "subscribers"
+    begin = None
+
+    def __init__(self, left: Table[Any, Any], right: Table[Any, Any]) -> None:
+        self.key_codec = right.key_codec
+        self._left = left
+
+    def key_of(self, row: bytes) -> bytes:
+        """The right key (see `place_of`)."""
+        return row[4 : 4 + int.from_bytes(row[:4], "big")]
+
+    def kept(self, row: bytes, value: Any) -> Iterable[Kept]:
+        """Who it is, and which subscription of it."""
+        partition, name = subscriber_at(row)
+        left = readable(self._left.key_codec, self._left.topic_key(name))
+        yield Kept({"left": left, "partition": partition, "version": value})
 
 
 Body = Callable[[Stream[Any]], Coroutine[Any, Any, None]]

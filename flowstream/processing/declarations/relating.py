@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from itertools import islice
 from typing import Any, Literal, TypeVar, overload
 
@@ -15,12 +15,14 @@ from flowstream.processing.errors import AppError
 from flowstream.processing.events.current import in_unit
 from flowstream.processing.events.topic import Outgoing, RecordMetadata, Topic
 from flowstream.processing.instead import telling
-from flowstream.processing.streams.lookups import VERSIONS, waiting_since, with_version
+from flowstream.processing.streams.lookups import VERSIONS, Version, waiting_since, with_version
 from flowstream.processing.streams.stream import Stream
+from flowstream.processing.tables.inner import BesideRows, Kept
 from flowstream.processing.tables.table import Table
 from flowstream.processing.tables.table_changes import JoinedTables, TableJoin
 from flowstream.processing.time.digits import DIGITS, digits, leading
 from flowstream.processing.time.watermarks import FOREVER
+from flowstream.processing.values.codecs import readable
 from flowstream.processing.values.durations import Seconds, positive
 
 K = TypeVar("K")
@@ -74,6 +76,7 @@ class Relating(Timing):
         if history is not None:
             versions: Table[Any, Any] = table.beside(f"{named}-versions")
             versions.value_codec = VERSIONS
+            versions.keeper = BesideRows("versions", table, versions_kept(table), before=b"")
             table.versions = versions
             gone = table.beside(f"{named}-gone")
             for rows in (versions, gone):
@@ -185,6 +188,12 @@ def versioning(
             count += 1
 
     return follow
+
+
+def versions_kept(table: Table[Any, Any]) -> Callable[[tuple[Version, ...]], Iterable[Kept]]:
+    """What a row of versions says, for people: each value, and from when on."""
+    codec = table.value_codec
+    return lambda versions: [Kept(readable(codec, data), at_ms=at) for at, data in versions]
 
 
 def needed_ms(table: Table[Any, Any], row: bytes) -> int:

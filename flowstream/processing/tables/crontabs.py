@@ -15,10 +15,10 @@ from typing import Any
 from croniter import croniter
 
 from flowstream.processing.errors import AppError
-from flowstream.processing.tables.inner import Fired, OwnRows
+from flowstream.processing.tables.inner import Fired, Keeper, Kept, OwnRows
 from flowstream.processing.tables.table import Table
 from flowstream.processing.tables.timers import split_timer_row, timer_row
-from flowstream.processing.values.codecs import BYTES, STR
+from flowstream.processing.values.codecs import BYTES, STR, readable
 from flowstream.state.overlay import DELETED
 from flowstream.state.table import TableView
 
@@ -27,7 +27,29 @@ TABLE = "crontab"
 
 def rows_table() -> Table[bytes, bytes]:
     """The table that holds the next times of all crontabs of an app."""
-    return Table(TABLE, key_type=bytes, value_type=bytes, default=None, partitions=None)
+    rows: Table[bytes, bytes] = Table(
+        TABLE, key_type=bytes, value_type=bytes, default=None, partitions=None
+    )
+    rows.keeper = NextTimes()
+    return rows
+
+
+class NextTimes(Keeper):
+    """The rows of that table: by its name, a crontab's next time and the schedule it is of."""
+
+    kind = "crontabs"
+    begin = b""
+    key_codec = STR
+
+    def key_of(self, row: bytes) -> bytes:
+        """The name."""
+        return row
+
+    def kept(self, row: bytes, value: Any) -> Iterable[Kept]:
+        """The schedule, at its next time."""
+        del row
+        due_ms, schedule = split_timer_row(value)
+        return (Kept(readable(STR, schedule), at_ms=due_ms),)
 
 
 class Schedule:

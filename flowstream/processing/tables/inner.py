@@ -167,18 +167,14 @@ class Kept(NamedTuple):
     at_ms: int | None = None
 
 
-class KeyedRows(OwnRows[K, V]):
-    """A source whose rows keep something of each key: they are shown by it (see `showing`)."""
+class Keeper:
+    """Who keeps the rows of a table that nobody declared, and shows them by key (see `showing`)."""
 
     kind = ""
     """What its table is, in a word or two."""
     begin: bytes | None = PREFIX
     """What stands before a key in its row; None when that differs."""
-
-    def _keep_in(self, rows: Any) -> None:
-        """Learn which table."""
-        super()._keep_in(rows)
-        rows.keeper = self
+    key_codec: Codec[Any]
 
     def key_of(self, row: bytes) -> bytes | None:
         """The key of a row; None for a row that is no key's."""
@@ -188,3 +184,37 @@ class KeyedRows(OwnRows[K, V]):
         """What a row keeps."""
         del row
         return (Kept(value),)
+
+
+class KeyedRows(Keeper, OwnRows[K, V]):
+    """A source whose rows keep something of each key."""
+
+    def _keep_in(self, rows: Any) -> None:
+        """Learn which table."""
+        super()._keep_in(rows)
+        rows.keeper = self
+
+
+class BesideRows(Keeper):
+    """Rows that stand beside those of a table, shown by its keys: `kept_as` says what one keeps,
+    `before` what stands before a row's name.
+    """
+
+    def __init__(
+        self, kind: str, of: Any, kept_as: Callable[[Any], Iterable[Kept]], before: bytes = PREFIX
+    ) -> None:
+        self.kind = kind
+        self.key_codec = of.key_codec
+        # Where the table is ordered its rows are not named by the keys as topics have them.
+        self.begin = None if of.is_ordered else before
+        self._before, self._topic_key, self._kept_as = before, of.topic_key, kept_as
+
+    def key_of(self, row: bytes) -> bytes | None:
+        """See `Keeper.key_of`."""
+        before = self._before
+        return self._topic_key(row[len(before) :]) if row.startswith(before) else None
+
+    def kept(self, row: bytes, value: Any) -> Iterable[Kept]:
+        """See `Keeper.kept`."""
+        del row
+        return self._kept_as(value)

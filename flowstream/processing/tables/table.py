@@ -16,7 +16,7 @@ from flowstream.processing.declaring import (
 from flowstream.processing.errors import AppError
 from flowstream.processing.events.current import CURRENT, in_unit
 from flowstream.processing.instead import missing
-from flowstream.processing.tables.inner import KeyedRows
+from flowstream.processing.tables.inner import Keeper
 from flowstream.processing.tables.rows import Migrate, mended, row_keys
 from flowstream.processing.tables.scanning import Scans
 from flowstream.processing.tables.table_changes import Changes
@@ -82,8 +82,8 @@ class Table(Scans[K, V]):
         """Whether rows of it come due, so that it has rows of our own, too (see `dues`)."""
         self.timer_codecs: tuple[Codec[Any], Codec[Any]] | None = None
         """Those of key and value where the rows are timers."""
-        self.keeper: KeyedRows[Any, Any] | None = None
-        """Who keeps its rows, where they are what an operator of an agent keeps per key."""
+        self.keeper: Keeper | None = None
+        """Who keeps its rows, where nobody declared them, and says what they mean."""
         self.window: Window | None = None
         self.late: Late = "drop"
         self.open_rows: Table[bytes, bytes] | None = None

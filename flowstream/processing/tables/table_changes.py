@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
 
 from flowstream.processing.errors import AppError
-from flowstream.processing.tables.inner import Fired, OwnRows
+from flowstream.processing.tables.inner import BesideRows, Fired, Kept, OwnRows
 from flowstream.processing.time.digits import digits, leading
 from flowstream.processing.time.dues import PREFIX
 from flowstream.processing.values.codecs import BYTES, Codec
@@ -35,6 +35,12 @@ WAITS = "join-waits"
 
 class ChangedRows(OwnRows[K, Any]):
     """Rows beside a table that stand for changes: each is due at once, by order of event time."""
+
+    def _keep_changes_of(self, table: Table[K, Any], name: str) -> None:
+        """Have a table beside it for them."""
+        rows = table.beside(name)
+        rows.keeper = BesideRows("changes", table, changed_at)
+        self._keep_in(rows)
 
     @property
     def at_once(self) -> bool:
@@ -63,7 +69,7 @@ class Changes(ChangedRows[K], Generic[K, V]):
         self.value_codec = dataclasses.replace(table.value_codec, nullable=True)
         self.partitions = table.partitions
         self._of = table
-        self._keep_in(table.beside(f"{name}-changes"))
+        self._keep_changes_of(table, f"{name}-changes")
         self._also = also
 
     @property
@@ -101,6 +107,11 @@ def change_row(at_ms: int) -> bytes:
     return b"%b %d" % (digits(at_ms), next(_COUNTER))
 
 
+def changed_at(row: bytes) -> Iterable[Kept]:
+    """What a row of a change says, for people: when."""
+    return (Kept(None, at_ms=leading(row)),)
+
+
 class SideBySide(ChangedRows[K]):
     """Rows of two tables side by side: told whenever one side of a key changed, as `Joined`, or
     None once it has no result any more. What was never told is not taken back.
@@ -112,8 +123,9 @@ class SideBySide(ChangedRows[K]):
         self.value_codec: Codec[Any] = dataclasses.replace(BYTES, nullable=True)
         self.partitions = left.partitions
         self._left, self._right = left, right
-        self._keep_in(left.beside(f"{name}-changes"))
+        self._keep_changes_of(left, f"{name}-changes")
         self._told = left.beside(f"{name}-told")
+        self._told.keeper = BesideRows("told", left, lambda _: (Kept(None),))
 
     @property
     def both(self) -> tuple[Table[Any, Any], Table[Any, Any]]:

@@ -10,6 +10,12 @@ import msgspec
 import pytest
 
 import flowstream as fs
+from flowstream.processing.duties.places import all_tables
+from flowstream.processing.tables.showing import all_shown, kind_of, rows_of
+from flowstream.processing.tables.table_changes import change_row
+from flowstream.processing.time.dues import PREFIX
+from flowstream.testing.context import START_MS
+from flowstream.testing.tables import raw_rows
 from tests.processing.conftest import Kit
 from tests.processing.operating.verbs import Verbs
 
@@ -134,6 +140,71 @@ async def test_what_dedupe_a_join_and_parking_keep_is_shown_by_key(
     (lot,) = await parked.lines("scan", "report-parked")
     assert (lot["key"], lot["value"]["value"], lot["value"]["offset"]) == ("b", {"amount": 4}, 2)
     assert lot["value"]["failures"] == 1
+
+
+class Order(msgspec.Struct, frozen=True):
+    """Of a customer."""
+
+    customer: str
+
+
+def test_what_joins_changes_histories_and_crontabs_keep_is_shown_by_key() -> None:
+    app = fs.App("shown")
+
+    def table(name: str, kind: Any, **how: Any) -> fs.Table[str, Any]:
+        topic = app.topic(name, key_type=str, value_type=kind, partitions=1)
+        return app.table(topic, **how)
+
+    orders, customers = table("orders", Order, history=100), table("customers", str)
+    seats = app.Table("seats", key_type=tuple[str, int], ordered=True)
+    by_customer = app.join(orders, customers, on=lambda order: order.customer, name="sold")
+    for source in (by_customer, app.join(customers, orders, name="both"), seats.changes):
+
+        @app.agent(source, name=source.name)
+        async def told(stream: fs.Stream[Any]) -> None:
+            async for _ in stream:
+                pass
+
+    @app.crontab("0 12 * * *", timezone="Europe/Berlin")
+    async def noon() -> None:
+        pass
+
+    with app.test_context() as context:
+        context.topic("orders").send(Order("bob"), key="o1", timestamp=5.0)
+        context.topic("orders").send(Order("eve"), key="o1", timestamp=9.0)
+        context.topic("customers").send("Eve", key="eve", timestamp=7.0)
+        tables = all_tables(app)
+        found = {
+            name: [
+                each.plain()
+                for rows in raw_rows(context, name)
+                for row, data in rows.items()
+                for each in all_shown(kept, row, data, 0)
+            ]
+            for name, kept in tables.items()
+        }
+    assert found["orders-versions"] == [
+        {"key": "o1", "value": {"customer": "bob"}, "at": 5.0},
+        {"key": "o1", "value": {"customer": "eve"}, "at": 9.0},
+    ]
+    assert found["sold-told"] == [{"key": "o1", "value": None}]
+    (link,) = found["sold-links"]
+    version = link["value"].pop("version")
+    assert link == {"key": "o1", "value": {"key": "eve", "is_answered": True, "right": "Eve"}}
+    subscriber = {"left": "o1", "partition": 0, "version": version}
+    assert found["sold-subscribers"] == [{"key": "eve", "value": subscriber}]
+    (next_time,) = found["crontab"]
+    assert (next_time["key"], next_time["value"]) == ("noon", "0 12 * * * Europe/Berlin")
+    assert next_time["at"] > START_MS / 1000
+    # What is not told yet stands there until it is.
+    rows = {"seats": (seats.row_keys.encode(("blue", 7)), ("blue", 7)), "both": (b"eve", "eve")}
+    for name, (row, key) in rows.items():
+        changes = tables[f"{name}-changes"]
+        (shown,) = all_shown(changes, PREFIX + row, change_row(2_500), 0)
+        assert shown.plain() == {"key": key, "value": None, "at": 2.5}
+        assert rows_of(changes, key).holds(PREFIX + row)
+    kinds = {kind_of(each) for name, each in tables.items() if name not in app.tables}
+    assert kinds == {"changes", "told", "links", "subscribers", "table", "crontabs"}
 
 
 async def test_an_event_that_stays_parked_is_told_with_the_date_of_its_next_try(
