@@ -23,6 +23,7 @@ from flowstream.web.answering import failed, json
 from flowstream.web.exposition import CONTENT_TYPE, Exposition
 from flowstream.web.guard import PUBLIC, refusal
 from flowstream.web.health import Verdict, health, readiness
+from flowstream.web.index import index
 
 
 class Watching:
@@ -109,7 +110,12 @@ class Sensed:
 
 def application(worker: Worker, more: Sequence[BaseRoute] = ()) -> ASGIApp:
     """The worker's web application, with further routes."""
-    routes = [*Watching(worker).routes(), *more]
+
+    async def root(request: Request) -> Response:
+        return index(worker.app, request)
+
+    # Behind the app's own pages, one of which may be there.
+    routes = [*Watching(worker).routes(), *more, Route("/", root)]
     inner = Starlette(routes=routes, exception_handlers={HTTPException: _http_error})
     return Sensed(Guarded(inner, worker.settings), worker)
 

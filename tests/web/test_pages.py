@@ -243,3 +243,42 @@ def no_argument_of_a_method(app: fs.App) -> None:
 def test_pages_that_cannot_be(declare: Callable[[fs.App], Any], told: str) -> None:
     with pytest.raises(fs.AppError, match=told):
         declare(fs.App("pages"))
+
+
+async def test_the_root_tells_what_is_there_unless_the_app_has_a_page_there(
+    kit: Kit, name: str
+) -> None:
+    words = pages_of(Words(kit, name))
+
+    @words.app.page("/<b>", name="b & c")
+    async def odd(web: Any, request: Any) -> Any:
+        return web.text("")
+
+    await kit.create(words.app)
+    async with visited(kit, words.app) as (_, client):
+        found = (await client.get("/")).json()
+        assert found["app"] == words.app.id
+        paths = {each["path"] for each in found["paths"]}
+        assert paths >= {"/health", "/ready", "/metrics", "/tables", "/tables/counts", "/<b>"}
+        assert paths >= words.app.pages.keys()
+        for path in ("/health", "/metrics", "/tables", "/tables/counts"):
+            assert (await client.get(path)).status_code in (200, 503)
+        page = await client.get("/", headers={"Accept": "text/html,*/*"})
+        assert page.headers["content-type"].startswith("text/html")
+        assert '<a href="/tables/counts">' in page.text
+        assert "page b &amp; c" in page.text
+        assert "<b>" not in page.text
+        assert (await client.get("/", headers={"Host": "elsewhere"})).status_code == 403
+        assert (await client.get("/nothing")).json()["kind"] == "missing"
+
+
+async def test_an_app_s_own_page_is_at_its_root(kit: Kit, name: str) -> None:
+    words = Words(kit, name)
+
+    @words.app.page("/")
+    async def mine(web: Any, request: Any) -> Any:
+        return web.text("mine")
+
+    await kit.create(words.app)
+    async with visited(kit, words.app) as (_, client):
+        assert (await client.get("/")).text == "mine"
