@@ -266,7 +266,8 @@ def missing(home: str, name: str, said: str) -> AttributeError:
 
 def telling(home: str, also: Iterable[str] = ()) -> Callable[[F], F]:
     """Has a function that declares tell of an argument that it does not take: what to use instead
-    of one of Faust's, or what may have been meant. Those that it takes by `**` are in `also`.
+    of one of Faust's, or what may have been meant; and of one that it needs. Those that it takes by
+    `**` are in `also`.
     """
 
     def tell(function: F) -> F:
@@ -274,6 +275,9 @@ def telling(home: str, also: Iterable[str] = ()) -> Callable[[F], F]:
         named = [each.name for each in parameters if each.kind is not each.VAR_KEYWORD]
         known = [name for name in named if name != "self"] + list(also)
         most = _most_by_position(parameters)
+        needed = {each.name: place for place, each in enumerate(parameters) if _is_needed(each)}
+        said = [n if at < most else f"{n}=..." for n, at in needed.items() if n != "self"]
+        usage = f"{home}({', '.join([*said, '...'])})"
 
         @functools.wraps(function)
         def declare(*given: Any, **options: Any) -> Any:
@@ -282,11 +286,20 @@ def telling(home: str, also: Iterable[str] = ()) -> Callable[[F], F]:
             if len(given) > most:
                 what = ", ".join(named[1:most])
                 raise TypeError(f"{home} takes {what} by position, and what else there is by name")
+            lacks = [n for n, at in needed.items() if at >= len(given) and n not in options]
+            if lacks:
+                raise TypeError(f"{home} is called without {' and '.join(lacks)}: write {usage}")
             return function(*given, **options)
 
         return cast("F", declare)
 
     return tell
+
+
+def _is_needed(parameter: inspect.Parameter) -> bool:
+    """Whether an argument has to be given."""
+    is_one = parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+    return is_one and parameter.default is parameter.empty
 
 
 def _most_by_position(parameters: Iterable[inspect.Parameter]) -> int:

@@ -184,6 +184,16 @@ def test_other_names_are_refused_as_ever() -> None:
         app.timer(1.0, x=1)  # type: ignore[call-arg]
     with pytest.raises(TypeError, match=r"^App\.topic takes name by position, and what else there"):
         app.topic("a", "b")  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match=r"^App is called without id: write App\(id, \.\.\.\)$"):
+        fs.App()  # type: ignore[call-arg]
+    with pytest.raises(
+        TypeError, match=r"without topic and to: write App\.outbox\(topic, to=\.\.\."
+    ):
+        app.outbox()  # type: ignore[call-arg]
+    with pytest.raises(
+        TypeError, match=r"^Table\.tumbling\(expire=\) is not taken: is it expires=\?"
+    ):
+        app.Table("table", default=int).tumbling(5, expire=3)  # type: ignore[call-arg]
     with pytest.raises(AttributeError, match=r"^'App' object has no attribute 'tables_'$"):
         app.tables_  # type: ignore[attr-defined]  # noqa: B018
     with pytest.raises(AttributeError, match=r"^module 'flowstream' has no attribute 'nothing'$"):

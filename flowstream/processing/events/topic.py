@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Callable, Coroutine, Mapping
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Never, NoReturn, TypeVar, cast
 
 from flowstream.processing.declaring import (
     COMPACT,
@@ -170,7 +170,7 @@ class Topic(Generic[K, V]):
 
     def send(
         self,
-        *,
+        *given: Never,
         key: K | None = None,
         value: V | None = None,
         partition: int | None = None,
@@ -188,6 +188,10 @@ class Topic(Generic[K, V]):
         `timestamp` is in seconds; inside an agent it defaults to the event's. A `value` of None
         is a tombstone. A serializer stands in for the topic's own.
         """
+        if given:
+            raise TypeError(
+                f"topic {self.name!r} takes a record by name: await topic.send(value=..., key=...)"
+            )
         if key_serializer is not None or value_serializer is not None:
             other = self.derive(
                 key_serializer=key_serializer or self.key_serializer,
@@ -198,12 +202,15 @@ class Topic(Generic[K, V]):
             )
         if is_inside_agent():
             # Never a plain send from here: it would stay whatever becomes of the event (S9).
-            return _sent(
+            return sent_with_the_event(
                 self.send_soon(
                     key=key, value=value, partition=partition, timestamp=timestamp, headers=headers
                 )
             )
-        return self._send(self.outgoing(key, value, partition, timestamp, headers))
+        sending: Any = self._send(self.outgoing(key, value, partition, timestamp, headers))
+        # Python names a coroutine that nobody awaits by this.
+        sending.__qualname__ = f"send to topic {self.name!r} (nothing is sent before the await)"
+        return cast("Coroutine[Any, Any, RecordMetadata]", sending)
 
     def send_soon(
         self,
@@ -280,7 +287,7 @@ class Topic(Generic[K, V]):
             raise refusal(self.value_codec, value, error, what, "value_type") from None
 
 
-async def _sent(where: RecordMetadata) -> RecordMetadata:
+async def sent_with_the_event(where: RecordMetadata) -> RecordMetadata:
     """What joined its unit already."""
     return where
 

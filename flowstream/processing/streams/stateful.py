@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 from flowstream.processing.declaring import check_partitions, described
 from flowstream.processing.errors import AppError
 from flowstream.processing.events.topic import Topic
+from flowstream.processing.instead import telling
 from flowstream.processing.streams.joining import How
 from flowstream.processing.streams.stream_joins import JoinedStreams, Within, stream_join
 from flowstream.processing.streams.stream_windows import (
@@ -80,6 +81,7 @@ class StatefulOperators(Generic[T]):
     def _root(self, what: str) -> SourceStream[Any]:
         """The source under the filters; AppError when there is another operator between."""
 
+    @telling("Stream.group_by")
     def group_by(
         self,
         key: Callable[[T], Any] | str,
@@ -99,6 +101,7 @@ class StatefulOperators(Generic[T]):
             self._this, GroupBy(by(key, "group_by"), name, key_type, partitions, field=field)
         )
 
+    @telling("Stream.through")
     def through(self, topic: Topic[Any, T]) -> Stream[T]:
         """The same values by way of a topic of yours, with their keys; as `group_by`, comes before
         every other operator except `filter`.
@@ -108,6 +111,7 @@ class StatefulOperators(Generic[T]):
         group = GroupBy(lambda value: None, None, None, None, topic)
         return self._root("through").grouped(self._this, group)
 
+    @telling("Stream.tumbling")
     def tumbling(
         self, size: Seconds, *, grace: Seconds = 0.0, emit: Emit = "on_close",
         late: Late = "drop", name: str | None = None,
@@ -124,6 +128,7 @@ class StatefulOperators(Generic[T]):
         """
         return fixed(self._this, size, size, grace, emit=emit, late=late, name=name)
 
+    @telling("Stream.hopping")
     def hopping(
         self, size: Seconds, step: Seconds, *, grace: Seconds = 0.0, emit: Emit = "on_close",
         late: Late = "drop", name: str | None = None,
@@ -131,6 +136,7 @@ class StatefulOperators(Generic[T]):
         """Windows of `size` that start every `step`; the rest as with `tumbling`."""
         return fixed(self._this, size, step, grace, emit=emit, late=late, name=name)
 
+    @telling("Stream.sliding")
     def sliding(
         self, size: Seconds, *, grace: Seconds = 0.0, emit: Emit = "on_close",
         late: Late = "drop", name: str | None = None,
@@ -138,6 +144,7 @@ class StatefulOperators(Generic[T]):
         """For each event the window of `size` that ends with it; the rest as with `tumbling`."""
         return sliding(self._this, size, grace, emit=emit, late=late, name=name)
 
+    @telling("Stream.session")
     def session(
         self, gap: Seconds, *, grace: Seconds = 0.0, emit: Emit = "on_close",
         late: Late = "drop", name: str | None = None,
@@ -165,6 +172,7 @@ class StatefulOperators(Generic[T]):
         self, right: Table[Any, R], *, how: Literal["left"], as_of: bool = ...,
         grace: Seconds = ...,
     ) -> Stream[Joined[T, R | None]]: ...  # fmt: skip
+    @telling("Stream.join")
     def join(
         self, right: Topic[Any, Any] | Table[Any, Any], *, within: Within | None = None,
         how: How = "inner", grace: Seconds = 0.0, late: Late = "drop", name: str | None = None,

@@ -15,7 +15,7 @@ from flowstream.processing.declaring import (
 )
 from flowstream.processing.errors import AppError
 from flowstream.processing.events.current import CURRENT, in_unit
-from flowstream.processing.instead import missing
+from flowstream.processing.instead import missing, telling
 from flowstream.processing.tables.inner import Keeper
 from flowstream.processing.tables.rows import Migrate, mended, row_keys
 from flowstream.processing.tables.scanning import Scans
@@ -289,6 +289,7 @@ class Table(Scans[K, V]):
             self._changes = Changes(self, self.name)
         return self._changes
 
+    @telling("Table.tumbling")
     def tumbling(
         self,
         size: Seconds,
@@ -309,6 +310,7 @@ class Table(Scans[K, V]):
         check_key_index(key_index)
         return self._windowed(size, size, expires, grace, late)
 
+    @telling("Table.hopping")
     def hopping(
         self,
         size: Seconds,

@@ -40,3 +40,19 @@ def test_S9_a_send_that_nobody_awaits_commits_with_its_event() -> None:
         with pytest.raises(Exception, match="goes with it"):
             context.topic(orders).send(2)
         assert context.topic(out).take() == []
+
+
+def test_a_send_that_nobody_awaits_outside_of_an_agent_says_that_nothing_was_sent() -> None:
+    app = fs.App("forgetful")
+    orders = app.topic("orders", key_type=str, value_type=int, partitions=1)
+    told = "send to topic 'orders' .nothing is sent before the await.' was never awaited"
+    with pytest.warns(RuntimeWarning, match=told):
+        orders.send(value=1)
+
+
+def test_a_record_is_given_by_name() -> None:
+    orders = fs.App("forgetful").topic("orders", value_type=int)
+    with pytest.raises(
+        TypeError, match=r"topic 'orders' takes a record by name: await topic\.send"
+    ):
+        orders.send(1)  # type: ignore[arg-type]

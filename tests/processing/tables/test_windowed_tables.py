@@ -155,6 +155,37 @@ def test_every_operator_changes_each_window_that_holds_the_event() -> None:
     }  # fmt: skip
 
 
+def test_the_windows_of_a_key_are_no_value() -> None:
+    app = fs.App("no-value")
+    topic = app.topic("in", value_type=int, partitions=1)
+    table: Any = app.Table("t", default=int).tumbling(10)
+    uses: tuple[Callable[[Any], Any], ...] = (
+        lambda w: w + 1, lambda w: 1 + w, lambda w: 2 * w, lambda w: w / 2, lambda w: w > 1,
+        lambda w: w >= 1, lambda w: w == 1, lambda w: w != 1, bool, int, float, len, list, abs,
+        lambda w: -w, lambda w: w["field"], lambda w: 1 in w, lambda w: max(w, 2), sum,
+    )  # fmt: skip
+    refused = []
+
+    @app.agent(topic)
+    async def use(stream: fs.Stream[int]) -> None:
+        async for _ in stream:
+            for each in uses:
+                with pytest.raises(
+                    TypeError, match=r"WindowSet\('t', 'a'\) is all windows of a key"
+                ):
+                    each(table["a"])
+                refused.append(each)
+            one = table["a"]
+            assert one == one
+            assert one != table["a"]
+            assert f"{one}" == "WindowSet('t', 'a')"
+            assert len({one, table["b"]}) == 2
+
+    with app.test_context() as context:
+        context.topic(topic).send(1, timestamp=7.0)
+    assert len(refused) == len(uses)
+
+
 def test_windows_are_read_at_another_events_time() -> None:
     app = fs.App("events")
     topic = app.topic("in", value_type=int, partitions=1)
