@@ -29,6 +29,7 @@ from flowstream.cli.broker_process import PRIVATE
 from flowstream.cli.embedded import EMBEDDED_DIRECTORY
 from flowstream.cli.options import Json
 from flowstream.errors import FlowstreamError
+from flowstream.processing.environment.settings import Settings
 
 ILL = 1
 
@@ -59,10 +60,7 @@ def command(
 
     Status 0: the broker will start and all that was durable is there; 1: not so; 75: in use.
     """
-    inside = directory / EMBEDDED_DIRECTORY
-    if not (directory / META_PROPERTIES).exists() and (inside / META_PROPERTIES).exists():
-        typer.echo(f"{directory} is an app's; its embedded broker's is {inside}", err=True)
-        directory = inside
+    directory = brokers_own(directory)
     if aside is not None:
         put_aside(directory, partition_named(aside))
         return
@@ -86,6 +84,18 @@ def command(
         lock.release()
     typer.echo(summary(exam.partitions, counts), err=json)
     raise typer.Exit(ILL if counts[Severity.ERROR] else 0)
+
+
+def brokers_own(directory: Path) -> Path:
+    """A broker's directory, where an app's is named or the one that the app's is made in."""
+    usual = Path(Settings.data_dir)
+    inside = [directory / each / EMBEDDED_DIRECTORY for each in (Path(), usual)]
+    if not (directory / META_PROPERTIES).exists():
+        for found in inside:
+            if (found / META_PROPERTIES).exists():
+                typer.echo(f"{directory} is an app's; its embedded broker's is {found}", err=True)
+                return found
+    return directory
 
 
 def partition_named(text: str) -> TopicPartition:

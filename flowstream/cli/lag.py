@@ -113,15 +113,16 @@ async def live(cluster: Cluster, app: Named, interval: float) -> None:
 async def measure(
     cluster: Cluster, group: str, now_ms: int, reads: frozenset[str] = frozenset()
 ) -> tuple[GroupDescription, list[Lag]]:
-    """A group, and how far behind each of its partitions is, those of `reads` that it has committed
-    nothing of among them. FlowstreamError when there is none.
+    """A group, and how far behind each partition is of its topics and of `reads`: those that nobody
+    has and nothing was committed of among them. FlowstreamError when there is none.
     """
     admin = Admin(cluster)
     found, committed = await must_be_known(cluster, group)
     owners = {tp: member for member in found.members for tp in member.partitions}
-    there = await admin.topics(sorted(reads)) if reads else {}
-    begun = {TopicPartition(name, n) for name in there for n in range(there[name].partitions)}
-    tps = sorted({*committed, *owners, *begun})
+    known = {*committed, *owners}
+    there = await admin.topics(sorted({*reads, *(tp.topic for tp in known)}))
+    whole = {TopicPartition(name, n) for name in there for n in range(there[name].partitions)}
+    tps = sorted(known | whole)
     ends = await admin.end_offsets(tps, committed=True)
     starts = await admin.beginning_offsets(tps)
     rows = []

@@ -58,15 +58,30 @@ def wanted_offset(target: Target, tp: TopicPartition, known: Known) -> int:
     if target.offset is not None:
         return target.offset
     if target.shift is not None:
-        if known.committed is None:
-            raise FlowstreamError(
-                f"{tp.topic}-{tp.partition}: nothing is committed that could be shifted;"
-                " leave it out with --topic, or use --to-earliest"
-            )
+        assert known.committed is not None, f"{tp} is left out: see `shiftable`"
         return known.committed + target.shift
     if target.time_ms is not None:
         return known.end if known.at_time is None else known.at_time
     return known.start if target.edge == "earliest" else known.end
+
+
+def shiftable(
+    tps: Iterable[TopicPartition], committed: Mapping[TopicPartition, int]
+) -> list[TopicPartition]:
+    """Those of which something is committed; FlowstreamError where that is none. The others stay as
+    they are, which is said.
+    """
+    there = list(tps)
+    found = [tp for tp in there if tp in committed]
+    rest = ", ".join(f"{tp.topic}-{tp.partition}" for tp in there if tp not in committed)
+    if not found:
+        raise FlowstreamError(
+            f"nothing is committed of {rest} that could be shifted: use --to-offset, --to-earliest"
+            " or --to-latest"
+        )
+    if rest:
+        typer.echo(f"warning: nothing is committed of {rest}: nothing is shifted there", err=True)
+    return found
 
 
 def clipped(tp: TopicPartition, wanted: int, known: Known) -> tuple[int, str]:
@@ -172,6 +187,8 @@ async def reset(
             f"group {group!r} has no offsets: name the topics with --topic, or see"
             " `flowstream groups list`"
         )
+    if target.shift is not None:
+        tps = shiftable(tps, committed)
     starts, ends = await admin.beginning_offsets(tps), await admin.end_offsets(tps)
     times: dict[TopicPartition, int | None] = {}
     if target.time_ms is not None:

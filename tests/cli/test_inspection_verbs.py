@@ -76,13 +76,15 @@ def test_D7_doctor_looks_behind_a_journal_and_changes_nothing(stopped: Path) -> 
         (stopped / "aside").rename(stopped / ".kafka_cleanshutdown")
 
 
+@pytest.mark.parametrize("where", ["broker", ".flowstream/broker"])
 def test_doctor_of_an_apps_directory_examines_the_embedded_broker_in_it(
-    stopped: Path, tmp_path: Path
+    stopped: Path, tmp_path: Path, where: str
 ) -> None:
-    (tmp_path / "broker").symlink_to(stopped)
+    (tmp_path / where).parent.mkdir(exist_ok=True)
+    (tmp_path / where).symlink_to(stopped)
     result = call("doctor", str(tmp_path))
     assert result.exit_code == 0, result.output
-    assert f"its embedded broker's is {tmp_path / 'broker'}" in result.stderr
+    assert f"its embedded broker's is {tmp_path / where}" in result.stderr
     assert "the directory is whole" in result.stdout
 
 

@@ -106,6 +106,14 @@ def test_G6_a_groups_offsets_move_when_that_is_meant(data: Path) -> None:
     assert (nothing.exit_code, "--topic" in nothing.stderr) == (1, True)
     assert reset("--to-latest", "--topic", "moved", "--execute") == [5, 0]
     assert reset("--shift-by", "-2", "--execute") == [3, 0]
+    output(data, "groups", "delete-offsets", "mover", "--topic", "moved", "-p", "1")
+    shift = ("groups", "reset-offsets", "mover", "--topic", "moved", "--shift-by", "1", "--json")
+    told = call(data, *shift)
+    assert [(row["partition"], row["new"]) for row in json.loads(told.stdout)] == [(0, 4)]
+    assert "nothing is committed of moved-1: nothing is shifted there" in told.stderr
+    refused = call(data, *shift[:3], "--topic", "moved:1", "--shift-by", "1")
+    assert (refused.exit_code, "--to-offset, --to-earliest" in refused.stderr) == (1, True)
+    assert reset("--to-offset", "0", "--topic", "moved:1", "--execute") == [0]
     told = output(data, "groups", "reset-offsets", "mover", "--to-earliest")
     assert "--execute" in told
     found = json.loads(output(data, "groups", "describe", "mover", "--json"))

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 import flowstream as fs
 from flowstream.cli import lag
 from flowstream.cli.app import build
+from flowstream.transport.types import Generation, TopicPartition
 from tests.processing.conftest import Kit
 from tests.web.conftest import visited
 
@@ -58,6 +59,19 @@ async def test_workers_and_lag(kit: Kit, name: str) -> None:
         await kit.until(kit.committed(app, f"{name}-in", 3))
         rows = await call(kit, "lag", name)
         assert [(row["records"], row["seconds"]) for row in rows] == [(0, 0), (0, 0)]
+
+
+async def test_partitions_that_nobody_has_and_of_which_nothing_is_committed_lag_too(
+    kit: Kit, name: str
+) -> None:
+    app = kit.app(name)
+    topic = app.topic(f"{name}-in", value_type=str, partitions=3)
+    await kit.create(app)
+    for number in range(3):
+        await topic.send(value="x", partition=1, timestamp=1_000.0 + number)
+    await kit.admin.commit_offsets({TopicPartition(topic.name, 0): 0}, Generation(name, -1, ""))
+    rows = await call(kit, "lag", name)
+    assert [(row["committed"], row["records"]) for row in rows] == [(0, 0), (None, 3), (None, 0)]
 
 
 async def test_lag_again_and_again(kit: Kit, name: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,12 +19,14 @@ def settle_event_times(app: App) -> None:
     """Give topics the event time that windowed tables say (`relative_to_field`); agents must have
     been probed.
     """
+    said: dict[str, tuple[str, str]] = {}
     for table in app.tables.values():
         if table.event_field is not None:
-            _settle(app, table.event_field, f"table {table.name!r}")
+            _settle(app, table.event_field, f"table {table.name!r}", said)
 
 
-def _settle(app: App, field: str, what: str) -> None:
+def _settle(app: App, field: str, what: str, said: dict[str, tuple[str, str]]) -> None:
+    """Have the topics of a field go by it, unless another one was `said` of them, and by whom."""
     topics = [topic for topic in _read(app) if _has(topic.value_type, field)]
     models = list(dict.fromkeys(topic.value_codec.name for topic in topics))
     if len(models) != 1:
@@ -42,6 +44,13 @@ def _settle(app: App, field: str, what: str) -> None:
                 " outbox cannot: have an agent send them on to a topic for the outbox"
             )
     for topic in topics:
+        other, by = said.setdefault(topic.name, (field, what))
+        if other != field:
+            raise AppError(
+                f"{what} goes by the field {field!r} and {by} by {other!r}, both over topic"
+                f" {topic.name!r}: an event has one time, for all that goes by time. Send them"
+                " on to a topic with the other one (timestamp=), and fill one of the tables there"
+            )
         topic.take_time_of(field, what)
 
 

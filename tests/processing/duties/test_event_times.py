@@ -26,6 +26,13 @@ class Other(fs.Record):
     date: float
 
 
+class Shipped(msgspec.Struct):
+    """A value with two times."""
+
+    date: float
+    shipped: float
+
+
 class Packed(msgspec.Struct):
     """A value that is no pydantic model."""
 
@@ -116,6 +123,20 @@ def no_instant(app: fs.App) -> None:
     hourly(app, Order.country)
 
 
+def two_fields(app: fs.App) -> None:
+    reading(app, app.topic("a", value_type=Shipped))
+    hourly(app, "shipped", "first")
+    hourly(app, "date")
+
+
+def two_fields_of_two_types(app: fs.App) -> None:
+    topic = app.topic("a", value_type=Packed)
+    reading(app, topic)
+    reading(app, topic.derive(value_type=Order), name="other")
+    hourly(app, Packed.seconds, "first")
+    hourly(app, Order.date)
+
+
 def read_by_an_outbox(app: fs.App) -> None:
     topic = app.topic("a", value_type=Order)
     reading(app, topic)
@@ -132,6 +153,14 @@ def read_by_an_outbox(app: fs.App) -> None:
         (two_models, r"values of Order and Other have it: say app\.topic\(\.\.\., timestamp='date"),
         (no_model, "what the app's agents read no topic's values do: say"),
         (two_times, "a topic has one event time, so leave one of the two out"),
+        (
+            two_fields,
+            r"'date' and table 'first' by 'shipped', both over topic 'a': an event has one",
+        ),
+        (
+            two_fields_of_two_types,
+            r"'date' and table 'first' by 'seconds', both over topic 'a': an ev",
+        ),
         (no_instant, "is of type str; event time is seconds since 1970 or a datetime"),
         (read_by_an_outbox, "what outbox 'store' reads, and an outbox cannot"),
     ],
