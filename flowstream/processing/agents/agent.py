@@ -50,6 +50,12 @@ PLAIN_NAMES = {kind.__name__ for kind in PLAIN if kind is not bytes}
 PASSING_S, MOST_LINES = 10.0, 10
 """So many lines in that time about events that were passed over."""
 
+NOT_OURS = (
+    "the topic is the app's own, so that others should not write it: `flowstream groups"
+    " reset-offsets` takes the app past the record"
+)
+"""What to do about a record that does not decode where only the app itself sends."""
+
 log = logging.getLogger("flowstream.agent")
 
 AgentFunction = Callable[[Stream[T]], AsyncIterable[Any] | Awaitable[None]]
@@ -60,6 +66,9 @@ class Agent(Askable, Generic[T]):
 
     Sinks get every value it yields, with the key and the timestamp of the event it came from.
     """
+
+    passing_over = "on_error='skip' or 'dead_letter' passes over such records"
+    """What to do about a record that does not decode, for who declared the agent."""
 
     sees_all = False
     """Whether it gets what was sent back to other agents, too, as `PassedBy`."""

@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from flowstream.processing.agents.agent import Agent
+from flowstream.processing.agents.agent import NOT_OURS, Agent
 from flowstream.processing.errors import AppError
 from flowstream.processing.events.topic import Send, Topic
 from flowstream.processing.streams.stream import Stream
@@ -147,7 +147,9 @@ class ForeignJoined(SideBySide[Any]):
             (told, self._answered(), "answers"),
         ):
             named = f"{self.name.removesuffix('.joined')}.{what}"
-            app.add_agent(Agent(body, source, name=named, sinks=(), on_error="stop"))
+            agent = Agent(body, source, name=named, sinks=(), on_error="stop")
+            agent.passing_over = NOT_OURS
+            app.add_agent(agent)
         app.foreign_joins.append(self)
 
     def place(self, left: int, right: int) -> None:

@@ -85,7 +85,9 @@ class Relating(Timing):
                 table, versions, gone, positive(f"table {named!r}: history", history)
             )
         source = topic.with_tombstones()
-        self.add_agent(Agent(follow, source, name=f"{named}.table", sinks=(), on_error=on_error))
+        agent = Agent(follow, source, name=f"{named}.table", sinks=(), on_error=on_error)
+        agent.passing_over = PASSING_OVER
+        self.add_agent(agent)
         return table
 
     @overload
@@ -136,6 +138,7 @@ class Relating(Timing):
         return found
 
 
+PASSING_OVER = "app.table(..., on_error='skip' or 'dead_letter') passes over such records"
 SWEEP_EVERY = 64
 """Events of a table with a history between two looks for keys to forget."""
 Follower = Callable[[Stream[Any]], Coroutine[Any, Any, None]]
@@ -147,7 +150,7 @@ def follower(table: Table[Any, Any]) -> Follower:
     async def follow(stream: Stream[Any]) -> None:
         async for event in stream.events():
             if event.key is None:
-                raise ValueError(f"a record of table {table.name!r} needs a key")
+                raise ValueError(f"a record of table {table.name!r} needs a key: {PASSING_OVER}")
             put(table, event.key, event.value)
 
     return follow
@@ -169,7 +172,7 @@ def versioning(
         count, now_ms = 0, 0
         async for event in stream.events():
             if event.key is None:
-                raise ValueError(f"a record of table {table.name!r} needs a key")
+                raise ValueError(f"a record of table {table.name!r} needs a key: {PASSING_OVER}")
             row, at_ms = encode_key(event.key), round(event.timestamp * 1000)
             data = None if event.value is None else encode(event.value)
             before = versions.get(row, ())

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, TypedDict, TypeVar, Unpack, overload
 
-from flowstream.processing.agents.agent import Agent
+from flowstream.processing.agents.agent import NOT_OURS, Agent
 from flowstream.processing.agents.managing import WindowClosed, managing, telling_closed
 from flowstream.processing.declarations.relating import Relating
 from flowstream.processing.declaring import (
@@ -297,9 +297,9 @@ class DeclaresTables(Relating):
         named = topic_name or f"{self.id}-{name}{suffix}"
         topic = self.topic_of_changes(named, key_type, partitions)
         table.have_manager(topic)
-        self.add_agent(
-            Agent(managing(table), topic, name=f"{name}.manager", sinks=(), on_error="stop")
-        )
+        agent = Agent(managing(table), topic, name=f"{name}.manager", sinks=(), on_error="stop")
+        agent.passing_over = NOT_OURS
+        self.add_agent(agent)
 
     @overload
     def GlobalTable(

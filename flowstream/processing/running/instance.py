@@ -381,8 +381,7 @@ class Instance(UnitFeed):
         action = policy.then if policy.action in ("retry", "park") else policy.action
         if action == "stop":
             what = f"stopped: {self._at()} does not decode"
-            remedy = "on_error='skip' or 'dead_letter' passes over such records"
-            await self._stop(DecodeError(text_of(error)), f"{what} ({remedy})")
+            await self._stop(DecodeError(text_of(error)), f"{what} ({self.agent.passing_over})")
         self.pass_over([self.record], error, action)
         self.gave()  # if its list fails, it is passed over with that
         if not held:
