@@ -365,5 +365,7 @@ class Worker(Lending):
         finally:
             if self._slot is not None:
                 self._slot.release()
-            await self.app.close(self.stopping.left_s(STOP_S, LEAST_S))
-            await self._cluster.close()
+            try:
+                await self.app.close(self.stopping.left_s(STOP_S, LEAST_S))
+            finally:
+                await self._cluster.close()

@@ -87,12 +87,16 @@ class AppContext:
         if self._loop is not None:
             raise RuntimeError("a test context is entered once: make another")
         self.app.configure()
-        self._databases = Databases(self.app, self._given)
-        loop = self._loop = VirtualLoop(self._start_ms)
-        rng = random.Random(self._seed)
+        loop, rng = VirtualLoop(self._start_ms), random.Random(self._seed)
+        try:
+            with loop.entered():
+                self.broker = MemoryBroker(loop, rng, self._broker_settings)
+            self._databases = Databases(self.app, self._given)
+        except BaseException:
+            loop.close()
+            raise
+        self._loop = loop
         self._boxes: dict[int | str, TopicBox[Any, Any]] = {}
-        with loop.entered():
-            self.broker = MemoryBroker(loop, rng, self._broker_settings)
         self.places = Places(rng, lambda: loop.now_ms)
         self._network = Network()
         self.cluster = MemoryCluster(self.broker, self._network, "test")

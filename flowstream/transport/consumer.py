@@ -150,13 +150,15 @@ class GroupConsumer:
 
     async def stop(self) -> None:
         """Leave the group and close; `revoked` is not called."""
-        if self._living is not None:
-            await self.end_rebalances()
-            leaving = asyncio.create_task(self._member.leave())
-            await asyncio.wait((leaving,), timeout=LEAVE_TIMEOUT_S)
-            leaving.cancel()
-            await asyncio.wait((leaving,))
-        await self._fetching.close()
+        try:
+            if self._living is not None:
+                await self.end_rebalances()
+                leaving = asyncio.create_task(self._member.leave())
+                await asyncio.wait((leaving,), timeout=LEAVE_TIMEOUT_S)
+                leaving.cancel()
+                await asyncio.wait((leaving,))
+        finally:
+            await self._fetching.close()
 
     async def end_rebalances(self) -> None:
         """Take part in none any more. One that is under way is broken off, and the listener with

@@ -48,7 +48,11 @@ async def serving(worker: Worker) -> AsyncIterator[str | None]:
     tables = Tables(worker)
     server = _server(application(worker, [*tables.routes(), *tables.pages().routes()]))
     listening = bound(settings)
-    address = advertised(settings, listening)
+    try:
+        address = advertised(settings, listening)
+    except SettingsError:
+        listening.close()
+        raise
     worker.web_address = address
     running = asyncio.create_task(server.serve(sockets=[listening]), name="flowstream-web")
     log.info("health and metrics at http://%s/", address)

@@ -122,8 +122,10 @@ class Memberships:
             await self._renew_session()
         finally:
             self.current = None
-            await self._abandon(membership)
-            await consumer.stop()
+            try:
+                await self._abandon(membership)
+            finally:
+                await consumer.stop()
 
     def _rules(self, plan: Plan) -> Rules:
         settings = self._worker.settings
