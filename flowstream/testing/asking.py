@@ -45,7 +45,7 @@ class ContextRouter(Router):
 
     async def watch(self, id: TaskId, question: Question) -> Answer:
         """See `Router.watch`. A test that waits for a change that nothing makes is told."""
-        answers = self._answers(question, id, is_global=False).watch(question)
+        answers = await self._there(self._begun(question, id))
         is_inside = asyncio.get_running_loop() is self._loop
         try:
             while True:
@@ -60,6 +60,10 @@ class ContextRouter(Router):
                 yield found
         finally:
             await self._there(_end(answers))
+
+    async def _begun(self, question: Question, id: TaskId) -> AsyncGenerator[Found | Changed, None]:
+        # Who may have been replaced is a matter of time: of that of the context.
+        return self._answers(question, id, is_global=False).watch(question)
 
     async def _there(self, work: Coroutine[Any, Any, T]) -> T:
         if asyncio.get_running_loop() is self._loop:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import flowstream as fs
+from flowstream import clock
 
 
 class Shop:
@@ -64,7 +65,12 @@ def test_outside_of_any_loop_and_inside_an_agent() -> None:
         assert context.topic(shop.out).values == [5]
 
 
-async def test_a_watch_tells_of_each_change_and_does_not_wait_for_ever() -> None:
+@pytest.mark.parametrize("up_days", [0, 400])
+async def test_a_watch_tells_of_each_change_and_does_not_wait_for_ever(
+    up_days: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # For how long the machine has been up is nothing to a worker on virtual time.
+    monkeypatch.setattr(clock, "_monotonic_ns", lambda: up_days * 86_400 * 10**9)
     shop = Shop()
     async with shop.app.test_context():
         changes = shop.app.query(shop.totals).watch("ada")
