@@ -32,13 +32,11 @@ class Exposition:
     def __init__(self, counters: Counters) -> None:
         """The counters live on and grow."""
         self._counters = counters
-        self._appended = 0
         self._process = CollectorRegistry()
         ProcessCollector(registry=self._process)
 
     def text(self, numbers: Numbers, healthy: bool) -> bytes:
         """What a scrape gets."""
-        self._appended += numbers.appended
         registry = CollectorRegistry()
         registry.register(_Families(self._families(numbers, healthy)))
         found: bytes = generate_latest(registry) + generate_latest(self._process)
@@ -82,7 +80,7 @@ class Exposition:
         yield CounterMetricFamily(
             f"{_TOPICS}_messagesin",
             "Offsets given to records and markers of all topics.",
-            value=self._appended,
+            value=numbers.appended,
         )
         yield histogram(
             "kafka_log_logflushstats_logflush_seconds",

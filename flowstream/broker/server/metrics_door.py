@@ -68,12 +68,13 @@ class MetricsDoor:
                 head = await reader.readuntil(b"\r\n\r\n")
                 status, kind, body = await self._answer(head)
                 writer.write(_response(head, status, kind, body))
-                await writer.drain()
+                writer.close()
+                await writer.wait_closed()
         except (TimeoutError, OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass  # its visitor's own affair (X4)
         finally:
             self._visits.discard(visit)
-            writer.close()
+            writer.transport.abort()  # a visitor that does not read would stay as long as it likes
 
     async def _answer(self, head: bytes) -> Answer:
         method, _, rest = head.partition(b" ")

@@ -44,7 +44,7 @@ class Numbers:
     partition_count: int
     topic_count: int
     appended: int
-    """Offsets given out since the last look, markers included."""
+    """Offsets given out since the watch began, markers included."""
     connections: int
     groups: Mapping[str, int]
     transactions: Mapping[str, int]
@@ -60,8 +60,8 @@ class Watch:
     def __init__(self, driver: Driver) -> None:
         """What is appended counts from now on."""
         self._driver = driver
-        self._ends: dict[TopicPartition, int] = {}
-        self._appended()
+        self._appended = 0
+        self._ends = self._log_ends()
 
     def numbers(self) -> Numbers:
         """How it is now."""
@@ -84,7 +84,7 @@ class Watch:
             ),
             partition_count=len(logs),
             topic_count=len(cores.logs.partitions),
-            appended=self._appended(),
+            appended=self._count_appended(),
             connections=len(driver.connections),
             groups=groups,
             transactions=transactions,
@@ -93,16 +93,18 @@ class Watch:
             failed=driver.failed is not None,
         )
 
-    def _appended(self) -> int:
+    def _count_appended(self) -> int:
         """Nothing on the way of a record counts it: how far the logs have grown tells."""
+        before, self._ends = self._ends, self._log_ends()
+        for name, end in self._ends.items():
+            begin = before.get(name, 0)
+            # A topic that was deleted and made anew starts at 0 again.
+            self._appended += end - begin if end >= begin else end
+        return self._appended
+
+    def _log_ends(self) -> dict[TopicPartition, int]:
         logs = self._driver.cores.logs.by_name
-        ends = {name: log.log_end for name, log in logs.items()}
-        before, self._ends = self._ends, ends
-        # A topic that was deleted and made anew starts at 0 again.
-        return sum(
-            end - before.get(name, 0) if end >= before.get(name, 0) else end
-            for name, end in ends.items()
-        )
+        return {name: log.log_end for name, log in logs.items()}
 
 
 def ailments(driver: Driver, now_ns: int | None = None) -> list[str]:

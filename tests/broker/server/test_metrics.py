@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from flowstream.broker.server import watching
+from flowstream.broker.server import metrics_door, watching
 from flowstream.broker.server.counters import BUCKETS, Counters, Durations, bucket_of
 from flowstream.broker.server.listener import bind
 from flowstream.broker.server.metrics_door import HEAD_BYTES, VISITORS, MetricsDoor, open_metrics
@@ -176,6 +176,26 @@ async def test_X3_visitors_are_bounded() -> None:
             await closed(writer)
         await until(lambda: not door._visits)
         assert (await get(door, "/health"))[0] == 200
+
+
+async def test_X3_a_visitor_that_does_not_read_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    size = 32 << 20  # more than a system's buffers take
+    monkeypatch.setattr(metrics_door, "PATIENCE_S", 0.05)
+    monkeypatch.setattr(metrics_door, "_response", lambda *_: bytes(size))
+    async with watched() as (_, door):
+        host, _, port = door.address.rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"GET /health HTTP/1.1\r\n\r\n")
+        await until(lambda: bool(door._visits))
+        await until(lambda: not door._visits)
+        found = 0
+        try:
+            while data := await reader.read(1 << 20):
+                found += len(data)
+        except ConnectionResetError:
+            pass
+        assert found < size
+        await closed(writer)
 
 
 async def test_X3_partitions_shown_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
