@@ -14,12 +14,10 @@ import asyncio
 import logging
 from collections import deque
 from dataclasses import dataclass
-from typing import Protocol
 
 from flowstream.broker.doors import Buffer
 from flowstream.broker.events import Request
 from flowstream.broker.handlers import serves, unsupported_api_versions
-from flowstream.broker.server.counters import Counters
 from flowstream.broker.server.holdings import (
     BEFORE_LOGIN,
     BUSY_BYTES,
@@ -31,6 +29,7 @@ from flowstream.broker.server.holdings import (
     UNSENT_BYTES,
 )
 from flowstream.broker.server.stream import Stream, drop_sent
+from flowstream.broker.server.turns import Turns
 from flowstream.broker.types import LOCAL, ConnectionId, ReplyTo, Session
 from flowstream.errors import WireError
 from flowstream.wire.api import ApiKey
@@ -41,33 +40,6 @@ log = logging.getLogger("flowstream.broker")
 
 PRODUCE = int(ApiKey.PRODUCE)
 API_VERSIONS = int(ApiKey.API_VERSIONS)
-
-
-class Turns(Protocol):
-    """What a connection needs of the driver."""
-
-    turn: int
-    counters: Counters | None
-
-    def elements_allowed(self, key: int) -> int:
-        """How many things a request of this API may name."""
-        ...
-
-    def submit(self, request: Request[object]) -> None:
-        """Hand in a request; its body's views stay valid until `end_turn`."""
-        ...
-
-    def end_turn(self) -> None:
-        """Perform everything handed in so far."""
-        ...
-
-    def to_send(self, connection: Connection) -> None:
-        """Call `send` at the end of this turn."""
-        ...
-
-    def closed(self, connection: Connection, reason: str) -> None:
-        """The connection is gone."""
-        ...
 
 
 @dataclass(slots=True)
@@ -81,8 +53,8 @@ class Slot:
 
 
 class Connection:
-    """A connected client. `sweeps` counts the sweeps since it came, `idle_sweeps` those since it
-    was last heard of.
+    """A connected client. `sweeps` counts the sweeps since it came, `idle_sweeps` those since bytes
+    last came or went.
     """
 
     __slots__ = (
@@ -192,7 +164,8 @@ class Connection:
 
     def _parse(self) -> None:
         view, start = self._view, self._start
-        while self._end - start >= 4 and not self.closed and not self._must_wait():
+        left = PIPELINED  # of this turn; then others come in between (X4)
+        while left and self._end - start >= 4 and not self.closed and not self._must_wait():
             (length,) = unpack_length(view, start)
             if not 0 < length <= self._max_frame:
                 self.close(f"a frame of {length} bytes; allowed are 1 to {self._max_frame}")
@@ -201,14 +174,17 @@ class Connection:
                 break
             start += 4 + length
             self._start = start
-            self._request(view[start - length : start])
+            left = left - 1 if self._request(view[start - length : start]) else 0
+        if not left and start < self._end:
+            self._resume_soon()
         if self._reading and self._must_wait() and self._end == len(self._buffer):
             self._pause()
 
-    def _request(self, frame: memoryview) -> None:
+    def _request(self, frame: memoryview) -> bool:
+        """Hand in a request; whether another may follow in the same turn."""
         if not self.logged_in and int.from_bytes(frame[:2], "big") not in BEFORE_LOGIN:
             self.close("a request before the login")
-            return
+            return False
         try:
             # A shorter frame cannot hold more elements than everybody may name.
             most = ELEMENTS
@@ -220,15 +196,16 @@ class Connection:
         except UnsupportedVersion as error:
             if error.key != API_VERSIONS:
                 self.close(str(error))
-                return
+                return False
             # The peer learns the versions from an answer that every version can read (KIP-511).
+            self._blocked = True
             self._slots.append(Slot(error.correlation_id, API_VERSIONS, self._heard))
             to = ReplyTo(self.id, error.correlation_id, API_VERSIONS, 0)
             self.reply(to, unsupported_api_versions())
-            return
+            return False
         except WireError as error:
             self.close(f"malformed request: {error}")
-            return
+            return False
         self._turn = self._turns.turn
         if self._counters is not None:
             self._counters.asked(key, len(frame))
@@ -240,11 +217,12 @@ class Connection:
         to = ReplyTo(self.id, correlation_id, key, version)
         request = Request(to, client_id, self.host, body, self.session, len(frame))
         self._turns.submit(request)
+        return key == PRODUCE
 
     def _must_wait(self) -> bool:
         """Whether the next request has to wait. As in Kafka a request is looked at once the one
-        before it is answered; only Produce is pipelined, because its answers wait for the disk. A
-        client over its quota waits too.
+        before it is answered, in another turn; only Produce is pipelined, because its answers wait
+        for the disk. A client over its quota waits too.
         """
         if self._muted is not None:
             return True
@@ -269,6 +247,11 @@ class Connection:
         self._muted = None
         if not self._resuming:
             self._resume()
+
+    def _resume_soon(self) -> None:
+        if not self._resuming:
+            self._resuming = True
+            self._loop.call_soon(self._resume)
 
     def _resume(self) -> None:
         """Look at what was received meanwhile, then receive again."""
@@ -338,9 +321,8 @@ class Connection:
             self.close(self._ending)
             return
         waits = self._start < self._end or not self._reading
-        if waits and not self._resuming and not self._must_wait():
-            self._resuming = True
-            self._loop.call_soon(self._resume)
+        if waits and not self._must_wait():
+            self._resume_soon()
 
     def _send_some(self) -> None:
         while self._out:
@@ -348,6 +330,7 @@ class Connection:
                 self._out = [b"".join(self._out)]
             sent = self._socket.sendmsg(self._out[:IOV_MAX])
             self._out_bytes -= sent
+            self.idle_sweeps = 0
             if self._counters is not None:
                 self._counters.bytes_out += sent
             drop_sent(self._out, sent)

@@ -23,7 +23,8 @@ from flowstream.broker.security.principals import (
     parse_rules,
     principal_of,
 )
-from flowstream.broker.server.connection import Connection, Turns
+from flowstream.broker.server.connection import Connection
+from flowstream.broker.server.turns import Turns
 from flowstream.broker.types import ConnectionId, Session
 from flowstream.errors import FlowstreamError
 from flowstream.sparing import SparingLog

@@ -23,8 +23,10 @@ from flowstream.wire.messages.incremental_alter_configs import (
     AlterConfigsResource,
     IncrementalAlterConfigsRequest,
 )
+from flowstream.wire.schema import replace
 from tests.broker.server.serving import (
     VERSIONS,
+    WAIT_S,
     RawClient,
     Served,
     create_topic,
@@ -150,6 +152,27 @@ async def test_X3_a_slow_reader_is_not_read_from() -> None:
         flood.cancel()
         sock.close()
         await writer.close()
+
+
+async def test_who_reads_slowly_is_not_idle() -> None:
+    async with served() as broker:
+        client = await broker.client()
+        await create_topic(client)
+        for _ in range(24):
+            await client.ask(0, 8, produce_request(b"x" * 1_000_000))
+        large = replace(fetch_request(0), max_bytes=1 << 25)
+        (topic,) = large.topics
+        (partition,) = topic.partitions
+        whole = replace(topic, partitions=(replace(partition, partition_max_bytes=1 << 25),))
+        client.send(1, 11, replace(large, topics=(whole,)))
+        (connection,) = broker.driver.connections.values()
+        await until(lambda: connection._writing)
+        connection.sweep()
+        assert connection.idle_sweeps == 1
+        async with asyncio.timeout(WAIT_S):
+            while connection.idle_sweeps:
+                await client.reader.read(1 << 16)
+        await client.close()
 
 
 async def test_disconnected_long_polls_are_forgotten() -> None:
