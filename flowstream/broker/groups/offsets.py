@@ -6,7 +6,7 @@ know members or time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from flowstream.broker.groups.records import OffsetCommitValue, OffsetRecord
@@ -65,6 +65,14 @@ class Offsets:
     def unstable(self, group: str) -> list[TopicPartition]:
         """The partitions of a group that open transactions have committed to."""
         return list(self._unstable.get(group, ()))
+
+    def among(
+        self, group: str, partitions: Mapping[TopicPartition, None]
+    ) -> Sequence[TopicPartition]:
+        """Those of `partitions` where the group has an offset, decided or not."""
+        found = [each[group].keys() for each in (self._committed, self._unstable) if group in each]
+        hit = {each for keys in found for each in keys & partitions.keys()}
+        return [each for each in partitions if each in hit] if hit else ()
 
     def groups(self) -> Iterator[str]:
         """Every group that has an offset, decided or not, once."""

@@ -19,10 +19,11 @@ K = TypeVar("K", bound=Hashable)
 class Timers(Generic[K]):
     """Named deadlines. `soonest` is at or before the first of them; None when there is none."""
 
-    __slots__ = ("_at", "soonest")
+    __slots__ = ("_at", "_due", "soonest")
 
     def __init__(self) -> None:
         self._at: dict[K, Instant] = {}
+        self._due: list[K] = []  # found due by the last look, the latest first
         self.soonest: Instant | None = None
 
     def __contains__(self, key: K) -> bool:
@@ -39,19 +40,23 @@ class Timers(Generic[K]):
         self._at.pop(key, None)
 
     def take_due(self, now: Instant) -> K | None:
-        """Remove and return the earliest key that is due at `now`; None (and an exact `soonest`)
-        when none is."""
+        """Remove and return a key that is due at `now`; None (and an exact `soonest`) when none is.
+        What is due together comes in the order of its deadlines, for one look at all of them:
+        thousands of members may go at once."""
         if self.soonest is None or self.soonest > now:
             return None
-        if not self._at:
-            self.soonest = None
-            return None
-        first = min(self._at, key=self._at.__getitem__)
-        self.soonest = self._at[first]
-        if self.soonest > now:
-            return None
-        del self._at[first]
-        return first
+        while True:
+            while self._due:
+                key = self._due.pop()
+                if key in self._at and self._at[key] <= now:
+                    del self._at[key]
+                    return key
+            due = [key for key, at in self._at.items() if at <= now]
+            if not due:
+                self.soonest = min(self._at.values(), default=None)
+                return None
+            due.sort(key=self._at.__getitem__)
+            self._due = due[::-1]
 
 
 class Agenda:
