@@ -1,7 +1,8 @@
 """A broker process from its data directory to `ready`, and to its end.
 
-Lives here: the order of starting and stopping. Lock first, address second (a taken port must not
-cost a recovery), then recovery, then the node's own start, durable, then clients.
+Lives here: the order of starting and stopping. Lock first, addresses and certificates second (a
+taken port must not cost a recovery), then recovery, then the node's own start, durable, then
+clients.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from flowstream.broker.opening import Opened, open_cores
 from flowstream.broker.security.listeners import PROTOCOLS, ListenerSpec, parse_listeners
 from flowstream.broker.server.counters import Counters
 from flowstream.broker.server.driver import Driver
-from flowstream.broker.server.listener import ConnectionIds, Listener, bind
+from flowstream.broker.server.listener import ConnectionIds, Listener, bind, tls_context
 from flowstream.broker.server.ports import written
 from flowstream.broker.server.securing import check_listeners, is_secured
 from flowstream.broker.storage.disk import Disk
@@ -118,6 +119,7 @@ async def start(
         for spec in specs:
             bound.append(bind(spec.host, spec.port))
             undo.callback(bound[-1].close)
+        contexts = [tls_context(spec, config.ssl_principal_mapping_rules) for spec in specs]
         storage = Disk(data, fsync=fsync)
         undo.callback(storage.close)
         now_ms = clock.SteadyClock().now_ms
@@ -143,8 +145,8 @@ async def start(
         driver.start(_first_users(cores, users or {}))
         ids = ConnectionIds()
         listeners = {
-            spec.name: Listener(listening, driver, cores, spec, ids)
-            for spec, listening in zip(specs, bound, strict=True)
+            spec.name: Listener(listening, driver, cores, spec, ids, tls)
+            for spec, listening, tls in zip(specs, bound, contexts, strict=True)
         }
         undo.pop_all()
     return Server(lock, storage, driver, listeners, written(first.host, first.port), keys)

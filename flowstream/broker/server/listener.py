@@ -93,7 +93,7 @@ class ConnectionIds:
 
 class Listener:
     """Accepts connections for a driver until it is closed. Several listeners of one driver share
-    their `ids`; without a `spec` it is plain.
+    their `ids`; without `tls`, which is `tls_context` of its `spec`, it is plain.
     """
 
     def __init__(
@@ -103,15 +103,15 @@ class Listener:
         cores: Cores,
         spec: ListenerSpec | None = None,
         ids: ConnectionIds | None = None,
+        tls: TlsContext | None = None,
     ) -> None:
         self._listening = listening
         self._session = LOCAL
         self._sasl = False
-        self._tls: TlsContext | None = None
+        self._tls = tls
         if spec is not None:
             self._session = Session(listener=spec.name, protocol=spec.protocol)
             self._sasl = spec.sasl
-            self._tls = tls_context(spec, cores.config.ssl_principal_mapping_rules)
         self._ids = ids or ConnectionIds()
         self._most = open_connections()
         self._driver = driver
@@ -191,15 +191,15 @@ class Listener:
         if CONNECT in quotas.limited and not quotas.admits(host, self._driver.now()):
             self._refuse(client, host, "connection_creation_rate")
             return
-        client.setblocking(False)
-        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if counters is not None:
             counters.accepted += 1
         id = self._ids.take()
         try:
+            client.setblocking(False)
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connections[id] = self._connection(id, client, host)
         except OSError as error:
-            client.close()  # gone before TLS could begin
+            client.close()  # gone already
             log.debug("connection from %s: %s", host, error)
 
     def _connection(self, id: ConnectionId, client: socket.socket, host: str) -> Connection:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import threading
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from cryptography.hazmat.primitives import serialization
 
 from flowstream.broker.config import SETTINGS, BrokerConfig
 from flowstream.broker.security.listeners import ListenerSpec, parse_listeners
+from flowstream.broker.server.bootstrap import start
 from flowstream.broker.server.tls import TlsContext, TlsError
 from flowstream.wire.messages.describe_configs import (
     DescribeConfigsRequest,
@@ -85,6 +87,19 @@ def test_X7_a_key_that_cannot_be_opened_is_refused_without_asking(
     )
     with pytest.raises(TlsError, match=r"ssl\.key\.password"):
         TlsContext(spec, "DEFAULT")
+
+
+async def test_a_certificate_that_cannot_be_read_costs_no_recovery(tmp_path: Path) -> None:
+    """The broker had begun, its first listener too: both stayed in the process, half alive."""
+    texts = {
+        "listeners": "PLAINTEXT://127.0.0.1:0,SSL://127.0.0.1:0",
+        "ssl.keystore.location": str(tmp_path / "nowhere.pem"),
+    }
+    data = tmp_path / "data"
+    with pytest.raises(TlsError, match=r"nowhere\.pem"):
+        await start(data, "", 0, BrokerConfig.of(texts), fsync=True, insecure_open=False)
+    assert {each.name for each in data.iterdir()} <= {".lock"}
+    assert "flowstream-sync" not in {each.name for each in threading.enumerate()}
 
 
 def test_authorities_as_text(authority: trustme.CA) -> None:
