@@ -142,6 +142,7 @@ async def start(
         first = cores.address.endpoints[specs[0].name]
         cores.address.port = first.port
         driver = Driver(Node(cores), door, now_ms, fsync=fsync, counters=counters)
+        storage.watch(driver.fail_soon)
         driver.start(_first_users(cores, users or {}))
         ids = ConnectionIds()
         listeners = {

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 
 from flowstream.broker.breadth import elements_allowed
 from flowstream.broker.cores import Cores
@@ -303,6 +304,17 @@ class Driver:
         for connection in list(self.connections.values()):
             connection.close("the broker failed")
         self.ended.set_result(error)
+
+    def fail_soon(self, error: BaseException) -> None:
+        """Like `fail`, from any thread: what was written in the background is not as it should be.
+        Not once everything is on disk and closed.
+        """
+        with suppress(RuntimeError):  # the loop is closed: there is nothing to stop any more
+            self._loop.call_soon_threadsafe(self._failed, error)
+
+    def _failed(self, error: BaseException) -> None:
+        if not self._closed:
+            self.fail(error)
 
     async def stop(self) -> None:
         """Close the connections and the logs cleanly; everything written is on disk afterwards.

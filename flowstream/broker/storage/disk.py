@@ -8,11 +8,12 @@ import os
 import resource
 import secrets
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 
 from flowstream.broker.doors import Storage
 from flowstream.broker.log.journal import SALT_BYTES
 from flowstream.broker.storage.files import FileStorage
+from flowstream.broker.storage.jobs import Background
 from flowstream.broker.storage.journaled import JournaledStorage
 
 MOST_OPEN_FILES = 16_384
@@ -44,7 +45,8 @@ class Disk:
 
     def __init__(self, data: str | os.PathLike[str], *, fsync: bool) -> None:
         """`data` must exist, and be locked by this process."""
-        self._removing = ThreadPoolExecutor(1, thread_name_prefix="flowstream-remove")
+        self._watcher: Callable[[BaseException], None] | None = None
+        self._removing = Background("flowstream-remove", self._failed)
         self._files = FileStorage(
             data, open_files=open_files(), background=self._removing, places=not fsync
         )
@@ -52,7 +54,7 @@ class Disk:
         if fsync:
             # The journal is written by other threads: it has descriptors of its own.
             self._journal = FileStorage(data)
-            self._background = ThreadPoolExecutor(1, thread_name_prefix="flowstream-drain")
+            self._background = Background("flowstream-drain", self._failed)
             self._journaled = JournaledStorage(
                 self._files,
                 self._journal,
@@ -64,6 +66,14 @@ class Disk:
     def door(self) -> Storage:
         """What the broker reads and writes through."""
         return self._journaled or self._files
+
+    def watch(self, failed: Callable[[BaseException], None]) -> None:
+        """Have `failed` called, in any thread, when what is done in the background is refused."""
+        self._watcher = failed
+
+    def _failed(self, error: BaseException) -> None:
+        if self._watcher is not None:
+            self._watcher(error)
 
     def close(self) -> None:
         """Close every descriptor. Directories that still wait for their deletion are deleted by the

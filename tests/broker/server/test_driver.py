@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
+import shutil
+from pathlib import Path
 
 import pytest
 
+from flowstream.broker.config import BrokerConfig
 from flowstream.broker.doors import Remove
+from flowstream.broker.server.bootstrap import start
 from flowstream.broker.storage.memory import MemoryStorage
 from flowstream.broker.types import TopicPartition
-from tests.broker.server.serving import create_topic, fetch_request, produce_request, served, until
+from flowstream.wire.messages.delete_topics import DeleteTopicsRequest
+from tests.broker.server.serving import (
+    TOPIC,
+    RawClient,
+    create_topic,
+    fetch_request,
+    produce_request,
+    served,
+    until,
+)
 
 
 @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
@@ -108,3 +122,23 @@ async def test_what_many_write_at_once_is_synced_together(fsync: bool) -> None:
                     0
                 ].error_code == 0
             await client.close()
+
+
+@pytest.mark.parametrize("fsync", [True, False])
+async def test_D2_an_idle_broker_stops_when_the_disk_refuses_what_is_done_in_the_background(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, fsync: bool
+) -> None:
+    """It went on until somebody wrote something."""
+
+    def refuse(path: str) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(shutil, "rmtree", refuse)
+    server = await start(tmp_path, "127.0.0.1", 0, BrokerConfig(), fsync=fsync, insecure_open=False)
+    client = RawClient(*await asyncio.open_connection(*server.address.split(":")))
+    await create_topic(client)
+    client.send(20, 5, DeleteTopicsRequest(topic_names=(TOPIC,), timeout_ms=1000))
+    failure = await asyncio.wait_for(server.ended, 5)
+    assert "-0-delete: Input/output error; the disk failed" in str(failure)
+    await client.close()
+    await server.stop()
