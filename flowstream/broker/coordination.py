@@ -220,7 +220,7 @@ def _follow(
     effects: list[Effect] = []
     gone = [each.topic_id for each in records if isinstance(each, RemoveTopicRecord)]
     if gone:
-        made += _identify(cores, gone)
+        made.append(_identify(cores, gone))
         effects += _delete_logs(cores, gone, now)
     configs: dict[tuple[tuple[str, str], ...], LogConfig] = {}
     for record in records:
@@ -339,16 +339,18 @@ def _forget_checkpoints(cores: Cores) -> list[Operation]:
     ]
 
 
-def _identify(cores: Cores, topic_ids: Sequence[bytes]) -> list[Operation]:
+def _identify(cores: Cores, topic_ids: Sequence[bytes]) -> Operation:
     """Let the directories of topics that go say whose they are: a start after a crash between their
     removal and the end of their names would keep them aside, as those of nobody, for ever.
     """
     logs = cores.logs.by_id
-    return [
-        Place(f"{logs[topic_id, number].directory}/{PARTITION_METADATA}")
-        for topic_id in topic_ids
-        for number in cores.image.topics_by_id[topic_id].partitions
-    ]
+    return Place(
+        [
+            f"{logs[topic_id, number].directory}/{PARTITION_METADATA}"
+            for topic_id in topic_ids
+            for number in cores.image.topics_by_id[topic_id].partitions
+        ]
+    )
 
 
 def _delete_logs(cores: Cores, topic_ids: Sequence[bytes], now: Instant) -> list[Effect]:

@@ -58,11 +58,12 @@ class Put:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What was put to `path`, and waits, is there before any later operation, durably, if anything
-    was written to its directory.
+    """What was put to `paths`, and waits, is there before any later operation, durably; of those
+    to whose directories anything was written.
     """
 
-    path: str
+    paths: Sequence[str]
+    path: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,17 +44,12 @@ class Deferred:
         for name in self.touched.inside(path):
             os.close(os.open(self._root + name, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
 
-    def give_up(self, path: str) -> None:
-        """Do nothing of what waits in the directory `path`, unless something was written to it: a
-        crash may come before it is gone, and what is put tells whose it was.
-        """
-        if self.is_written(path):
-            self.carry_along(path)
-        self.forget(path)
-
-    def is_written(self, directory: str) -> bool:
-        """Whether something was written in a directory of which something waits."""
-        return directory not in self.unmade and not self.touched.inside(directory)
+    def identifying(self, paths: Collection[str]) -> list[str]:
+        """Those of `paths` that are put, where something was written to their directory."""
+        if not self.puts:
+            return []
+        waiting = [path for path in paths if path in self.puts]
+        return [path for path in waiting if self._is_written(os.path.dirname(path))]
 
     def forget(self, path: str) -> None:
         """Do nothing of what waits in `path`."""
@@ -65,6 +60,9 @@ class Deferred:
         for name in self.touched.inside(path):
             self.touched.pop(name)
         self.unmade.discard(path)
+
+    def _is_written(self, directory: str) -> bool:
+        return directory not in self.unmade and not self.touched.inside(directory)
 
     def _ensure(self, directory: str) -> None:
         if directory not in self.unmade:

@@ -106,6 +106,8 @@ class FileStorage:
 
     def size(self, path: str) -> int | None:
         """Size of the file in bytes, None when it does not exist."""
+        if self._leaving.holds(os.path.dirname(path)):
+            return None
         try:
             return os.stat(self._above + path).st_size
         except FileNotFoundError:
@@ -223,10 +225,8 @@ class FileStorage:
             case Put(path, data):
                 self._put(path, data)
                 unsynced.add(path)
-            case Place(path):
-                if path in self._later.puts and self._later.is_written(os.path.dirname(path)):
-                    self._placing.put(path)
-                    self._sync_directory(os.path.dirname(path))
+            case Place(paths):
+                self._sync_these(self._later.identifying(paths))
             case Sync(path):
                 unsynced.add(path)
             case Remove(path):
@@ -234,7 +234,6 @@ class FileStorage:
                 unsynced.difference_update(inside(unsynced, path))
             case Discard(path, target):
                 with self._lock:
-                    self._later.give_up(path)
                     self._let_go(path)
                 self._leaving.add(path, target)
                 unsynced.difference_update(inside(unsynced, path))

@@ -23,6 +23,7 @@ from flowstream.broker.doors import (
     MakeDirectory,
     Operation,
     Overwrite,
+    Place,
     Remove,
     Rename,
     Settle,
@@ -45,9 +46,7 @@ JOURNAL_BYTES = 8 << 20
 """Each of the two files is written anew from its beginning when it has this size."""
 
 EXTENT = 256 << 10
-"""A journal file grows by so much at a time: writing into it again does not change its size, and
-its sync has no metadata to write.
-"""
+"""A journal file grows by so much at a time; what is written into it again syncs no metadata."""
 
 MOST_BYTES = 128 << 10
 """A group commit that wrote more syncs its files: their bytes would be written twice."""
@@ -59,7 +58,7 @@ FEWEST_FILES = 2
 """Fewer files than this are synced themselves."""
 
 
-_HARMLESS = (Append, Flush, Sync, Settle)
+_HARMLESS = (Append, Flush, Place, Sync, Settle)
 """What leaves every name and the bytes below it where they are."""
 
 

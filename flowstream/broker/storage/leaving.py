@@ -38,6 +38,10 @@ class Leaving:
         self._targets[path] = target
         self._new.append(path)
 
+    def holds(self, path: str) -> bool:
+        """Whether the directory of this name is about to go. Any thread may ask."""
+        return path in self._targets
+
     def begin(self) -> None:
         """Start with those that were added."""
         if not self._new:

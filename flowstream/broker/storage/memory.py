@@ -166,7 +166,7 @@ class MemoryStorage:
         """Perform in order. The paths that now hold unsynced bytes."""
         unsynced: set[str] = set()
         for operation in operations:
-            if not isinstance(operation, Settle):
+            if not isinstance(operation, Settle | Place):
                 self._count(operation.path)
             self._change(operation, unsynced)
         return {path for path in unsynced if path in self._files or path in self._puts}
@@ -218,8 +218,9 @@ class MemoryStorage:
             case Put(path, data):
                 self._put(path, data)
                 unsynced.add(path)
-            case Place(path):
-                self._place(path)
+            case Place(paths):
+                for path in paths:
+                    self._place(path)
             case Sync(path):
                 unsynced.add(path)
             case Truncate(path, size):
@@ -266,6 +267,7 @@ class MemoryStorage:
         around = inside(self._files, os.path.dirname(path))
         waiting = self._puts.values()
         if path in self._puts and any(self._files[e].data for e in around if e not in waiting):
+            self._count(path)
             self._sync(path)
 
     def _sync(self, path: str) -> None:
@@ -320,7 +322,8 @@ class MemoryStorage:
             self._files[name] = self._files.pop(self._puts.pop(name))
 
     def _discard(self, path: str, target: str) -> None:
-        self._place_inside(path)
+        for name in inside(self._puts, path):
+            del self._files[self._puts.pop(name)]
         files = {name[len(path) :]: self._files[name] for name in inside(self._files, path)}
         self._leaving[path] = _Leaving(target, files)
         self._remove(path)

@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from flowstream.broker.doors import Append, Discard, Flush, MakeDirectory, Place, Put, Settle
+from flowstream.broker.storage.disk import Disk
 from flowstream.broker.storage.files import FileStorage
+from flowstream.broker.storage.journaled import JournaledStorage
 from flowstream.broker.storage.memory import MemoryStorage
 
 
@@ -83,6 +85,7 @@ def test_D7_what_was_written_to_says_whose_it_was_until_it_is_gone(tmp_path: Pat
             storage.perform([MakeDirectory(name), Put(f"{name}/whose", b"mine")])
             storage.perform([Append(f"{name}/log", ())])
         storage.perform([Append("d/log", (b"1",))])
+        storage.perform([Place(["d/whose", "e/whose"])])
         storage.perform([Discard("d", "gone d"), Discard("e", "gone e")])
         assert storage.names("") == ["d"]
         assert storage.names("d") == ["log", "whose"]
@@ -185,8 +188,42 @@ def test_D7_a_directory_that_was_written_to_says_whose_it_is_when_that_is_wanted
         storage.perform([MakeDirectory(name), Put(f"{name}/whose", b"mine")])
         storage.perform([Put(f"{name}/more", b"1"), Append(f"{name}/log", ())])
     storage.perform([Append("d/log", (b"1",))])
-    storage.perform([Place("d/whose"), Place("e/whose"), Place("absent/whose")])
+    storage.perform([Place(["d/whose", "e/whose", "absent/whose"])])
     assert content(storage, "d/whose") == b"mine"
     assert (storage.size("d/more"), storage.size("e/whose")) == (None, None)
     storage.sync({"d/whose", "d/more", "e/whose", "e/more", "e/log"})
     assert storage.names("d") == storage.names("e") == ["log", "more", "whose"]
+
+
+def test_what_was_discarded_has_no_size_and_leaves_nothing_in_the_journal_s_account(
+    tmp_path: Path,
+) -> None:
+    """A sync that comes before the directory is gone counted its files among the durable ones, for
+    ever.
+    """
+    go_on = threading.Event()
+    with ThreadPoolExecutor(1) as background:
+        files = FileStorage(tmp_path, background=background)
+        storage = JournaledStorage(files, files, b"saltsalt")
+        unsynced = storage.perform([MakeDirectory("d"), Append("d/x", (b"1",))])
+        unsynced |= storage.perform([Append("kept", (b"1",))])
+        background.submit(go_on.wait)
+        storage.perform([Discard("d", "gone")])
+        assert files.names("d") == ["x"]
+        assert files.size("d/x") is None
+        storage.sync(unsynced)
+        assert list(storage._ends) == ["kept"]
+        go_on.set()
+    files.close()
+
+
+def test_D2_what_fails_in_the_background_is_told_at_once(tmp_path: Path) -> None:
+    told: list[BaseException] = []
+    disk = Disk(tmp_path, fsync=False)
+    disk.watch(told.append)
+    disk.door.perform([MakeDirectory("d"), Put("d/x", b"1")])
+    (tmp_path / "e").write_bytes(b"")
+    disk.door.perform([MakeDirectory("e"), Put("e/x", b"1")])
+    disk._removing.shutdown()
+    disk.close()
+    assert [str(each).partition(":")[0] for each in told] == ["e"]
