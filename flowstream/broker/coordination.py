@@ -24,6 +24,7 @@ from flowstream.broker.log.partition import PartitionLog
 from flowstream.broker.log.partition import create_log as create_partition_log
 from flowstream.broker.metadata import broker_configs, controller
 from flowstream.broker.metadata.image import ResourceType
+from flowstream.broker.metadata.names import folded
 from flowstream.broker.metadata.records import (
     ClientQuotaRecord,
     ConfigRecord,
@@ -372,4 +373,21 @@ def _delete_logs(cores: Cores, topic_ids: Sequence[bytes], now: Instant) -> list
     for group_id, decision in cores.groups.partitions_deleted(names):
         effects += commit_group(cores, group_id, decision, now)
     moved = cores.waiting.moved
-    return [*effects, WhenDurable(lambda now: moved(names, now))]
+    topics = dict.fromkeys(folded(name.topic) for name in names)
+    cores.changing.update((topic, []) for topic in topics)
+    return [
+        *effects,
+        WhenDurable(lambda now: moved(names, now)),
+        WhenDurable(lambda now: free_names(cores, topics, now)),
+    ]
+
+
+def free_names(cores: Cores, topics: Iterable[str], now: Instant) -> list[Effect]:
+    """What waits for topics of these names, by their folded names, goes on. Whoever makes one while
+    the deletion of the one before is being written would wait for the disk in the loop.
+    """
+    effects: list[Effect] = []
+    for topic in topics:
+        for go_on in cores.changing.pop(topic):
+            effects += go_on(now)
+    return effects

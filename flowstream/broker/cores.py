@@ -129,7 +129,9 @@ class Cores:
     sasl: Sasl | None = None
     """How clients log in; None where no listener asks for it."""
     changing: dict[str, list[Callable[[Instant], list[Effect]]]] = field(default_factory=dict)
-    """The folded names of topics whose logs are being prepared, and who goes on after that."""
+    """The folded names of topics whose logs are being prepared, or whose deletion is being written,
+    and who goes on after that.
+    """
     is_ending: bool = False
     """No request is taken any more, and none that is in parts goes on."""
     checkpoint_at: Instant | None = None

@@ -8,7 +8,7 @@ which 10 and 11 can write but have no answer to.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 from flowstream.broker.coordination import commit_metadata, replies_when_durable
 from flowstream.broker.cores import INTERNAL_TOPICS, Cores
@@ -17,6 +17,7 @@ from flowstream.broker.effects import Effect, Reply
 from flowstream.broker.events import Request
 from flowstream.broker.handlers.describe_cluster import CLUSTER_OPERATIONS, NOT_ASKED
 from flowstream.broker.handlers.describe_topic_partitions import TOPIC_OPERATIONS
+from flowstream.broker.handlers.slicing import prepared
 from flowstream.broker.handlers.throttling import Mutations
 from flowstream.broker.metadata.controller import internal_topic
 from flowstream.broker.metadata.image import Topic
@@ -49,14 +50,23 @@ def handle(request: Request[MetadataRequest], cores: Cores, now: Instant) -> lis
         return [Reply(request.to, _response(topics, request, cores))]
     if by_id_too_early(body.topics, version):
         return [Reply(request.to, _refusal(body))]
-    refused, effects = _create_missing(request, cores, now)
     # Repetitions would only multiply the answer (X3), with ids that no name needs, too.
     once = {asked.topic_id if asked.name is None else asked.name: asked for asked in body.topics}
-    topics = [_answer(asked, body, cores, refused) for asked in once.values()]
-    response = _response(topics, request, cores)
-    if effects:
-        return effects + replies_when_durable([(request.to, response)])
-    return [Reply(request.to, response)]
+    missing = _missing(once.values(), body, cores)
+    if missing:
+        return _created(missing, once.values(), request, cores, now)
+    return [Reply(request.to, _told(once.values(), request, cores, {}))]
+
+
+def _told(
+    asked: Iterable[MetadataRequestTopic],
+    request: Request[MetadataRequest],
+    cores: Cores,
+    refused: dict[str, int],
+) -> MetadataResponse:
+    """What is known of each; `refused` are the errors of those that cannot be made."""
+    topics = [_answer(each, request.body, cores, refused) for each in asked]
+    return _response(topics, request, cores)
 
 
 def _refusal(body: MetadataRequest) -> MetadataResponse:
@@ -70,30 +80,39 @@ def _refusal(body: MetadataRequest) -> MetadataResponse:
     return MetadataResponse(topics=topics)
 
 
-def _create_missing(
-    request: Request[MetadataRequest], cores: Cores, now: Instant
-) -> tuple[dict[str, int], list[Effect]]:
-    """Create the topics that are asked for and missing. Returns the errors of those that cannot
-    be. What a quota forbids, would hold up everybody or is being made is unknown for now, as in
-    Kafka: clients ask again.
-    """
-    body = request.body
-    names = dict.fromkeys(
-        asked.name
-        for asked in body.topics or ()
-        if asked.name is not None and asked.name not in cores.image.topics
-    )
-    missing = [
-        name for name in names if problem_with(name) is None and folded(name) not in cores.changing
+def _missing(
+    asked: Iterable[MetadataRequestTopic], body: MetadataRequest, cores: Cores
+) -> list[str]:
+    """The topics to be created. What is being made is unknown for now: clients ask again."""
+    names = [
+        each.name
+        for each in asked
+        if each.name is not None
+        and each.name not in cores.image.topics
+        and problem_with(each.name) is None
+        and folded(each.name) not in cores.changing
     ]
-    if not missing:
-        return {}, []
     if not (body.allow_auto_topic_creation and cores.config.auto_create_topics_enable):
-        return {}, []
-    records: list[MetadataRecord] = []
+        return []
+    return names
+
+
+def _created(
+    missing: Sequence[str],
+    asked: Collection[MetadataRequestTopic],
+    request: Request[MetadataRequest],
+    cores: Cores,
+    now: Instant,
+) -> list[Effect]:
+    """Create the missing topics, and answer. What a quota forbids or would hold up everybody is
+    unknown for now, as in Kafka: clients ask again.
+    """
+    internal: list[MetadataRecord] = []
     for name in missing:
         if name in INTERNAL_TOPICS:
-            records += internal_topic(cores.image, cores.config, name, cores.rng)
+            internal += internal_topic(cores.image, cores.config, name, cores.rng)
+    # At once: whoever needs one of these makes it, whatever else is being made.
+    effects = commit_metadata(cores, Decision(records=tuple(internal)), now)
     ordinary = [name for name in missing if name not in INTERNAL_TOPICS]
     most = max(1, CREATED_PARTITIONS // cores.config.num_partitions)
     charge = Mutations(request, cores, now, strict=True).charge
@@ -103,8 +122,13 @@ def _create_missing(
         for each in plan.results
         if each.error_code not in (ErrorCode.NONE, ErrorCode.THROTTLING_QUOTA_EXCEEDED)
     }
-    decision = Decision(records=(*records, *plan.records))
-    return refused, commit_metadata(cores, decision, now)
+
+    def write(now: Instant) -> list[Effect]:
+        written = commit_metadata(cores, Decision(records=plan.records), now)
+        reply = (request.to, _told(asked, request, cores, refused))
+        return [*written, *replies_when_durable([reply])]
+
+    return effects + prepared(cores, plan.records, write, now)
 
 
 def _answer(

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
-from flowstream.broker.coordination import prepare_logs
+from flowstream.broker.coordination import free_names, prepare_logs
 from flowstream.broker.cores import INTERNAL_TOPICS, Cores
 from flowstream.broker.effects import Effect, WhenDurable
 from flowstream.broker.metadata.image import ResourceType
@@ -86,10 +86,7 @@ class Preparation:
             effects = prepare_logs(self._cores, topic, part, self._settings[topic], now)
             return [*effects, WhenDurable(self.go_on)]
         effects = self._then(now)
-        for name in self._changing:
-            for go_on in self._cores.changing.pop(name):
-                effects += go_on(now)
-        return effects
+        return [*effects, *free_names(self._cores, self._changing, now)]
 
 
 def _names(cores: Cores, records: Iterable[MetadataRecord]) -> dict[bytes, str]:

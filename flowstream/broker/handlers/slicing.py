@@ -17,7 +17,8 @@ from flowstream.broker.coordination import commit_metadata
 from flowstream.broker.cores import Cores
 from flowstream.broker.decision import Decision
 from flowstream.broker.effects import Effect, WhenDurable
-from flowstream.broker.handlers.preparing import Preparation, large, wait_for
+from flowstream.broker.handlers.preparing import Preparation, Then, large, wait_for
+from flowstream.broker.metadata.records import MetadataRecord
 from flowstream.broker.metadata.topics import Plan
 from flowstream.broker.types import Instant, ReplyTo
 
@@ -51,6 +52,18 @@ def slices(
         cut[-1].append(item)
         room -= weight
     return [tuple(each) for each in cut]
+
+
+def prepared(
+    cores: Cores, records: Sequence[MetadataRecord], write: Then, now: Instant
+) -> list[Effect]:
+    """Let `write` be called, which writes `records`: now, or when the logs are made of a topic that
+    is larger than a slice.
+    """
+    made = large(cores, records, SLICE)
+    if not made:
+        return write(now)
+    return Preparation(cores, records, made, SLICE, write).go_on(now)
 
 
 class Planner(Protocol[P, R]):
@@ -103,11 +116,7 @@ class Sliced(Generic[T, R]):
             self._used = plan.partitions
             if plan.records or not self._parts:
                 break
-        made = large(self._cores, plan.records, SLICE)
-        if made:
-            then = partial(self._write, plan)
-            return Preparation(self._cores, plan.records, made, SLICE, then).go_on(now)
-        return self._write(plan, now)
+        return prepared(self._cores, plan.records, partial(self._write, plan), now)
 
     def _write(self, plan: Plan[R], now: Instant) -> list[Effect]:
         if self._parts:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from flowstream.broker.cores import OFFSETS_TOPIC
-from flowstream.broker.handlers import slicing
+from flowstream.broker.handlers import metadata, slicing
 from flowstream.broker.types import ConnectionId, TopicPartition
 from flowstream.wire.error_codes import ErrorCode
 from flowstream.wire.messages.create_topics import CreatableTopicConfig
@@ -38,6 +38,7 @@ ALL = MetadataRequest(topics=None)
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slicing, "SLICE", SLICE)
+    monkeypatch.setattr(metadata, "CREATED_PARTITIONS", SLICE)
 
 
 @pytest.fixture
@@ -175,6 +176,52 @@ def test_who_only_asks_for_it_hears_that_it_is_unknown(machine: Machine) -> None
     assert [each.error_code for each in machine.answer(told).topics] == [unknown] * 2
     machine.settle()
     assert errors(machine.answer(asked).topics) == {"large.topic": 0}
+
+
+def question(*names: str) -> MetadataRequest:
+    topics = tuple(MetadataRequestTopic(name=name) for name in names)
+    return MetadataRequest(topics=topics, allow_auto_topic_creation=True)
+
+
+def test_X4_a_large_topic_that_a_question_makes_is_made_in_slices() -> None:
+    """With `num.partitions` above a slice; who asks meanwhile hears that it is unknown."""
+    machine = Machine(num_partitions=str(LARGE))
+    machine.ask(creation("quick", partitions=1), 5)
+    asked = machine.post(question("large", "quick", "another"), 12)
+    again = machine.answer(machine.post(question("large"), 12)).topics
+    assert [each.error_code for each in again] == [ErrorCode.UNKNOWN_TOPIC_OR_PARTITION]
+    found = until_answered(machine, asked)
+    assert found == [{"quick": 1}] * 3 + [{"quick": 1, "large": LARGE}]
+    told = {
+        each.name: (each.error_code, len(each.partitions)) for each in machine.answer(asked).topics
+    }
+    unknown = (ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, 0)
+    assert told == {"large": (0, LARGE), "quick": (0, 1), "another": unknown}
+    assert not machine.cores.changing
+
+
+def test_internal_topics_do_not_wait_for_what_else_a_question_makes() -> None:
+    machine = Machine(num_partitions=str(LARGE))
+    machine.post(question(OFFSETS_TOPIC, "large"), 12)
+    assert list(machine.cores.logs.partitions) == [OFFSETS_TOPIC]
+    machine.settle()
+    assert list(machine.cores.logs.partitions) == [OFFSETS_TOPIC, "large"]
+
+
+def test_X4_who_makes_a_deleted_topic_anew_waits_until_that_is_written(machine: Machine) -> None:
+    """In the loop it would wait for the disk, and everybody with it."""
+    gone = machine.post(deletion("quick"), 6)
+    late = machine.post(creation("quick", partitions=2), 5)
+    asked = machine.post(question("quick"), 12)
+    unknown = ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+    assert [each.error_code for each in machine.answer(asked).topics] == [unknown]
+    assert "quick" not in machine.cores.logs.partitions
+    machine.settle_once()
+    assert machine.cores.logs.partitions["quick"] == 2
+    machine.settle()
+    assert errors(machine.answer(gone).responses) == {"quick": 0}
+    assert errors(machine.answer(late).topics) == {"quick": 0}
+    assert not machine.cores.changing
 
 
 def test_its_settings_are_those_of_the_moment_when_it_is_there(machine: Machine) -> None:
