@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -43,6 +44,12 @@ class Resolved:
     topics: frozenset[str]
     version: int
     timestamp: int
+
+
+def names_of(member: ConsumerMember, regexes: Mapping[str, Resolved]) -> frozenset[str]:
+    """The names of all topics that a member subscribes to, as far as they are resolved."""
+    resolved = regexes.get(member.regex)
+    return member.names if resolved is None else member.names | resolved.topics
 
 
 class ConsumerGroup:
@@ -83,26 +90,13 @@ class ConsumerGroup:
         """Whether it has no members."""
         return not self.members
 
-    def topics_of(self, member: ConsumerMember) -> frozenset[str]:
-        """The names of all topics that a member subscribes to, as far as they are resolved."""
-        resolved = self.regexes.get(member.regex)
-        return member.names if resolved is None else member.names | resolved.topics
-
     def is_subscribed(self, topic: str) -> bool:
         """Whether a member reads `topic`."""
-        return any(topic in self.topics_of(each) for each in self.members.values())
+        return any(topic in names_of(each, self.regexes) for each in self.members.values())
 
     def is_owned(self, topic_id: bytes, partition: int) -> bool:
         """Whether some member has this partition."""
         return (topic_id, partition) in self.owners
-
-    def preferred_assignor(self, default: str) -> str:
-        """The one most members ask for; the earliest asked for wins a tie."""
-        votes: dict[str, int] = {}
-        for each in self.members.values():
-            if each.assignor is not None:
-                votes[each.assignor] = votes.get(each.assignor, 0) + 1
-        return max(votes, key=votes.__getitem__) if votes else default
 
     def durable(self) -> object:
         """What its records say, as one comparable value."""

@@ -24,6 +24,7 @@ from flowstream.broker.groups.consumer_member import (
     STATIC_LEAVING_EPOCH,
     ConsumerMember,
 )
+from flowstream.broker.groups.consumer_target import preferred
 from flowstream.broker.groups.consumer_topics import KnownTopics
 from flowstream.broker.groups.consumer_turn import (
     ConsumerLimits,
@@ -108,9 +109,9 @@ class ConsumerGroups:
             allows=allows,
         )
 
-    def default_assignor(self) -> str:
-        """Who assigns where no member asks for another."""
-        return self._config.group_consumer_assignors[0]
+    def assignor_of(self, group: ConsumerGroup) -> str:
+        """Who assigns the group's partitions."""
+        return preferred(group.members, self._config.group_consumer_assignors)
 
     def check(self, request: Heartbeat) -> Refused | None:
         """What is wrong with a heartbeat whatever the group is like."""

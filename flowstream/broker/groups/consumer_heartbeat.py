@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from flowstream.broker.groups import consumer_changes as changes
 from flowstream.broker.groups import consumer_target as target
-from flowstream.broker.groups.consumer_group import ConsumerGroup, Resolved
+from flowstream.broker.groups.consumer_group import ConsumerGroup, Resolved, names_of
 from flowstream.broker.groups.consumer_member import ConsumerMember, MemberState, Target
 from flowstream.broker.groups.consumer_reconcile import Goal, Owned, reconcile
 from flowstream.broker.groups.consumer_topics import metadata_hash
@@ -171,7 +171,7 @@ def _group_epoch(
     changed. Epochs only grow (G5)."""
     if not bump and group.topics_seen == turn.topics_version:
         return group.epoch
-    names = {name for each in members.values() for name in target.names_of(each, regexes)}
+    names = {name for each in members.values() for name in names_of(each, regexes)}
     number = metadata_hash(names, turn.known, turn.rack)
     group.topics_seen = turn.topics_version
     if not bump and number == group.metadata_hash:

@@ -7,19 +7,13 @@ from collections.abc import Mapping
 
 from flowstream.broker.groups import consumer_changes as changes
 from flowstream.broker.groups.consumer_assignors import ASSIGNORS, Subscriber
-from flowstream.broker.groups.consumer_group import ConsumerGroup, Resolved
+from flowstream.broker.groups.consumer_group import ConsumerGroup, Resolved, names_of
 from flowstream.broker.groups.consumer_member import ConsumerMember, Target
 from flowstream.broker.groups.consumer_topics import KnownTopics
 from flowstream.broker.groups.consumer_turn import ConsumerTurn
 
 Members = Mapping[str, ConsumerMember]
 Regexes = Mapping[str, Resolved]
-
-
-def names_of(member: ConsumerMember, regexes: Regexes) -> frozenset[str]:
-    """The names of all topics that a member subscribes to."""
-    resolved = regexes.get(member.regex)
-    return member.names if resolved is None else member.names | resolved.topics
 
 
 def ids_of(member: ConsumerMember, regexes: Regexes, known: KnownTopics) -> frozenset[bytes]:

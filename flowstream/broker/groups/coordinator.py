@@ -187,9 +187,9 @@ class GroupCoordinator:
         with their next heartbeats."""
         self._consumer.topics_version = version
 
-    def default_assignor(self) -> str:
-        """Who assigns partitions of consumer groups that ask for nobody."""
-        return self._consumer.default_assignor()
+    def assignor_of(self, group: ConsumerGroup) -> str:
+        """Who assigns the partitions of a consumer group."""
+        return self._consumer.assignor_of(group)
 
     # Offsets.
 

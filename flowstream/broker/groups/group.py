@@ -62,7 +62,6 @@ class ClassicGroup:
     def __init__(self, group_id: str, now: Instant) -> None:
         self.group_id = group_id
         self.state = State.EMPTY
-        self.previous_state = State.EMPTY
         self.state_since = now
         self.generation = 0
         self.protocol_type: str | None = None
@@ -105,7 +104,6 @@ class ClassicGroup:
     def move(self, state: State, now: Instant) -> None:
         """Change state along the table."""
         assert state in MOVES[self.state], f"{self.group_id}: {self.state} -> {state}"
-        self.previous_state = self.state
         self.state = state
         self.state_since = now
 

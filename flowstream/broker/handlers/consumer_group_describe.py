@@ -55,7 +55,7 @@ def _describe(cores: Cores, group_id: str, operations: int) -> DescribedGroup:
         group_state=group.state.value,
         group_epoch=group.epoch,
         assignment_epoch=group.assignment_epoch,
-        assignor_name=group.preferred_assignor(cores.groups.default_assignor()),
+        assignor_name=cores.groups.assignor_of(group),
         members=tuple(_member(cores, group, each) for each in group.members.values()),
         authorized_operations=operations,
     )

@@ -114,11 +114,7 @@ class World:
         assert group.state is ConsumerState.STABLE
         assert set(group.members) == {each.name for each in self.clients.values()}
         topics = self.broker.known.topics
-        read = {
-            name: topic
-            for name, topic in topics.items()
-            if any(name in group.topics_of(each) for each in group.members.values())
-        }
+        read = {name: topic for name, topic in topics.items() if group.is_subscribed(name)}
         wanted = {(t.topic_id, p) for t in read.values() for p in t.partitions}
         owned = [each for client in self.clients.values() for each in client.partitions()]
         assert sorted(owned) == sorted(wanted), "G7: every partition is owned, once"
