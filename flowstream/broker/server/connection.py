@@ -28,7 +28,7 @@ from flowstream.broker.server.holdings import (
     REST_BYTES,
     UNSENT_BYTES,
 )
-from flowstream.broker.server.stream import Stream, drop_sent
+from flowstream.broker.server.stream import Stream, drop_sent, has_ended
 from flowstream.broker.server.turns import Turns
 from flowstream.broker.types import LOCAL, ConnectionId, ReplyTo, Session
 from flowstream.errors import WireError
@@ -355,6 +355,10 @@ class Connection:
         for an answer, or is made to wait, is not idle.
         """
         self.sweeps += 1
+        if self._blocked and not self._reading and has_ended(self._socket):
+            # Behind a full buffer its end is not read before its answer, which may take weeks.
+            self.close("closed by its peer")
+            return
         waits = self._slots or self._muted is not None
         self.idle_sweeps = 0 if waits else self.idle_sweeps + 1
         if len(self._buffer) > REST_BYTES and self._start == self._end and self.idle_sweeps > 1:

@@ -4,6 +4,7 @@ send.
 
 from __future__ import annotations
 
+import select
 from typing import Protocol
 
 from flowstream.broker.doors import Buffer
@@ -29,6 +30,13 @@ class Stream(Protocol):
     def close(self) -> None:
         """Close at once."""
         ...
+
+
+def has_ended(stream: Stream) -> bool:
+    """Whether the peer will send no more than what is there already, read or not."""
+    poll = select.poll()
+    poll.register(stream.fileno(), getattr(select, "POLLRDHUP", 0))  # elsewhere than on Linux: 0
+    return bool(poll.poll(0))
 
 
 def drop_sent(buffers: list[Buffer], sent: int) -> None:

@@ -332,3 +332,24 @@ def test_drop_sent_counts_over_buffers() -> None:
         buffers: list[bytes | bytearray | memoryview] = [b"ab", b"cd", b"ef"]
         drop_sent(buffers, sent)
         assert b"".join(buffers) == b"abcdef"[sent:]
+
+
+async def test_X3_a_client_that_left_with_its_buffer_full_behind_a_long_poll_is_let_go() -> None:
+    async with served() as broker:
+        client = await broker.client()
+        await create_topic(client)
+        (connection,) = broker.driver.connections.values()
+        client.send(1, 11, fetch_request(0, wait_ms=2**31 - 1))
+        while connection._reading:
+            client.send(18, 3, VERSIONS)
+            await asyncio.sleep(0)
+        connection.sweep()
+        assert not connection.closed, "it is there"
+        await client.close()
+
+        def is_swept_away() -> bool:
+            connection.sweep()
+            return connection.closed
+
+        await until(is_swept_away)
+        assert not broker.driver.connections
