@@ -89,6 +89,15 @@ class LoggedIn:
 
 
 @dataclass(slots=True)
+class Unframed:
+    """From the next message on until it is logged in the connection speaks its login's bytes alone,
+    without Kafka's headers (SaslHandshake 0).
+    """
+
+    connection: ConnectionId
+
+
+@dataclass(slots=True)
 class Mute:
     """Read nothing more of the connection for so many ms: its client is over a quota (KIP-219)."""
 
@@ -131,6 +140,7 @@ Effect = (
     | Close
     | Mute
     | LoggedIn
+    | Unframed
     | Compute
     | Notice
     | Happened

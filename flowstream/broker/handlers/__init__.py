@@ -44,7 +44,7 @@ ROUTES: Mapping[int, Route] = {
     14: Route("sync_group", 0, 5),
     15: Route("describe_groups", 0, 6),
     16: Route("list_groups", 0, 5),
-    17: Route("sasl_handshake", 1, 1),  # after 0 the messages come without a frame
+    17: Route("sasl_handshake", 0, 1),
     18: Route("api_versions", 0, 4),
     19: Route("create_topics", 2, 7),
     20: Route("delete_topics", 1, 6),

@@ -133,7 +133,10 @@ class ScramExchange:
         attributes = _attributes(without_proof)
         binding = base64.b64decode(attributes["c"], validate=True)
         proof = base64.b64decode(proof_text, validate=True)
-        if not comma or binding != self._header or attributes["r"] != self._nonce:
+        nonce = attributes["r"]
+        if nonce != self._nonce and nonce.endswith(self._nonce):
+            return Failure("a SCRAM nonce sent twice, as librdkafka did before 2.6.1: update it")
+        if not comma or binding != self._header or nonce != self._nonce:
             return Failure("a SCRAM message that does not follow the first one")
         kept, digest = self._credential, self.mechanism.digest
         assert kept is not None

@@ -35,6 +35,7 @@ from flowstream.errors import WireError
 from flowstream.wire.api import ApiKey
 from flowstream.wire.decoder import ELEMENTS
 from flowstream.wire.frame import UnsupportedVersion, decode_request, encode_response, unpack_length
+from flowstream.wire.tokens import decode_token, encode_token
 
 log = logging.getLogger("flowstream.broker")
 
@@ -58,10 +59,10 @@ class Connection:
     """
 
     __slots__ = (
-        "_announced", "_blocked", "_buffer", "_counters", "_end", "_ending", "_heard", "_is_full",
-        "_largest", "_loop", "_max_frame", "_muted", "_out", "_out_bytes", "_reading", "_resuming",
-        "_slots", "_socket", "_start", "_turn", "_turns", "_view", "_writing", "closed", "host",
-        "id", "idle_sweeps", "logged_in", "session", "sweeps",
+        "_announced", "_blocked", "_buffer", "_counters", "_decode", "_encode", "_end", "_ending",
+        "_heard", "_is_full", "_largest", "_loop", "_max_frame", "_muted", "_out", "_out_bytes",
+        "_reading", "_resuming", "_slots", "_socket", "_start", "_turn", "_turns", "_view",
+        "_writing", "closed", "host", "id", "idle_sweeps", "logged_in", "session", "sweeps",
     )  # fmt: skip
 
     def __init__(
@@ -88,6 +89,8 @@ class Connection:
         self._counters = turns.counters
         self._heard = 0  # when bytes came last; kept only for the counters
         self._loop = loop
+        self._decode = decode_request
+        self._encode = encode_response
         self._largest = max_frame
         self._max_frame = max_frame if logged_in else min(LOGIN_FRAME_BYTES, max_frame)
         self._ending = ""  # why to close once everything is sent; nothing more is parsed
@@ -182,7 +185,7 @@ class Connection:
 
     def _request(self, frame: memoryview) -> bool:
         """Hand in a request; whether another may follow in the same turn."""
-        if not self.logged_in and int.from_bytes(frame[:2], "big") not in BEFORE_LOGIN:
+        if not (self.logged_in or self._is_login(frame)):
             self.close("a request before the login")
             return False
         try:
@@ -190,7 +193,7 @@ class Connection:
             most = ELEMENTS
             if len(frame) > ELEMENTS:
                 most = self._turns.elements_allowed(int.from_bytes(frame[:2], "big"))
-            key, version, correlation_id, client_id, body = decode_request(frame, most)
+            key, version, correlation_id, client_id, body = self._decode(frame, most)
             if not serves(key, version):
                 raise UnsupportedVersion(key, version, correlation_id, client_id)
         except UnsupportedVersion as error:
@@ -266,7 +269,7 @@ class Connection:
     def reply(self, to: ReplyTo, body: object) -> None:
         """Answer a request; its bytes leave after all answers to earlier requests."""
         try:
-            answer = encode_response(to.api_key, to.version, to.correlation_id, body)
+            answer = self._encode(to.api_key, to.version, to.correlation_id, body)
         except WireError as error:
             # Our fault, but of one answer: what was decided stands, the peer asks again.
             log.error(
@@ -337,11 +340,21 @@ class Connection:
 
     # -- logging in, and the end ----------------------------------------------------------
 
+    def _is_login(self, frame: memoryview) -> bool:
+        if self._decode is decode_token:
+            return True
+        return int.from_bytes(frame[:2], "big") in BEFORE_LOGIN
+
+    def expect_tokens(self) -> None:
+        """Until it is logged in the client sends and takes tokens without headers."""
+        self._decode, self._encode = decode_token, encode_token
+
     def log_in(self, session: Session) -> None:
         """From the next request on the client is somebody, and may ask everything."""
         self.session = session
         self.logged_in = True
         self._max_frame = self._largest
+        self._decode, self._encode = decode_request, encode_response
 
     def end(self, reason: str) -> None:
         """Close once the answers that are ready are sent; parse nothing more."""

@@ -25,6 +25,7 @@ from flowstream.broker.effects import (
     Mute,
     Notice,
     Reply,
+    Unframed,
     Write,
 )
 from flowstream.broker.events import Computed, Disconnected, Durable, Event, Request, Tick
@@ -197,6 +198,10 @@ class Driver:
                 connection = self.connections.get(effect.connection)
                 if connection is not None:
                     connection.log_in(effect.session)
+            elif isinstance(effect, Unframed):
+                connection = self.connections.get(effect.connection)
+                if connection is not None:
+                    connection.expect_tokens()
 
     def _computed(self, wanted: Compute, result: bytes | BaseException) -> None:
         if isinstance(result, BaseException):

@@ -91,6 +91,17 @@ def test_the_vector_of_rfc_7677() -> None:
     assert done.data == b"v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4="
 
 
+def test_X7_a_nonce_that_is_sent_twice_is_refused_and_told() -> None:
+    """As Kafka 4 does; whoever reads the log learns which clients do so."""
+    exchange = scram(Mechanism.SCRAM_SHA_256, {})
+    step = exchange.step(b"n,,n=user,r=mine", NOW)
+    assert isinstance(step, Challenge)
+    nonce = step.data.split(b",")[0].removeprefix(b"r=")
+    done = exchange.step(b"c=biws,r=mine" + nonce + b",p=YQ==", NOW)
+    assert isinstance(done, Failure)
+    assert "librdkafka" in done.reason
+
+
 def test_X5_an_unknown_user_looks_like_a_known_one() -> None:
     users = {"alice": credential_of(Mechanism.SCRAM_SHA_256, "right", random.Random(2))}
     first = {}

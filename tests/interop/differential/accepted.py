@@ -36,7 +36,6 @@ ACCEPTED = (
     (r"CreateAcls \{'resource_pattern_type': 2\}", "Kafka fails inside (UNKNOWN_SERVER_ERROR)"),
     (r"AlterClientQuotas .*value=nan ", "no client can keep to it"),
     (r"AlterUserScramCredentials \['salt(ed_password)?'\]", "without salt or password there is no credential; Kafka takes the one and fails at the other"),
-    (r"SaslHandshake v0", "clients of before 2017 are not served"),
     (r"DescribeLogDirs .*topic='absent' .*\.topics$", "Kafka tells of no partition when one of them is not there"),
     (r"^nothing left: ti -3 ", "Kafka tells of a record that is deleted"),
     (r"ElectLeaders .*topic_partitions=\[\] .*election_type=(2|-1)\}.*error_code$", "the type is wrong, whatever it is for"),
