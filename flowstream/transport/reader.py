@@ -7,13 +7,14 @@ transactions, and gaps that compaction left.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Hashable
 from typing import Any
 
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.memory_records import MemoryRecords
 
 from flowstream.errors import WireError
-from flowstream.transport.cluster import Cluster, Leader, backoffs
+from flowstream.transport.cluster import DEFAULT_LANE, Cluster, Leader, backoffs
 from flowstream.transport.errors import ConnectionLost, OffsetOutOfRange, RequestRefused
 from flowstream.transport.types import LogRecord, TopicPartition
 from flowstream.transport.visible import judged
@@ -31,7 +32,11 @@ STORAGE_RETRIES = 10
 
 
 class PartitionReader:
-    """A position in one partition. Nothing to close: it borrows the cluster's connections."""
+    """A position in one partition. Nothing to close: it borrows the cluster's connections.
+
+    A broker answers a connection's requests one after the other. Whoever waits for news while others
+    use the cluster does it in a lane of its own.
+    """
 
     def __init__(
         self,
@@ -41,6 +46,7 @@ class PartitionReader:
         *,
         max_bytes: int = 4 << 20,
         committed_only: bool = True,
+        lane: Hashable = DEFAULT_LANE,
     ) -> None:
         self.position = start
         """Offset of the next record to read: every record below it has been returned."""
@@ -56,6 +62,7 @@ class PartitionReader:
         self._pauses = backoffs()
         self._storage_errors = 0
         self._tp = tp
+        self._lane = lane
         self._max_bytes = max_bytes
         self._isolation = READ_COMMITTED if committed_only else 0
 
@@ -71,6 +78,7 @@ class PartitionReader:
                 min_version=4,
                 max_version=12,
                 timeout_ms=timeout_ms + self._cluster.request_timeout_ms,
+                lane=self._lane,
             )
         except ConnectionLost:
             await asyncio.sleep(next(self._pauses))

@@ -55,6 +55,8 @@ REPLY_CONFIG = {"retention.ms": "3600000"}
 TIMEOUT_S = 30.0
 T = TypeVar("T")
 Many = Iterable[T] | AsyncIterable[T]
+LANE = "replies"
+"""Waiting for replies delays no request."""
 RETRY_PAUSE_S = 0.2
 REFUSED_PAUSE_S = 1.0
 Reply = tuple[bytes | None, Any]
@@ -144,7 +146,7 @@ class Asker:
         return (await admin.end_offsets([target]))[target]
 
     async def _read(self, cluster: Cluster, target: TopicPartition, start: int) -> None:
-        reader = PartitionReader(cluster, target, start)
+        reader = PartitionReader(cluster, target, start, lane=LANE)
         while True:
             try:
                 for record in await reader.read():
@@ -154,7 +156,7 @@ class Asker:
                 await asyncio.sleep(RETRY_PAUSE_S)
                 at = await _offset(Admin(cluster).beginning_offsets, target)
                 if at is not None:
-                    reader = PartitionReader(cluster, target, at)
+                    reader = PartitionReader(cluster, target, at, lane=LANE)
             except WireError as error:
                 log.warning("replies cannot be read: %s", error)
                 await asyncio.sleep(RETRY_PAUSE_S)
@@ -163,7 +165,7 @@ class Asker:
                     # It will not be read later either: who waits is told, and who asks from now on
                     # has a reply behind it.
                     self._tell(error)
-                    reader = PartitionReader(cluster, target, at)
+                    reader = PartitionReader(cluster, target, at, lane=LANE)
             except RequestRefused as error:
                 # Such as by an ACL: it may be mended, but who waits is to know what to mend.
                 log.warning("replies cannot be read: %s", error)
@@ -337,7 +339,7 @@ class Askable:
     ) -> AsyncIterator[Any]:
         """Ask for every value at once; replies as they come."""
         items = [(key, value) for value in await listed(values)]
-        async for _, reply in self.kvmap(items, timeout=timeout, reply_to=reply_to):
+        async for reply in self.kvmap(items, timeout=timeout, reply_to=reply_to):
             yield reply
 
     async def kvmap(
@@ -346,13 +348,12 @@ class Askable:
         *,
         timeout: Seconds = TIMEOUT_S,
         reply_to: ReplyTopic | None = None,
-    ) -> AsyncIterator[tuple[Any, Any]]:
-        """Ask for every (key, value) at once; (key, reply) as they come."""
-
-        async def one(key: Any, value: Any) -> tuple[Any, Any]:
-            return key, await self.ask(value, key=key, timeout=timeout, reply_to=reply_to)
-
-        asked = [asyncio.ensure_future(one(key, value)) for key, value in await listed(items)]
+    ) -> AsyncIterator[Any]:
+        """Ask for every (key, value) at once; replies as they come."""
+        asked = [
+            asyncio.ensure_future(self.ask(value, key=key, timeout=timeout, reply_to=reply_to))
+            for key, value in await listed(items)
+        ]
         try:
             for done in asyncio.as_completed(asked):
                 yield await done

@@ -103,8 +103,8 @@ async def test_T3_a_reply_comes_and_values_are_mapped_and_joined(kit: Kit, name:
         assert await add.join([Sum([n]) for n in range(10)]) == list(range(10))
         assert await add.kvjoin([("a", Sum([4])), ("b", Sum([5]))]) == [4, 5]
         assert sorted([reply async for reply in add.map([Sum([1]), Sum([2])], key="k")]) == [1, 2]
-        found = [item async for item in add.kvmap([("x", Sum([1])), ("y", Sum([2]))])]
-        assert sorted(found) == [("x", 1), ("y", 2)]
+        found = [reply async for reply in add.kvmap([("x", Sum([1])), ("y", Sum([2]))])]
+        assert sorted(found) == [1, 2]  # Faust, too, gives the replies alone
 
         async def later() -> AsyncIterator[Sum]:
             yield Sum([3])
@@ -118,6 +118,26 @@ async def test_T3_a_reply_comes_and_values_are_mapped_and_joined(kit: Kit, name:
     assert await kit.values(app.replies) != []
     [asked] = [r for r in await kit.records(add.source_topic.name) if dict(r.headers).get("h")]
     assert (asked.timestamp, asked.value) == (5_000, b'{"numbers":[8]}')
+
+
+async def test_waiting_for_replies_delays_no_request(
+    kit: Kit, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broker answers a connection's requests in turn: those behind a fetch that waits, too."""
+    app, add, _ = adding(kit, name)
+    await kit.create(app)
+    read = PartitionReader.read
+
+    async def patient(reader: PartitionReader) -> list[LogRecord]:
+        return await read(reader, 60_000)
+
+    monkeypatch.setattr(PartitionReader, "read", patient)
+    async with kit.running(app):
+        for number in range(3):
+            assert await add.ask(Sum([number]), key="a", timeout=20) == number
+            async with asyncio.timeout(20):
+                await add.cast(Sum([7]), key="a")
+        await app.close()
 
 
 async def test_a_request_waits_for_a_worker_and_survives_one(kit: Kit, name: str) -> None:
