@@ -34,8 +34,8 @@ STORAGE_RETRIES = 10
 class PartitionReader:
     """A position in one partition. Nothing to close: it borrows the cluster's connections.
 
-    A broker answers a connection's requests one after the other. Whoever waits for news while others
-    use the cluster does it in a lane of its own.
+    A broker answers a connection's requests one after the other: whoever waits for news while
+    others use the cluster does it in a lane of its own.
     """
 
     def __init__(
