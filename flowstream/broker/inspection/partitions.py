@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from flowstream.broker.cores import INTERNAL_TOPICS, METADATA_LOG
 from flowstream.broker.doors import Storage
 from flowstream.broker.inspection.findings import Finding, error, note, warning
-from flowstream.broker.inspection.segments import RESTORE, Course, Rules, SegmentExam
+from flowstream.broker.inspection.segments import LONG_MAX, RESTORE, Course, Rules, SegmentExam
 from flowstream.broker.log import names
 from flowstream.broker.log.checkpoints import (
     CorruptCheckpoint,
@@ -25,8 +25,6 @@ from flowstream.broker.log.snapshots import CorruptSnapshot, decode_snapshot
 from flowstream.broker.log.state import NEVER_CLEANED
 from flowstream.broker.types import Instant, TopicPartition
 from flowstream.errors import CorruptLog, FlowstreamError
-
-LONG_MAX = (1 << 63) - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

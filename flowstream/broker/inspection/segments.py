@@ -23,6 +23,7 @@ RESTORE = (
     "restore the partition from a copy, or read what is left before this offset with"
     " `flowstream dump --deep`; nothing is repaired by itself"
 )
+LONG_MAX = (1 << 63) - 1
 REBUILT = "delete the file while the broker is stopped: it is rebuilt from the log"
 
 
@@ -124,7 +125,9 @@ class SegmentExam:
     def _bad_batch(self, what: str, position: int, size: int) -> Finding:
         offset = self._course.expected
         if offset < self._rules.synced:
-            told = f"{what}; offsets up to {self._rules.synced} were synced"
+            until = self._rules.synced
+            synced = "all of it was" if until == LONG_MAX else f"offsets up to {until} were"
+            told = f"{what}; {synced} synced"
             return error(self._path, told, RESTORE, position=position, offset=offset)
         journalled = self._rules.journalled.get(self._path, 0)
         if position < journalled:

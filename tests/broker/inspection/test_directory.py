@@ -68,7 +68,7 @@ def test_D6_a_changed_byte_of_a_segment_is_found_with_its_place() -> None:
     found = errors(examined(changed(path, bytes(content))))
     first = next(finding for finding in found if finding.path == path)
     assert (first.position, first.offset) == (position, header.base_offset)
-    assert "CRC" in first.what
+    assert first.what == "the CRC does not match the bytes; all of it was synced"
     assert "restore" in first.remedy
 
 
