@@ -11,6 +11,7 @@ import pytest
 from examples.web_analytics.demo import TOLD, audit
 from examples.web_analytics.feed import KIND_OF, SAMPLE, closing_lines, lines_of
 from examples.web_analytics.models import Counted, Hit, Session
+from examples.web_analytics.pipeline import PARTITIONS, app
 from examples.web_analytics.reference import counted, reference, sessions_of
 from flowstream.wire.hashing import partition_for_key
 
@@ -64,6 +65,39 @@ def test_the_audit_finds_what_is_missing_and_what_is_too_much() -> None:
     faults, line = audit(found, 4, wanted)
     assert len(faults) == 4
     assert line.endswith("different=4")
+
+
+def test_a_burst_of_failures_is_an_alarm_and_a_fast_visitor_a_robot() -> None:
+    """No real log at hand has a burst: this one has, in memory, and robots in two partitions."""
+    lines = [
+        f'{visitor} - - [17/May/2015:10:{at} +0000] "GET /{visitor} HTTP/1.1" {status} 9 "-" "-"'
+        for visitor, at, status in (
+            *(("quick", f"05:{second:02}", 200) for second in range(25)),
+            ("ada", "06:00", 500), ("bob", "05:40", 503), ("eve", "09:59", 500),  # a burst
+            ("ada", "10:00", 500), ("bob", "15:00", 404), ("bob", "15:01", 404),  # none
+            *(("hasty", f"20:{second:02}", 200) for second in range(20)),
+            ("eve", "21:00", 502), ("eve", "21:00", 502),  # another
+        )
+    ]  # fmt: skip
+    wanted = reference([*lines, *closing_lines(lines, PARTITIONS)], {})
+    assert [each.count for each in wanted.bursts] == [3, 2]
+    assert [each.what for each in wanted.bots] == ["hasty", "quick"]
+    with app.test_context() as context:
+        for line in [*lines, *closing_lines(lines, PARTITIONS)]:
+            context.topic(app.topics["access-lines"]).send(line, key=line.partition(" ")[0])
+        context.advance(30)
+        for name in ("bursts", "bots", "statuses", "pages", "sessions"):
+            told = sorted(context.topic(app.topics[name]).values)
+            assert told == [each for each in getattr(wanted, name) if is_told(each)]
+
+
+def is_told(result: Counted | Session) -> bool:
+    """Whether a result is of a line before the closing ones, which close no window of their own."""
+    return result.start < hit_time("17/May/2015:23:59:59 +0000")
+
+
+def hit_time(at: str) -> float:
+    return Hit.of_line(f'x - - [{at}] "GET / HTTP/1.1" 200 0 "-" "-"').at
 
 
 def test_S12_the_pipeline_tells_what_a_single_pass_tells_although_it_is_killed() -> None:
