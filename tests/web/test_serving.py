@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -21,6 +22,8 @@ from flowstream.wire.api import ApiKey
 from tests.processing.conftest import Kit
 from tests.transport.proxy import Fault, Proxy
 from tests.web.conftest import visited
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def samples(text: str) -> dict[str, float]:
@@ -83,6 +86,12 @@ async def test_metrics_of_a_worker(kit: Kit, name: str) -> None:
         assert found[f"flowstream_source_lag_seconds{where}"] == 0
     assert sum(v for k, v in found.items() if k.startswith("flowstream_table_rows")) >= 2
     assert found["flowstream_worker_healthy"] == found["flowstream_worker_ready"] == 1
+    page = (ROOT / "docs" / "guide" / "observing.md").read_text(encoding="utf-8")
+    for line in answer.text.splitlines():
+        if line.startswith("# TYPE flowstream_"):
+            family = line.split()[2]
+            short = family.replace("flowstream_worker_", "..._")
+            assert f"`{family}`" in page or f"`{short}`" in page, f"{family} is in no guide"
 
 
 async def test_lag_in_records_and_seconds_counts_what_waits(kit: Kit, name: str) -> None:

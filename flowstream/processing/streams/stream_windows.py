@@ -153,7 +153,9 @@ class Windows(Generic[T]):
     ) -> None:
         if late not in ("drop", "dead_letter"):
             raise AppError(
-                f"late= is 'drop' or 'dead_letter' for windows of a stream, not {late!r}"
+                f"late= is 'drop' or 'dead_letter' for windows of a stream, not {late!r}: grace="
+                " has them close later. Windows of a table are updated after that, too:"
+                " app.Table(...).tumbling(size, grace=, expires=, late='update')"
             )
         self._every_ms = None if isinstance(emit, str) else milliseconds(emit)
         if isinstance(emit, str) and emit not in ("on_close", "on_change"):
