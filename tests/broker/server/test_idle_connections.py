@@ -1,0 +1,41 @@
+"""Connections of which nothing is heard are closed (connections.max.idle.ms), those that wait or
+speak are not (X3)."""
+
+from __future__ import annotations
+
+from tests.broker.server.serving import VERSIONS, Served, create_topic, fetch_request, served, until
+
+
+def swept(broker: Served, times: int) -> None:
+    """As if so many intervals of five seconds had passed."""
+    for _ in range(times):
+        broker.listener._sweep_timer.cancel()
+        broker.listener._sweep()
+
+
+async def test_X3_who_is_silent_for_too_long_is_let_go() -> None:
+    async with served(connections_max_idle_ms="10000") as broker:
+        silent, speaking, waiting = [await broker.client() for _ in range(3)]
+        await create_topic(waiting)
+        waiting.send(1, 11, fetch_request(0, wait_ms=60_000))
+        await waiting.writer.drain()
+        parked = broker.driver._node.cores.waiting
+        await until(lambda: bool(parked._by_connection))
+        await silent.ask(18, 3, VERSIONS)
+        for _ in range(3):
+            await speaking.ask(18, 3, VERSIONS)
+            swept(broker, 1)
+        assert await silent.is_closed()
+        assert len(broker.driver.connections) == 2
+        await speaking.ask(18, 3, VERSIONS)
+        for client in (silent, speaking, waiting):
+            await client.close()
+
+
+async def test_without_a_bound_nobody_is_let_go() -> None:
+    async with served(connections_max_idle_ms="-1") as broker:
+        client = await broker.client()
+        await client.ask(18, 3, VERSIONS)
+        swept(broker, 1_000)
+        await client.ask(18, 3, VERSIONS)
+        await client.close()
