@@ -22,9 +22,7 @@ def handle(request: Request[SaslHandshakeRequest], cores: Cores, now: Instant) -
         refusal = SaslHandshakeResponse(error_code=ErrorCode.ILLEGAL_SASL_STATE)
         return [Reply(to, refusal)]
     if to.version == 0 and request.session.mechanism:
-        again = SaslHandshakeResponse(error_code=ErrorCode.ILLEGAL_SASL_STATE)
-        reason = "a second login without frames"
-        return [Reply(to, again), Close(to.connection, reason, after_answers=True)]
+        return [Reply(to, SaslHandshakeResponse(error_code=ErrorCode.ILLEGAL_SASL_STATE))]
     verdict = sasl.begin(to.connection, request.session, request.body.mechanism)
     offered = sasl.mechanisms(request.session)
     answer = SaslHandshakeResponse(error_code=verdict.error, mechanisms=offered)
