@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, ItemsView, Iterator, Mapping, ValuesView
 from operator import itemgetter
-from typing import Any, NoReturn, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 
 from flowstream.processing.errors import AppError, PartitionMismatch
 from flowstream.processing.tables.rows import Migrate
@@ -232,6 +232,17 @@ class TableOf(Mapping[K, V]):
 
     def __getitem__(self, key: K) -> V:
         return self.rows[key]
+
+    if not TYPE_CHECKING:  # for type checkers there is simply nothing to assign to
+
+        def __setitem__(self, key: object, value: object) -> NoReturn:
+            raise TypeError(
+                f"table {self.table_name!r} is app {self.app!r}'s, and only read here: send to a"
+                " topic that an agent of that app reads, which writes it"
+            )
+
+        def __delitem__(self, key: object) -> NoReturn:
+            self[key] = None
 
     def __contains__(self, key: object) -> bool:
         return key in self.rows

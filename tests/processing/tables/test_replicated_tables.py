@@ -108,7 +108,11 @@ def test_bad_declarations() -> None:
         table.tumbling(60)
     with pytest.raises(fs.AppError, match="one by one"):
         table.clear()
-    app.table_of("other", "t", key_type=str, value_type=int)
+    theirs: Any = app.table_of("other", "t", key_type=str, value_type=int)
+    with pytest.raises(TypeError, match="is app 'other''s, and only read here: send to a topic"):
+        theirs["a"] = 1
+    with pytest.raises(TypeError, match="only read here"):
+        del theirs["a"]
     with pytest.raises(fs.AppError, match="declared twice"):
         app.table_of("other", "t", key_type=str, value_type=int)
 
