@@ -5,16 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import ssl
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import trustme
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from confluent_kafka import Consumer, KafkaException, Message, Producer
@@ -31,60 +27,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
     from kafka import KafkaConsumer, KafkaProducer
 
-from tests.free_ports import free_ports
-from tests.interop.conftest import BrokerProcess
-
-PASSWORDS = {"admin": "admin-secret", "alice": "alice, with = signs", "dave": "dave:s"}
-NAMES = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
-
-
-@dataclass
-class Secured:
-    """A running broker with a listener of each protocol, and what its clients need."""
-
-    broker: BrokerProcess
-    ports: dict[str, int]
-    ca: Path
-    certificate: Path
-
-    def address(self, protocol: str) -> str:
-        return f"localhost:{self.ports[protocol]}"
-
-    def context(self) -> ssl.SSLContext:
-        context = ssl.create_default_context(cafile=str(self.ca))
-        context.load_cert_chain(self.certificate)
-        return context
-
-
-@pytest.fixture(scope="module")
-def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
-    directory = tmp_path_factory.mktemp("secured")
-    authority = trustme.CA()
-    ca, keystore, client = directory / "ca.pem", directory / "broker.pem", directory / "me.pem"
-    authority.cert_pem.write_to_path(str(ca))
-    authority.issue_cert("localhost", "127.0.0.1").private_key_and_cert_chain_pem.write_to_path(
-        str(keystore)
-    )
-    mine = authority.issue_cert("client@example.org", common_name="bob")
-    mine.private_key_and_cert_chain_pem.write_to_path(str(client))
-    users = directory / "users"
-    users.write_text("".join(f"{name}:{secret}\n" for name, secret in PASSWORDS.items()))
-    users.chmod(0o600)
-    ports = dict(zip(NAMES, free_ports(len(NAMES)), strict=True))
-    settings = {
-        "listeners": ",".join(f"{name}://localhost:{port}" for name, port in ports.items()),
-        "sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512",
-        "ssl.keystore.location": str(keystore),
-        "ssl.truststore.location": str(ca),
-        "listener.name.ssl.ssl.client.auth": "required",
-        "ssl.principal.mapping.rules": "RULE:^CN=([^,]*),.*$/$1/L,DEFAULT",
-        "super.users": "User:admin;User:bob",
-    }
-    options = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
-    broker = BrokerProcess(directory / "data", ("--users", str(users), *options)).start()
-    yield Secured(broker, ports, ca, client)
-    assert broker.stop() == 0
-
+from tests.interop.conftest import PASSWORDS, Secured
 
 CASES = [
     ("SSL", ""),
