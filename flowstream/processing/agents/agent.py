@@ -40,7 +40,7 @@ from flowstream.processing.tables.inner import InnerSource
 from flowstream.processing.tables.table import Table
 from flowstream.processing.values.codecs import BYTES, Codec, codec_of
 from flowstream.processing.values.fields import PLAIN
-from flowstream.sparing import SparingLog
+from flowstream.sparing import Sparing, SparingLog
 
 T = TypeVar("T")
 
@@ -48,6 +48,7 @@ PROBE_TIMEOUT_S = 10.0
 PLAIN_NAMES = {kind.__name__ for kind in PLAIN if kind is not bytes}
 """Of the codecs of types that are text; bytes may be any of them."""
 PASSING_S, MOST_LINES = 10.0, 10
+LATE_S = 60.0
 """So many lines in that time about events that were passed over."""
 
 NOT_OURS = (
@@ -72,6 +73,9 @@ class Agent(Askable, Generic[T]):
 
     sees_all = False
     """Whether it gets what was sent back to other agents, too, as `PassedBy`."""
+
+    is_end = False
+    """Whether what it reads comes to no table that others write: their time does not go by it."""
 
     def __init__(
         self,
@@ -114,6 +118,8 @@ class Agent(Askable, Generic[T]):
         self._is_probed = False
         self.passing = SparingLog(log, PASSING_S, MOST_LINES)
         """Warnings about what it passed over."""
+        self.lateness = Sparing(LATE_S)
+        """Of which events that came too late it is told; all are counted."""
 
     if not TYPE_CHECKING:  # checkers know what is there
 

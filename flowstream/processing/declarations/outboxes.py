@@ -101,6 +101,8 @@ class Outbox(Agent[T], Generic[T]):
     sees_all = True
     """The database goes on behind every record that the app is done with."""
 
+    is_end = True
+
     def __init__(
         self, store: Store[T], topic: Topic[Any, T], target: Target, *, name: str, app: str,
         cluster: Connect, on_error: OnError, batch: int, within: float,

@@ -87,6 +87,7 @@ class Relating(Timing):
         source = topic.with_tombstones()
         agent = Agent(follow, source, name=f"{named}.table", sinks=(), on_error=on_error)
         agent.passing_over = PASSING_OVER
+        agent.is_end = True
         self.add_agent(agent)
         return table
 

@@ -19,6 +19,7 @@ from flowstream.processing.tables.inner import InnerSource
 def due_readers(app: App, inputs: Inputs, partitions: Mapping[str, int]) -> tuple[InnerReader, ...]:
     """Agents on inner sources, in the order of their declaration; one per source."""
     found: dict[str, InnerReader] = {}
+    ends = end_topics(app, inputs)
     for agent in app.agents.values():
         sources = agent.inner_sources
         if agent.inner is not None and (agent.group is not None or len(sources) > 1):
@@ -36,27 +37,46 @@ def due_readers(app: App, inputs: Inputs, partitions: Mapping[str, int]) -> tupl
             if source.table not in partitions:
                 raise AppError(f"agent {agent.name!r} reads {source!r} of another app")
             reader = Reader(agent, source.name)
-            topics = _times(app, inputs, agent, source)
+            topics = _times(app, inputs, agent, source, ends)
             count = partitions[source.table]
             found[source.name] = InnerReader(reader, source, count, topics)
     return tuple(found.values())
 
 
+def end_topics(app: App, inputs: Inputs) -> frozenset[str]:
+    """The topics that come to no table that agents write: read by outboxes alone, and by tables of
+    topics of which no agent is told what changes. They may be of quite another time.
+    """
+    told = {
+        name
+        for agent in app.agents.values()
+        for source in agent.inner_sources
+        for name in (source.table, source.judges, *source.watched)
+    }
+    counting = {reader.topic for reader in inputs.readers if not reader.agent.is_end}
+    counting |= {table.fed_by or "" for table in app.tables.values() if table.name in told}
+    return frozenset(inputs.sources).difference(counting)
+
+
 def _times(
-    app: App, inputs: Inputs, agent: Agent[Any], source: InnerSource[Any, Any]
+    app: App,
+    inputs: Inputs,
+    agent: Agent[Any],
+    source: InnerSource[Any, Any],
+    ends: frozenset[str],
 ) -> tuple[str, ...]:
     """The topics whose event time counts for what comes due in a source.
 
     For what an agent's own operators keep: those that it reads. For other tables nobody says
-    who writes them: all, but for those that get what the agent on this source gives, whose
-    time comes after it.
+    who writes them: all, but for those that end elsewhere, and those that get what the agent on
+    this source gives, whose time comes after it.
     """
     if agent.inner is None:
         stages = (Stage.WHOLE, Stage.GROUPED, Stage.RIGHT)
         own = [r.topic for r in inputs.readers if r.agent is agent and r.stage in stages]
         return tuple(dict.fromkeys([*own, *source.fed_by]))
     # What passes between the parts of a join has been counted where it came from.
-    after = {*_behind(agent, inputs), *between_joins(app)}
+    after = {*_behind(agent, inputs), *between_joins(app), *ends}
     return tuple(topic for topic in inputs.sources if topic not in after)
 
 

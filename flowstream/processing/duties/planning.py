@@ -12,7 +12,7 @@ from typing import Any
 
 from flowstream.processing.agents.agent import sink_topics
 from flowstream.processing.app import App
-from flowstream.processing.duties.due_readers import due_readers
+from flowstream.processing.duties.due_readers import due_readers, end_topics
 from flowstream.processing.duties.inputs import Inputs, between_joins
 from flowstream.processing.duties.places import Places, check_lookups
 from flowstream.processing.running.plan import KEPT, Plan, ToCreate, foreign_plan
@@ -49,7 +49,7 @@ def make_plan(app: App, existing: Mapping[str, int]) -> Plan:
     foreign = tuple(foreign_plan(table, counts, existing) for table in app.foreign_tables.values())
     return Plan(
         tuple(inputs.readers), inputs.sources, tables, tuple(inputs.create.values()), outputs,
-        inner, purged, foreign,
+        inner, purged, foreign, end_topics(app, inputs),
     )  # fmt: skip
 
 

@@ -111,6 +111,8 @@ class Plan:
     purged: tuple[str, ...] = ()
     """Topics of our own that are emptied behind the app."""
     foreign: tuple[ForeignPlan, ...] = ()
+    ends: frozenset[str] = frozenset()
+    """Topics that come to no table that agents write."""
 
     @property
     def first_task(self) -> TaskId:

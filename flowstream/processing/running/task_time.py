@@ -114,7 +114,8 @@ class TaskTime:
         readers = {inner.source.table: inner for inner in self._plan.inner}
         for name, recorded in self._recorded.items():
             inner = readers.get(name)
-            wanted = inner.topics if inner is not None and inner.topics else topics
+            wanted = inner.topics if inner is not None else ()
+            wanted = wanted or tuple(topic for topic in topics if topic not in self._plan.ends)
             sources = [index for index, topic in enumerate(topics) if topic in wanted]
             watermark = Watermark(clock, sources or range(len(topics)))
             watermark.recall(recorded.at_ms)
