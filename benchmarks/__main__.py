@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks import growth, rebalance, worker_growth
+from benchmarks import answers, growth, rebalance, worker_growth
 from benchmarks.measure import HEADER
 from benchmarks.rows import ROWS
 
-KNOWN = {**ROWS, **growth.ROWS, **worker_growth.ROWS, **rebalance.ROWS}
+KNOWN = {**ROWS, **growth.ROWS, **worker_growth.ROWS, **rebalance.ROWS, **answers.ROWS}
 
 
 def main() -> None:

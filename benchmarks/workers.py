@@ -33,8 +33,13 @@ def peer_python(needs: str = "requirements.txt") -> str:
     return str(home / "bin/python")
 
 
-def _rate(command: list[str], what: str = r"(\d+) rec/s") -> float:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+def rate(
+    command: list[str], what: str = r"(\d+) rec/s", environment: dict[str, str] | None = None
+) -> float:
+    """The number that a command prints."""
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=600, check=False, env=environment
+    )
     found = re.search(what, done.stdout)
     if not found:
         raise RuntimeError(f"{command} said: {(done.stdout + done.stderr)[-3000:]}")
@@ -52,22 +57,22 @@ def fill(address: str, records: int) -> None:
 
 def ours(address: str, models: str = "msgspec") -> float:
     """The count app on flowstream, exactly once."""
-    return _rate([sys.executable, "-m", "benchmarks.count_app", address, str(RECORDS), models])
+    return rate([sys.executable, "-m", "benchmarks.count_app", address, str(RECORDS), models])
 
 
 def our(kind: str, address: str) -> float:
     """One of the other apps on flowstream, msgspec models, exactly once."""
-    return _rate([sys.executable, "-m", "benchmarks.kinds_app", address, str(RECORDS), kind])
+    return rate([sys.executable, "-m", "benchmarks.kinds_app", address, str(RECORDS), kind])
 
 
 def streams(kind: str, address: str) -> float:
     """Kafka Streams, exactly once, one thread."""
-    return _rate([str(PEERS / "streams"), address, str(RECORDS), kind])
+    return rate([str(PEERS / "streams"), address, str(RECORDS), kind])
 
 
 def peer(script: str, records: int, address: str, needs: str = "requirements.txt") -> float:
     """A peer written in Python."""
-    return _rate([peer_python(needs), str(PEERS / script), address, str(records)])
+    return rate([peer_python(needs), str(PEERS / script), address, str(records)])
 
 
 by_hand = partial(peer, "limit.py", RECORDS)
@@ -157,8 +162,8 @@ def worker_metrics(rounds: int) -> Row:
             "metrics off and scraped each second, on our broker",
             "us of worker CPU per event",
             {
-                "off": partial(_rate, arguments, cpu),
-                "scraped": partial(_rate, [*arguments, "scraped"], cpu),
+                "off": partial(rate, arguments, cpu),
+                "scraped": partial(rate, [*arguments, "scraped"], cpu),
             },
             rounds=rounds,
             target=">= 0.97x",
