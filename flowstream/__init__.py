@@ -236,8 +236,8 @@ def __getattr__(name: str) -> Any:
     # Imported on first use: `python -m flowstream broker` must start without the worker's half.
     from importlib import import_module
 
-    if name == "codecs":  # `fs.codecs.register(...)`, also where nobody has imported it
-        return import_module("flowstream.codecs")
+    if name in ("cli", "codecs"):  # `fs.codecs.register(...)`, where nobody has imported it, too
+        return import_module(f"flowstream.{name}")
     asked, name = name, _ALIASES.get(name, name)
     home = _HOMES.get(name)
     if home is None:

@@ -42,6 +42,12 @@ def test_codecs_are_there_without_an_import_of_their_own() -> None:
     assert found.stdout.strip() == "b'[1]'"
 
 
+def test_options_of_commands_are_there_without_an_import_of_their_own() -> None:
+    code = "import flowstream as fs, click; print(fs.cli.option is click.option)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "True"
+
+
 def test_the_package_alone_imports_nothing_heavy() -> None:
     code = "import sys, flowstream; print([m for m in sys.modules if m.startswith('flowstream.')])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

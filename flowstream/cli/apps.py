@@ -34,11 +34,16 @@ def app_of(module: str, broker: str | None, data: Path | None) -> App:
     """The app, with the settings that the command line gives."""
     app = find_app(module)
     app.configure()
+    set_place(app, broker, data)
+    return app
+
+
+def set_place(app: App, broker: str | None, data: Path | None) -> None:
+    """Where the app is to go, if the command line says so."""
     if data is not None:
         app.settings = dataclasses.replace(app.settings, data_dir=str(data))
     if broker is not None:
         app.settings = dataclasses.replace(app.settings, broker=broker)
-    return app
 
 
 @contextmanager

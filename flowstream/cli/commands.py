@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import click
 import typer
 
-from flowstream.cli.apps import app_of, exiting
+from flowstream.cli.apps import app_of, exiting, set_place
 from flowstream.cli.embedded import EmbeddedBroker
 from flowstream.cli.options import perform
 from flowstream.cli.worker import broker_of
@@ -33,7 +34,7 @@ def built(app: App) -> typer.Typer:
         help=f"Commands of the app {app.id!r}; `flowstream --help` lists those of every app.",
     )  # fmt: skip
     # With a callback it stays a group, also of a single command.
-    found.callback()(lambda: None)
+    found.callback()(visiting(app))
     for command in app.commands.values():
         if command.options:
             found.command(
@@ -43,6 +44,26 @@ def built(app: App) -> typer.Typer:
         else:
             found.command(command.name, help=command.help)(callable_of(app, command))
     return found
+
+
+def visiting(app: App) -> Callable[..., None]:
+    """Has the app's commands visit the broker that stands before their names."""
+
+    def visit(
+        broker: Annotated[
+            str | None,
+            typer.Option(
+                help="kafka://HOST:PORT or embedded://DIR; without it, the app's setting."
+            ),
+        ] = None,
+        data: Annotated[
+            Path | None, typer.Option("--data", help="Directory of the embedded broker.")
+        ] = None,
+    ) -> None:
+        with exiting():
+            set_place(app, broker, data)
+
+    return visit
 
 
 def click_command(app: App, command: Command) -> click.Command:

@@ -131,6 +131,19 @@ def test_a_command_of_the_app_runs_with_its_options(module: str) -> None:
     assert "there is no module" in run("-A", "no_such_module", "fill").stderr
 
 
+def test_a_command_visits_the_broker_that_stands_before_it(module: str, tmp_path: Path) -> None:
+    elsewhere = broker_of(module)
+    text = (tmp_path / f"{module}.py").read_text()
+    (tmp_path / f"{module}.py").write_text(text.replace(elsewhere, "kafka://127.0.0.1:1"))
+    output("topics", "create", f"orders-{module}", "-p", "1", "--broker", elsewhere)
+    told = output("-A", module, "--broker", elsewhere, "fill", "alice", "--count", "1")
+    assert told == "shop-v3 0 quiet\n"
+    refused = run("-A", module, "--broker", "http://x", "fill", "alice")
+    assert refused.returncode == 1
+    assert "http://x" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
 def test_a_command_has_options_as_click_says_them(
     module: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -122,7 +122,10 @@ def in_unit(what: str) -> Current:
         return reading
     label = PROBED.get() if current is None else current.label
     if label is None:
-        raise NotInAgent(f"{what} is only possible inside an agent, while it processes an event")
+        raise NotInAgent(
+            f"{what} is only possible inside an agent, while it processes an event: others send to"
+            " its topic or ask it, and read tables by `await app.query(table).get(key)`"
+        )
     raise NotInAgent(
         f"{what} needs an event, and {label} has none open: it belongs inside the agent's"
         " `async for`, before the next event is asked for"
