@@ -161,6 +161,7 @@ class BrokerConfig:
     max_connections: int = setting(INT_MAX, whole("int", 0), "connections at one time")
     max_connections_per_ip: int = setting(INT_MAX, whole("int", 0), "connections at one time from one address")
     max_incremental_fetch_session_cache_slots: int = setting(1_000, whole("int", 0), "fetch sessions kept at one time")
+    queued_max_request_bytes: int = setting(-1, whole("long"), "unfinished requests and unsent answers of all connections together; 0 and below: a fourth of the memory there is")
     socket_request_max_bytes: int = setting(104_857_600, _COUNT, "largest request")
 
     listeners: tuple[str, ...] = setting((), several(), "where to listen, NAME://HOST:PORT; empty: --host and --port, plain")
@@ -230,6 +231,13 @@ class BrokerConfig:
             raise ConfigError(
                 f"group.min.session.timeout.ms={low} is above group.max.session.timeout.ms={high}: "
                 "lower the one or raise the other"
+            )
+
+        queued, largest = self.queued_max_request_bytes, self.socket_request_max_bytes
+        if 0 < queued < largest:
+            raise ConfigError(
+                f"queued.max.request.bytes={queued} is below socket.request.max.bytes={largest}: "
+                "raise the one or lower the other; -1 takes a fourth of the memory there is"
             )
 
         for what in _CONSUMER_GROUP_BOUNDED:

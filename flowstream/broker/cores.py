@@ -18,6 +18,7 @@ from flowstream.broker.fetch_sessions import FetchSessions
 from flowstream.broker.groups.coordinator import GroupCoordinator
 from flowstream.broker.log.partition import PartitionLog
 from flowstream.broker.log.upkeep import Upkeep
+from flowstream.broker.memory import Memory
 from flowstream.broker.metadata.image import Image
 from flowstream.broker.quotas import Quotas
 from flowstream.broker.transactions.coordinator import TransactionCoordinator
@@ -122,6 +123,8 @@ class Cores:
     fetch_sessions: FetchSessions
     logs: Logs = field(default_factory=Logs)
     quotas: Quotas = field(default_factory=Quotas)
+    memory: Memory = field(default_factory=Memory)
+    """What connections hold; the driver keeps the account and bounds it."""
     fsync: bool = True
     """Durability: below the high watermark all is synced. False: only in the page cache (`os`)."""
     authorizer: Authorizer | None = None

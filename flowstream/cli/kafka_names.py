@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 _WHY_NOT_NEEDED: Mapping[str, str] = {
     "one event loop serves all connections": (
         "num.network.threads num.io.threads background.threads queued.max.requests"
-        " queued.max.request.bytes group.coordinator.threads"
-        " group.coordinator.background.threads"
+        " group.coordinator.threads group.coordinator.background.threads"
     ),
     "one node is its own controller": (
         "process.roles controller.* inter.broker.listener.name security.inter.broker.protocol"

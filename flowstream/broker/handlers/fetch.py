@@ -94,6 +94,7 @@ def _attempt(request: Request[FetchRequest], cores: Cores, *, last: bool) -> Fet
             )
         )
     if urgent or last or found >= min(body.min_bytes, left) or not readable:
+        cores.memory.read += found
         return FetchResponse(responses=tuple(responses))
     return None
 

@@ -120,6 +120,7 @@ def _attempt(
         news.append((partition, data))
     urgent = urgent or denied == len(session.partitions)
     if urgent or last or found >= min(request.body.min_bytes, left):
+        cores.memory.read += found
         session.parked = None
         return _answer(session, news)
     return None

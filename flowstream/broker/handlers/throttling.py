@@ -27,8 +27,10 @@ def produce_throttle_ms(request: Request[ProduceRequest], cores: Cores, now: Ins
 
 
 def fetch_max_bytes(request: Request[FetchRequest], cores: Cores) -> int:
-    """How much an answer may carry: what was asked for, bounded by the broker and by the quota."""
-    most = min(request.body.max_bytes, cores.config.fetch_max_bytes)
+    """How much an answer may carry: what was asked for, bounded by the broker, by the memory that
+    connections may hold together, and by the quota.
+    """
+    most = min(request.body.max_bytes, cores.config.fetch_max_bytes, cores.memory.answer_room)
     if FETCH not in cores.quotas.limited:
         return most
     allowed = cores.quotas.most_at_once(FETCH, *_client(request))

@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from dataclasses import dataclass
 
 from flowstream.broker.doors import Buffer
 from flowstream.broker.events import Request
@@ -28,7 +27,8 @@ from flowstream.broker.server.holdings import (
     REST_BYTES,
     UNSENT_BYTES,
 )
-from flowstream.broker.server.stream import Stream, drop_sent, has_ended
+from flowstream.broker.server.slots import Slot
+from flowstream.broker.server.stream import Stream, drop_sent, has_ended, sent_behind
 from flowstream.broker.server.turns import Turns
 from flowstream.broker.types import LOCAL, ConnectionId, ReplyTo, Session
 from flowstream.errors import WireError
@@ -43,26 +43,19 @@ PRODUCE = int(ApiKey.PRODUCE)
 API_VERSIONS = int(ApiKey.API_VERSIONS)
 
 
-@dataclass(slots=True)
-class Slot:
-    """The place of one request's answer in the order of answers."""
-
-    correlation_id: int
-    api_key: int
-    since: int
-    answer: list[Buffer] | None = None
-
-
 class Connection:
     """A connected client. `sweeps` counts the sweeps since it came, `idle_sweeps` those since bytes
     last came or went.
     """
 
+    LAYER_BYTES = 0  # what a layer beneath keeps beside, while anything is under way
+
     __slots__ = (
         "_announced", "_blocked", "_buffer", "_counters", "_decode", "_encode", "_end", "_ending",
         "_heard", "_is_full", "_largest", "_loop", "_max_frame", "_muted", "_out", "_out_bytes",
-        "_reading", "_resuming", "_slots", "_socket", "_start", "_turn", "_turns", "_view",
-        "_writing", "closed", "host", "id", "idle_sweeps", "logged_in", "session", "sweeps",
+        "_reading", "_resuming", "_slots", "_socket", "_start", "_turn", "_turns", "_unsent",
+        "_view", "_writing", "closed", "host", "id", "idle_sweeps", "logged_in", "session",
+        "sweeps",
     )  # fmt: skip
 
     def __init__(
@@ -104,7 +97,8 @@ class Connection:
         self._blocked = False  # a request other than Produce waits for its answer
         self._muted: asyncio.TimerHandle | None = None  # runs until its client may go on
         self._out: list[Buffer] = []
-        self._out_bytes = 0
+        self._out_bytes = 0  # of `_out`, and of answers that wait for those before them
+        self._unsent = 0  # what the account knows of it
         self._reading = True
         self._writing = False
         self._resuming = False
@@ -162,8 +156,23 @@ class Connection:
         self._start, self._end = 0, len(held)
 
     def _renew_buffer(self, size: int) -> None:
-        self._buffer = bytearray(size)
-        self._view = memoryview(self._buffer)
+        self._turns.relief.count(self.id, self._holds(size))
+        if size > REST_BYTES:
+            self._turns.relief.relieve()
+        if not self.closed:
+            self._buffer = bytearray(size)
+            self._view = memoryview(self._buffer)
+
+    def _holds(self, buffer: int) -> int:
+        """What is held beyond rest, with a buffer of that size."""
+        held = max(0, buffer - REST_BYTES) + self._unsent
+        return held + self.LAYER_BYTES if held else 0
+
+    def give_back(self) -> None:
+        """Hold no more of the buffer than at rest, if nothing is in it."""
+        if len(self._buffer) > REST_BYTES and self._start == self._end:
+            self._renew_buffer(REST_BYTES)
+            self._start = self._end = 0
 
     def _parse(self) -> None:
         view, start = self._view, self._start
@@ -185,7 +194,11 @@ class Connection:
 
     def _request(self, frame: memoryview) -> bool:
         """Hand in a request; whether another may follow in the same turn."""
-        if not (self.logged_in or self._is_login(frame)):
+        if (
+            not self.logged_in
+            and self._decode is not decode_token
+            and (int.from_bytes(frame[:2], "big") not in BEFORE_LOGIN)
+        ):
             self.close("a request before the login")
             return False
         try:
@@ -212,10 +225,8 @@ class Connection:
         self._turn = self._turns.turn
         if self._counters is not None:
             self._counters.asked(key, len(frame))
-        if key != PRODUCE:
-            self._blocked = True
-            self._slots.append(Slot(correlation_id, key, self._heard))
-        elif body.acks != 0:
+        self._blocked = key != PRODUCE
+        if self._blocked or body.acks != 0:
             self._slots.append(Slot(correlation_id, key, self._heard))
         to = ReplyTo(self.id, correlation_id, key, version)
         request = Request(to, client_id, self.host, body, self.session, len(frame))
@@ -272,12 +283,7 @@ class Connection:
             answer = self._encode(to.api_key, to.version, to.correlation_id, body)
         except WireError as error:
             # Our fault, but of one answer: what was decided stands, the peer asks again.
-            log.error(
-                "an answer that version %d of API %d cannot carry: %s",
-                to.version,
-                to.api_key,
-                error,
-            )
+            log.error("an answer that %s cannot carry: %s", to, error)
             self.close(f"no answer: {error}")
             return
         slots = self._slots
@@ -287,17 +293,17 @@ class Connection:
                 break
         else:
             raise AssertionError(f"an answer to no request: {to}")
+        for part in answer:
+            self._out_bytes += len(part)
+        if self._out_bytes > JOIN_BYTES:
+            self._count_answers()
         while slots and (ready := slots[0].answer) is not None:
-            before = self._out_bytes
-            for part in ready:
-                self._out.append(part)
-                self._out_bytes += len(part)
+            self._out += ready
             answered = slots.popleft()
             if answered.api_key != PRODUCE:
                 self._blocked = bool(self._ending)
             if self._counters is not None:
-                size = self._out_bytes - before
-                self._counters.answered(answered.api_key, answered.since, size)
+                self._counters.answered(answered.api_key, answered.since, sum(map(len, ready)))
         if self._out and not self._writing and not self._announced:
             self._announced = True
             self._turns.to_send(self)
@@ -323,9 +329,15 @@ class Connection:
         if self._ending and not self._out:
             self.close(self._ending)
             return
-        waits = self._start < self._end or not self._reading
-        if waits and not self._must_wait():
+        if (self._start < self._end or not self._reading) and not self._must_wait():
             self._resume_soon()
+        if self._out or self._unsent:
+            self._count_answers()
+            self._turns.relief.relieve()
+
+    def _count_answers(self) -> None:
+        self._unsent = self._out_bytes + sent_behind(self._out)
+        self._turns.relief.count(self.id, self._holds(len(self._buffer)))
 
     def _send_some(self) -> None:
         while self._out:
@@ -339,11 +351,6 @@ class Connection:
             drop_sent(self._out, sent)
 
     # -- logging in, and the end ----------------------------------------------------------
-
-    def _is_login(self, frame: memoryview) -> bool:
-        if self._decode is decode_token:
-            return True
-        return int.from_bytes(frame[:2], "big") in BEFORE_LOGIN
 
     def expect_tokens(self) -> None:
         """Until it is logged in the client sends and takes tokens without headers."""
@@ -372,11 +379,9 @@ class Connection:
             # Behind a full buffer its end is not read before its answer, which may take weeks.
             self.close("closed by its peer")
             return
-        waits = self._slots or self._muted is not None
-        self.idle_sweeps = 0 if waits else self.idle_sweeps + 1
-        if len(self._buffer) > REST_BYTES and self._start == self._end and self.idle_sweeps > 1:
-            self._renew_buffer(REST_BYTES)
-            self._start = self._end = 0
+        self.idle_sweeps = 0 if self._slots or self._muted is not None else self.idle_sweeps + 1
+        if self.idle_sweeps > 1:
+            self.give_back()
 
     def close(self, reason: str) -> None:
         """Close at once; unanswered requests stay unanswered."""
@@ -387,6 +392,7 @@ class Connection:
         self._loop.remove_reader(self._socket.fileno())
         self._loop.remove_writer(self._socket.fileno())
         self._socket.close()
+        self._turns.relief.count(self.id, 0)
         if self._muted is not None:
             self._muted.cancel()
         self._out = []

@@ -62,7 +62,9 @@ class ApiCounters:
 class Counters:
     """Everything that is counted, from the start of the process on."""
 
-    __slots__ = ("_apis", "accepted", "bytes_in", "bytes_out", "clock", "refused", "syncs")
+    __slots__ = (
+        "_apis", "accepted", "bytes_in", "bytes_out", "clock", "let_go", "refused", "syncs",
+    )  # fmt: skip
 
     def __init__(self, clock: Callable[[], int] = monotonic_ns) -> None:
         """All zero. `clock` gives nanoseconds that never go back."""
@@ -71,6 +73,8 @@ class Counters:
         """Connections taken."""
         self.refused = 0
         """Connections turned away at a bound."""
+        self.let_go = 0
+        """Connections closed because all together held too much memory."""
         self.bytes_in = 0
         self.bytes_out = 0
         """Bytes of client connections, frames and all."""

@@ -34,7 +34,9 @@ from flowstream.broker.node import Node
 from flowstream.broker.server.computing import ComputeThread
 from flowstream.broker.server.connection import Connection
 from flowstream.broker.server.counters import Counters
+from flowstream.broker.server.limits import connection_memory, memory_there_is
 from flowstream.broker.server.metering import Metering
+from flowstream.broker.server.relief import Relief
 from flowstream.broker.server.syncing import SyncThread
 from flowstream.broker.types import ConnectionId, Instant
 from flowstream.clock import monotonic_ns
@@ -67,6 +69,9 @@ class Driver:
         self._storage = storage
         self._clock = clock
         self._loop = asyncio.get_running_loop()
+        self._memory = node.cores.memory
+        self._memory.most = connection_memory(node.cores.config, memory_there_is())
+        self.relief = Relief(self._memory, self.connections, self._loop, counters)
         self.ended: asyncio.Future[BaseException] = self._loop.create_future()
         self._ending = False  # end_turn is scheduled
         self._stopping = False  # no request is taken any more
@@ -237,6 +242,7 @@ class Driver:
                 self.fail(error)
         self.turn += 1
         sending, self._sending = self._sending, {}
+        self._memory.read = 0  # its answers are counted, or leave now
         for connection in sending:
             connection.send()
         if self._metering.has_requests:
@@ -339,6 +345,7 @@ class Driver:
             self.end_turn()  # what was taken in is answered
         for connection in list(self.connections.values()):
             connection.close("the broker stops")
+        self.relief.flush()
         if self.failed is None:
             self.carry_out(self._node.stop(Instant(self._clock())))
             while (group := self._node.close_group()) is not None:

@@ -70,6 +70,21 @@ class Exposition:
     def _traffic(self, numbers: Numbers) -> Iterator[Metric]:
         counters = self._counters
         yield gauge(f"{_SOCKETS}_connection_count", "Open connections.", numbers.connections)
+        yield gauge(
+            "flowstream_broker_connection_memory_bytes",
+            "Unfinished requests and unsent answers of all connections.",
+            numbers.connection_memory,
+        )
+        yield gauge(
+            "flowstream_broker_connection_memory_limit_bytes",
+            "The bound of that.",
+            numbers.connection_memory_most,
+        )
+        yield CounterMetricFamily(
+            "flowstream_broker_connections_let_go",
+            "Connections closed because all together held more.",
+            value=counters.let_go,
+        )
         for name, help, value in (
             ("connection_creation", "Connections taken.", counters.accepted),
             ("connection_refused", "Connections refused at a bound.", counters.refused),

@@ -39,6 +39,14 @@ def has_ended(stream: Stream) -> bool:
     return bool(poll.poll(0))
 
 
+def sent_behind(buffers: list[Buffer]) -> int:
+    """Bytes of the first buffer that are sent already: it stays in memory as a whole."""
+    first = buffers[0] if buffers else None
+    if not isinstance(first, memoryview) or not isinstance(first.obj, bytes | bytearray):
+        return 0
+    return len(first.obj) - len(first)
+
+
 def drop_sent(buffers: list[Buffer], sent: int) -> None:
     """Remove the first `sent` bytes from `buffers`."""
     done = 0

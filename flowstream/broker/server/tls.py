@@ -195,6 +195,9 @@ class TlsConnection(Connection):
     shows a certificate, is somebody.
     """
 
+    LAYER_BYTES = 2 * 17 * 1024
+    """OpenSSL's buffers of one record each way; it lets go of them when they are empty."""
+
     __slots__ = ("_failures", "_rules", "_shaken", "_tls")
 
     def __init__(

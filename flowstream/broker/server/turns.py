@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from flowstream.broker.events import Request
 from flowstream.broker.server.counters import Counters
+from flowstream.broker.server.relief import Relief
 
 if TYPE_CHECKING:
     from flowstream.broker.server.connection import Connection
@@ -16,6 +17,7 @@ class Turns(Protocol):
 
     turn: int
     counters: Counters | None
+    relief: Relief
 
     def elements_allowed(self, key: int) -> int:
         """How many things a request of this API may name."""

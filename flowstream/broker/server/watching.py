@@ -46,6 +46,9 @@ class Numbers:
     appended: int
     """Offsets given out since the watch began, markers included."""
     connections: int
+    connection_memory: int
+    """Bytes of unfinished requests and unsent answers."""
+    connection_memory_most: int
     groups: Mapping[str, int]
     transactions: Mapping[str, int]
     open_transactions: int
@@ -86,6 +89,8 @@ class Watch:
             topic_count=len(cores.logs.partitions),
             appended=self._count_appended(),
             connections=len(driver.connections),
+            connection_memory=cores.memory.held,
+            connection_memory_most=cores.memory.most,
             groups=groups,
             transactions=transactions,
             open_transactions=sum(len(log.producers.open) for log in logs.values()),
