@@ -146,9 +146,14 @@ class Clients:
         """The server lives, and serves others."""
         if self._driver.failed is not None:
             raise Finding("the broker failed") from self._driver.failed
-        for each in self._driver.connections.values():
+        connections = self._driver.connections
+        for each in connections.values():
             if not each.logged_in and len(each._buffer) > BEFORE_LOGIN_BYTES:
                 raise Finding(f"{len(each._buffer)} bytes of buffer before a login")
+        memory = self._driver.cores.memory
+        held = {who: each._holds(len(each._buffer)) for who, each in connections.items()}
+        if memory.held != sum(held.values()) or any(memory.holds(w) != held[w] for w in held):
+            raise Finding(f"the account says {memory.held}, connections hold {held}")
         answer = await self._innocent.ask(18, 3, VERSIONS)
         assert answer.error_code == 0, answer
 

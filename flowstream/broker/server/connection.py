@@ -49,7 +49,6 @@ class Connection:
     """
 
     LAYER_BYTES = 0  # what a layer beneath keeps beside, while anything is under way
-
     __slots__ = (
         "_announced", "_blocked", "_buffer", "_counters", "_decode", "_encode", "_end", "_ending",
         "_heard", "_is_full", "_largest", "_loop", "_max_frame", "_muted", "_out", "_out_bytes",
@@ -164,7 +163,6 @@ class Connection:
             self._view = memoryview(self._buffer)
 
     def _holds(self, buffer: int) -> int:
-        """What is held beyond rest, with a buffer of that size."""
         held = max(0, buffer - REST_BYTES) + self._unsent
         return held + self.LAYER_BYTES if held else 0
 
@@ -229,16 +227,14 @@ class Connection:
         if self._blocked or body.acks != 0:
             self._slots.append(Slot(correlation_id, key, self._heard))
         to = ReplyTo(self.id, correlation_id, key, version)
-        request = Request(to, client_id, self.host, body, self.session, len(frame))
-        self._turns.submit(request)
+        self._turns.submit(Request(to, client_id, self.host, body, self.session, len(frame)))
         return key == PRODUCE
 
     def _must_wait(self) -> bool:
-        """Whether the next request has to wait. As in Kafka a request is looked at once the one
-        before it is answered, in another turn; only Produce is pipelined, because its answers wait
-        for the disk. A client over its quota waits too.
+        """Whether the next request has to wait: as in Kafka until the one before it is answered.
+        Only Produce is pipelined, because its answers wait for the disk.
         """
-        if self._muted is not None:
+        if self._muted is not None:  # its client is over a quota
             return True
         return self._blocked or self._out_bytes > UNSENT_BYTES or len(self._slots) >= PIPELINED
 
@@ -293,12 +289,11 @@ class Connection:
                 break
         else:
             raise AssertionError(f"an answer to no request: {to}")
-        for part in answer:
-            self._out_bytes += len(part)
+        self._out_bytes += len(answer[0]) if len(answer) == 1 else sum(map(len, answer))
         if self._out_bytes > JOIN_BYTES:
             self._count_answers()
         while slots and (ready := slots[0].answer) is not None:
-            self._out += ready
+            self._out.extend(ready)
             answered = slots.popleft()
             if answered.api_key != PRODUCE:
                 self._blocked = bool(self._ending)
@@ -320,20 +315,23 @@ class Connection:
         except OSError as error:
             self.close(f"send failed: {error}")
             return
+        if self._out or self._writing or self._unsent:
+            self._keep_unsent()
+        if self._ending and not self._out:
+            self.close(self._ending)
+            return
+        if (self._start < self._end or not self._reading) and not self._must_wait():
+            self._resume_soon()
+
+    def _keep_unsent(self) -> None:
         if bool(self._out) != self._writing:
             self._writing = bool(self._out)
             if self._writing:
                 self._loop.add_writer(self._socket.fileno(), self.send)
             else:
                 self._loop.remove_writer(self._socket.fileno())
-        if self._ending and not self._out:
-            self.close(self._ending)
-            return
-        if (self._start < self._end or not self._reading) and not self._must_wait():
-            self._resume_soon()
-        if self._out or self._unsent:
-            self._count_answers()
-            self._turns.relief.relieve()
+        self._count_answers()
+        self._turns.relief.relieve()
 
     def _count_answers(self) -> None:
         self._unsent = self._out_bytes + sent_behind(self._out)
@@ -371,8 +369,8 @@ class Connection:
             self.close(reason)
 
     def sweep(self) -> None:
-        """Called at intervals: a connection at rest gives its large buffer back. One that waits
-        for an answer, or is made to wait, is not idle.
+        """Called at intervals: a connection at rest or that waits for an answer gives its large
+        buffer back. One that waits for anything is not idle.
         """
         self.sweeps += 1
         if self._blocked and not self._reading and has_ended(self._socket):
@@ -380,7 +378,7 @@ class Connection:
             self.close("closed by its peer")
             return
         self.idle_sweeps = 0 if self._slots or self._muted is not None else self.idle_sweeps + 1
-        if self.idle_sweeps > 1:
+        if self.idle_sweeps > 1 or self._blocked:
             self.give_back()
 
     def close(self, reason: str) -> None:

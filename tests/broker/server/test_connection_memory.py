@@ -184,6 +184,21 @@ async def test_X3_empty_buffers_are_given_back_before_anybody_is_let_go() -> Non
             await client.close()
 
 
+async def test_X3_who_waits_with_an_empty_buffer_gives_it_back() -> None:
+    """Thousands of consumers wait most of their time, with buffers that nothing fills."""
+    async with served() as broker:
+        client = await broker.client()
+        await create_topic(client)
+        await client.ask(0, 8, produce_request(b"x" * 100_000))
+        (connection,) = broker.driver.connections.values()
+        assert broker.driver.cores.memory.held > 0
+        client.send(1, 11, fetch_request(1, wait_ms=60_000))
+        await until(lambda: bool(connection._blocked))
+        connection.sweep()
+        assert broker.driver.cores.memory.held == 0
+        await client.close()
+
+
 async def test_X3_buffers_of_TLS_count(tmp_path: Path) -> None:
     async with secured(tmp_path) as broker:
         client = await broker.logged_in(listener="SASL_SSL")
