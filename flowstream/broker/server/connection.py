@@ -223,8 +223,10 @@ class Connection:
         self._turn = self._turns.turn
         if self._counters is not None:
             self._counters.asked(key, len(frame))
-        self._blocked = key != PRODUCE
-        if self._blocked or body.acks != 0:
+        if key != PRODUCE:
+            self._blocked = True
+            self._slots.append(Slot(correlation_id, key, self._heard))
+        elif body.acks != 0:
             self._slots.append(Slot(correlation_id, key, self._heard))
         to = ReplyTo(self.id, correlation_id, key, version)
         self._turns.submit(Request(to, client_id, self.host, body, self.session, len(frame)))
