@@ -93,12 +93,14 @@ class Worker:
         pid = self.pid
         if pid is None:
             return
-        os.kill(pid, signal.SIGSTOP)
+        with contextlib.suppress(ProcessLookupError):  # as in `kill`
+            os.kill(pid, signal.SIGSTOP)
         try:
             await asyncio.sleep(seconds)
         finally:
             if self.pid == pid:
-                os.kill(pid, signal.SIGCONT)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
 
     async def stop(self) -> None:
         """SIGTERM and wait; V4 bounds it."""

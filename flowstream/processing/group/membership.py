@@ -30,6 +30,12 @@ log = logging.getLogger("flowstream.worker")
 POLL_RECORDS = 500
 POLL_MS = 100
 RESHARE_PAUSE_S = 1.0
+PATIENCE_S = 3.0
+"""After so long without a share the log says what the worker waits for."""
+UNSHARED = (
+    "a worker that was killed is waited for, %g s at most (session_timeout), and one that is busy"
+    " until it has let its own go"
+)
 WAITS = "the workers of this app read different topics, as while another version is rolled out"
 WAITS_NO_MORE = "the workers read the same topics now"
 
@@ -78,6 +84,7 @@ class Membership:
         # Held by whoever takes tasks away or brings them; polling goes on meanwhile.
         self._changing = asyncio.Lock()
         self._loop = asyncio.get_running_loop()
+        self._loop.call_later(PATIENCE_S, self._say_what_is_waited_for)
 
     def attach(self, consumer: GroupConsumer) -> None:
         """The consumer whose listener this is."""
@@ -169,6 +176,10 @@ class Membership:
             raise failure
         if self._arriving.check():
             self._starter.restored()
+
+    def _say_what_is_waited_for(self) -> None:
+        if not (self._has_share or self._is_over):
+            log.info("no partitions yet: %s", UNSHARED % self._around.settings.session_timeout)
 
     async def _tick(self) -> None:
         if paused := self.consumer.paused:

@@ -176,3 +176,17 @@ def test_V4_who_joined_anew_has_all_the_time_for_its_last_commit(
         context._on_loop(story())
         assert life.worker.counts.commits == 1
     assert "in time" not in caplog.text
+
+
+def test_V2_a_worker_that_gets_no_share_says_what_it_waits_for(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "flowstream.worker")
+    app, numbers = echoing("waiting")
+    with app.test_context() as context:
+        context.topic(numbers).send(1, key="a")
+        assert "no partitions yet" not in caplog.text
+        silenced(context, monkeypatch, ApiKey.JOIN_GROUP, lambda _: True)
+        context._crew.begin()
+        context._on_loop(asyncio.sleep(9))
+        assert caplog.text.count("no partitions yet: a worker that was killed is waited for") == 1
