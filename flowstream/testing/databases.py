@@ -44,7 +44,11 @@ class Databases:
         self._opened: dict[int, Session] = {}
         self._named: list[tuple[Outbox[Any], Target]] = []
         self._outboxes = [agent for agent in app.agents.values() if isinstance(agent, Outbox)]
-        chosen = self._chosen(app, given)
+        try:
+            chosen = self._chosen(app, given)
+        except BaseException:
+            self.close()
+            raise
         for outbox, target in chosen:
             self._named.append((outbox, outbox.write_to(target)))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,21 @@ def test_what_is_no_database_of_a_test_has_to_be_named(tmp_path: Path) -> None:
     made = iter(range(1_000))
     fresh = {"store": lambda: fs.SQLite(tmp_path / f"{next(made)}.db")}
     assert_exactly_once(app, INPUTS, databases=fresh)
+
+
+def test_nothing_stays_of_a_context_that_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = Boxed(tmp_path / "words.db").app
+
+    @app.outbox(app.topics["words"], to=fs.PostgreSQL("host=/nowhere"))
+    def third(db: Any, events: list[fs.Event[str]]) -> None:
+        raise AssertionError("it has no database")
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(ValueError, match="outbox 'third' writes into PostgreSQL"):
+        app.test_context().__enter__()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_only_the_databases_of_outboxes_are_there(tmp_path: Path) -> None:
