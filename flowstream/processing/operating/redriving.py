@@ -105,6 +105,18 @@ def _addressee(
     return agent
 
 
+def _refuse_idle(letters: Sequence[Letter], renamed: Mapping[str, str]) -> None:
+    """BadLetter for a new name that none of these letters would go by."""
+    named = sorted({letter.told.get("agent", "") for letter in letters})
+    for old, new in renamed.items() if letters else ():
+        if old not in named:
+            whose = f"is of agent {old!r}" if old else "is without the name of its agent"
+            raise BadLetter(
+                f"none of these letters {whose}, so that --to would do nothing with {new!r}: they"
+                f" are of {', '.join(map(repr, named))}, and --to OLD=NEW gives those of OLD to NEW"
+            )
+
+
 class DeadLetters:
     """The dead letters of one app."""
 
@@ -154,6 +166,7 @@ class DeadLetters:
         self, letters: Sequence[Letter], renamed: Mapping[str, str] = NOTHING
     ) -> list[str]:
         """The agents that these would be sent back to; BadLetter when there is none for one."""
+        _refuse_idle(letters, renamed)
         topics = await self._admin.topics(sorted({letter.origin.topic for letter in letters}))
         return [_addressee(letter, topics, self._agents, renamed) for letter in letters]
 

@@ -109,6 +109,8 @@ LATE = {"error": "LateEvent", "cause": "the windows of table 'hits' have closed"
         ({"agent": "gone"}, {}, "'gone', which the app does not have: if it.*--to gone=NAME"),
         ({"agent": "gone"}, {"gone": "mine"}, None),
         ({"agent": "gone"}, {"gone": "its"}, "'its', which the app does not have: .*--to NAME"),
+        ({"agent": "mine"}, {"mien": "mine"}, "none of these letters is of agent 'mien'.*'mine'"),
+        ({"agent": "gone"}, {"": "mine"}, "without the name of its agent.*of 'gone', and --to OLD"),
         ({"agent": "mine", **LATE}, {}, "too late for its windows, and would again"),
         ({"agent": "mine", "error": "LateEvent", "cause": "its own"}, {}, None),
         ({"agent": "mine", "topic": "mine-windows.due"}, {}, "which is no topic"),
