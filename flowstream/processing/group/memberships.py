@@ -41,7 +41,7 @@ RECOVERY_PAUSE_S = 0.2
 STOP_TIMEOUT_S = 6.0
 """For the last commit. Whatever waits for a silent broker behind it adds up to V4's 10 s."""
 ABORT_TIMEOUT_S = 1.0
-MOST_GATHER_MS, GATHER_SHARE = 5.0, 0.05
+MOST_GATHER_MS, GATHER_SHARE = 2.0, 0.02
 """So long a few records wait for others before they are fetched: less than is seen in the time to
 the next commit, which their results wait for anyhow.
 """
