@@ -29,13 +29,14 @@ below may not be heard of."""
 
 
 class WholeFileSystem:
-    """The file system of one directory. Several threads may sync at the same time."""
+    """The file system of one directory. Threads sync one at a time."""
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         """The directory stays open: what could not be written from here on is told of by the next
         sync.
         """
         self._descriptor = -1
+        self._failed: OSError | None = None
         with suppress(OSError):  # whoever reads or writes in it is told
             self._descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
@@ -47,13 +48,17 @@ class WholeFileSystem:
         return file_system(self._library, self._descriptor) in TELLING and self._is_allowed
 
     def sync(self) -> None:
-        """Whatever was written before is durable on return, names too. Raises StorageError."""
+        """Whatever was written before is durable on return, names too. Raises StorageError, from
+        then on each time: an error is told once, and whoever syncs next may be another (D2).
+        """
         import ctypes
 
         with named("."):
-            if self._library.syncfs(self._descriptor):
+            if self._failed is None and self._library.syncfs(self._descriptor):
                 code = ctypes.get_errno()
-                raise OSError(code, os.strerror(code))
+                self._failed = OSError(code, os.strerror(code))
+            if self._failed is not None:
+                raise self._failed
 
     def close(self) -> None:
         """Let go of the directory; again is fine."""

@@ -257,6 +257,10 @@ def test_D2_what_could_not_be_written_is_told_and_never_tried_again(
     assert len(calls) == fails
     placed = [name for name in storage.names("d") if not name.endswith(".tmp")]
     assert placed == ([] if fails == 1 else ["x", "y"])
+    # The system told it once. Whoever waits for the next sync is another, and must hear of it, too.
+    with pytest.raises(StorageError, match="Input/output error; the disk failed"):
+        storage.sync(storage.perform([Put("d/v", NEW), Put("d/w", NEW)]))
+    assert len(calls) == fails
     storage.close()
 
 
