@@ -292,8 +292,6 @@ class Connection:
         else:
             raise AssertionError(f"an answer to no request: {to}")
         self._out_bytes += len(answer[0]) if len(answer) == 1 else sum(map(len, answer))
-        if self._out_bytes > JOIN_BYTES:
-            self._count_answers()
         while slots and (ready := slots[0].answer) is not None:
             self._out.extend(ready)
             answered = slots.popleft()
@@ -304,6 +302,8 @@ class Connection:
         if self._out and not self._writing and not self._announced:
             self._announced = True
             self._turns.to_send(self)
+        elif self._out_bytes > JOIN_BYTES and not self._announced:
+            self._count_answers()  # else when it was tried: what leaves at once is nobody's burden
 
     def send(self) -> None:
         """Send what is ready; the rest when the socket takes it."""
@@ -317,7 +317,7 @@ class Connection:
         except OSError as error:
             self.close(f"send failed: {error}")
             return
-        if self._out or self._writing or self._unsent:
+        if self._out or self._writing or self._unsent or self._out_bytes > JOIN_BYTES:
             self._keep_unsent()
         if self._ending and not self._out:
             self.close(self._ending)
@@ -333,7 +333,6 @@ class Connection:
             else:
                 self._loop.remove_writer(self._socket.fileno())
         self._count_answers()
-        self._turns.relief.relieve()
 
     def _count_answers(self) -> None:
         self._unsent = self._out_bytes + sent_behind(self._out)

@@ -245,6 +245,7 @@ class Driver:
         self._memory.read = 0  # its answers are counted, or leave now
         for connection in sending:
             connection.send()
+        self.relief.relieve()  # once all were tried: nobody goes for answers that leave (X4)
         if self._metering.has_requests:
             for id, milliseconds in self._metering.ended(monotonic_ns() - began, self.now()):
                 self._mute(id, milliseconds)

@@ -14,6 +14,7 @@ from flowstream.broker.server.counters import Counters
 from flowstream.broker.server.holdings import REST_BYTES
 from flowstream.wire.frame import encode_request
 from flowstream.wire.messages.fetch import FetchPartition, FetchRequest, FetchTopic
+from flowstream.wire.schema import replace
 from tests.broker.server.secured import secured
 from tests.broker.server.serving import (
     TOPIC,
@@ -141,6 +142,25 @@ async def test_X3_answers_of_one_moment_share_the_room_there_is() -> None:
             assert len(answer.responses[0].partitions[0].records) > 8_000_000
             await client.close()
         await innocent.close()
+
+
+async def test_X4_answers_that_leave_at_once_cost_nobody_the_connection() -> None:
+    """One write wakes many readers: together they get more than there is room for, for a moment."""
+    async with served() as broker:
+        writer = await broker.client()
+        await create_topic(writer)
+        memory, driver = broker.driver.cores.memory, broker.driver
+        memory.most = 4 * MIB
+        readers = [await broker.client() for _ in range(20)]
+        for reader in readers:
+            reader.send(1, 11, replace(large_fetch(), max_wait_ms=60_000))
+        await until(lambda: sum(c._blocked for c in driver.connections.values()) == len(readers))
+        await writer.ask(0, 8, produce_request(b"x" * 900_000))
+        for reader in readers:
+            answer = (await reader.receive())[1]
+            assert len(answer.responses[0].partitions[0].records) > 900_000
+            await reader.close()
+        await writer.close()
 
 
 async def test_X3_an_answer_counts_until_all_of_it_is_sent() -> None:
