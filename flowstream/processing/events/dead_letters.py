@@ -27,12 +27,15 @@ def is_of_late(told: Mapping[str, str]) -> bool:
 
 
 def dead_letter_headers(
-    record: Arrival, error: BaseException, *, app: str, agent: str
+    record: Arrival, error: BaseException, *, app: str, agent: str, side: str = ""
 ) -> tuple[tuple[str, bytes | None], ...]:
-    """The record's headers followed by where it came from and why it is here."""
+    """The record's headers followed by where it came from and why it is here; `side` is said of
+    agents that join.
+    """
     told = {
         "app": app,
         "agent": agent,
+        **({"side": side} if side else {}),
         "topic": record.topic,
         "partition": str(record.partition),
         "offset": str(record.offset),

@@ -1,8 +1,9 @@
 """Redriven records: dead letters that were sent back, each to the agent that had failed on it.
 
-Pure. Such a record lies in its topic once more, and its first header says whose it is. Whoever else
-reads the topic has had the record and passes it by. A header that names another topic is of a copy
-that somebody made with all headers: it says nothing there.
+Pure. Such a record lies in its topic once more, and its first header says whose it is:
+`app/agent/topic`, with `:left` or `:right` behind it where the agent joins, as it may read one
+topic as both. Whoever else reads the topic has had the record and passes it by. A header that names
+another topic is of a copy that somebody made with all headers: it says nothing there.
 """
 
 from __future__ import annotations
@@ -18,13 +19,25 @@ Headers = tuple[tuple[str, bytes | None], ...]
 
 
 @dataclass(frozen=True, slots=True)
+class Addressee:
+    """An agent, as those are told apart that read one topic."""
+
+    agent: str
+    side: str = ""
+    """Where it joins, as which side it reads: "left" or "right"."""
+
+    def __str__(self) -> str:
+        return f"{self.side and f'the {self.side} side of '}agent {self.agent!r}"
+
+
+@dataclass(frozen=True, slots=True)
 class PassedBy:
     """A record that is another's, in the shape of one that says nothing."""
 
     came: Arrival
-    lost: str = ""
-    """The agent it is for, where this app has none of that name on the topic (any more), and it
-    falls to this reader to say so.
+    lost: Addressee | None = None
+    """Whose it is, where this app has none such on the topic (any more), or two, and it falls to
+    this reader to say so.
     """
     key: None = None
     value: None = None
@@ -51,9 +64,10 @@ class PassedBy:
         return self.came.timestamp
 
 
-def address(app: str, agent: str, topic: str) -> tuple[str, bytes]:
+def address(app: str, agent: str, topic: str, side: str = "") -> tuple[str, bytes]:
     """The header of a record that is sent back to an agent."""
-    return ADDRESS, f"{app}/{agent}/{topic}".encode()
+    # A colon is in no topic's name; an agent's may have anything.
+    return ADDRESS, f"{app}/{agent}/{topic}{side and ':'}{side}".encode()
 
 
 def has_redriven(records: Sequence[Arrival]) -> bool:
@@ -62,38 +76,57 @@ def has_redriven(records: Sequence[Arrival]) -> bool:
 
 
 def shared_out(
-    records: Sequence[Arrival], app: str, agents: Sequence[str]
+    records: Sequence[Arrival], app: str, readers: Sequence[Addressee]
 ) -> list[Sequence[Arrival]]:
-    """What each of an app's agents on a topic sees of these records.
+    """What each of an app's readers of a topic sees of these records.
 
     >>> headers = (address("shop", "count", "orders"), ("h", b"1"))
     >>> record = Retimed("orders", 0, 7, 0, b"k", b"v", headers)
-    >>> [other], [mine] = shared_out([record], "shop", ["sum", "count"])
+    >>> both = [Addressee("sum"), Addressee("count")]
+    >>> [other], [mine] = shared_out([record], "shop", both)
     >>> mine.value, mine.headers, other.value, other.offset
     (b'v', (('h', b'1'),), None, 7)
     """
-    shares: list[list[Arrival]] = [[] for _ in agents]
+    shares: list[list[Arrival]] = [[] for _ in readers]
     for record in records:
-        for agent, seen in zip(agents, shares, strict=True):
-            seen.append(_seen(record, app, agent, agents))
+        for seen, share in zip(shares, _shares(record, app, readers), strict=True):
+            seen.append(share)
     return list(shares)
 
 
-def _seen(record: Arrival, app: str, agent: str, agents: Sequence[str]) -> Arrival:
+def _shares(record: Arrival, app: str, readers: Sequence[Addressee]) -> list[Arrival]:
     headers = tuple(record.headers)
     if not headers or headers[0][0] != ADDRESS:
-        return record
-    told = (headers[0][1] or b"").decode("utf-8", "replace")
-    whose, _, topic = told.rpartition("/")
-    of_app, _, named = whose.partition("/")
+        return [record] * len(readers)
+    whose, _, place = (headers[0][1] or b"").decode("utf-8", "replace").rpartition("/")
+    of_app, _, agent = whose.partition("/")
+    topic, _, side = place.partition(":")
     if topic != record.topic:
-        return record
-    if of_app != app:
-        return PassedBy(record)
-    if named == agent:
-        # From here on it is what it was: no copy that the agent makes of its headers is addressed.
-        return Retimed(
-            record.topic, record.partition, record.offset, record.timestamp, record.key,
-            record.value, headers[1:],
-        )  # fmt: skip
-    return PassedBy(record, named if named not in agents and agent == agents[0] else "")
+        return [record] * len(readers)
+    shares: list[Arrival] = [PassedBy(record)] * len(readers)
+    if of_app == app:
+        named = Addressee(agent, side)
+        index = _index_of(named, readers)
+        if index is None:
+            shares[0] = PassedBy(record, named)
+        else:
+            # From here on it is what it was: no copy that the agent makes of its headers is
+            # addressed.
+            shares[index] = Retimed(
+                record.topic, record.partition, record.offset, record.timestamp, record.key,
+                record.value, headers[1:],
+            )  # fmt: skip
+    return shares
+
+
+def _index_of(named: Addressee, readers: Sequence[Addressee]) -> int | None:
+    """Which of these it is; None where none is, and where two may be. An agent that joins no more
+    is what was its left side; one that does not say a side is the only one of its name.
+    """
+    sides = {"": ("", "left", "right"), "left": ("", "left")}.get(named.side, (named.side,))
+    found = [
+        index
+        for index, each in enumerate(readers)
+        if each.agent == named.agent and each.side in sides
+    ]
+    return found[0] if len(found) == 1 else None

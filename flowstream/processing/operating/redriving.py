@@ -44,7 +44,7 @@ class Letter:
     timestamp_ms: int
     headers: tuple[tuple[str, bytes | None], ...]
     told: Mapping[str, str]
-    """agent, topic, partition, offset, error, cause, traceback."""
+    """agent, side (where it joins), topic, partition, offset, error, cause, traceback."""
 
     @property
     def where(self) -> str:
@@ -184,7 +184,8 @@ class DeadLetters:
     async def _redrive(self, letters: Sequence[Letter], agents: Sequence[str]) -> None:
         buffer = RecordBuffer(transactional=True)
         for letter, agent in zip(letters, agents, strict=True):
-            headers = (address(self._app_id, agent, letter.origin.topic), *letter.headers)
+            side = letter.told.get("side", "")
+            headers = (address(self._app_id, agent, letter.origin.topic, side), *letter.headers)
             buffer.append(letter.origin, letter.key, letter.value, letter.timestamp_ms, headers)
         await self._pass(letters, buffer)
 

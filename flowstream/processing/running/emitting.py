@@ -12,6 +12,7 @@ from flowstream.processing.agents.agent import keeps_bytes
 from flowstream.processing.events.current import Destination, Headers
 from flowstream.processing.events.dead_letters import dead_letter_headers, late_error
 from flowstream.processing.events.event import Arrival, Event
+from flowstream.processing.events.redriven import Addressee
 from flowstream.processing.events.replies import encode_reply, reply_headers, reply_to
 from flowstream.processing.events.topic import Topic, header_pairs
 from flowstream.processing.running.plan import Reader
@@ -61,13 +62,17 @@ class Emitting:
         assert self.record is not None
         self.send_dead(self.record, late_error(table))
 
-    def send_dead(self, record: Arrival, error: BaseException, agent: str | None = None) -> None:
+    def send_dead(
+        self, record: Arrival, error: BaseException, whose: Addressee | None = None
+    ) -> None:
         """Add a record, with the reason, to the dead letters in the unit: as one of this agent,
         unless it is another's.
         """
         output = self.around.output(self.around.dead_letters)
-        whose = self.reader.agent.name if agent is None else agent
-        headers = dead_letter_headers(record, error, app=self.around.app_id, agent=whose)
+        to = whose or Addressee(self.reader.agent.name, self.reader.side)
+        headers = dead_letter_headers(
+            record, error, app=self.around.app_id, agent=to.agent, side=to.side
+        )
         output.check(record.key, record.value, headers)
         target = output.place(record.key)
         self.outputs.append((target, record.key, record.value, record.timestamp, headers))

@@ -236,13 +236,17 @@ class UnitFeed(OpenUnit):
 
     def tell_lost(self, record: PassedBy) -> None:
         """A record that was sent back to an agent that is not there becomes a dead letter again."""
-        if record.lost:
-            gone = AgentUnknown(
-                f"it was sent back to agent {record.lost!r}, and no agent of this name reads"
-                f" {record.topic!r}: if it has another name now, `flowstream dlq redrive --to"
-                f" {record.lost}=NAME`; if it is gone, discard the letter"
-            )
-            self.send_dead(record.came, gone, agent=record.lost)
+        whose = record.lost
+        if whose is None:
+            return
+        why = (
+            f"no agent of this name reads {record.topic!r}: if it has another name now,"
+            f" `flowstream dlq redrive --to {whose.agent}=NAME`; if it is gone, discard the letter"
+        )
+        if any(peer.reader.agent.name == whose.agent for peer in self.peers or (self,)):
+            why = f"it reads {record.topic!r} as both sides of a join, or not as this one"
+            why += ": discard the letter"
+        self.send_dead(record.came, AgentUnknown(f"it was sent back to {whose}, and {why}"), whose)
 
     def _is_parked(self, record: Arrival) -> bool:
         parking = self._parking

@@ -52,6 +52,13 @@ class Reader:
     """How its records are read; None for sources inside the app."""
 
     @property
+    def side(self) -> str:
+        """The side that it reads, where the agent joins."""
+        if self.agent.joins is None:
+            return ""
+        return "right" if self.stage is Stage.RIGHT else "left"
+
+    @property
     def keys(self) -> Codec[Any]:
         """The keys of what its instances see: those of the topic, where the agent re-keys nothing;
         several topics may have different ones.

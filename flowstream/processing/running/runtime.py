@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 
 from flowstream.processing.events.event import Arrival
-from flowstream.processing.events.redriven import has_redriven, shared_out
+from flowstream.processing.events.redriven import Addressee, has_redriven, shared_out
 from flowstream.processing.running.feed import MOST_PENDING, UnitFeed
 from flowstream.processing.running.firing import InnerInstance
 from flowstream.processing.running.instance import Instance
@@ -226,11 +226,12 @@ class RunningTask:
         self, records: Sequence[Arrival], group: Sequence[Instance]
     ) -> Sequence[Sequence[Arrival]]:
         """What each of a source's instances sees of these records: all, but what is sent back to
-        another agent.
+        another agent, or to its other side.
         """
         if not has_redriven(records):
             return [records] * len(group)
-        return shared_out(records, self._around.app_id, [each.agent.name for each in group])
+        readers = [Addressee(each.agent.name, each.reader.side) for each in group]
+        return shared_out(records, self._around.app_id, readers)
 
     def _source(self, topic: str) -> Source:
         return next(source for source in self.task.sources if source.topic == topic)
