@@ -144,5 +144,6 @@ class Cores:
     upkeep: Upkeep = field(init=False)
 
     def __post_init__(self) -> None:
-        """The logs' upkeep follows the logs."""
+        """The logs' upkeep follows the logs, and waiting requests the memory there is."""
+        self.waiting.has_room = self.memory.has_room
         self.upkeep = Upkeep(self.logs.by_name, fsync=self.fsync)

@@ -20,8 +20,8 @@ LEAST_ANSWER = 64 * 1024
 """What an answer may carry however little room there is: nobody asks in vain."""
 
 SPARE = 16
-"""This part of the whole is free afterwards: thousands who hold little go together, not one by one
-for every byte more.
+"""This part of the whole is free once somebody had to look: a few bytes more do not have all looked
+at again, and thousands who hold little go together.
 """
 
 
@@ -56,6 +56,12 @@ class Memory:
         """Whether somebody has to go."""
         return self.held > self.most
 
+    def has_room(self) -> bool:
+        """Whether one more answer may be read in this turn. Its first always may: somebody goes on,
+        however much others hold. So all together is never more than the bound and one batch.
+        """
+        return not self.read or self.held + self.read < self.most
+
     @property
     def answer_room(self) -> int:
         """How many bytes of records one more answer may carry."""
@@ -79,21 +85,22 @@ class Memory:
             self._holdings.pop(who, None)
         self.held += amount - before
 
-    def overdrawn_by(self, now: float) -> list[ConnectionId]:
-        """Who has to go, so that there is room again: the costliest, and of those who cost the same
-        whoever holds most. Nobody while all is well.
+    def costliest(self, now: float) -> list[ConnectionId]:
+        """Who has to go, so that a part of the whole is free again: who costs most, and of those
+        who cost the same whoever holds most. But not the last one: its answer may be one batch that
+        is larger than the whole, and it would never get on (KIP-74).
         """
-        if not self.is_over:
-            return []
-        found = []
+        found: list[ConnectionId] = []
         left = self.held
         most = self.most - self.most // SPARE
+        if left <= most:
+            return found
         dear = sorted(
             self._holdings.items(),
             key=lambda each: (each[1].cost(now), each[1].amount),
             reverse=True,
         )
-        for who, holding in dear:
+        for who, holding in dear[:-1]:
             if left <= most:
                 break
             found.append(who)

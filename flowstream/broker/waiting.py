@@ -1,19 +1,22 @@
 """What a node waits with until something is durable, a partition grows or a time has come.
 
 Lives here: soft state only, gone after a restart. It must not know requests or logs: parked things
-are callables.
+are callables. What there is no room for in this turn is postponed to the next ones, first come
+first served (X3).
 """
 
 from __future__ import annotations
 
 import heapq
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Hashable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from flowstream.broker.effects import Effect, Parkable
 from flowstream.broker.types import ConnectionId, Instant, TopicPartition
+
+AT_ONCE = Instant(0)
 
 SLACK = 64
 """Deadlines of answered requests that may lie around."""
@@ -57,12 +60,24 @@ class Waiting:
         default_factory=dict
     )
     """What becomes of the results that are computed off the loop (Compute)."""
+    has_room: Callable[[], bool] = lambda: True
+    """Whether one more answer may be read in this turn."""
+    _postponed: OrderedDict[Parked, bool] = field(default_factory=OrderedDict)
+    """What is to be looked at when there is room, and whether for the last time."""
     _deadlines: list[tuple[Instant, int, Parked]] = field(default_factory=list)
     _parked: int = 0
     _alive: int = 0
 
-    def park(self, parked: Parked) -> None:
-        """Keep `parked` until a partition moves, its deadline comes or its connection goes."""
+    def admits(self) -> bool:
+        """Whether a new request may be looked at: not before those that wait for room."""
+        return not self._postponed and self.has_room()
+
+    def park(self, parked: Parked, *, postponed: bool = False) -> None:
+        """Keep `parked` until a partition moves, its deadline comes or its connection goes. One
+        that is `postponed` nobody has looked at: it is tried as soon as there is room, too.
+        """
+        if postponed:
+            self._postponed[parked] = False
         for partition in parked.partitions:
             self._by_partition.setdefault(partition, {})[parked] = None
         self._by_connection.setdefault(parked.connection, {})[parked] = None
@@ -108,8 +123,11 @@ class Waiting:
         return woken
 
     def expire(self, now: Instant) -> list[Effect]:
-        """Answer everything whose deadline has come, with what there is."""
+        """Answer what was postponed, and everything whose deadline has come, with what there is."""
         effects: list[Effect] = []
+        while self._postponed and self.has_room():
+            parked, last = self._postponed.popitem(last=False)
+            self._answer(parked, now, last=last, effects=effects)
         while self._deadlines and self._deadlines[0][0] <= now:
             _, _, parked = heapq.heappop(self._deadlines)
             if not parked.done:
@@ -118,6 +136,8 @@ class Waiting:
 
     def deadline(self) -> Instant | None:
         """When `expire` is wanted next."""
+        if self._postponed:
+            return AT_ONCE
         while self._deadlines and self._deadlines[0][2].done:
             heapq.heappop(self._deadlines)
         return self._deadlines[0][0] if self._deadlines else None
@@ -131,6 +151,12 @@ class Waiting:
     def _attempt(self, parked: Parked, now: Instant, *, last: bool, effects: list[Effect]) -> None:
         if parked.done:
             return
+        if self.admits():
+            self._answer(parked, now, last=last, effects=effects)
+        else:
+            self._postponed[parked] = last or self._postponed.get(parked, False)
+
+    def _answer(self, parked: Parked, now: Instant, *, last: bool, effects: list[Effect]) -> None:
         answer = parked.attempt(now, last)
         assert answer is not None or not last, "a parked request must answer at its deadline"
         if answer is not None:
@@ -139,6 +165,7 @@ class Waiting:
 
     def _forget(self, parked: Parked) -> None:
         parked.done = True
+        self._postponed.pop(parked, None)
         self._alive -= 1
         for partition in parked.partitions:
             waiters = self._by_partition.get(partition)

@@ -22,14 +22,47 @@ def test_what_is_left_lying_goes_before_what_has_just_come() -> None:
     memory.hold(ConnectionId(2), 10, now=0.0)
     memory.hold(ConnectionId(3), 61, now=9.0)
     assert memory.is_over
-    assert memory.overdrawn_by(now=10.0) == [ConnectionId(1)]
+    assert memory.costliest(now=10.0) == [ConnectionId(1)]
 
 
 def test_of_those_who_came_together_whoever_holds_most_goes() -> None:
     memory = Memory(100)
     for number, amount in enumerate((10, 70, 30)):
         memory.hold(ConnectionId(number), amount, now=5.0)
-    assert memory.overdrawn_by(now=5.0) == [ConnectionId(1)]
+    assert memory.costliest(now=5.0) == [ConnectionId(1)]
+
+
+def test_once_somebody_looked_a_part_is_free() -> None:
+    """Else every byte more would have all of them looked at again."""
+    memory = Memory(1600)
+    for number in range(160):
+        memory.hold(ConnectionId(number), 10, now=float(number))
+    assert memory.costliest(now=200.0) == [ConnectionId(number) for number in range(10)]
+
+
+def test_X3_the_last_that_holds_anything_stays() -> None:
+    """One batch may be larger than the bound: its reader would never get on (KIP-74)."""
+    memory = Memory(100)
+    memory.hold(ConnectionId(1), 10, now=0.0)
+    memory.hold(ConnectionId(2), 5000, now=1.0)
+    assert memory.costliest(now=1.0) == [ConnectionId(1)]
+    memory.hold(ConnectionId(1), 0, now=1.0)
+    assert memory.is_over
+    assert memory.costliest(now=60.0) == []
+
+
+def test_X3_a_turn_reads_what_there_is_room_for_and_one_answer_in_any_case() -> None:
+    memory = Memory(100)
+    assert memory.has_room()
+    memory.read = 99
+    assert memory.has_room()
+    memory.read = 100
+    assert not memory.has_room()
+    memory.read = 0
+    memory.hold(ConnectionId(1), 100, now=0.0)
+    assert memory.has_room(), "the first one of a turn: else nobody went on"
+    memory.read = 1
+    assert not memory.has_room()
 
 
 def test_who_reads_a_byte_now_and_then_grows_old_all_the_same() -> None:
@@ -38,13 +71,14 @@ def test_who_reads_a_byte_now_and_then_grows_old_all_the_same() -> None:
     for second in range(1, 40):
         memory.hold(ConnectionId(1), 50 - second // 10, now=float(second))
     memory.hold(ConnectionId(2), 60, now=39.0)
-    assert memory.overdrawn_by(now=40.0) == [ConnectionId(1)]
+    assert memory.costliest(now=40.0) == [ConnectionId(1)]
 
 
 def test_nobody_goes_while_there_is_room() -> None:
     memory = Memory(100)
-    memory.hold(ConnectionId(1), 100, now=0.0)
-    assert memory.overdrawn_by(now=1e9) == []
+    memory.hold(ConnectionId(1), 47, now=0.0)
+    memory.hold(ConnectionId(2), 47, now=0.0)
+    assert memory.costliest(now=1e9) == []
 
 
 def test_answers_share_what_is_left_and_are_never_empty() -> None:
@@ -74,7 +108,7 @@ def test_X3_it_is_never_overdrawn_for_longer_than_a_moment(
         now += later
         memory.hold(ConnectionId(who), amount, now)
         kept[who] = amount
-        gone = memory.overdrawn_by(now)
+        gone = memory.costliest(now) if memory.is_over else []
         assert bool(gone) == memory.is_over
         for each in gone:
             memory.hold(each, 0, now)

@@ -36,13 +36,10 @@ def handle(request: Request[FetchRequest], cores: Cores, now: Instant) -> list[E
 def full(
     request: Request[FetchRequest], cores: Cores, now: Instant, *, opens: bool = False
 ) -> list[Effect]:
-    """Answer at once when there is enough, an error, or no wait asked; else park the request."""
+    """Answer at once when there is enough, an error, or no wait asked; else park the request. So
+    does one for whose answer this turn has no room (X3).
+    """
     body = request.body
-    response = _attempt(request, cores, last=body.max_wait_ms <= 0)
-    if response is not None:
-        if opens:
-            response = _opened(request, cores, response, now)
-        return fetched(request, response, cores, now)
 
     def attempt(now: Instant, last: bool) -> list[Effect] | None:
         found = _attempt(request, cores, last=last)
@@ -52,6 +49,11 @@ def full(
             found = _opened(request, cores, found, now)
         return fetched(request, found, cores, now)
 
+    admitted = cores.waiting.admits()
+    if admitted:
+        answer = attempt(now, body.max_wait_ms <= 0)
+        if answer is not None:
+            return answer
     names = tuple(
         log.name
         for topic in body.topics
@@ -59,7 +61,8 @@ def full(
         if (log := cores.logs.find(topic.topic, topic.topic_id, asked.partition)) is not None
     )
     deadline = Instant(now + body.max_wait_ms)
-    cores.waiting.park(Parked(request.to.connection, names, deadline, attempt))
+    parked = Parked(request.to.connection, names, deadline, attempt)
+    cores.waiting.park(parked, postponed=not admitted)
     return []
 
 

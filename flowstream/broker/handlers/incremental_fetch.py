@@ -60,17 +60,19 @@ def handle(
         asker = (request.session.principal, request.client_host)
         session.asked_by(*asker, at=cores.metadata_log.log_end)
     epoch = session.epoch
-    response = _attempt(request, cores, session, epoch, last=body.max_wait_ms <= 0)
-    if response is not None:
-        return fetched(request, response, cores, now)
 
     def attempt(now: Instant, last: bool) -> list[Effect] | None:
         found = _attempt(request, cores, session, epoch, last=last)
         return None if found is None else fetched(request, found, cores, now)
 
+    admitted = cores.waiting.admits()
+    if admitted:
+        answer = attempt(now, body.max_wait_ms <= 0)
+        if answer is not None:
+            return answer
     deadline = Instant(now + body.max_wait_ms)
     session.parked = Parked(request.to.connection, (), deadline, attempt)
-    cores.waiting.park(session.parked)
+    cores.waiting.park(session.parked, postponed=not admitted)
     return []
 
 

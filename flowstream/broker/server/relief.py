@@ -58,7 +58,7 @@ class Relief:
         memory = self.memory
         for id in memory.holders:
             self._connections[id].give_back()
-        for id in memory.overdrawn_by(self._loop.time()):
+        for id in memory.costliest(self._loop.time()):
             connection = self._connections.get(id)
             if connection is not None:  # else its end came with that of another
                 self._let_go(connection, memory.holds(id))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flowstream.broker.effects import Close, Effect
 from flowstream.broker.types import ConnectionId, Instant, TopicPartition
-from flowstream.broker.waiting import SLACK, Parked, Waiting
+from flowstream.broker.waiting import AT_ONCE, SLACK, Parked, Waiting
 
 A, B = TopicPartition("t", 0), TopicPartition("t", 1)
 ONE = ConnectionId(1)
@@ -66,3 +66,50 @@ def test_X3_answered_requests_leave_nothing_behind() -> None:
     assert len(waiting._deadlines) <= SLACK + 1
     assert not waiting._by_partition
     assert not waiting._by_connection
+
+
+class Room:
+    """So many answers of a turn are read."""
+
+    def __init__(self) -> None:
+        self.left = 0
+
+    def __call__(self) -> bool:
+        self.left -= 1
+        return self.left >= 0
+
+
+def test_X3_what_there_is_no_room_for_is_postponed_first_come_first_served() -> None:
+    room = Room()
+    waiting = Waiting(has_room=room)
+    for deadline in (30, 10, 20, 40):
+        waiting.park(parked(A, deadline=deadline))
+    room.left = 1
+    assert reasons(waiting.moved([A], Instant(1))) == ["30"]
+    assert waiting.deadline() == AT_ONCE
+    room.left = 2
+    waiting.park(parked(B, deadline=50), postponed=not waiting.admits())
+    assert reasons(waiting.expire(Instant(1))) == ["10", "20"]
+    room.left = 2
+    assert reasons(waiting.expire(Instant(1))) == ["40", "50"]
+    assert waiting.deadline() is None
+
+
+def test_X3_who_is_postponed_for_the_last_time_is_answered_whatever_there_is() -> None:
+    room = Room()
+    waiting = Waiting(has_room=room)
+    waiting.park(parked(A, ready=False, deadline=10))
+    waiting.park(parked(A, ready=False, deadline=99))
+    assert reasons(waiting.expire(Instant(10))) == []
+    assert waiting.moved([A], Instant(11)) == []
+    room.left = 9
+    assert reasons(waiting.expire(Instant(12))) == ["10"]
+    assert waiting.deadline() == 99, "the other one waits on"
+
+
+def test_nobody_is_left_of_a_postponed_request_whose_connection_is_gone() -> None:
+    waiting = Waiting(has_room=Room())
+    waiting.park(parked(A), postponed=True)
+    assert waiting.deadline() == AT_ONCE
+    waiting.disconnected(ONE)
+    assert waiting.deadline() is None

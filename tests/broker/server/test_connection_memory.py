@@ -6,6 +6,7 @@ import asyncio
 import logging
 import socket
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -135,7 +136,7 @@ async def test_X3_answers_of_one_moment_share_the_room_there_is() -> None:
             answer = (await client.receive())[1]
             sizes.append(len(answer.responses[0].partitions[0].records))
         assert max(sizes) > 8_000_000
-        assert min(sizes) > 800_000, "at least a batch"
+        assert min(sizes) > 800_000, "who comes later gets a batch at least, if need be later"
         await until(lambda: not any(c._unsent for c in broker.driver.connections.values()))
         for client in clients:
             answer = await client.ask(1, 11, large_fetch())
@@ -144,23 +145,124 @@ async def test_X3_answers_of_one_moment_share_the_room_there_is() -> None:
         await innocent.close()
 
 
-async def test_X4_answers_that_leave_at_once_cost_nobody_the_connection() -> None:
-    """One write wakes many readers: together they get more than there is room for, for a moment."""
-    async with served() as broker:
+@pytest.fixture
+def at_most(monkeypatch: pytest.MonkeyPatch) -> Callable[[Served], list[int]]:
+    """What was held and read together at the end of each turn of a broker from now on."""
+
+    def watch(broker: Served) -> list[int]:
+        driver, memory = broker.driver, broker.driver.cores.memory
+        seen: list[int] = []
+        end_turn = driver.end_turn
+
+        def watched() -> None:
+            seen.append(memory.held + memory.read)
+            end_turn()
+
+        monkeypatch.setattr(driver, "end_turn", watched)
+        return seen
+
+    return watch
+
+
+async def waiting_readers(broker: Served, count: int, *, sessions: bool) -> list[RawClient]:
+    """So many readers whose requests are parked."""
+    readers = [await broker.client() for _ in range(count)]
+    wanted = large_fetch()
+    for reader in readers:
+        if sessions:
+            opened = await reader.ask(1, 11, replace(large_fetch(), session_id=0, session_epoch=0))
+            wanted = replace(wanted, session_id=opened.session_id, session_epoch=1, topics=())
+        reader.send(1, 11, replace(wanted, max_wait_ms=60_000))
+    connections = broker.driver.connections
+    await until(lambda: sum(c._blocked for c in connections.values()) == count)
+    return readers
+
+
+@pytest.mark.parametrize("sessions", [False, True], ids=["plain", "sessions"])
+async def test_X3_X4_one_write_wakes_many_readers_and_all_get_it_within_the_bound(
+    sessions: bool, at_most: Callable[[Served], list[int]]
+) -> None:
+    counters = Counters()
+    async with served(counters=counters) as broker:
         writer = await broker.client()
         await create_topic(writer)
-        memory, driver = broker.driver.cores.memory, broker.driver
+        memory = broker.driver.cores.memory
         memory.most = 4 * MIB
-        readers = [await broker.client() for _ in range(20)]
-        for reader in readers:
-            reader.send(1, 11, replace(large_fetch(), max_wait_ms=60_000))
-        await until(lambda: sum(c._blocked for c in driver.connections.values()) == len(readers))
+        readers = await waiting_readers(broker, 40, sessions=sessions)
+        seen = at_most(broker)
         await writer.ask(0, 8, produce_request(b"x" * 900_000))
         for reader in readers:
             answer = (await reader.receive())[1]
             assert len(answer.responses[0].partitions[0].records) > 900_000
+        assert 3 * MIB < max(seen) < memory.most + MIB
+        assert counters.let_go == 0, "answers that leave at once cost nobody the connection"
+        for reader in (*readers, writer):
             await reader.close()
-        await writer.close()
+
+
+async def test_X3_who_asks_for_more_than_there_is_room_for_waits_for_a_turn(
+    at_most: Callable[[Served], list[int]],
+) -> None:
+    """Requests that do not wait, and long polls whose time is up, are no exception."""
+    async with served() as broker:
+        innocent = await filled(broker)
+        memory = broker.driver.cores.memory
+        memory.most = 2 * MIB
+        readers = [await broker.client() for _ in range(30)]
+        seen = at_most(broker)
+        for reader in readers:
+            reader.send(1, 11, fetch_request(0))
+        for reader in readers:
+            answer = (await reader.receive())[1]
+            assert len(answer.responses[0].partitions[0].records) > 900_000
+            await reader.close()
+        assert MIB < max(seen) < memory.most + MIB
+        await innocent.close()
+
+
+async def test_X3_one_reader_gets_a_batch_that_is_larger_than_the_whole_bound() -> None:
+    """Once it holds all there is, too, somebody goes on: it does (KIP-74)."""
+    counters = Counters()
+    async with served(counters=counters) as broker:
+        innocent = await filled(broker)
+        memory, connections = broker.driver.cores.memory, broker.driver.connections
+        connections[min(connections)].give_back()
+        slow = await unread(broker, 0)
+        slow.setblocking(False)
+        await until(lambda: memory.held > 8_000_000)
+        memory.most = MIB
+        assert memory.is_over
+        broker.driver.relief.relieve()
+        answer = await innocent.ask(18, 3, VERSIONS)
+        assert answer.error_code == 0
+        loop = asyncio.get_running_loop()
+        read = 0
+        while read < 9_000_000:
+            read += len(await loop.sock_recv(slow, 65_536))
+        assert counters.let_go == 0
+        slow.close()
+        await innocent.close()
+
+
+async def test_X4_who_reads_nothing_keeps_nobody_from_reading(
+    at_most: Callable[[Served], list[int]],
+) -> None:
+    """Those who hold all the room go, one by one for each reader that needs it."""
+    counters = Counters()
+    async with served(counters=counters) as broker:
+        innocent = await filled(broker)
+        memory = broker.driver.cores.memory
+        memory.most = 20 * MIB
+        seen = at_most(broker)
+        slow = [await unread(broker, 0) for _ in range(8)]
+        await until(lambda: counters.accepted == 9 and memory.held > 10 * MIB)
+        for _ in range(20):
+            answer = await innocent.ask(1, 11, fetch_request(0))
+            assert len(answer.responses[0].partitions[0].records) > 900_000
+        assert max(seen) < memory.most + MIB
+        for each in slow:
+            each.close()
+        await innocent.close()
 
 
 async def test_X3_an_answer_counts_until_all_of_it_is_sent() -> None:
