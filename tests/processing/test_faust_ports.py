@@ -328,7 +328,6 @@ async def test_windowed_aggregation(kit: Kit, name: str) -> None:
         app.Table(
             "tumbling_table",
             default=list,
-            value_type=list[Measured],
             partitions=1,
             on_window_close=window_processor,
         )

@@ -22,8 +22,8 @@ from flowstream.processing.instead import telling
 from flowstream.processing.tables.replicated import GlobalTable, TableOf
 from flowstream.processing.tables.table import Recovered, Table
 from flowstream.processing.tables.windowed_tables import WindowedTable
-from flowstream.processing.values.codecs import kind_of_values
 from flowstream.processing.values.durations import Seconds
+from flowstream.processing.values.undeclared import kind_of_values
 
 K = TypeVar("K")
 V = TypeVar("V")

@@ -205,9 +205,12 @@ def rows_of(table: Table[Any, Any], key: Any) -> KeyRows:
 
 def builtins(value: Any) -> Any:
     """A value as JSON has it."""
-    dump = getattr(value, "model_dump", None)
-    if callable(dump):
-        return dump(mode="json")
     if isinstance(value, bytes):
         return value.decode("utf-8", "backslashreplace")
-    return msgspec.to_builtins(value, enc_hook=str)
+    return msgspec.to_builtins(value, enc_hook=_plain)
+
+
+def _plain(value: Any) -> Any:
+    """What stands for a value that JSON does not know."""
+    dump = getattr(value, "model_dump", None)
+    return dump(mode="json") if callable(dump) else str(value)

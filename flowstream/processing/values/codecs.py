@@ -188,15 +188,6 @@ _PLAIN: dict[object, Codec[Any]] = {
 }  # fmt: skip
 
 
-def kind_of_values(declared: Any, default: Callable[[], Any] | None) -> Any:
-    """The type of a table's values: as declared, else that of its default, else any JSON."""
-    if declared is not None:
-        return declared
-    if default is int:
-        return Number
-    return default if isinstance(default, type) else Any
-
-
 def codec_of(kind: type[T] | object) -> Codec[T]:
     """The codec of a declared type: plain types as text, all others as JSON.
 

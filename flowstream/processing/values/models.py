@@ -75,9 +75,9 @@ def types_in(kind: object) -> Iterator[object]:
 
 
 def _fields(kind: object) -> list[object]:
-    """The types of what a class of named fields holds."""
+    """The types of what a class of named fields holds, or something of ours that stands for it."""
     if not isinstance(kind, type):
-        return []
+        return list(getattr(kind, "__flowstream_holds__", ()))
     if issubclass(kind, pydantic.BaseModel):
         return [field.annotation for field in kind.model_fields.values()]
     named = dataclasses.is_dataclass(kind) or issubclass(kind, msgspec.Struct | tuple)

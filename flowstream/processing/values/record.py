@@ -207,6 +207,17 @@ class Record(pydantic.BaseModel, metaclass=Fields):
         type(self).model_validate(dict(self), by_name=True)
 
 
+def record_named(namespace: str) -> type[Record]:
+    """The class of a namespace; ValueError when nobody has declared it."""
+    found = _BY_NAMESPACE.get(namespace)
+    if found is None:
+        raise ValueError(
+            f"{namespace!r} names no record that is declared here: import the module that has it,"
+            " or where it has moved or is named otherwise, say ns= of the class"
+        )
+    return found
+
+
 def _refuse_options(name: str, options: Mapping[str, Any]) -> None:
     """TypeError for class arguments that nothing would come of."""
     for option, given in options.items():
