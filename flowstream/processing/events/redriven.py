@@ -35,6 +35,8 @@ class PassedBy:
     """A record that is another's, in the shape of one that says nothing."""
 
     came: Arrival
+    timestamp: int
+    """Milliseconds since the epoch."""
     lost: Addressee | None = None
     """Whose it is, where this app has none such on the topic (any more), or two, and it falls to
     this reader to say so.
@@ -57,11 +59,6 @@ class PassedBy:
     def offset(self) -> int:
         """The offset."""
         return self.came.offset
-
-    @property
-    def timestamp(self) -> int:
-        """Milliseconds since the epoch."""
-        return self.came.timestamp
 
 
 def address(app: str, agent: str, topic: str, side: str = "") -> tuple[str, bytes]:
@@ -103,12 +100,12 @@ def _shares(record: Arrival, app: str, readers: Sequence[Addressee]) -> list[Arr
     topic, _, side = place.partition(":")
     if topic != record.topic:
         return [record] * len(readers)
-    shares: list[Arrival] = [PassedBy(record)] * len(readers)
+    shares: list[Arrival] = [PassedBy(record, record.timestamp)] * len(readers)
     if of_app == app:
         named = Addressee(agent, side)
         index = _index_of(named, readers)
         if index is None:
-            shares[0] = PassedBy(record, named)
+            shares[0] = PassedBy(record, record.timestamp, named)
         else:
             # From here on it is what it was: no copy that the agent makes of its headers is
             # addressed.

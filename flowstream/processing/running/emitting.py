@@ -12,7 +12,7 @@ from flowstream.processing.agents.agent import keeps_bytes
 from flowstream.processing.events.current import Destination, Headers
 from flowstream.processing.events.dead_letters import dead_letter_headers, late_error
 from flowstream.processing.events.event import Arrival, Event
-from flowstream.processing.events.redriven import Addressee
+from flowstream.processing.events.redriven import Addressee, PassedBy
 from flowstream.processing.events.replies import encode_reply, reply_headers, reply_to
 from flowstream.processing.events.topic import Topic, header_pairs
 from flowstream.processing.running.plan import Reader
@@ -62,14 +62,14 @@ class Emitting:
         assert self.record is not None
         self.send_dead(self.record, late_error(table))
 
-    def send_dead(
-        self, record: Arrival, error: BaseException, whose: Addressee | None = None
-    ) -> None:
+    def send_dead(self, record: Arrival, error: BaseException) -> None:
         """Add a record, with the reason, to the dead letters in the unit: as one of this agent,
-        unless it is another's.
+        unless it was sent back to another one.
         """
+        to = Addressee(self.reader.agent.name, self.reader.side)
+        if isinstance(record, PassedBy):
+            to, record = record.lost or to, record.came
         output = self.around.output(self.around.dead_letters)
-        to = whose or Addressee(self.reader.agent.name, self.reader.side)
         headers = dead_letter_headers(
             record, error, app=self.around.app_id, agent=to.agent, side=to.side
         )

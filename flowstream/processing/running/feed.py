@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 
 from flowstream.processing.errors import AgentUnknown, LotFull
 from flowstream.processing.events.event import Arrival, retimed, without_headers
@@ -229,8 +230,9 @@ class UnitFeed(OpenUnit):
         self.complete()
 
     def _pass_by(self, record: PassedBy) -> None:
-        # Its event was here before, and so was its time.
-        self.record, self.next_offset = retimed(record, UNKNOWN), record.offset + 1
+        # Its event was here before, and so was its time. It stays what it is: when the letter fails,
+        # the record may come again, and is no event then either.
+        self.record, self.next_offset = replace(record, timestamp=UNKNOWN), record.offset + 1
         self.tell_lost(record)
         self.complete()
 
@@ -246,7 +248,7 @@ class UnitFeed(OpenUnit):
         if any(peer.reader.agent.name == whose.agent for peer in self.peers or (self,)):
             why = f"it reads {record.topic!r} as both sides of a join, or not as this one"
             why += ": discard the letter"
-        self.send_dead(record.came, AgentUnknown(f"it was sent back to {whose}, and {why}"), whose)
+        self.send_dead(record, AgentUnknown(f"it was sent back to {whose}, and {why}"))
 
     def _is_parked(self, record: Arrival) -> bool:
         parking = self._parking
