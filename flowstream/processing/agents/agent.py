@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+from collections import defaultdict
 from collections.abc import (
     AsyncIterable,
     Awaitable,
@@ -40,7 +41,7 @@ from flowstream.processing.tables.inner import InnerSource
 from flowstream.processing.tables.table import Table
 from flowstream.processing.values.codecs import BYTES, Codec, codec_of
 from flowstream.processing.values.fields import PLAIN
-from flowstream.sparing import Sparing, SparingLog
+from flowstream.sparing import SparingLog
 
 T = TypeVar("T")
 
@@ -118,8 +119,8 @@ class Agent(Askable, Generic[T]):
         self._is_probed = False
         self.passing = SparingLog(log, PASSING_S, MOST_LINES)
         """Warnings about what it passed over."""
-        self.lateness = Sparing(LATE_S)
-        """Of which events that came too late it is told; all are counted."""
+        self.lateness = defaultdict[str, SparingLog](lambda: SparingLog(log, LATE_S))
+        """Warnings about events that came too late, by the table; all are counted."""
 
     if not TYPE_CHECKING:  # checkers know what is there
 

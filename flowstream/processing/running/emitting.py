@@ -5,7 +5,6 @@ Everything is encoded when it is sent, so that it fails where the agent's policy
 
 from __future__ import annotations
 
-import logging
 from typing import Any, cast
 
 from flowstream.processing.agents.agent import keeps_bytes
@@ -18,10 +17,6 @@ from flowstream.processing.events.topic import Topic, header_pairs
 from flowstream.processing.running.plan import Reader
 from flowstream.processing.running.surroundings import Surroundings
 from flowstream.processing.units.unit import Output
-from flowstream.processing.values.moments import moment_text
-from flowstream.sparing import and_more
-
-log = logging.getLogger("flowstream.agent")
 
 
 class Emitting:
@@ -46,16 +41,6 @@ class Emitting:
     def label(self) -> str:
         """Who this is, for messages."""
         return f"agent {self.reader.agent.name!r} on {self.reader.topic}"
-
-    def late(self, table: str) -> None:
-        """Count a write past keeping; one in a while is told."""
-        self.around.counts.late += 1
-        left_out = self.reader.agent.lateness.tells(self.around.wall_time_ms() / 1000)
-        if left_out is not None and self.record is not None:
-            log.warning(
-                "%s: an event of %s came too late for a row of %r, whose time was over%s",
-                self.label, moment_text(self.record.timestamp), table, and_more(left_out),
-            )  # fmt: skip
 
     def late_letter(self, table: str) -> None:
         """Send the event to the dead letters, because its windows have closed."""

@@ -21,6 +21,7 @@ from flowstream.processing.tables.inner import Fired
 from flowstream.processing.time.marks import Mark, mark_of
 from flowstream.processing.time.watermarks import UNKNOWN
 from flowstream.processing.units.task import Source, Task
+from flowstream.processing.values.moments import moment_text
 from flowstream.state.table import Sealed
 
 MOST_PENDING = 10_000
@@ -168,6 +169,18 @@ class UnitFeed(OpenUnit):
         self.closed = True
         self.ready = deque(maxlen=0)
 
+    def late(self, table: str) -> None:
+        """See `Keeping.late`."""
+        self.around.counts.late += 1
+        if self.record is not None:
+            at = moment_text(self.record.timestamp)
+            line = (
+                f"{self.label}: an event of {at} came too late for a row of {table!r}, whose time"
+            )
+            now_s = self.around.wall_time_ms() / 1000
+            lines = self.reader.agent.lateness[table]
+            lines.warn(f"{line} was over", now_s, self._loop.call_later)
+
     def loop_time(self) -> float:
         """The event loop's clock."""
         return self._loop.time()
@@ -230,8 +243,8 @@ class UnitFeed(OpenUnit):
         self.complete()
 
     def _pass_by(self, record: PassedBy) -> None:
-        # Its event was here before, and so was its time. It stays what it is: when the letter fails,
-        # the record may come again, and is no event then either.
+        # Its event was here before, and so was its time. It stays what it is: when the letter
+        # fails, the record may come again, and is no event then either.
         self.record, self.next_offset = replace(record, timestamp=UNKNOWN), record.offset + 1
         self.tell_lost(record)
         self.complete()

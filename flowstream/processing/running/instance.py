@@ -81,7 +81,8 @@ class Instance(UnitFeed):
         self.record = None
         # An agent that swallows its cancellation must find nothing more to do (S9).
         self.ready.clear()
-        self.agent.passing.flush()
+        for lines in (self.agent.passing, *self.agent.lateness.values()):
+            lines.flush()
         if self._runner is not None:
             self._runner.cancel()
             await asyncio.wait((self._runner,), timeout=1.0)

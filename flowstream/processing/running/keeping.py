@@ -32,6 +32,10 @@ class Keeping(Emitting):
     def watermark(self, table: str) -> int:
         """Event time that is over in a table for this unit."""
 
+    @abstractmethod
+    def late(self, table: str) -> None:
+        """Count a write past keeping; one in a while is told."""
+
     def fill(self, windows: StreamWindows, value: Any) -> list[Span]:
         """Add the value to its key's windows; the windows that it changed, none when it is late."""
         record = self.record

@@ -88,3 +88,30 @@ def test_S11_S12_what_may_write_the_table_moves_its_time_on_and_late_events_are_
         "agent 'count' on orders-0: an event of 1970-01-01T00:00:20.000Z came too late for a row of"
         " 'counts', whose time was over"
     ]
+
+
+def test_S11_late_events_are_told_of_for_each_table_and_the_rest_of_them_at_the_end(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    app = fs.App("tables")
+    words = app.topic("words", key_type=str, value_type=str, partitions=1)
+    short = app.Table("short", default=int).tumbling(10, expires=10)
+    long = app.Table("long", default=int).tumbling(60, expires=60)
+
+    @app.agent(words)
+    async def count(stream: fs.Stream[str]) -> None:
+        async for key, _ in stream.items():
+            short[key] += 1
+            long[key] += 1
+
+    with app.test_context() as context:
+        for at in (1_000, 900, 500, 501, 502):
+            context.topic(words).send("x", key="k", timestamp=at)
+    lines = [
+        line.split(" came too late for a row of ") for line in caplog.messages if "late" in line
+    ]
+    assert [(at[-10:-1], table.removesuffix(", whose time was over")) for at, table in lines] == [
+        ("15:00.000", "'short'"), ("08:20.000", "'long'"),
+        ("08:22.000", "'short', whose time was over (and 2 more before it)"),
+        ("08:22.000", "'long', whose time was over (and 1 more before it)"),
+    ]  # fmt: skip
