@@ -91,26 +91,27 @@ class AppContext:
         try:
             with loop.entered():
                 self.broker = MemoryBroker(loop, rng, self._broker_settings)
+            self._boxes: dict[int | str, TopicBox[Any, Any]] = {}
+            self.places = Places(rng, lambda: loop.now_ms)
+            self._network = Network()
+            self.cluster = MemoryCluster(self.broker, self._network, "test")
+            settings = replace(
+                self.app.settings,
+                commit_interval=0.0,
+                session_timeout=SESSION_TIMEOUT_S,
+                purge_interval=SESSION_TIMEOUT_S,
+            )
+            self._workers = Crew(self.app, self.broker, self._network, self.places, settings)
+            doors = LifeDoors(self.broker, self._network, self.places, Rest(), FETCH_WAIT_MS)
+            # The last that may fail: it changes the app, and `close` changes it back.
             self._databases = Databases(self.app, self._given)
         except BaseException:
             loop.close()
             raise
         self._loop = loop
-        self._boxes: dict[int | str, TopicBox[Any, Any]] = {}
-        self.places = Places(rng, lambda: loop.now_ms)
-        self._network = Network()
-        self.cluster = MemoryCluster(self.broker, self._network, "test")
-        settings = replace(
-            self.app.settings,
-            commit_interval=0.0,
-            session_timeout=SESSION_TIMEOUT_S,
-            purge_interval=SESSION_TIMEOUT_S,
-        )
-        self._workers = Crew(self.app, self.broker, self._network, self.places, settings)
-        doors = LifeDoors(self.broker, self._network, self.places, Rest(), FETCH_WAIT_MS)
         self._sender = self.app.send_by(_ContextSender(self.app, doors, self))
-        self.app.query_by(self._router)
         try:
+            self.app.query_by(self._router)
             for _ in range(self._count):
                 self.start()
         except BaseException:

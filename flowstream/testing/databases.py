@@ -114,7 +114,8 @@ class Databases:
 
     def rows(self, queries: Mapping[Any, str]) -> Iterator[tuple[str, list[tuple[Any, ...]]]]:
         """What is in the databases, table by table, all but what outboxes keep for themselves; of
-        one with a query for an outbox (or its name) what that gives.
+        one with a query for an outbox (or its name) what that gives. ValueError for a query that
+        leaves out what another outbox writes there.
         """
         asked = _by_name(queries, self._outboxes, "queries")
         sharing: dict[int, list[Outbox[Any]]] = {}
@@ -128,6 +129,12 @@ class Databases:
                 if outbox.name in asked
             }
             names = ", ".join(outbox.name for outbox in outboxes)
+            unasked = [repr(outbox.name) for outbox in outboxes if outbox.name not in asked]
+            if wanted and unasked:
+                raise ValueError(
+                    f"outboxes {names} write into one database, and which tables are whose nobody"
+                    f" knows: give queries= one for {', '.join(unasked)}, too"
+                )
             for what, query in (wanted or _all_of(connection, names)).items():
                 yield what, [tuple(row) for row in connection.execute(query).fetchall()]
 

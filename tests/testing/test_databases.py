@@ -11,6 +11,7 @@ import pytest
 
 import flowstream as fs
 from flowstream.testing import AppContext, Input, assert_exactly_once
+from flowstream.testing import context as context_module
 
 
 class Boxed:
@@ -60,6 +61,30 @@ def test_every_context_begins_with_an_empty_database_and_the_named_one_is_left_a
         assert not place.parent.exists()
     assert not path.exists()
     assert boxed.store.target == fs.SQLite(path)
+
+
+def test_a_context_that_cannot_be_entered_leaves_the_app_its_databases(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("no crew")
+
+    boxed = Boxed(tmp_path / "words.db")
+    monkeypatch.setattr(context_module, "Crew", refuse)
+    with pytest.raises(OSError, match="no crew"):
+        boxed.app.test_context().__enter__()
+    assert boxed.store.target == fs.SQLite(tmp_path / "words.db")
+
+
+def test_S9_a_query_that_leaves_out_another_outbox_of_the_database_is_refused(
+    tmp_path: Path,
+) -> None:
+    boxed, inputs = Boxed(tmp_path / "words.db"), [Input("words", "a", key="k")]
+    words = {boxed.store: "SELECT word FROM words"}
+    with pytest.raises(ValueError, match="nobody knows: give queries= one for 'measure', too"):
+        assert_exactly_once(boxed.app, inputs, queries=words)
+    both = {**words, "measure": "SELECT length FROM lengths"}
+    assert_exactly_once(boxed.app, inputs, queries=both)
 
 
 def test_an_outbox_that_is_killed_everywhere_meets_nothing_of_other_runs(tmp_path: Path) -> None:

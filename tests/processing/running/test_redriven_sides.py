@@ -1,4 +1,4 @@
-"""Dead letters of an agent that joins a topic with itself: each goes to the side that had failed."""
+"""Dead letters of an agent that joins a topic with itself: each is for the side that failed."""
 
 from __future__ import annotations
 
