@@ -11,7 +11,12 @@ from collections.abc import Awaitable, Iterable
 from contextlib import suppress
 
 from flowstream.transport.cluster import Cluster
-from flowstream.transport.errors import ConnectionLost, ConsumerFailed, OffsetOutOfRange
+from flowstream.transport.errors import (
+    ConnectionLost,
+    ConsumerFailed,
+    OffsetOutOfRange,
+    Unreadable,
+)
 from flowstream.transport.fetching import Batches
 from flowstream.transport.reader import READ_COMMITTED, PartitionReader
 from flowstream.transport.types import ConsumerRecord, LogRecord, TopicPartition
@@ -147,7 +152,7 @@ class MemoryFetching:
 
     def check(self) -> None:
         """Raise why nothing will be fetched any more."""
-        if isinstance(self._failure, OffsetOutOfRange):
+        if isinstance(self._failure, OffsetOutOfRange | Unreadable):
             raise self._failure
         if self._failure is not None:
             raise ConsumerFailed(f"fetching failed: {self._failure!r}") from self._failure

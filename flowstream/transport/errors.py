@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from flowstream.errors import FlowstreamError
+from flowstream.errors import FlowstreamError, WireError
 from flowstream.transport.types import TopicPartition
 from flowstream.wire.error_codes import ErrorCode
 
@@ -84,6 +84,23 @@ class OffsetOutOfRange(TransportError):
             "were read, or the topic was created anew. Retention goes by the records' timestamps: "
             "a topic of old events needs retention.ms=-1. `flowstream groups reset-offsets` goes "
             "on without them."
+        )
+
+
+class Unreadable(TransportError, WireError):
+    """A partition that cannot be read on, and not later either; the message says where and why."""
+
+
+class UnreadableRecords(Unreadable):
+    """What lies in the partition from an offset on is no batch of records, or was damaged on its
+    way here each time (D7).
+    """
+
+    def __init__(self, tp: TopicPartition, offset: int, why: object) -> None:
+        super().__init__(
+            f"{tp.topic}-{tp.partition} cannot be read from offset {offset} on: {why}. Whoever"
+            " produced it wrote what no client can read, or it was damaged since (`flowstream"
+            " doctor`). `flowstream groups reset-offsets` goes on behind it."
         )
 
 

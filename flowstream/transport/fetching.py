@@ -15,13 +15,18 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer
 from aiokafka import TopicPartition as ForeignPartition
 from aiokafka.consumer.subscription_state import TopicPartitionState
-from aiokafka.errors import IllegalStateError, KafkaError
+from aiokafka.errors import IllegalStateError, KafkaError, TopicAuthorizationFailedError
 from aiokafka.errors import OffsetOutOfRangeError as ForeignOutOfRange
+from aiokafka.protocol.fetch import FetchRequest
 
 from flowstream.clock import monotonic_ms, wall_ms
-from flowstream.errors import WireError
 from flowstream.transport.cluster import Cluster
-from flowstream.transport.errors import BrokerUnreachable, ConsumerFailed, OffsetOutOfRange
+from flowstream.transport.errors import (
+    BrokerUnreachable,
+    ConsumerFailed,
+    OffsetOutOfRange,
+    Unreadable,
+)
 from flowstream.transport.types import ConsumerRecord, TopicPartition
 from flowstream.transport.unpacking import Answers
 
@@ -77,7 +82,7 @@ class Fetching:
             raise BrokerUnreachable(
                 f"no Kafka broker answers at {self._bootstrap} ({error})"
             ) from error
-        self._fetcher._records = Answers()
+        self._note_answers()
         self._consumer.assign([])
         self._consumer._client.set_topics(sorted(topics))
 
@@ -96,6 +101,20 @@ class Fetching:
             task.cancel()
         await asyncio.wait(left)
         await self._consumer._client.close()
+
+    def _note_answers(self) -> None:
+        """Have answers unpacked in runs: see `unpacking`."""
+        client: Any = self._consumer._client
+        send, answers = client.send, Answers()
+
+        async def noted(node: Any, request: Any, **options: Any) -> Any:
+            answer = await send(node, request, **options)
+            if isinstance(request, FetchRequest):
+                answers.arrived(answer)
+            return answer
+
+        client.send = noted
+        self._fetcher._records = answers
 
     # -- partitions -----------------------------------------------------------------------------
 
@@ -214,7 +233,12 @@ class Fetching:
         except ForeignOutOfRange as error:
             ((tp, offset),) = error.args[0].items()
             raise OffsetOutOfRange(TopicPartition(*tp), offset) from error
-        except (KafkaError, WireError) as error:
+        except TopicAuthorizationFailedError as error:
+            raise Unreadable(
+                f"topic {error.args[0]}: TOPIC_AUTHORIZATION_FAILED: allow the worker's user to"
+                " read it"
+            ) from error
+        except KafkaError as error:
             raise ConsumerFailed(f"fetching failed: {error}") from error
         self._gathers = self._gather_s > 0 and self._were_few(found)
         return {TopicPartition(*tp): records for tp, records in found.items()}

@@ -10,14 +10,19 @@ import asyncio
 from collections.abc import Hashable
 from typing import Any
 
-from aiokafka.errors import CorruptRecordException
+from aiokafka.errors import KafkaError
 from aiokafka.record.memory_records import MemoryRecords
 
 from flowstream.errors import WireError
 from flowstream.transport.cluster import DEFAULT_LANE, Cluster, Leader, backoffs
-from flowstream.transport.errors import ConnectionLost, OffsetOutOfRange, RequestRefused
+from flowstream.transport.errors import (
+    ConnectionLost,
+    OffsetOutOfRange,
+    RequestRefused,
+    UnreadableRecords,
+)
 from flowstream.transport.types import LogRecord, TopicPartition
-from flowstream.transport.visible import judged
+from flowstream.transport.visible import judged, reread
 from flowstream.wire.api import ApiKey
 from flowstream.wire.error_codes import ErrorCode, retriable
 from flowstream.wire.messages.fetch import (
@@ -138,21 +143,29 @@ class PartitionReader:
         await asyncio.sleep(next(self._pauses))
 
     def _decode(self, data: bytes, fetched: PartitionData) -> list[LogRecord]:
-        """The visible records of `data`, with the position moved behind it (T6)."""
+        """The visible records of `data`, with the position moved behind it (T6). Where it cannot be
+        read the position stays: what lies before that is nobody's yet.
+        """
         begins = [(a.first_offset, a.producer_id) for a in fetched.aborted_transactions or ()]
         found: list[LogRecord] = []
         where = f"{self._tp.topic}-{self._tp.partition}"
-        for batch, is_visible in judged(MemoryRecords(data), begins, where):
-            if is_visible:
-                self._collect(batch, found)
-            self.position = max(self.position, batch.next_offset)
+        position = self.position
+        try:
+            for batch, is_visible in judged(MemoryRecords(data), begins, where):
+                if is_visible:
+                    self._collect(batch, data, found)
+                position = max(position, batch.next_offset)
+        except (WireError, KafkaError) as error:
+            raise UnreadableRecords(self._tp, position, error) from error
+        self.position = position
         return found
 
-    def _collect(self, batch: Any, found: list[LogRecord]) -> None:
+    def _collect(self, batch: Any, data: bytes, found: list[LogRecord]) -> None:
+        records: list[Any]
         try:
             records = list(batch)
-        except CorruptRecordException as error:
-            raise WireError(f"{self._tp.topic}-{self._tp.partition}: {error}") from error
+        except Exception:  # noqa: BLE001 - aiokafka's decoders raise all kinds
+            records = reread(batch, data)
         if batch.base_offset < self.position:
             # The broker answers with whole batches: the first may begin before the position.
             records = [record for record in records if record.offset >= self.position]

@@ -13,9 +13,12 @@ from typing import Any
 
 import msgspec
 from aiokafka.consumer.fetcher import FetchResult
+from aiokafka.errors import KafkaError
 
+from flowstream.errors import WireError
+from flowstream.transport.errors import UnreadableRecords
 from flowstream.transport.types import Headers, TopicPartition
-from flowstream.transport.visible import judged
+from flowstream.transport.visible import judged, reread
 
 
 class Fetched(msgspec.Struct, frozen=True, gc=False):
@@ -31,17 +34,21 @@ class Fetched(msgspec.Struct, frozen=True, gc=False):
 
 
 class Unpacking:
-    """One partition's answer, for as long as records of it are left. `assignment` is aiokafka's."""
+    """One partition's answer, for as long as records of it are left. `assignment` is aiokafka's, as
+    are `records`, of the bytes `data`.
+    """
 
-    def __init__(self, tp: TopicPartition, assignment: Any, records: Any) -> None:
+    def __init__(self, tp: TopicPartition, assignment: Any, records: Any, data: bytes) -> None:
         self.next_fetch_offset: int = records.next_fetch_offset
         """As aiokafka calls the position behind what was taken."""
         self.is_over = False
         begins = [(first, producer) for producer, first in records._aborted_transactions]
         self._tp = tp
+        self._data = data
         self._assignment = assignment
         self._batches = judged(records._records, begins, f"{tp.topic}-{tp.partition}")
         self._batch_end = self.next_fetch_offset
+        self._batch: Any = None
         self._left: Iterator[Any] = iter(())
 
     def has_more(self) -> bool:
@@ -73,6 +80,22 @@ class Unpacking:
         return found
 
     def _run(self, most: int) -> list[Fetched]:
+        try:
+            return self._taken(most)
+        except Exception:  # noqa: BLE001 - aiokafka's decoders raise all kinds
+            self._left = self._reread()
+            return self._taken(most)
+
+    def _reread(self) -> Iterator[Any]:
+        """The batch from the position on, as our own reader reads it."""
+        position = self.next_fetch_offset
+        try:
+            records = reread(self._batch, self._data)
+        except WireError as error:
+            raise UnreadableRecords(self._tp, position, error) from error
+        return iter([record for record in records if record.offset >= position])
+
+    def _taken(self, most: int) -> list[Fetched]:
         topic, partition = self._tp
         return [
             Fetched(
@@ -91,22 +114,43 @@ class Unpacking:
 
     def _begin_batch(self) -> None:
         """Go on with the next batch of which something is to be seen."""
-        for batch, is_visible in self._batches:
-            self._batch_end = batch.next_offset
-            if is_visible:
-                self._left = chain(batch)
-                return
-            self.next_fetch_offset = self._batch_end
+        try:
+            for batch, is_visible in self._batches:
+                self._batch_end = batch.next_offset
+                if is_visible:
+                    self._batch, self._left = batch, chain(batch)
+                    return
+                self.next_fetch_offset = self._batch_end
+        except (WireError, KafkaError) as error:
+            raise UnreadableRecords(self._tp, self.next_fetch_offset, error) from error
         self.is_over = True
 
 
 class Answers(OrderedDict[Any, Any]):
     """The fetcher's answers by partition: each is unpacked in runs from the moment it is there."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._bytes: dict[tuple[str, int], bytes] = {}
+
+    def arrived(self, answer: Any) -> None:
+        """A fetch is answered; the fetcher puts what it takes of that here before anything else
+        runs. aiokafka keeps the bytes, and shows them to nobody.
+        """
+        self._bytes = {
+            (topic, partition[0]): partition[-1]
+            for topic, partitions in answer.topics
+            for partition in partitions
+            if partition[-1]
+        }
+
     def __setitem__(self, tp: Any, answer: Any) -> None:
         if type(answer) is FetchResult:
             held: Any = answer
-            records = Unpacking(TopicPartition(*tp), held._assignment, held._partition_records)
+            data = self._bytes.pop(tp, b"")
+            records = Unpacking(
+                TopicPartition(*tp), held._assignment, held._partition_records, data
+            )
             held._partition_records = records
             # Nothing refers back: what is over is freed at once, megabytes as it is.
             held.getall, held.has_more = records.getall, records.has_more

@@ -11,6 +11,8 @@ from typing import Any
 from aiokafka.record.control_record import ABORT_MARKER, ControlRecord
 
 from flowstream.errors import WireError
+from flowstream.wire.batch import Record, decode_records
+from flowstream.wire.batch_header import iter_batches
 
 
 def judged(
@@ -37,6 +39,18 @@ def judged(
             yield batch, False
         else:
             yield batch, not (batch.is_transactional and producer in going)
+
+
+def reread(batch: Any, data: bytes) -> list[Record]:
+    """The records of a batch that aiokafka could not read; `data` is the answer that it is from.
+
+    It refuses a header key that is not UTF-8, which Kafka does not. What cannot be read here either
+    raises WireError.
+    """
+    for position, header in iter_batches(data):
+        if header.base_offset == batch.base_offset:
+            return decode_records(memoryview(data)[position : position + header.size])
+    raise WireError("no batch of format 2")
 
 
 def _is_abort(batch: Any) -> bool:

@@ -219,10 +219,8 @@ def _decode_headers(data: bytes, position: int) -> tuple[Headers, int]:
         value, position = _decode_bytes(data, position)
         if raw is None:
             raise WireError(f"a header without a key before byte {position}")
-        try:
-            headers.append((raw.decode(), value))
-        except UnicodeDecodeError as error:
-            raise WireError(f"header key before byte {position} is not UTF-8") from error
+        # To Kafka a key that is no UTF-8 is one all the same: its clients read it like this.
+        headers.append((raw.decode(errors="replace"), value))
     return tuple(headers), position
 
 

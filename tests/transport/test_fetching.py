@@ -6,10 +6,16 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
+from aiokafka import TopicPartition as ForeignPartition
+from aiokafka.errors import TopicAuthorizationFailedError
+
 from flowstream.clock import monotonic_ms
 from flowstream.transport.cluster import Cluster
+from flowstream.transport.errors import Unreadable, UnreadableRecords
 from flowstream.transport.fetching import Fetching
 from flowstream.transport.types import ConsumerRecord, TopicPartition
+from tests.transport.batches_by_hand import LATIN_READ, latin, lying, store
 from tests.transport.test_consumer import filled_topic
 
 
@@ -116,3 +122,42 @@ async def test_records_that_lag_behind_wait_for_nothing(cluster: Cluster) -> Non
         found.add([only])
         found.seek(only, 0)
         assert await offsets(found, 290, 10) == [(0, n) for n in range(290)]
+
+
+async def test_S11_a_header_key_that_is_no_UTF8_reaches_the_consumer(cluster: Cluster) -> None:
+    tp = TopicPartition(await filled_topic(cluster, 1, 2), 0)
+    assert await store(cluster, tp, latin()) == 2
+    async with fetching(cluster, tp.topic) as found:
+        found.add([tp])
+        found.seek(tp, 0)
+        records: list[ConsumerRecord] = []
+        async with asyncio.timeout(20):
+            while len(records) < 5:
+                for some in (await found.getmany(2, 100)).values():
+                    records += some
+        assert [record.offset for record in records] == [0, 1, 2, 3, 4]
+        assert list(records[3].headers) == [(LATIN_READ, b"1")]
+
+
+async def test_D7_what_nobody_can_read_is_told_with_its_place(own_address: str) -> None:
+    cluster = Cluster(own_address)  # Kafka looks into batches, and takes no such
+    await cluster.connect()
+    tp = TopicPartition(await filled_topic(cluster, 1, 2), 0)
+    assert await store(cluster, tp, lying()) == 2
+    async with fetching(cluster, tp.topic) as found:
+        found.add([tp])
+        found.seek(tp, 0)
+        assert await offsets(found, 2, 2) == [(0, 0), (0, 1)]
+        with pytest.raises(UnreadableRecords, match=f"{tp.topic}-0 cannot be read from offset 2"):
+            await offsets(found, 1)
+    await cluster.close()
+
+
+async def test_V2_a_topic_that_may_not_be_read_is_told(cluster: Cluster) -> None:
+    tp = TopicPartition(await filled_topic(cluster, 1, 0), 0)
+    async with fetching(cluster, tp.topic) as found:
+        found.add([tp])
+        error = TopicAuthorizationFailedError(tp.topic)  # as the fetcher makes it
+        found._fetcher._set_error(ForeignPartition(*tp), error)
+        with pytest.raises(Unreadable, match=f"topic {tp.topic}: TOPIC_AUTHORIZATION_FAILED"):
+            await found.getmany(1, 100)

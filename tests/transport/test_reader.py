@@ -1,4 +1,4 @@
-"""Reading one partition whose broker cannot read its disk."""
+"""Reading one partition: a broker that cannot read its disk, records that nobody else wrote."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from flowstream.testing import Broker
 from flowstream.transport import reader as module
 from flowstream.transport.admin import Admin
 from flowstream.transport.cluster import Cluster
-from flowstream.transport.errors import RequestRefused
+from flowstream.transport.errors import RequestRefused, UnreadableRecords
 from flowstream.transport.producer import IdempotentProducer
 from flowstream.transport.reader import PartitionReader
 from flowstream.transport.types import NewTopic, TopicPartition
+from flowstream.wire.batch import encode_batch
+from flowstream.wire.messages.fetch import PartitionData
+from tests.transport.batches_by_hand import LATIN_READ, latin, lying
 
 
 async def test_V2_a_damaged_segment_is_told_with_its_offset(
@@ -44,3 +47,30 @@ async def test_V2_a_damaged_segment_is_told_with_its_offset(
         with pytest.raises(RequestRefused, match="fetch of t-0 at offset 0: KAFKA_STORAGE_ERROR"):
             await reader.read(10)
         await cluster.close()
+
+
+def fetched(data: bytes) -> PartitionData:
+    """A fetch's answer."""
+    return PartitionData(
+        partition_index=0, error_code=0, high_watermark=9, last_stable_offset=9,
+        log_start_offset=0, aborted_transactions=(), records=data,
+    )  # fmt: skip
+
+
+async def test_S11_a_header_key_that_is_no_UTF8_is_read_as_Kafka_reads_it() -> None:
+    reader = PartitionReader(Cluster("nowhere:1"), TopicPartition("t", 0), 1)
+    records = await reader.accept(fetched(latin()))
+    assert [(each.offset, each.value, each.headers) for each in records] == [
+        (1, b"b", ((LATIN_READ, b"1"),)), (2, b"c", ()),
+    ]  # fmt: skip
+    assert reader.position == 3
+
+
+async def test_S3_the_position_does_not_pass_records_that_were_not_given() -> None:
+    """A copy that is followed reads on after an error: it would miss what lay before it."""
+    reader = PartitionReader(Cluster("nowhere:1"), TopicPartition("t", 0), 0)
+    good = bytes(encode_batch([(1, b"k", b"v", ())]))
+    with pytest.raises(UnreadableRecords, match="t-0 cannot be read from offset 1 on"):
+        await reader.accept(fetched(good + lying(base_offset=1)))
+    assert reader.position == 0
+    assert [record.offset for record in await reader.accept(fetched(good))] == [0]

@@ -16,10 +16,11 @@ from aiokafka.record.memory_records import MemoryRecords
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowstream.errors import WireError
+from flowstream.transport.errors import UnreadableRecords
 from flowstream.transport.types import TopicPartition
 from flowstream.transport.unpacking import Answers, Fetched, Unpacking
 from flowstream.wire.batch import encode_batch, encode_control_batch
+from tests.transport.batches_by_hand import LATIN_READ, latin, lying
 
 TP = TopicPartition("t", 3)
 NOBODY = None
@@ -83,6 +84,11 @@ def answers(draw: st.DrawFn) -> Answer:
     return Answer(data, aborted, at)
 
 
+def ours_of(answer: Answer, start: int) -> Unpacking:
+    """Our unpacking of an answer."""
+    return Unpacking(TP, NOBODY, answer.foreign(start), answer.data)
+
+
 def seen(record: Any) -> tuple[object, ...]:
     """What processing takes of a record."""
     place = (record.topic, record.partition, record.offset, record.timestamp)
@@ -93,7 +99,7 @@ def seen(record: Any) -> tuple[object, ...]:
 @settings(max_examples=300, deadline=None)
 def test_T6_runs_are_what_aiokafka_gives_one_by_one(answer: Answer, data: st.DataObject) -> None:
     start = data.draw(st.integers(0, answer.end))
-    theirs, ours = answer.foreign(start), Unpacking(TP, NOBODY, answer.foreign(start))
+    theirs, ours = answer.foreign(start), ours_of(answer, start)
     while not ours.is_over:
         most = data.draw(st.integers(1, 6))
         run = ours.take(most)
@@ -112,7 +118,7 @@ def test_records_of_an_older_format() -> None:
     builder = LegacyRecordBatchBuilder(1, 0, 1 << 16)
     for number in range(3):
         builder.append(number, timestamp=9, key=b"k", value=b"%d" % number)
-    found = Unpacking(TP, NOBODY, Answer(bytes(builder.build()), [], 3).foreign(1)).take(10)
+    found = ours_of(Answer(bytes(builder.build()), [], 3), 1).take(10)
     assert found == [Fetched("t", 3, 1, 9, b"k", b"1"), Fetched("t", 3, 2, 9, b"k", b"2")]
 
 
@@ -120,9 +126,33 @@ def test_what_was_damaged_on_its_way_is_told() -> None:
     whole = encode_batch([(1, None, b"a", ())])
     damaged = encode_batch([(1, None, b"b", ())], base_offset=1)
     damaged[-1] ^= 0xFF
-    records = Unpacking(TP, NOBODY, Answer(bytes(whole + damaged), [], 2).foreign(0))
-    with pytest.raises(WireError, match="t-3: the batch before 2 does not match its CRC"):
+    records = ours_of(Answer(bytes(whole + damaged), [], 2), 0)
+    with pytest.raises(UnreadableRecords, match="t-3: the batch before 2 does not match its CRC"):
         records.take(5)
+
+
+@pytest.mark.parametrize("codec", range(5))
+@pytest.mark.parametrize("most", [1, 2, 5, 9])
+def test_S11_a_header_key_that_is_no_UTF8_is_read_as_Kafka_reads_it(codec: int, most: int) -> None:
+    """aiokafka refuses it: one such record of a foreign producer ended every worker, for good."""
+    before = encode_batch([(1, None, b"-", ())] * 2)
+    answer = Answer(bytes(before) + latin(codec, base_offset=2), [], 5)
+    records, found = ours_of(answer, 1), list[Fetched]()
+    while not records.is_over:
+        found += records.take(most)
+    assert [(record.offset, record.value) for record in found] == [
+        (1, b"-"), (2, b"a"), (3, b"b"), (4, b"c"),
+    ]  # fmt: skip
+    assert [record.headers for record in found] == [(), (), ((LATIN_READ, b"1"),), ()]
+    assert records.next_fetch_offset == 5
+
+
+def test_D7_what_nobody_can_read_is_told_with_its_place_and_not_passed() -> None:
+    whole = encode_batch([(1, None, b"a", ())])
+    records = ours_of(Answer(bytes(whole) + lying(base_offset=1), [], 2), 0)
+    with pytest.raises(UnreadableRecords, match="t-3 cannot be read from offset 1 on: a record"):
+        records.take(5)
+    assert records.next_fetch_offset == 1
 
 
 def held(assignment: Assignment, start: int) -> tuple[FetchResult, Answers]:

@@ -31,6 +31,7 @@ from flowstream.transport.errors import (
     RefusedForGood,
     SettingRefused,
     TransportError,
+    Unreadable,
 )
 from flowstream.transport.producer import IdempotentProducer
 from flowstream.transport.transaction import TransactionSession
@@ -48,7 +49,7 @@ the next commit, which their results wait for anyhow.
 
 REJOIN = (CommitRefused, ConsumerFailed)
 """After these the worker joins its group anew; after other transport errors it rewinds."""
-FATAL = (OffsetOutOfRange, RefusedForGood, InstanceFenced, SettingRefused)
+FATAL = (OffsetOutOfRange, RefusedForGood, InstanceFenced, SettingRefused, Unreadable)
 """Errors that doing the work again would meet again. Going on elsewhere would skip or repeat
 records behind the app's back (G3); going on for ever would tell nobody (V2).
 """

@@ -22,7 +22,12 @@ from flowstream.state.store import StateStore, StoreError, StoreIdentity
 from flowstream.state.table import TablePartition
 from flowstream.transport.admin import Admin
 from flowstream.transport.cluster import Cluster
-from flowstream.transport.errors import OffsetOutOfRange, RefusedForGood, TransportError
+from flowstream.transport.errors import (
+    OffsetOutOfRange,
+    RefusedForGood,
+    TransportError,
+    Unreadable,
+)
 from flowstream.transport.tail import Tail
 from flowstream.transport.types import TopicDescription, TopicPartition
 
@@ -179,7 +184,7 @@ class Replication:
                     await asyncio.sleep(LOST_LOOK_S)
                     continue
                 found, told = await self._tail.read(), ""
-            except RefusedForGood:
+            except (RefusedForGood, Unreadable):
                 raise
             except OffsetOutOfRange as error:
                 held = self._followed.get(error.tp)
