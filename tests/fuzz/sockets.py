@@ -180,7 +180,7 @@ def _is_kept(connection: Connection) -> bool:
     """One that waits for an answer with a full buffer is not read: it learns of its peer's end when
     it answers.
     """
-    return connection._reading or not connection._slots
+    return connection._reading or not connection._answers.expected
 
 
 def socket(seed: int, count: int, watch: Watch) -> Counter[str]:

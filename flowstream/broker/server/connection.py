@@ -1,8 +1,9 @@
 """One client connection: bytes in, requests out in order; replies in, bytes out in the order of
-their requests.
+their requests, which `answers` keeps.
 
-Lives here: framing, buffers and their bounds, back-pressure. It must not know what a request means,
-beyond that Produce may be pipelined and that ApiVersions has an answer in every version.
+Lives here: framing, the receive buffer and its bounds, back-pressure. It must not know what a
+request means, beyond that Produce may be pipelined and that ApiVersions has an answer in every
+version.
 
 The socket is read and written directly from loop callbacks (no streams, no transport): requests are
 parsed in place in an own buffer, and large answers go out without being copied (HOTPATH).
@@ -12,23 +13,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 
-from flowstream.broker.doors import Buffer
 from flowstream.broker.events import Request
 from flowstream.broker.handlers import serves, unsupported_api_versions
+from flowstream.broker.server.answers import Answers, Slot
 from flowstream.broker.server.holdings import (
     BEFORE_LOGIN,
     BUSY_BYTES,
-    IOV_MAX,
     JOIN_BYTES,
     LOGIN_FRAME_BYTES,
     PIPELINED,
     REST_BYTES,
     UNSENT_BYTES,
 )
-from flowstream.broker.server.slots import Slot
-from flowstream.broker.server.stream import Stream, drop_sent, has_ended, sent_behind
+from flowstream.broker.server.stream import Stream, has_ended
 from flowstream.broker.server.turns import Turns
 from flowstream.broker.types import LOCAL, ConnectionId, ReplyTo, Session
 from flowstream.errors import WireError
@@ -50,11 +48,10 @@ class Connection:
 
     LAYER_BYTES = 0  # what a layer beneath keeps beside, while anything is under way
     __slots__ = (
-        "_announced", "_blocked", "_buffer", "_counters", "_decode", "_encode", "_end", "_ending",
-        "_heard", "_is_full", "_largest", "_loop", "_max_frame", "_muted", "_out", "_out_bytes",
-        "_reading", "_resuming", "_slots", "_socket", "_start", "_turn", "_turns", "_unsent",
-        "_view", "_writing", "closed", "host", "id", "idle_sweeps", "logged_in", "session",
-        "sweeps",
+        "_announced", "_answers", "_blocked", "_buffer", "_counters", "_decode", "_encode", "_end",
+        "_ending", "_heard", "_is_full", "_largest", "_loop", "_max_frame", "_muted", "_reading",
+        "_resuming", "_socket", "_start", "_turn", "_turns", "_unsent", "_view", "_writing",
+        "closed", "host", "id", "idle_sweeps", "logged_in", "session", "sweeps",
     )  # fmt: skip
 
     def __init__(
@@ -92,12 +89,10 @@ class Connection:
         self._start = 0  # first byte not yet parsed
         self._end = 0  # first byte not yet received
         self._turn = -1  # the turn in which views of the buffer were handed out
-        self._slots: deque[Slot] = deque()
+        self._answers = Answers()
         self._blocked = False  # a request other than Produce waits for its answer
         self._muted: asyncio.TimerHandle | None = None  # runs until its client may go on
-        self._out: list[Buffer] = []
-        self._out_bytes = 0  # of `_out`, and of answers that wait for those before them
-        self._unsent = 0  # what the account knows of it
+        self._unsent = 0  # what the account knows of the answers
         self._reading = True
         self._writing = False
         self._resuming = False
@@ -213,7 +208,7 @@ class Connection:
                 return False
             # The peer learns the versions from an answer that every version can read (KIP-511).
             self._blocked = True
-            self._slots.append(Slot(error.correlation_id, API_VERSIONS, self._heard))
+            self._answers.expected.append(Slot(error.correlation_id, API_VERSIONS, self._heard))
             to = ReplyTo(self.id, error.correlation_id, API_VERSIONS, 0)
             self.reply(to, unsupported_api_versions())
             return False
@@ -225,9 +220,9 @@ class Connection:
             self._counters.asked(key, len(frame))
         if key != PRODUCE:
             self._blocked = True
-            self._slots.append(Slot(correlation_id, key, self._heard))
+            self._answers.expected.append(Slot(correlation_id, key, self._heard))
         elif body.acks != 0:
-            self._slots.append(Slot(correlation_id, key, self._heard))
+            self._answers.expected.append(Slot(correlation_id, key, self._heard))
         to = ReplyTo(self.id, correlation_id, key, version)
         self._turns.submit(Request(to, client_id, self.host, body, self.session, len(frame)))
         return key == PRODUCE
@@ -238,7 +233,8 @@ class Connection:
         """
         if self._muted is not None:  # its client is over a quota
             return True
-        return self._blocked or self._out_bytes > UNSENT_BYTES or len(self._slots) >= PIPELINED
+        answers = self._answers
+        return self._blocked or answers.size > UNSENT_BYTES or len(answers.expected) >= PIPELINED
 
     def _pause(self) -> None:
         if self._reading:
@@ -284,50 +280,46 @@ class Connection:
             log.error("an answer that %s cannot carry: %s", to, error)
             self.close(f"no answer: {error}")
             return
-        slots = self._slots
-        for slot in slots:
-            if slot.answer is None and slot.correlation_id == to.correlation_id:
-                slot.answer = answer
-                break
-        else:
-            raise AssertionError(f"an answer to no request: {to}")
-        self._out_bytes += len(answer[0]) if len(answer) == 1 else sum(map(len, answer))
-        while slots and (ready := slots[0].answer) is not None:
-            self._out.extend(ready)
-            answered = slots.popleft()
-            if answered.api_key != PRODUCE:
+        answers = self._answers
+        for done in answers.put(to, answer):
+            if done.api_key != PRODUCE:
                 self._blocked = bool(self._ending)
             if self._counters is not None:
-                self._counters.answered(answered.api_key, answered.since, sum(map(len, ready)))
-        if self._out and not self._writing and not self._announced:
+                self._counters.answered(done.api_key, done.since, sum(map(len, done.answer or ())))
+        if answers.leaving and not self._writing and not self._announced:
             self._announced = True
             self._turns.to_send(self)
-        elif self._out_bytes > JOIN_BYTES and not self._announced:
+        elif answers.size > JOIN_BYTES and not self._announced:
             self._count_answers()  # else when it was tried: what leaves at once is nobody's burden
 
     def send(self) -> None:
         """Send what is ready; the rest when the socket takes it."""
         self._announced = False
-        if self.closed or not self._out:
+        answers = self._answers
+        if self.closed or not answers.leaving:
             return
         try:
-            self._send_some()
+            while answers.leaving:
+                sent = answers.send(self._socket)
+                self.idle_sweeps = 0
+                if self._counters is not None:
+                    self._counters.bytes_out += sent
         except (BlockingIOError, InterruptedError):
             pass
         except OSError as error:
             self.close(f"send failed: {error}")
             return
-        if self._out or self._writing or self._unsent or self._out_bytes > JOIN_BYTES:
+        if answers.leaving or self._writing or self._unsent or answers.size > JOIN_BYTES:
             self._keep_unsent()
-        if self._ending and not self._out:
+        if self._ending and not answers.leaving:
             self.close(self._ending)
             return
         if (self._start < self._end or not self._reading) and not self._must_wait():
             self._resume_soon()
 
     def _keep_unsent(self) -> None:
-        if bool(self._out) != self._writing:
-            self._writing = bool(self._out)
+        if bool(self._answers.leaving) != self._writing:
+            self._writing = not self._writing
             if self._writing:
                 self._loop.add_writer(self._socket.fileno(), self.send)
             else:
@@ -335,19 +327,8 @@ class Connection:
         self._count_answers()
 
     def _count_answers(self) -> None:
-        self._unsent = self._out_bytes + sent_behind(self._out)
+        self._unsent = self._answers.held
         self._turns.relief.count(self.id, self._holds(len(self._buffer)))
-
-    def _send_some(self) -> None:
-        while self._out:
-            if self._out_bytes <= JOIN_BYTES and len(self._out) > 1:
-                self._out = [b"".join(self._out)]
-            sent = self._socket.sendmsg(self._out[:IOV_MAX])
-            self._out_bytes -= sent
-            self.idle_sweeps = 0
-            if self._counters is not None:
-                self._counters.bytes_out += sent
-            drop_sent(self._out, sent)
 
     # -- logging in, and the end ----------------------------------------------------------
 
@@ -366,7 +347,7 @@ class Connection:
         """Close once the answers that are ready are sent; parse nothing more."""
         self._ending = reason
         self._blocked = True
-        if not self._out and not self.closed:
+        if not self._answers.leaving and not self.closed:
             self.close(reason)
 
     def sweep(self) -> None:
@@ -378,7 +359,8 @@ class Connection:
             # Behind a full buffer its end is not read before its answer, which may take weeks.
             self.close("closed by its peer")
             return
-        self.idle_sweeps = 0 if self._slots or self._muted is not None else self.idle_sweeps + 1
+        waits = bool(self._answers.expected) or self._muted is not None
+        self.idle_sweeps = 0 if waits else self.idle_sweeps + 1
         if self.idle_sweeps > 1 or self._blocked:
             self.give_back()
 
@@ -394,6 +376,5 @@ class Connection:
         self._turns.relief.count(self.id, 0)
         if self._muted is not None:
             self._muted.cancel()
-        self._out = []
-        self._slots.clear()
+        self._answers.drop()
         self._turns.closed(self, reason)

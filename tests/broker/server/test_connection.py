@@ -144,10 +144,10 @@ async def test_X3_a_slow_reader_is_not_read_from() -> None:
         flood = asyncio.ensure_future(loop.sock_sendall(sock, frame * 20_000))
         await until(lambda: len(broker.driver.connections) == 2)
         slow = max(broker.driver.connections)
-        await until(lambda: broker.driver.connections[slow]._out_bytes > UNSENT_BYTES)
+        await until(lambda: broker.driver.connections[slow]._answers.size > UNSENT_BYTES)
         for _ in range(50):
             assert (await writer.ask(18, 3, VERSIONS)).error_code == 0
-        unsent = broker.driver.connections[slow]._out_bytes
+        unsent = broker.driver.connections[slow]._answers.size
         assert 0 < unsent < 4_000_000, "a bounded number of answers waits"
         flood.cancel()
         sock.close()
@@ -221,7 +221,7 @@ async def test_a_client_over_its_quota_is_not_read_for_so_long_and_then_goes_on(
         connection.sweep()
         assert connection.idle_sweeps == 0, "who is made to wait is not idle"
         assert connection._muted is not None
-        assert not connection._slots, "what it asked meanwhile is not looked at"
+        assert not connection._answers.expected, "what it asked meanwhile is not looked at"
         connection._muted.cancel()
         connection._unmute()
         assert (await client.receive())[1].error_code == 0
