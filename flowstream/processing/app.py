@@ -22,7 +22,7 @@ from flowstream.processing.declarations.conf import Conf, Ported
 from flowstream.processing.declarations.discovering import Packages, discover, wanted
 from flowstream.processing.declarations.outboxes import Outbox
 from flowstream.processing.declarations.pages import DeclaresPages
-from flowstream.processing.declarations.ported import PORTED, ours
+from flowstream.processing.declarations.ported import BOUNDS, PORTED, check_bounds, ours
 from flowstream.processing.environment.settings import (
     SETTINGS,
     Guarantee,
@@ -110,6 +110,8 @@ class App(DeclaresPages, DeclaresAgents):
         self._id_format = id_format
         self.id = self.id_of(version)
         self.settings: Settings = resolve({**arguments, **ours(ported, arguments)})
+        self.bounds: dict[str, Any] = {n: v for n, v in ported.items() if n in BOUNDS}
+        check_bounds(self.bounds, self.settings, "App")
         self._sender = Sender(self.id, self.settings, Onlookers(self))
         self._is_configured = False
         self._packages = wanted(autodiscover, origin)
@@ -164,6 +166,7 @@ class App(DeclaresPages, DeclaresAgents):
 
     def change_settings(self, settings: Settings) -> None:
         """Use these from now on: see `conf`, which checks what is assigned."""
+        check_bounds(self.bounds, settings, "App")
         self.settings = self._sender.settings = settings
 
     def send(

@@ -85,12 +85,10 @@ _TOLD: Final = (
     ("App.LiveCheck", "tests in memory, or with a real broker"),
     ("App.http_client App.cache", "an HTTP client or a cache of your own"),
     ("App.GlobalTable(window=) App.SetTable(window=)", "windows are of `app.Table`"),
-    ("App(name=)", "`id`"),
     ("App(appdir=) App(tabledir=)", "`data_dir`"),
     ("App(broker_credentials=) App(ssl_context=)", "`sasl_*`, `ssl_*`, `security_protocol`"),
     ("App(timezone=)", "`app.crontab(timezone=)`"),
     ("App(env_prefix=)", "`FLOWSTREAM_`"),
-    ("App(blocking_timeout=) App(broker_commit_livelock_soft_timeout=)", "`stall_warning`"),
     (
         "App(logging_config=) App(loghandlers=) App(debug=)",
         "`logging` of Python, `flowstream worker --loglevel`",
@@ -102,25 +100,14 @@ _TOLD: Final = (
     ),
     ("App(find_old_versiondirs=)", "`flowstream clean-versions`"),
     ("App(web_enabled=) App(web_bind=)", "`web_port`; `web_host`"),
-    (
-        "App(broker_api_version=) App(consumer_api_version=) App(producer_api_version=)",
-        "what the cluster offers is asked for",
-    ),
     ("App(broker_client_id=)", "the app's id"),
     ("App(broker_commit_every=) App(producer_max_batch_size=)", "an epoch closes by its size too"),
     ("App(broker_heartbeat_interval=)", "a tenth of `session_timeout`"),
-    ("App(broker_max_poll_interval=)", "there is no such limit: polling goes on while agents work"),
     (
         "App(broker_max_poll_records=) App(stream_buffer_maxsize=)",
         "queues are bounded, by themselves",
     ),
-    ("App(producer_linger=) App(producer_linger_ms=)", "`commit_interval`"),
     ("App(producer_max_request_size=)", "what the topic takes, `max.message.bytes`, is asked for"),
-    ("App(producer_request_timeout=)", "`transaction_timeout`"),
-    ("App(stream_recovery_delay=)", "nothing waits after a recovery"),
-    ("App(stream_ack_cancelled_tasks=)", "an unfinished event is processed again, always"),
-    ("App(table_cleanup_interval=)", "rows past their time go with each epoch"),
-    ("App(table_key_index_size=)", "keys are in the rows"),
     (
         "App(topic_allow_declare=)",
         "topics are created when `partitions=` or `topic_partitions=` is given",
@@ -130,18 +117,10 @@ _TOLD: Final = (
         "`contextlib.redirect_stdout`",
     ),
     (
-        "App(consumer_metadata_max_age_ms=) App(producer_metadata_max_age_ms=)",
-        "topics are looked at every three seconds",
-    ),
-    (
         "App(consumer_connections_max_idle_ms=) App(producer_connections_max_idle_ms=)",
         "a connection that was closed is opened again, by itself",
     ),
     ("App(web=)", "`web_port`; None: no web server"),
-    (
-        "App(web_stats_enabled=) App(web_tables_enabled=) App(web_metrics_enabled=)",
-        "`/metrics`, `/health` and pages are there whenever `web_port` is given",
-    ),
     ("App(canonical_url=)", "`web_advertised`"),
     (
         "App(stream_wait_empty=)",
@@ -149,11 +128,9 @@ _TOLD: Final = (
     ),
     ("App(producer_partitioner=)", "murmur2, as Java's clients"),
     (
-        "App(web_application_options=) App(web_cors_options=) App(web_graph_enabled=) "
-        "App(web_router_enabled=) App(web_ssl_context=) App(web_transport=) App(cache=)",
+        "App(web_application_options=) App(web_cors_options=) App(web_ssl_context=) App(cache=)",
         "none: see *page*",
     ),
-    ("App(broker_consumer=) App(broker_producer=)", "one broker for both"),
     ("Record(lazy_creation=)", "`Order.model_rebuild()`"),
     ("Record(coercions=) Record(date_parser=)", "a pydantic validator"),
     (

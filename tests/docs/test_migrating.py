@@ -91,6 +91,8 @@ def is_ours(name: str, on: dict[str, Any]) -> bool:
         return has_command(name)
     path, _, option = name.rstrip("=)").partition("(")
     home, _, attribute = path.partition(".")
+    if home == "App" and option and not attribute and hasattr(on["App"].conf, option):
+        return True  # read there, as in Faust
     if home not in on:
         return False
     if isinstance(on[home], type) and not attribute:

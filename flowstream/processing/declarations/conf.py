@@ -8,7 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypedDict
 
-from flowstream.processing.declarations.ported import ALWAYS, RENAMED, check_always_so
+from flowstream.processing.declarations.ported import (
+    ALWAYS,
+    BOUNDS,
+    RENAMED,
+    check_always_so,
+    check_bounds,
+)
 from flowstream.processing.environment.settings import SETTINGS, Settings, changed
 from flowstream.processing.errors import SettingsError
 from flowstream.processing.instead import INSTEAD
@@ -44,12 +50,36 @@ class Ported(TypedDict, total=False):
     stream_publish_on_commit: bool
     topic_disable_leader: bool
     web_in_thread: bool
+    producer_request_timeout: Seconds | None
+    blocking_timeout: Seconds | None
+    broker_commit_livelock_soft_timeout: Seconds | None
+    broker_consumer: str | None
+    broker_producer: str | None
+    broker_api_version: str
+    consumer_api_version: str
+    producer_api_version: str
+    stream_recovery_delay: float
+    stream_ack_cancelled_tasks: bool
+    web_stats_enabled: bool
+    web_tables_enabled: bool
+    web_metrics_enabled: bool
+    web_router_enabled: bool
+    web_graph_enabled: bool
+    web_transport: str
+    broker_max_poll_interval: Seconds
+    producer_linger: Seconds
+    producer_linger_ms: int
+    table_cleanup_interval: Seconds
+    table_key_index_size: int
+    consumer_metadata_max_age_ms: int
+    producer_metadata_max_age_ms: int
 
 
 class Configured(Protocol):
     """What has settings."""
 
     settings: Settings
+    bounds: dict[str, Any]
     has_worker: bool
 
     @property
@@ -80,11 +110,17 @@ class Conf:
             return getattr(self._app, name)
         if name in ALWAYS:
             return ALWAYS[name].values[0]
+        if name in BOUNDS:
+            return BOUNDS[name].ours(self._app.settings)
         raise AttributeError(f"there is no setting {name!r} here{_instead(name)}")
 
     def __setattr__(self, name: str, value: object) -> None:
         if name in ALWAYS:
             check_always_so(name, value, "app.conf")
+            return
+        if name in BOUNDS:
+            check_bounds({name: value}, self._app.settings, "app.conf")
+            self._app.bounds[name] = value
             return
         app, setting = self._app, RENAMED.get(name, name)
         if name in OF_THE_APP:
@@ -105,7 +141,7 @@ class Conf:
         app.change_settings(settings)
 
     def __dir__(self) -> list[str]:
-        return sorted({*SETTINGS, *RENAMED, *ALWAYS, *OF_THE_APP})
+        return sorted({*SETTINGS, *RENAMED, *ALWAYS, *BOUNDS, *OF_THE_APP})
 
 
 def _instead(name: str) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 import flowstream as fs
 from flowstream.processing.declarations.conf import Ported
-from flowstream.processing.declarations.ported import ALWAYS, RENAMED
+from flowstream.processing.declarations.ported import ALWAYS, BOUNDS, RENAMED, Bound
 from flowstream.processing.environment.settings import SETTINGS
 
 GIVEN: dict[str, Any] = {
@@ -18,11 +18,16 @@ GIVEN: dict[str, Any] = {
     "broker_commit_interval": 2.8,
     "broker_session_timeout": datetime.timedelta(seconds=61),
     "broker_request_timeout": 91.0,
+    "producer_request_timeout": 92.0,
     "broker_rebalance_timeout": 62,
     "consumer_group_instance_id": "a",
     "consumer_max_fetch_size": 5_000,
     "producer_compression_type": "lz4",
     "stream_processing_timeout": 301.0,
+    "blocking_timeout": 302.0,
+    "broker_commit_livelock_soft_timeout": 303.0,
+    "broker_consumer": "kafka://there:2",
+    "broker_producer": "kafka://there:3",
     "table_standby_replicas": 1,
     "topic_replication_factor": 3,
 }
@@ -31,9 +36,10 @@ GIVEN: dict[str, Any] = {
 def test_every_name_of_fausts_is_one_of_ours_or_has_one_answer() -> None:
     assert GIVEN.keys() == RENAMED.keys()
     assert set(RENAMED.values()) <= SETTINGS
-    assert len(set(RENAMED.values())) == len(RENAMED)
-    assert not (RENAMED.keys() | ALWAYS.keys()) & SETTINGS
-    assert get_type_hints(Ported).keys() == RENAMED.keys() | ALWAYS.keys()
+    by_fausts_name = [*RENAMED, *ALWAYS, *BOUNDS]
+    assert len(set(by_fausts_name)) == len(by_fausts_name)
+    assert not set(by_fausts_name) & SETTINGS
+    assert get_type_hints(Ported).keys() == set(by_fausts_name)
 
 
 @pytest.mark.parametrize("name", GIVEN)
@@ -58,10 +64,45 @@ def test_what_is_always_so_may_be_said_and_not_be_denied(name: str) -> None:
         setattr(app.conf, name, value)
     assert getattr(app.conf, name) == ALWAYS[name].values[0]
     for denied in (not ALWAYS[name].values[0], 1, "memory://"):
+        if type(denied) is type(ALWAYS[name].values[0]) and denied in ALWAYS[name].values:
+            continue
         with pytest.raises(fs.SettingsError, match=f"{name}={denied!r}.*leave it out, or write"):
             fs.App("ported", **{name: denied})
         with pytest.raises(fs.SettingsError, match=rf"app\.conf\({name}="):
             setattr(app.conf, name, denied)
+
+
+def test_one_setting_by_several_names_is_said_once_or_the_same() -> None:
+    one = "kafka://there:1"
+    app = fs.App("ported", broker_consumer=one, broker_producer=one)
+    assert app.settings.broker == one
+    with pytest.raises(fs.SettingsError, match="'broker', which is given, too"):
+        fs.App("ported", broker_consumer=one, broker_producer="kafka://there:2")
+
+
+@pytest.mark.parametrize(("name", "bound"), BOUNDS.items())
+def test_a_bound_that_is_kept_may_be_said_and_a_tighter_one_not(name: str, bound: Bound) -> None:
+    app = fs.App("ported")
+    kept = bound.ours(app.settings)
+    assert getattr(app.conf, name) == kept
+    for loose in (kept, kept + 1000, datetime.timedelta(seconds=kept + 1000), None):
+        assert fs.App("ported", **{name: loose}).settings == app.settings
+        setattr(app.conf, name, loose)
+    for tight in (kept - 0.01, -1, True, "1"):
+        with pytest.raises(fs.SettingsError, match=rf"App\({name}=.*that is {kept:g} now"):
+            fs.App("ported", **{name: tight})
+        with pytest.raises(fs.SettingsError, match=rf"app\.conf\({name}="):
+            setattr(app.conf, name, tight)
+
+
+def test_a_bound_that_was_said_holds_for_what_is_assigned_later() -> None:
+    app = fs.App("ported", table_cleanup_interval=1.0)
+    app.conf.broker_commit_interval = 0.5
+    with pytest.raises(fs.SettingsError, match=r"table_cleanup_interval=1\.0\).*that is 2\.8 now"):
+        app.conf.broker_commit_interval = 2.8
+    assert app.settings.commit_interval == 0.5
+    app.conf.table_cleanup_interval = 3.0
+    app.conf.broker_commit_interval = 2.8
 
 
 def test_what_is_assigned_is_in_force_and_checked() -> None:
@@ -80,15 +121,15 @@ def test_what_is_assigned_is_in_force_and_checked() -> None:
     for name, value, message in (
         ("commit_interval", -1, r"bad value -1 for 'commit_interval' from app\.conf"),
         ("comit_interval", 1, "did you mean 'commit_interval'"),
-        ("table_cleanup_interval", 1, "is no setting here, as it is in Faust: rows past their"),
+        ("producer_partitioner", hash, "is no setting here, as it is in Faust: murmur2"),
         ("version", 3, r"is given when the app is made: App\(version=\)"),
     ):
         with pytest.raises(fs.SettingsError, match=message):
             setattr(app.conf, name, value)
     with pytest.raises(
-        AttributeError, match=r"no setting 'table_cleanup_interval' here, as it is in Faust: rows"
+        AttributeError, match=r"no setting 'producer_partitioner' here, as it is in Faust: murmur2"
     ):
-        app.conf.table_cleanup_interval  # noqa: B018
+        app.conf.producer_partitioner  # noqa: B018
     with pytest.raises(AttributeError, match=r"there is no setting 'nothing' here$"):
         app.conf.nothing  # noqa: B018
 
