@@ -97,22 +97,24 @@ def decode_records(batch: Buffer, *, max_decompressed: int = DECOMPRESSED_MAX) -
     than `max_decompressed` bytes.
     """
     header = read_header(batch)
-    data = body_of(batch, header, max_decompressed)
+    return records_in(body_of(batch, header, max_decompressed), header)
+
+
+def records_in(data: bytes, header: BatchHeader) -> list[Record]:
+    """The records of an uncompressed body (`body_of`). Raises WireError."""
     try:
         return _decode_body(data, header)
     except IndexError as error:
         raise WireError("a record reaches beyond the end of its batch") from error
 
 
-def keyless_records(batch: Buffer, *, max_decompressed: int = DECOMPRESSED_MAX) -> list[int]:
-    """The places in the batch of the records without a key; nothing else is decoded.
+def keyless_in(data: bytes, count: int) -> list[int]:
+    """The places in an uncompressed body of the records without a key; nothing else is decoded.
 
-    Raises WireError when the records' lengths do not fill the batch.
+    Raises WireError when the records' lengths do not fill it.
     """
-    header = read_header(batch)
-    data = body_of(batch, header, max_decompressed)
     try:
-        return _keyless(data, header.count)
+        return _keyless(data, count)
     except IndexError as error:
         raise WireError("a record reaches beyond the end of its batch") from error
 

@@ -6,7 +6,9 @@ joins partitions to the transaction implicitly (KIP-890); 13 names topics by id.
 answer: an error closes the connection, as in Kafka, so that its client looks again.
 
 `min.insync.replicas` above the number of replicas is satisfied by all of them, as since Kafka 4.0:
-with one node acks=all never lacks a replica.
+with one node acks=all never lacks a replica. NOT_ENOUGH_REPLICAS answers a batch whose records were
+not read because those of the others in its request expand too far (`log.contents`): clients send it
+again.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from flowstream.broker.events import Request
 from flowstream.broker.handlers.joining import join
 from flowstream.broker.handlers.partition_data import unknown
 from flowstream.broker.handlers.throttling import produce_throttle_ms
+from flowstream.broker.log.contents import Allowance
 from flowstream.broker.log.partition import Accepted, Duplicate, PartitionLog, Refused
 from flowstream.broker.transactions.errors import IMPLICIT_SINCE
 from flowstream.broker.types import Instant
@@ -53,6 +56,7 @@ def handle(request: Request[ProduceRequest], cores: Cores, now: Instant) -> list
     effects: list[Effect] = []
     responses = []
     failed = False
+    allowance = Allowance(request.size)
     for topic in body.topic_data:
         answers = []
         for data in topic.partition_data:
@@ -64,7 +68,7 @@ def handle(request: Request[ProduceRequest], cores: Cores, now: Instant) -> list
                     index=data.index, error_code=error, base_offset=-1
                 )
             else:
-                answer = _append(request, log, data, cores, now, effects)
+                answer = _append(request, log, data, cores, now, effects, allowance)
             failed = failed or answer.error_code != 0
             answers.append(answer)
         responses.append(
@@ -94,6 +98,7 @@ def _append(
     cores: Cores,
     now: Instant,
     effects: list[Effect],
+    allowance: Allowance,
 ) -> PartitionProduceResponse:
     records = data.records
     if not isinstance(records, memoryview) or len(records) < HEADER_SIZE:
@@ -111,7 +116,7 @@ def _append(
         effects += joined
         if error:
             return _refusal(data.index, error)
-    admitted = log.admit(records, now, strict_sequence=strict)
+    admitted = log.admit(records, now, strict_sequence=strict, allowance=allowance)
     if isinstance(admitted, Accepted):
         appended = log.append(admitted, now)
         effects += appended.effects

@@ -7,7 +7,13 @@ before is `producers`' affair. When the records themselves must be read, `conten
 from __future__ import annotations
 
 from flowstream.broker.log.config import LogConfig
-from flowstream.broker.log.contents import Refused, check_records, out_of_range, too_large
+from flowstream.broker.log.contents import (
+    Allowance,
+    Refused,
+    check_records,
+    out_of_range,
+    too_large,
+)
 from flowstream.broker.log.index import NO_TIMESTAMP
 from flowstream.broker.types import Instant
 from flowstream.wire.batch import (
@@ -36,10 +42,10 @@ _NOT_FROM_CLIENTS = CONTROL | LOG_APPEND_TIME | DELETE_HORIZON
 
 
 def check_client_batch(
-    batch: memoryview, config: LogConfig, now: Instant
+    batch: memoryview, config: LogConfig, now: Instant, allowance: Allowance | None = None
 ) -> tuple[BatchHeader, memoryview] | Refused:
-    """The one batch of a Produce request, and the bytes to store: the producer's own unless the
-    topic wants another codec.
+    """The one batch of a Produce request for its partition, and the bytes to store: the producer's
+    own unless the topic wants another codec. `allowance` is the request's.
     """
     size = len(batch)
     if size < HEADER_SIZE:
@@ -55,11 +61,11 @@ def check_client_batch(
         return Refused(ErrorCode.CORRUPT_MESSAGE, "the CRC does not match the batch")
     refused = _check_header(header) or _too_many(header, config)
     if refused is None and not config.log_append_time:
-        refused = _check_timestamps(batch, header, config, now)
+        refused = _check_timestamps(batch, header, config, now, allowance)
     if refused is not None:
         return refused
     if config.reads_records:
-        return check_records(batch, header, config, now)
+        return check_records(batch, header, config, now, allowance or Allowance())
     return header, batch
 
 
@@ -121,7 +127,11 @@ def _too_many(header: BatchHeader, config: LogConfig) -> Refused | None:
 
 
 def _check_timestamps(
-    batch: memoryview, header: BatchHeader, config: LogConfig, now: Instant
+    batch: memoryview,
+    header: BatchHeader,
+    config: LogConfig,
+    now: Instant,
+    allowance: Allowance | None,
 ) -> Refused | None:
     """The largest timestamp, and the first record's; where any other one may be too old the
     records are read.
@@ -130,4 +140,5 @@ def _check_timestamps(
     first = header.base_timestamp
     if header.max_timestamp <= latest and (first == NO_TIMESTAMP or first >= earliest):
         return None
-    return out_of_range(batch, config.max_expanded, earliest, latest)
+    allowance = allowance or Allowance()
+    return out_of_range(batch, header, config.max_expanded, earliest, latest, allowance)

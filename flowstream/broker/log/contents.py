@@ -8,23 +8,63 @@ The errors of single records are told with their place in the batch (KIP-467).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 
-from flowstream.broker.log.config import LogConfig
+from flowstream.broker.log.config import EXPANSION, LogConfig
 from flowstream.broker.log.index import NO_TIMESTAMP
 from flowstream.broker.types import Instant
 from flowstream.errors import WireError
 from flowstream.wire.batch import (
     BatchHeader,
     Record,
-    decode_records,
+    body_of,
     encode_batch,
-    keyless_records,
+    keyless_in,
     read_header,
+    records_in,
 )
 from flowstream.wire.error_codes import ErrorCode
 
 KEYLESS = "Compacted topic cannot accept message without key."
+
+NAMED_MOST = 1000
+"""Records of a batch that its refusal names; the others of a batch that large fail with them."""
+
+READ_LEAST = 32 << 20
+RECORD = 64
+NAMED = 1024
+"""What reading costs beside the bytes: each record, and each one that a refusal names."""
+
+
+class Allowance:
+    """What may be read of the records in one request's batches (X4): two hundred bytes expand to
+    150,000 records, and a request brings thousands of batches. Whoever sends more may have more
+    read; one batch is always read.
+    """
+
+    __slots__ = ("_left",)
+
+    def __init__(self, request_bytes: int = 0) -> None:
+        """For a request of so many bytes."""
+        self._left = READ_LEAST + request_bytes * EXPANSION // 2
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether no more is read."""
+        return self._left <= 0
+
+    def body_of(self, batch: memoryview, header: BatchHeader, limit: int) -> bytes:
+        """The uncompressed records of a batch, at most `limit` bytes. Raises WireError."""
+        self._left -= limit
+        body = body_of(batch, header, limit)
+        self._left += limit - len(body) - RECORD * header.count
+        return body
+
+    def named(self, records: int) -> None:
+        """So many records were named."""
+        self._left -= NAMED * records
 
 
 @dataclass(slots=True)
@@ -39,18 +79,26 @@ class Refused:
 
 
 def check_records(
-    batch: memoryview, header: BatchHeader, config: LogConfig, now: Instant
+    batch: memoryview,
+    header: BatchHeader,
+    config: LogConfig,
+    now: Instant,
+    allowance: Allowance,
 ) -> tuple[BatchHeader, memoryview] | Refused:
     """The batch to store, which is another one when the topic wants another codec."""
+    if allowance.is_spent:
+        # What clients of all kinds send again, knowing that nothing was appended.
+        told = "the request's other batches expand too far: send this one again"
+        return Refused(ErrorCode.NOT_ENOUGH_REPLICAS, told)
     recompress = config.codec is not None and config.codec != header.codec
     dated = config.bounds_age and not config.log_append_time
-    limit = config.max_expanded
     try:
-        if config.compact and (keyless := keyless_records(batch, max_decompressed=limit)):
-            return _keyless(keyless)
+        body = allowance.body_of(batch, header, config.max_expanded)
+        if config.compact and (keyless := keyless_in(body, header.count)):
+            return _keyless(keyless, allowance)
         if not (recompress or dated or config.full_validation):
             return header, batch
-        records = decode_records(batch, max_decompressed=limit)
+        records = records_in(body, header)
     except WireError as error:
         return Refused(ErrorCode.INVALID_RECORD, str(error))
     wrong = [at for at, record in enumerate(records) if record.offset != at]
@@ -62,41 +110,55 @@ def check_records(
         latest = now + config.timestamp_after_max_ms
         errors = _out_of_range(records, earliest, latest)
         if errors:
-            return _dated_wrong(errors)
+            return _dated_wrong(errors, allowance)
     return _recompressed(records, header, config) if recompress else (header, batch)
 
 
-def out_of_range(batch: memoryview, limit: int, earliest: int, latest: int) -> Refused:
+def out_of_range(
+    batch: memoryview,
+    header: BatchHeader,
+    limit: int,
+    earliest: int,
+    latest: int,
+    allowance: Allowance,
+) -> Refused:
     """The refusal of a batch whose header tells of records before `earliest` or after `latest`;
     they are named when it expands to at most `limit` bytes.
     """
-    try:
-        records = decode_records(batch, max_decompressed=limit)
-    except WireError:
-        records = []
-    return _dated_wrong(_out_of_range(records, earliest, latest))
+    records: list[Record] = []
+    if not allowance.is_spent:
+        with suppress(WireError):
+            records = records_in(allowance.body_of(batch, header, limit), header)
+    return _dated_wrong(_out_of_range(records, earliest, latest), allowance)
 
 
-def _keyless(places: Sequence[int]) -> Refused:
+def _keyless(places: Sequence[int], allowance: Allowance) -> Refused:
     message = f"One or more records have been rejected due to {len(places)} record errors in total."
-    return Refused(ErrorCode.INVALID_RECORD, message, tuple((at, KEYLESS) for at in places))
+    named = places[:NAMED_MOST]
+    allowance.named(len(named))
+    return Refused(ErrorCode.INVALID_RECORD, message, tuple((at, KEYLESS) for at in named))
 
 
 def _out_of_range(
     records: Sequence[Record], earliest: int, latest: int
 ) -> tuple[tuple[int, str], ...]:
-    return tuple(
-        (
-            at,
-            f"Timestamp {record.timestamp} of message with offset {at} is out of range. "
-            f"The timestamp should be within [{earliest}, {latest}]",
-        )
+    wrong = (
+        (at, record.timestamp)
         for at, record in enumerate(records)
         if record.timestamp != NO_TIMESTAMP and not earliest <= record.timestamp <= latest
     )
+    return tuple(
+        (
+            at,
+            f"Timestamp {timestamp} of message with offset {at} is out of range. "
+            f"The timestamp should be within [{earliest}, {latest}]",
+        )
+        for at, timestamp in islice(wrong, NAMED_MOST)
+    )
 
 
-def _dated_wrong(errors: tuple[tuple[int, str], ...]) -> Refused:
+def _dated_wrong(errors: tuple[tuple[int, str], ...], allowance: Allowance) -> Refused:
+    allowance.named(len(errors))
     message = "One or more records have been rejected due to invalid timestamp"
     return Refused(ErrorCode.INVALID_TIMESTAMP, message, errors)
 

@@ -19,6 +19,7 @@ from flowstream.broker.log.aborted import Aborted
 from flowstream.broker.log.admission import Refused, check_client_batch, check_whole_batches
 from flowstream.broker.log.checkpoints import encode_partition_metadata
 from flowstream.broker.log.config import LogConfig
+from flowstream.broker.log.contents import Allowance
 from flowstream.broker.log.producers import Batch, Wrong
 from flowstream.broker.log.reading import Read, TimestampOffset
 from flowstream.broker.log.rolling import close_clean, must_roll, roll, segments_from
@@ -91,20 +92,22 @@ class PartitionLog(LogState):
         origin: str = "client",
         transaction_ok: bool = True,
         strict_sequence: bool = False,
+        allowance: Allowance | None = None,
     ) -> Accepted | Duplicate | Refused:
         """Whether `batches` may be appended; changes nothing.
 
         `origin` is "client" (exactly one batch, all checks), "coordinator" or "replica" (whole
         batches with a CRC). `transaction_ok`: the coordinator confirms that this partition is in
         the producer's open transaction. `strict_sequence`: the producer speaks transactions v2, so
-        that one unknown here begins with sequence 0 (KIP-890).
+        that one unknown here begins with sequence 0 (KIP-890). `allowance`: what may be read of the
+        records in all batches of the request.
         """
         if origin != "client":
             headers = check_whole_batches(batches)
             if isinstance(headers, Refused):
                 return headers
             return _accepted(batches, headers, keep_offsets=origin == "replica")
-        checked = check_client_batch(batches, self.config, now)
+        checked = check_client_batch(batches, self.config, now, allowance)
         if isinstance(checked, Refused):
             return checked
         header, batches = checked

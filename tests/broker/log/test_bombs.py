@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import struct
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import pytest
 
 from flowstream.broker.log.admission import check_client_batch
 from flowstream.broker.log.config import LogConfig
-from flowstream.broker.log.contents import Refused
+from flowstream.broker.log.contents import NAMED, NAMED_MOST, READ_LEAST, Allowance, Refused
 from flowstream.broker.types import Instant, TopicPartition
-from flowstream.wire.batch import encode_batch
-from flowstream.wire.messages.create_topics import CreatableTopic, CreateTopicsRequest
+from flowstream.wire.batch import encode_batch, read_header
+from flowstream.wire.compression import compress
+from flowstream.wire.error_codes import ErrorCode
+from flowstream.wire.messages.create_topics import (
+    CreatableTopic,
+    CreatableTopicConfig,
+    CreateTopicsRequest,
+)
+from flowstream.wire.messages.produce import (
+    PartitionProduceData,
+    PartitionProduceResponse,
+    ProduceRequest,
+    TopicProduceData,
+)
+from flowstream.wire.schema import replace
 from tests.broker.machine import TIME, Machine
 from tests.fuzz.batches import BOMB_BYTES, CODECS, SMALLEST, packed_bomb, with_body
 
@@ -76,3 +89,66 @@ def traced(allowed: int) -> Iterator[None]:
         assert tracemalloc.get_traced_memory()[1] < allowed
     finally:
         tracemalloc.stop()
+
+
+def same_records(record: bytes, stamp: int = TIME) -> bytes:
+    """As many records as a batch may have, all the same, so that they take two hundred bytes."""
+    count = LogConfig().max_records
+    batch = encode_batch([(stamp, b"k", b"", ())], codec=4)
+    struct.pack_into(">i", batch, 23, count - 1)
+    struct.pack_into(">i", batch, 57, count)
+    return with_body(batch, compress(4, record * count))
+
+
+def send(machine: Machine, batches: Sequence[bytes]) -> list[PartitionProduceResponse]:
+    """One request that has all of them for one partition; the answers."""
+    data = tuple(PartitionProduceData(index=0, records=each) for each in batches)
+    topics = (TopicProduceData(name="t", partition_data=data),)
+    response = machine.ask(ProduceRequest(acks=-1, timeout_ms=1000, topic_data=topics), 9)
+    return list(response.responses[0].partition_responses)
+
+
+def test_X4_what_one_request_may_have_read_of_its_batches_is_bounded() -> None:
+    machine = Machine()
+    compacted = CreatableTopicConfig(name="cleanup.policy", value="compact")
+    machine.ask(CreateTopicsRequest(topics=(replace(TOPIC, configs=(compacted,)),)), 5)
+    keyed = b"\x0c\0\0\0\0\1\0"
+    left = [same_records(keyed)] * 9
+    rounds = 0
+    while left:
+        answers = send(machine, left)
+        errors = [each.error_code for each in answers]
+        taken = errors.count(ErrorCode.NONE)
+        assert 1 <= taken <= 4
+        assert errors == [0] * taken + [ErrorCode.NOT_ENOUGH_REPLICAS] * (len(left) - taken)
+        left, rounds = left[taken:], rounds + 1
+    assert rounds >= 3
+    log = machine.cores.logs.by_name[TopicPartition("t", 0)]
+    assert log.log_end == 9 * LogConfig().max_records
+    assert send(machine, [same_records(keyed)])[0].error_code == 0
+
+
+def test_X4_a_request_that_brings_more_may_have_more_read() -> None:
+    small, large = Allowance(200), Allowance(10 << 20)
+    batch = memoryview(same_records(SMALLEST))
+    header, config = read_header(batch), LogConfig()
+    read = [0, 0]
+    for at, allowance in enumerate((small, large)):
+        while not allowance.is_spent:
+            allowance.body_of(batch, header, config.max_expanded)
+            read[at] += 1
+    assert (read[0] <= 4, read[1] >= 10) == (True, True)
+
+
+def test_X3_refusals_name_a_bounded_number_of_records() -> None:
+    machine = Machine()
+    machine.ask(CreateTopicsRequest(topics=(TOPIC,)), 5)
+    answers = send(machine, [same_records(SMALLEST, TIME + 10**8)] * 3)
+    assert {each.error_code for each in answers} == {ErrorCode.INVALID_TIMESTAMP}
+    assert [len(each.record_errors) for each in answers] == [NAMED_MOST] * 3
+    few = bytes(encode_batch([(TIME + 10**8, b"k", b"v", ())] * NAMED_MOST))
+    answers = send(machine, [few] * 100)
+    assert {each.error_code for each in answers} == {ErrorCode.INVALID_TIMESTAMP}
+    assert len(answers[0].record_errors) == NAMED_MOST
+    named = sum(len(each.record_errors) for each in answers)
+    assert NAMED_MOST < named <= 2 * READ_LEAST // NAMED
