@@ -283,6 +283,10 @@ def _first_in_batch(
     for record in records:
         if record.timestamp >= timestamp and record.offset >= log.log_start:
             return TimestampOffset(record.timestamp, record.offset, header.leader_epoch)
+    if records and header.base_offset >= log.log_start:
+        # The header lies about its records. The next batches may do so too, and each would be read
+        # in the turn that asks (X4).
+        return TimestampOffset(header.max_timestamp, header.base_offset, header.leader_epoch)
     return None
 
 

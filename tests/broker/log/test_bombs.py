@@ -9,11 +9,13 @@ from contextlib import contextmanager
 
 import pytest
 
+from flowstream.broker.log import reading
 from flowstream.broker.log.admission import check_client_batch
 from flowstream.broker.log.config import LogConfig
 from flowstream.broker.log.contents import NAMED, NAMED_MOST, READ_LEAST, Allowance, Refused
 from flowstream.broker.types import Instant, TopicPartition
-from flowstream.wire.batch import encode_batch, read_header
+from flowstream.wire.batch import Record, encode_batch, read_header
+from flowstream.wire.batch_header import seal
 from flowstream.wire.compression import compress
 from flowstream.wire.error_codes import ErrorCode
 from flowstream.wire.messages.create_topics import (
@@ -152,3 +154,34 @@ def test_X3_refusals_name_a_bounded_number_of_records() -> None:
     assert len(answers[0].record_errors) == NAMED_MOST
     named = sum(len(each.record_errors) for each in answers)
     assert NAMED_MOST < named <= 2 * READ_LEAST // NAMED
+
+
+def test_X4_a_search_by_time_reads_one_batch_whose_header_lies(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    machine = Machine()
+    machine.ask(CreateTopicsRequest(topics=(TOPIC,)), 5)
+    lying = bytearray(same_records(SMALLEST))
+    struct.pack_into(">q", lying, 35, TIME + 1000)  # the largest timestamp
+    seal(lying, 0, len(lying))
+    for _ in range(3):
+        assert machine.produce("t", 0, bytes(lying)).error_code == 0
+    assert machine.produce("t", 0, batch_at(TIME + 2000)).error_code == 0
+    read: list[int] = []
+    decode = reading.decode_records
+
+    def counted(batch: memoryview, *, max_decompressed: int) -> list[Record]:
+        read.append(len(batch))
+        return decode(batch, max_decompressed=max_decompressed)
+
+    monkeypatch.setattr(reading, "decode_records", counted)
+    log = machine.cores.logs.by_name[TopicPartition("t", 0)]
+    for timestamp, offset in ((TIME + 500, 0), (TIME + 1500, log.log_end - 1)):
+        read.clear()
+        found = log.offset_for_timestamp(timestamp)
+        assert found is not None
+        assert (found.offset, len(read)) == (offset, 1)
+
+
+def batch_at(timestamp: int) -> bytes:
+    return bytes(encode_batch([(timestamp, b"k", b"v", ())]))
