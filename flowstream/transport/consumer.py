@@ -242,11 +242,13 @@ class GroupConsumer:
         while True:
             share = await self._member.join(self._topics)
             self._joining_ms = None
-            beating = asyncio.create_task(self._member.beat())
+            free = asyncio.Event()
+            beating = asyncio.create_task(self._member.beat(free))
             try:
                 if await self._take(share):
                     # The group waits to give them to others.
                     self._member.want_rebalance()
+                free.set()
                 await beating
             finally:
                 beating.cancel()

@@ -234,18 +234,20 @@ class GroupMember:
 
     # -- staying --------------------------------------------------------------------------------
 
-    async def beat(self) -> None:
-        """Show signs of life until it is time to join again. ConsumerFailed when the group takes
-        this member for gone.
+    async def beat(self, free: asyncio.Event) -> None:
+        """Show signs of life until it is time to join again and whoever takes the share is `free`
+        to: until then the session goes on, also while the group waits for this member.
+        ConsumerFailed when the group takes it for gone.
         """
-        beats = 0
-        while not self._wanted.is_set():
-            is_quick = self._unfinished and beats < QUICK_BEATS
+        beats, is_due = 0, False
+        while not (free.is_set() and (is_due or self._wanted.is_set())):
+            is_due = is_due or self._wanted.is_set()
+            is_quick = self._unfinished and beats < QUICK_BEATS and not is_due
             beats += 1
             try:
                 async with asyncio.timeout(QUICK_BEAT_S if is_quick else self._heartbeat_s):
-                    await self._wanted.wait()
-                return
+                    await (free if is_due else self._wanted).wait()
+                continue
             except TimeoutError:
                 pass
             generation = self.generation
@@ -258,8 +260,8 @@ class GroupMember:
             )
             answer = await self._ask(ApiKey.HEARTBEAT, request, self._session_timeout_ms)
             if answer.error_code == ErrorCode.REBALANCE_IN_PROGRESS:
-                return
-            if answer.error_code:
+                is_due = True
+            elif answer.error_code:
                 self._excuse(answer.error_code)
                 return
 
