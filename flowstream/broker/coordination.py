@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 from flowstream.broker.cores import OFFSETS_TOPIC, TRANSACTIONS_TOPIC, Cores
-from flowstream.broker.decision import Decision, EventSourced
+from flowstream.broker.decision import Decision, EventSourced, Unwritable
 from flowstream.broker.doors import Discard, Flush, Operation, Place, Replace
 from flowstream.broker.effects import Effect, Happened, Reply, WhenDurable, Write
 from flowstream.broker.groups.records import Record as GroupRecord
@@ -38,6 +38,7 @@ from flowstream.broker.metadata.topic_configs import log_settings
 from flowstream.broker.transactions.markers import Marker
 from flowstream.broker.transactions.records import TransactionRecord
 from flowstream.broker.types import Instant, ReplyTo, TopicPartition
+from flowstream.errors import WireError
 from flowstream.wire.hashing import coordinator_partition
 
 R = TypeVar("R")
@@ -206,8 +207,11 @@ def _append(
     now: Instant,
     producer: Producer | None,
 ) -> list[Effect]:
-    pairs = [core.encode(record) for record in decision.records]
-    return list(log.append_records(pairs, now, producer=producer).effects)
+    try:
+        pairs = [core.encode(record) for record in decision.records]
+        return log.append_records(pairs, now, producer=producer).effects
+    except WireError as error:
+        raise Unwritable(log.name, decision.records, error) from error
 
 
 def _follow(

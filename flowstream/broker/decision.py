@@ -4,10 +4,12 @@ of a coordinator.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from flowstream.broker.types import ReplyTo
+from flowstream.errors import FlowstreamError, WireError
 
 R = TypeVar("R")
 
@@ -20,6 +22,20 @@ class Decision(Generic[R]):
 
     records: tuple[R, ...] = ()
     replies: tuple[tuple[ReplyTo, object], ...] = ()
+
+
+class Unwritable(FlowstreamError):
+    """A decision has a record that its log cannot carry: this broker's error, whoever asked. What
+    the same request decided before is in memory and not on disk, so the node stops.
+    """
+
+    def __init__(self, log: object, records: Iterable[object], error: WireError) -> None:
+        """`log` by its name."""
+        kinds = ", ".join(dict.fromkeys(type(each).__name__ for each in records))
+        super().__init__(
+            f"{log}: {kinds} cannot be written: {error}; this is an error of the broker, not of the"
+            " client that asked"
+        )
 
 
 class EventSourced(Protocol[R]):

@@ -11,11 +11,19 @@ from pathlib import Path
 import pytest
 
 from flowstream.broker.config import BrokerConfig
+from flowstream.broker.decision import Unwritable
 from flowstream.broker.doors import Remove
+from flowstream.broker.groups.coordinator import GroupCoordinator
 from flowstream.broker.server.bootstrap import start
 from flowstream.broker.storage.memory import MemoryStorage
 from flowstream.broker.types import TopicPartition
+from flowstream.errors import WireError
 from flowstream.wire.messages.delete_topics import DeleteTopicsRequest
+from flowstream.wire.messages.offset_commit import (
+    OffsetCommitRequest,
+    OffsetCommitRequestPartition,
+    OffsetCommitRequestTopic,
+)
 from tests.broker.server.serving import (
     TOPIC,
     RawClient,
@@ -142,3 +150,38 @@ async def test_D2_an_idle_broker_stops_when_the_disk_refuses_what_is_done_in_the
     assert "-0-delete: Input/output error; the disk failed" in str(failure)
     await client.close()
     await server.stop()
+
+
+def commit(offset: int) -> OffsetCommitRequest:
+    """An offset of a group without members."""
+    partition = OffsetCommitRequestPartition(partition_index=0, committed_offset=offset)
+    topic = OffsetCommitRequestTopic(name=TOPIC, partitions=(partition,))
+    return OffsetCommitRequest(group_id="g", topics=(topic,))
+
+
+async def test_D7_a_record_of_the_brokers_own_that_cannot_be_written_is_not_blamed_on_who_asked(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Part of what was decided is in memory only: the topic of the offsets is new, too."""
+
+    def encode(self: GroupCoordinator, record: object) -> tuple[bytes | None, bytes | None]:
+        raise WireError("string of 40000 bytes")
+
+    storage = MemoryStorage()
+    async with served(storage=storage) as broker:
+        client = await broker.client()
+        await create_topic(client)
+        with monkeypatch.context() as planted, caplog.at_level("DEBUG", "flowstream.broker"):
+            planted.setattr(GroupCoordinator, "encode", encode)
+            client.send(8, 2, commit(1))
+            assert await client.is_closed()
+        await client.close()
+        assert isinstance(await asyncio.wait_for(broker.driver.ended, 5), Unwritable)
+    assert "the broker stops: __consumer_offsets-" in caplog.text
+    assert "string of 40000 bytes; this is an error of the broker" in caplog.text
+    assert "malformed request" not in caplog.text
+    async with served(storage=storage) as broker:
+        client = await broker.client()
+        answer = await client.ask(8, 2, commit(1))
+        assert answer.topics[0].partitions[0].error_code == 0
+        await client.close()
