@@ -360,7 +360,8 @@ class TableView:
         self, start: bytes = b"", stop: bytes | None = None, *, reverse: bool = False
     ) -> Iterator[tuple[bytes, object]]:
         """(key, value) with start <= key < stop in key order; mutable values are fresh copies."""
-        partition, writes = self.partition, self.writes
+        # As they are now: a row that is written during the walk is not the unit's own in it.
+        partition, writes = self.partition, dict(self.writes)
         for key, value in partition.rows(writes, start, stop, reverse=reverse):
             if not self._shares and key not in writes:
                 value = partition.decoded(key, cast("bytes", value))

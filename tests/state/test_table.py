@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -129,3 +130,29 @@ class Tables(RuleBasedStateMachine):
 
 Tables.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
 TestTables = Tables.TestCase
+
+
+@pytest.mark.parametrize("kind", [int, str, list[int], tuple[int, ...]])
+@pytest.mark.parametrize("where", ["store", "overlay"])
+@pytest.mark.parametrize("is_deleted", [False, True])
+def test_S7_a_walk_shows_values_also_of_rows_that_are_written_ahead_of_it(
+    kind: Any, where: str, is_deleted: bool
+) -> None:
+    codec = codec_of(kind)
+    one, two = [(str(n) if kind is str else n if kind is int else kind((n,))) for n in (1, 2)]
+    store = MemoryStore()
+    view = TableView(TablePartition("t", 0, store, codec))
+    if where == "store":
+        store.write({b"a": codec.encode(one), b"b": codec.encode(two)})
+    else:
+        view.set(b"a", one)
+        view.set(b"b", two)
+        view.publish()
+    seen = []
+    for key, value in view.scan():
+        seen.append((key, value))
+        if is_deleted:
+            view.delete(b"b")
+        else:
+            view.set(b"b", one)
+    assert seen == [(b"a", one), (b"b", two)], "as they were when the walk began"
