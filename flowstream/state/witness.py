@@ -2,7 +2,7 @@
 
 Pure. Where several units of one task are open at the same time, each reads what others complete
 meanwhile; one that read a row before it changed must be done again. Values are compared, not
-versions: a row that is what it was cannot have misled anyone.
+versions: a row that is what it was cannot have misled anyone, unless it was read in between.
 """
 
 from __future__ import annotations
@@ -25,12 +25,17 @@ class Witness(TableView):
         super().__init__(*arguments)
         self.seen: dict[bytes, object] = {}
         """Rows of the partition as they were read."""
+        self.is_torn = False
+        """Whether a row changed between two reads: it may be again what it was at the first."""
         self.walks: list[tuple[Walk, list[tuple[bytes, object]]]] = []
 
     def get(self, key: bytes) -> object | Absent:
         """As the view below; the row is remembered as it was at the first read."""
-        if key not in self.seen and key not in self.writes:
-            self.seen[key] = self.partition.read(key)
+        if key not in self.writes:
+            now = self.partition.read(key)
+            before = self.seen.setdefault(key, now)
+            if before is not now and before != now:
+                self.is_torn = True
         return super().get(key)
 
     def scan(
@@ -47,6 +52,8 @@ class Witness(TableView):
 
     def holds(self) -> bool:
         """Whether everything that the unit has read is still so."""
+        if self.is_torn:
+            return False
         read = self.partition.read
         for key, value in self.seen.items():
             now = read(key)
@@ -57,7 +64,7 @@ class Witness(TableView):
     def clear(self) -> None:
         """Begin the next unit."""
         super().clear()
-        self.seen, self.walks = {}, []
+        self.seen, self.walks, self.is_torn = {}, [], False
 
 
 class ExpiringWitness(Witness, ExpiringView):
