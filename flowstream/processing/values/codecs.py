@@ -63,7 +63,12 @@ def _check_int(value: object) -> None:
 
 
 def _check_float(value: object) -> None:
-    if type(value) is not float and type(value) is not int:
+    if type(value) is int:
+        try:
+            float(value)
+        except OverflowError as error:
+            raise ValueError("an int too large for a float") from error
+    elif type(value) is not float:
         raise mismatch("float", value)
 
 

@@ -234,3 +234,15 @@ def test_keys_without_a_type() -> None:
 def test_optional_types_take_tombstones() -> None:
     assert codec_of(Model | None).nullable
     assert not codec_of(Model).nullable
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_S11_an_int_that_no_float_holds_is_refused_in_its_unit(sign: int) -> None:
+    """What passes its check is encoded when the epoch closes, where it would end the worker."""
+    codec = codec_of(float)
+    assert codec.check is not None
+    codec.check(sign * 10**308)
+    assert codec.decode(codec.encode(sign * 10**308)) == sign * 1e308
+    for fails in (codec.check, codec.encode):
+        with pytest.raises(ValueError, match="too large for a float"):
+            fails(sign * 10**309)
