@@ -20,7 +20,7 @@ from flowstream.state.overlay import DELETED
 from flowstream.state.table import TableView
 
 LOT_BYTES = 500_000
-"""Of one key; what comes beyond is a dead letter."""
+"""Of one key, where its changelog takes so much; what comes beyond is a dead letter."""
 
 
 class Parked(NamedTuple):
@@ -114,10 +114,11 @@ class Parking(KeyedRows[Any, Any]):
 
     def has_room(self, view: TableView, record: Arrival) -> bool:
         """Whether the row of a key can take one more: it must fit into the changelog."""
-        lot = view.get(PREFIX + (record.key or b""))
+        row = PREFIX + (record.key or b"")
+        lot = view.get(row)
         held = () if lot is DELETED else cast("Lot", lot).events
-        size = sum(len(event.value or b"") + 200 for event in held)
-        return size + len(record.value or b"") < LOT_BYTES
+        size = len(row) + sum(map(_bytes, held)) + _bytes(record)
+        return size < min(LOT_BYTES, view.partition.most_bytes)
 
     def park(self, view: TableView, record: Arrival, due_ms: int, failures: int) -> None:
         """Put an event at the end of its key's lot."""
@@ -142,3 +143,9 @@ class Parking(KeyedRows[Any, Any]):
     def failures(self, view: TableView, row: bytes) -> int:
         """How often the first event of a lot has failed."""
         return cast("Lot", view.get(row)).failures
+
+
+def _bytes(event: Parked | Arrival) -> int:
+    """At least what an event takes in its row."""
+    headers = sum(4 * len(name) + len(content or b"") + 20 for name, content in event.headers)
+    return len(event.topic) + len(event.value or b"") + headers + 60
