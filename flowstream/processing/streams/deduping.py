@@ -1,7 +1,8 @@
 """Values seen before: what `stream.dedupe(within=...)` drops.
 
 A value's id is remembered in a table of the agent from its event time on, until the watermark is
-`within` past it. Pure over the table view it is given; the source here only cleans up.
+`within` past it: where events are out of order by more than that, at several times. Pure over the
+table view it is given; the source here only cleans up.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from flowstream.processing.streams.stream import DerivedStream, Stream, TimedOut
 from flowstream.processing.tables.inner import Fired, Kept, KeyedRows
 from flowstream.processing.tables.table import Table
 from flowstream.processing.time.dues import PREFIX
-from flowstream.processing.values.codecs import BYTES, INT, Codec, encode_any_key
+from flowstream.processing.values.codecs import BYTES, Codec, encode_any_key
 from flowstream.processing.values.durations import Seconds, milliseconds
 from flowstream.processing.values.fields import by as field_by
 from flowstream.processing.values.fields import check_field
@@ -22,6 +23,24 @@ from flowstream.state.overlay import DELETED
 from flowstream.state.table import TableView
 
 T = TypeVar("T")
+
+Times = tuple[int, ...]
+"""Event times (ms) at which an id was new, in order: `within` or more apart."""
+
+
+MOST_TIMES = 100
+"""Of one id, the newest: the watermark may be far behind, where one source of several is."""
+
+
+def _encode(times: Times) -> bytes:
+    return b" ".join(b"%d" % at for at in times)
+
+
+def _decode(data: bytes) -> Times:
+    return tuple(map(int, data.split(b" ")))
+
+
+TIMES: Codec[Times] = Codec("times", _encode, _decode, immutable=True)
 
 DEDUPED_BEFORE = "dedupe comes after group_by: ids are remembered per partition"
 
@@ -49,8 +68,10 @@ class Seen(KeyedRows[Any, Any]):
         del keys, values
         table = self.given_name or f"{agent}-seen"
         self.name = f"{table}.seen"
-        rows = Table(table, key_type=bytes, value_type=int, default=None, partitions=None)
-        rows.value_codec = INT
+        rows: Table[Any, Any] = Table(
+            table, key_type=bytes, value_type=bytes, default=None, partitions=None
+        )
+        rows.value_codec = TIMES
         self._keep_in(rows)
 
     def check(self, kind: Any, what: str) -> None:
@@ -60,18 +81,18 @@ class Seen(KeyedRows[Any, Any]):
 
     @property
     def by_value(self) -> bool:
-        """A row holds the event time of the first."""
+        """A row holds event times."""
         return True
 
     def kept(self, row: bytes, value: Any) -> Iterable[Kept]:
-        """The event time of the first."""
+        """When it was new."""
         del row
-        return (Kept(None, at_ms=int(value)),)
+        return (Kept(None, at_ms=at) for at in value)
 
     def due_ms(self, row: bytes, value: Any, watermark_ms: int | None) -> int | None:
-        """When its time is over."""
+        """When the last of its times is over."""
         del watermark_ms
-        return int(value) + self.within_ms if row.startswith(PREFIX) else None
+        return max(value) + self.within_ms if row.startswith(PREFIX) else None
 
     def fired(
         self, row: bytes, due_ms: int, views: Mapping[str, TableView], partition: int
@@ -88,17 +109,15 @@ class Seen(KeyedRows[Any, Any]):
         """Whether an id was not seen within the horizon of this event; remembers it then. What the
         watermark has passed is forgotten, whether or not its row is there yet.
         """
-        row = PREFIX + id
+        row, within_ms = PREFIX + id, self.within_ms
         found: Any = view.get(row)
-        first = None if found is DELETED or self._is_over(found, watermark_ms) else int(found)
-        if first is not None and abs(at_ms - first) < self.within_ms:
+        known = () if found is DELETED else found
+        times = [at for at in known if at + within_ms > watermark_ms]
+        if any(abs(at_ms - at) < within_ms for at in times):
             return False
-        if first is None or at_ms > first:
-            view.set(row, at_ms)
+        if at_ms + within_ms > watermark_ms:
+            view.set(row, tuple(sorted([*times, at_ms])[-MOST_TIMES:]))
         return True
-
-    def _is_over(self, first: Any, watermark_ms: int) -> bool:
-        return int(first) + self.within_ms <= watermark_ms
 
 
 class DedupeStream(DerivedStream[T]):
