@@ -117,8 +117,11 @@ class StandingBy:
 
     async def _restore(self, id: TaskId) -> None:
         for plan in self._plans[id]:
-            store = await self._open(id, plan.table.name)
             changelog = TopicPartition(plan.changelog, id.number)
+            # One that is brought up to date again has one writer: what the tail wrote meanwhile
+            # would be overwritten with what was before it.
+            self._unfollow(changelog)
+            store = await self._open(id, plan.table.name)
             await restore(
                 store, self._cluster, self._admin, changelog,
                 table=plan.table.name, progress=Progress(),

@@ -18,6 +18,8 @@ from flowstream.state.memory import MemoryStore
 from flowstream.state.store import StoreError
 from flowstream.transport.admin import Admin
 from flowstream.transport.cluster import Cluster
+from flowstream.transport.errors import BrokerUnreachable
+from flowstream.transport.types import TopicPartition
 from tests.processing.conftest import Kit
 from tests.processing.group.test_rebalancing import (
     Clock,
@@ -167,3 +169,68 @@ async def test_S5_a_copy_that_a_store_refused_is_made_later(
     assert await caught_up.get() == task
     assert (tries, standing.is_current(task)) == (3, True)
     await standing.leave_all()
+
+
+class Tailing:
+    """A tail whose news the test gives."""
+
+    def __init__(self) -> None:
+        self.news: asyncio.Queue[Any] = asyncio.Queue()
+        self.followed: set[TopicPartition] = set()
+
+    def follow(self, tp: TopicPartition, start: int) -> None:
+        self.followed.add(tp)
+
+    def leave(self, tp: TopicPartition) -> None:
+        self.followed.discard(tp)
+
+    async def read(self) -> Any:
+        tp, position, records = await self.news.get()
+        return {tp: (position, records)} if tp in self.followed else {}
+
+
+async def test_S10_a_copy_has_one_writer_while_it_is_brought_up_to_date_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A task has two tables. The second could not be restored at once, so that the first, which is
+    followed by then, is restored once more; and that is cut off as the task is promoted.
+    """
+    stores, tries, task = {"a": MemoryStore(), "b": MemoryStore()}, 0, TaskId(1, 0)
+    changelog, tail, is_cut_off = TopicPartition("c-a", 0), Tailing(), asyncio.Event()
+
+    async def opened(id: TaskId, table: str) -> MemoryStore:
+        return stores[table]
+
+    async def news(position: int, key: bytes, value: bytes) -> None:
+        tail.news.put_nowait((changelog, position, [SimpleNamespace(key=key, value=value)]))
+        for _ in range(10):
+            await asyncio.sleep(0)
+
+    async def restored(store: MemoryStore, *around: Any, table: str, **more: Any) -> None:
+        nonlocal tries
+        tries += 1
+        if tries == 2:
+            raise BrokerUnreachable("it is being restarted")
+        if tries == 3:
+            await news(2, b"k", b"new")
+        store.write({b"k": b"old"}, changelog_offset=1)  # the first chunk of two
+        if tries == 3:
+            await news(3, b"other", b"1")
+            is_cut_off.set()
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(standing_by, "restore", restored)
+    monkeypatch.setattr(standing_by, "RETRY_S", 0.0)
+    nowhere = Cluster("127.0.0.1:1")
+    standing = StandingBy(nowhere, Admin(nowhere), opened)
+    standing._tail = cast("Any", tail)
+    tables: Any = [
+        SimpleNamespace(changelog=f"c-{name}", table=SimpleNamespace(name=name)) for name in stores
+    ]
+    following = asyncio.create_task(standing.follow())
+    await standing.hold({task: tables}, lambda id: None)
+    await is_cut_off.wait()
+    await standing.leave(task)
+    following.cancel()
+    store = stores["a"]
+    assert (store.changelog_offset, store.get(b"k")) == (1, b"old"), "what came later is read again"
