@@ -202,7 +202,8 @@ class Replication:
                 continue
             for changelog, (position, records) in found.items():
                 held = self._followed.get(changelog)
-                if held is not None:
+                # What was read before a task here wrote the partition for a while is known already.
+                if held is not None and position > (self._stores[held].changelog_offset or 0):
                     self._replica(held).replicate(fold(records), position)
 
     async def _look(self) -> None:

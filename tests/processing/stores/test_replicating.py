@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 import flowstream as fs
-from flowstream.transport.types import NewTopic
+from flowstream.processing.stores.replicating import Replication
+from flowstream.processing.tables.replicated import Replica, Replicas
+from flowstream.processing.units.task import TaskId
+from flowstream.state.memory import MemoryStore
+from flowstream.state.table import TablePartition
+from flowstream.transport.admin import Admin
+from flowstream.transport.cluster import Cluster
+from flowstream.transport.types import NewTopic, TopicPartition
 from tests.processing.conftest import Kit
 
 OLD = 10
@@ -77,3 +87,55 @@ async def test_S10_V2_a_table_of_another_app_that_is_reset_is_copied_anew(
             await puts.send(key="new0", value=3)
             wanted = wanted.replace(b"new0=2", b"new0=3")
             await kit.until(is_new)
+
+
+class Tailing:
+    """A tail whose news the test gives."""
+
+    def __init__(self) -> None:
+        self.news: asyncio.Queue[Any] = asyncio.Queue()
+
+    def follow(self, tp: TopicPartition, start: int) -> None: ...
+
+    def leave(self, tp: TopicPartition) -> None: ...
+
+    async def read(self) -> Any:
+        return await self.news.get()
+
+
+class Topicless(Admin):
+    """Tells of no topic."""
+
+    async def topics(self, names: Any) -> Any:
+        return {}
+
+
+async def test_S10_a_copy_does_not_go_back_to_what_was_read_before_a_task_wrote_it() -> None:
+    """A fetch takes its time: another partition's leader has moved. Meanwhile a task here takes the
+    partition over, commits, and lets it go.
+    """
+    table = fs.App("reading").GlobalTable("prices", value_type=int, partitions=1)
+    nowhere, changelog, tail = Cluster("127.0.0.1:1"), TopicPartition("c", 0), Tailing()
+    replication = Replication("reading", nowhere, Topicless(nowhere), cast("Any", None))
+    store, held = MemoryStore(), (table.name, 0)
+    store.write({b"k": b"1"}, changelog_offset=1)
+    replicas = replication.tables[table.name] = Replicas(table, changelog.topic, 1)
+    replicas.held[0] = Replica(TablePartition(table.name, 0, store, table.row_codec))
+    replication._stores[held], replication._tail = store, cast("Any", tail)
+    replication._follow(held)
+    following = asyncio.create_task(replication.follow())
+
+    owned = replication.claim(*held)
+    owned.write({b"k": b"2"}, changelog_offset=2)
+    owned.write({b"k": b"3"}, changelog_offset=3)
+    assert replication.keep_only({TaskId(1, 1)}) is None
+    for position, value in ((2, b"2"), (4, b"4")):
+        record = SimpleNamespace(key=b"k", value=value)
+        before = store.changelog_offset
+        tail.news.put_nowait({changelog: (position, [record])})
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert (store.get(b"k"), store.changelog_offset) == (
+            (b"3", before) if position == 2 else (b"4", 4)
+        )
+    following.cancel()
