@@ -12,7 +12,7 @@ import zoneinfo
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from croniter import croniter
+from croniter import CroniterBadDateError, croniter
 
 from flowstream.processing.errors import AppError
 from flowstream.processing.tables.inner import Fired, Keeper, Kept, OwnRows
@@ -53,7 +53,8 @@ class NextTimes(Keeper):
 
 
 class Schedule:
-    """A cron expression (five fields, or six with seconds last) in a time zone.
+    """A cron expression (five fields, or six with seconds last) in a time zone. What comes at an
+    hour of the day comes once where that hour is there twice, as with cron.
 
     >>> noon = Schedule("0 12 * * *", "Europe/Berlin")
     >>> datetime.datetime.fromtimestamp(noon.next_ms(0) / 1000, datetime.UTC).isoformat()
@@ -69,16 +70,28 @@ class Schedule:
         self.expression = expression
         self.zone = _zone(timezone)
         self.text = f"{expression} {self.zone}"
+        fields = expression.lower().split()
+        self._is_of_any_hour = fields == ["@hourly"] or any(hour[0] == "*" for hour in fields[1:2])
+        try:
+            self.next_ms(0)
+        except CroniterBadDateError:
+            raise AppError(f"{expression!r} never comes: no year has such a day") from None
 
     def next_ms(self, after_ms: int) -> int:
         """The first time after an instant, in ms since 1970."""
         after = datetime.datetime.fromtimestamp(after_ms / 1000, self.zone)
-        found: datetime.datetime = croniter(self.expression, after).get_next(datetime.datetime)
+        times = croniter(self.expression, after)
+        found: datetime.datetime = times.get_next(datetime.datetime)
+        while found.fold and not self._is_of_any_hour:
+            found = times.get_next(datetime.datetime)
         return round(found.timestamp() * 1000)
 
 
 def _is_cron(expression: object) -> bool:
-    return isinstance(expression, str) and croniter.is_valid(expression)
+    """With a year it would come no more some day."""
+    if not isinstance(expression, str) or len(expression.split()) > 6:
+        return False
+    return bool(croniter.is_valid(expression))
 
 
 def _zone(timezone: object) -> datetime.tzinfo:

@@ -131,6 +131,28 @@ def test_schedules_know_time_zones_and_summer_time() -> None:
     assert found == ["2026-03-29T01:00", "2026-03-30T00:30", "2026-03-31T00:30"]
 
 
+@pytest.mark.parametrize(
+    ("expression", "times"),
+    [
+        ("30 2 * * *", ["2026-10-25T00:30", "2026-10-26T01:30"]),
+        ("30 1-3 * * *", ["2026-10-24T23:30", "2026-10-25T00:30", "2026-10-25T02:30"]),
+        ("30 * * * *", [f"2026-10-2{at}:30" for at in ("4T22", "4T23", "5T00", "5T01", "5T02")]),
+        ("@hourly", [f"2026-10-2{at}:00" for at in ("4T23", "5T00", "5T01", "5T02")]),
+        ("30 */2 * * *", ["2026-10-24T22:30", "2026-10-25T00:30", "2026-10-25T01:30"]),
+    ],
+)
+def test_S12_what_comes_at_an_hour_of_the_day_comes_once_where_that_hour_is_there_twice(
+    expression: str, times: list[str]
+) -> None:
+    schedule = Schedule(expression, "Europe/Berlin")
+    at = round(datetime.datetime(2026, 10, 24, 22, tzinfo=datetime.UTC).timestamp() * 1000)
+    found = []
+    for _ in times:
+        at = schedule.next_ms(at)
+        found.append(datetime.datetime.fromtimestamp(at / 1000, datetime.UTC).isoformat()[:16])
+    assert found == times
+
+
 async def run() -> None:
     """A crontab's function."""
 
@@ -144,6 +166,8 @@ async def read(stream: fs.Stream[bytes]) -> None:
     ("declare", "message"),
     [
         (lambda app: app.crontab("often"), "no cron expression"),
+        (lambda app: app.crontab("0 0 30 2 *"), "never comes"),
+        (lambda app: app.crontab("0 0 1 1 * 0 1999"), "no cron expression"),
         (lambda app: app.crontab("* * * * *", timezone="Mars"), "no time zone"),
         (lambda app: app.crontab("* * * * *")(lambda: None), "async def"),
         (lambda app: app.crontab("* * * * *", name="@watermark")(run), "begins with '@'"),
