@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeVar, cast
 
 from flowstream.processing.errors import AppError
 from flowstream.processing.events.current import Current, in_unit
-from flowstream.processing.events.event_time import instant_ms
+from flowstream.processing.events.event_time import FARTHEST_S, instant_ms
 from flowstream.processing.tables.inner import Fired, InnerSource
 from flowstream.processing.tables.table import Table
 from flowstream.processing.time.digits import DIGITS, digits, leading
@@ -176,6 +176,8 @@ class Timers(InnerSource[K, V]):
         else:
             now = current.wall_time_ms() if self.by_wall_clock else current.timestamp_ms
             due_ms = now + milliseconds(cast("Seconds", after))
+        if abs(due_ms) > FARTHEST_S * 1000:
+            raise ValueError(f"timer {self.name!r}: after={after!r} is too far away")
         try:
             payload = self.value_codec.encode(value)
         except (TypeError, ValueError) as error:

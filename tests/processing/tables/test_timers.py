@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import Any
 
 import pytest
@@ -118,3 +119,31 @@ def test_S12_a_timer_that_is_cancelled_while_it_is_tried_again_does_not_fire() -
         context.topic(events).send("cancel", key="k", settle=False)
         context.advance(60)
     assert tries == ["set"]
+
+
+@pytest.mark.parametrize("after", [1e13, -1e13, datetime.timedelta.max])
+def test_S12_a_timer_beyond_all_instants_is_refused(after: Any) -> None:
+    """Its row has so many digits and no more: the last would be taken for the value's first."""
+    app = fs.App("far")
+    events = app.topic("events", key_type=str, value_type=str, partitions=1)
+    timers = app.Timers("t", value_type=str)
+    refused: list[str] = []
+
+    @app.agent(events)
+    async def setting(stream: fs.Stream[str]) -> None:
+        async for key, value in stream.items():
+            with pytest.raises(ValueError, match="too far away") as error:
+                timers.set(key, value, after=after)
+            refused.append(str(error.value))
+            assert timers.get(key) is None
+            timers.set(key, value, after=90 * 365 * 86_400)
+            assert timers.get(key) == (90 * 365 * 86_400 + 1.0, value)
+
+    @app.agent(timers)
+    async def fire(stream: fs.Stream[str]) -> None:
+        async for _ in stream:
+            raise AssertionError("not yet")
+
+    with app.test_context() as context:
+        context.topic(events).send("x", key="a", timestamp=1.0)
+    assert len(refused) == 1
