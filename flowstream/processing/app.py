@@ -261,6 +261,16 @@ class App(DeclaresPages, DeclaresAgents):
         return await self._sender.send(record)
 
     @property
+    def has_work(self) -> bool:
+        """Whether it declares anything that a worker does."""
+        return bool(self.agents or self.channel_agents or self.chores or self.pages)
+
+    @property
+    def leader(self) -> str:
+        """The name of the topic that says who leads, in an app that reads no topic."""
+        return f"{self.id}-leader"
+
+    @property
     def replies(self) -> str:
         """The name of the topic for replies of agents that are asked."""
         return f"{self.id}-replies"

@@ -48,10 +48,7 @@ _TOLD: Final = (
     ("App.topic(pattern=)", "`@app.agent(topic, *others)` reads several topics"),
     ("App.topic(acks=)", "all in-sync replicas, always"),
     ("App.agent(supervisor_strategy=)", "`on_error`"),
-    (
-        "App.agent(use_reply_headers=) App.crontab(on_leader=) App.timer(max_drift_correction=)",
-        "always so",
-    ),
+    ("App.agent(use_reply_headers=) App.timer(max_drift_correction=)", "always so"),
     ("App.agent(help=)", "the docstring"),
     ("App.Table(window=)", "`.tumbling(...)`, `.hopping(...)` on the table"),
     ("App.Table(on_changelog_event=)", "`@app.agent(table.changes)`"),

@@ -76,7 +76,7 @@ class Worker(Lending):
         for sensor in sensors:
             app.sensors.add(sensor)
         app.configure()
-        app.has_worker = True
+        app.worker = self
         self._exactly_once = app.settings.processing_guarantee == EXACTLY_ONCE
         buffer = RecordBuffer(
             transactional=self._exactly_once, compression=COMPRESSIONS[app.settings.compression]
@@ -139,6 +139,15 @@ class Worker(Lending):
         return self.plan is not None and self.plan.first_task in held
 
     @property
+    def is_rebalancing(self) -> bool:
+        """Whether it has no share yet, or tasks are on their way to it or away."""
+        return self._membership is None or not self._membership.is_ready
+
+    async def pause(self, seconds: float) -> None:
+        """Sleep, unless the worker is to stop."""
+        await self.stopping.pause(seconds)
+
+    @property
     def tasks(self) -> list[str]:
         """The tasks that run here now, for people."""
         return [] if self._membership is None else [str(id) for id in self._membership.tasks]
@@ -164,8 +173,10 @@ class Worker(Lending):
         for agent in self.app.agents.values():
             await agent.probe()
         settle_event_times(self.app)
-        if not self.app.agents:
-            raise AppError(f"app {self.app.id!r} has no agents: nothing to run")
+        if not self.app.has_work:
+            raise AppError(
+                f"app {self.app.id!r} has no agents, timers, tasks or pages: nothing to run"
+            )
         try:
             await self.stopping.unless(self._start())
             if self.plan is not None and self._members is not None and not self.wants_stop:

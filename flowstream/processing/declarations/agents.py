@@ -142,7 +142,7 @@ class DeclaresAgents(DeclaresChannels):
         self, agent: str, key_type: Any, value_type: Any, schema: Schema | None
     ) -> Topic[Any, Any]:
         """The topic of an agent that names none."""
-        if agent in ("replies", "dead-letters") or agent.endswith(OUR_ENDINGS):
+        if agent in ("replies", "dead-letters", "leader") or agent.endswith(OUR_ENDINGS):
             raise AppError(
                 f"agent {agent!r} has no topic, and one by its name, {self.id}-{agent}, would be"
                 " among those that we make: pass another name=, or declare a topic for it"

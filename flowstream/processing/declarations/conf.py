@@ -80,7 +80,10 @@ class Configured(Protocol):
 
     settings: Settings
     bounds: dict[str, Any]
-    has_worker: bool
+
+    @property
+    def has_worker(self) -> bool:
+        """Whether a worker has been made for it."""
 
     @property
     def topics(self) -> Mapping[str, Any]:

@@ -101,17 +101,23 @@ class Timing(Announcing):
         timezone: str | datetime.tzinfo | None = None,
         name: str | None = None,
         on_error: OnError = "stop",
+        on_leader: bool = True,
     ) -> Callable[[Function], Function]:
         """Run a function at times of the clock: once per app, in whichever worker has partition 0.
 
         It takes no argument, or the app. What it sends commits with the fact that it ran. Times
         that were missed while no worker lived are made up for by one run. `timezone` is a name as
-        "Europe/Berlin" (UTC unless given).
+        "Europe/Berlin" (UTC unless given). `on_leader` is always so.
 
         >>> app = App("shop")
         >>> @app.crontab("0 6 * * mon-fri", timezone="Europe/Berlin")
         ... async def wake_up() -> None: ...
         """
+        if on_leader is not True:
+            raise AppError(
+                f"App.crontab(on_leader={on_leader!r}): a crontab runs once per app, whichever"
+                " worker that is in; an app.task that sleeps runs in each"
+            )
         schedule = Schedule(expression, timezone)
 
         def declare(function: Function) -> Function:

@@ -61,7 +61,7 @@ class Inputs:
     def counts(self) -> set[int]:
         """The numbers of partitions of the topics that agents' bodies read."""
         bodies = {r.topic for r in self.readers if r.stage is not Stage.FORWARD}
-        return {self.sources[topic] for topic in bodies}
+        return {self.sources[topic] for topic in bodies or self.sources}
 
     def read(self, agent: Agent[Any]) -> None:
         """Enter an agent that reads topics."""
@@ -91,6 +91,15 @@ class Inputs:
                 " not meet. Re-key the stream with group_by first"
             )
         self._join(agent, body)
+
+    def lead(self) -> None:
+        """Enter the topic of an app that reads none: crontabs, and what one worker alone does, are
+        where its partition is. Nothing is ever in it.
+        """
+        name = self._app.leader
+        self.sources[name] = self._existing.get(name, 1)
+        if name not in self._existing:
+            self.create[name] = ToCreate(name, 1, {})
 
     def _between(self, agent: Agent[Any], count: int) -> str | None:
         """The topic between the parts of an agent that re-keys."""

@@ -28,6 +28,8 @@ def make_plan(app: App, existing: Mapping[str, int]) -> Plan:
     for agent in app.agents.values():
         if agent.inner is None and agent.source_topic.name not in between:
             inputs.read(agent)
+    if not inputs.sources:
+        inputs.lead()
     inputs.refuse_shared()
     counts = inputs.counts
     tables = Places(app, existing, inputs, counts).find()

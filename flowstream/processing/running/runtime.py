@@ -241,7 +241,7 @@ class RunningTask:
         lanes = self._lanes.get(topic)
         if lanes is not None:
             return len(lanes)
-        return max(len(instance.ready) for instance in self.instances[topic])
+        return max((len(instance.ready) for instance in self.instances[topic]), default=0)
 
     def taken(self) -> Counter[Taken]:
         """Events that each agent has taken, by source."""

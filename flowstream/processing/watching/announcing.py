@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+import logging
+from typing import Any, Protocol
 
 from flowstream.processing.errors import AppError
 from flowstream.processing.watching.monitor import Monitor
@@ -10,8 +12,23 @@ from flowstream.processing.watching.sensors import Sensors
 from flowstream.processing.watching.signals import Signal
 
 
+class Working(Protocol):
+    """What an app knows of its worker."""
+
+    @property
+    def wants_stop(self) -> bool:
+        """Whether it is on its way to an end."""
+
+    @property
+    def is_rebalancing(self) -> bool:
+        """Whether tasks are on their way to it, or away."""
+
+    async def pause(self, seconds: float) -> None:
+        """Sleep, unless it is to stop."""
+
+
 class Announcing:
-    """The part of an app that has signals and sensors."""
+    """The part of an app that has signals and sensors, and tells of its worker."""
 
     tables: dict[str, Any]
 
@@ -29,8 +46,30 @@ class Announcing:
         self._monitor: Monitor | None = None
         self.has_channels = False
         """Whether units may put into channels, which needs a look at each output."""
-        self.has_worker = False
+        self.worker: Working | None = None
+        """The worker that was made for it last."""
+        self.log = self.logger = logging.getLogger(f"{__name__.partition('.')[0]}.app")
+        """For what the app itself has to say."""
+
+    @property
+    def has_worker(self) -> bool:
         """Whether a worker has been made for it: what it asks once, it has asked."""
+        return self.worker is not None
+
+    @property
+    def should_stop(self) -> bool:
+        """Whether its worker is to stop, for a task of the app; False before there is one."""
+        return self.worker is not None and self.worker.wants_stop
+
+    @property
+    def rebalancing(self) -> bool:
+        """Whether its worker has no share yet, or partitions are on their way to it or away."""
+        return self.worker is not None and self.worker.is_rebalancing
+
+    async def sleep(self, seconds: float) -> None:
+        """Pause; returns at once when the worker is to stop."""
+        pause = asyncio.sleep if self.worker is None else self.worker.pause
+        await pause(seconds)
 
     @property
     def monitor(self) -> Monitor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -369,7 +369,7 @@ async def test_tables_are_not_for_agents_on_channels() -> None:
 async def test_a_channel_that_was_made_too_late_is_refused_by_units() -> None:
     app = fs.App("channels")
     words = app.topic("words", key_type=str, value_type=str, partitions=1)
-    app.has_worker = True
+    app.worker = cast("Any", object())
     late = app.channel()
 
     @app.agent(words)

@@ -109,6 +109,80 @@ async def test_timers_and_tasks_run_beside_the_agents(kit: Kit, name: str) -> No
     assert seen.count("task") == 1
 
 
+async def test_S12_an_app_of_crontabs_alone_runs_them_once(kit: Kit, name: str) -> None:
+    clock = [START]
+    ran: list[int] = []
+
+    def ticking_alone() -> fs.App:
+        app = kit.app(name)
+
+        @app.crontab("* * * * *", on_leader=True)
+        async def tick() -> None:
+            ran.append(clock[0])
+
+        return app
+
+    first, second = ticking_alone(), ticking_alone()
+    async with (
+        kit.running(first, clock=lambda: clock[0]),
+        kit.running(second, clock=lambda: clock[0]),
+    ):
+        await kit.until(kit.count(first.changelog("crontab"), 1))
+        clock[0] = START + MINUTE
+        await kit.until(kit.count(first.changelog("crontab"), 2))
+        clock[0] = START + 2 * MINUTE
+        await kit.until(kit.count(first.changelog("crontab"), 3))
+    assert ran == [START + MINUTE, START + 2 * MINUTE]
+
+
+async def test_an_app_without_topics_has_its_channels_timers_and_one_leader(
+    kit: Kit, name: str
+) -> None:
+    seen: list[object] = []
+
+    def app_of(worker: str) -> fs.App:
+        app = kit.app(name)
+        channel = app.channel(value_type=str)
+
+        @app.agent(channel)
+        async def read(stream: fs.Stream[str]) -> None:
+            async for text in stream:
+                seen.append(text)
+
+        @app.timer(0.01)
+        async def put() -> None:
+            await channel.put(worker)
+
+        @app.timer(0.01, on_leader=True)
+        async def lead() -> None:
+            seen.append(("leader", worker))
+
+        @app.task
+        async def end() -> None:
+            assert not app.should_stop
+            while not app.should_stop:
+                await app.sleep(60)
+            seen.append(("stops", worker))
+
+        return app
+
+    first, second = app_of("first"), app_of("second")
+    assert not first.rebalancing
+    async with kit.running(first), kit.running(second):
+        await kit.sees(lambda: {"first", "second"} <= set(seen) and not first.rebalancing)
+        await kit.sees(lambda: any(each[0] == "leader" for each in seen))
+    assert len({each for each in seen if each[0] == "leader"}) == 1
+    assert {each for each in seen if each[0] == "stops"} == {
+        ("stops", "first"),
+        ("stops", "second"),
+    }
+
+
+async def test_an_app_of_nothing_is_refused(kit: Kit, name: str) -> None:
+    with pytest.raises(AppError, match="nothing to run"):
+        await fs.Worker(kit.app(name), kit.address).run()
+
+
 async def test_a_timer_that_fails_stops_the_worker(kit: Kit, name: str) -> None:
     app, _, _ = ticking(kit, name)
 
@@ -172,6 +246,7 @@ async def read(stream: fs.Stream[bytes]) -> None:
         (lambda app: app.crontab("* * * * *")(lambda: None), "async def"),
         (lambda app: app.crontab("* * * * *", name="@watermark")(run), "begins with '@'"),
         (lambda app: app.agent(app.topic("t"), name="@marks t")(read), "begins with '@'"),
+        (lambda app: app.crontab("* * * * *", on_leader=False), "runs once per app"),
         (lambda app: app.timer(0), "at least a millisecond"),
         (lambda app: app.task(lambda: None), "async def"),
     ],
