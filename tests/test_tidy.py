@@ -85,6 +85,8 @@ PURE = (
     "flowstream/processing/declarations/pages.py",
     "flowstream/processing/declarations/ported.py",
     "flowstream/processing/queries/asked.py",
+    "flowstream/processing/operating/dealt.py",
+    "flowstream/processing/operating/letters.py",
     "flowstream/processing/running/reader.py",
     "flowstream/processing/queries/owners.py",
     "flowstream/web/guard.py",

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import base64
 import json as jsonlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Annotated, Protocol
+from typing import Annotated, NamedTuple, Protocol
 
 import typer
 
 from flowstream.cli.groups import must_be_known
 from flowstream.cli.naming import AppId, AppModule, only_one, visiting
 from flowstream.cli.options import Broker, Data, Json, perform, show
-from flowstream.processing.operating.redriving import BadLetter, DeadLetters, Letter
+from flowstream.processing.operating.letters import Letter, chosen
+from flowstream.processing.operating.redriving import DeadLetters
 from flowstream.processing.values.moments import moment_text
 from flowstream.transport.admin import Admin
 
@@ -24,14 +25,44 @@ app = typer.Typer(
 
 COLUMNS = ("partition", "offset", "time", "agent", "topic", "key", "error", "cause")
 SHOWN = 80
+MOST_DIGITS = 40
 
 Count = Annotated[
     int | None,
     typer.Option("--count", "-n", min=1, help="Only so many, the oldest of each partition first."),
 ]
+Spots = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[PARTITION:OFFSET]...", help="Only these, as `list` shows them; all without."
+    ),
+]
 Execute = Annotated[
     bool, typer.Option("--execute", help="Do it; without this it is only shown what would be done.")
 ]
+
+
+class Wanted(NamedTuple):
+    """The app of a command, and which of its letters."""
+
+    app_id: str | None
+    spots: list[str]
+
+
+def wanted(app_id: str | None, module: str | None, spots: Sequence[str | None]) -> Wanted:
+    """What the words of a command name: where the app is named by its module, the first of them is
+    a letter, too.
+    """
+    named = [spot for spot in (app_id, *spots) if spot is not None]
+    first = 0 if module is not None else 1
+    only_one(app_id if module is None else None, module)
+    found: list[str] = []
+    for spot in named[first:]:
+        partition, colon, at = spot.partition(":")
+        if not (colon and partition.isdecimal() and at.isdecimal() and len(spot) < MOST_DIGITS):
+            raise typer.BadParameter(f"{spot!r} is not PARTITION:OFFSET, e.g. 0:17")
+        found.append(f"{int(partition)}:{int(at)}")
+    return Wanted(app_id if module is None else None, found)
 
 
 @app.callback()
@@ -105,20 +136,14 @@ def show_command(
     data: Data = None,
 ) -> None:
     """Show one dead letter: key, value, headers, and the traceback of its error."""
-    if module is not None and offset is None:
-        app_id, offset = None, app_id
-    only_one(app_id, module)
-    partition, colon, at = (offset or "").partition(":")
-    if not (colon and partition.isdecimal() and at.isdecimal()):
-        raise typer.BadParameter(f"{offset or ''!r} is not PARTITION:OFFSET, e.g. 0:17")
+    app_id, spots = wanted(app_id, module, [offset])
+    if not spots:
+        raise typer.BadParameter("which one? Name it as PARTITION:OFFSET, e.g. 0:17")
 
     async def work() -> None:
         async with letters_of(app_id, module, broker, data) as dead:
-            for letter in await dead.pending():
-                if (letter.tp.partition, letter.offset) == (int(partition), int(at)):
-                    typer.echo(described(letter))
-                    return
-        raise BadLetter(f"no dead letter waits at {offset}: `flowstream dlq list` has all")
+            (letter,) = chosen(await dead.pending(), spots)
+            typer.echo(described(letter))
 
     perform(work)
 
@@ -140,6 +165,7 @@ def described(letter: Letter) -> str:
 @app.command()
 def redrive(
     app_id: AppId = None,
+    letters: Spots = None,
     module: AppModule = None,
     count: Count = None,
     to: Annotated[
@@ -149,6 +175,13 @@ def redrive(
             help="The agent that gets the letters of agent OLD; without OLD, those that name none.",
         ),
     ] = None,
+    even_if_newer: Annotated[
+        bool,
+        typer.Option(
+            "--even-if-newer",
+            help="Also into a compacted topic that has a newer record of the key.",
+        ),
+    ] = False,
     execute: Execute = False,
     broker: Broker = None,
     data: Data = None,
@@ -156,7 +189,7 @@ def redrive(
     """Send dead letters back to the topics they came from, each exactly once, and each for the
     agent alone that failed on it.
     """
-    only_one(app_id, module)
+    of = wanted(app_id, module, letters or ())
     renamed: dict[str, str] = {}
     for each in to or ():
         old, _, name = each.rpartition("=")
@@ -165,14 +198,17 @@ def redrive(
         renamed[old] = name
 
     async def send_back(dead: DeadLetters, waiting: list[Letter], *, execute: bool) -> None:
-        await (dead.redrive if execute else dead.addressees)(waiting, renamed)
+        do = dead.redrive if execute else dead.addressees
+        await do(waiting, renamed, even_if_newer=even_if_newer)
 
-    deal(letters_of(app_id, module, broker, data), count, send_back, "sent back", execute=execute)
+    dead_letters = letters_of(of.app_id, module, broker, data)
+    deal(dead_letters, of.spots, count, send_back, "sent back", execute=execute)
 
 
 @app.command()
 def discard(
     app_id: AppId = None,
+    letters: Spots = None,
     module: AppModule = None,
     count: Count = None,
     execute: Execute = False,
@@ -180,13 +216,14 @@ def discard(
     data: Data = None,
 ) -> None:
     """Pass over dead letters for good (their records stay in the topic)."""
-    only_one(app_id, module)
+    of = wanted(app_id, module, letters or ())
 
     async def pass_over(dead: DeadLetters, waiting: list[Letter], *, execute: bool) -> None:
         if execute:
             await dead.discard(waiting)
 
-    deal(letters_of(app_id, module, broker, data), count, pass_over, "discarded", execute=execute)
+    dead_letters = letters_of(of.app_id, module, broker, data)
+    deal(dead_letters, of.spots, count, pass_over, "discarded", execute=execute)
 
 
 class Deal(Protocol):
@@ -198,6 +235,7 @@ class Deal(Protocol):
 
 def deal(
     letters: AbstractAsyncContextManager[DeadLetters],
+    spots: Collection[str],
     count: int | None,
     do: Deal,
     what: str,
@@ -205,10 +243,14 @@ def deal(
     execute: bool,
 ) -> None:
     """Redrive or discard, or say what that would do."""
+    if spots and count is not None:
+        raise typer.BadParameter("name letters, or say how many with --count: not both")
 
     async def work() -> None:
         async with letters as dead:
             waiting = await dead.pending(count)
+            if spots:
+                waiting = chosen(waiting, spots)
             told = f"{len(waiting)} dead letter{'' if len(waiting) == 1 else 's'}"
             await do(dead, waiting, execute=execute)
             if execute:

@@ -179,19 +179,20 @@ class DeadLetters(Sequence[DeadLetter]):
     def __repr__(self) -> str:
         return f"<dead letters: {list(self)!r}>"
 
-    def redrive(self) -> int:
+    def redrive(self, *, even_if_newer: bool = False) -> int:
         """Send back those that were not yet, each to the agent that failed on it, as `flowstream
-        dlq redrive` does, and wait until they are processed. Gives how many.
+        dlq redrive` does, and wait until they are processed. Gives how many. `even_if_newer`: also
+        into a compacted topic that has a newer record of the key, which is refused without.
         """
-        return self._context.run(self._redrive())
+        return self._context.run(self._redrive(even_if_newer=even_if_newer))
 
-    async def _redrive(self) -> int:
+    async def _redrive(self, *, even_if_newer: bool) -> int:
         app = self._context.app
         async with redriving.DeadLetters(
             self._context.cluster, app.id, app.dead_letters, app.agents
         ) as dead:
             waiting = await dead.pending()
-            await dead.redrive(waiting)
+            await dead.redrive(waiting, even_if_newer=even_if_newer)
         return len(waiting)
 
 

@@ -21,6 +21,7 @@ from flowstream.transport.types import (
     GroupDescription,
     GroupListing,
     GroupMember,
+    Position,
     TopicPartition,
 )
 from flowstream.wire.api import ApiKey
@@ -69,10 +70,25 @@ class Groups:
         for open transactions that hold offsets (G2); OffsetsUnstable when they do not end.
         """
         wanted = list(partitions)
+        found = await self.positions(
+            group, wanted, require_stable=require_stable, timeout_ms=timeout_ms
+        )
+        return {tp: found[tp].offset if tp in found else None for tp in wanted}
+
+    async def positions(
+        self,
+        group: str,
+        partitions: Iterable[TopicPartition],
+        *,
+        require_stable: bool = True,
+        timeout_ms: int | None = None,
+    ) -> dict[TopicPartition, Position]:
+        """See `committed`, with the notes beside the positions; nothing where there is none."""
+        wanted = set(partitions)
         if not wanted:
             return {}
         topics: dict[str, list[int]] = {}
-        for tp in wanted:
+        for tp in sorted(wanted):
             topics.setdefault(tp.topic, []).append(tp.partition)
         request = OffsetFetchRequest(
             group_id=group,
@@ -92,11 +108,13 @@ class Groups:
         )
         _raise_first(f"offsets of group {group!r}", _fetch_codes(answer))
         found = {
-            TopicPartition(topic.name, p.partition_index): p.committed_offset
+            TopicPartition(topic.name, p.partition_index): Position(
+                p.committed_offset, p.metadata or ""
+            )
             for topic in answer.topics
             for p in topic.partitions
         }
-        return {tp: found[tp] if found.get(tp, -1) >= 0 else None for tp in wanted}
+        return {tp: at for tp, at in found.items() if tp in wanted and at.offset >= 0}
 
     async def commit_offsets(
         self, offsets: Mapping[TopicPartition, int], generation: Generation

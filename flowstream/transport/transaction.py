@@ -30,7 +30,7 @@ from flowstream.transport.shipping import (
     for_good,
     ship,
 )
-from flowstream.transport.transaction_requests import FENCED, Producer
+from flowstream.transport.transaction_requests import FENCED, NO_NOTES, Producer
 from flowstream.transport.types import Generation, TopicPartition
 
 SEQUENCE_END = 1 << 31
@@ -140,14 +140,22 @@ class TransactionSession:
         assert generation.member_id, generation
         await self._add_offsets(offsets, generation)
 
-    async def add_lone_offsets(self, offsets: Mapping[TopicPartition, int], group: str) -> None:
-        """Make positions of a group without members part of the transaction: only the
-        transactional id says who may.
+    async def add_lone_offsets(
+        self,
+        offsets: Mapping[TopicPartition, int],
+        group: str,
+        notes: Mapping[TopicPartition, str] = NO_NOTES,
+    ) -> None:
+        """Make positions of a group without members part of the transaction, with what is noted
+        beside them: only the transactional id says who may.
         """
-        await self._add_offsets(offsets, Generation(group, -1, ""))
+        await self._add_offsets(offsets, Generation(group, -1, ""), notes)
 
     async def _add_offsets(
-        self, offsets: Mapping[TopicPartition, int], generation: Generation
+        self,
+        offsets: Mapping[TopicPartition, int],
+        generation: Generation,
+        notes: Mapping[TopicPartition, str] = NO_NOTES,
     ) -> None:
         with self._step():
             if not offsets:
@@ -156,7 +164,7 @@ class TransactionSession:
             if not self.v2 and generation.group not in self._groups:
                 await self._wire.add_group(self._producer, generation.group)
             self._groups.add(generation.group)
-            await self._wire.commit_offsets(self._producer, offsets, generation, v2=self.v2)
+            await self._wire.commit_offsets(self._producer, offsets, generation, notes, v2=self.v2)
 
     async def commit(self) -> None:
         """Commit. When this returns it is decided, whatever crashes after (T7).

@@ -79,6 +79,9 @@ def refuse_zombies(generation: Generation, codes: Iterable[int]) -> None:
             )
 
 
+NO_NOTES: Mapping[TopicPartition, str] = {}
+
+
 class Producer(NamedTuple):
     """Who writes: a transactional id, the producer id it was given, and its epoch."""
 
@@ -183,6 +186,7 @@ class Requests:
         producer: Producer,
         offsets: Mapping[TopicPartition, int],
         generation: Generation,
+        notes: Mapping[TopicPartition, str] = NO_NOTES,
         *,
         v2: bool,
     ) -> None:
@@ -191,7 +195,9 @@ class Requests:
         for tp, offset in offsets.items():
             topics.setdefault(tp.topic, []).append(
                 TxnOffsetCommitRequestPartition(
-                    partition_index=tp.partition, committed_offset=offset, committed_metadata=""
+                    partition_index=tp.partition,
+                    committed_offset=offset,
+                    committed_metadata=notes.get(tp, ""),
                 )
             )
         request = TxnOffsetCommitRequest(

@@ -53,6 +53,14 @@ class ConsumerRecord(LogRecord, Protocol):
         """The partition."""
 
 
+class Position(NamedTuple):
+    """What a group has committed for a partition."""
+
+    offset: int
+    note: str
+    """A text of its own beside it (Kafka's metadata of an offset)."""
+
+
 class RecordMetadata(NamedTuple):
     """Where a sent record went."""
 

@@ -1,120 +1,39 @@
 """Dead letters: which wait, and sending them back to where they came from, exactly once.
 
-Shell. The group `<app>-dead-letters` holds how far they are dealt with. A letter and the position
-behind it commit in one transaction, of one transactional id: two that redrive fence each other.
+Shell. The group `<app>-dead-letters` holds how far they are dealt with (see `dealt`). A letter and
+the position behind it commit in one transaction, of one transactional id: two that redrive fence
+each other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from types import TracebackType
 
-from flowstream.errors import FlowstreamError
-from flowstream.processing.events.dead_letters import PREFIX, is_of_late
 from flowstream.processing.events.redriven import address
-from flowstream.processing.events.replies import MOST_DIGITS
+from flowstream.processing.operating.dealt import LONGEST_NOTE, Dealt, dealt_of
+from flowstream.processing.operating.letters import (
+    BadLetter,
+    Keyed,
+    Letter,
+    addressee,
+    letter_of,
+    refuse_idle,
+    refuse_outlived,
+)
+from flowstream.processing.operating.newer import newest
 from flowstream.transport.admin import Admin
 from flowstream.transport.batches import RecordBuffer
 from flowstream.transport.cluster import Cluster
 from flowstream.transport.errors import TransportError
 from flowstream.transport.reader import PartitionReader
 from flowstream.transport.transaction import TransactionSession
-from flowstream.transport.types import LogRecord, TopicPartition
+from flowstream.transport.types import TopicPartition
 
 AT_ONCE = 500
 """Letters of one transaction."""
 NOTHING: Mapping[str, str] = {}
-OR_DISCARD = "redrive what is before it with --count, then discard it"
-
-
-class BadLetter(FlowstreamError):
-    """A record of the dead-letter topic that does not say where it came from."""
-
-
-@dataclass(frozen=True, slots=True)
-class Letter:
-    """One dead letter: where it lies, the record it was, and why it is here."""
-
-    tp: TopicPartition
-    offset: int
-    key: bytes | None
-    value: bytes | None
-    timestamp_ms: int
-    headers: tuple[tuple[str, bytes | None], ...]
-    told: Mapping[str, str]
-    """agent, side (where it joins), topic, partition, offset, error, cause, traceback."""
-
-    @property
-    def where(self) -> str:
-        """Where it lies, for people."""
-        return f"{self.tp.topic}-{self.tp.partition} offset {self.offset}"
-
-    @property
-    def origin(self) -> TopicPartition:
-        """The topic and partition that it came from; BadLetter when it does not say."""
-        topic, partition = self.told.get("topic"), self.told.get("partition", "")
-        if not topic or not partition.isdecimal() or len(partition) > MOST_DIGITS:
-            raise BadLetter(
-                f"{self.where} is no dead letter of ours: it does not say where it came from."
-                " Discard it"
-            )
-        return TopicPartition(topic, int(partition))
-
-
-def letter_of(tp: TopicPartition, record: LogRecord) -> Letter:
-    """A record of a dead-letter topic, read."""
-    told = {
-        name.removeprefix(PREFIX): (value or b"").decode("utf-8", "replace")
-        for name, value in record.headers
-        if name.startswith(PREFIX)
-    }
-    own = tuple((name, value) for name, value in record.headers if not name.startswith(PREFIX))
-    return Letter(tp, record.offset, record.key, record.value, record.timestamp, own, told)
-
-
-def _addressee(
-    letter: Letter, topics: Container[str], agents: Container[str] | None,
-    renamed: Mapping[str, str],
-) -> str:  # fmt: skip
-    """The agent that gets a letter back; BadLetter, with the remedy, when there is none."""
-    if letter.origin.topic not in topics:
-        raise BadLetter(
-            f"{letter.where} came from {letter.origin.topic!r}, which is no topic (windows, timers"
-            f" and joins are inside the app): {OR_DISCARD}"
-        )
-    if is_of_late(letter.told):
-        raise BadLetter(
-            f"{letter.where} came too late for its windows, and would again; whatever else agent"
-            f" {letter.told.get('agent')!r} does with it is done: {OR_DISCARD}"
-        )
-    named = letter.told.get("agent", "")
-    agent = renamed.get(named, named)
-    if not agent:
-        raise BadLetter(
-            f"{letter.where} does not say which agent failed on it: name the one that gets it,"
-            f" --to NAME, or {OR_DISCARD}"
-        )
-    if agents is not None and agent not in agents:
-        old = "" if not named or named != agent else f"{named}="
-        raise BadLetter(
-            f"{letter.where} is for agent {agent!r}, which the app does not have: if it has another"
-            f" name now, --to {old}NAME; else {OR_DISCARD}"
-        )
-    return agent
-
-
-def _refuse_idle(letters: Sequence[Letter], renamed: Mapping[str, str]) -> None:
-    """BadLetter for a new name that none of these letters would go by."""
-    named = sorted({letter.told.get("agent", "") for letter in letters})
-    for old, new in renamed.items() if letters else ():
-        if old not in named:
-            whose = f"is of agent {old!r}" if old else "is without the name of its agent"
-            raise BadLetter(
-                f"none of these letters {whose}, so that --to would do nothing with {new!r}: they"
-                f" are of {', '.join(map(repr, named))}, and --to OLD=NEW gives those of OLD to NEW"
-            )
 
 
 class DeadLetters:
@@ -131,6 +50,9 @@ class DeadLetters:
         """Those that the app has, where that is known."""
         self._admin = Admin(cluster)
         self._session: TransactionSession | None = None
+        self._dealt: dict[TopicPartition, Dealt] = {}
+        self._seen: dict[TopicPartition, list[int]] = {}
+        """Offsets of the letters from there on, as far as `pending` has looked."""
 
     async def __aenter__(self) -> DeadLetters:
         return self
@@ -152,32 +74,64 @@ class DeadLetters:
         if described is None:
             return []
         tps = [TopicPartition(self._topic, number) for number in range(described.partitions)]
-        positions = await self._admin.committed(self.group, tps, require_stable=True)
+        self._dealt = await self._read_dealt(tps)
         starts = await self._admin.beginning_offsets(tps)
         ends = await self._admin.end_offsets(tps, committed=True)
         found: list[Letter] = []
         for tp in tps:
-            reader = PartitionReader(self._cluster, tp, max(positions.get(tp) or 0, starts[tp]))
+            dealt, seen = self._dealt[tp], self._seen.setdefault(tp, [])
+            seen.clear()
+            reader = PartitionReader(self._cluster, tp, max(dealt.position, starts[tp]))
             while reader.position < ends[tp] and (limit is None or len(found) < limit):
-                found += [letter_of(tp, record) for record in await reader.read()]
+                records = await reader.read()
+                seen += [record.offset for record in records]
+                found += [letter_of(tp, each) for each in records if each.offset not in dealt]
         return found if limit is None else found[:limit]
 
+    async def _read_dealt(self, tps: Iterable[TopicPartition]) -> dict[TopicPartition, Dealt]:
+        wanted = list(tps)
+        found = await self._admin.positions(self.group, wanted)
+        try:
+            return {tp: dealt_of(*found[tp]) if tp in found else Dealt(0) for tp in wanted}
+        except ValueError as error:
+            raise BadLetter(f"group {self.group!r}: {error}") from error
+
     async def addressees(
-        self, letters: Sequence[Letter], renamed: Mapping[str, str] = NOTHING
+        self,
+        letters: Sequence[Letter],
+        renamed: Mapping[str, str] = NOTHING,
+        *,
+        even_if_newer: bool = False,
     ) -> list[str]:
-        """The agents that these would be sent back to; BadLetter when there is none for one."""
-        _refuse_idle(letters, renamed)
+        """The agents that these would be sent back to; BadLetter when there is none for one, or its
+        topic is compacted and has a newer record of its key.
+        """
+        refuse_idle(letters, renamed)
         topics = await self._admin.topics(sorted({letter.origin.topic for letter in letters}))
-        return [_addressee(letter, topics, self._agents, renamed) for letter in letters]
+        to = [addressee(letter, topics, self._agents, renamed) for letter in letters]
+        if not even_if_newer:
+            keyed = [
+                (Keyed(each.origin, each.key), each.source_offset)
+                for each in letters
+                if each.key is not None
+                and each.origin.partition < topics[each.origin.topic].partitions
+            ]
+            refuse_outlived(letters, await newest(self._cluster, keyed))
+        return to
 
     async def redrive(
-        self, letters: Sequence[Letter], renamed: Mapping[str, str] = NOTHING
+        self,
+        letters: Sequence[Letter],
+        renamed: Mapping[str, str] = NOTHING,
+        *,
+        even_if_newer: bool = False,
     ) -> None:
-        """Send these letters (a prefix of `pending`) back to their topics as they were, each to the
-        agent that failed on it. `renamed`: whose letters go to which other agent; those of "" are
-        the ones that name none.
+        """Send these letters (some of `pending`, in its order) back to their topics as they were,
+        each to the agent that failed on it. `renamed`: whose letters go to which other agent; those
+        of "" are the ones that name none. `even_if_newer`: also where the topic is compacted and
+        has a newer record of the key.
         """
-        to = await self.addressees(letters, renamed)
+        to = await self.addressees(letters, renamed, even_if_newer=even_if_newer)
         for start in range(0, len(letters), AT_ONCE):
             await self._redrive(letters[start : start + AT_ONCE], to[start : start + AT_ONCE])
 
@@ -190,7 +144,7 @@ class DeadLetters:
         await self._pass(letters, buffer)
 
     async def discard(self, letters: Sequence[Letter]) -> None:
-        """Pass over these letters (a prefix of `pending`) for good."""
+        """Pass over these letters (some of `pending`) for good."""
         await self._pass(letters, RecordBuffer(transactional=True))
 
     async def _pass(self, letters: Sequence[Letter], buffer: RecordBuffer) -> None:
@@ -200,20 +154,35 @@ class DeadLetters:
             self._session = TransactionSession(self._cluster, f"{self._app_id}-redrive")
             await self._session.init()
             # Somebody else may have dealt with some of them before we became the only one.
-            positions = await self._admin.committed(
-                self.group, sorted({letter.tp for letter in letters}), require_stable=True
-            )
-            if any(letter.offset < (positions.get(letter.tp) or 0) for letter in letters):
-                raise BadLetter("somebody else has dealt with these letters meanwhile: look again")
-        ends: dict[TopicPartition, int] = {}
-        for letter in letters:
-            ends[letter.tp] = max(ends.get(letter.tp, 0), letter.offset + 1)
+            self._dealt = await self._read_dealt(sorted(self._seen))
+        after = self._after(letters)
         self._session.begin()
         try:
             await self._session.produce(buffer.take())
-            await self._session.add_lone_offsets(ends, self.group)
+            positions = {tp: dealt.position for tp, dealt in after.items()}
+            notes = {tp: dealt.note for tp, dealt in after.items()}
+            await self._session.add_lone_offsets(positions, self.group, notes)
         except BaseException:
             with suppress(TransportError):
                 await self._session.abort()
             raise
         await self._session.commit()
+        self._dealt.update(after)
+
+    def _after(self, letters: Sequence[Letter]) -> dict[TopicPartition, Dealt]:
+        """What is dealt with once these are."""
+        done: dict[TopicPartition, set[int]] = {}
+        for letter in letters:
+            done.setdefault(letter.tp, set()).add(letter.offset)
+        after: dict[TopicPartition, Dealt] = {}
+        for tp, offsets in done.items():
+            seen, dealt = self._seen.get(tp, []), self._dealt.get(tp, Dealt(0))
+            if not offsets <= set(seen) or any(offset in dealt for offset in offsets):
+                raise BadLetter("somebody else has dealt with these letters meanwhile: look again")
+            after[tp] = dealt.after([each for each in seen if each >= dealt.position], offsets)
+            if len(after[tp].note) > LONGEST_NOTE:
+                raise BadLetter(
+                    f"too many letters of {tp.topic}-{tp.partition} are dealt with one by one,"
+                    " behind others that wait: send back or discard the oldest"
+                )
+        return after

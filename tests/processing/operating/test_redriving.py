@@ -15,7 +15,9 @@ from typer.testing import CliRunner
 import flowstream as fs
 from flowstream.cli.app import build
 from flowstream.processing.events.redriven import address
-from flowstream.processing.operating.redriving import BadLetter, DeadLetters
+from flowstream.processing.operating import redriving
+from flowstream.processing.operating.letters import BadLetter
+from flowstream.processing.operating.redriving import DeadLetters
 from flowstream.transport.errors import TransportError
 from tests.processing.conftest import Kit
 
@@ -79,6 +81,91 @@ async def test_T4_one_of_two_that_redrive_is_refused(kit: Kit, name: str) -> Non
             await first.redrive(letters[1:])
         await second.discard(await second.pending())
     assert len(await kit.records(words.name)) == 6
+
+
+async def test_S9_letters_are_dealt_with_one_by_one_in_any_order(
+    kit: Kit, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = kit.app(name)
+    source = app.topic(f"{name}-in", value_type=str, partitions=1)
+    letters = app.topic(app.dead_letters, value_type=str, partitions=2)
+    await kit.create(app)
+    told = {"topic": source.name, "partition": "0", "agent": "work"}
+    headers = {f"flowstream.{what}": each.encode() for what, each in told.items()}
+    for number in range(8):
+        await letters.send(value=f"{number}", headers=headers, partition=number % 2)
+
+    async def values() -> list[bytes | None]:
+        async with DeadLetters(kit.cluster, app.id, app.dead_letters) as dead:
+            return sorted(letter.value or b"" for letter in await dead.pending())
+
+    gone: list[bytes] = []
+    for number, most in ((3, 6), (5, None), (0, None), (1, 6), (7, None)):
+        async with DeadLetters(kit.cluster, app.id, app.dead_letters) as dead:
+            pending = await dead.pending(most)
+            deal = dead.discard if number == 5 else dead.redrive
+            gone.append(b"%d" % number)
+            await deal([each for each in pending if each.value == gone[-1]])
+        left = [value for value in (b"%d" % n for n in range(8)) if value not in gone]
+        assert await values() == left
+    sent = [value for value in gone if value != b"5"]
+    assert await kit.values(source.name) == sent
+    # What somebody deals with by the numbers of another look is refused, none of it is done.
+    async with (
+        DeadLetters(kit.cluster, app.id, app.dead_letters) as first,
+        DeadLetters(kit.cluster, app.id, app.dead_letters) as second,
+    ):
+        looked, _ = await first.pending(), await second.pending()
+        await second.discard(looked[-1:])
+        with pytest.raises(BadLetter, match="look again"):
+            await first.redrive(looked)
+    monkeypatch.setattr(redriving, "LONGEST_NOTE", 4)
+    async with DeadLetters(kit.cluster, app.id, app.dead_letters) as dead:
+        pending = await dead.pending()
+        with pytest.raises(BadLetter, match=r"too many letters of .* are dealt with one by one"):
+            await dead.discard(pending[-1:])
+        await dead.redrive(pending)
+    assert await values() == []
+    assert len(await kit.values(source.name)) == len(sent) + 2
+
+
+async def test_L7_a_letter_does_not_outlive_a_newer_record_of_its_key(kit: Kit, name: str) -> None:
+    app = kit.app(name)
+    config = {"cleanup.policy": "compact"}
+    rows = app.topic(f"{name}-in", key_type=str, value_type=int, partitions=1, config=config)
+    letters = app.topic(app.dead_letters, key_type=str, value_type=int, partitions=1)
+    await kit.create(app)
+    for offset, key in enumerate("abab"):
+        await rows.send(key=key, value=offset)
+
+    async def letter(offset: int, key: str) -> None:
+        told = {"topic": rows.name, "partition": "0", "agent": "work", "offset": f"{offset}"}
+        headers = {f"flowstream.{what}": each.encode() for what, each in told.items()}
+        await letters.send(key=key, value=offset, headers=headers)
+
+    await letter(2, "a")
+    await letter(1, "b")
+    async with DeadLetters(kit.cluster, app.id, app.dead_letters) as dead:
+        newest, old = await dead.pending()
+        for refused in ([newest, old], [old]):
+            with pytest.raises(BadLetter, match=r"offset 3\).*Discard it \(0:1\).*--even-if-newer"):
+                await dead.redrive(refused)
+        # What was sent back of the newest record is no newer one, for the letter of another agent.
+        await dead.redrive([newest])
+        await letter(2, "a")
+        # A letter of the newest record that goes back behind it: the last one is what is kept.
+        await letter(3, "b")
+        waiting = await dead.pending()
+        assert [each.key for each in waiting] == [b"b", b"a", b"b"]
+        await dead.addressees(waiting)
+        with pytest.raises(BadLetter, match="has a newer record"):
+            await dead.addressees([waiting[2], waiting[0]])
+        await dead.redrive(waiting[:1], even_if_newer=True)
+        await dead.redrive(await dead.pending())
+    sent = (await kit.records(rows.name))[4:]
+    assert [(each.key, each.value) for each in sent] == [
+        (b"a", b"2"), (b"b", b"1"), (b"a", b"2"), (b"b", b"3"),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("partition", [b"", b"x", b"9" * 5000])
@@ -170,7 +257,8 @@ async def test_the_verbs(
     for words in (("list",), ("list", app.id, "-A", module), ("redrive", "--execute")):
         assert "name the app by its id, or by -A" in await run(*words)
     assert "there is no group 'nobody'" in await run("list", "nobody")
-    assert "'' is not PARTITION:OFFSET" in await run("show", "-A", module)
+    assert "which one? Name it as PARTITION:OFFSET" in await run("show", "-A", module)
+    assert "'x:1' is not PARTITION:OFFSET" in await run("show", "-A", module, "x:1")
     assert "no dead letter waits at 0:99" in await run("show", app.id, "0:99")
     assert "3 dead letters would be sent back" in await run("redrive", app.id)
     # The module's app has no agents, and who gives the id does not say which there are.
@@ -180,6 +268,18 @@ async def test_the_verbs(
     assert "names no agent" in await run("redrive", app.id, "--to", "work=")
     renamed = await run("redrive", "-A", module, "--to", "work=other")
     assert "is for agent 'other'" in " ".join(renamed.split())
+    spots = [f"{each['partition']}:{each['offset']}" for each in listed]
+    for verb in ("redrive", "discard"):
+        refused = " ".join((await run(verb, app.id, spots[1], "0:99", "7:7")).split())
+        assert "no dead letter waits at 0:99, 7:7: `flowstream dlq list` has all" in refused
+        assert "not both" in await run(verb, app.id, spots[1], "-n", "1")
+        assert "'17' is not PARTITION:OFFSET" in await run(verb, "-A", module, "17")
+    assert "1 dead letter would be discarded" in await run("discard", "-A", module, spots[1])
+    assert "1 dead letter discarded" in await run("discard", "-A", module, spots[1], "--execute")
+    waiting = json.loads(await run("list", app.id, "--json"))
+    assert waiting == [listed[0], listed[2]]
+    assert f"waits at {spots[1]}" in await run("redrive", app.id, spots[1], "--execute")
     assert "1 dead letter sent back" in await run("redrive", app.id, "-n", "1", "--execute")
-    assert "2 dead letters discarded" in await run("discard", app.id, "--execute")
+    assert "1 dead letter sent back" in await run("redrive", app.id, spots[2], "--execute")
+    assert "0 dead letters discarded" in await run("discard", app.id, "--execute")
     assert json.loads(await run("list", app.id, "--json")) == []
