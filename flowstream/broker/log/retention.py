@@ -12,6 +12,9 @@ from flowstream.broker.log.places import segment_end
 from flowstream.broker.log.state import LogState
 from flowstream.broker.types import Instant
 
+SEGMENTS_AT_ONCE = 16
+"""The loop waits for the disk once for each (X4)."""
+
 
 def delete_before(log: LogState, offset: int) -> list[Effect]:
     """Move the log start to `offset` and delete the segments that end there or earlier.
@@ -22,22 +25,31 @@ def delete_before(log: LogState, offset: int) -> list[Effect]:
     start = min(offset, log.high_watermark)
     if start <= log.log_start:
         return []
-    log.log_start = start
+    return _begin_at(log, start)
+
+
+def _begin_at(log: LogState, start: int) -> list[Effect]:
+    """The log begins at `start`, or later: what lies before it goes."""
+    if start > log.log_start:
+        log.log_start = start
+        log.epochs.cut_start(start)
     count = 0
-    while count < len(log.segments) - 1 and segment_end(log, count) <= start:
+    while count < len(log.segments) - 1 and segment_end(log, count) <= log.log_start:
         count += 1
+    if not count:
+        return []  # the checkpoint tells all, and a file for each of many partitions takes seconds
     # Recovery takes segments that are missing below the first epoch's start for deleted, not lost.
-    operations = log.write_epochs() if log.epochs.cut_start(start) else []
-    operations += _delete(log, count)
-    return [Write(operations)] if operations else []
+    return [Write([*log.write_epochs(), *_delete(log, count)])]
 
 
 def tick(log: LogState, now: Instant) -> list[Effect]:
-    """Apply the topic's retention and forget silent producers."""
+    """Apply the topic's retention, some segments at a time, and forget silent producers. No effects
+    mean that nothing is left to be deleted now.
+    """
     log.producers.expire(Instant(now - log.config.producer_expiration_ms))
     if not log.config.delete:
         return []
-    count = max(_too_old(log, now), _too_many(log))
+    count = min(max(_too_old(log, now), _too_many(log)), SEGMENTS_AT_ONCE)
     if count == 0:
         return []
     operations: list[Operation] = []
@@ -48,7 +60,7 @@ def tick(log: LogState, now: Instant) -> list[Effect]:
     effects: list[Effect] = [Write(operations)] if operations else []
     start = segment_end(log, count - 1)
     line = f"{log.name}: retention deletes below offset {start}, segments: {count}"
-    return [*effects, *delete_before(log, start), Happened(line)]
+    return [*effects, *_begin_at(log, start), Happened(line)]
 
 
 def _too_old(log: LogState, now: Instant) -> int:

@@ -13,9 +13,10 @@ from collections.abc import Mapping
 from flowstream.broker.config import BrokerConfig
 from flowstream.broker.doors import Operation, Replace
 from flowstream.broker.effects import Effect, Happened, Notice, WhenDurable, Write
-from flowstream.broker.log import checkpoints, retention
+from flowstream.broker.log import checkpoints
 from flowstream.broker.log.cleaner import Cleaning, Plan, is_wanted, plan
 from flowstream.broker.log.cleaning import ENTRY_BYTES
+from flowstream.broker.log.partition import PartitionLog
 from flowstream.broker.log.state import NEVER_CLEANED, LogState
 from flowstream.broker.types import Instant, TopicPartition
 from flowstream.errors import CorruptLog, WireError
@@ -30,12 +31,12 @@ PAUSE_MS = 5
 class Upkeep:
     """The calendar of the logs in `logs`, which come and go. Soft state only."""
 
-    def __init__(self, logs: Mapping[TopicPartition, LogState], *, fsync: bool) -> None:
+    def __init__(self, logs: Mapping[TopicPartition, PartitionLog], *, fsync: bool) -> None:
         """`fsync`: the driver syncs what is written; else cleanings flush it themselves."""
         self._logs = logs
         self._fsync = fsync
         self._retention_at: Instant | None = None
-        self._round: deque[LogState] = deque()
+        self._round: deque[PartitionLog] = deque()
         self._clean_at: Instant | None = None
         self._cleaning: Cleaning | None = None
         self._left_alone: set[LogState] = set()
@@ -62,8 +63,11 @@ class Upkeep:
             self._round = deque(self._logs.values())
         for _ in range(min(LOGS_PER_TICK, len(self._round))):
             log = self._round.popleft()
-            if self._serves(log):
-                effects += retention.tick(log, now)
+            if self._serves(log) and (deleted := log.tick(now)):
+                # The loop waited for the disk: others come first, then what is left of this log.
+                effects += deleted
+                self._round.append(log)
+                break
         if self._clean_at is not None and self._clean_at <= now:
             self._clean_at = None
             effects += self._clean(config, now)
@@ -107,18 +111,18 @@ class Upkeep:
             effects.append(Write(self.checkpoint()))
         return effects
 
-    def _look(self, now: Instant) -> tuple[list[Effect], tuple[LogState, Plan] | None]:
+    def _look(self, now: Instant) -> tuple[list[Effect], tuple[PartitionLog, Plan] | None]:
         """The filthiest log. Compacted logs are looked at for old segments at the same time, as in
         Kafka.
         """
         effects: list[Effect] = []
-        best: tuple[LogState, Plan] | None = None
+        best: tuple[PartitionLog, Plan] | None = None
         self._left_alone = {log for log in self._left_alone if self._serves(log)}
         for log in self._logs.values():
             if len(log.segments) == 1 or not log.config.compact or log in self._left_alone:
                 continue
             if log.config.delete:
-                effects += retention.tick(log, now)
+                effects += log.tick(now)
             found = plan(log, now)
             if found and is_wanted(log, found) and (best is None or found.ratio > best[1].ratio):
                 best = log, found

@@ -168,6 +168,27 @@ def test_retention_by_size_keeps_at_least_so_many_bytes() -> None:
     assert log.size >= config.retention_bytes
 
 
+def test_X4_retention_takes_some_segments_at_a_time_until_all_are_gone() -> None:
+    log = filled(200, LogConfig(segment_bytes=1000, retention_ms=1000))
+    lengths, later = [len(log.segments)], Instant(NOW + 10_000)
+    while effects := log.tick(later):
+        carry_out(log, effects)
+        lengths.append(len(log.segments))
+    assert lengths == [40, 24, 8, 1]
+    assert (log.log_start, log.log_end, log.size) == (200, 200, 0)
+    assert reopen(log, clean=False).log.log_start == 200
+
+
+def test_retention_takes_the_bytes_of_a_segment_whose_records_were_all_deleted() -> None:
+    log = filled(3, LogConfig(retention_ms=1000))
+    carry_out(log, log.delete_before(3))
+    assert (log.log_start, log.size) == (3, 3 * SIZE)
+    carry_out(log, log.tick(Instant(NOW + 10_000)))
+    assert (log.log_start, log.log_end, log.size) == (3, 3, 0)
+    assert log.tick(Instant(NOW + 10_000)) == []
+    assert appended(log, batch_of()).base_offset == 3
+
+
 def test_retention_leaves_compacted_topics_and_what_is_not_durable_alone() -> None:
     log = filled(20, LogConfig(segment_bytes=1000, retention_ms=1, delete=False, compact=True))
     assert log.tick(Instant(NOW + 10**9)) == []

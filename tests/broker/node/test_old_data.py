@@ -1,0 +1,71 @@
+"""Old data goes without holding up the loop, and whoever reads is told."""
+
+from __future__ import annotations
+
+from flowstream.broker.events import Tick
+from flowstream.broker.types import Instant, TopicPartition
+from flowstream.wire.batch import encode_batch
+from flowstream.wire.messages.create_topics import CreatableTopic, CreateTopicsRequest
+from flowstream.wire.messages.delete_records import (
+    DeleteRecordsPartition,
+    DeleteRecordsRequest,
+    DeleteRecordsTopic,
+)
+from flowstream.wire.messages.fetch import FetchPartition, FetchRequest, FetchTopic
+from tests.broker.machine import TIME, Machine
+
+
+def machine(partitions: int, **settings: str) -> Machine:
+    made = Machine(**settings)
+    topic = CreatableTopic(name="t", num_partitions=partitions, replication_factor=1)
+    assert made.ask(CreateTopicsRequest(topics=(topic,)), 7).topics[0].error_code == 0
+    return made
+
+
+def test_X4_a_tick_deletes_of_one_log_and_others_come_first() -> None:
+    made = machine(5, log_retention_check_interval_ms="7000", log_retention_ms="5000")
+    logs = [made.cores.logs.by_name[TopicPartition("t", at)] for at in range(5)]
+    for at in range(5):
+        made.produce("t", at, bytes(encode_batch([(made.now, b"k", b"v", ())])))
+    made.now = Instant(made.now + 7000)
+    starts = []
+    for _ in range(7):
+        made.carry_out(made.node.handle(Tick(), made.now))
+        made.settle()
+        starts.append(sum(log.log_start for log in logs))
+    assert starts == [1, 2, 3, 4, 5, 5, 5]
+    assert made.cores.upkeep.deadline() != 0
+
+
+def test_L8_a_session_is_told_of_a_log_start_that_retention_moved() -> None:
+    made = machine(1, log_retention_check_interval_ms="7000", log_retention_ms="5000")
+    made.produce("t", 0, bytes(encode_batch([(made.now, b"k", b"v", ())])))
+    opened = made.ask(session(0, 0, offset=1), 12)
+    assert made.ask(session(opened.session_id, 1), 12).responses == ()
+    made.wait(8000)
+    (topic,) = made.ask(session(opened.session_id, 2), 12).responses
+    assert topic.partitions[0].log_start_offset == 1
+
+
+def session(session_id: int, epoch: int, offset: int | None = None) -> FetchRequest:
+    """A Fetch in a session; of a partition where there is an offset."""
+    asked = () if offset is None else (FetchPartition(partition=0, fetch_offset=offset),)
+    return FetchRequest(
+        max_bytes=1 << 20,
+        session_id=session_id,
+        session_epoch=epoch,
+        topics=(FetchTopic(topic="t", partitions=asked),) if asked else (),
+    )
+
+
+def test_X4_deleting_records_writes_no_file_for_each_partition() -> None:
+    made = machine(40)
+    for at in range(40):
+        made.produce("t", at, bytes(encode_batch([(TIME, b"k", b"v", ())] * 3)))
+    before = made.storage.operations
+    asked = tuple(DeleteRecordsPartition(partition_index=at, offset=2) for at in range(40))
+    topics = (DeleteRecordsTopic(name="t", partitions=asked),)
+    made.ask(DeleteRecordsRequest(timeout_ms=1000, topics=topics), 2)
+    assert made.storage.operations - before < 10
+    made.crash()
+    assert [log.log_start for log in made.cores.logs.by_name.values()] == [2] * 40
