@@ -55,12 +55,13 @@ class NewEntries:
             if count is not None and self._new.get(directory) == count:
                 del self._new[directory]
 
-    def sync_all(self, sync: Callable[[], None]) -> None:
-        """Call `sync`, after which every directory is durable as it was before. None is new
-        afterwards but those that a name came to meanwhile.
+    def sync_all(self, sync: Callable[[], None], covers: Callable[[str], bool]) -> None:
+        """Call `sync`, after which every directory that it `covers` is durable as it was before.
+        None of them is new afterwards but those that a name came to meanwhile.
         """
         with self._lock:
             known = dict(self._new)
+        known = {each: count for each, count in known.items() if covers(each)}
         sync()
         with self._lock:
             for directory, count in known.items():

@@ -174,17 +174,20 @@ class FileStorage:
 
     def _sync_these(self, paths: Collection[str]) -> None:
         puts = [path for path in paths if path in self._later.puts]
-        if len(paths) >= self._together and self._whole.is_usable:
-            self._sync_together(puts, [path for path in paths if path in self._later.touched])
-        else:
-            self._syncers.each(self._placing.put, puts)
-            self._syncers.each(self._sync_file, list(set(paths).difference(puts)))
-            self._syncers.each(self._entries.sync, self._entries.needed_for(paths))
+        several = len(paths) >= self._together and self._whole.is_usable
+        left = set(paths) - (self._sync_together(paths) if several else set())
+        self._syncers.each(self._placing.put, left.intersection(puts))
+        self._syncers.each(self._sync_file, left.difference(puts))
+        self._syncers.each(self._entries.sync, self._entries.needed_for(left))
         if again := [path for path in puts if path in self._later.puts]:
             self._sync_these(again)
 
-    def _sync_together(self, puts: Collection[str], touched: Collection[str]) -> None:
-        """With all else on the file system: what is put first, and then its names (D1)."""
+    def _sync_together(self, paths: Collection[str]) -> set[str]:
+        """With all else on the file system: what is put first, and then its names (D1). Those of
+        `paths` that are on it.
+        """
+        near = set(filter(self._whole.covers, set(map(os.path.dirname, paths))))
+        here = {path for path in paths if os.path.dirname(path) in near}
         asides: list[Aside] = []
 
         def write(path: str) -> None:
@@ -196,12 +199,13 @@ class FileStorage:
                 self._placing.made_empty(path)
 
         with self._bulk:
-            self._syncers.each(touch, touched)
-            self._syncers.each(write, puts)
+            self._syncers.each(touch, [path for path in here if path in self._later.touched])
+            self._syncers.each(write, [path for path in here if path in self._later.puts])
             if asides:
                 self._whole.sync()
                 self._syncers.each(self._placing.place, asides)
-            self._entries.sync_all(self._whole.sync)
+            self._entries.sync_all(self._whole.sync, self._whole.covers)
+        return here
 
     def close(self) -> None:
         """Close every descriptor."""

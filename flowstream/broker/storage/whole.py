@@ -35,10 +35,12 @@ class WholeFileSystem:
         """The directory stays open: what could not be written from here on is told of by the next
         sync.
         """
-        self._descriptor = -1
+        self._directory = directory
+        self._descriptor = self._device = -1
         self._failed: OSError | None = None
         with suppress(OSError):  # whoever reads or writes in it is told
             self._descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            self._device = os.fstat(self._descriptor).st_dev
 
     @cached_property
     def is_usable(self) -> bool:
@@ -46,6 +48,19 @@ class WholeFileSystem:
         if not is_new_enough(sys.platform, os.uname().release):
             return False
         return file_system(self._library, self._descriptor) in TELLING and self._is_allowed
+
+    def covers(self, directory: str) -> bool:
+        """Whether `sync` reaches what is in this directory below: another file system may be
+        mounted there, or a link lead to one. One that is not there will be in the one above it.
+        """
+        if not directory:
+            return True
+        try:
+            return device_of(os.path.join(self._directory, directory)) == self._device
+        except FileNotFoundError:
+            return self.covers(os.path.dirname(directory))
+        except OSError:
+            return False  # whoever syncs a file in it is told
 
     def sync(self) -> None:
         """Whatever was written before is durable on return, names too. Raises StorageError, from
@@ -80,6 +95,11 @@ class WholeFileSystem:
 
         self._library.syncfs(-1)
         return ctypes.get_errno() == errno.EBADF
+
+
+def device_of(directory: str) -> int:
+    """Where the content of a directory is. Raises OSError."""
+    return os.stat(directory).st_dev
 
 
 def is_new_enough(platform: str, release: str) -> bool:

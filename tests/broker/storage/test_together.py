@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from flowstream.broker.doors import Append, Discard, MakeDirectory, Operation, Put, Rename, Replace
+from flowstream.broker.storage import whole
 from flowstream.broker.storage.files import FileStorage
 from flowstream.broker.storage.whole import LINUX_SINCE, WholeFileSystem, is_new_enough
 from flowstream.errors import StorageError
@@ -288,8 +290,6 @@ def test_D2_only_a_linux_that_tells_of_errors_is_trusted(
 def test_D2_elsewhere_each_file_is_synced(
     account: Account, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
-    from flowstream.broker.storage import whole
-
     if why == "old":
         monkeypatch.setattr(whole, "is_new_enough", lambda platform, release: False)
     elif why == "unknown file system":
@@ -300,4 +300,57 @@ def test_D2_elsewhere_each_file_is_synced(
     storage.sync(storage.perform([MakeDirectory("d"), Put("d/x", NEW), Put("d/y", NEW)]))
     assert sorted(account.syncs) == ["directory", "directory", "file", "file"]
     assert account.found("d/x") == account.found("d/y") == {NEW}
+    storage.close()
+
+
+@pytest.fixture(params=["mounted", "pretended"])
+def elsewhere(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Path]:
+    """A directory on another file system than `tmp_path`, or one that seems to be."""
+    if request.param == "mounted":
+        memory = Path("/dev/shm")
+        if not memory.is_dir() or memory.stat().st_dev == tmp_path.stat().st_dev:
+            pytest.skip("there is no other file system")
+        with tempfile.TemporaryDirectory(dir=memory) as made:
+            yield Path(made)
+        return
+    other = tmp_path_factory.mktemp("elsewhere")
+    device_of = whole.device_of
+
+    def device(directory: str) -> int:
+        return device_of(directory) + (os.path.realpath(directory) == str(other))
+
+    monkeypatch.setattr(whole, "device_of", device)
+    yield other
+
+
+def test_D4_what_is_behind_a_link_to_another_file_system_is_synced_itself(
+    account: Account, tmp_path: Path, elsewhere: Path
+) -> None:
+    """A sync of the data directory's file system does not reach it."""
+    if not usable(tmp_path):
+        pytest.skip("the file system of the test does not tell of errors")
+    (tmp_path / "far").symlink_to(elsewhere)
+    storage = FileStorage(tmp_path, together=WHOLE)
+    names = ("near", "far", "new")
+    operations: list[Operation] = [MakeDirectory("near"), MakeDirectory("new")]
+    for name in names:
+        operations += [Put(f"{name}/whose", NEW), Append(f"{name}/log", (NEW,))]
+    unsynced = storage.perform([*operations, Append("far/empty", ())])
+    storage.sync([path for path in unsynced if not path.startswith("far/")])
+    assert account.syncs.count("whole") == 2
+    assert str(elsewhere) not in account.names
+    storage.sync(["far/log"])
+    assert "log" in account.names[str(elsewhere)], (
+        "the first one left its names as new as they were"
+    )
+    storage.sync(unsynced)
+    assert set(account.names[str(elsewhere)]) == {"whose", "log", "empty"}
+    for name in ("whose", "log"):
+        assert account.contents[(elsewhere / name).stat().st_ino] == NEW
+        assert account.found(f"near/{name}") == account.found(f"new/{name}") == {NEW}
     storage.close()
