@@ -31,6 +31,7 @@ from flowstream.processing.events.current import HERE
 from flowstream.processing.group.committer import Checkpoint, no_checkpoint
 from flowstream.processing.group.membership import Membership
 from flowstream.processing.group.memberships import RECOVERY_PAUSE_S, Memberships
+from flowstream.processing.group.succession import succeed
 from flowstream.processing.instead import missing, telling
 from flowstream.processing.running.plan import Plan, TablePlan
 from flowstream.processing.running.reader import TableReader
@@ -269,6 +270,7 @@ class Worker(Lending):
                 timeout_ms=round(self.settings.transaction_timeout * 1000),
             )
             await patiently(self._session.init, address)
+        noting = await succeed(self._slot, self._cluster, self.admin, self.app.id, self._session)
         self._members = Memberships(
             self,
             self._doors,
@@ -278,6 +280,7 @@ class Worker(Lending):
             starter,
             self._session,
             self._checkpoint,
+            noting,
         )
         self.plan = plan
 

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-from flowstream.processing.environment.slots import Slot
+from flowstream.processing.environment.slots import NotedMember, Slot
 from flowstream.state.memory import MemoryStore
 from flowstream.state.store import StateStore, StoreIdentity
 
@@ -32,6 +32,16 @@ class MemorySlot(Slot):
         self._now_ms = now_ms
         self._flush_every = flush_every
         self._stores: dict[tuple[str, int], MemoryStore] = {}
+        self._member: NotedMember | None = None
+
+    @property
+    def member(self) -> NotedMember | None:
+        """Whoever noted itself here last and did not leave its group."""
+        return self._member
+
+    @member.setter
+    def member(self, member: NotedMember | None) -> None:
+        self._member = member
 
     def holds(self, table: str, partition: int) -> bool:
         """Whether there is a store of this partition already."""
@@ -56,6 +66,7 @@ class MemorySlot(Slot):
         """The same slot for the next worker, out of reach of the one that was killed."""
         left = MemorySlot(self.path, self.number, self.uuid, self._now_ms, self._flush_every)
         left._stores = {place: store.survivor() for place, store in self._stores.items()}
+        left.member = self.member
         left.is_taken = False
         return left
 

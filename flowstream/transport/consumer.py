@@ -7,7 +7,7 @@ and tells its listener. A partition that stays is not touched. Knows no tables a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Protocol
 
 from flowstream.clock import monotonic_ms
@@ -22,7 +22,7 @@ from flowstream.transport.errors import (
     TransportError,
 )
 from flowstream.transport.fetching import Batches, Fetching
-from flowstream.transport.member import GroupMember
+from flowstream.transport.member import GroupMember, unnoted
 from flowstream.transport.types import Generation, TopicPartition
 
 LEAVE_TIMEOUT_S = 1.0
@@ -108,6 +108,7 @@ class GroupConsumer:
         stalled_after_ms: int = 60_000,
         gather_ms: float = 0.0,
         fetching: Fetches | None = None,
+        noting: Callable[[str], None] = unnoted,
     ) -> None:
         self._group = group
         self._listener = listener
@@ -129,6 +130,7 @@ class GroupConsumer:
             session_timeout_ms=session_timeout_ms,
             heartbeat_interval_ms=heartbeat_interval_ms,
             rebalance_timeout_ms=rebalance_timeout_ms,
+            noting=noting,
         )
         self._topics: tuple[str, ...] = ()
         self._living: asyncio.Task[None] | None = None

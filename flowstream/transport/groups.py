@@ -33,6 +33,7 @@ from flowstream.wire.messages.consumer_protocol import (
 )
 from flowstream.wire.messages.delete_groups import DeleteGroupsRequest
 from flowstream.wire.messages.describe_groups import DescribedGroup, DescribeGroupsRequest
+from flowstream.wire.messages.leave_group import LeaveGroupRequest, MemberIdentity
 from flowstream.wire.messages.list_groups import ListGroupsRequest
 from flowstream.wire.messages.offset_commit import (
     OffsetCommitRequest,
@@ -256,6 +257,23 @@ class Groups:
         )
         _raise_first(f"deleting offsets of group {group!r}", _fetch_codes(answer))
 
+    async def remove_member(self, group: str, member_id: str, reason: str) -> bool:
+        """Leave a group in the name of a member (KIP-800 has the reason); whether there was one."""
+        member = MemberIdentity(member_id=member_id, reason=reason)
+        answer = await self._until_settled(
+            group,
+            ApiKey.LEAVE_GROUP,
+            LeaveGroupRequest(group_id=group, members=(member,)),
+            _leave_codes,
+            (3, 5),
+            self._timeout_ms,
+        )
+        codes = _leave_codes(answer)
+        if ErrorCode.UNKNOWN_MEMBER_ID in codes:
+            return False
+        _raise_first(f"removing a member of group {group!r}", codes)
+        return True
+
     async def delete_group(self, group: str) -> None:
         """Delete a group without members, and its offsets."""
         answer = await self._until_settled(
@@ -315,6 +333,10 @@ def _fetch_codes(answer: Any) -> list[int]:
 
 def _commit_codes(answer: Any) -> list[int]:
     return [p.error_code for topic in answer.topics for p in topic.partitions]
+
+
+def _leave_codes(answer: Any) -> list[int]:
+    return [answer.error_code] + [member.error_code for member in answer.members]
 
 
 def _raise_first(what: str, codes: Sequence[int]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from flowstream.clock import monotonic_ms
@@ -70,6 +70,10 @@ REMEDIES: dict[int, str] = {
 }
 
 
+def unnoted(member_id: str) -> None:
+    """Nobody keeps account of member ids."""
+
+
 class GroupMember:
     """One member. Once it owns something its id never changes: whoever is thrown out is through."""
 
@@ -83,7 +87,9 @@ class GroupMember:
         session_timeout_ms: int,
         heartbeat_interval_ms: int,
         rebalance_timeout_ms: int,
+        noting: Callable[[str], None] = unnoted,
     ) -> None:
+        """`noting` is told the member id before the group may wait for it, "" after leaving."""
         self.owned: frozenset[TopicPartition] = NOTHING
         """Set by whoever takes partitions and lets them go."""
         self.generation: Generation | None = None
@@ -95,6 +101,7 @@ class GroupMember:
         self._session_timeout_ms = session_timeout_ms
         self._heartbeat_s = heartbeat_interval_ms / 1000
         self._rebalance_timeout_ms = rebalance_timeout_ms
+        self._noting = noting
         self._member_id = ""
         self._unanswered_ms: int | None = None
         """Since when the group owes an answer that it has at once."""
@@ -162,17 +169,22 @@ class GroupMember:
             )
             code = answer.error_code
             if code == ErrorCode.NONE:
-                self._member_id = answer.member_id
+                self._be(answer.member_id)
                 self.generation = Generation(
                     self._group, answer.generation_id, answer.member_id, self._instance_id
                 )
                 self._change()
                 return answer
             if code == ErrorCode.MEMBER_ID_REQUIRED:
-                self._member_id = answer.member_id
+                self._be(answer.member_id)
                 continue
             self._excuse(code)
             await asyncio.sleep(next(pauses))
+
+    def _be(self, member_id: str) -> None:
+        if member_id != self._member_id:
+            self._member_id = member_id
+            self._noting(member_id)
 
     def _join_request(self, topics: Iterable[str]) -> JoinGroupRequest:
         generation = -1 if self.generation is None else self.generation.generation_id
@@ -331,6 +343,8 @@ class GroupMember:
             )
         except TransportError as error:
             log.info("leaving group %s: %s", self._group, error)
+        else:
+            self._noting("")
 
     def _leave_request(self, version: int) -> LeaveGroupRequest:
         if version < LEAVE_LIST_VERSION:

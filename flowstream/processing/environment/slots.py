@@ -7,23 +7,36 @@ and its state is taken over by whoever comes next.
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import uuid
 from pathlib import Path
+from typing import NamedTuple
 
 from flowstream.errors import FlowstreamError
 from flowstream.state.rocksdb import open_store
 from flowstream.state.store import StateStore, StoreIdentity
+
+log = logging.getLogger("flowstream.worker")
 
 MOST_SLOTS = 1_000
 
 
 RESETTING = "resetting"
 """While this file is beside the slots, no worker takes one."""
+MEMBER = "member"
+"""The file in a slot that names its worker as a member of the app's group."""
 
 
 class SlotError(FlowstreamError):
     """No slot can be used; the message names the directory and the remedy."""
+
+
+class NotedMember(NamedTuple):
+    """As whom a worker is in its app's group."""
+
+    cluster_id: str
+    member_id: str
 
 
 class Slot:
@@ -46,6 +59,28 @@ class Slot:
     def open(self, identity: StoreIdentity) -> StateStore:
         """The store of a table's partition, made when there is none. StoreError when it cannot."""
         return open_store(self.store_path(identity.table, identity.partition), identity)
+
+    @property
+    def member(self) -> NotedMember | None:
+        """Whoever noted itself here last and did not leave its group."""
+        try:
+            lines = (self.path / MEMBER).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError):
+            return None
+        return NotedMember(*lines) if len(lines) == len(NotedMember._fields) else None
+
+    @member.setter
+    def member(self, member: NotedMember | None) -> None:
+        """Not synced: it outlives the process, and after a power cut it is a hint that is lost."""
+        try:
+            if member is None:
+                (self.path / MEMBER).unlink(missing_ok=True)
+                return
+            temporary = self.path / f"{MEMBER}.new"
+            temporary.write_text("".join(f"{line}\n" for line in member), encoding="utf-8")
+            temporary.replace(self.path / MEMBER)
+        except OSError as error:
+            log.warning("who comes after a kill waits for the session: %s", error)
 
     def release(self) -> None:
         """Let the next worker have it; releasing twice is allowed."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from contextlib import suppress
 
 from flowstream.processing.duties.lending import Lending
@@ -33,6 +34,7 @@ from flowstream.transport.errors import (
     TransportError,
     Unreadable,
 )
+from flowstream.transport.member import unnoted
 from flowstream.transport.producer import IdempotentProducer
 from flowstream.transport.transaction import TransactionSession
 
@@ -68,6 +70,7 @@ class Memberships:
         starter: TaskStarter,
         session: TransactionSession | None,
         checkpoint: Checkpoint,
+        noting: Callable[[str], None],
     ) -> None:
         self.current: Membership | None = None
         self._worker = worker
@@ -78,6 +81,7 @@ class Memberships:
         self._starter = starter
         self._session = session
         self._checkpoint = checkpoint
+        self._noting = noting
         # One for all memberships: what the one before sent last may still be on its way, and is
         # refused once this producer has written in its place.
         self._plain = None if session is not None else IdempotentProducer(cluster)
@@ -108,6 +112,8 @@ class Memberships:
             gather_ms=min(MOST_GATHER_MS, settings.commit_interval * 1000 * GATHER_SHARE),
             fetching=self._doors.fetching(self._cluster, settings.max_partition_fetch_bytes),
             instance_id=settings.group_instance_id,
+            # A static member is back by its name, and its share waits for it: it stays.
+            noting=self._noting if settings.group_instance_id is None else unnoted,
         )
         membership.attach(consumer)
         self.current = membership
