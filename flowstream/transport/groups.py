@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from flowstream.clock import monotonic_ms
-from flowstream.errors import WireError
 from flowstream.transport.cluster import Cluster, Coordinator, backoffs
+from flowstream.transport.described import classic_member, consumer_member
 from flowstream.transport.errors import (
     ConnectionLost,
     OffsetsUnstable,
@@ -20,17 +20,12 @@ from flowstream.transport.types import (
     Generation,
     GroupDescription,
     GroupListing,
-    GroupMember,
     Position,
     TopicPartition,
 )
 from flowstream.wire.api import ApiKey
 from flowstream.wire.error_codes import ErrorCode, retriable
 from flowstream.wire.messages.consumer_group_describe import ConsumerGroupDescribeRequest
-from flowstream.wire.messages.consumer_protocol import (
-    ConsumerProtocolAssignment,
-    ConsumerProtocolSubscription,
-)
 from flowstream.wire.messages.delete_groups import DeleteGroupsRequest
 from flowstream.wire.messages.describe_groups import DescribedGroup, DescribeGroupsRequest
 from flowstream.wire.messages.leave_group import LeaveGroupRequest, MemberIdentity
@@ -46,7 +41,6 @@ from flowstream.wire.messages.offset_delete import (
     OffsetDeleteRequestTopic,
 )
 from flowstream.wire.messages.offset_fetch import OffsetFetchRequest, OffsetFetchRequestTopic
-from flowstream.wire.schema import decode
 
 DEAD = "Dead"
 Codes = Callable[[Any], Sequence[int]]
@@ -189,7 +183,7 @@ class Groups:
             raise RequestRefused(f"describing group {group!r}", described.error_code)
         if described.group_state == DEAD:
             return await self._consumer_group(group) or GroupDescription(group, DEAD, "")
-        members = (_member(member) for member in described.members)
+        members = (classic_member(member) for member in described.members)
         return GroupDescription(
             group,
             described.group_state,
@@ -213,7 +207,7 @@ class Groups:
         found = answer.groups[0]
         if found.error_code:
             return None
-        members = (_consumer_member(each) for each in found.members)
+        members = (consumer_member(each) for each in found.members)
         return GroupDescription(
             group,
             found.group_state,
@@ -343,61 +337,3 @@ def _raise_first(what: str, codes: Sequence[int]) -> None:
     for code in codes:
         if code:
             raise RequestRefused(what, code)
-
-
-def _member(member: Any) -> GroupMember:
-    partitions, assigned_data = _assigned(bytes(member.member_assignment))
-    return GroupMember(
-        member.member_id,
-        member.group_instance_id,
-        member.client_id,
-        member.client_host,
-        partitions,
-        _user_data(bytes(member.member_metadata)),
-        assigned_data,
-    )
-
-
-def _consumer_member(member: Any) -> GroupMember:
-    return GroupMember(
-        member.member_id,
-        member.instance_id,
-        member.client_id,
-        member.client_host,
-        tuple(
-            TopicPartition(each.topic_name, partition)
-            for each in member.assignment.topic_partitions
-            for partition in each.partitions
-        ),
-    )
-
-
-def _user_data(data: bytes) -> bytes:
-    """The user data in a subscription of the consumer protocol; none in any other."""
-    if len(data) < 2:
-        return b""
-    version = int.from_bytes(data[:2], "big", signed=True)
-    try:
-        found: Any = decode(ConsumerProtocolSubscription, data[2:], min(max(version, 0), 3))
-    except WireError:
-        return b""
-    return bytes(found.user_data or b"")
-
-
-def _assigned(data: bytes) -> tuple[tuple[TopicPartition, ...], bytes]:
-    """The partitions in an assignment of the consumer protocol, and the user data beside them;
-    none in any other.
-    """
-    if len(data) < 2:
-        return (), b""
-    version = int.from_bytes(data[:2], "big", signed=True)
-    try:
-        found: Any = decode(ConsumerProtocolAssignment, data[2:], min(max(version, 0), 3))
-    except WireError:
-        return (), b""
-    partitions = tuple(
-        TopicPartition(topic.topic, partition)
-        for topic in found.assigned_partitions
-        for partition in topic.partitions
-    )
-    return partitions, bytes(found.user_data or b"")
