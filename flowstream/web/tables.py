@@ -37,6 +37,7 @@ from flowstream.processing.queries.asked import (
 )
 from flowstream.processing.queries.query import TIMEOUT_S, Query
 from flowstream.processing.queries.router import ROWS_PATH, WATCH_PATH, Router
+from flowstream.processing.tables.replicated import GlobalTable
 from flowstream.processing.tables.showing import builtins, parse_key, parse_prefix
 from flowstream.processing.tables.showing import kind_of as kind_of_table
 from flowstream.processing.worker import Worker
@@ -105,8 +106,22 @@ class Tables:
                                      headers={"Cache-Control": "no-store"})  # fmt: skip
         value = await query.get(key, **_conditions(_known(request, "watch", *CONDITIONS)))
         if value is None:
-            return failed(404, f"table {name!r} has no key {text!r}")
+            return failed(404, f"table {name!r} has no key {text!r}{await self._elsewhere(name)}")
         return json({"key": builtins(key), "value": plain(value)})
+
+    async def _elsewhere(self, name: str) -> str:
+        """Where a key's rows may be that are not where it was looked for."""
+        app = self._worker.app
+        if isinstance(app.tables[name], GlobalTable):
+            return ""
+        count = await self._router.partitions(app.changelog(name), name, TIMEOUT_S)
+        if count == 1:
+            return ""
+        return (
+            f" in the partition (of {count}) where events of that key are: what an agent keeps"
+            " under another key than its event's is in the event's partition, and `flowstream"
+            f" tables get {name} KEY` looks in all of them"
+        )
 
     async def _rows(self, request: Request) -> Response:
         name, asked = request.path_params["name"], _known(request, *CONDITIONS, *ROWS)

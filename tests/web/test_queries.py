@@ -287,7 +287,7 @@ async def test_what_is_asked_for_wrongly_is_said(kit: Kit, name: str) -> None:
                 400,
                 "get a key (over HTTP GET /tables/hours/KEY), or",
             ),
-            ("/tables/counts/a", 404, "has no key 'a'"),
+            ("/tables/counts/a", 404, "has no key 'a' in the partition (of 4) where events of"),
             ("/tables/numbers/a", 400, "is no key of table"),
             ("/tables/numbers", 400, "ordered=True"),
             ("/tables/counts/a?after=in:1", 400, "TOPIC:PARTITION:OFFSET"),
