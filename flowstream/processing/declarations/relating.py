@@ -17,7 +17,7 @@ from flowstream.processing.events.topic import Outgoing, RecordMetadata, Topic
 from flowstream.processing.instead import telling
 from flowstream.processing.streams.lookups import VERSIONS, Version, waiting_since, with_version
 from flowstream.processing.streams.stream import Stream
-from flowstream.processing.tables.inner import BesideRows, Kept
+from flowstream.processing.tables.inner import BesideRows, Keeper, Kept
 from flowstream.processing.tables.table import Table
 from flowstream.processing.tables.table_changes import JoinedTables, TableJoin
 from flowstream.processing.time.digits import DIGITS, digits, leading
@@ -27,6 +27,25 @@ from flowstream.processing.values.durations import Seconds, positive
 
 K = TypeVar("K")
 V = TypeVar("V")
+
+
+class GoneKeys(Keeper):
+    """The keys of a table with versions that are deleted, and when that is forgotten."""
+
+    kind = "gone"
+    begin = None
+
+    def __init__(self, of: Table[Any, Any]) -> None:
+        self.key_codec = of.key_codec
+
+    def key_of(self, row: bytes) -> bytes | None:
+        """See `Keeper.key_of`."""
+        return row[DIGITS:] if row[:DIGITS].isdigit() else None
+
+    def kept(self, row: bytes, value: Any) -> Iterable[Kept]:
+        """When it is forgotten."""
+        del value
+        return (Kept(None, at_ms=leading(row)),)
 
 
 class Relating(Timing):
@@ -79,6 +98,7 @@ class Relating(Timing):
             versions.keeper = BesideRows("versions", table, versions_kept(table), before=b"")
             table.versions = versions
             gone = table.beside(f"{named}-gone")
+            gone.keeper = GoneKeys(table)
             for rows in (versions, gone):
                 self._declare(rows)
             follow = versioning(

@@ -5,11 +5,11 @@ Declarations and the pure rules of one row; knows no store and no feed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from flowstream.processing.tables.inner import Fired, InnerSource
+from flowstream.processing.tables.inner import Fired, InnerSource, Keeper, Kept
 from flowstream.processing.time.windows import split_window_key
 from flowstream.state.overlay import DELETED
 from flowstream.state.table import TableView
@@ -54,6 +54,30 @@ def span_headers(
     return (*digits, (FINAL_HEADER, b"1" if final else b"0"))
 
 
+class OpenWindows(Keeper):
+    """Which windows of a table have not closed yet, beside those that are kept for longer."""
+
+    kind = "open windows"
+    begin = None
+
+    def __init__(self, of: Table[Any, Any]) -> None:
+        self.key_codec = of.key_codec
+        self._of = of
+
+    def key_of(self, row: bytes) -> bytes | None:
+        """See `Keeper.key_of`."""
+        found = split_window_key(row)
+        return None if found is None else found[0]
+
+    def kept(self, row: bytes, value: Any) -> Iterable[Kept]:
+        """The window; what is in it is in the table."""
+        del value
+        found, window = split_window_key(row), self._of.window
+        assert found is not None
+        assert window is not None
+        return (Kept(None, (found[1], found[1] + window.size_ms)),)
+
+
 class ClosedWindows(InnerSource[K, WindowResult[K, V]]):
     """The final values of a windowed table; see `WindowedTable.closed`.
 
@@ -68,6 +92,8 @@ class ClosedWindows(InnerSource[K, WindowResult[K, V]]):
         self.partitions = table.partitions
         self._table = table
         self._open = open_rows
+        if open_rows is not None:
+            open_rows.keeper = OpenWindows(table)
 
     def have_reader(self) -> None:
         """From here on it is kept which windows have not closed yet."""

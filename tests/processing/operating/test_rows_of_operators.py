@@ -228,3 +228,40 @@ async def test_an_event_that_stays_parked_is_told_with_the_date_of_its_next_try(
     assert (
         "key b'a' due at 1970-01-01T00:16:50.000Z stays parked (2): ValueError: no" in caplog.text
     )
+
+
+def test_what_stands_beside_windows_and_versions_is_shown_by_key() -> None:
+    app = fs.App("beside")
+    pays = app.topic("pays", key_type=str, value_type=Pay, partitions=1)
+    names = app.topic("names", key_type=str, value_type=str, partitions=1)
+    customers = app.table(names, name="customers", history=100)
+    sums = app.Table("sums", default=int, key_type=str).tumbling(10, grace=60, expires=600)
+
+    @app.agent(pays)
+    async def add(stream: fs.Stream[Pay]) -> None:
+        async for key, pay in stream.items():
+            sums[key] += pay.amount
+
+    @app.agent(sums.closed)
+    async def closed(stream: fs.Stream[Any]) -> None:
+        async for _ in stream:
+            pass
+
+    with app.test_context() as context:
+        context.topic(pays).send(Pay(1), key="a@1", timestamp=12)
+        context.topic(names).send("Ann", key="a", timestamp=5)
+        context.topic(names).send(None, key="a", timestamp=7)
+        found = {
+            name: [
+                each.plain()
+                for rows in raw_rows(context, name)
+                for row, data in rows.items()
+                for each in all_shown(table, row, data, START_MS)
+            ]
+            for name, table in all_tables(app).items()
+        }
+    assert customers.name == "customers"
+    assert found["sums-open"] == [row("a@1", None, 10, 20)]
+    assert found["customers-gone"] == [{"key": "a", "value": None, "at": 107.0}]
+    kinds = {name: kind_of(table) for name, table in all_tables(app).items()}
+    assert (kinds["sums-open"], kinds["customers-gone"]) == ("open windows", "gone")
