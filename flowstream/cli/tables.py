@@ -174,10 +174,10 @@ def verify_tables(
 
     A store that a worker has open is compared as far as its disk has it.
     """
-    bad = 0
+    bad = unwritten = 0
 
     async def work() -> None:
-        nonlocal bad
+        nonlocal bad, unwritten
         async with opened(module, broker, data) as (found, cluster, existing):
             rows = []
             for name in names or sorted(all_tables(found)):
@@ -185,6 +185,9 @@ def verify_tables(
                 for place in _places(found, existing, name):
                     for told in await verify(cluster, place):
                         bad += not told.is_good
+                        unwritten += told.is_unwritten
+                        if told.is_unwritten and not json:
+                            continue
                         verdict = told.reason or ("equal" if told.is_good else "DIFFERS")
                         first = None if told.first is None else repr(told.first)
                         rows.append((name, place.changelog.partition, verdict, told.rows,
@@ -192,7 +195,14 @@ def verify_tables(
                                      str(told.path)))  # fmt: skip
         columns = ("table", "partition", "verdict", "rows", "missing", "extra", "different",
                    "first", "store")  # fmt: skip
-        show(columns, rows, as_json=json)
+        if rows or json or not unwritten:
+            show(columns, rows, as_json=json)
+        if unwritten and not json:
+            typer.echo(
+                f"{unwritten} store{'s have' if unwritten > 1 else ' has'} nothing on disk yet, as"
+                " it is while a worker that has just begun runs: what it commits is in the"
+                " changelogs, and in its memory. Stop the worker, and verify again"
+            )
 
     perform(work)
     if bad:
