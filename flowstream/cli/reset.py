@@ -44,11 +44,16 @@ def command(
             if not reset.steps:
                 typer.echo(f"{app.id} is at its beginning: nothing to reset")
                 return
-            for step in (*reset.steps, *reset.notes):
-                typer.echo(step)
             if not execute:
+                for step in (*reset.steps, *reset.notes):
+                    typer.echo(step)
                 typer.echo("this is what --execute would do; nothing was changed")
+                if reset.running:
+                    typer.echo(f"it would be refused now: {reset.running}")
                 return
+            if not reset.running:
+                for step in (*reset.steps, *reset.notes):
+                    typer.echo(step)
             await execute_reset(reset, admin)
         typer.echo(
             f"{app.id} is at its beginning. Stores of its workers on other machines, if any, are to"

@@ -45,6 +45,8 @@ class Reset:
     kept: tuple[str, ...]
     """Topics that agents have of their own, whose records are read again."""
     state: Path
+    running: str = ""
+    """Why it cannot be done now: the app's workers run."""
 
     @property
     def steps(self) -> list[str]:
@@ -69,7 +71,7 @@ class Reset:
 async def plan_reset(
     app: App, admin: Admin, data_dir: Path, *, dead_letters: bool, agent_topics: bool = False
 ) -> Reset:
-    """What there is to reset. ResetRefused while the app's workers run.
+    """What there is to reset, and whether the app's workers run.
 
     An agent's own topic stays unless `agent_topics`: what came from elsewhere is input of the app,
     and nobody could send it again.
@@ -87,11 +89,10 @@ async def plan_reset(
     # The group of the dead letters' topic says how far they were sent back.
     groups = [name for name in (app.id, app.dead_letters)[: 1 + dead_letters] if name in listed]
     state = listed.get(app.id, IDLE[0])
-    if state not in IDLE:
-        raise ResetRefused(
-            f"app {app.id!r} is running: its group has members ({state}). Stop its workers, and"
-            " wait until a killed one's session has ended"
-        )
+    running = (
+        f"app {app.id!r} is running: its group has members ({state}). Stop its workers, and wait"
+        " until a killed one's session has ended"
+    )
     dead = [app.dead_letters] if dead_letters else []
     own = [agent.source_topic.name for agent in app.agents.values() if agent.has_own_topic]
     if agent_topics:
@@ -104,13 +105,18 @@ async def plan_reset(
         tuple(groups),
         tuple(name for name in own if name in there),
         data_dir / "state" / app.id,
+        "" if state in IDLE else running,
     )
 
 
 async def execute_reset(
     reset: Reset, admin: Admin, *, checkpoint: Checkpoint = lambda _: None
 ) -> None:
-    """Do it. SlotError, before anything is changed, when a worker of this machine runs."""
+    """Do it. ResetRefused when the app's workers run; SlotError, before anything is changed, when
+    one of this machine does.
+    """
+    if reset.running:
+        raise ResetRefused(reset.running)
     reset.state.mkdir(parents=True, exist_ok=True)
     mark = reset.state / RESETTING
     was_marked = mark.exists()

@@ -128,6 +128,12 @@ async def test_S8_tables_are_read_and_verified_running_and_stopped(
         assert status == 0
         reasons = {row["verdict"] for row in rows} - {"equal"}
         assert all("nothing is on disk yet" in reason for reason in reasons)
+        # For people one line says so of all of them.
+        told = await shop.call("tables", "verify")
+        count = sum("nothing is on disk yet" in row["verdict"] for row in rows)
+        assert ("nothing on disk yet" in told.output) is bool(count)
+        assert "nothing is on disk yet" not in told.output
+        assert f"{count} store" in told.output or not count
     await see(shop)
     status, rows = await shop.verdicts()
     assert (status, {row["verdict"] for row in rows}) == (0, {"equal"})
@@ -220,6 +226,11 @@ async def test_G6_a_reset_tells_first_and_then_begins_anew(shop: Shop, kit: Kit)
         await kit.until(_has_tasks(worker))
         refused = await shop.call("reset", "--execute")
         assert (refused.exit_code, "is running" in refused.stderr) == (1, True)
+        assert "delete" not in refused.output
+        told = await shop.call("reset")
+        assert f"delete topic {shop.app.changelog('counts')}" in told.output
+        assert f"would be refused now: app {shop.app.id!r} is running" in told.output
+        assert told.exit_code == 0
     told = await shop.call("reset")
     assert "--execute would do" in told.output
     assert f"delete topic {shop.app.changelog('counts')}" in told.output
