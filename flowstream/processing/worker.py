@@ -20,7 +20,12 @@ from flowstream.processing.declarations.background import run_chore
 from flowstream.processing.duties.event_times import settle_event_times
 from flowstream.processing.duties.following import Address, connect, follow, patiently
 from flowstream.processing.duties.lending import Lending
-from flowstream.processing.duties.provision import notice_changes, provide_replies, provision
+from flowstream.processing.duties.provision import (
+    expects_requests,
+    notice_changes,
+    provide_replies,
+    provision,
+)
 from flowstream.processing.duties.purging import purge
 from flowstream.processing.duties.retaining import retentions
 from flowstream.processing.environment.doors import DOORS, Doors
@@ -290,7 +295,7 @@ class Worker(Lending):
 
     async def _provide(self) -> Plan:
         """The plan on the cluster's topics as they are now; what is missing is created."""
-        if self.has_looked_for_replies:
+        if self.has_looked_for_replies or expects_requests(self.app):
             await provide_replies(self.app, self.admin)
         plan, self._outputs = await provision(self.app, self.admin, self._data_dir, self._doors)
         for output in self._outputs.values():

@@ -54,7 +54,7 @@ ALWAYS: Final = {
         "tables are kept in RocksDB, always, and their changelogs are what they are restored from",
     ),
     "reply_create_topic": AlwaysSo(
-        (True,), "the topic of replies is made by whoever asks first, always"
+        (True,), "the topic of replies is made where it is missing, always"
     ),
     "broker_check_crcs": AlwaysSo((True,), "checksums of what is fetched are looked at, always"),
     "consumer_auto_offset_reset": AlwaysSo(

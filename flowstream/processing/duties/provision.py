@@ -58,6 +58,13 @@ async def provision(
     return plan, await _outputs(plan, admin, existing)
 
 
+def expects_requests(app: App) -> bool:
+    """Whether an agent says what it replies: the topic of replies is there before somebody asks
+    then, whose first request would have the workers plan anew for it.
+    """
+    return any(agent.reply_type is not None for agent in app.agents.values())
+
+
 async def provide_replies(app: App, admin: Admin) -> None:
     """Make the topic of replies, if it is not there, for whoever asked without: a sender whose
     `reply_to` it is, or who asked before it was deleted.

@@ -198,6 +198,26 @@ async def test_replies_have_a_type_and_strangers_get_none(kit: Kit, name: str) -
         await app.close()
 
 
+async def test_V1_who_asks_an_agent_first_that_says_what_it_replies_disturbs_nobody(
+    kit: Kit, name: str
+) -> None:
+    app = kit.app(name)
+    words = app.topic(f"{name}-words", value_type=str, partitions=1)
+
+    @app.agent(words, reply_type=str)
+    async def shout(stream: fs.Stream[str]) -> AsyncIterator[str]:
+        async for word in stream:
+            yield word.upper()
+
+    await kit.create(app)
+    async with kit.running(app) as worker:
+        await words.send(value="a")
+        await kit.until(kit.committed(app, words.name, 1))
+        assert app.replies in await kit.admin.topics()
+        assert await shout.ask("b") == "B"
+        assert not worker.has_looked_for_replies
+
+
 async def test_one_agent_asks_another(kit: Kit, name: str) -> None:
     app, add, _ = adding(kit, name)
     words = app.topic(f"{name}-words", value_type=str, partitions=1)
