@@ -52,6 +52,30 @@ def test_S9_of_a_join_of_a_topic_with_itself_the_side_has_it_that_had_failed(see
         assert Counter(context.topic("out").values) == Counter(every)
 
 
+def test_S9_a_side_that_is_re_keyed_before_the_join_is_the_left_one() -> None:
+    app = fs.App("rekeyed")
+    words = app.topic("words", key_type=str, value_type=str, partitions=1)
+    out = app.topic("out", key_type=str, value_type=str, partitions=1)
+
+    @app.agent(words, sink=[out])
+    async def pairs(stream: fs.Stream[str]) -> AsyncIterator[str]:
+        keyed = stream.group_by(lambda word: word[0], name="first", key_type=str)
+        async for left, right in keyed.join(words, within=1_000, grace=1_000):
+            yield f"{left}-{right}"
+
+    inputs: list[Input | float] = [
+        Input(words, f"k{number}", key="k", timestamp=float(number), headers=headers)
+        for number, headers in enumerate(
+            ([], [address("rekeyed", "pairs", "words", "left")],
+             [address("rekeyed", "pairs", "words", "right")])
+        )
+    ]  # fmt: skip
+    with app.test_context() as context:
+        put(context, [*inputs, 5.0])
+        made = [f"k{left}-k{right}" for left in (0, 1) for right in (0, 2)]
+        assert Counter(context.topic(out).values) == Counter(made)
+
+
 def test_S9_killed_everywhere_each_side_has_its_own_once() -> None:
     app, words, _ = with_itself()
     sides = ["", "left", "", "right", "right", "left", "both"]
