@@ -218,6 +218,7 @@ async def test_S11_a_letter_goes_to_its_agent_or_is_refused_with_what_to_do(
         if refusal is None:
             assert await dead.addressees(waiting, renamed) == ["mine"]
             await dead.redrive(waiting, renamed)
+            await kit.until(kit.count(words.name, 1))
             (sent,) = await kit.records(words.name)
             assert list(sent.headers) == [address(app.id, "mine", words.name)]
         else:
