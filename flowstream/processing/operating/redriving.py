@@ -26,7 +26,7 @@ from flowstream.processing.operating.newer import newest
 from flowstream.transport.admin import Admin
 from flowstream.transport.batches import RecordBuffer
 from flowstream.transport.cluster import Cluster
-from flowstream.transport.errors import TransportError
+from flowstream.transport.errors import RequestRefused, TransportError
 from flowstream.transport.reader import PartitionReader
 from flowstream.transport.transaction import TransactionSession
 from flowstream.transport.types import TopicPartition
@@ -116,7 +116,14 @@ class DeadLetters:
                 if each.key is not None
                 and each.origin.partition < topics[each.origin.topic].partitions
             ]
-            refuse_outlived(letters, await newest(self._cluster, keyed))
+            try:
+                refuse_outlived(letters, await newest(self._cluster, keyed))
+            except RequestRefused as error:
+                raise BadLetter(
+                    "whether a compacted topic has newer records of their keys cannot be seen"
+                    f" ({error}): let this user describe the configs of the topic and read it, or"
+                    " send them back all the same with --even-if-newer"
+                ) from error
         return to
 
     async def redrive(

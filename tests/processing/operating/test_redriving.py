@@ -15,10 +15,11 @@ from typer.testing import CliRunner
 import flowstream as fs
 from flowstream.cli.app import build
 from flowstream.processing.events.redriven import address
-from flowstream.processing.operating import redriving
+from flowstream.processing.operating import newer, redriving
 from flowstream.processing.operating.letters import BadLetter
 from flowstream.processing.operating.redriving import DeadLetters
-from flowstream.transport.errors import TransportError
+from flowstream.transport.errors import RequestRefused, TransportError
+from flowstream.wire.error_codes import ErrorCode
 from tests.processing.conftest import Kit
 
 
@@ -127,6 +128,22 @@ async def test_S9_letters_are_dealt_with_one_by_one_in_any_order(
         await dead.redrive(pending)
     assert await values() == []
     assert len(await kit.values(source.name)) == len(sent) + 2
+
+
+async def test_who_may_not_see_newer_records_is_told_what_to_do(
+    kit: Kit, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: object) -> None:
+        raise RequestRefused("configs of topic x", ErrorCode.TOPIC_AUTHORIZATION_FAILED)
+
+    app, _, _ = await with_letters(kit, name)
+    monkeypatch.setattr(newer, "describe_configs", refuse)
+    async with DeadLetters(kit.cluster, app.id, app.dead_letters) as dead:
+        waiting = await dead.pending()
+        with pytest.raises(BadLetter, match=r"cannot be seen \(configs of .*--even-if-newer"):
+            await dead.redrive(waiting)
+        await dead.redrive(waiting, even_if_newer=True)
+        assert await dead.pending() == []
 
 
 async def test_L7_a_letter_does_not_outlive_a_newer_record_of_its_key(kit: Kit, name: str) -> None:
