@@ -48,7 +48,7 @@ class Memory:
         self.most = most
         self.held = 0
         self.read = 0
-        """Bytes of records that were read for answers of this turn, which nobody holds yet."""
+        """Bytes of this turn's answers, which nobody holds yet: of Fetch as they are read."""
         self._holdings: dict[ConnectionId, Holding] = {}
 
     @property
@@ -57,8 +57,8 @@ class Memory:
         return self.held > self.most
 
     def has_room(self) -> bool:
-        """Whether one more answer may be read in this turn. Its first always may: somebody goes on,
-        however much others hold. So all together is never more than the bound and one batch.
+        """Whether one more answer may be made in this turn. Its first always may: somebody goes on,
+        however much others hold. So all together is never more than the bound and one answer.
         """
         return not self.read or self.held + self.read < self.most
 

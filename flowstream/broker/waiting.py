@@ -61,7 +61,7 @@ class Waiting:
     )
     """What becomes of the results that are computed off the loop (Compute)."""
     has_room: Callable[[], bool] = lambda: True
-    """Whether one more answer may be read in this turn."""
+    """Whether one more answer may be made in this turn."""
     _postponed: OrderedDict[Parked, bool] = field(default_factory=OrderedDict)
     """What is to be looked at when there is room, and whether for the last time."""
     _deadlines: list[tuple[Instant, int, Parked]] = field(default_factory=list)

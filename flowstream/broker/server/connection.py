@@ -38,6 +38,7 @@ from flowstream.wire.tokens import decode_token, encode_token
 log = logging.getLogger("flowstream.broker")
 
 PRODUCE = int(ApiKey.PRODUCE)
+FETCH = int(ApiKey.FETCH)
 API_VERSIONS = int(ApiKey.API_VERSIONS)
 
 
@@ -49,9 +50,9 @@ class Connection:
     LAYER_BYTES = 0  # what a layer beneath keeps beside, while anything is under way
     __slots__ = (
         "_announced", "_answers", "_blocked", "_buffer", "_counters", "_decode", "_encode", "_end",
-        "_ending", "_heard", "_is_full", "_largest", "_loop", "_max_frame", "_muted", "_reading",
-        "_resuming", "_socket", "_start", "_turn", "_turns", "_unsent", "_view", "_writing",
-        "closed", "host", "id", "idle_sweeps", "logged_in", "session", "sweeps",
+        "_ending", "_heard", "_is_full", "_largest", "_loop", "_max_frame", "_memory", "_muted",
+        "_reading", "_resuming", "_socket", "_start", "_turn", "_turns", "_unsent", "_view",
+        "_writing", "closed", "host", "id", "idle_sweeps", "logged_in", "session", "sweeps",
     )  # fmt: skip
 
     def __init__(
@@ -75,6 +76,7 @@ class Connection:
         """Whether more than a login is parsed; true from the start where nobody logs in."""
         self._socket = sock
         self._turns = turns
+        self._memory = turns.relief.memory
         self._counters = turns.counters
         self._heard = 0  # when bytes came last; kept only for the counters
         self._loop = loop
@@ -168,6 +170,10 @@ class Connection:
             self._start = self._end = 0
 
     def _parse(self) -> None:
+        if self._memory.read and not self._memory.has_room():
+            self._turns.end_turn()  # what is ready leaves first, or somebody goes (X3)
+            if self.closed:
+                return
         view, start = self._view, self._start
         left = PIPELINED  # of this turn; then others come in between (X4)
         while left and self._end - start >= 4 and not self.closed and not self._must_wait():
@@ -281,6 +287,7 @@ class Connection:
             self.close(f"no answer: {error}")
             return
         answers = self._answers
+        before = answers.size
         for done in answers.put(to, answer):
             if done.api_key != PRODUCE:
                 self._blocked = bool(self._ending)
@@ -291,6 +298,8 @@ class Connection:
             self._turns.to_send(self)
         elif answers.size > JOIN_BYTES and not self._announced:
             self._count_answers()  # else when it was tried: what leaves at once is nobody's burden
+        if answers.size - before > REST_BYTES and to.api_key != FETCH:
+            self._memory.read += answers.size - before
 
     def send(self) -> None:
         """Send what is ready; the rest when the socket takes it."""

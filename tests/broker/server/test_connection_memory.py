@@ -14,7 +14,9 @@ import pytest
 from flowstream.broker.server.counters import Counters
 from flowstream.broker.server.holdings import REST_BYTES
 from flowstream.wire.frame import encode_request
+from flowstream.wire.messages.create_topics import CreatableTopic, CreateTopicsRequest
 from flowstream.wire.messages.fetch import FetchPartition, FetchRequest, FetchTopic
+from flowstream.wire.messages.metadata import MetadataRequest
 from flowstream.wire.schema import replace
 from tests.broker.server.secured import secured
 from tests.broker.server.serving import (
@@ -218,6 +220,29 @@ async def test_X3_who_asks_for_more_than_there_is_room_for_waits_for_a_turn(
             await reader.close()
         assert MIB < max(seen) < memory.most + MIB
         await innocent.close()
+
+
+async def test_X3_other_large_answers_of_one_moment_are_within_the_bound(
+    at_most: Callable[[Served], list[int]],
+) -> None:
+    """What is ready leaves before the next request is looked at."""
+    counters = Counters()
+    async with served(counters=counters) as broker:
+        clients = [await broker.client() for _ in range(30)]
+        wanted = CreatableTopic(name=TOPIC, num_partitions=400, replication_factor=1)
+        creation = CreateTopicsRequest(topics=(wanted,), timeout_ms=1000)
+        assert (await clients[0].ask(19, 5, creation)).topics[0].error_code == 0
+        memory = broker.driver.cores.memory
+        memory.most = 100_000
+        seen = at_most(broker)
+        for client in clients:
+            client.send(3, 9, MetadataRequest(topics=None))
+        for client in clients:
+            answer = (await client.receive())[1]
+            assert len(answer.topics[0].partitions) == 400
+            await client.close()
+        assert 90_000 < max(seen) < 120_000
+        assert counters.let_go == 0
 
 
 async def test_X3_one_reader_gets_a_batch_that_is_larger_than_the_whole_bound() -> None:
