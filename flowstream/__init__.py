@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from flowstream import codecs as codecs
+    from flowstream import exceptions as exceptions
+    from flowstream import sensors as sensors
     from flowstream.errors import FlowstreamError as FlowstreamError
     from flowstream.outbox.databases import PostgreSQL as PostgreSQL
     from flowstream.outbox.sqlite import SQLite as SQLite
@@ -62,6 +64,9 @@ if TYPE_CHECKING:
     from flowstream.processing.time.aggregates import Min as Min
     from flowstream.processing.time.aggregates import Reduce as Reduce
     from flowstream.processing.time.aggregates import Sum as Sum
+    from flowstream.processing.time.shapes import HoppingWindow as HoppingWindow
+    from flowstream.processing.time.shapes import TumblingWindow as TumblingWindow
+    from flowstream.processing.time.shapes import Window as Window
     from flowstream.processing.values.joined import Joined as Joined
     from flowstream.processing.values.record import Record as Record
     from flowstream.processing.values.serializers import Codec as Codec
@@ -74,6 +79,7 @@ if TYPE_CHECKING:
     AppT = App
     ChannelT = Channel
     EventT = Event
+    Model = Record
     ServiceT = Service
     StreamT = Stream
     TableT = Table
@@ -96,6 +102,7 @@ _HOMES = {
     "Event": "processing.events.event",
     "FlowstreamError": "errors",
     "GlobalTable": "processing.tables.replicated",
+    "HoppingWindow": "processing.time.shapes",
     "Joined": "processing.values.joined",
     "LateEvent": "processing.errors",
     "Max": "processing.time.aggregates",
@@ -137,8 +144,10 @@ _HOMES = {
     "TooStale": "processing.errors",
     "Topic": "processing.events.topic",
     "TopicMissing": "processing.errors",
+    "TumblingWindow": "processing.time.shapes",
     "uuid": "processing.ids",
     "View": "processing.declarations.pages",
+    "Window": "processing.time.shapes",
     "WindowedTable": "processing.tables.windowed_tables",
     "WindowResult": "processing.tables.closing",
     "WindowSet": "processing.tables.windowed_tables",
@@ -150,12 +159,17 @@ _ALIASES = {
     "AppT": "App",
     "ChannelT": "Channel",
     "EventT": "Event",
+    "Model": "Record",
     "ServiceT": "Service",
     "StreamT": "Stream",
     "TableT": "Table",
     "TopicT": "Topic",
 }
-"""Faust's names for the types of what an app declares: here the classes are the types."""
+"""Faust's names for the types of what an app declares: here the classes are the types. And for the
+base of records.
+"""
+
+_MODULES = ("cli", "codecs", "exceptions", "sensors")
 
 __all__ = [
     "Agent",
@@ -176,12 +190,14 @@ __all__ = [
     "EventT",
     "FlowstreamError",
     "GlobalTable",
+    "HoppingWindow",
     "Joined",
     "LateEvent",
     "Max",
     "Mean",
     "MemberSet",
     "Min",
+    "Model",
     "Monitor",
     "NotInAgent",
     "Outbox",
@@ -219,7 +235,9 @@ __all__ = [
     "Topic",
     "TopicMissing",
     "TopicT",
+    "TumblingWindow",
     "View",
+    "Window",
     "WindowResult",
     "WindowSet",
     "WindowedTable",
@@ -236,7 +254,7 @@ def __getattr__(name: str) -> Any:
     # Imported on first use: `python -m flowstream broker` must start without the worker's half.
     from importlib import import_module
 
-    if name in ("cli", "codecs"):  # `fs.codecs.register(...)`, where nobody has imported it, too
+    if name in _MODULES:  # `fs.codecs.register(...)`, where nobody has imported it, too
         return import_module(f"flowstream.{name}")
     asked, name = name, _ALIASES.get(name, name)
     home = _HOMES.get(name)

@@ -9,19 +9,19 @@ import flowstream
 
 PUBLIC = [
     "Agent", "AgentFailed", "App", "AppError", "AppExited", "Channel", "Codec", "Collect", "Count",
-    "DecodeError", "Distinct", "Event", "FlowstreamError", "GlobalTable", "Joined", "LateEvent",
-    "Max", "Mean", "MemberSet", "Min", "Monitor", "NotInAgent", "Outbox", "OutboxRefused",
-    "PartitionMismatch", "Policy", "PostgreSQL", "Query", "QueryError", "QueryTimeout", "Record",
-    "RecordMetadata", "Reduce", "ReplyFailed", "RowUnreadable", "SQLite", "Schema", "Sensor",
-    "Service", "SetGlobalTable", "SetTable", "SettingsError", "StateLost", "StatsdMonitor",
-    "Stream", "Sum", "Table", "TableOf", "TableUnavailable", "Timers", "TooStale", "Topic",
-    "TopicMissing", "View", "WindowResult", "WindowSet", "WindowedTable", "Worker", "branch",
-    "current_event", "park", "retry", "uuid",
+    "DecodeError", "Distinct", "Event", "FlowstreamError", "GlobalTable", "HoppingWindow", "Joined",
+    "LateEvent", "Max", "Mean", "MemberSet", "Min", "Monitor", "NotInAgent", "Outbox",
+    "OutboxRefused", "PartitionMismatch", "Policy", "PostgreSQL", "Query", "QueryError",
+    "QueryTimeout", "Record", "RecordMetadata", "Reduce", "ReplyFailed", "RowUnreadable", "SQLite",
+    "Schema", "Sensor", "Service", "SetGlobalTable", "SetTable", "SettingsError", "StateLost",
+    "StatsdMonitor", "Stream", "Sum", "Table", "TableOf", "TableUnavailable", "Timers", "TooStale",
+    "Topic", "TopicMissing", "TumblingWindow", "View", "Window", "WindowResult", "WindowSet",
+    "WindowedTable", "Worker", "branch", "current_event", "park", "retry", "uuid",
 ]  # fmt: skip
 
 
 ALIASES = {
-    "AgentT": "Agent", "AppT": "App", "ChannelT": "Channel", "EventT": "Event",
+    "AgentT": "Agent", "AppT": "App", "ChannelT": "Channel", "EventT": "Event", "Model": "Record",
     "ServiceT": "Service", "StreamT": "Stream", "TableT": "Table", "TopicT": "Topic",
 }  # fmt: skip
 

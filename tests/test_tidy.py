@@ -106,6 +106,7 @@ PURE = (
     "flowstream/processing/running/regrouping.py",
     "flowstream/processing/running/viewing.py",
     "flowstream/processing/running/plan.py",
+    "flowstream/processing/declarations/sets.py",
     "flowstream/processing/declarations/tables.py",
     "flowstream/processing/declarations/topics.py",
     "flowstream/processing/declaring.py",

@@ -11,11 +11,18 @@ from flowstream.errors import FlowstreamError
 
 ADDRESSES = re.compile(r"\s+For further information visit https://errors\.pydantic\.dev/\S+")
 """Where pydantic explains its errors: for whoever calls it, not for who reads a report."""
+LONGEST_REASON = 300
 
 
 def text_of(error: BaseException) -> str:
     """What an error says, for a report."""
     return ADDRESSES.sub("", str(error))
+
+
+def reason(error: BaseException) -> str:
+    """An error in one line of a log; all of it is in the dead letter's headers."""
+    text = " ".join(f"{type(error).__name__}: {text_of(error)}".split())
+    return text if len(text) <= LONGEST_REASON else text[:LONGEST_REASON] + "..."
 
 
 class AppError(FlowstreamError):
@@ -107,6 +114,12 @@ class RecordTooLarge(FlowstreamError):
 
 class RowsContested(FlowstreamError):
     """A unit of a concurrent agent whose rows others keep changing while it awaits."""
+
+
+class Skip(FlowstreamError):
+    """Raised by an agent, or by what it calls: the event is passed over, whatever the agent's
+    policy is. What it did leaves no trace.
+    """
 
 
 class AgentFailed(FlowstreamError):

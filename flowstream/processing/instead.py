@@ -15,14 +15,8 @@ from typing import Any, Final, TypeVar, cast
 F = TypeVar("F", bound=Callable[..., Any])
 
 _TOLD: Final = (
-    (
-        "faust.Model faust.ModelOptions",
-        "`fs.Record`, or any pydantic model, msgspec Struct or dataclass; options are pydantic's",
-    ),
-    (
-        "faust.TumblingWindow faust.HoppingWindow faust.SlidingWindow faust.Window",
-        "methods: `table.tumbling(size)`, `table.hopping(size, step)`, `stream.sliding(size)`",
-    ),
+    ("faust.ModelOptions", "options of a record are pydantic's"),
+    ("faust.SlidingWindow", "`stream.sliding(size)`"),
     (
         "faust.SASLCredentials faust.SSLCredentials",
         "settings: `sasl_*`, `ssl_*`, a broker URL as `kafka+sasl_ssl://`",
@@ -50,7 +44,6 @@ _TOLD: Final = (
     ("App.agent(supervisor_strategy=)", "`on_error`"),
     ("App.agent(use_reply_headers=) App.timer(max_drift_correction=)", "always so"),
     ("App.agent(help=)", "the docstring"),
-    ("App.Table(window=)", "`.tumbling(...)`, `.hopping(...)` on the table"),
     ("App.Table(on_changelog_event=)", "`@app.agent(table.changes)`"),
     ("App.Table(changelog_topic=)", "`<app>-<table>-changelog`, compacted"),
     ("App.Table(store=)", "RocksDB, always"),
@@ -60,7 +53,8 @@ _TOLD: Final = (
     ("App.stream", "an agent"),
     ("App.topic(internal=)", "internal topics are made and emptied by the worker"),
     (
-        "App.Table(recovery_buffer_size=) App.Table(standby_buffer_size=) App.Table(options=)",
+        "App.Table(recovery_buffer_size=) App.Table(standby_buffer_size=) "
+        "App.Table(options=)",
         "restores are bounded, by themselves",
     ),
     (
@@ -74,7 +68,8 @@ _TOLD: Final = (
     ("App.page(base=)", "a `fs.View` class below `page`"),
     ("App.Table(recover_callbacks=)", "`@table.on_recover`"),
     (
-        "App.tracer App.trace App.traced App.task(traced=) App.timer(traced=) App.crontab(traced=)",
+        "App.tracer App.trace App.traced App.task(traced=) App.timer(traced=) "
+        "App.crontab(traced=)",
         "spans of OpenTelemetry around units, where it is installed (how)",
     ),
     ("App.web App.web_server App.web_server_url", "`worker.web_address`"),
@@ -125,7 +120,8 @@ _TOLD: Final = (
     ),
     ("App(producer_partitioner=)", "murmur2, as Java's clients"),
     (
-        "App(web_application_options=) App(web_cors_options=) App(web_ssl_context=) App(cache=)",
+        "App(web_application_options=) App(web_cors_options=) App(web_ssl_context=) "
+        "App(cache=)",
         "none: see *page*",
     ),
     ("Record(lazy_creation=)", "`Order.model_rebuild()`"),
@@ -178,8 +174,8 @@ _TOLD: Final = (
         "there is nothing to declare; `name`",
     ),
     (
-        "SetTable.start_manager SetTable.manager_topic_name SetTable.manager_topic_suffix "
-        "SetTable.Manager",
+        "SetTable.start_manager SetTable.manager_topic_name "
+        "SetTable.manager_topic_suffix SetTable.Manager",
         "`table.manager`, `table.manager.topic`",
     ),
     (
@@ -202,21 +198,15 @@ _TOLD: Final = (
         "Table.left_join Table.inner_join Table.outer_join Table.join Table.combine",
         "`app.join(left, right)`, `stream.join(table)`",
     ),
-    ("Table.using_window", "`table.tumbling(...)`, `table.hopping(...)`"),
     ("Table.on_window_close", "`@app.agent(table.closed)`"),
     (
         "Table.on_changelog_event Table.on_key_set Table.on_key_del Table.on_clear",
         "`@app.agent(table.changes)`",
     ),
-    ("Table.changelog_topic Table.changelog_topic_name", "`app.changelog(table.name)`"),
+    ("Table.changelog_topic", "`table.changelog_topic_name`; `app.changelog(table.name)`"),
     ("Table.reset_state", "`flowstream reset`"),
     ("Table.on_key_get", "sensors: `on_table_get`"),
-    ("WindowWrapper.relative_to WindowWrapper.get_timestamp", '`app.topic(timestamp="date")`'),
-    ("WindowWrapper.keys", "`for key in windowed`"),
-    (
-        "WindowWrapper.values WindowWrapper.key_index WindowWrapper.key_index_table",
-        "`windowed.items()`",
-    ),
+    ("WindowWrapper.key_index_table", "`windowed.items()`"),
     (
         "WindowWrapper.relative_to_now",
         "`now()` reads by the clock; what is written goes by the event's time",

@@ -9,6 +9,8 @@ import re
 import types
 from collections import Counter
 from collections.abc import Iterator
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -63,7 +65,8 @@ def samples() -> dict[str, Any]:
     table = app.Table("table", default=int)
     windowed = app.Table("windowed", default=int).tumbling(10)
     return {
-        "faust": fs, "exceptions": fs, "App": app, "Agent": agent, "Topic": topic, "Table": table,
+        "faust": fs, "exceptions": fs.exceptions, "App": app, "Agent": agent, "Topic": topic,
+        "Table": table,
         "SetTable": app.SetTable("sets", partitions=1, start_manager=True),
         "WindowWrapper": windowed, "WindowSet": windowed["key"],
         "codecs": fs.codecs, "Codec": fs.Codec(), "Schema": fs.Schema(),
@@ -93,6 +96,10 @@ def is_ours(name: str, on: dict[str, Any]) -> bool:
     home, _, attribute = path.partition(".")
     if home == "App" and option and not attribute and hasattr(on["App"].conf, option):
         return True  # read there, as in Faust
+    module, _, found = path.removeprefix("faust.").rpartition(".")
+    if module.startswith(("models.", "sensors.")):
+        is_there = find_spec(f"flowstream.{module}") is not None
+        return is_there and hasattr(import_module(f"flowstream.{module}"), found)
     if home not in on:
         return False
     if isinstance(on[home], type) and not attribute:

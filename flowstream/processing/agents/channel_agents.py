@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast
 
 from flowstream.processing.agents.agent import Agent, AgentFunction, ChannelSink, Sink, sink_topics
 from flowstream.processing.agents.channels import Channel, Listener
-from flowstream.processing.agents.policies import OnError
+from flowstream.processing.agents.policies import Action, OnError
 from flowstream.processing.errors import AgentFailed, AppError, AppExited
 from flowstream.processing.events.current import Headers
 from flowstream.processing.events.event import Arrival, Event, Retimed
@@ -196,13 +196,15 @@ class ChannelAgent(Agent[T], Generic[T]):
         self, feed: ChannelFeed, error: Exception, failures: int, retry_backoff_s: float,
         listener: Listener[T],
     ) -> None:  # fmt: skip
-        action = self.policy.action
+        action: Action = self.policy.action_on(error)
         if action == "retry" and self.policy.is_spent(failures):
             action = self.policy.then
         if action == "stop" or not (feed.events or error is feed.thrown):
             raise AgentFailed(
                 f"agent {self.name!r} on {self.channel!r} failed: {type(error).__name__}: {error}"
             ) from error
+        if action == "pass_over":
+            return
         log.warning("agent %r: %s is %s", self.name, error, "skipped" if action == "skip" else
                     f"tried again ({failures})")  # fmt: skip
         if action == "retry" or error is feed.thrown:

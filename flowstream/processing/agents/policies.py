@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from flowstream.processing.errors import AppError, RowUnreadable, TableElsewhere
+from flowstream.processing.errors import AppError, RowUnreadable, Skip, TableElsewhere
 from flowstream.processing.values.durations import Seconds, milliseconds
 
 Then = Literal["stop", "skip", "dead_letter"]
 OnErrorName = Literal["stop", "skip", "retry", "dead_letter", "park"]
+Action = OnErrorName | Literal["pass_over"]
+"""What is done, also with an event that its agent wants to be passed over."""
 
 NAMES: tuple[OnErrorName, ...] = ("stop", "skip", "retry", "dead_letter", "park")
 NO_EVENTS_FAULT = (TableElsewhere, RowUnreadable)
@@ -30,13 +32,15 @@ class Policy:
     longest_s: float | None = None
     then: Then = "stop"
 
-    def action_on(self, error: Exception) -> OnErrorName:
+    def action_on(self, error: Exception) -> Action:
         """What becomes of an event that failed so: where it is no fault of the event, and what
-        follows would fail as well, the worker stops.
+        follows would fail as well, the worker stops; where `Skip` says so it is passed over.
 
         >>> Policy("skip").action_on(ValueError()), Policy("skip").action_on(TableElsewhere())
         ('skip', 'stop')
         """
+        if isinstance(error, Skip):
+            return "pass_over"
         return "stop" if isinstance(error, NO_EVENTS_FAULT) else self.action
 
     def is_spent(self, failures: int) -> bool:

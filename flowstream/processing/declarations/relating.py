@@ -61,8 +61,13 @@ class Relating(Timing):
     async def _send(self, record: Outgoing) -> RecordMetadata:
         """Send outside of agents."""
 
+    @abstractmethod
+    def changelog(self, table: str) -> str:
+        """The name of a table's changelog topic."""
+
     def _declare(self, table: Table[Any, Any]) -> None:
         self.check_table_name(table.name)
+        table.changelog_topic_name = self.changelog(table.name)
         self.tables[table.name] = table
 
     @telling("App.table")

@@ -52,10 +52,6 @@ class DeclaresSets(Relating):
     def topic_of_changes(self, name: str, key_type: Any, partitions: int) -> Topic[Any, SetChange]:
         """Declare the topic of a table's manager."""
 
-    @abstractmethod
-    def changelog(self, table: str) -> str:
-        """The name of a table's changelog topic."""
-
     def _check(self, name: str, partitions: object, default: object = None) -> None:
         """Refuse what cannot be a table where it is written."""
         self.check_table_name(name)

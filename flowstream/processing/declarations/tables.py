@@ -11,6 +11,7 @@ from flowstream.processing.agents.managing import WindowClosed, telling_closed
 from flowstream.processing.declarations.sets import DeclaresSets
 from flowstream.processing.declaring import (
     check_default,
+    check_key_index,
     check_partitions,
     check_table_name,
     check_window_closed,
@@ -22,6 +23,7 @@ from flowstream.processing.instead import telling
 from flowstream.processing.tables.replicated import GlobalTable, TableOf
 from flowstream.processing.tables.table import Recovered, Table
 from flowstream.processing.tables.windowed_tables import WindowedTable
+from flowstream.processing.time.shapes import Window
 from flowstream.processing.values.durations import Seconds
 from flowstream.processing.values.undeclared import kind_of_values
 
@@ -54,6 +56,23 @@ class DeclaresTables(DeclaresSets):
         super().__init__()
         self.foreign_tables: dict[str, TableOf[Any, Any]] = {}
 
+    @overload
+    def Table(
+        self, name: str, *, window: Window, key_type: type[K], value_type: type[V],
+        default: Callable[[], V] | None = ..., key_index: bool = ...,
+        **options: Unpack[TableOptions],
+    ) -> WindowedTable[K, V]: ...  # fmt: skip
+    @overload
+    def Table(
+        self, name: str, *, window: Window, value_type: type[V],
+        default: Callable[[], V] | None = ..., key_index: bool = ...,
+        **options: Unpack[TableOptions],
+    ) -> WindowedTable[str, V]: ...  # fmt: skip
+    @overload
+    def Table(
+        self, name: str, *, window: Window, default: Callable[[], V], key_index: bool = ...,
+        **options: Unpack[TableOptions],
+    ) -> WindowedTable[str, V]: ...  # fmt: skip
     @overload
     def Table(
         self, name: str, *, key_type: type[K], value_type: type[V],
@@ -94,7 +113,9 @@ class DeclaresTables(DeclaresSets):
         on_recover: Recovered | None = None,
         extra_topic_configs: Mapping[str, str] | None = None,
         on_window_close: WindowClosed | None = None,
-    ) -> Table[Any, Any]:
+        window: Window | None = None,
+        key_index: bool = True,
+    ) -> Table[Any, Any] | WindowedTable[Any, Any]:
         """Declare a table. `value_type` defaults to `default` when that is a type (`int` stands for
         numbers, whole or not: `value_type=int` for whole ones alone), else to any JSON.
 
@@ -108,7 +129,9 @@ class DeclaresTables(DeclaresSets):
         serializer). `on_recover`: see `Table.on_recover`. `extra_topic_configs` are of the
         changelog topic, when it is made. `on_window_close` is called with `(key, (start, end))` and
         the final value of each window that closes, once, in a unit of its own: see `tumbling`.
+        With a `window` it gives what `table.using_window(window)` does.
         """
+        check_key_index(key_index)
         self._check(name, partitions, default)
         said = rows_of(name, schema)
         value_type = value_type or said.value_type
@@ -130,7 +153,7 @@ class DeclaresTables(DeclaresSets):
             check_window_closed(on_window_close, f"table {name!r}")
             table.when_windowed = partial(self._tell_closed, on_window_close)
         self._declare(table)
-        return table
+        return table if window is None else table.using_window(window)
 
     def _tell_closed(self, function: WindowClosed, windows: WindowedTable[Any, Any]) -> None:
         """Have an agent call a function with each window that closes."""

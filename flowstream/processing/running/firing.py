@@ -10,9 +10,10 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
+from flowstream.processing.errors import reason
 from flowstream.processing.events.event import Arrival, without_headers
 from flowstream.processing.running.filling import ResultsSource
-from flowstream.processing.running.instance import Instance, reason
+from flowstream.processing.running.instance import Instance
 from flowstream.processing.running.plan import Reader
 from flowstream.processing.running.regrouping import GroupedSource
 from flowstream.processing.running.surroundings import Shelf, Surroundings
@@ -228,7 +229,7 @@ class InnerInstance(Instance):
         """As the policy says; a parked event that fails again is put off, or given up."""
         parking, record = self.agent.parking, self._fired[-1] if self._fired else None
         policy = self.agent.policy
-        is_over = self.closed or policy.action_on(error) == "stop"
+        is_over = self.closed or policy.action_on(error) in ("stop", "pass_over")
         if is_over or parking is not self._inner or record is None or self.record is None:
             await super()._failed(error)
             return

@@ -12,7 +12,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 
 from flowstream.processing.agents.agent import Agent, sink_topics
-from flowstream.processing.errors import AgentFailed, AppError, AppExited, DecodeError, text_of
+from flowstream.processing.errors import (
+    AgentFailed,
+    AppError,
+    AppExited,
+    DecodeError,
+    reason,
+    text_of,
+)
 from flowstream.processing.events.current import CURRENT
 from flowstream.processing.events.event import Arrival, Event, event_of, retimed, without_headers
 from flowstream.processing.events.replies import reply_to
@@ -31,8 +38,6 @@ from flowstream.processing.units.task import Source, Task
 from flowstream.processing.values.codecs import BYTES, Codec
 
 log = logging.getLogger("flowstream.agent")
-
-LONGEST_REASON = 300
 
 
 class Instance(UnitFeed):
@@ -237,7 +242,8 @@ class Instance(UnitFeed):
         failures = self._count(records)
         if action == "retry" and policy.is_spent(failures):
             action = policy.then
-        if action == "retry" or (action != "stop" and self._everything_fails(records)):
+        is_fault = action not in ("stop", "pass_over")
+        if action == "retry" or (is_fault and self._everything_fails(records)):
             await self._retry(records, error, failures)
             return
         if action == "stop":
@@ -325,9 +331,10 @@ class Instance(UnitFeed):
         """Skip records of the unit, or make them dead letters in it."""
         where = f"{records[0].topic}-{records[0].partition} offset {records[0].offset}"
         counts, agent = self.around.counts, self.agent.name
-        if action == "skip":
+        if action in ("skip", "pass_over"):
             counts.skipped += len(records)
-            self._tell(f"agent {agent!r} skipped {where}: {reason(error)}")
+            if action == "skip":
+                self._tell(f"agent {agent!r} skipped {where}: {reason(error)}")
             return
         for record in records:
             self.send_dead(record, error)
@@ -391,9 +398,3 @@ class Instance(UnitFeed):
                 # Its event time is in a value that nobody can read: it says nothing of time.
                 self.record = retimed(self.record, UNKNOWN)
             self.complete()
-
-
-def reason(error: BaseException) -> str:
-    """An error in one line of a log; all of it is in the dead letter's headers."""
-    text = " ".join(f"{type(error).__name__}: {text_of(error)}".split())
-    return text if len(text) <= LONGEST_REASON else text[:LONGEST_REASON] + "..."

@@ -26,8 +26,8 @@ from flowstream.processing.streams.stream_windows import (
     sliding,
 )
 from flowstream.processing.tables.closing import WindowResult
+from flowstream.processing.tables.lateness import Late
 from flowstream.processing.tables.table import Table
-from flowstream.processing.tables.windowed_tables import Late
 from flowstream.processing.values.durations import Seconds, not_negative
 from flowstream.processing.values.fields import PLAIN, by, check_field, classes_of, encodes, none_is
 from flowstream.processing.values.joined import Joined

@@ -12,8 +12,8 @@ from flowstream.processing.errors import AppError
 from flowstream.processing.events.topic import Topic
 from flowstream.processing.streams.joining import ENTRIES, SIDES, How, Side, StreamJoin
 from flowstream.processing.tables.inner import Fired, Kept, KeyedRows
+from flowstream.processing.tables.lateness import Late
 from flowstream.processing.tables.table import Table
-from flowstream.processing.tables.windowed_tables import Late
 from flowstream.processing.values.codecs import BYTES, Codec, readable
 from flowstream.processing.values.durations import Seconds, milliseconds
 from flowstream.processing.values.joined import LEFT_HEADER, RIGHT_HEADER, Joined, joined_shape

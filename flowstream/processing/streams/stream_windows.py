@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar
 from flowstream.processing.errors import AppError
 from flowstream.processing.tables.closing import WindowResult, span_headers, window_result
 from flowstream.processing.tables.inner import Fired, Kept, KeyedRows
+from flowstream.processing.tables.lateness import Late
 from flowstream.processing.tables.table import Table
-from flowstream.processing.tables.windowed_tables import Late
 from flowstream.processing.time import aggregates
 from flowstream.processing.time.aggregates import Aggregate, Field
 from flowstream.processing.time.dues import PREFIX

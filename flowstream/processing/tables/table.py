@@ -12,20 +12,18 @@ from flowstream.processing.declaring import (
     check_callable,
     check_changelog_config,
     check_key_index,
+    described,
 )
 from flowstream.processing.errors import AppError
 from flowstream.processing.events.current import CURRENT, in_unit
 from flowstream.processing.instead import missing, telling
 from flowstream.processing.tables.inner import Keeper
+from flowstream.processing.tables.lateness import Late, check_late, closing_spans
 from flowstream.processing.tables.rows import Migrate, mended, row_keys
 from flowstream.processing.tables.scanning import Scans
 from flowstream.processing.tables.table_changes import Changes
-from flowstream.processing.tables.windowed_tables import (
-    Late,
-    WindowedTable,
-    check_late,
-    closing_spans,
-)
+from flowstream.processing.tables.windowed_tables import WindowedTable
+from flowstream.processing.time.shapes import Window as Shape
 from flowstream.processing.time.windows import Window
 from flowstream.processing.values.codecs import DECODE_ERRORS, Codec, codec_of, refusal
 from flowstream.processing.values.durations import Seconds, milliseconds
@@ -47,6 +45,9 @@ class Table(Scans[K, V]):
     assigned). A mutable value is a copy: a change in place counts when it is assigned back.
     Iterating and `len` walk the partition's rows; `range` and `prefix` walk some of them in order.
     """
+
+    changelog_topic_name = ""
+    """The topic of its changes, once an app has it."""
 
     def __init__(
         self,
@@ -326,6 +327,24 @@ class Table(Scans[K, V]):
         """
         check_key_index(key_index)
         return self._windowed(size, step, expires, grace, late)
+
+    @telling("Table.using_window")
+    def using_window(
+        self,
+        window: Shape,
+        *,
+        grace: Seconds | None = None,
+        late: Late = "drop",
+        key_index: bool = True,
+    ) -> WindowedTable[K, V]:
+        """The windows of a `TumblingWindow` or `HoppingWindow`; the rest is as with `tumbling`."""
+        check_key_index(key_index)
+        if not isinstance(window, Shape):
+            raise AppError(
+                f"table {self.name!r}: a window is a TumblingWindow(60) or a HoppingWindow(60, 5),"
+                f" not {described(window)}"
+            )
+        return self._windowed(window.size, window.step, window.expires, grace, late)
 
     def _windowed(
         self,

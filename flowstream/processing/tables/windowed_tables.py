@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime
 import itertools
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar, cast
 
 from flowstream.processing.declaring import described
 from flowstream.processing.errors import AppError
@@ -36,9 +36,6 @@ NEVER = 2 * UNKNOWN
 K = TypeVar("K")
 V = TypeVar("V")
 
-Late = Literal["drop", "dead_letter", "update"]
-"""What becomes of an event that comes after its window has closed."""
-
 
 class WindowedTable(Drawn, Generic[K, V]):
     """A table whose values belong to a key *and* a window of event time.
@@ -47,6 +44,9 @@ class WindowedTable(Drawn, Generic[K, V]):
     reads one. A write to a window past its `expires` is dropped and counted. `in` and iteration
     are of the windows that hold the event; `items` gives every window kept.
     """
+
+    key_index = True
+    """Which windows are kept is known by their rows, always."""
 
     def __init__(self, table: Table[K, V], window: Window) -> None:
         self.table = table
@@ -109,6 +109,16 @@ class WindowedTable(Drawn, Generic[K, V]):
         self.table.event_field = name
         return self
 
+    def relative_to(self, field: Any = None) -> WindowedTable[K, V]:
+        """`relative_to_field(field)`, or without one `relative_to_stream()`."""
+        return self.relative_to_stream() if field is None else self.relative_to_field(field)
+
+    def get_timestamp(self, event: Event[Any] | None = None) -> float:
+        """The event time, in seconds, by which the windows of this event go, or of another one."""
+        if event is not None:
+            return event.timestamp
+        return in_unit(f"using table {self.name!r}").timestamp_ms / 1000
+
     def __getitem__(self, key: K) -> WindowSet[V]:
         return WindowSet(self.table, self.window, self._row(key), key)
 
@@ -153,6 +163,20 @@ class WindowedTable(Drawn, Generic[K, V]):
             if found is not None and found[1] in starts:
                 keys[found[0]] = None
         return map(self.table.key_codec.decode, keys)
+
+    def keys(self) -> Iterator[K]:
+        """As iteration: the keys with a value in a window that holds the event."""
+        return iter(self)
+
+    def values(self, event: Event[Any] | None = None) -> Iterator[V]:
+        """For each of these keys the value of the window that is current, or was at another event;
+        without one where it has none.
+        """
+        for key in self:
+            try:
+                yield self[key].current(event)
+            except KeyError:
+                continue
 
     def _kept_starts(self, current: Current) -> list[int]:
         """Starts of the windows that hold the event and are not gone."""
@@ -325,41 +349,3 @@ def last_gone_ms(current: Current, table: Table[Any, Any]) -> int:
     if table.ends_with_closing and window.grace_ms is not None:
         return current.watermark(table.name) - window.size_ms - window.grace_ms
     return NEVER
-
-
-def closing_spans(
-    table: str, expires: Seconds | None, grace: Seconds | None
-) -> tuple[Seconds | None, Seconds | None]:
-    """`expires` and `grace` of windows that a function is told of: without `grace` one closes, and
-    is gone with that, `expires` after its end, as in Faust.
-    """
-    if grace is not None:
-        return expires, grace
-    if expires is None:
-        raise AppError(
-            f"table {table!r}: on_window_close= is never called where no window closes: say"
-            " expires=, how long after its end one does"
-        )
-    return None, expires
-
-
-def check_late(table: Table[Any, Any], window: Window, late: Late) -> None:
-    """Refuse a policy for late events that cannot be."""
-    if late not in ("drop", "dead_letter", "update"):
-        raise AppError(
-            f"table {table.name!r}: late= is 'drop', 'dead_letter' or 'update', not {late!r}"
-        )
-    if late != "drop" and window.grace_ms is None:
-        raise AppError(
-            f"table {table.name!r}: late={late!r} needs grace=: without it nothing closes"
-        )
-    if late == "update" and window.expires_ms is None:
-        raise AppError(
-            f"table {table.name!r}: late='update' needs expires=: how long a closed window is kept"
-            " to be updated"
-        )
-    if window.expires_ms is not None and window.expires_ms < (window.grace_ms or 0):
-        raise AppError(
-            f"table {table.name!r}: expires= is shorter than grace=: windows would be deleted"
-            " before they close"
-        )

@@ -28,8 +28,8 @@ class StatsdMonitor(Monitor):
         host: str = "localhost",
         port: int = 8125,
         prefix: str = "flowstream",
-        *,
         rate: float = 1.0,
+        *,
         tags: bool = False,
         **options: Any,
     ) -> None:

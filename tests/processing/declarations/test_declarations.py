@@ -10,7 +10,7 @@ import pytest
 
 import flowstream as fs
 from flowstream.processing.duties.planning import make_plan
-from flowstream.processing.running.instance import LONGEST_REASON, reason
+from flowstream.processing.errors import LONGEST_REASON, reason
 from flowstream.processing.streams.stateful import GroupBy
 from flowstream.transport.types import NewTopic
 from tests.processing.conftest import Kit
