@@ -19,6 +19,7 @@ Order = Literal["key"]
 F = TypeVar("F", bound=Callable[..., Any])
 
 POLICY, COMPACT = "cleanup.policy", "compact"
+RETENTION = "retention.ms"
 
 LONGEST_TOPIC = 249
 _LEGAL_TOPIC = re.compile(r"[A-Za-z0-9._-]+")

@@ -132,51 +132,25 @@ _TOLD: Final = (
     ),
     ("Record(namespace=)", '`class Order(fs.Record, ns="shop.order")`'),
     ("Record(allow_blessed_key=)", "a `__faust` entry is passed over, always"),
-    ("Agent.get_topic_names Agent.channel", "`agent.topics`, `agent.source_topic`"),
     ("Agent.actor_tracebacks", "a stall is named in the log, with its line"),
-    (
-        "Agent.help Agent.supervisor_strategy Agent.isolated_partitions",
-        "the docstring; `on_error`; always",
-    ),
-    ("Topic.get_topic_name Topic.topics", "`topic.name`"),
-    ("Topic.retention Topic.compacting Topic.deleting", "`topic.config`"),
+    ("Agent.supervisor_strategy", "`on_error`"),
     ("Topic.replicas", "`App(replication_factor=)`"),
     ("Topic.pattern", "`@app.agent(topic, *others)`"),
-    ("Topic.acks", "always all in-sync replicas"),
-    ("Topic.derive_topic", "`topic.derive(...)`"),
-    (
-        "Stream.left_join Stream.inner_join Stream.outer_join Stream.join_strategy",
-        '`stream.join(..., how="left")`, `"inner"`, `"outer"`',
-    ),
-    ("Stream.take_with_timestamp", "`take_events(...)`: each event has its timestamp"),
+    ("Stream.join_strategy", "`how=` of the join"),
     ("Stream.add_processor", "`stream.map(function)`"),
     ("Stream.combine Stream.combined", "`@app.agent(topic, *others)`"),
-    ("Stream.current_event", "`fs.current_event()`"),
     ("Stream.derive_topic", "`topic.derive(...)`"),
-    (
-        "Stream.ack Stream.enable_acks",
-        "an event is done when the agent asks for the next one, always",
-    ),
+    ("Stream.ack", "an event is done when the agent asks for the next one, always"),
     (
         "Stream.noack Stream.noack_take",
         "an event is done when the agent asks for the next one, and never before",
     ),
-    ("Event.forward", "`event.send(topic)`, encoded anew"),
     ("Event.ack Event.acked", "an event is done when the agent asks for the next one, always"),
-    ("Channel.get Channel.queue", "`async for event in channel`, or `anext` of its `listen()`"),
+    ("Channel.queue", "`channel.get()`"),
     (
         "Channel.schema Channel.on_key_decode_error Channel.on_value_decode_error "
         "Channel.on_decode_error",
         "nothing is decoded; `on_error` of the agent",
-    ),
-    (
-        "Channel.declare Channel.maybe_declare Channel.get_topic_name",
-        "there is nothing to declare; `name`",
-    ),
-    (
-        "SetTable.start_manager SetTable.manager_topic_name "
-        "SetTable.manager_topic_suffix SetTable.Manager",
-        "`table.manager`, `table.manager.topic`",
     ),
     (
         "Worker(loglevel=) Worker(logfile=) Worker(debug=) Worker(quiet=) "

@@ -23,6 +23,7 @@ from flowstream.errors import FlowstreamError
 from flowstream.processing.agents.asking import Askable
 from flowstream.processing.agents.channels import Channel
 from flowstream.processing.agents.policies import OnError, policy_of
+from flowstream.processing.agents.ported import PortedNames
 from flowstream.processing.agents.probing import ProbeFeed, ProbeSource, first_step
 from flowstream.processing.declaring import Order, check_concurrency, described
 from flowstream.processing.errors import AgentFailed, AppError
@@ -63,7 +64,7 @@ log = logging.getLogger("flowstream.agent")
 AgentFunction = Callable[[Stream[T]], AsyncIterable[Any] | Awaitable[None]]
 
 
-class Agent(Askable, Generic[T]):
+class Agent(Askable, PortedNames, Generic[T]):
     """A function that consumes a stream; made by `App.agent`.
 
     Sinks get every value it yields, with the key and the timestamp of the event it came from.
@@ -94,7 +95,7 @@ class Agent(Askable, Generic[T]):
         self.concurrency, self.order = check_concurrency(concurrency, order, name)
         self.policy = policy_of(on_error, name)
         self.function = function
-        self.topic = topic
+        self.topic = self.channel = topic
         self.topics: tuple[Topic[Any, T], ...] = (
             () if isinstance(topic, InnerSource) else (topic, *others)
         )

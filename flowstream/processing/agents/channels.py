@@ -23,6 +23,7 @@ from flowstream.processing.events.current import Headers, in_unit, is_inside_age
 from flowstream.processing.events.event import Event
 from flowstream.processing.events.topic import header_pairs
 from flowstream.processing.instead import missing
+from flowstream.processing.values.durations import Seconds, milliseconds
 
 if TYPE_CHECKING:
     from flowstream.processing.streams.stream import Stream
@@ -80,12 +81,15 @@ class Listener(Generic[T]):
         self._waiting.extendleft(reversed(list(events)))
         self._there.set()
 
-    async def get(self) -> Event[T]:
-        """The first event, as soon as there is one. Raises what was thrown in its place."""
-        while (event := self.take()) is None:
-            self._there.clear()
-            await self._there.wait()
-        return event
+    async def get(self, *, timeout: Seconds | None = None) -> Event[T]:
+        """The first event, as soon as there is one. Raises what was thrown in its place, and
+        TimeoutError when there is none in time.
+        """
+        async with asyncio.timeout(None if timeout is None else milliseconds(timeout) / 1000):
+            while (event := self.take()) is None:
+                self._there.clear()
+                await self._there.wait()
+            return event
 
 
 async def has_room(listener: ReferenceType[Listener[Any]], size: int) -> None:
@@ -128,6 +132,8 @@ class Channel(Generic[T]):
         self.was_late = is_late()
         """Whether a worker had the app already: its units do not know this channel."""
         self._listeners: WeakSet[Listener[T]] = WeakSet()
+        self._own: Listener[T] | None = None
+        """Who gets what `get` gives, once it was asked for."""
         self._was_heard = True
 
     if not TYPE_CHECKING:  # checkers know what is there
@@ -146,6 +152,24 @@ class Channel(Generic[T]):
         listener: Listener[T] = Listener()
         self._listeners.add(listener)
         return listener
+
+    async def get(self, *, timeout: Seconds | None = None) -> Event[T]:
+        """The next event of those that are put from the first `get` on; TimeoutError when there is
+        none in time. Who has asked once is a listener for good: ask again, or putting will wait.
+        """
+        if self._own is None:
+            self._own = self.listen()
+        return await self._own.get(timeout=timeout)
+
+    async def declare(self) -> None:
+        """Nothing has to be made for a channel to be there."""
+
+    async def maybe_declare(self) -> None:
+        """As `declare`."""
+
+    def get_topic_name(self) -> str:
+        """The channel's name."""
+        return self.name
 
     def derive(self, **changes: Any) -> Channel[Any]:
         """Another channel with the same types and size, but for what is given."""

@@ -15,7 +15,7 @@ from flowstream.processing.events.topic import Topic
 from flowstream.processing.instead import telling
 from flowstream.processing.tables.global_sets import GlobalMemberRows, SetGlobalTable
 from flowstream.processing.tables.set_managers import SetChange
-from flowstream.processing.tables.set_tables import MemberRows, SetTable
+from flowstream.processing.tables.set_tables import MANAGER_SUFFIX, MemberRows, SetTable
 from flowstream.processing.values.durations import Seconds
 
 K = TypeVar("K")
@@ -23,8 +23,6 @@ V = TypeVar("V")
 
 
 AnySets = SetTable[Any, Any]
-
-MANAGER_SUFFIX = "-setmanager"
 
 
 class GlobalSetOptions(TypedDict, total=False):
@@ -173,6 +171,7 @@ class DeclaresSets(Relating):
         named = topic_name or f"{self.id}-{name}{suffix}"
         topic = self.topic_of_changes(named, key_type, partitions)
         table.have_manager(topic)
+        table.manager_topic_suffix = suffix
         agent = Agent(managing(table), topic, name=f"{name}.manager", sinks=(), on_error="stop")
         agent.passing_over = NOT_OURS
         self.add_agent(agent)

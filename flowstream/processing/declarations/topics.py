@@ -9,12 +9,13 @@ from typing import Any, TypedDict, TypeVar, Unpack, overload
 from flowstream.processing.declarations.tables import DeclaresTables
 from flowstream.processing.declaring import check_config
 from flowstream.processing.errors import AppError
+from flowstream.processing.events.deriving import kept
 from flowstream.processing.events.event_time import EventTime
 from flowstream.processing.events.schemas import Schema, schema_of
 from flowstream.processing.events.topic import Serializer, Topic
 from flowstream.processing.instead import telling
 from flowstream.processing.tables.set_managers import SetChange
-from flowstream.processing.values.durations import Seconds, not_negative, positive
+from flowstream.processing.values.durations import Seconds, not_negative
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -147,18 +148,3 @@ class DeclaresTopics(DeclaresTables):
                 f" {topic.config}: say it once, or the same"
             )
         known.config = known.config or topic.config
-
-
-def kept(
-    name: str, retention: Seconds | None, compacting: bool | None, deleting: bool | None
-) -> dict[str, str]:
-    """The configuration that says how long a topic keeps its records."""
-    found: dict[str, str] = {}
-    if retention is not None:
-        found["retention.ms"] = str(positive(f"topic {name!r}: retention", retention))
-    policies = [word for word, on in (("compact", compacting), ("delete", deleting)) if on]
-    if (compacting, deleting) != (None, None):
-        if not policies:
-            raise AppError(f"topic {name!r}: it is compacting=True, deleting=True, or both")
-        found["cleanup.policy"] = ",".join(policies)
-    return found

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Never, NoReturn, Typ
 from flowstream.processing.declaring import (
     COMPACT,
     POLICY,
+    RETENTION,
     check_config,
     check_partitions,
     check_topic_name,
@@ -27,12 +28,17 @@ from flowstream.processing.values.fields import alternatives
 from flowstream.processing.values.serializers import Codec as Serialization
 from flowstream.processing.values.serializers import typed
 
+if TYPE_CHECKING:
+    from flowstream.processing.events.schemas import Schema
+
 K = TypeVar("K")
 V = TypeVar("V")
 
 Serializer = str | Serialization
 DERIVED = ("name", "key_type", "value_type", "key_serializer", "value_serializer")
 """What `Topic.derive` may change."""
+OF_ANOTHER = ("partitions", "config")
+"""What it may change of a topic of another name."""
 
 
 class RecordMetadata(NamedTuple):
@@ -134,25 +140,55 @@ class Topic(Generic[K, V]):
 
     def derive(self, **changes: Any) -> Topic[Any, Any]:
         """The same topic with other types or serializers (`key_type`, `value_type`,
-        `key_serializer`, `value_serializer`), or one of another `name` as this one, which the app
-        knows as one of its own.
+        `key_serializer`, `value_serializer`, or a `schema` that has them), or one of another `name`
+        (or `prefix` and `suffix`) as this one, which the app knows as one of its own: that may have
+        its own `partitions` and `config`, or `retention`, `compacting` and `deleting`.
         """
-        unknown = changes.keys() - set(DERIVED)
-        if unknown:
-            raise AppError(
-                f"{self!r}.derive takes {', '.join(DERIVED)}, not {', '.join(sorted(unknown))}"
-            )
+        from flowstream.processing.events.deriving import derived
+
+        changes = derived(self.name, self.config, changes)
         topic: Topic[Any, Any] = Topic(
-            partitions=self.partitions, config=self.config, send=self._send,
-            declare=self._declare, enter=self._enter,
+            send=self._send, declare=self._declare, enter=self._enter,
             timestamp=self.timestamp, disorder_ms=self.disorder_ms,
-            **{**{name: getattr(self, name) for name in DERIVED}, **changes},
+            **{**{name: getattr(self, name) for name in (*DERIVED, *OF_ANOTHER)}, **changes},
         )  # fmt: skip
         if self.value_codec.nullable and "value_type" not in changes:
             topic = topic.with_tombstones()
         if "name" in changes and self._enter is not None:
             self._enter(topic)
         return topic
+
+    derive_topic = derive
+
+    def get_topic_name(self) -> str:
+        """The topic's name."""
+        return self.name
+
+    @property
+    def topics(self) -> list[str]:
+        """Its name alone: a topic is one."""
+        return [self.name]
+
+    @property
+    def acks(self) -> bool:
+        """A record is there when all in-sync replicas have it, always."""
+        return True
+
+    @property
+    def retention(self) -> float | None:
+        """For how many seconds records are kept, where the declaration says it; -1: for ever."""
+        said = self.config.get(RETENTION)
+        return None if said is None else (-1 if said == "-1" else int(said) / 1000)
+
+    @property
+    def compacting(self) -> bool | None:
+        """Whether the newest record of each key is kept, where the declaration says it."""
+        return None if POLICY not in self.config else COMPACT in self.config[POLICY]
+
+    @property
+    def deleting(self) -> bool | None:
+        """Whether records go when they are too old, where the declaration says it."""
+        return None if POLICY not in self.config else "delete" in self.config[POLICY]
 
     async def declare(self) -> None:
         """Create the topic if it is missing, at once, as a worker does at its start: with the
@@ -178,6 +214,7 @@ class Topic(Generic[K, V]):
         headers: Headers = (),
         key_serializer: Serializer | None = None,
         value_serializer: Serializer | None = None,
+        schema: Schema | None = None,
     ) -> Coroutine[Any, Any, RecordMetadata]:
         """Send a record: await it. Inside an agent it joins the event's unit, at once, and commits
         with it: also where the await was forgotten.
@@ -186,16 +223,17 @@ class Topic(Generic[K, V]):
         A task that an agent starts is inside it, too: NotInAgent once the event is over in which it
         was started.
         `timestamp` is in seconds; inside an agent it defaults to the event's. A `value` of None
-        is a tombstone. A serializer stands in for the topic's own.
+        is a tombstone. A serializer stands in for the topic's own, a `schema` for its types, too.
         """
         if given:
             raise TypeError(
                 f"topic {self.name!r} takes a record by name: await topic.send(value=..., key=...)"
             )
-        if key_serializer is not None or value_serializer is not None:
-            other = self.derive(
-                key_serializer=key_serializer or self.key_serializer,
-                value_serializer=value_serializer or self.value_serializer,
+        if (key_serializer, value_serializer, schema) != (None, None, None):
+            of = self if schema is None else self.derive(schema=schema)
+            other = of.derive(
+                key_serializer=key_serializer or of.key_serializer,
+                value_serializer=value_serializer or of.value_serializer,
             )
             return other.send(
                 key=key, value=value, partition=partition, timestamp=timestamp, headers=headers

@@ -48,11 +48,13 @@ class ForwardStream(DerivedStream[T]):
                 return value
             record = self._feed.record
             assert record is not None
-            if self._group.topic is not None:
-                data = record.value if value is None else self._group.topic.encode_value(value)
-                self._feed.forward(record.key, data)
+            by, topic = self._group.key, self._group.topic
+            if topic is not None:
+                data = record.value if value is None else topic.encode_value(value)
+                self._feed.forward(record.key if by is None else topic.encode_key(by(value)), data)
                 continue
-            key = self._group.key(value)
+            assert by is not None
+            key = by(value)
             codec: Codec[Any] = codec_of(self._group.key_type or type(key))
             self._feed.forward(None if key is None else codec.encode(key), record.value)
 

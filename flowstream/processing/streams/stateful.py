@@ -44,12 +44,13 @@ R = TypeVar("R")
 class GroupBy:
     """What an agent's `group_by` asked for."""
 
-    key: Callable[[Any], Any]
+    key: Callable[[Any], Any] | None
+    """None: the keys stay."""
     name: str | None
     key_type: type[Any] | None
     partitions: int | None
     topic: Topic[Any, Any] | None = None
-    """A declared topic in place of one of our own, and the same keys."""
+    """A declared topic in place of one of our own."""
     field: str | None = None
     """The name that `key` reads, if it was given one."""
 
@@ -67,6 +68,12 @@ class GroupBy:
                 f"{what} makes keys of type {refused}, and their declared type is"
                 f" {key_type.__name__}: say key_type={refused.partition(' ')[0]}"
             )
+
+
+def check_through(topic: object, what: str) -> None:
+    """Refuse what values cannot go through."""
+    if not isinstance(topic, Topic):
+        raise AppError(f"{what} takes a topic, not {described(topic)}: app.topic(...)")
 
 
 class StatefulOperators(Generic[T]):
@@ -89,26 +96,34 @@ class StatefulOperators(Generic[T]):
         name: str | None = None,
         key_type: type[Any] | None = None,
         partitions: int | None = None,
+        topic: Topic[Any, T] | None = None,
     ) -> Stream[T]:
-        """The same values under another key, through the topic `<app>-<name>-repartition`.
+        """The same values under another key, through the topic `<app>-<name>-repartition`, or a
+        `topic` of yours, which says the type of the keys.
 
         `key` is a function of the value or the name of its attribute. Comes before every other
         operator except `filter`.
         """
         check_partitions(partitions, "group_by")
+        if topic is not None:
+            check_through(topic, "group_by(topic=)")
+            if (name, key_type, partitions) != (None, None, None):
+                raise AppError(
+                    f"group_by: name, key type and partitions are those of topic {topic.name!r}:"
+                    " leave name=, key_type= and partitions= out"
+                )
+            key_type = topic.key_type
         field = key if isinstance(key, str) else None
-        return self._root("group_by").grouped(
-            self._this, GroupBy(by(key, "group_by"), name, key_type, partitions, field=field)
-        )
+        group = GroupBy(by(key, "group_by"), name, key_type, partitions, topic, field=field)
+        return self._root("group_by").grouped(self._this, group)
 
     @telling("Stream.through")
     def through(self, topic: Topic[Any, T]) -> Stream[T]:
         """The same values by way of a topic of yours, with their keys; as `group_by`, comes before
         every other operator except `filter`.
         """
-        if not isinstance(topic, Topic):
-            raise AppError(f"through takes a topic, not {described(topic)}: app.topic(...)")
-        group = GroupBy(lambda value: None, None, None, None, topic)
+        check_through(topic, "through")
+        group = GroupBy(None, None, None, None, topic)
         return self._root("through").grouped(self._this, group)
 
     @telling("Stream.tumbling")

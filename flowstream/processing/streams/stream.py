@@ -18,7 +18,8 @@ from flowstream.processing.events.event import Arrival, Event
 from flowstream.processing.events.topic import Topic
 from flowstream.processing.instead import missing
 from flowstream.processing.streams.joining import Entry, Side
-from flowstream.processing.streams.stateful import GroupBy, StatefulOperators
+from flowstream.processing.streams.ported import PortedOperators
+from flowstream.processing.streams.stateful import GroupBy
 from flowstream.processing.streams.stream_joins import JoinedStreams
 from flowstream.processing.streams.stream_windows import StreamWindows
 from flowstream.processing.tables.closing import WindowResult
@@ -117,7 +118,7 @@ class Feed(Protocol):
         """The event loop's clock, for deadlines."""
 
 
-class Stream(StatefulOperators[T]):
+class Stream(PortedOperators[T]):
     """An unbounded sequence of values, one partition's, in order."""
 
     def __aiter__(self) -> Stream[T]:

@@ -26,6 +26,7 @@ M = TypeVar("M")
 D = TypeVar("D")
 T = TypeVar("T")
 
+MANAGER_SUFFIX = "-setmanager"
 _END = b"\0\x01"
 _ZERO = b"\0\xff"
 """A zero byte within a key: the end sorts before it, and before nothing else of a longer key."""
@@ -91,11 +92,25 @@ class SetTable(Drawn, MutableMapping[K, "MemberSet[M]"]):
     def __init__(self, rows: MemberRows) -> None:
         self.rows = rows
         self._manager: SetManager[K, M] | None = None
+        self.manager_topic_suffix = MANAGER_SUFFIX
+        """How the topic of its changes ends, unless that has a name of its own."""
 
     if not TYPE_CHECKING:  # checkers know what is there
 
         def __getattr__(self, name: str) -> Any:
             raise missing("SetTable", name, f"{type(self).__name__!r} object")
+
+    Manager = SetManager
+
+    @property
+    def start_manager(self) -> bool:
+        """Whether it takes changes from anywhere."""
+        return self._manager is not None
+
+    @property
+    def manager_topic_name(self) -> str | None:
+        """The topic of these changes, None where there is no manager."""
+        return None if self._manager is None else self._manager.topic.name
 
     @property
     def manager(self) -> SetManager[K, M]:
