@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from flowstream import codecs as codecs
     from flowstream import exceptions as exceptions
+    from flowstream import models as models
     from flowstream import sensors as sensors
     from flowstream.errors import FlowstreamError as FlowstreamError
     from flowstream.outbox.databases import PostgreSQL as PostgreSQL
@@ -169,7 +170,7 @@ _ALIASES = {
 base of records.
 """
 
-_MODULES = ("cli", "codecs", "exceptions", "sensors")
+_MODULES = ("cli", "codecs", "exceptions", "models", "sensors")
 
 __all__ = [
     "Agent",

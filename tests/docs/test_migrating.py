@@ -20,9 +20,11 @@ import typer.main
 import flowstream as fs
 import flowstream.codecs
 from flowstream.cli.app import VERBS, build
+from flowstream.models import fields
 from flowstream.processing.declarations.ported import PORTED
 from flowstream.processing.instead import INSTEAD
 from flowstream.processing.values.record import ALWAYS
+from flowstream.processing.values.record_fields import Numeric
 from tests.docs.pages import ROOT, Reader
 
 PAGE = ROOT / "docs" / "migrating-from-faust.md"
@@ -100,6 +102,9 @@ def is_ours(name: str, on: dict[str, Any]) -> bool:
     if module.startswith(("models.", "sensors.")):
         is_there = find_spec(f"flowstream.{module}") is not None
         return is_there and hasattr(import_module(f"flowstream.{module}"), found)
+    if home == "Field":
+        each = [inspect.signature(getattr(fields, kind)).parameters for kind in fields.__all__]
+        return option in Numeric.__annotations__ or any(option in own for own in each)
     if home not in on:
         return False
     if isinstance(on[home], type) and not attribute:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import difflib
 import json
 from collections.abc import Callable, Mapping
@@ -15,6 +16,12 @@ from pydantic_core import ErrorDetails
 from flowstream.processing.declaring import described
 from flowstream.processing.instead import not_taken
 from flowstream.processing.values.codecs import Codec, model_codec
+from flowstream.processing.values.coercing import (
+    Coercions,
+    check_coercions,
+    coerce_fields,
+    config_of,
+)
 from flowstream.processing.values.serializers import Codec as Serializer
 from flowstream.processing.values.serializers import get_codec, typed
 from flowstream.state.key_fields import mismatch
@@ -25,14 +32,21 @@ else:
     ModelMetaclass = type(pydantic.BaseModel)
 
 ALWAYS = {
-    "isodates": "dates are always read from ISO texts",
-    "decimals": "decimals are always read from texts",
-    "validation": "a record is always checked when it is made; Model.model_construct() makes one"
-    " without",
+    "isodates": (True, "dates are always read from ISO texts"),
+    "decimals": (True, "decimals are always read from texts"),
+    "validation": (
+        True,
+        "a record is always checked when it is made; Model.model_construct() makes one without",
+    ),
+    "allow_blessed_key": (
+        False,
+        "a `__faust` entry never says what a record is, but for a topic of an abstract=True record",
+    ),
 }
-"""Options of Faust's that cannot be turned off here, and why."""
+"""Options of Faust's that have one answer here, and why."""
 OPTIONS = (
-    "serializer", "ns", "include_metadata", "abstract", "coerce", *ALWAYS,
+    "serializer", "ns", "namespace", "include_metadata", "abstract", "coerce", "coercions",
+    "date_parser", "lazy_creation", *ALWAYS,
     *pydantic.ConfigDict.__annotations__,
 )  # fmt: skip
 """Class arguments of records."""
@@ -55,7 +69,9 @@ class Fields(ModelMetaclass):
 
     def __new__(mcs, *given: Any, **options: Any) -> Any:
         if "namespace" in options:  # pydantic has an argument of this name, of its own
-            raise TypeError(f"record {given[0]}: {not_taken('Record', 'namespace', ())}")
+            if "ns" in options:
+                raise TypeError(f"record {given[0]}: namespace= is another word for ns=: say one")
+            options["ns"] = options.pop("namespace")
         if "coerce" in options and "strict" in options:
             raise TypeError(f"record {given[0]}: coerce= is the contrary of strict=: say one")
         token = _IS_MADE.set(True)
@@ -82,28 +98,44 @@ class Record(pydantic.BaseModel, metaclass=Fields):
     without a copy) and some of Faust's: `serializer="json|gzip"`; `coerce=False` takes nothing of
     another type; `include_metadata=True` writes the record's namespace along (`ns=`, or module and
     class), by which a topic of an `abstract=True` record tells its subclasses apart.
+    `coercions={Money: Money.parse}` makes values of a type of what is none, as `date_parser` does
+    times; with `lazy_creation` a class is built at its first use, or by `make_final`.
     """
 
     __serializer: ClassVar[str | Serializer | None] = None
     __namespace: ClassVar[str] = ""
     __metadata: ClassVar[bool] = False
     __abstract: ClassVar[bool] = False
+    __coercions: ClassVar[Coercions] = {}
 
     def __init_subclass__(
         cls,
         *,
         serializer: str | Serializer | None = None,
         ns: str | None = None,
+        namespace: str | None = None,
         include_metadata: bool | None = None,
         abstract: bool = False,
         coerce: bool | None = None,
+        coercions: Coercions | None = None,
+        date_parser: Callable[[Any], datetime.datetime] | None = None,
+        lazy_creation: bool = False,
         **options: Any,
     ) -> None:
         super().__init_subclass__()
+        del namespace  # the metaclass has made it ns
         _refuse_options(cls.__name__, options)
         _check_kinds(
-            cls.__name__, ns, include_metadata=include_metadata, abstract=abstract, coerce=coerce
+            cls.__name__,
+            ns,
+            include_metadata=include_metadata,
+            abstract=abstract,
+            coerce=coerce,
+            lazy_creation=lazy_creation,
         )
+        made = check_coercions(coercions, date_parser, f"record {cls.__name__}")
+        cls.__coercions = {**cls.__coercions, **made}
+        cls.model_config.update(config_of(vars(cls).values(), made, is_lazy=lazy_creation))
         if coerce is not None:
             cls.model_config["strict"] = not coerce
         if serializer is not None:
@@ -114,6 +146,13 @@ class Record(pydantic.BaseModel, metaclass=Fields):
         cls.__abstract = abstract
         cls.__namespace = ns or f"{cls.__module__}.{cls.__qualname__}"
         _BY_NAMESPACE[cls.__namespace] = cls
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **options: Any) -> None:
+        """Once pydantic knows the fields: have them coerced."""
+        super().__pydantic_init_subclass__(**options)
+        if cls.__coercions:
+            coerce_fields(cls, cls.__coercions)
 
     @classmethod
     def __flowstream_codec__(cls, *, serialized: bool = True) -> Codec[Any]:
@@ -202,6 +241,10 @@ class Record(pydantic.BaseModel, metaclass=Fields):
             return error.errors()
         return []
 
+    def validate(self) -> list[ErrorDetails]:  # type: ignore[override]
+        """What is wrong with its fields: see `validation_errors`."""
+        return self.validation_errors
+
     def validate_or_raise(self) -> None:
         """Raise pydantic.ValidationError when a field is not what the model says."""
         type(self).model_validate(dict(self), by_name=True)
@@ -223,8 +266,9 @@ def _refuse_options(name: str, options: Mapping[str, Any]) -> None:
     for option, given in options.items():
         if option not in ALWAYS:
             raise TypeError(f"record {name}: {not_taken('Record', option, OPTIONS)}")
-        if given is not True:
-            raise TypeError(f"record {name}: {option}={given!r} cannot be given: {ALWAYS[option]}")
+        value, why = ALWAYS[option]
+        if given is not value:
+            raise TypeError(f"record {name}: {option}={given!r} cannot be given: {why}")
 
 
 def _check_kinds(name: str, ns: object, **switches: object) -> None:
