@@ -9,6 +9,10 @@ if TYPE_CHECKING:
     from flowstream import exceptions as exceptions
     from flowstream import models as models
     from flowstream import sensors as sensors
+    from flowstream import serializers as serializers
+    from flowstream import types as types
+    from flowstream import web as web
+    from flowstream import windows as windows
     from flowstream.errors import FlowstreamError as FlowstreamError
     from flowstream.outbox.databases import PostgreSQL as PostgreSQL
     from flowstream.outbox.sqlite import SQLite as SQLite
@@ -170,7 +174,9 @@ _ALIASES = {
 base of records.
 """
 
-_MODULES = ("cli", "codecs", "exceptions", "models", "sensors")
+_MODULES = (
+    "cli", "codecs", "exceptions", "models", "sensors", "serializers", "types", "web", "windows",
+)  # fmt: skip
 
 __all__ = [
     "Agent",
