@@ -144,6 +144,15 @@ def check_isolated(isolated: object) -> None:
         )
 
 
+def check_forced(force: object) -> None:
+    """Faust's `force` of requests, which is always so."""
+    if force is not True:
+        raise AppError(
+            "a request is sent at once, or its reply could not come before the event is over:"
+            " force=False cannot be; leave it out"
+        )
+
+
 def check_key_index(key_index: object) -> None:
     """Faust's `key_index` of windows, which is always so."""
     if key_index is not True:

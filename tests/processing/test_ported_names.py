@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -76,6 +77,31 @@ def test_a_schema_stands_in_for_the_types_of_a_topic() -> None:
         found = [(record.key, record.value) for record in context.topic(raw)]
         assert found == [(b"k", b"eyJhIjoiYSJ9"), (b"x", b"a"), (b"other", b"a!")]
         assert [record.timestamp for record in context.topic(raw)] == [2.0, 2.0, 2.0]
+
+
+def test_what_is_sent_is_forced_only_where_it_is_at_once() -> None:
+    app = faust.App("shop")
+    words = app.topic("words", value_type=str, partitions=1)
+    out = app.topic("out", value_type=str, partitions=1)
+    seen: list[str] = []
+
+    @app.agent(words)
+    async def count(stream: Words) -> AsyncIterator[str]:
+        async for word in stream:
+            for to in (out, count):
+                with pytest.raises(faust.AppError, match="belongs to its event"):
+                    await to.send(value=word, force=True)
+            await out.send(value=word, force=False)
+            yield word
+
+    with app.test_context() as context:
+        context.run(out.send(value="a", force=True))
+        context.run(count.send(value="b", force=True))
+        seen.append(context.run(context.run(count.ask_nowait("c", force=True))))
+        assert context.topic(out).values == ["a", "b", "c"]
+        with pytest.raises(faust.AppError, match="sent at once"):
+            context.run(count.ask_nowait("d", force=False))
+    assert seen == ["c"]
 
 
 def test_agents_tell_what_they_are() -> None:

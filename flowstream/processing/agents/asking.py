@@ -25,6 +25,7 @@ from typing import Any, TypeAlias, TypeVar
 from flowstream.clock import monotonic_ms
 from flowstream.errors import WireError
 from flowstream.processing.agents.sender import Sender
+from flowstream.processing.declaring import check_forced
 from flowstream.processing.errors import AppError
 from flowstream.processing.events.current import CURRENT, Headers
 from flowstream.processing.events.replies import CORRELATION, ReplyTo, decode_reply, request_headers
@@ -245,6 +246,7 @@ class Askable:
         value_serializer: Serializer | None = None,
         reply_to: ReplyTopic | None = None,
         correlation_id: str | None = None,
+        force: bool = False,
     ) -> Coroutine[Any, Any, RecordMetadata]:
         """Send a record to the agent's topic: see `Topic.send`.
 
@@ -258,7 +260,7 @@ class Askable:
             raise AppError("correlation_id= is of a reply: say reply_to=, or `ask`")
         return self.source_topic.send(
             key=key, value=value, partition=partition, timestamp=timestamp, headers=headers,
-            key_serializer=key_serializer, value_serializer=value_serializer,
+            key_serializer=key_serializer, value_serializer=value_serializer, force=force,
         )  # fmt: skip
 
     def cast(
@@ -309,10 +311,12 @@ class Askable:
         headers: Headers = (),
         reply_to: ReplyTopic | None = None,
         correlation_id: str | None = None,
+        force: bool = True,
     ) -> Promise:
         """As `ask`, but returns once the request is stored: await what it gives for the reply,
-        whenever it comes.
+        whenever it comes. `force` is how it always is: at once.
         """
+        check_forced(force)
         asker = self._asker(reply_to)
         request = self.source_topic.outgoing(key, value, partition, timestamp, headers)
         named = None if correlation_id is None else correlation_id.encode()

@@ -215,6 +215,7 @@ class Topic(Generic[K, V]):
         key_serializer: Serializer | None = None,
         value_serializer: Serializer | None = None,
         schema: Schema | None = None,
+        force: bool = False,
     ) -> Coroutine[Any, Any, RecordMetadata]:
         """Send a record: await it. Inside an agent it joins the event's unit, at once, and commits
         with it: also where the await was forgotten.
@@ -224,7 +225,13 @@ class Topic(Generic[K, V]):
         was started.
         `timestamp` is in seconds; inside an agent it defaults to the event's. A `value` of None
         is a tombstone. A serializer stands in for the topic's own, a `schema` for its types, too.
+        `force` is how it always is outside of agents: at once. Inside it is refused.
         """
+        if force and is_inside_agent():
+            raise AppError(
+                f"topic {self.name!r}: what an agent sends belongs to its event, and is there once"
+                " that is committed: force=True cannot be; leave it out"
+            )
         if given:
             raise TypeError(
                 f"topic {self.name!r} takes a record by name: await topic.send(value=..., key=...)"
