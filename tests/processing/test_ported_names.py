@@ -104,6 +104,49 @@ def test_what_is_sent_is_forced_only_where_it_is_at_once() -> None:
     assert seen == ["c"]
 
 
+class Signed(faust.Schema):
+    """Whose records say what they have."""
+
+    def on_dumps_key_prepare_headers(self, key: Any, headers: Any) -> Any:
+        return {**dict(headers), "key": repr(key).encode()}
+
+    def on_dumps_value_prepare_headers(self, value: Any, headers: Any) -> Any:
+        return {**headers, "value": repr(value).encode()}
+
+
+def test_a_schema_makes_the_headers_of_whatever_is_sent() -> None:
+    app = faust.App("shop")
+    words = app.topic("words", key_type=str, value_type=str, partitions=1)
+    signed = app.topic("signed", schema=Signed(key_type=str, value_type=str), partitions=1)
+
+    @app.agent(words, sink=[signed])
+    async def pass_on(stream: Words) -> AsyncIterator[str]:
+        async for word in stream:
+            signed.send_soon(key="soon", value=word, headers={"own": b"1"})
+            yield word
+
+    with app.test_context() as context:
+        context.topic(words).send("a", key="k")
+        context.run(signed.send(key="plain", value="b"))
+        context.run(signed.derive(value_type=str).send(value="c"))
+        plain = faust.Schema(key_type=str, value_type=str)
+        context.run(signed.send(value="d", schema=plain))
+        found = [dict(record.headers) for record in context.topic(signed)]
+    assert found == [
+        {"own": b"1", "key": b"'soon'", "value": b"'a'"}, {"key": b"'k'", "value": b"'a'"},
+        {"key": b"'plain'", "value": b"'b'"}, {"key": b"None", "value": b"'c'"}, {},
+    ]  # fmt: skip
+    schema = Signed(key_type=str, value_type=str)
+    assert schema.dumps_key(app, "k") == (b"k", {"key": b"'k'"})
+    assert schema.dumps_value(app, "v", headers={"a": b"b"})[1] == {"a": b"b", "value": b"'v'"}
+    for through in (
+        lambda: app.channel().stream().through(signed),
+        lambda: app.channel().stream().group_by(len, topic=signed),
+    ):
+        with pytest.raises(faust.AppError, match="prepares headers"):
+            through()
+
+
 def test_agents_tell_what_they_are() -> None:
     app = faust.App("shop")
     words, more = app.topic("words", value_type=str), app.topic("more", value_type=str)

@@ -105,10 +105,7 @@ class DeclaresTopics(DeclaresTables):
         if value_type is None:
             values, value_type = values or settings.value_serializer, Any
         topic: Topic[Any, Any] = Topic(
-            name,
-            key_type=key_type,
-            value_type=value_type,
-            partitions=partitions,
+            name, key_type=key_type, value_type=value_type, partitions=partitions,
             config={**kept(name, retention, compacting, deleting), **own},
             send=self._send,
             declare=self._make_topic,
@@ -117,7 +114,8 @@ class DeclaresTopics(DeclaresTables):
             disorder_ms=not_negative(f"topic {name!r}: out_of_orderness", out_of_orderness),
             key_serializer=keys,
             value_serializer=values,
-        )
+            prepare=said.prepare,
+        )  # fmt: skip
         # Of no type None is a value like any other: `agent.cast()` sends it.
         if (said.allow_empty or value_type is Any) if allow_empty is None else allow_empty:
             topic = topic.with_tombstones()

@@ -27,6 +27,7 @@ def derived(name: str, config: Mapping[str, str], changes: Mapping[str, Any]) ->
         said = schema_of(given["schema"], f"Topic({name!r}).derive")
         of_schema = {each: getattr(said, each) for each in DERIVED if each != "name"}
         found = {**{n: value for n, value in of_schema.items() if value is not None}, **found}
+        found["prepare"] = said.prepare
     own = _named(name, given)
     if own != name or "name" in found:
         found["name"] = own

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from flowstream.processing.declaring import described
@@ -10,6 +11,8 @@ from flowstream.processing.events.current import Headers
 from flowstream.processing.events.event import Arrival, Event, event_of
 from flowstream.processing.values.serializers import Codec, typed
 
+Prepare = Callable[[Any, Any, Headers], Headers]
+"""Headers of key, value and those that are given."""
 _OURS = ("loads_key", "loads_value", "dumps_key", "dumps_value", "decode")
 
 
@@ -26,7 +29,8 @@ class Schema:
     """What a topic carries: `app.topic("orders", schema=fs.Schema(value_type=Order))`.
 
     Data, not hooks: how bytes are made is the affair of a `fs.Codec`. `allow_empty` takes records
-    without a value, as None.
+    without a value, as None. The headers of what is sent may be made by two methods that a subclass
+    overrides, which get those that are given and return the ones to send.
     """
 
     def __init_subclass__(cls) -> None:
@@ -79,19 +83,45 @@ class Schema:
         self._keys = typed(self.key_type or keys, self.key_serializer)
         self._values = typed(self.value_type or Any, self.value_serializer)
 
+    def on_dumps_key_prepare_headers(self, key: Any, headers: Headers) -> Headers:
+        """The headers to send with a key; overridden, and asked first."""
+        del key
+        return headers
+
+    def on_dumps_value_prepare_headers(self, value: Any, headers: Headers) -> Headers:
+        """The headers to send with a value; overridden."""
+        del value
+        return headers
+
+    @property
+    def prepare(self) -> Prepare | None:
+        """What makes headers of key, value and given ones, None where nobody wants to."""
+        kind = type(self)
+        if (kind.on_dumps_key_prepare_headers, kind.on_dumps_value_prepare_headers) == (
+            Schema.on_dumps_key_prepare_headers, Schema.on_dumps_value_prepare_headers,
+        ):  # fmt: skip
+            return None
+        return self._prepared
+
+    def _prepared(self, key: Any, value: Any, headers: Headers) -> Headers:
+        found = self.on_dumps_key_prepare_headers(key, headers)
+        return self.on_dumps_value_prepare_headers(value, found)
+
     def dumps_key(
         self, app: Any, key: Any, *, headers: Headers = ()
     ) -> tuple[bytes | None, Headers]:
         """A key's bytes, and the headers."""
         del app
-        return (None if key is None else self._keys.encode(key)), headers
+        data = None if key is None else self._keys.encode(key)
+        return data, self.on_dumps_key_prepare_headers(key, headers)
 
     def dumps_value(
         self, app: Any, value: Any, *, headers: Headers = ()
     ) -> tuple[bytes | None, Headers]:
         """A value's bytes, and the headers."""
         del app
-        return (None if value is None else self._values.encode(value)), headers
+        data = None if value is None else self._values.encode(value)
+        return data, self.on_dumps_value_prepare_headers(value, headers)
 
     def loads_key(self, app: Any, message: Arrival) -> Any:
         """The key of a record."""

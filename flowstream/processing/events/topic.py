@@ -29,7 +29,7 @@ from flowstream.processing.values.serializers import Codec as Serialization
 from flowstream.processing.values.serializers import typed
 
 if TYPE_CHECKING:
-    from flowstream.processing.events.schemas import Schema
+    from flowstream.processing.events.schemas import Prepare, Schema
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -85,7 +85,10 @@ class Topic(Generic[K, V]):
         disorder_ms: int = 0,
         key_serializer: Serializer | None = None,
         value_serializer: Serializer | None = None,
+        prepare: Prepare | None = None,
     ) -> None:
+        self.prepare = prepare
+        """What makes the headers of what is sent, if its schema does."""
         self.name = check_topic_name(name, "app.topic")
         check_partitions(partitions, f"topic {name!r}")
         self.key_type = key_type
@@ -150,7 +153,8 @@ class Topic(Generic[K, V]):
         topic: Topic[Any, Any] = Topic(
             send=self._send, declare=self._declare, enter=self._enter,
             timestamp=self.timestamp, disorder_ms=self.disorder_ms,
-            **{**{name: getattr(self, name) for name in (*DERIVED, *OF_ANOTHER)}, **changes},
+            **{**{name: getattr(self, name) for name in (*DERIVED, *OF_ANOTHER, "prepare")},
+               **changes},
         )  # fmt: skip
         if self.value_codec.nullable and "value_type" not in changes:
             topic = topic.with_tombstones()
@@ -271,6 +275,8 @@ class Topic(Generic[K, V]):
         """
         at = None if timestamp is None else round(timestamp * 1000)
         current = in_unit(f"sending to topic {self.name!r}")
+        if self.prepare is not None:
+            headers = self.prepare(key, value, headers)
         topic, placed = current.emit(self, key, value, partition, at, headers)
         return RecordMetadata(topic, placed, None)
 
@@ -284,6 +290,8 @@ class Topic(Generic[K, V]):
     ) -> Outgoing:
         """A record for the plain producer."""
         at = None if timestamp is None else round(timestamp * 1000)
+        if self.prepare is not None:
+            headers = self.prepare(key, value, headers)
         raw, data = self.encode_key(key), self.encode_value(value)
         return Outgoing(self.name, partition, raw, data, at, header_pairs(headers))
 

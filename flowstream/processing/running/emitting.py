@@ -114,8 +114,12 @@ class Emitting:
         if raw is not None and not keeps_bytes(keys, topic):
             raw = topic.encode_key(keys.decode(raw))
         output, data = self.around.output(topic.name), topic.encode_yielded(value)
-        output.check(raw, data, ())
-        self.outputs.append((output.place(raw), raw, data, record.timestamp, ()))
+        pairs: tuple[tuple[str, bytes | None], ...] = ()
+        if topic.prepare is not None:
+            key = None if record.key is None else keys.decode(record.key)
+            pairs = header_pairs(topic.prepare(key, value, ()))
+        output.check(raw, data, pairs)
+        self.outputs.append((output.place(raw), raw, data, record.timestamp, pairs))
 
     def forward(self, key: bytes | None, value: bytes | None) -> None:
         """Add the record, with this key and value, to the topic between the agent's parts."""

@@ -19,13 +19,17 @@ Pick = Callable[[Any], Topic[Any, Any] | None]
 
 def straight(sinks: Sequence[Sink], keys: Codec[Any]) -> list[Topic[Any, Any]]:
     """Topics that get every value, under the bytes of its event's key."""
-    return [topic for topic in _topics(sinks) if keeps_bytes(keys, topic)]
+    return [topic for topic in _topics(sinks) if _is_straight(keys, topic)]
 
 
 def picked(sinks: Sequence[Sink], keys: Codec[Any]) -> list[Pick]:
-    """The others: some of the values, or each with its key encoded anew."""
+    """The others: some of the values, or each with its key encoded anew, or with headers."""
     branches: list[Pick] = [sink.pick for sink in sinks if isinstance(sink, Branch)]
-    return branches + [_always(topic) for topic in _topics(sinks) if not keeps_bytes(keys, topic)]
+    return branches + [_always(topic) for topic in _topics(sinks) if not _is_straight(keys, topic)]
+
+
+def _is_straight(keys: Codec[Any], topic: Topic[Any, Any]) -> bool:
+    return topic.prepare is None and keeps_bytes(keys, topic)
 
 
 def _topics(sinks: Sequence[Sink]) -> list[Topic[Any, Any]]:

@@ -74,6 +74,11 @@ def check_through(topic: object, what: str) -> None:
     """Refuse what values cannot go through."""
     if not isinstance(topic, Topic):
         raise AppError(f"{what} takes a topic, not {described(topic)}: app.topic(...)")
+    if topic.prepare is not None:
+        raise AppError(
+            f"{what}: the schema of topic {topic.name!r} prepares headers, and what goes through it"
+            " keeps those of its records: declare the topic without it"
+        )
 
 
 class StatefulOperators(Generic[T]):
