@@ -8,6 +8,8 @@ always refused.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from flowstream.broker.coordination import commit_transaction
 from flowstream.broker.cores import Cores
 from flowstream.broker.decision import Decision
@@ -42,3 +44,24 @@ def join(
         return told_in_produce(verdict.error, version), []
     decision = Decision(records=(verdict.record,))
     return ErrorCode.NONE, commit_transaction(cores, transactional_id, decision, now)
+
+
+def join_together(
+    cores: Cores,
+    transactional_id: str,
+    batches: Sequence[tuple[BatchHeader, TopicPartition]],
+    now: Instant,
+) -> list[Effect]:
+    """Let the partitions of one request's batches join at once: one after the other each would
+    write all before it once more. Where that is refused, `join` says why.
+    """
+    owners = {(header.producer_id, header.producer_epoch) for header, _ in batches}
+    if len(batches) < 2 or len(owners) > 1:
+        return []
+    partitions = [partition for _, partition in batches]
+    verdict = cores.transactions.add_partitions(
+        transactional_id, Owner(*owners.pop()), partitions, V2, now
+    )
+    if verdict.record is None:
+        return []
+    return commit_transaction(cores, transactional_id, Decision(records=(verdict.record,)), now)

@@ -16,7 +16,7 @@ from __future__ import annotations
 from flowstream.broker.cores import INTERNAL_TOPICS, Cores
 from flowstream.broker.effects import Close, Effect, Mute, ReplyWhenDurable, WhenDurable
 from flowstream.broker.events import Request
-from flowstream.broker.handlers.joining import join
+from flowstream.broker.handlers.joining import join, join_together
 from flowstream.broker.handlers.partition_data import unknown
 from flowstream.broker.handlers.throttling import produce_throttle_ms
 from flowstream.broker.log.contents import Allowance
@@ -56,6 +56,8 @@ def handle(request: Request[ProduceRequest], cores: Cores, now: Instant) -> list
     effects: list[Effect] = []
     responses = []
     failed = False
+    if body.transactional_id and request.to.version >= IMPLICIT_SINCE:
+        effects += _joined(request, body.transactional_id, cores, now)
     allowance = Allowance(request.size)
     for topic in body.topic_data:
         answers = []
@@ -89,6 +91,23 @@ def handle(request: Request[ProduceRequest], cores: Cores, now: Instant) -> list
         mute = Mute(request.to.connection, throttle_ms)
         effects.append(WhenDurable(lambda now: [mute]))
     return effects
+
+
+def _joined(
+    request: Request[ProduceRequest], transactional_id: str, cores: Cores, now: Instant
+) -> list[Effect]:
+    """Let all partitions that the request may write to join its transaction."""
+    batches = []
+    for topic in request.body.topic_data:
+        for data in topic.partition_data:
+            log = cores.logs.find(topic.name, topic.topic_id, data.index)
+            records = data.records
+            if log is None or not isinstance(records, memoryview) or len(records) < HEADER_SIZE:
+                continue
+            attributes = records[ATTRIBUTES_AT]
+            if attributes & TRANSACTIONAL and not _refused(request, log, attributes):
+                batches.append((read_header(records), log.name))
+    return join_together(cores, transactional_id, batches, now)
 
 
 def _append(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from flowstream.broker.cores import TRANSACTIONS_TOPIC
 from flowstream.broker.metadata.topic_configs import log_settings
 from flowstream.broker.types import TopicPartition
 from flowstream.wire.batch import decode_records, encode_batch, read_header
@@ -13,6 +14,11 @@ from flowstream.wire.messages.create_topics import (
     CreatableTopic,
     CreatableTopicConfig,
     CreateTopicsRequest,
+)
+from flowstream.wire.messages.produce import (
+    PartitionProduceData,
+    ProduceRequest,
+    TopicProduceData,
 )
 from tests.broker.machine import TIME, Machine, batch
 
@@ -101,3 +107,34 @@ def test_P2_the_expiry_of_producers_reaches_the_logs() -> None:
     assert log_settings(made.config, {})["producer.id.expiration.ms"] == "1234"
     log = made.cores.logs.by_name[TopicPartition("t", 0)]
     assert log.config.producer_expiration_ms == 1234
+
+
+def test_X4_T1_the_partitions_of_a_request_join_with_one_record() -> None:
+    made = Machine()
+    topic = CreatableTopic(name="t", num_partitions=60, replication_factor=1)
+    made.ask(CreateTopicsRequest(topics=(topic,)), 7)
+    owner = made.init("x")
+    sent = encode_batch(
+        [(TIME, b"k", b"v", ())],
+        producer_id=owner.producer_id,
+        producer_epoch=owner.producer_epoch,
+        base_sequence=0,
+        transactional=True,
+    )
+    data = tuple(PartitionProduceData(index=at, records=bytes(sent)) for at in (*range(60), 60))
+    topics = (TopicProduceData(name="t", partition_data=data),)
+    request = ProduceRequest(transactional_id="x", acks=-1, timeout_ms=1000, topic_data=topics)
+    (answered,) = made.ask(request, 12).responses
+    errors = [each.error_code for each in answered.partition_responses]
+    assert errors == [0] * 60 + [ErrorCode.UNKNOWN_TOPIC_OR_PARTITION]
+    logs = made.cores.logs.by_name.values()
+    written = [
+        record
+        for log in logs
+        if log.name.topic == TRANSACTIONS_TOPIC
+        for batch in log.scan()
+        for record in decode_records(batch)
+    ]
+    assert len(written) == 2, "the producer's epoch, and the partitions"
+    assert made.end(owner.producer_id, owner.producer_epoch, name="x").error_code == 0
+    assert [made.read("t", at) for at in range(60)] == [[b"v"]] * 60
