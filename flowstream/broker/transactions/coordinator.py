@@ -37,6 +37,9 @@ from flowstream.broker.transactions.transitions import MAX_EPOCH, V2, exhausted
 from flowstream.broker.types import Instant, TopicPartition
 from flowstream.wire.error_codes import ErrorCode
 
+SLACK = 64
+"""Times of ended transactions that may lie around."""
+
 
 class Owner(NamedTuple):
     """A producer id and epoch, as a request claims or an answer grants them."""
@@ -92,7 +95,14 @@ class TransactionCoordinator:
         self.transactions[transactional_id] = transaction
         self.by_producer_id[transaction.producer_id] = transactional_id
         if transaction.state is ONGOING and (old is None or old.state is not ONGOING):
-            heapq.heappush(self._timeouts, (_times_out(transaction), transactional_id))
+            self._time(transactional_id, _times_out(transaction))
+
+    def _time(self, transactional_id: str, due: Instant) -> None:
+        heapq.heappush(self._timeouts, (due, transactional_id))
+        if len(self._timeouts) > 2 * len(self.transactions) + SLACK:
+            # Ended ones leave their time behind, and one that stays open keeps them there (X3).
+            self._timeouts = [each for each in self._timeouts if not self._is_stale(*each)]
+            heapq.heapify(self._timeouts)
 
     # ---- requests
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from flowstream.broker.transactions.coordinator import Owner, Verdict
+from flowstream.broker.transactions.coordinator import SLACK, Owner, Verdict
 from flowstream.broker.transactions.markers import Marker, markers_of
 from flowstream.broker.transactions.producer_ids import ProducerIds
+from flowstream.broker.transactions.records import Transaction, TransactionRecord
 from flowstream.broker.transactions.states import (
     COMPLETE_ABORT,
     COMPLETE_COMMIT,
@@ -244,6 +245,22 @@ def test_T10_each_transaction_has_its_own_time() -> None:
     assert story.core.overdue(story.now) == []
     story.now = Instant(story.now + 40_000)
     assert story.core.overdue(story.now) == ["t"]
+
+
+def test_X3_T10_ended_transactions_leave_nothing_behind_one_that_stays_open() -> None:
+    story = Story()
+    open_one = Transaction(499, 0, 60_000, ONGOING, story.now, story.now)
+    story.core.apply(TransactionRecord("stays", open_one))
+    owner = story.init().owner
+    for _ in range(500):
+        story.now = Instant(story.now + 1)
+        story.add(owner, A)
+        owner = story.end(owner).owner
+        story.complete()
+        story.core.deadline()
+    assert len(story.core._timeouts) <= 2 * 2 + SLACK
+    story.now = Instant(1_000 + 60_000)
+    assert story.core.overdue(story.now) == ["stays"]
 
 
 def test_idle_transactional_ids_are_forgotten_after_a_week() -> None:
