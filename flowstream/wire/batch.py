@@ -119,6 +119,18 @@ def keyless_in(data: bytes, count: int) -> list[int]:
         raise WireError("a record reaches beyond the end of its batch") from error
 
 
+def first_since(
+    data: bytes, header: BatchHeader, timestamp: int, offset: int
+) -> tuple[int, int] | None:
+    """Timestamp and offset of the first record in an uncompressed body that is not older than
+    `timestamp` nor before `offset`; nothing else is decoded. Raises WireError.
+    """
+    try:
+        return _first_since(data, header, timestamp, offset - header.base_offset)
+    except IndexError as error:
+        raise WireError("a record reaches beyond the end of its batch") from error
+
+
 def body_of(batch: Buffer, header: BatchHeader, max_decompressed: int = DECOMPRESSED_MAX) -> bytes:
     """The uncompressed records of the one batch that `batch` holds. Raises WireError."""
     if header.magic != MAGIC or header.size != len(batch):
@@ -153,6 +165,36 @@ def _keyless(data: bytes, count: int) -> list[int]:
     if position != len(data):
         raise WireError(f"the records end at byte {position} of {len(data)}")
     return found
+
+
+def _first_since(
+    data: bytes, header: BatchHeader, timestamp: int, least: int
+) -> tuple[int, int] | None:
+    """Walk from record to record. Each is of one time where the broker gave it."""
+    wanted = timestamp - header.base_timestamp
+    if header.is_log_append_time:
+        wanted = -(1 << 64) if header.max_timestamp >= timestamp else 1 << 64
+    position = 0
+    for _ in range(header.count):
+        number, position = data[position], position + 1
+        if number > 127:
+            number, position = read_uvarint(data, position - 1)
+        end = position + (number >> 1)
+        delta, at = data[position + 1], position + 2
+        if delta > 127:
+            delta, at = read_base128(data, position + 1, 64)
+        place = data[at]
+        if place > 127:
+            place, at = read_uvarint(data, at)
+        if number & 1 or place & 1 or at >= end:
+            raise WireError(f"a record ends before its key, at byte {end}")
+        age = (delta >> 1) ^ -(delta & 1)
+        if age >= wanted and place >> 1 >= least:
+            given = header.is_log_append_time
+            found = header.max_timestamp if given else header.base_timestamp + age
+            return found, header.base_offset + (place >> 1)
+        position = end
+    return None
 
 
 def _decode_body(data: bytes, header: BatchHeader) -> list[Record]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tarfile
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -192,6 +193,37 @@ def test_keyless_records_are_found_without_decoding(values: list[Any], codec: in
     raw = bytes(batch.encode_batch(values, codec=codec))
     expected = [place for place, value in enumerate(values) if value[1] is None]
     assert keyless(raw) == expected
+
+
+@exact
+@given(records, st.sampled_from([0, 1, 4]), st.booleans(), st.data())
+def test_the_first_record_since_a_time_is_found_without_decoding(
+    values: list[Any], codec: int, stamped: bool, data: st.DataObject
+) -> None:
+    raw = bytearray(batch.encode_batch(values, codec=codec, base_offset=1000))
+    if stamped:
+        batch.restamp(raw, 50, 0)
+    header, decoded = read_header(raw), batch.decode_records(raw)
+    timestamp = data.draw(st.sampled_from([r.timestamp for r in decoded] or [0]))
+    timestamp += data.draw(st.integers(-1, 1))
+    least = data.draw(st.integers(990, 1000 + len(values)))
+    expected = [
+        (r.timestamp, r.offset) for r in decoded if r.timestamp >= timestamp and r.offset >= least
+    ]
+    body = batch.body_of(raw, header)
+    assert batch.first_since(body, header, timestamp, least) == next(iter(expected), None)
+
+
+@exact
+@given(records, st.data())
+def test_X4_a_damaged_body_has_a_first_record_or_wire_error(
+    values: list[Any], data: st.DataObject
+) -> None:
+    raw = batch.encode_batch(values)
+    raw[data.draw(st.integers(61, len(raw) - 1))] ^= data.draw(st.integers(1, 255))
+    header = read_header(raw)
+    with suppress(WireError):
+        batch.first_since(batch.body_of(raw, header), header, data.draw(st.integers(0, 99)), 0)
 
 
 def keyless(raw: bytes | bytearray) -> list[int]:

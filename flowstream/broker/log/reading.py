@@ -27,8 +27,9 @@ from flowstream.errors import CorruptLog, WireError
 from flowstream.wire.batch import (
     HEADER_SIZE,
     BatchHeader,
+    body_of,
     check_crc,
-    decode_records,
+    first_since,
     iter_batches,
     read_header,
 )
@@ -275,15 +276,15 @@ def _first_in_batch(
     log: LogState, header: BatchHeader, batch: memoryview, timestamp: int
 ) -> TimestampOffset | None:
     try:
-        records = decode_records(batch, max_decompressed=log.config.max_expanded)
+        body = body_of(batch, header, log.config.max_expanded)
+        found = first_since(body, header, timestamp, log.log_start)
     except WireError:
         # A lying body inside a valid CRC is stored as it came, and one that expands too far is not
         # read: the batch's beginning is near enough.
         return TimestampOffset(header.max_timestamp, header.base_offset, header.leader_epoch)
-    for record in records:
-        if record.timestamp >= timestamp and record.offset >= log.log_start:
-            return TimestampOffset(record.timestamp, record.offset, header.leader_epoch)
-    if records and header.base_offset >= log.log_start:
+    if found is not None:
+        return TimestampOffset(*found, header.leader_epoch)
+    if header.count and header.base_offset >= log.log_start:
         # The header lies about its records. The next batches may do so too, and each would be read
         # in the turn that asks (X4).
         return TimestampOffset(header.max_timestamp, header.base_offset, header.leader_epoch)

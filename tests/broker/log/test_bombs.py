@@ -14,7 +14,7 @@ from flowstream.broker.log.admission import check_client_batch
 from flowstream.broker.log.config import LogConfig
 from flowstream.broker.log.contents import NAMED, NAMED_MOST, READ_LEAST, Allowance, Refused
 from flowstream.broker.types import Instant, TopicPartition
-from flowstream.wire.batch import Record, decode_records, encode_batch, read_header
+from flowstream.wire.batch import BatchHeader, body_of, encode_batch, read_header
 from flowstream.wire.batch_header import seal
 from flowstream.wire.compression import compress
 from flowstream.wire.error_codes import ErrorCode
@@ -169,11 +169,11 @@ def test_X4_a_search_by_time_reads_one_batch_whose_header_lies(
     assert machine.produce("t", 0, batch_at(TIME + 2000)).error_code == 0
     read: list[int] = []
 
-    def counted(batch: memoryview, *, max_decompressed: int) -> list[Record]:
+    def counted(batch: memoryview, header: BatchHeader, limit: int) -> bytes:
         read.append(len(batch))
-        return decode_records(batch, max_decompressed=max_decompressed)
+        return body_of(batch, header, limit)
 
-    monkeypatch.setattr(reading, "decode_records", counted)
+    monkeypatch.setattr(reading, "body_of", counted)
     log = machine.cores.logs.by_name[TopicPartition("t", 0)]
     for timestamp, offset in ((TIME + 500, 0), (TIME + 1500, log.log_end - 1)):
         read.clear()
