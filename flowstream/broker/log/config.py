@@ -95,7 +95,7 @@ class LogConfig:
         values: dict[str, int] = {
             attribute: int(settings[name]) for name, attribute in _WHOLE.items() if name in settings
         }
-        policies = settings.get("cleanup.policy", "delete").replace(" ", "").split(",")
+        policies = [each.strip() for each in settings.get("cleanup.policy", "delete").split(",")]
         codec = settings.get("compression.type", "producer")
         compact = "compact" in policies
         if compact and "max.compaction.lag.ms" in settings:

@@ -6,7 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from flowstream.broker.config import BrokerConfig
 from flowstream.broker.log.config import LogConfig
+from flowstream.broker.metadata import topic_configs
 from flowstream.broker.types import Instant
 from flowstream.wire.batch import decode_records, encode_batch, encode_control_batch, read_header
 from flowstream.wire.batch_header import HEADER, seal
@@ -272,3 +274,7 @@ def test_settings_come_under_kafkas_names() -> None:
         gzip_level=2,
     )
     assert LogConfig.of({}) == LogConfig()
+    # A policy that is accepted is never passed over.
+    spaced = {"cleanup.policy": "compact,\tdelete "}
+    assert topic_configs.check(BrokerConfig(), dict(spaced)) == spaced
+    assert (LogConfig.of(spaced).compact, LogConfig.of(spaced).delete) == (True, True)
