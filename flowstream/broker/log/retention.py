@@ -32,7 +32,7 @@ def _begin_at(log: LogState, start: int) -> list[Effect]:
     """The log begins at `start`, or later: what lies before it goes."""
     if start > log.log_start:
         log.log_start = start
-        log.epochs.cut_start(start)
+        log.epochs_stale = log.epochs.cut_start(start) or log.epochs_stale
     count = 0
     while count < len(log.segments) - 1 and segment_end(log, count) <= log.log_start:
         count += 1

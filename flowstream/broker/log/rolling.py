@@ -99,5 +99,7 @@ def close_clean(log: LogState, *, synced: bool) -> list[Operation]:
         segment.close()
         operations += segment.write_indexes(Put)
     operations += snapshot(log, atomically=True)
+    if log.epochs_stale:
+        operations.append(Put(*log.epochs_file()))
     log.recovery_point = log.log_end
     return operations

@@ -37,6 +37,7 @@ class LogState:
         "cursors",
         "directory",
         "epochs",
+        "epochs_stale",
         "high_watermark",
         "leader_epoch",
         "log_end",
@@ -74,6 +75,8 @@ class LogState:
         """Everything below is known to be synced, whatever the durability."""
         self.leader_epoch = 0
         self.epochs = LeaderEpochs()
+        self.epochs_stale = False
+        """Whether the file still tells of epochs before the log start."""
         self.producers = Producers()
         self.completed: deque[tuple[int, int]] = deque()
         """(first offset, marker offset) of ended transactions whose marker is not durable yet."""
@@ -148,6 +151,7 @@ class LogState:
 
     def write_epochs(self) -> list[Operation]:
         """Write the leader-epoch-checkpoint."""
+        self.epochs_stale = False
         return [Replace(*self.epochs_file())]
 
     def epochs_file(self) -> tuple[str, bytes]:

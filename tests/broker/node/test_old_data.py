@@ -69,3 +69,16 @@ def test_X4_deleting_records_writes_no_file_for_each_partition() -> None:
     assert made.storage.operations - before < 10
     made.crash()
     assert [log.log_start for log in made.cores.logs.by_name.values()] == [2] * 40
+
+
+def test_D5_a_clean_start_finds_all_files_as_deleted_records_left_them() -> None:
+    made = machine(1)
+    made.produce("t", 0, bytes(encode_batch([(TIME, b"k", b"v", ())] * 3)))
+    asked = (DeleteRecordsPartition(partition_index=0, offset=2),)
+    topics = (DeleteRecordsTopic(name="t", partitions=asked),)
+    made.ask(DeleteRecordsRequest(timeout_ms=1000, topics=topics), 2)
+    made.stop()
+    path = "t-0/leader-epoch-checkpoint"
+    assert bytes(made.storage.read(path, 0, 100)) == b"0\n1\n0 2\n"
+    made.open()
+    assert made.cores.logs.by_name[TopicPartition("t", 0)].log_start == 2
