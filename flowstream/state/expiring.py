@@ -1,7 +1,8 @@
 """Rows that live for a time: by event time, from their last write on.
 
 Pure. A row carries the event time of its write. What is past its time reads as missing at once; a
-sweep deletes such rows a slice per epoch, so that nothing waits for a large table. Event time is
+sweep deletes such rows a slice per epoch, so that nothing waits for a large table. A slice is twice
+what was written, so that the table is never more than about twice what lives. Event time is
 the greatest of all units that wrote to the partition; it is a row of the table, so that a restart
 sees what a survivor would.
 """
@@ -9,7 +10,7 @@ sees what a survivor would.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import islice
 from typing import Any, Protocol
 
@@ -21,7 +22,7 @@ TIME_ROW = b"\xff@time"
 """The row of the partition's event time. No encoded key looks like it; bytes are checked."""
 _AFTER_TIME = TIME_ROW + b"\0"
 SLICE_ROWS = 500
-"""Rows that one sweep looks at: well under a millisecond."""
+"""Rows that one slice looks at, at the least: well under a millisecond."""
 
 _NEVER = float("inf")
 _AT = struct.Struct(">q")
@@ -123,7 +124,7 @@ class ExpiringPartition(StreamTime):
     """Event time and the sweep beside a table partition."""
 
     __slots__ = ("_cursor", "_due_ms", "_later_ms", "_partition", "_recent_ms", "_ttl_ms",
-                 "is_held")  # fmt: skip
+                 "_written", "is_held")  # fmt: skip
 
     def __init__(self, partition: TablePartition, ttl_ms: int) -> None:
         super().__init__(TIME_ROW, partition.store.get(TIME_ROW))
@@ -137,10 +138,11 @@ class ExpiringPartition(StreamTime):
         self._cursor: bytes | None = None
         self._due_ms: float = -1
         self._later_ms = self._recent_ms = _NEVER
+        self._written = 0
 
-    def observe(self, rows: Iterable[bytes], at_ms: int) -> None:
+    def observe(self, rows: Collection[bytes], at_ms: int) -> None:
         """A unit at this event time wrote rows that may commit."""
-        del rows
+        self._written += len(rows)
         over = at_ms + self._ttl_ms
         self._due_ms = min(self._due_ms, over)
         self._later_ms = min(self._later_ms, over)
@@ -153,22 +155,23 @@ class ExpiringPartition(StreamTime):
         """
         del most_ms  # rows that expire close nothing
         recent, self._recent_ms = self._recent_ms, _NEVER
+        most, self._written = max(SLICE_ROWS, 2 * self._written), 0
         if self._cursor is None:
             if self.stream_time_ms < self._due_ms:
                 return {}
             self._cursor, self._later_ms = b"", recent
-        over = self._slice(self._cursor)
+        over = self._slice(self._cursor, most)
         if over:
             rows: dict[bytes, object] = dict.fromkeys(over, DELETED)
             self._partition.absorb(Sealed(self._partition, rows, rows))
         return over
 
-    def _slice(self, start: bytes) -> dict[bytes, int]:
+    def _slice(self, start: bytes, most: int) -> dict[bytes, int]:
         """Rows that are over among the next few; moves the cursor."""
         over: dict[bytes, int] = {}
         overlay, is_held = self._partition.overlay, self.is_held
         looked = 0
-        for key, row in islice(self._partition.store.scan(start), SLICE_ROWS):
+        for key, row in islice(self._partition.store.scan(start), most):
             looked += 1
             self._cursor = key + b"\0"
             if key == TIME_ROW:
@@ -178,6 +181,6 @@ class ExpiringPartition(StreamTime):
                 self._later_ms = min(self._later_ms, end)
             elif overlay.find(key) is MISSING:  # else it was written or deleted since
                 over[key] = end
-        if looked < SLICE_ROWS:
+        if looked < most:
             self._cursor, self._due_ms = None, self._later_ms
         return over

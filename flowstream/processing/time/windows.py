@@ -6,6 +6,7 @@ Pure arithmetic on integer milliseconds; knows nothing of tables, clocks or stre
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
 from flowstream.processing.time.digits import DIGITS
@@ -114,15 +115,26 @@ class Expiry:
 
     def __init__(self, window: Window) -> None:
         self.window = window
-        self._rows: dict[int, set[bytes]] = {}
+        self._rows: dict[int, dict[bytes, None]] = {}
 
     def add(self, row: bytes) -> None:
         """Remember a row (any other row of the table is ignored)."""
         found = split_window_key(row)
         if found is not None:
-            self._rows.setdefault(found[1], set()).add(row)
+            self._rows.setdefault(found[1], {})[row] = None
 
-    def due(self, stream_time_ms: int) -> list[bytes]:
-        """Rows whose window has expired, oldest window first; they are forgotten here."""
-        starts = [s for s in self._rows if self.window.is_expired(s, stream_time_ms)]
-        return [row for start in sorted(starts) for row in sorted(self._rows.pop(start))]
+    def due(self, stream_time_ms: int, most: int) -> list[bytes]:
+        """Rows whose window has expired, at most so many, oldest window first; they are forgotten
+        here.
+        """
+        found: list[bytes] = []
+        for start in sorted(s for s in self._rows if self.window.is_expired(s, stream_time_ms)):
+            rows = self._rows[start]
+            taken = list(islice(rows, most - len(found)))
+            found += taken
+            if len(taken) < len(rows):
+                for row in taken:
+                    del rows[row]
+                break
+            del self._rows[start]
+        return found

@@ -135,9 +135,9 @@ def test_nothing_is_looked_at_before_something_can_be_over(monkeypatch: pytest.M
     looked: list[int] = []
     sweep = expiring.ExpiringPartition._slice
 
-    def counting(part: Any, start: bytes) -> list[bytes]:
+    def counting(part: Any, start: bytes, most: int) -> dict[bytes, int]:
         looked.append(part.stream_time_ms)
-        return sweep(part, start)
+        return sweep(part, start, most)
 
     monkeypatch.setattr(expiring.ExpiringPartition, "_slice", counting)
     for at in (60, 100, 109, 110, 111, 119, 120):
@@ -145,6 +145,18 @@ def test_nothing_is_looked_at_before_something_can_be_over(monkeypatch: pytest.M
             bench.table["now"] = 1
         bench.commit()
     assert looked == [110, 120]
+
+
+def test_X3_a_table_does_not_grow_faster_than_it_is_swept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each epoch writes more new keys than the least slice looks at."""
+    monkeypatch.setattr(expiring, "SLICE_ROWS", 5)
+    bench, each, step_ms = Bench(table_of()), 10, 10
+    alive = each * TTL_MS // step_ms
+    for epoch in range(150):
+        with bench.unit(epoch * step_ms):
+            bench.table.update({f"{epoch * each + n}": 1 for n in range(each)})
+        bench.commit()
+        assert len(list(bench.store.scan())) <= 2 * alive + 2 * each + 1
 
 
 def test_a_row_written_again_is_not_swept() -> None:

@@ -12,6 +12,7 @@ import pytest
 
 import flowstream as fs
 from flowstream.processing.running.firing import MOST_AT_ONCE
+from flowstream.processing.tables import windowed
 from flowstream.processing.tables.windowed import WindowedPartition
 from flowstream.processing.time.dues import DuePartition
 from flowstream.processing.time.windows import STREAM_TIME_KEY, Window, window_key
@@ -115,6 +116,26 @@ def test_S8_a_window_that_a_unit_that_waits_has_changed_is_kept() -> None:
     rig.part.merge(waits)
     rig.part.overlay.settle()
     assert rig.left(90) == [100]
+
+
+def test_X3_a_large_window_ends_over_many_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All at once they could take longer than their transaction may, again and again."""
+    monkeypatch.setattr(windowed, "LEAST_ROWS", 20)
+    part = TablePartition("t", 0, MemoryStore(), INT)
+    table = WindowedPartition(part, Window(10, 10, 0))
+    rows: dict[bytes, object] = {window_key(b"%d" % key, 0): 1 for key in range(100)}
+    part.absorb(Sealed(part, rows, rows))
+    table.observe(rows, 0)
+    part.committed(part.close(), None, None)
+    table.expire(None)
+    table.observe((), 10)
+    deleted = []
+    for _ in range(7):
+        table.expire(None)
+        deleted.append(part.dirty)
+        part.committed(part.close(), None, None)
+    assert deleted == [20] * 5 + [0, 0]
+    assert list(part.store.scan()) == []
 
 
 def sessions(joined: bool) -> fs.App:

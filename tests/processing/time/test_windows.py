@@ -49,10 +49,25 @@ def test_S12_rows_expire_once_and_oldest_first() -> None:
     for start in (20, 0, 10):
         expiry.add(window_key(b"k", start))
     expiry.add(b"@stream-time")
-    assert expiry.due(14) == []
-    assert expiry.due(25) == [window_key(b"k", 0), window_key(b"k", 10)]
-    assert expiry.due(25) == []
-    assert expiry.due(10**6) == [window_key(b"k", 20)]
+    assert expiry.due(14, 9) == []
+    assert expiry.due(25, 9) == [window_key(b"k", 0), window_key(b"k", 10)]
+    assert expiry.due(25, 9) == []
+    assert expiry.due(10**6, 9) == [window_key(b"k", 20)]
+
+
+def test_X3_rows_expire_so_many_at_a_time() -> None:
+    """A window may have more of them than a transaction can take."""
+    expiry = Expiry(Window(10, 10))
+    assert expiry.due(10**6, 9) == []
+    expiry = Expiry(Window(10, 10, expires_ms=5))
+    rows = [window_key(b"%d" % key, start) for start in (0, 10) for key in range(5)]
+    for row in reversed(rows):
+        expiry.add(row)
+    taken = [expiry.due(25, 3) for _ in range(5)]
+    assert [len(each) for each in taken] == [3, 3, 3, 1, 0]
+    found = [row for each in taken for row in each]
+    assert sorted(found[:5]) == rows[:5], "oldest first"
+    assert sorted(found) == sorted(rows), "each once"
 
 
 @pytest.mark.parametrize(("size", "step"), [(0, 1), (1, 0), (5, 6)])
