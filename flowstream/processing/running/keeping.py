@@ -37,22 +37,20 @@ class Keeping(Emitting):
         """Count a write past keeping; one in a while is told."""
 
     def fill(self, windows: StreamWindows, value: Any) -> list[Span]:
-        """Add the value to its key's windows; the windows that it changed, none when it is late."""
+        """Add the value to its key's windows; the windows that it changed, none when it is late. It
+        counts as late, too, when only some of its windows have closed.
+        """
         record = self.record
         assert record is not None
         if record.key is None:
             raise ValueError("windows are per key, and the record has none: group_by one")
-        spans = windows.windowing.add(
-            self.view(windows.table),
-            record.key,
-            record.timestamp,
-            value,
-            self.watermark(windows.table),
-        )
-        if spans is None:
+        at_ms, watermark_ms = record.timestamp, self.watermark(windows.table)
+        view, windowing = self.view(windows.table), windows.windowing
+        spans = windowing.add(view, record.key, at_ms, value, watermark_ms)
+        if spans is None or windowing.is_cut(at_ms, watermark_ms):
             self.late(windows.table)
-            if windows.late == "dead_letter":
-                self.late_letter(windows.table)
+        if spans is None and windows.late == "dead_letter":
+            self.late_letter(windows.table)
         return spans or []
 
     @property

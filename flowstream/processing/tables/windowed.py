@@ -15,7 +15,7 @@ from flowstream.state.stream_time import StreamTime
 from flowstream.state.table import Sealed, TablePartition
 
 LEAST_ROWS = 2_000
-"""Rows that an epoch may delete, at the least, and twice as many as it wrote: a few milliseconds."""
+"""Rows that an epoch may delete, at the least: a few milliseconds. Else twice what it wrote."""
 
 
 def is_beside(row: bytes) -> bool:

@@ -286,11 +286,27 @@ class WindowSet(InPlace, Generic[V]):
     def _write(self, value_of: Callable[[int], V]) -> Self:
         current = self._unit()
         view = current.view(self._table.name)
-        stream_time = past_ms(current, self._table)
-        watermark = current.watermark(self._table.name)
         kept = self._table.open_rows
         open_rows = None if kept is None else current.view(kept.name)
-        starts, too_late = self._window.starts(current.timestamp_ms), 0
+        for start in self._in_time(current):
+            row = window_key(self._row, start)
+            view.set(row, value_of(start))
+            if open_rows is not None:
+                open_rows.set(row, b"%d" % next(_COUNTER))
+        return self
+
+    def delete(self) -> None:
+        """Delete the value of every window that holds the event."""
+        current = self._unit()
+        view = current.view(self._table.name)
+        for start in self._in_time(current):
+            view.delete(window_key(self._row, start))
+
+    def _in_time(self, current: Any) -> list[int]:
+        """Starts of the windows that hold the event and may change; for others it is late."""
+        stream_time = past_ms(current, self._table)
+        watermark = current.watermark(self._table.name)
+        starts, found, too_late = self._window.starts(current.timestamp_ms), [], 0
         for start in starts:
             if self._window.is_expired(start, stream_time):
                 current.late(self._table.name)
@@ -298,21 +314,10 @@ class WindowSet(InPlace, Generic[V]):
                 current.late(self._table.name)
                 too_late += 1
             else:
-                row = window_key(self._row, start)
-                view.set(row, value_of(start))
-                if open_rows is not None:
-                    open_rows.set(row, b"%d" % next(_COUNTER))
+                found.append(start)
         if too_late == len(starts) and self._table.late == "dead_letter":
             current.late_letter(self._table.name)
-        return self
-
-    def delete(self) -> None:
-        """Delete the value of every window that holds the event."""
-        current = self._unit()
-        view = current.view(self._table.name)
-        for start in self._window.starts(current.timestamp_ms):
-            if not self._window.is_closed(start, current.watermark(self._table.name)):
-                view.delete(window_key(self._row, start))
+        return found
 
     def _unit(self) -> Any:
         return in_unit(f"using table {self._table.name!r}")

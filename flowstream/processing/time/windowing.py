@@ -54,6 +54,11 @@ class Windowing:
     ) -> list[Span] | None:
         """Add a value to its windows; the windows that changed, None when it comes too late."""
 
+    def is_cut(self, at_ms: int, watermark_ms: int) -> bool:
+        """Whether some of the windows that hold an instant take nothing more."""
+        del at_ms, watermark_ms
+        return False
+
     @abstractmethod
     def due_ms(self, row: bytes, value: Any) -> int | None:
         """The watermark at which something about a row is final."""
@@ -102,6 +107,10 @@ class FixedWindows(Windowing):
             view.set(row, kept)
             changed.append(Span(start, start + self.window.size_ms, kept))
         return changed or None
+
+    def is_cut(self, at_ms: int, watermark_ms: int) -> bool:
+        """See Windowing."""
+        return self.window.is_closed(self.window.earliest(at_ms), watermark_ms)
 
     def due_ms(self, row: bytes, value: Any) -> int | None:
         """Its end and the grace."""
