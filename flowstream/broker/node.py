@@ -162,7 +162,11 @@ class Node:
         durable: list[Parkable] = []
         while groups and groups[0][0] <= group:
             durable += groups.popleft()[1]
-        out = self._advance({e.log: e.offset for e in durable if isinstance(e, Advance)}, now)
+        ends: dict[Log, int] = {}
+        for effect in durable:
+            if isinstance(effect, Advance):  # a log start that moved tells the end of before, too
+                ends[effect.log] = max(effect.offset, ends.get(effect.log, 0))
+        out = self._advance(ends, now)
         for effect in durable:
             if isinstance(effect, ReplyWhenDurable):
                 out.append(effect)

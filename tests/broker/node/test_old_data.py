@@ -12,7 +12,7 @@ from flowstream.wire.messages.delete_records import (
     DeleteRecordsTopic,
 )
 from flowstream.wire.messages.fetch import FetchPartition, FetchRequest, FetchTopic
-from tests.broker.machine import TIME, Machine
+from tests.broker.machine import TIME, Machine, produce
 
 
 def machine(partitions: int, **settings: str) -> Machine:
@@ -56,6 +56,20 @@ def session(session_id: int, epoch: int, offset: int | None = None) -> FetchRequ
         session_epoch=epoch,
         topics=(FetchTopic(topic="t", partitions=asked),) if asked else (),
     )
+
+
+def test_L6_records_are_readable_whose_log_start_moved_while_they_were_written() -> None:
+    made = machine(1)
+    made.produce("t", 0, bytes(encode_batch([(TIME, b"k", b"v", ())] * 3)))
+    sent = made.post(produce("t", 0, bytes(encode_batch([(TIME, b"k", b"v", ())]))), 12)
+    asked = (DeleteRecordsPartition(partition_index=0, offset=2),)
+    topics = (DeleteRecordsTopic(name="t", partitions=asked),)
+    made.post(DeleteRecordsRequest(timeout_ms=1000, topics=topics), 2)
+    made.settle()
+    (partition,) = made.answer(sent).responses[0].partition_responses
+    (log,) = made.cores.logs.by_name.values()
+    assert (partition.error_code, partition.base_offset) == (0, 3)
+    assert (log.log_start, log.high_watermark, log.log_end) == (2, 4, 4)
 
 
 def test_X4_deleting_records_writes_no_file_for_each_partition() -> None:
