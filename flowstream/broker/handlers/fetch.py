@@ -13,7 +13,15 @@ from flowstream.broker.effects import Effect
 from flowstream.broker.events import Request
 from flowstream.broker.fetch_sessions import FINAL_EPOCH, INITIAL_EPOCH, NO_SESSION
 from flowstream.broker.handlers import incremental_fetch
-from flowstream.broker.handlers.partition_data import failure, is_denied, is_urgent, read, unknown
+from flowstream.broker.handlers.partition_data import (
+    Served,
+    count,
+    failure,
+    is_denied,
+    is_urgent,
+    read,
+    unknown,
+)
 from flowstream.broker.handlers.throttling import fetch_max_bytes, fetched
 from flowstream.broker.types import Instant
 from flowstream.broker.waiting import Parked
@@ -74,6 +82,7 @@ def _attempt(request: Request[FetchRequest], cores: Cores, *, last: bool) -> Fet
     found = 0
     urgent = False
     readable = 0
+    served: Served = []
     responses = []
     for topic in body.topics:
         partitions = []
@@ -89,7 +98,10 @@ def _attempt(request: Request[FetchRequest], cores: Cores, *, last: bool) -> Fet
             else:
                 data = read(log, asked, left - found, body.isolation_level, first=found == 0)
             urgent = urgent or (not data.records and is_urgent(data))
-            found += len(data.records or b"")
+            if data.records and log is not None:
+                size = len(data.records)
+                found += size
+                served.append((log, size))
             partitions.append(data)
         responses.append(
             FetchableTopicResponse(
@@ -98,6 +110,7 @@ def _attempt(request: Request[FetchRequest], cores: Cores, *, last: bool) -> Fet
         )
     if urgent or last or found >= min(body.min_bytes, left) or not readable:
         cores.memory.read += found
+        count(served)
         return FetchResponse(responses=tuple(responses))
     return None
 

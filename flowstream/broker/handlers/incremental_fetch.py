@@ -14,6 +14,8 @@ from flowstream.broker.effects import Effect, Reply
 from flowstream.broker.events import Request
 from flowstream.broker.fetch_sessions import FetchSession, Key, SessionPartition
 from flowstream.broker.handlers.partition_data import (
+    Served,
+    count,
     failure,
     is_at_end,
     is_denied,
@@ -97,6 +99,7 @@ def _attempt(
     found = denied = 0
     urgent = False
     news: Told = []
+    served: Served = []
     for key in list(session.ready):
         if found >= left and found > 0:
             break  # the answer is full: the others stay ready
@@ -118,11 +121,15 @@ def _attempt(
                 cores.fetch_sessions.quiet(session, partition, log.name)
                 continue
         urgent = urgent or (not data.records and is_urgent(data))
-        found += len(data.records or b"")
+        if data.records and log is not None:
+            size = len(data.records)
+            found += size
+            served.append((log, size))
         news.append((partition, data))
     urgent = urgent or denied == len(session.partitions)
     if urgent or last or found >= min(request.body.min_bytes, left):
         cores.memory.read += found
+        count(served)
         session.parked = None
         return _answer(session, news)
     return None

@@ -15,6 +15,9 @@ from flowstream.wire.messages.fetch import (
     PartitionData,
 )
 
+Served = list[tuple[PartitionLog, int]]
+"""What an answer takes from which log, in bytes."""
+
 READ_COMMITTED = 1
 UNREAD = (
     ErrorCode.UNKNOWN_TOPIC_OR_PARTITION,
@@ -83,6 +86,12 @@ def read(
         aborted_transactions=aborted if committed else None,
         records=records,
     )
+
+
+def count(served: Served) -> None:
+    """An answer leaves; one that is parked is read again, and would count twice."""
+    for log, size in served:
+        log.bytes_out += size
 
 
 def _diverging(log: PartitionLog, asked: FetchPartition) -> PartitionData | None:

@@ -138,6 +138,7 @@ def _append(
     admitted = log.admit(records, now, strict_sequence=strict, allowance=allowance)
     if isinstance(admitted, Accepted):
         appended = log.append(admitted, now)
+        log.bytes_in += len(records)
         effects += appended.effects
         base, timestamp = appended.base_offset, appended.timestamp
     elif isinstance(admitted, Duplicate):

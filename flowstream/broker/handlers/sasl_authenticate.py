@@ -9,7 +9,7 @@ from __future__ import annotations
 from flowstream.broker.cores import Cores
 from flowstream.broker.effects import Close, Compute, Effect, LoggedIn, Reply
 from flowstream.broker.events import Request
-from flowstream.broker.security.sasl import Proof, Verdict
+from flowstream.broker.security.sasl import Proof, Sasl, Verdict
 from flowstream.broker.types import Instant, ReplyTo
 from flowstream.broker.waiting import Parked
 from flowstream.wire.error_codes import ErrorCode
@@ -35,13 +35,13 @@ def handle(request: Request[SaslAuthenticateRequest], cores: Cores, now: Instant
             Compute(
                 to.connection,
                 found.work,
-                lambda result, now: _told(to, verdict(result, now), sasl.delay_ms, cores, now),
+                lambda result, now: _told(to, verdict(result, now), sasl, cores, now),
             )
         ]
-    return _told(to, found, sasl.delay_ms, cores, now)
+    return _told(to, found, sasl, cores, now)
 
 
-def _told(to: ReplyTo, verdict: Verdict, delay_ms: int, cores: Cores, now: Instant) -> list[Effect]:
+def _told(to: ReplyTo, verdict: Verdict, sasl: Sasl, cores: Cores, now: Instant) -> list[Effect]:
     answer = SaslAuthenticateResponse(
         error_code=verdict.error,
         error_message=verdict.message,
@@ -49,13 +49,15 @@ def _told(to: ReplyTo, verdict: Verdict, delay_ms: int, cores: Cores, now: Insta
         session_lifetime_ms=verdict.lifetime_ms,
     )
     if verdict.session is not None:
+        sasl.succeeded += 1
         return [Reply(to, answer), LoggedIn(to.connection, verdict.session)]
     if not verdict.reason:
         return [Reply(to, answer)]
+    sasl.failed += 1
     reason = f"a login failed: {verdict.reason}"
     ended: list[Effect] = [Reply(to, answer), Close(to.connection, reason, after_answers=True)]
-    if delay_ms:
-        deadline = Instant(now + delay_ms)
+    if sasl.delay_ms:
+        deadline = Instant(now + sasl.delay_ms)
         parked = Parked(to.connection, (), deadline, lambda now, last: ended if last else None)
         cores.waiting.park(parked)
         return []

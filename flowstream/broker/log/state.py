@@ -31,6 +31,8 @@ class LogState:
 
     __slots__ = (
         "appended",
+        "bytes_in",
+        "bytes_out",
         "clean_end",
         "completed",
         "config",
@@ -73,6 +75,10 @@ class LogState:
         self.high_watermark = self.log_end
         self.recovery_point = self.log_end
         """Everything below is known to be synced, whatever the durability."""
+        self.bytes_in = 0
+        """Bytes of batches that clients brought since the start; for those who watch."""
+        self.bytes_out = 0
+        """Bytes of batches in answers to readers."""
         self.leader_epoch = 0
         self.epochs = LeaderEpochs()
         self.epochs_stale = False

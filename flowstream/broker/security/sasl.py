@@ -67,6 +67,9 @@ class Sasl:
     token_rules: TokenRules = field(default_factory=TokenRules)
     delay_ms: int = 100
     """How long a failed login waits for its answer, so that guessing is slow."""
+    failed: int = 0
+    succeeded: int = 0
+    """Logins that ended, for those who watch."""
     _logins: dict[ConnectionId, _Login] = field(default_factory=dict)
     _decoy_secret: bytes = b""
 

@@ -64,6 +64,7 @@ class Counters:
 
     __slots__ = (
         "_apis", "accepted", "bytes_in", "bytes_out", "clock", "let_go", "refused", "syncs",
+        "throttled", "throttled_ms",
     )  # fmt: skip
 
     def __init__(self, clock: Callable[[], int] = monotonic_ns) -> None:
@@ -75,6 +76,9 @@ class Counters:
         """Connections turned away at a bound."""
         self.let_go = 0
         """Connections closed because all together held too much memory."""
+        self.throttled = 0
+        self.throttled_ms = 0
+        """How often, and how long together, clients were muted because of a quota."""
         self.bytes_in = 0
         self.bytes_out = 0
         """Bytes of client connections, frames and all."""

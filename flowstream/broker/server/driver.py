@@ -152,6 +152,9 @@ class Driver:
         connection = self.connections.get(id)
         if connection is not None and milliseconds:
             connection.mute(milliseconds)
+            if self.counters is not None:
+                self.counters.throttled += 1
+                self.counters.throttled_ms += milliseconds
 
     def _blame(self, event: Event, error: WireError) -> None:
         """A peer that breaks the protocol costs itself its connection, nothing else (X4)."""

@@ -90,12 +90,25 @@ class Exposition:
             ("connection_refused", "Connections refused at a bound.", counters.refused),
             ("incoming_byte", "Bytes received from clients.", counters.bytes_in),
             ("outgoing_byte", "Bytes sent to clients.", counters.bytes_out),
+            ("failed_authentication", "Logins that failed.", numbers.logins_failed),
+            ("successful_authentication", "Logins that succeeded.", numbers.logins_succeeded),
         ):
             yield CounterMetricFamily(f"{_SOCKETS}_{name}", help, value=value)
         yield CounterMetricFamily(
             f"{_TOPICS}_messagesin",
             "Offsets given to records and markers of all topics.",
             value=numbers.appended,
+        )
+        yield from _topics(numbers)
+        yield CounterMetricFamily(
+            "flowstream_broker_throttled_requests",
+            "Requests after which a client was muted because of a quota.",
+            value=counters.throttled,
+        )
+        yield CounterMetricFamily(
+            "flowstream_broker_throttle_seconds",
+            "For how long, all together.",
+            value=counters.throttled_ms / 1000,
         )
         yield histogram(
             "kafka_log_logflushstats_logflush_seconds",
@@ -136,7 +149,33 @@ class _Families(Collector):
         return self._families
 
 
+def _topics(numbers: Numbers) -> Iterator[Metric]:
+    for name, help, at in (
+        ("bytesin", "Bytes of batches that producers brought, since the start.", 0),
+        ("bytesout", "Bytes of batches that readers took, since the start.", 1),
+    ):
+        family = CounterMetricFamily(f"{_TOPICS}_{name}", help, labels=("topic",))
+        for each in numbers.topics:
+            family.add_metric((each.name,), (each.bytes_in, each.bytes_out)[at])
+        yield family
+    yield gauge(
+        "flowstream_broker_topics_not_shown",
+        "Topics beyond the bound, which have no numbers of their own here.",
+        numbers.topic_count - len(numbers.topics),
+    )
+
+
 def _logs(numbers: Numbers) -> Iterator[Metric]:
+    # One node, which stops for good when a log fails: then nothing of it can be reached.
+    offline = numbers.partition_count if numbers.failed else 0
+    for gauged, help, value in (
+        ("server_replicamanager_underreplicatedpartitions", "None, with one replica each.", 0),
+        ("server_replicamanager_underminisrpartitioncount", "None: see there.", 0),
+        ("controller_kafkacontroller_offlinepartitionscount", "All, once it failed.", offline),
+        ("controller_kafkacontroller_activecontrollercount", "1.", int(not numbers.failed)),
+        ("log_logmanager_offlinelogdirectorycount", "1 once it failed.", int(numbers.failed)),
+    ):
+        yield gauge(f"kafka_{gauged}", help, value)
     yield gauge(
         "kafka_server_replicamanager_partitioncount", "Partitions.", numbers.partition_count
     )
@@ -161,9 +200,9 @@ def _logs(numbers: Numbers) -> Iterator[Metric]:
     ):
         family = GaugeMetricFamily(name, help, labels=("topic", "partition"))
         for each in numbers.partitions:
-            value = each[at]
-            assert isinstance(value, int)
-            family.add_metric((each.name.topic, str(each.name.partition)), value)
+            number = each[at]
+            assert isinstance(number, int)
+            family.add_metric((each.name.topic, str(each.name.partition)), number)
         yield family
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
 
+from flowstream.broker.log.partition import PartitionLog
 from flowstream.broker.server.driver import Driver
 from flowstream.broker.transactions.states import NAMES
 from flowstream.broker.types import TopicPartition
@@ -19,6 +20,9 @@ from flowstream.clock import monotonic_ns
 
 PARTITIONS_SHOWN = 1_000
 """Partitions with numbers of their own: every one is six time series for the reader (X3)."""
+
+TOPICS_SHOWN = 1_000
+"""Topics with numbers of their own, for the same reason."""
 
 SYNC_PATIENCE_S = 5.0
 """A disk that takes longer for one sync holds up every producer: red well within V2's 10 s."""
@@ -36,11 +40,20 @@ class PartitionNumbers(NamedTuple):
     segments: int
 
 
+class TopicNumbers(NamedTuple):
+    """What clients brought to a topic and took from it, in bytes of batches."""
+
+    name: str
+    bytes_in: int
+    bytes_out: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Numbers:
     """A broker at one moment."""
 
     partitions: tuple[PartitionNumbers, ...]
+    topics: tuple[TopicNumbers, ...]
     partition_count: int
     topic_count: int
     appended: int
@@ -54,6 +67,8 @@ class Numbers:
     open_transactions: int
     uncleanable: int
     """Partitions whose compaction met bad bytes."""
+    logins_failed: int
+    logins_succeeded: int
     failed: bool
 
 
@@ -71,7 +86,7 @@ class Watch:
         driver, cores = self._driver, self._driver.cores
         groups = Counter(group.state.value for group in cores.groups.groups.values())
         transactions = Counter(NAMES[t.state] for t in cores.transactions.transactions.values())
-        logs = cores.logs.by_name
+        logs, sasl = cores.logs.by_name, cores.sasl
         return Numbers(
             partitions=tuple(
                 PartitionNumbers(
@@ -85,6 +100,7 @@ class Watch:
                 )
                 for name, log in islice(logs.items(), PARTITIONS_SHOWN)
             ),
+            topics=tuple(_by_topic(logs)),
             partition_count=len(logs),
             topic_count=len(cores.logs.partitions),
             appended=self._count_appended(),
@@ -95,6 +111,8 @@ class Watch:
             transactions=transactions,
             open_transactions=sum(len(log.producers.open) for log in logs.values()),
             uncleanable=cores.upkeep.uncleanable,
+            logins_failed=0 if sasl is None else sasl.failed,
+            logins_succeeded=0 if sasl is None else sasl.succeeded,
             failed=driver.failed is not None,
         )
 
@@ -110,6 +128,19 @@ class Watch:
     def _log_ends(self) -> dict[TopicPartition, int]:
         logs = self._driver.cores.logs.by_name
         return {name: log.log_end for name, log in logs.items()}
+
+
+def _by_topic(logs: Mapping[TopicPartition, PartitionLog]) -> list[TopicNumbers]:
+    found: dict[str, TopicNumbers] = {}
+    for name, log in logs.items():
+        so_far = found.get(name.topic)
+        if so_far is None:
+            if len(found) == TOPICS_SHOWN:
+                continue
+            so_far = TopicNumbers(name.topic, 0, 0)
+        bytes_in, bytes_out = so_far.bytes_in + log.bytes_in, so_far.bytes_out + log.bytes_out
+        found[name.topic] = TopicNumbers(name.topic, bytes_in, bytes_out)
+    return list(found.values())
 
 
 def ailments(driver: Driver, now_ns: int | None = None) -> list[str]:

@@ -19,17 +19,25 @@ from flowstream.broker.server.counters import BUCKETS, Counters, Durations, buck
 from flowstream.broker.server.listener import bind
 from flowstream.broker.server.metrics_door import HEAD_BYTES, VISITORS, MetricsDoor, open_metrics
 from flowstream.errors import StorageError
+from flowstream.wire.batch import encode_batch
+from flowstream.wire.messages.alter_client_quotas import (
+    AlterClientQuotasRequest,
+    EntityData,
+    EntryData,
+    OpData,
+)
 from tests.broker.server.serving import (
     VERSIONS,
     RawClient,
     Served,
     create_topic,
+    fetch_request,
     produce_request,
     served,
     until,
 )
 
-PRODUCE, API_VERSIONS = 0, 18
+PRODUCE, FETCH, API_VERSIONS = 0, 1, 18
 ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -110,6 +118,78 @@ async def test_a_scrape_tells_what_was_done() -> None:
         assert 0 < requests < received
         await client.close()
         assert (await scraped(door))["kafka_server_brokertopicmetrics_messagesin_total", ()] == 3
+
+
+async def test_bytes_are_told_by_topic_and_a_parked_reader_counts_once() -> None:
+    into, out = (f"kafka_server_brokertopicmetrics_bytes{way}_total" for way in ("in", "out"))
+    async with watched() as (broker, door):
+        client, reader = await client_of(broker), await broker.client()
+        first = encode_batch([(0, None, b"x" * 1000, ())])
+        await client.ask(PRODUCE, 8, produce_request(batch=first))
+        found = await scraped(door)
+        assert (found[into, ("t",)], found[out, ("t",)]) == (len(first), 0)
+        refused = bytearray(first)
+        refused[-1] ^= 1
+        answer = await client.ask(PRODUCE, 8, produce_request(batch=bytes(refused)))
+        assert answer.responses[0].partition_responses[0].error_code != 0
+        reader.send(FETCH, 11, fetch_request(0, min_bytes=2 * len(first), wait_ms=60_000))
+        await until(lambda: broker.driver.cores.waiting._parked == 1)
+        await client.ask(PRODUCE, 8, produce_request(batch=first))
+        assert len((await reader.receive())[1].responses[0].partitions[0].records) > len(first)
+        found = await scraped(door)
+        assert (found[into, ("t",)], found[out, ("t",)]) == (2 * len(first), 2 * len(first))
+        await client.close()
+        await reader.close()
+
+
+async def test_X3_topics_shown_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "TOPICS_SHOWN", 1)
+    async with watched() as (broker, door):
+        client = await client_of(broker)
+        assert (await scraped(door))["flowstream_broker_topics_not_shown", ()] == 0
+        await create_topic(client, "u")
+        found = await scraped(door)
+        assert found["flowstream_broker_topics_not_shown", ()] == 1
+        shown = [key for key in found if key[0] == "kafka_server_brokertopicmetrics_bytesin_total"]
+        assert len(shown) == 1
+        await client.close()
+
+
+async def test_who_is_made_to_wait_is_counted() -> None:
+    async with watched() as (broker, door):
+        client = await client_of(broker)
+        await limit(client, "producer_byte_rate", 1000.0)
+        assert (await scraped(door))["flowstream_broker_throttled_requests_total", ()] == 0
+        told = await client.ask(PRODUCE, 8, produce_request(b"x" * 60_000))
+        found = await scraped(door)
+        assert found["flowstream_broker_throttled_requests_total", ()] == 1
+        seconds = found["flowstream_broker_throttle_seconds_total", ()]
+        assert seconds == told.throttle_time_ms / 1000 > 40
+        await client.close()
+
+
+async def limit(client: RawClient, quota: str, value: float) -> None:
+    """Set a quota of every client."""
+    entity = (EntityData(entity_type="client-id", entity_name=None),)
+    entry = EntryData(entity=entity, ops=(OpData(key=quota, value=value),))
+    answer = await client.ask(49, 1, AlterClientQuotasRequest(entries=(entry,)))
+    assert answer.entries[0].error_code == 0
+
+
+async def test_V2_what_failed_is_told_as_dashboards_of_kafka_expect_it() -> None:
+    controller = "kafka_controller_kafkacontroller_"
+    async with watched() as (broker, door):
+        client = await client_of(broker)
+        found = await scraped(door)
+        assert found["kafka_server_replicamanager_underreplicatedpartitions", ()] == 0
+        assert found[f"{controller}offlinepartitionscount", ()] == 0
+        assert found[f"{controller}activecontrollercount", ()] == 1
+        broker.driver.fail(StorageError("t-0/1.log: the disk failed"))
+        found = await scraped(door)
+        assert found[f"{controller}offlinepartitionscount", ()] == 1
+        assert found["kafka_log_logmanager_offlinelogdirectorycount", ()] == 1
+        assert found[f"{controller}activecontrollercount", ()] == 0
+        await client.close()
 
 
 async def test_V2_health_is_red_when_the_node_stopped() -> None:

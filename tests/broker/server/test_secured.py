@@ -18,6 +18,7 @@ from flowstream.broker.handlers import ROUTES
 from flowstream.broker.security import plain
 from flowstream.broker.security.scram import Mechanism
 from flowstream.broker.server.tls import QUIET_SECONDS
+from flowstream.broker.server.watching import Watch
 from flowstream.wire.error_codes import ErrorCode
 from flowstream.wire.frame import encode_request
 from flowstream.wire.messages.api_versions import ApiVersionsRequest
@@ -245,6 +246,8 @@ async def test_X5_passwords_are_in_no_log_and_no_file(
         await log_in(client, "alice", "a-wrong-secret")
         await client.close()
         assert "a login failed" in caplog.text
+        numbers = Watch(broker.server.driver).numbers()
+        assert (numbers.logins_failed, numbers.logins_succeeded) == (1, 1)
     for secret in (*USERS.values(), "a-wrong-secret"):
         assert secret not in caplog.text
         assert not any(secret.encode() in data for data in contents(tmp_path))
