@@ -29,6 +29,7 @@ app = typer.Typer(help="List, create, delete, describe and alter topics.", no_ar
 
 INT16_MAX, INT32_MAX = 2**15 - 1, 2**31 - 1
 Name = Annotated[str, typer.Argument(help="The topic.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only ask if it is allowed.")]
 Names = Annotated[list[str], typer.Argument(help="The topics.")]
 
 
@@ -62,14 +63,17 @@ def create(
     config: Annotated[
         list[str] | None, typer.Option("--config", "-c", help="key=value, Kafka's names.")
     ] = None,
+    dry_run: DryRun = False,
 ) -> None:
     """Create a topic."""
     configs = dict(pair(text) for text in config or ())
 
     async def work() -> None:
         async with connected(broker, data) as cluster:
-            await Admin(cluster).create_topics([NewTopic(name, partitions, replication, configs)])
-        typer.echo(f"created {name} with {partitions} partition{'s' * (partitions != 1)}")
+            wanted = NewTopic(name, partitions, replication, configs)
+            await Admin(cluster).create_topics([wanted], validate_only=dry_run)
+        what = f"{name} with {partitions} partition{'s' * (partitions != 1)}"
+        typer.echo(f"{what}: is allowed" if dry_run else f"created {what}")
 
     perform(work)
 
@@ -111,13 +115,17 @@ def alter(
     ],
     broker: Broker = None,
     data: Data = None,
+    dry_run: DryRun = False,
 ) -> None:
     """Give a topic more partitions. Keys move: an app with tables refuses to read it then."""
 
     async def work() -> None:
         async with connected(broker, data) as cluster:
-            await create_partitions(cluster, name, partitions)
-        typer.echo(f"{name} has {partitions} partitions now")
+            await create_partitions(cluster, name, partitions, validate_only=dry_run)
+        if dry_run:
+            typer.echo(f"{name} with {partitions} partitions: is allowed")
+        else:
+            typer.echo(f"{name} has {partitions} partitions now")
 
     perform(work)
 

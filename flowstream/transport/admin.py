@@ -96,14 +96,18 @@ class Admin(Groups):
             if config.name == key and config.value is not None
         }
 
-    async def create_topics(self, topics: Sequence[NewTopic]) -> None:
+    async def create_topics(
+        self, topics: Sequence[NewTopic], *, validate_only: bool = False
+    ) -> None:
         """Create topics and wait until they have leaders. TopicExists when one is there already
-        (the others are created).
+        (the others are created). With `validate_only` the cluster only says whether it would.
         """
         if not topics:
             return
         request = CreateTopicsRequest(
-            topics=tuple(_creatable(topic) for topic in topics), timeout_ms=self._timeout_ms
+            topics=tuple(_creatable(topic) for topic in topics),
+            timeout_ms=self._timeout_ms,
+            validate_only=validate_only,
         )
         answer = await self._any(ApiKey.CREATE_TOPICS, lambda _: request, min_version=4)
         existing = []
@@ -115,7 +119,8 @@ class Admin(Groups):
                     f"creating topic {result.name!r}", result.error_code, result.error_message
                 )
         created = [topic.name for topic in topics if topic.name not in existing]
-        await self._await_leaders(created)
+        if not validate_only:
+            await self._await_leaders(created)
         if existing:
             raise TopicExists(f"topics exist already: {', '.join(existing)}")
 

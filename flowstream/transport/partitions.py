@@ -26,11 +26,16 @@ from flowstream.wire.messages.list_offsets import (
 TIMEOUT_MS = 30_000
 
 
-async def create_partitions(cluster: Cluster, topic: str, count: int) -> None:
-    """Give a topic `count` partitions in all: more than it has."""
+async def create_partitions(
+    cluster: Cluster, topic: str, count: int, *, validate_only: bool = False
+) -> None:
+    """Give a topic `count` partitions in all: more than it has. With `validate_only` the cluster
+    only says whether it would.
+    """
     request = CreatePartitionsRequest(
         topics=(CreatePartitionsTopic(name=topic, count=count, assignments=None),),
         timeout_ms=TIMEOUT_MS,
+        validate_only=validate_only,
     )
     answer = await cluster.request(None, ApiKey.CREATE_PARTITIONS, lambda _: request)
     for result in answer.results:

@@ -119,7 +119,9 @@ def test_X3_it_is_never_overdrawn_for_longer_than_a_moment(
         assert set(memory.holders) == {each for each, held in kept.items() if held}
 
 
-def test_the_bound_is_a_share_of_the_memory_or_as_set_but_holds_the_largest() -> None:
+def test_the_bound_is_a_share_of_the_memory_or_as_set_but_holds_the_largest(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     least = connection_memory(BrokerConfig(), 1)
     assert least >= 2 * BrokerConfig().socket_request_max_bytes
     assert connection_memory(BrokerConfig(), 64 << 30) == (64 << 30) // SHARE
@@ -127,6 +129,9 @@ def test_the_bound_is_a_share_of_the_memory_or_as_set_but_holds_the_largest() ->
     assert connection_memory(given, 64 << 30) == 1 << 30
     small = BrokerConfig.of({"queued.max.request.bytes": "104857600"})
     assert connection_memory(small, 64 << 30) == least
+    (told,) = caplog.messages
+    assert told.startswith(f"queued.max.request.bytes={small.queued_max_request_bytes} is less")
+    assert told.endswith(f"{least} is the bound")
 
 
 def test_a_bound_below_one_request_is_refused_as_in_kafka() -> None:

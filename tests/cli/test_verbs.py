@@ -49,6 +49,23 @@ def test_a_topic_grows_and_loses_its_oldest_records(data: Path) -> None:
     assert (odd.exit_code, "latest for all records" in odd.stderr) == (2, True)
 
 
+def test_a_dry_run_tells_what_would_be_allowed_and_changes_nothing(data: Path) -> None:
+    told = output(data, "topics", "create", "tried", "-p", "3", "--dry-run")
+    assert told == "tried with 3 partitions: is allowed\n"
+    assert "tried" not in output(data, "topics", "list")
+    odd = call(data, "topics", "create", "tried", "-c", "retention.ms=soon", "--dry-run")
+    assert (odd.exit_code, "retention.ms" in odd.stderr) == (1, True)
+    output(data, "topics", "create", "tried")
+    again = call(data, "topics", "create", "tried", "--dry-run")
+    assert (again.exit_code, "exist" in again.stderr) == (1, True)
+    told = output(data, "topics", "alter", "tried", "-p", "2", "--dry-run")
+    assert told == "tried with 2 partitions: is allowed\n"
+    fewer = call(data, "topics", "alter", "tried", "-p", "1", "--dry-run")
+    assert fewer.exit_code == 1
+    found = json.loads(output(data, "topics", "describe", "tried", "--json"))
+    assert len(found["partitions"]) == 1
+
+
 def test_L8_deleting_beyond_the_end_is_refused_with_the_remedy_before_anything_is(
     data: Path,
 ) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
 from flowstream.broker.config import BrokerConfig
 from flowstream.broker.server.holdings import UNSENT_BYTES
+
+log = logging.getLogger("flowstream.broker")
 
 SHARE = 4
 """Connections may hold a fourth of it."""
@@ -19,6 +22,12 @@ def connection_memory(config: BrokerConfig, there_is: int) -> int:
     largest = config.socket_request_max_bytes
     least = largest + max(largest, config.fetch_max_bytes) + 2 * UNSENT_BYTES
     wanted = config.queued_max_request_bytes
+    if 0 < wanted < least:
+        log.warning(
+            "queued.max.request.bytes=%d is less than one largest request and one largest answer"
+            " take (socket.request.max.bytes, fetch.max.bytes): %d is the bound",
+            wanted, least,
+        )  # fmt: skip
     return max(wanted if wanted > 0 else there_is // SHARE, least)
 
 

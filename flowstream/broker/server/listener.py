@@ -10,6 +10,7 @@ import logging
 import random
 import socket
 from collections import Counter
+from math import ceil
 from typing import TYPE_CHECKING
 
 from flowstream.broker.cores import Cores
@@ -34,8 +35,9 @@ SWEEP_SECONDS = 5.0
 RETRY_SECONDS = 0.5
 QUIET_SECONDS = 1.0
 """Between two lines about connections that were refused."""
-LOGIN_SWEEPS = 6
-"""Sweeps after which a client must have shaken hands and logged in: half a minute (X3)."""
+LEAST_SWEEP_SECONDS = 0.25
+LOGIN_SECONDS = 30.0
+"""In this time a client must have shaken hands and logged in (X3)."""
 
 
 class ListenError(FlowstreamError):
@@ -117,10 +119,11 @@ class Listener:
         self._driver = driver
         self._cores = cores
         self._loop = asyncio.get_running_loop()
-        sweep_ms = int(SWEEP_SECONDS * 1000)
-        idle_ms = cores.config.connections_max_idle_ms
-        self._idle_sweeps = None if idle_ms < 0 else max(1, -(-idle_ms // sweep_ms))
-        self._sweep_timer = self._loop.call_later(SWEEP_SECONDS, self._sweep)
+        idle_s = cores.config.connections_max_idle_ms / 1000
+        self._step_s = sweep_step(idle_s)
+        self._idle_sweeps = None if idle_s < 0 else max(1, ceil(idle_s / self._step_s))
+        self._login_sweeps = ceil(LOGIN_SECONDS / self._step_s)
+        self._sweep_timer = self._loop.call_later(self._step_s, self._sweep)
         self._accepting = False
         self._refusals = SparingLog(log, QUIET_SECONDS)
         self._listen()
@@ -246,15 +249,27 @@ class Listener:
         return Counter(c.host for c in self._driver.connections.values())[host] >= allowed
 
     def _sweep(self) -> None:
-        self._sweep_timer = self._loop.call_later(SWEEP_SECONDS, self._sweep)
+        self._sweep_timer = self._loop.call_later(self._step_s, self._sweep)
         for connection in list(self._driver.connections.values()):
             if connection.session.listener != self._session.listener:
                 continue
             connection.sweep()
             if self._idle_sweeps is not None and connection.idle_sweeps > self._idle_sweeps:
                 connection.close("idle for longer than connections.max.idle.ms")
-            elif not connection.established and connection.sweeps > LOGIN_SWEEPS:
+            elif not connection.established and connection.sweeps > self._login_sweeps:
                 connection.close("no login in time")
+
+
+def sweep_step(idle_s: float) -> float:
+    """Seconds from one look at all connections to the next, so that `connections.max.idle.ms` is
+    kept to a fourth.
+
+    >>> sweep_step(600), sweep_step(10), sweep_step(0.1), sweep_step(-0.001)
+    (5.0, 2.5, 0.25, 5.0)
+    """
+    if idle_s < 0:
+        return SWEEP_SECONDS
+    return max(LEAST_SWEEP_SECONDS, min(SWEEP_SECONDS, idle_s / 4))
 
 
 def tls_context(spec: ListenerSpec, rules: str) -> TlsContext | None:
