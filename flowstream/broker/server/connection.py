@@ -152,6 +152,8 @@ class Connection:
         self._start, self._end = 0, len(held)
 
     def _renew_buffer(self, size: int) -> None:
+        if self.closed:
+            return  # with the turn that ended just now: nobody would give back what it held
         self._turns.relief.count(self.id, self._holds(size))
         if size > REST_BYTES:
             self._turns.relief.relieve()

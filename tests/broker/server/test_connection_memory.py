@@ -369,3 +369,21 @@ async def test_X3_buffers_of_TLS_count(tmp_path: Path) -> None:
         assert memory.held <= memory.most
         for each in (client, plain, another):
             await each.close()
+
+
+async def test_X3_a_connection_that_ends_with_the_turn_leaves_nothing_in_the_account() -> None:
+    """More comes in the turn of a request whose answer ends the connection: room is made for it
+    after the turn has ended, and the connection with it.
+    """
+    async with served() as broker:
+        client = await broker.client()
+        await client.ask(18, 3, VERSIONS)
+        (connection,) = broker.driver.connections.values()
+        connection._turn, connection._is_full = broker.driver.turn, True
+        connection._ending, connection._answers.leaving = "over", [b"its last answer"]
+        broker.driver.to_send(connection)
+        connection._readable()
+        assert connection.closed
+        assert broker.driver.cores.memory.held == 0
+        assert (await client.reader.read()) == b"its last answer"
+        await client.close()
