@@ -21,7 +21,7 @@ from flowstream.wire.messages.sasl_handshake import SaslHandshakeRequest
 from tests.broker.server.secured import NAMES, USERS, Secured, secured
 from tests.fuzz.asking import OPENED
 from tests.fuzz.generate import mutated
-from tests.fuzz.sockets import Clients, stream
+from tests.fuzz.sockets import LENGTHS, Clients, stream
 from tests.fuzz.watch import Finding, Watch
 
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
@@ -50,9 +50,27 @@ def login(rng: random.Random) -> bytes:
     return b"".join(parts)
 
 
+def bare_login(rng: random.Random) -> bytes:
+    """A login of old: after SaslHandshake 0 its tokens come bare, a length and bytes, without the
+    header of a request. Right, wrong, of another mechanism, too many or with a length that lies.
+    """
+    mechanism = rng.choice(("PLAIN", "SCRAM-SHA-256", "OAUTHBEARER"))
+    handshake = encode_request(17, 0, 1, "fuzz", SaslHandshakeRequest(mechanism=mechanism))
+    tokens = rng.choice(([rng.choice(SECRETS)], [rng.choice(SCRAM), PROOF], [rng.choice(SECRETS)]))
+    said = [b"".join(handshake)]
+    for token in tokens * rng.choice((1, 1, 1, 3)):
+        data = mutated(token, rng) if rng.random() < 0.3 else token
+        length = rng.choice(LENGTHS) if rng.random() < 0.1 else len(data)
+        said.append(struct.pack(">i", length) + data)
+    if rng.random() < 0.1:
+        rng.shuffle(said)
+    return b"".join(said)
+
+
 def spoken(rng: random.Random) -> bytes:
     """A login or none, then what may or may not be said before one."""
-    said = login(rng) if rng.random() < 0.7 else b""
+    chance = rng.random()
+    said = login(rng) if chance < 0.5 else bare_login(rng) if chance < 0.75 else b""
     return said + (stream(rng, OPENED) if rng.random() < 0.5 else stream(rng))
 
 
