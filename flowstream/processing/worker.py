@@ -301,7 +301,8 @@ class Worker(Lending):
         for output in self._outputs.values():
             self._buffer.limit(output.name, output.max_message_bytes)
         if self._doors.looks_around:
-            self.old_records.bound(await retentions(plan, self.admin), plan.purged)
+            spans = await retentions({**plan.sources, **self._outputs}, self.admin)
+            self.old_records.bound(spans, plan.purged, self._outputs)
         return plan
 
     def _purge(self, topics: Sequence[str]) -> Coroutine[Any, Any, None]:

@@ -26,13 +26,14 @@ class SealedBatch(NamedTuple):
 
 
 class PendingBatch:
-    """A full batch without a producer: `records` of them, in order."""
+    """A full batch without a producer: `records` of them, in order, the first of `first_ms`."""
 
-    __slots__ = ("_builder", "records", "tp")
+    __slots__ = ("_builder", "first_ms", "records", "tp")
 
-    def __init__(self, tp: TopicPartition, builder: Any, records: int) -> None:
+    def __init__(self, tp: TopicPartition, builder: Any, records: int, first_ms: int) -> None:
         self.tp = tp
         self.records = records
+        self.first_ms = first_ms
         self._builder = builder
 
     def seal(self, producer_id: int, epoch: int, sequence: int) -> SealedBatch:
@@ -44,11 +45,12 @@ class PendingBatch:
 class _Open:
     """The batch of a partition that still takes records."""
 
-    __slots__ = ("append", "builder", "count")
+    __slots__ = ("append", "builder", "count", "first_ms")
 
-    def __init__(self, builder: Any) -> None:
+    def __init__(self, builder: Any, first_ms: int) -> None:
         self.builder = builder
         self.append = builder.append
+        self.first_ms = first_ms
         self.count = 0
 
 
@@ -82,12 +84,12 @@ class RecordBuffer:
         try:
             batch = self._open[tp]
         except KeyError:
-            batch = self._open[tp] = self._begin(tp)
+            batch = self._open[tp] = self._begin(tp, timestamp_ms)
         count = batch.count
         listed = list(headers) if headers else _NO_HEADERS
         if batch.append(count, timestamp_ms, key, value, listed) is None:
             self._retire(tp, batch)
-            batch, count = self._begin(tp), 0
+            batch, count = self._begin(tp, timestamp_ms), 0
             self._open[tp] = batch
             batch.append(0, timestamp_ms, key, value, listed)
         batch.count = count + 1
@@ -110,7 +112,7 @@ class RecordBuffer:
     def __bool__(self) -> bool:
         return bool(self._open) or bool(self._full)
 
-    def _begin(self, tp: TopicPartition) -> _Open:
+    def _begin(self, tp: TopicPartition, first_ms: int) -> _Open:
         return _Open(
             DefaultRecordBatchBuilder(
                 magic=_MAGIC,
@@ -120,9 +122,12 @@ class RecordBuffer:
                 producer_epoch=-1,
                 base_sequence=-1,
                 batch_size=self._topic_bytes.get(tp.topic, self._max_batch_bytes),
-            )
+            ),
+            first_ms,
         )
 
     def _retire(self, tp: TopicPartition, batch: _Open) -> None:
         self._full_bytes += batch.builder.size()
-        self._full.setdefault(tp, []).append(PendingBatch(tp, batch.builder, batch.count))
+        self._full.setdefault(tp, []).append(
+            PendingBatch(tp, batch.builder, batch.count, batch.first_ms)
+        )

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection
 
-from flowstream.processing.group.committer import Commit, Committer
+from flowstream.processing.group.committer import Batches, Commit, Committer
 from flowstream.processing.running.runtime import RunningTask
 from flowstream.processing.running.surroundings import Surroundings
 from flowstream.processing.units.epoch import Epoch, TableRows, is_full, should_close
@@ -34,7 +34,9 @@ class Committing:
         generation: Callable[[], Generation | None],
         *,
         interval: float,
+        sent: Callable[[Batches, int], None],
     ) -> None:
+        """`sent` is told what every epoch writes, and the time."""
         self.is_torn = False
         """A commit failed: what was closed with it must be done again before anything commits."""
         self.is_held_up = False
@@ -45,6 +47,7 @@ class Committing:
         self._committer = committer
         self._generation = generation
         self._interval = interval
+        self._sent = sent
         self._epoch = 0
         self._opened_at = asyncio.get_running_loop().time()
         self._committing: asyncio.Task[Commit | None] | None = None
@@ -146,6 +149,7 @@ class Committing:
                 offsets.update(task.task.offsets())
         self._epoch += 1
         batches = self._buffer.take()
+        self._sent(batches, now)
         self._around.onlookers.closing()
         records = sum(batch.records for group in batches.values() for batch in group)
         epoch = Epoch(self._epoch, offsets, records, tables, self._generation())

@@ -68,7 +68,7 @@ class Membership:
         self._committer = committer
         self._commits = Committing(
             self.tasks.values, around, buffer, committer, self._generation,
-            interval=commit_interval,
+            interval=commit_interval, sent=around.old_records.sent,
         )  # fmt: skip
         self._arriving = Arriving(self._positions, self._start, self._task_of)
         self._copies = Copies(plan, starter.standing_by, probing_interval)

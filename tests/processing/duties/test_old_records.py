@@ -11,7 +11,8 @@ import pytest
 import flowstream as fs
 from flowstream.clock import wall_ms
 from flowstream.processing.duties.retaining import DAY_MS, OldRecords
-from flowstream.transport.types import NewTopic
+from flowstream.transport.batches import PendingBatch, RecordBuffer
+from flowstream.transport.types import NewTopic, TopicPartition
 from tests.processing.conftest import Kit
 
 
@@ -33,7 +34,10 @@ async def test_S11_records_older_than_retention_are_warned_of_once_per_topic(
         f"{name}-compacted", key_type=str, value_type=str, partitions=2,
         config={"retention.ms": "1000", "cleanup.policy": "compact"},
     )  # fmt: skip
-    out = app.topic(f"{name}-out", key_type=str, value_type=str, partitions=1)
+    out = app.topic(
+        f"{name}-out", key_type=str, value_type=str, partitions=1,
+        config={"retention.ms": str(2 * DAY_MS)},
+    )  # fmt: skip
 
     @app.agent(old, kept, compacted, sink=[out])
     async def copy(stream: fs.Stream[str]) -> AsyncIterator[str]:
@@ -51,7 +55,10 @@ async def test_S11_records_older_than_retention_are_warned_of_once_per_topic(
     assert warned(caplog) == [
         f"topic {old.name} holds records older than it keeps them (retention.ms, 7 days): the"
         " broker may delete them before they are read. For events of the past: `flowstream configs"
-        f" alter topic {old.name} --set retention.ms=-1`"
+        f" alter topic {old.name} --set retention.ms=-1`",
+        f"results for topic {out.name} are older than it keeps them (retention.ms, 2 days), as"
+        " their events are: the broker may delete them at once. To keep them: `flowstream configs"
+        f" alter topic {out.name} --set retention.ms=-1`",
     ]
 
 
@@ -99,3 +106,28 @@ def test_a_record_without_a_time_is_not_taken_for_one_of_1969(
     assert warned(caplog) == []
     records.met("a", 0, 6_000)
     assert len(warned(caplog)) == 1, "and the topic may still be warned of"
+
+
+def batches(topic: str, *times: int) -> dict[TopicPartition, list[PendingBatch]]:
+    buffer = RecordBuffer()
+    for at_ms in times:
+        buffer.append(TopicPartition(topic, 0), None, b"", at_ms)
+    return buffer.take()
+
+
+def test_S11_results_that_are_not_too_old_or_have_no_time_are_not_warned_of(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    records = OldRecords()
+    records.bound({"a": 1000, "read": 1000}, [], ["a", "unbounded"])
+    for topic in ("read", "unbounded", "unknown"):
+        records.sent(batches(topic, 0), 6_000)
+    records.sent(batches("a", 5_000), 6_000)
+    records.sent(batches("a", -1), 6_000)
+    assert warned(caplog) == []
+    for _ in range(2):
+        records.sent(batches("a", 4_999, 6_000), 6_000)
+        records.bound({"a": 1000, "read": 1000}, [], ["a"])
+    assert len(warned(caplog)) == 1
+    records.met("a", 0, 6_000)
+    assert len(warned(caplog)) == 1, "one line per topic"
