@@ -23,6 +23,11 @@ ENDED = (
     "the function of an outbox must not begin or end a transaction: its effects commit together"
     " with the position of its events"
 )
+FAILED = (
+    "a statement of the outbox's function failed and the function went on: nothing of it can be"
+    " committed any more. Let the error pass, or have the statement in a `with"
+    " connection.transaction():` of its own, which undoes it alone"
+)
 
 
 class PostgresSession:
@@ -59,7 +64,10 @@ class PostgresSession:
             if "forbidden within a Transaction" in str(error):
                 raise OutboxRefused(ENDED) from error
             raise
-        if self.connection.info.transaction_status is not TransactionStatus.INTRANS:
+        status = self.connection.info.transaction_status
+        if status is TransactionStatus.INERROR:
+            raise psycopg.errors.InFailedSqlTransaction(FAILED)
+        if status is not TransactionStatus.INTRANS:
             self.connection.close()
             raise OutboxRefused(f"{ENDED}. What it did is committed without it: mend it by hand")
 

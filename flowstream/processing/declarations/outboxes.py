@@ -12,7 +12,6 @@ import copy
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence, Set
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -28,6 +27,7 @@ from flowstream.outbox.applying import (
     put_aside,
     refused,
 )
+from flowstream.outbox.lane import Lane
 from flowstream.outbox.target import OutboxRefused, Place, Session, Target
 from flowstream.processing.agents.agent import Agent
 from flowstream.processing.agents.policies import OnError, Policy, Then, policy_of
@@ -136,7 +136,7 @@ class Outbox(Agent[T], Generic[T]):
         self._within = within
         self._topic_ids: dict[str, str] = {}
         self._in_a_row: Counter[tuple[str, int]] = Counter()
-        self._thread: ThreadPoolExecutor | None = None
+        self._lane: Lane | None = None
         self._session: Session | None = None
 
     def __repr__(self) -> str:
@@ -144,11 +144,11 @@ class Outbox(Agent[T], Generic[T]):
 
     async def close(self) -> None:
         """Let the connection go."""
-        thread, self._thread = self._thread, None
-        if thread is None:
+        lane, self._lane = self._lane, None
+        if lane is None:
             return
-        closing = asyncio.get_running_loop().run_in_executor(thread, self._disconnect)
-        thread.shutdown(wait=False)
+        closing = asyncio.get_running_loop().run_in_executor(lane, self._disconnect)
+        lane.end()
         with suppress(TimeoutError):
             await asyncio.wait_for(closing, CLOSE_TIMEOUT_S)
 
@@ -249,7 +249,8 @@ class Outbox(Agent[T], Generic[T]):
 
     async def _put_aside(self, instance: Instance, event: Event[T], error: Exception) -> None:
         at = await self._standing(instance, event.partition, event.topic)
-        told = f"{type(error).__name__}: {error}"
+        # A database takes no half of a character, as a value of JSON may hold it.
+        told = f"{type(error).__name__}: {error}".encode(errors="replace").decode()
         await self._at(at, lambda session, at: put_aside(session, at, event.offset, told))
         self._pass(instance, event, error)
 
@@ -315,10 +316,10 @@ class Outbox(Agent[T], Generic[T]):
     # -- the thread of the connection -----------------------------------------------------------
 
     async def _in_session(self, work: Callable[[Session], R]) -> R:
-        if self._thread is None:
-            self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"outbox-{self.name}")
+        if self._lane is None:
+            self._lane = Lane(f"outbox-{self.name}")
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, self._with_session, work)
+        return await loop.run_in_executor(self._lane, self._with_session, work)
 
     def _with_session(self, work: Callable[[Session], R]) -> R:
         if self._session is not None and self._session.is_broken:
