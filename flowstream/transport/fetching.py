@@ -27,6 +27,7 @@ from flowstream.transport.errors import (
     OffsetOutOfRange,
     Unreadable,
 )
+from flowstream.transport.troubles import Troubles
 from flowstream.transport.types import ConsumerRecord, TopicPartition
 from flowstream.transport.unpacking import Answers
 
@@ -58,6 +59,7 @@ class Fetching:
         self._gathers = False
         self._stalled_after_ms = stalled_after_ms
         self._progress_ms = monotonic_ms()
+        self._troubles = Troubles()
         self._parked: set[TopicPartition] = set()
         self.paused: set[TopicPartition] = set()
         """What was paused and not resumed, wherever it was sought to."""
@@ -103,13 +105,17 @@ class Fetching:
         await self._consumer._client.close()
 
     def _note_answers(self) -> None:
-        """Have answers unpacked in runs: see `unpacking`."""
+        """Have answers unpacked in runs, see `unpacking`, and errors not met again at once."""
         client: Any = self._consumer._client
         send, answers = client.send, Answers()
 
         async def noted(node: Any, request: Any, **options: Any) -> Any:
             answer = await send(node, request, **options)
             if isinstance(request, FetchRequest):
+                pause_s = self._troubles.met(node, answer)
+                if pause_s:
+                    client.force_metadata_update()  # another replica may have taken over
+                    await asyncio.sleep(pause_s)
                 answers.arrived(answer)
             return answer
 
@@ -150,6 +156,7 @@ class Fetching:
             assignment._tp_state[tp] = state = TopicPartitionState(assignment)
             state.pause()
             self._fetcher._records.pop(tp, None)
+            self._troubles.forget(TopicPartition(*tp))
             self._parked.discard(TopicPartition(*tp))
             self.paused.discard(TopicPartition(*tp))
 
@@ -256,7 +263,16 @@ class Fetching:
         return True
 
     def check(self) -> None:
-        """ConsumerFailed when nothing will be fetched any more (aio-libs/aiokafka #1154)."""
+        """ConsumerFailed when nothing will be fetched any more (aio-libs/aiokafka #1154),
+        Unreadable when a partition will not.
+        """
+        damaged = self._troubles.damaged
+        if damaged is not None:
+            raise Unreadable(
+                f"{damaged.topic}-{damaged.partition} cannot be read: KAFKA_STORAGE_ERROR: the"
+                " broker cannot read its segment there. Its log names the file; `flowstream doctor`"
+                " looks at all of them"
+            )
         if self._fetcher is not None and self._fetcher._fetch_task.done():
             raise ConsumerFailed("the fetch task ended")
         now = monotonic_ms()
