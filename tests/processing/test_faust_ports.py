@@ -314,6 +314,7 @@ async def test_rpc_through_a_restart_of_either_side(kit: Kit, name: str) -> None
 
 async def test_windowed_aggregation(kit: Kit, name: str) -> None:
     app = kit.app(name, version=1, topic_partitions=1)
+    app.conf.table_cleanup_interval = 1.0
     source = app.topic(f"{name}-raw", value_type=Measured)
     sink = app.topic(f"{name}-agg", value_type=Average)
 

@@ -67,6 +67,29 @@ def test_a_table_uses_a_window_that_is_a_value(way: str) -> None:
         assert context.table(table) == {("a", 40.0): 1}  # what began at 10 is past keeping
 
 
+def test_a_function_is_told_of_windows_that_are_values() -> None:
+    app = faust.App("shop")
+    words = app.topic("words", key_type=str, value_type=str, partitions=1)
+    told: list[object] = []
+
+    def closed(key: Any, value: Any) -> None:
+        told.append((key, value))
+
+    table = app.Table(
+        "words-of", default=list, window=faust.TumblingWindow(10, expires=1), on_window_close=closed
+    )
+
+    @app.agent(words)
+    async def collect(stream: faust.Stream[str]) -> None:
+        async for word in stream:
+            table["all"] = [*table["all"].value(), word]
+
+    with app.test_context() as context:
+        for word, at in (("a", 1.0), ("b", 9.0), ("c", 12.0)):
+            context.topic(words).send(word, timestamp=at)
+    assert told == [(("all", (0.0, 10.0)), ["a", "b"])]
+
+
 def test_what_is_no_window_is_refused() -> None:
     app = faust.App("shop")
     with pytest.raises(faust.AppError, match=r"a TumblingWindow\(60\)"):
