@@ -240,7 +240,7 @@ class Topic(Generic[K, V]):
             raise TypeError(
                 f"topic {self.name!r} takes a record by name: await topic.send(value=..., key=...)"
             )
-        if (key_serializer, value_serializer, schema) != (None, None, None):
+        if key_serializer is not None or value_serializer is not None or schema is not None:
             of = self if schema is None else self.derive(schema=schema)
             other = of.derive(
                 key_serializer=key_serializer or of.key_serializer,
