@@ -8,6 +8,8 @@ from typing import Any, assert_type
 
 import flowstream as fs
 from flowstream.cli import option
+from flowstream.models.fields import StringField
+from flowstream.types import StreamT
 
 
 class Order(fs.Record):
@@ -201,3 +203,28 @@ async def asks_commands() -> None:
     assert_type(await fill_more(3), int)
     assert_type(await fill_by_option(3), int)
     await fill_more("3")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+by_window = app.Table("by-window", default=int, window=fs.TumblingWindow(60))
+typed_by_window = app.Table(
+    "typed-by-window", key_type=int, value_type=Order, window=fs.HoppingWindow(60, 5)
+)
+assert_type(by_window, fs.WindowedTable[str, int])
+assert_type(typed_by_window, fs.WindowedTable[int, Order])
+assert_type(
+    app.Table("used", default=int).using_window(fs.TumblingWindow(60)), fs.WindowedTable[str, int]
+)
+
+
+class Ported(fs.Record, namespace="shop.Ported", lazy_creation=True):
+    """With Faust's fields and class arguments."""
+
+    name: str = StringField(max_length=30)
+
+
+@app.agent(orders)
+async def with_fausts_names(stream: StreamT[Order]) -> None:
+    """What a stream of Faust's has."""
+    async for order in stream.group_by("account", topic=orders):
+        assert_type(order, Order)
+    assert_type(stream.current_event, fs.Event[Any] | None)
