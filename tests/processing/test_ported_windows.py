@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 from collections.abc import AsyncIterator
 from typing import Any
@@ -172,6 +173,52 @@ def test_S11_an_event_that_raises_skip_is_passed_over_whole(on_error: Any, where
         assert context.topic(out).values == ["a", "b"]
         assert context.table(counts) == {"all": 2}
         assert list(context.dead_letters) == []
+
+
+@pytest.mark.parametrize("order", ["key", None])
+def test_S11_lanes_pass_over_what_raises_skip(order: Any) -> None:
+    app = faust.App("shop", circuit_breaker=1)
+    words = app.topic("words", key_type=str, value_type=str, partitions=1)
+    counts = app.Table("counts", default=int)
+
+    @app.agent(words, concurrency=3, order=order, on_error="retry")
+    async def count(stream: faust.Stream[str]) -> None:
+        async for word in stream:
+            counts[word] += 1
+            await asyncio.sleep(1)
+            if word.startswith("bad"):
+                raise Skip
+
+    with app.test_context() as context:
+        for number in range(12):
+            word = ("bad" if number % 3 else "good") + str(number % 2)
+            context.topic(words).send(word, key=word)
+        assert context.table(counts) == {"good0": 2, "good1": 2}
+
+
+def test_S11_a_list_that_raises_skip_is_passed_over_whole() -> None:
+    app = faust.App("shop")
+    words = app.topic("words", key_type=str, value_type=str, partitions=1)
+    counts = app.Table("counts", default=int)
+    lists: list[list[str]] = []
+
+    @app.agent(words)
+    async def count(stream: faust.Stream[str]) -> None:
+        async for several in stream.take(2, within=5):
+            lists.append(several)
+            counts["all"] += len(several)
+            if "bad" in several:
+                raise Skip
+
+    async def send() -> None:
+        for word in ("a", "bad", "b", "c"):
+            await words.send(key="k", value=word)
+
+    with app.test_context() as context:
+        context.run(send())
+        context.advance(10)
+        assert context.table(counts) == {"all": 2}
+    assert lists == [["a", "bad"], ["b", "c"]]
 
 
 def test_who_asked_hears_that_the_event_was_skipped() -> None:
