@@ -53,12 +53,14 @@ class SparingLog:
     def __init__(self, log: logging.Logger, every_s: float, most: int = 1) -> None:
         self._log = log
         self._lines = Sparing(every_s, most)
-        self._last: str | None = None
+        self._last: object = None
         """The last line, if it was left out."""
         self._is_timed = False
 
-    def warn(self, line: str, now_s: float, later: Later) -> None:
-        """Log a line, or count it."""
+    def warn(self, line: object, now_s: float, later: Later) -> None:
+        """Log a line, or count it. It is made a text only if it is told: where lines come with
+        every event, making them costs more than all else.
+        """
         left_out = self._lines.tells(now_s)
         if left_out is not None:
             self._last = None

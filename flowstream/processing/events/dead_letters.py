@@ -7,13 +7,29 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from flowstream.processing.errors import LateEvent, text_of
 from flowstream.processing.events.event import Arrival
+from flowstream.processing.values.moments import moment_text
 
 PREFIX = "flowstream."
 TRACEBACK_CHARACTERS = 8_000
 LATE = "the windows of table "
+
+
+class TooLate(NamedTuple):
+    """What is told of an event that came too late; a text when it is told, as most are not."""
+
+    who: str
+    at_ms: int
+    table: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.who}: an event of {moment_text(self.at_ms)} came too late for a row of"
+            f" {self.table!r}, whose time was over"
+        )
 
 
 def late_error(table: str) -> LateEvent:

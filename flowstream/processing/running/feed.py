@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from flowstream.processing.errors import AgentUnknown, LotFull
+from flowstream.processing.events.dead_letters import TooLate
 from flowstream.processing.events.event import Arrival, retimed, without_headers
 from flowstream.processing.events.redriven import PassedBy
 from flowstream.processing.running.open_unit import OpenUnit
@@ -21,7 +22,6 @@ from flowstream.processing.tables.inner import Fired
 from flowstream.processing.time.marks import Mark, mark_of
 from flowstream.processing.time.watermarks import UNKNOWN
 from flowstream.processing.units.task import Source, Task
-from flowstream.processing.values.moments import moment_text
 from flowstream.state.table import Sealed
 
 MOST_PENDING = 10_000
@@ -173,13 +173,9 @@ class UnitFeed(OpenUnit):
         """See `Keeping.late`."""
         self.around.counts.late += 1
         if self.record is not None:
-            at = moment_text(self.record.timestamp)
-            line = (
-                f"{self.label}: an event of {at} came too late for a row of {table!r}, whose time"
-            )
+            line = TooLate(self.label, self.record.timestamp, table)
             now_s = self.around.wall_time_ms() / 1000
-            lines = self.reader.agent.lateness[table]
-            lines.warn(f"{line} was over", now_s, self._loop.call_later)
+            self.reader.agent.lateness[table].warn(line, now_s, self._loop.call_later)
 
     def loop_time(self) -> float:
         """The event loop's clock."""
