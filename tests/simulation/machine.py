@@ -108,10 +108,20 @@ class Machine:
         try:
             self._carry_out(self.node.handle(event, self.world.now))
             self._end_turn()
+            if isinstance(event, Durable) and not self._syncing:
+                self._check_ends()
         except WireError as error:
             self.world.failures.append(f"a client's request was refused as malformed: {error}")
         except Crashed:
             self.crash()
+
+    def _check_ends(self) -> None:
+        """What is all durable is all readable."""
+        assert self.node is not None
+        for log in self.node.cores.logs.by_name.values():
+            if log.high_watermark != log.log_end:
+                ends = f"{log.high_watermark} of {log.log_end}"
+                self.world.failures.append(f"L6: {log.name} is durable and readable to {ends}")
 
     def _perform(self, operations: Iterable[Operation]) -> None:
         assert self.disk is not None
