@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from flowstream.processing.declarations.outboxes import Outbox as Outbox
     from flowstream.processing.declarations.pages import View as View
     from flowstream.processing.declarations.services import Service as Service
+    from flowstream.processing.environment.credentials import OAuthCredentials as OAuthCredentials
+    from flowstream.processing.environment.credentials import SASLCredentials as SASLCredentials
+    from flowstream.processing.environment.credentials import SSLCredentials as SSLCredentials
     from flowstream.processing.errors import AgentFailed as AgentFailed
     from flowstream.processing.errors import AppError as AppError
     from flowstream.processing.errors import AppExited as AppExited
@@ -116,6 +119,7 @@ _HOMES = {
     "Min": "processing.time.aggregates",
     "Monitor": "processing.watching.monitor",
     "NotInAgent": "processing.errors",
+    "OAuthCredentials": "processing.environment.credentials",
     "Outbox": "processing.declarations.outboxes",
     "OutboxRefused": "outbox.target",
     "park": "processing.agents.policies",
@@ -131,6 +135,7 @@ _HOMES = {
     "ReplyFailed": "processing.events.replies",
     "retry": "processing.agents.policies",
     "RowUnreadable": "processing.errors",
+    "SASLCredentials": "processing.environment.credentials",
     "Schema": "processing.events.schemas",
     "Sensor": "processing.watching.sensors",
     "Service": "processing.declarations.services",
@@ -138,6 +143,7 @@ _HOMES = {
     "SetTable": "processing.tables.set_tables",
     "SettingsError": "processing.errors",
     "SQLite": "outbox.sqlite",
+    "SSLCredentials": "processing.environment.credentials",
     "StateLost": "processing.errors",
     "StatsdMonitor": "processing.watching.statsd",
     "Stream": "processing.streams.stream",
@@ -207,6 +213,7 @@ __all__ = [
     "Model",
     "Monitor",
     "NotInAgent",
+    "OAuthCredentials",
     "Outbox",
     "OutboxRefused",
     "PartitionMismatch",
@@ -220,7 +227,9 @@ __all__ = [
     "Reduce",
     "ReplyFailed",
     "RowUnreadable",
+    "SASLCredentials",
     "SQLite",
+    "SSLCredentials",
     "Schema",
     "Sensor",
     "Service",

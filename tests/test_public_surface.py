@@ -9,14 +9,15 @@ import flowstream
 
 PUBLIC = [
     "Agent", "AgentFailed", "App", "AppError", "AppExited", "Channel", "Codec", "Collect", "Count",
-    "DecodeError", "Distinct", "Event", "FlowstreamError", "GlobalTable", "HoppingWindow", "Joined",
-    "LateEvent", "Max", "Mean", "MemberSet", "Min", "Monitor", "NotInAgent", "Outbox",
-    "OutboxRefused", "PartitionMismatch", "Policy", "PostgreSQL", "Query", "QueryError",
-    "QueryTimeout", "Record", "RecordMetadata", "Reduce", "ReplyFailed", "RowUnreadable", "SQLite",
-    "Schema", "Sensor", "Service", "SetGlobalTable", "SetTable", "SettingsError", "StateLost",
-    "StatsdMonitor", "Stream", "Sum", "Table", "TableOf", "TableUnavailable", "Timers", "TooStale",
-    "Topic", "TopicMissing", "TumblingWindow", "View", "Window", "WindowResult", "WindowSet",
-    "WindowedTable", "Worker", "branch", "current_event", "park", "retry", "uuid",
+    "DecodeError", "Distinct", "Event", "FlowstreamError", "GlobalTable", "HoppingWindow",
+    "Joined", "LateEvent", "Max", "Mean", "MemberSet", "Min", "Monitor", "NotInAgent",
+    "OAuthCredentials", "Outbox", "OutboxRefused", "PartitionMismatch", "Policy", "PostgreSQL",
+    "Query", "QueryError", "QueryTimeout", "Record", "RecordMetadata", "Reduce", "ReplyFailed",
+    "RowUnreadable", "SASLCredentials", "SQLite", "SSLCredentials", "Schema", "Sensor", "Service",
+    "SetGlobalTable", "SetTable", "SettingsError", "StateLost", "StatsdMonitor", "Stream", "Sum",
+    "Table", "TableOf", "TableUnavailable", "Timers", "TooStale", "Topic", "TopicMissing",
+    "TumblingWindow", "View", "Window", "WindowResult", "WindowSet", "WindowedTable", "Worker",
+    "branch", "current_event", "park", "retry", "uuid",
 ]  # fmt: skip
 
 

@@ -10,7 +10,6 @@ import typer
 
 from flowstream.cli.apps import AppData, Module, app_of
 from flowstream.cli.options import refusing
-from flowstream.processing.app import App
 from flowstream.processing.environment.slots import lock_all
 
 
@@ -25,21 +24,10 @@ def command(
     """
     with refusing():
         app = app_of(module, None, data)
-        for path in old_versions(app):
+        for path in app.conf.find_old_versiondirs():
             typer.echo(f"{'delete' if execute else 'would delete'} {path}")
             if execute:
                 delete(path)
-
-
-def old_versions(app: App) -> list[Path]:
-    """The directories of state of versions before the app's."""
-    state = Path(app.settings.data_dir) / "state"
-    older = {app.name, *(app.id_of(version) for version in range(2, app.version))}
-    found = []
-    for path in sorted(state.glob("*")):
-        if path.name in older:
-            found.append(path)
-    return found
 
 
 def delete(path: Path) -> None:

@@ -22,12 +22,12 @@ import typer
 from flowstream.cli.discovery import AppFailed, find_app
 from flowstream.cli.embedded import EmbeddedBroker, embedded_broker
 from flowstream.cli.tracebacks import place, without_our_frames
+from flowstream.cli.worker_logs import Sparingly, configure_logging, logging_as
 from flowstream.errors import FlowstreamError
 from flowstream.processing.app import App
 from flowstream.processing.environment.settings import bootstrap_of
 from flowstream.processing.errors import AgentFailed, AppExited, DecodeError
 from flowstream.processing.running.plan import Plan, Stage
-from flowstream.sparing import Sparing, and_more
 from flowstream.transport.cluster import Cluster
 from flowstream.transport.groups import Groups
 from flowstream.web.worker import Worker
@@ -35,9 +35,6 @@ from flowstream.web.worker import Worker
 log = logging.getLogger("flowstream.worker")
 
 EMBEDDED = "embedded://"
-OUTAGES = "flowstream.cluster"
-PASSING = ("Unable to connect", "Unable connect", "Unable to update metadata", "Failed fetch")
-"""How the client library's lines begin about a broker that is away."""
 GC_THRESHOLDS = (100_000, 50, 50)
 HAND_OVER_S = 5.0
 """So long the broker of a worker that stops waits for the others to share what it had."""
@@ -96,7 +93,8 @@ def command(
         }
         wanted: Any = {name: value for name, value in given.items() if value is not None}
         app.settings = dataclasses.replace(app.settings, **wanted)
-        asyncio.run(work(app))
+        with logging_as(app.settings):
+            asyncio.run(work(app))
     except FlowstreamError as error:
         end_by(error)
     finally:
@@ -136,65 +134,6 @@ def tell(error: FlowstreamError) -> None:
         return
     where = place(error)
     typer.echo(f"error: {error}" if where is None else f"error: {where}: {error}", err=True)
-
-
-def configure_logging(level: int, logfile: Path | None = None) -> Sparingly:
-    """Log lines on standard error, or in a file; the client library speaks up from errors on."""
-    logging.basicConfig(
-        level=level,
-        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
-        force=True,
-        filename=logfile,
-    )
-    for chatty in ("asyncio", "httpx"):
-        logging.getLogger(chatty).setLevel(max(level, logging.WARNING))
-    # It logs every listener error and reconnect that the worker handles and reports itself.
-    logging.getLogger("aiokafka").setLevel(max(level, logging.ERROR))
-    # What keeps a partition from being read is only a warning there, tried again for ever (V2).
-    logging.getLogger("aiokafka.consumer.fetcher").setLevel(max(level, logging.WARNING))
-    sparingly = Sparingly("aiokafka")
-    for handler in logging.getLogger().handlers:
-        handler.addFilter(sparingly)
-    return sparingly
-
-
-class Sparingly(logging.Filter):
-    """Lets a library speak once in a while: a broker that is away for a moment is good for dozens
-    of lines, and the first one says it. The others are counted.
-    """
-
-    def __init__(self, name: str, *, seconds: float = 10.0) -> None:
-        super().__init__(name)
-        self._lines = Sparing(seconds)
-        self._silent_until = 0.0
-        self._last: logging.LogRecord | None = None
-        """The last line, if it was left out."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Whether to show it: everything of others, and the first for a while of this library; none
-        beside a line of ours about the same.
-        """
-        if not super().filter(record):
-            if record.name == OUTAGES and record.levelno >= logging.WARNING:
-                self._silent_until = record.created + self._lines.every_s
-            return True
-        if record.levelno == logging.ERROR and record.msg.startswith(PASSING):
-            # It tries again, and what comes of it is the worker's to say.
-            record.levelno, record.levelname = logging.WARNING, "WARNING"
-        if record.created < self._silent_until:
-            return False
-        left_out = self._lines.tells(record.created)
-        self._last = record if left_out is None else None
-        if left_out:
-            record.msg, record.args = record.getMessage() + and_more(left_out), None
-        return left_out is not None
-
-    def flush(self) -> None:
-        """Tell of what was left out last, if anything was."""
-        record, self._last = self._last, None
-        if record is not None:
-            more = and_more(self._lines.rest() - 1)
-            log.warning("%s: %s%s", record.name, record.getMessage(), more)
 
 
 async def work(app: App) -> None:

@@ -23,7 +23,9 @@ from flowstream.processing.declarations.discovering import Packages, discover, w
 from flowstream.processing.declarations.outboxes import Outbox
 from flowstream.processing.declarations.pages import DeclaresPages
 from flowstream.processing.declarations.ported import BOUNDS, PORTED, check_bounds, ours
+from flowstream.processing.declarations.turning import TURNED, turned
 from flowstream.processing.environment.settings import (
+    PREFIX,
     SETTINGS,
     Guarantee,
     Settings,
@@ -109,8 +111,14 @@ class App(DeclaresPages, DeclaresAgents):
         self.version = check_version(version)
         self._id_format = id_format
         self.id = self.id_of(version)
-        self.settings: Settings = resolve({**arguments, **ours(ported, arguments)})
+        self.settings: Settings = resolve(
+            {**arguments, **ours(ported, arguments)}, prefix=ported.get("env_prefix")
+        )
+        self.env_prefix = ported.get("env_prefix") or PREFIX
         self.bounds: dict[str, Any] = {n: v for n, v in ported.items() if n in BOUNDS}
+        for name, value in ported.items():
+            if name in TURNED:
+                self.settings = turned(name, value, self, "App")
         check_bounds(self.bounds, self.settings, "App")
         self._sender = Sender(self.id, self.settings, Onlookers(self))
         self._is_configured = False
@@ -251,6 +259,8 @@ class App(DeclaresPages, DeclaresAgents):
         return await self._sender.cluster()
 
     async def _make_topic(self, topic: Topic[Any, Any]) -> None:
+        if not self.settings.topic_allow_declare:
+            return
         known = self.topics.get(topic.name, topic)
         partitions = known.partitions or self.settings.topic_partitions or -1
         await self._sender.declare(
@@ -273,7 +283,8 @@ class App(DeclaresPages, DeclaresAgents):
     @property
     def replies(self) -> str:
         """The name of the topic for replies of agents that are asked."""
-        return f"{self.id}-replies"
+        wanted, prefix = self.settings.reply_to, self.settings.reply_to_prefix
+        return wanted or (f"{self.id}-replies" if prefix is None else f"{prefix}{self.id}")
 
     def add_agent(self, agent: Agent[Any]) -> None:
         """Enter an agent under its name, for others to ask."""

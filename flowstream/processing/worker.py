@@ -85,8 +85,9 @@ class Worker(Lending):
         app.worker = self
         self._exactly_once = app.settings.processing_guarantee == EXACTLY_ONCE
         buffer = RecordBuffer(
-            transactional=self._exactly_once, compression=COMPRESSIONS[app.settings.compression]
-        )
+            app.settings.max_batch_bytes, transactional=self._exactly_once,
+            compression=COMPRESSIONS[app.settings.compression],
+        )  # fmt: skip
         super().__init__(app, buffer, clock)
         self.plan: Plan | None = None
         self._bootstrap = bootstrap
@@ -163,6 +164,8 @@ class Worker(Lending):
 
         `ready` is called when everything is checked and before the worker joins its group.
         """
+        if self.settings.debug:
+            asyncio.get_running_loop().set_debug(True)
         here = HERE.set(self._readers)
         try:
             async with self._served():

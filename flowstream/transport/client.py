@@ -99,13 +99,20 @@ class Client(AIOKafkaClient):
     """aiokafka's client over such connections. `bootstrap` tells why it failed."""
 
     def __init__(
-        self, bootstrap: str, *, client_id: str, security: Security, request_timeout_ms: int
+        self,
+        bootstrap: str,
+        *,
+        client_id: str,
+        security: Security,
+        request_timeout_ms: int,
+        max_idle_ms: int = 540_000,
     ) -> None:
         parent: Any = super()
         parent.__init__(
             bootstrap_servers=bootstrap,
             client_id=client_id,
             request_timeout_ms=request_timeout_ms,
+            connections_max_idle_ms=max_idle_ms,
             **security.arguments(),
         )
         self._security = security

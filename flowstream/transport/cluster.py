@@ -97,11 +97,13 @@ class Cluster:
         client_id: str = "flowstream",
         security: Security | None = None,
         request_timeout_ms: int = 30_000,
+        max_idle_ms: int = 540_000,
     ) -> None:
         self.bootstrap = bootstrap
         self.client_id = client_id
         self.security = security or Security()
         self.request_timeout_ms = request_timeout_ms
+        self.max_idle_ms = max_idle_ms
         self.features: Mapping[str, int] = {}
         """Finalized features and their levels (KIP-584)."""
         self._outage = Outage()
@@ -159,6 +161,7 @@ class Cluster:
             client_id=self.client_id,
             security=self.security,
             request_timeout_ms=self.request_timeout_ms,
+            max_idle_ms=self.max_idle_ms,
         )
 
     async def close(self) -> None:

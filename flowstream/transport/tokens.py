@@ -48,6 +48,23 @@ class TokenFile(AbstractTokenProvider):
         return found
 
 
+class Tokens(AbstractTokenProvider):
+    """What an object of the user's gives, that has `async def token(self)`."""
+
+    def __init__(self, provider: Any) -> None:
+        self._provider = provider
+
+    async def token(self) -> str:
+        """A token for a login. Raises NoToken."""
+        try:
+            found = await self._provider.token()
+        except Exception as error:
+            raise NoToken(f"{self._provider!r} gives no token: {error!r}") from error
+        if not (isinstance(found, str) and found):
+            raise NoToken(f"{self._provider!r} gives {type(found).__name__}, and not a token")
+        return found
+
+
 @dataclass(slots=True)
 class ClientCredentials:
     """How a client proves to the issuer who it is, and what it asks for."""

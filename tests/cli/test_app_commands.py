@@ -15,7 +15,6 @@ from typer.testing import CliRunner
 import flowstream as fs
 from flowstream.cli import app as cli
 from flowstream.cli import option
-from flowstream.cli.clean_versions import old_versions
 from flowstream.cli.commands import built
 from flowstream.cli.models import told_of
 from flowstream.processing.environment.slots import take_slot
@@ -251,7 +250,7 @@ def test_the_state_of_older_versions_is_deleted(tmp_path: Path) -> None:
             fs.App("shop", version=2, id_format=wrong)
     for id in ("shop", "shop-v2", "shop-v3", "shop-v4", "shopping", "other-v1"):
         take_slot(data, id).release()
-    assert [path.name for path in old_versions(app)] == ["shop", "shop-v2"]
+    assert [path.name for path in app.conf.find_old_versiondirs()] == ["shop", "shop-v2"]
     (tmp_path / "versioned.py").write_text(
         f"import flowstream as fs\napp = fs.App('shop', version=3, data_dir={str(data)!r})\n"
     )

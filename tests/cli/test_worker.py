@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from flowstream.cli.worker import Sparingly
+from flowstream.cli.worker_logs import Sparingly
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 

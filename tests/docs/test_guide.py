@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from flowstream.processing.app import App
+from flowstream.processing.declarations.ported import SAME
 from flowstream.processing.environment.settings import Settings
 from tests.docs.pages import GUIDE, Reader, agree, blocks
 
@@ -51,10 +52,10 @@ def test_the_table_of_settings_is_the_dataclass() -> None:
     text = (GUIDE / "settings.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `(\w+)` \| `(.*?)` \| (.*?) ?\| (yes|no) \| .+ \|$", text, re.MULTILINE)
     shown = {name: (default, unit, given) for name, default, unit, given in rows}
-    parameters = inspect.signature(App).parameters
+    known = {*inspect.signature(App).parameters, *SAME}
     assert shown.keys() == {each.name for each in fields(Settings)}
     for each in fields(Settings):
         default, unit, given = shown[each.name]
         assert default == repr(each.default), each.name
         assert (unit == "seconds") is (each.type == "float"), each.name
-        assert (given == "yes") is (each.name in parameters), each.name
+        assert (given == "yes") is (each.name in known), each.name

@@ -24,7 +24,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from flowstream.clock import monotonic_ms
 from flowstream.errors import WireError
-from flowstream.processing.agents.sender import Sender
+from flowstream.processing.agents.sender import Sender, reply_topic
 from flowstream.processing.declaring import check_forced
 from flowstream.processing.errors import AppError
 from flowstream.processing.events.current import CURRENT, Headers
@@ -48,11 +48,10 @@ from flowstream.transport.errors import (
     TransportError,
 )
 from flowstream.transport.reader import PartitionReader
-from flowstream.transport.types import NewTopic, TopicPartition
+from flowstream.transport.types import TopicPartition
 
 log = logging.getLogger("flowstream.app")
 
-REPLY_CONFIG = {"retention.ms": "3600000"}
 TIMEOUT_S = 30.0
 T = TypeVar("T")
 Many = Iterable[T] | AsyncIterable[T]
@@ -141,7 +140,8 @@ class Asker:
     async def _start(self, admin: Admin, target: TopicPartition) -> int:
         """Where replies may be from now on: none to a request of ours can be before."""
         try:
-            await admin.create_topics([NewTopic(self._topic, 1, -1, REPLY_CONFIG)])
+            if self._sender.settings.topic_allow_declare:
+                await admin.create_topics([reply_topic(self._topic, self._sender.settings)])
         except TopicExists:
             log.debug("topic %s is there", self._topic)
         return (await admin.end_offsets([target]))[target]

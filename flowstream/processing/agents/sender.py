@@ -31,6 +31,12 @@ POLL_S = 0.2
 """Between two looks at where the broker of a worker is."""
 
 
+def reply_topic(name: str, settings: Settings) -> NewTopic:
+    """The topic of replies, as it is made."""
+    kept_ms = round(settings.reply_expires * 1000)
+    return NewTopic(name, 1, settings.replication_factor, {"retention.ms": str(kept_ms)})
+
+
 class Sender:
     """One lazily made producer of an app."""
 

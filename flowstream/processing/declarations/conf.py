@@ -4,7 +4,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import datetime
+import logging
+import ssl
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypedDict
 
@@ -15,12 +18,14 @@ from flowstream.processing.declarations.ported import (
     check_always_so,
     check_bounds,
 )
+from flowstream.processing.declarations.turning import TURNED, app_directory, turned
+from flowstream.processing.environment.credentials import Credentials
 from flowstream.processing.environment.settings import SETTINGS, Settings, changed
 from flowstream.processing.errors import SettingsError
 from flowstream.processing.instead import INSTEAD
 from flowstream.processing.values.durations import Seconds
 
-OF_THE_APP = ("id", "name", "version")
+OF_THE_APP = ("id", "name", "version", "env_prefix")
 READ_BY_TOPICS = ("key_serializer", "value_serializer")
 """Settings that declarations of topics look at."""
 
@@ -54,6 +59,40 @@ class Ported(TypedDict, total=False):
     blocking_timeout: Seconds | None
     broker_commit_livelock_soft_timeout: Seconds | None
     broker_consumer: str | None
+    broker_client_id: str | None
+    broker_commit_every: int | None
+    broker_heartbeat_interval: Seconds | None
+    broker_max_poll_records: int | None
+    stream_buffer_maxsize: int | None
+    producer_max_batch_size: int | None
+    producer_max_request_size: int | None
+    web_bind: str | None
+    client_id: str | None
+    commit_every: int | None
+    connections_max_idle: Seconds | None
+    debug: bool | None
+    heartbeat_interval: Seconds | None
+    loghandlers: Sequence[logging.Handler] | None
+    logging_config: Mapping[str, Any] | None
+    max_batch_bytes: int | None
+    max_buffered_records: int | None
+    max_poll_records: int | None
+    max_record_bytes: int | None
+    reply_expires: Seconds | None
+    reply_to: str | None
+    reply_to_prefix: str | None
+    ssl_context: ssl.SSLContext | None
+    timezone: str | datetime.tzinfo | None
+    topic_allow_declare: bool | None
+    worker_redirect_stdouts: bool | None
+    worker_redirect_stdouts_level: str | int | None
+    env_prefix: str | None
+    broker_credentials: Credentials | ssl.SSLContext | None
+    web_enabled: bool | None
+    canonical_url: str | None
+    consumer_connections_max_idle_ms: int | None
+    producer_connections_max_idle_ms: int | None
+    tabledir: str | Path | None
     broker_producer: str | None
     broker_api_version: str
     consumer_api_version: str
@@ -78,12 +117,18 @@ class Ported(TypedDict, total=False):
 class Configured(Protocol):
     """What has settings."""
 
+    id: str
+    name: str
+    version: int
     settings: Settings
     bounds: dict[str, Any]
 
     @property
     def has_worker(self) -> bool:
         """Whether a worker has been made for it."""
+
+    def id_of(self, version: int) -> str:
+        """The app's id in a version."""
 
     @property
     def topics(self) -> Mapping[str, Any]:
@@ -113,6 +158,8 @@ class Conf:
             return getattr(self._app, name)
         if name in ALWAYS:
             return ALWAYS[name].values[0]
+        if name in TURNED:
+            return TURNED[name].back(self._app)
         if name in BOUNDS:
             return BOUNDS[name].ours(self._app.settings)
         raise AttributeError(f"there is no setting {name!r} here{_instead(name)}")
@@ -128,9 +175,12 @@ class Conf:
         app, setting = self._app, RENAMED.get(name, name)
         if name in OF_THE_APP:
             raise SettingsError(f"app.conf.{name} is given when the app is made: App({name}=)")
-        if setting not in SETTINGS and _instead(name):
+        if setting not in (*SETTINGS, *TURNED) and _instead(name):
             raise SettingsError(f"app.conf.{name} is no setting here{_instead(name)}")
-        settings = changed(app.settings, setting, value, f"app.conf.{name}")
+        if name in TURNED:
+            settings = turned(name, value, app, "app.conf")
+        else:
+            settings = changed(app.settings, setting, value, f"app.conf.{name}")
         if app.has_worker:
             raise SettingsError(
                 f"app.conf.{name} is assigned too late, its worker has been made: do it where the"
@@ -143,8 +193,19 @@ class Conf:
             )
         app.change_settings(settings)
 
+    @property
+    def appdir(self) -> Path:
+        """Where the state of the app is."""
+        return app_directory(self._app)
+
+    def find_old_versiondirs(self) -> list[Path]:
+        """Where the state of versions before the app's is, on this machine."""
+        app: Configured = self._app
+        older = {app.name, *(app.id_of(version) for version in range(2, app.version))}
+        return [path for path in sorted(self.appdir.parent.glob("*")) if path.name in older]
+
     def __dir__(self) -> list[str]:
-        return sorted({*SETTINGS, *RENAMED, *ALWAYS, *BOUNDS, *OF_THE_APP})
+        return sorted({*SETTINGS, *RENAMED, *ALWAYS, *BOUNDS, *TURNED, *OF_THE_APP})
 
 
 def _instead(name: str) -> str:

@@ -10,6 +10,7 @@ import datetime
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
+from flowstream.processing.declarations.turning import TURNED
 from flowstream.processing.environment.settings import Settings
 from flowstream.processing.errors import SettingsError
 
@@ -29,6 +30,14 @@ RENAMED: Final = {
     "stream_processing_timeout": "stall_warning",
     "blocking_timeout": "stall_warning",
     "broker_commit_livelock_soft_timeout": "stall_warning",
+    "broker_client_id": "client_id",
+    "broker_commit_every": "commit_every",
+    "broker_heartbeat_interval": "heartbeat_interval",
+    "broker_max_poll_records": "max_poll_records",
+    "stream_buffer_maxsize": "max_buffered_records",
+    "producer_max_batch_size": "max_batch_bytes",
+    "producer_max_request_size": "max_record_bytes",
+    "web_bind": "web_host",
     "broker_consumer": "broker",
     "broker_producer": "broker",
     "table_standby_replicas": "standby_replicas",
@@ -36,6 +45,30 @@ RENAMED: Final = {
 }
 """Faust's names of settings, and ours. Where several are one here, they may be said together when
 they agree."""
+
+
+SAME: Final = (
+    "client_id",
+    "commit_every",
+    "connections_max_idle",
+    "debug",
+    "heartbeat_interval",
+    "loghandlers",
+    "logging_config",
+    "max_batch_bytes",
+    "max_buffered_records",
+    "max_poll_records",
+    "max_record_bytes",
+    "reply_expires",
+    "reply_to",
+    "reply_to_prefix",
+    "ssl_context",
+    "timezone",
+    "topic_allow_declare",
+    "worker_redirect_stdouts",
+    "worker_redirect_stdouts_level",
+)
+"""Settings of ours that few say in code; most have Faust's names."""
 
 
 class AlwaysSo(NamedTuple):
@@ -121,7 +154,7 @@ BOUNDS: Final = {
 }
 """Bounds of Faust's that need no setting here."""
 
-PORTED: Final = (*RENAMED, *ALWAYS, *BOUNDS)
+PORTED: Final = (*RENAMED, *SAME, *ALWAYS, *BOUNDS, *TURNED, "env_prefix")
 
 
 def ours(ported: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -132,9 +165,9 @@ def ours(ported: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in ported.items():
         if name in ALWAYS:
             check_always_so(name, value, "App")
-        if name not in RENAMED or value is None:
+        if name not in (*RENAMED, *SAME) or value is None:
             continue
-        setting = RENAMED[name]
+        setting = RENAMED.get(name, name)
         if given.get(setting) is not None or found.get(setting, value) != value:
             raise SettingsError(
                 f"App({name}=) is the setting {setting!r}, which is given, too: leave one out"

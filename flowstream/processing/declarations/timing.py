@@ -12,6 +12,7 @@ from flowstream.processing.agents.policies import OnError
 from flowstream.processing.declarations.background import Chore, Function, called, takes_app
 from flowstream.processing.declarations.commands import Command, Decorator, command_of, given_to
 from flowstream.processing.declarations.services import Service, service_of
+from flowstream.processing.environment.settings import Settings
 from flowstream.processing.errors import AppError
 from flowstream.processing.instead import telling
 from flowstream.processing.streams.stream import Stream
@@ -29,6 +30,8 @@ C = TypeVar("C", bound=Function)
 
 class Timing(Announcing):
     """The part of an app that is about time."""
+
+    settings: Settings
 
     def __init__(self) -> None:
         super().__init__()
@@ -118,7 +121,7 @@ class Timing(Announcing):
                 f"App.crontab(on_leader={on_leader!r}): a crontab runs once per app, whichever"
                 " worker that is in; an app.task that sleeps runs in each"
             )
-        schedule = Schedule(expression, timezone)
+        schedule = Schedule(expression, timezone or self.settings.timezone)
 
         def declare(function: Function) -> Function:
             named = name or function.__name__

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from flowstream.processing.agents.asking import REPLY_CONFIG
+from flowstream.processing.agents.sender import reply_topic
 from flowstream.processing.app import App
 from flowstream.processing.duties.inputs import undeclared_inputs
 from flowstream.processing.duties.planning import make_plan
@@ -36,13 +36,16 @@ async def provision(
 ) -> tuple[Plan, dict[str, OutputTopic]]:
     """The plan of the app, with all its topics there; and the topics it writes to."""
     existing = await _partitions(admin)
-    if wanted := undeclared_inputs(app, existing):
+    wanted = undeclared_inputs(app, existing)
+    if wanted and app.settings.topic_allow_declare:
         await admin.auto_create(wanted)
         existing = await _partitions(admin)
         for name in wanted:
             if name in existing:
                 log.info("the broker created topic %s (%d)", name, existing[name])
     plan = make_plan(app, existing)
+    if not app.settings.topic_allow_declare:
+        refuse_missing([topic.name for topic in plan.create])
     for table in plan.tables:
         if table.changelog not in existing:
             found = doors.stores(data_dir, app.id, table.table.name)
@@ -55,7 +58,17 @@ async def provision(
         # Another worker may have created one first, with other numbers: plan on what is there.
         existing = await _partitions_with(admin, [topic.name for topic in plan.create])
         plan = make_plan(app, existing)
-    return plan, await _outputs(plan, admin, existing)
+    return plan, await _outputs(plan, admin, existing, app.settings.max_record_bytes)
+
+
+def refuse_missing(names: Sequence[str]) -> None:
+    """TopicMissing when there are any: nobody but the user creates topics of this app."""
+    if names:
+        raise TopicMissing(
+            f"topics are missing, and topic_allow_declare is false: {', '.join(sorted(names))};"
+            " create them (`flowstream topics create NAME --partitions N`), changelogs with"
+            " --config cleanup.policy=compact"
+        )
 
 
 def expects_requests(app: App) -> bool:
@@ -71,7 +84,8 @@ async def provide_replies(app: App, admin: Admin) -> None:
     """
     try:
         with suppress(TopicExists):
-            await admin.create_topics([NewTopic(app.replies, 1, -1, REPLY_CONFIG)])
+            if app.settings.topic_allow_declare:
+                await admin.create_topics([reply_topic(app.replies, app.settings)])
         await _partitions_with(admin, [app.replies])
     except RequestRefused as error:
         log.warning(
@@ -80,13 +94,16 @@ async def provide_replies(app: App, admin: Admin) -> None:
         )  # fmt: skip
 
 
-async def _outputs(plan: Plan, admin: Admin, existing: Mapping[str, int]) -> dict[str, OutputTopic]:
+async def _outputs(
+    plan: Plan, admin: Admin, existing: Mapping[str, int], limit: int | None
+) -> dict[str, OutputTopic]:
     """All topics that the worker writes to, with the largest record that each takes."""
     names = {*plan.outputs, *(table.changelog for table in plan.tables)}
     limits = await admin.topic_settings(names, "max.message.bytes")
+    takes = {name: int(limits.get(name, MAX_MESSAGE_BYTES)) for name in sorted(names)}
     return {
-        name: OutputTopic(name, existing[name], int(limits.get(name, MAX_MESSAGE_BYTES)))
-        for name in sorted(names)
+        name: OutputTopic(name, existing[name], most if limit is None else min(limit, most))
+        for name, most in takes.items()
     }
 
 

@@ -26,8 +26,9 @@ class Doors:
     def cluster(self, bootstrap: str, client_id: str, settings: Settings) -> Cluster:
         """A client of the cluster at HOST:PORT, not connected yet."""
         return Cluster(
-            bootstrap, client_id=client_id, security=security_of(settings),
+            bootstrap, client_id=settings.client_id or client_id, security=security_of(settings),
             request_timeout_ms=round(settings.request_timeout * 1000),
+            max_idle_ms=round(settings.connections_max_idle * 1000),
         )  # fmt: skip
 
     def fetching(self, cluster: Cluster, max_partition_bytes: int) -> Fetches | None:

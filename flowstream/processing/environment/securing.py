@@ -8,12 +8,13 @@ from __future__ import annotations
 import ipaddress
 import ssl
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from flowstream.processing.environment.settings import OAUTHBEARER, Settings, protocol_of
 from flowstream.processing.errors import SettingsError
 from flowstream.transport.connection import Security
-from flowstream.transport.tokens import ClientCredentials, TokenEndpoint, TokenFile
+from flowstream.transport.tokens import ClientCredentials, TokenEndpoint, TokenFile, Tokens
 
 ENDPOINT = "sasl_oauthbearer_token_endpoint_url"
 
@@ -26,9 +27,15 @@ def security_of(settings: Settings, broker: str | None = None) -> Security:
         raise SettingsError(
             f"broker {named!r} says {said} but security_protocol is {asked}: set one of them"
         )
-    protocol = said or asked or "PLAINTEXT"
+    given = settings.ssl_context is not None
+    protocol = said or asked or ("SSL" if given else "PLAINTEXT")
     if named.startswith("embedded://") or not named:
         protocol = "PLAINTEXT"  # a child of a worker on this machine, on loopback
+    elif given and not protocol.endswith("SSL"):
+        raise SettingsError(
+            f"broker {named!r} is spoken to by {protocol}, but an ssl_context is given: leave it"
+            " out, or set security_protocol to SSL or SASL_SSL"
+        )
     if not protocol.startswith("SASL"):
         return Security(protocol, _context(settings) if protocol == "SSL" else None)
     context = _context(settings) if protocol == "SASL_SSL" else None
@@ -47,7 +54,12 @@ def security_of(settings: Settings, broker: str | None = None) -> Security:
     )
 
 
-def _tokens(settings: Settings) -> TokenFile | TokenEndpoint:
+def _tokens(settings: Settings) -> Any:
+    provider = settings.sasl_oauthbearer_token_provider
+    if provider is not None:
+        if settings.sasl_oauthbearer_token_endpoint_url is not None:
+            raise SettingsError(f"tokens come from a provider or from {ENDPOINT}: leave one out")
+        return Tokens(provider)
     url = settings.sasl_oauthbearer_token_endpoint_url or ""
     parts = urlsplit(url)
     client = settings.sasl_oauthbearer_client_id, settings.sasl_oauthbearer_client_secret
@@ -96,6 +108,13 @@ def _is_loopback(host: str) -> bool:
 
 
 def _context(settings: Settings) -> ssl.SSLContext:
+    if settings.ssl_context is not None:
+        if settings.ssl_cafile or settings.ssl_certfile or settings.ssl_keyfile:
+            raise SettingsError(
+                "an ssl_context has its certificates: leave ssl_cafile, ssl_certfile and"
+                " ssl_keyfile out"
+            )
+        return settings.ssl_context
     try:
         context = ssl.create_default_context(cafile=settings.ssl_cafile)
     except (OSError, ValueError) as error:

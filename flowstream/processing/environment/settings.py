@@ -8,65 +8,39 @@ from __future__ import annotations
 
 import datetime
 import difflib
-import math
+import logging
 import os
 import re
+import ssl
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
-from flowstream.processing.commit import AT_LEAST_ONCE, EXACTLY_ONCE
+from flowstream.processing.environment.setting_values import (
+    COMPRESSIONS,
+    LEGAL_ID,
+    MOST_PORT,
+    OAUTHBEARER,
+    PROTOCOLS,
+    converted,
+)
 from flowstream.processing.errors import SettingsError
+
+__all__ = ["COMPRESSIONS", "OAUTHBEARER"]
 
 Guarantee = Literal["exactly_once", "at_least_once"]
 
 PREFIX = "FLOWSTREAM_"
 NOT_OURS = ("FLOWSTREAM_TEST_", "FLOWSTREAM_BROKER_")
 """Tests' own, and settings of the broker (`flowstream broker`), embedded or not."""
-PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
-OAUTHBEARER = "OAUTHBEARER"
-MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", OAUTHBEARER)
-_TEXTS = (
-    "broker",
-    "data_dir",
-    "sasl_username",
-    "sasl_password",
-    "sasl_oauthbearer_token_endpoint_url",
-    "sasl_oauthbearer_client_id",
-    "sasl_oauthbearer_client_secret",
-    "sasl_oauthbearer_scope",
-    "ssl_cafile",
-    "ssl_certfile",
-    "ssl_keyfile",
-    "web_host",
-    "web_token",
-    "web_advertised",
-    "key_serializer",
-    "value_serializer",
-)
-_WHOLE_NUMBERS = {
-    "topic_partitions": 1,
-    "replication_factor": -1,
-    "circuit_breaker": 0,
-    "standby_replicas": 0,
-    "acceptable_recovery_lag": 0,
-    "max_warmup_replicas": 1,
-    "max_partition_fetch_bytes": 1,
-}
-"""With the least value of each."""
-COMPRESSIONS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
-"""Kafka's numbers of them."""
 _SECRETS = ("sasl_password", "sasl_oauthbearer_client_secret", "web_token")
-MOST_PORT = 65_535
 KAFKA_PORT = 9092
 PRODUCTS = ("kafka", "aiokafka")
 """Schemes of a broker's URL, the second for apps that come from Faust."""
 ADDRESS = re.compile(r"(\[[^\]\s]+\]|[^:/\[\]\s]+)(:(?P<port>[0-9]{1,5}))?")
 """A host by its name or number, IPv6 in brackets, and a port."""
-MOST_INT = 2_147_483_647
-_LEGAL_ID = re.compile(r"[A-Za-z0-9._-]{1,200}")
 
 
 # Without slots: with them a name that is none is refused by a TypeError about super().
@@ -95,6 +69,10 @@ class Settings:
     """How it proves that; from FLOWSTREAM_SASL_OAUTHBEARER_CLIENT_SECRET rather than from code."""
     sasl_oauthbearer_scope: str | None = None
     """What the token is to be good for, if the issuer wants to know."""
+    sasl_oauthbearer_token_provider: Any = field(default=None, repr=False)
+    """An object with `async def token(self)`, in place of an issuer's URL."""
+    ssl_context: ssl.SSLContext | None = field(default=None, repr=False)
+    """In place of the files below; alone it says that the connection is encrypted."""
     ssl_cafile: str | None = None
     """PEM file with the authorities to trust; None: the system's."""
     ssl_certfile: str | None = None
@@ -107,10 +85,14 @@ class Settings:
     """`exactly_once` or `at_least_once`."""
     commit_interval: float = 0.1
     """An epoch commits this often at the least."""
+    commit_every: int | None = None
+    """It commits, too, once so many records have come since the one before."""
     session_timeout: float = 10.0
     """A silent worker loses its partitions after this long."""
     rebalance_timeout: float = 30.0
     """A worker that does not take part in a rebalance within this long is left out of it."""
+    heartbeat_interval: float | None = None
+    """A worker tells its group this often that it lives; None: a tenth of `session_timeout`."""
     group_instance_id: str | None = None
     """A name that this worker keeps over restarts (static membership, KIP-345): one that is back
     within `session_timeout` gets its partitions again, and the other workers notice nothing."""
@@ -128,11 +110,26 @@ class Settings:
     """Of what agents send, and of the rows of tables: `none`, `gzip`, `snappy`, `lz4`, `zstd`."""
     request_timeout: float = 30.0
     """A broker that does not answer a request for so long is taken for lost."""
+    connections_max_idle: float = 540.0
+    """A connection that carries nothing for so long is closed, and opened when it is needed."""
+    client_id: str | None = None
+    """By what name the brokers know the worker, in their logs and quotas; None: the app's id."""
     max_partition_fetch_bytes: int = 1 << 20
     """So much of a source partition is fetched at a time at most; a batch that is larger comes
     alone."""
+    max_poll_records: int = 500
+    """So many fetched records are handed to the agents at a time at most."""
+    max_buffered_records: int = 1_000
+    """A partition with so many records waiting for its agents is not fetched from."""
+    max_batch_bytes: int = 1 << 19
+    """Records that are sent go in batches of this size at most; a record that is larger goes alone.
+    """
+    max_record_bytes: int | None = None
+    """A larger record is not sent: its event fails. None: as the topic's max.message.bytes says."""
     topic_partitions: int | None = None
     """Of declared topics that are created and name no partitions; None: the broker's default."""
+    topic_allow_declare: bool = True
+    """Whether topics that are missing are created; False: a missing one stops the worker."""
     replication_factor: int = -1
     """Of topics that the app creates; -1 is the broker's default."""
     retry_backoff: float = 0.1
@@ -156,6 +153,24 @@ class Settings:
     """Whether others may visit without a token, from wherever they reach `web_host`."""
     web_advertised: str | None = None
     """HOST or HOST:PORT under which other machines reach it; None: as it listens."""
+    timezone: str | datetime.tzinfo | None = None
+    """Of crontabs that name none, as "Europe/Berlin"; None: UTC."""
+    reply_to: str | None = None
+    """The topic for replies of agents that are asked; None: `<app>-replies`."""
+    reply_to_prefix: str | None = None
+    """That topic is this and the app's id, where `reply_to` is not said."""
+    reply_expires: float = 3_600.0
+    """Replies are kept for this long, by the topic as it is made."""
+    debug: bool = False
+    """Whether the worker's event loop is in asyncio's debug mode."""
+    worker_redirect_stdouts: bool = False
+    """Whether what is printed in a worker of the command line is logged instead."""
+    worker_redirect_stdouts_level: str = "warning"
+    """As what it is logged."""
+    logging_config: Mapping[str, Any] | None = field(default=None, repr=False)
+    """How a worker of the command line logs, as `logging.config.dictConfig` has it."""
+    loghandlers: Sequence[logging.Handler] | None = field(default=None, repr=False)
+    """Handlers that get its lines, too."""
     key_serializer: str | None = None
     """Of keys of topics that say neither type nor serializer: `raw`, `json`, `json|gzip`, ..."""
     value_serializer: str | None = None
@@ -172,11 +187,17 @@ def resolve(
     *,
     environment: Mapping[str, str] | None = None,
     directory: Path | None = None,
+    prefix: str | None = None,
 ) -> Settings:
-    """The settings in force; arguments that are None count as not given."""
+    """The settings in force; arguments that are None count as not given. Variables with a `prefix`
+    of the app's own count, too, as far as they name settings.
+    """
     found: dict[str, Any] = {}
     found.update(_from_file((directory or Path.cwd()) / "pyproject.toml"))
-    found.update(_from_environment(os.environ if environment is None else environment))
+    there = os.environ if environment is None else environment
+    found.update(_from_environment(there))
+    if prefix is not None:
+        found.update(_of_our_own(there, prefix.rstrip("_") + "_"))
     found.update({k: (v, "App(...)") for k, v in arguments.items() if v is not None})
     return Settings(**{name: _checked(name, *value) for name, value in found.items()})
 
@@ -214,75 +235,27 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, tuple[Any, st
     }
 
 
+def _of_our_own(environment: Mapping[str, str], prefix: str) -> dict[str, tuple[Any, str]]:
+    names = {f"{prefix}{name.upper()}": name for name in _FIELDS}
+    return {names[each]: (value, each) for each, value in environment.items() if each in names}
+
+
 def _checked(name: str, value: Any, origin: str) -> Any:
     if name not in _FIELDS:
         close = difflib.get_close_matches(name, _FIELDS, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(_FIELDS)}"
         raise SettingsError(f"unknown setting {name!r} from {origin}: {hint}")
     try:
-        return _converted(name, value)
+        return converted(name, value)
     except (ValueError, TypeError) as error:
         if name in _SECRETS:
             value = "..."
         raise SettingsError(f"bad value {value!r} for {name!r} from {origin}: {error}") from error
 
 
-def _converted(name: str, value: Any) -> Any:
-    if name == "security_protocol":
-        return _one_of(value, PROTOCOLS)
-    if name == "sasl_mechanism":
-        return _one_of(value, MECHANISMS)
-    if name == "compression":
-        return _one_of(value, tuple(COMPRESSIONS))
-    if name in _TEXTS:
-        if not (isinstance(value, str | os.PathLike) and str(value)):
-            raise ValueError("a text is expected")
-        return str(value)
-    if name == "processing_guarantee":
-        if value not in (EXACTLY_ONCE, AT_LEAST_ONCE):
-            raise ValueError(f"use {EXACTLY_ONCE!r} or {AT_LEAST_ONCE!r}")
-        return cast("Guarantee", value)
-    if name == "web_open":
-        return _yes_or_no(value)
-    if isinstance(value, bool):
-        raise ValueError("a number is expected")
-    if name == "web_port":
-        if not 0 <= int(value) == float(value) <= MOST_PORT:
-            raise ValueError(f"a port is expected, 0 (any) to {MOST_PORT}")
-        return int(value)
-    if name == "group_instance_id":
-        if not (isinstance(value, str) and _LEGAL_ID.fullmatch(value)):
-            raise ValueError("a name of letters, digits, '.', '_' and '-' is expected")
-        return value
-    if name in _WHOLE_NUMBERS:
-        least = _WHOLE_NUMBERS[name]
-        if int(value) != float(value) or not least <= int(value) <= MOST_INT:
-            raise ValueError("a whole number is expected")
-        return int(value)
-    seconds = value.total_seconds() if isinstance(value, datetime.timedelta) else float(value)
-    if not 0 < seconds < math.inf:
-        raise ValueError("it must be a number of seconds, more than 0")
-    return seconds
-
-
-def _yes_or_no(value: Any) -> bool:
-    if isinstance(value, bool):
-        return value
-    found = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-    if str(value).lower() not in found:
-        raise ValueError("true or false is expected")
-    return found[str(value).lower()]
-
-
-def _one_of(value: Any, allowed: tuple[str, ...]) -> str:
-    if value not in allowed:
-        raise ValueError(f"use one of {', '.join(allowed)}")
-    return str(value)
-
-
 def check_app_id(id: object) -> str:
     """Refuse an app id that cannot be part of topic and directory names."""
-    if not isinstance(id, str) or not _LEGAL_ID.fullmatch(id) or id in (".", ".."):
+    if not isinstance(id, str) or not LEGAL_ID.fullmatch(id) or id in (".", ".."):
         raise SettingsError(
             f"app id {id!r} is not usable: topics and directories are named after it;"
             " use letters, digits, '.', '_' and '-'"

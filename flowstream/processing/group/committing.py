@@ -35,6 +35,7 @@ class Committing:
         *,
         interval: float,
         sent: Callable[[Batches, int], None],
+        every: int | None = None,
     ) -> None:
         """`sent` is told what every epoch writes, and the time."""
         self.is_torn = False
@@ -48,6 +49,9 @@ class Committing:
         self._generation = generation
         self._interval = interval
         self._sent = sent
+        self._every = every
+        self._came_before = around.counts.events
+        """As many records had come when the open epoch was opened."""
         self._epoch = 0
         self._opened_at = asyncio.get_running_loop().time()
         self._committing: asyncio.Task[Commit | None] | None = None
@@ -72,7 +76,9 @@ class Committing:
             self._committed()
         if self._tasks():
             dirty, size = self._sizes()
-            if should_close(
+            came = self._around.counts.events - self._came_before
+            is_due = self._every is not None and came >= self._every
+            if is_due or should_close(
                 age_s=self.age_s,
                 interval_s=self._interval,
                 dirty_keys=dirty,
@@ -96,6 +102,7 @@ class Committing:
 
     def _begin(self) -> None:
         self._opened_at = self._loop.time()
+        self._came_before = self._around.counts.events
         self._committing = self._loop.create_task(self._commit())
 
     async def _commit(self) -> Commit | None:

@@ -12,13 +12,14 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 
 from flowstream.errors import FlowstreamError
 from flowstream.processing.duties.lending import Lending
+from flowstream.processing.environment.settings import Settings
 from flowstream.processing.group.arriving import Arriving, nothing
 from flowstream.processing.group.committer import Committer
 from flowstream.processing.group.committing import Committing
 from flowstream.processing.group.copies import Copies
 from flowstream.processing.group.placing import decode_orders
 from flowstream.processing.running.plan import Plan
-from flowstream.processing.running.runtime import QUEUE_HIGH, QUEUE_LOW, RunningTask
+from flowstream.processing.running.runtime import RunningTask
 from flowstream.processing.stores.starting import Positions, TaskStarter
 from flowstream.processing.units.task import TaskId, TaskState
 from flowstream.transport.batches import RecordBuffer
@@ -27,7 +28,6 @@ from flowstream.transport.types import ConsumerRecord, Generation, TopicPartitio
 
 log = logging.getLogger("flowstream.worker")
 
-POLL_RECORDS = 500
 POLL_MS = 100
 RESHARE_PAUSE_S = 1.0
 PATIENCE_S = 3.0
@@ -54,9 +54,7 @@ class Membership:
         buffer: RecordBuffer,
         committer: Committer,
         starter: TaskStarter,
-        *,
-        commit_interval: float,
-        probing_interval: float = 60.0,
+        settings: Settings,
     ) -> None:
         self.tasks: dict[TaskId, RunningTask] = {}
         self._plan = plan
@@ -68,10 +66,14 @@ class Membership:
         self._committer = committer
         self._commits = Committing(
             self.tasks.values, around, buffer, committer, self._generation,
-            interval=commit_interval, sent=around.old_records.sent,
+            interval=settings.commit_interval, every=settings.commit_every,
+            sent=around.old_records.sent,
         )  # fmt: skip
         self._arriving = Arriving(self._positions, self._start, self._task_of)
-        self._copies = Copies(plan, starter.standing_by, probing_interval)
+        self._copies = Copies(plan, starter.standing_by, settings.probing_interval)
+        self._poll_records = settings.max_poll_records
+        self._queue_high = settings.max_buffered_records
+        self._queue_low = max(1, settings.max_buffered_records // 4)
         self._failure: Exception | None = None
         self._is_over = False
         self._has_share = False
@@ -134,7 +136,7 @@ class Membership:
             if self._commits.is_held_up:
                 await self._commits.relieved()
             else:
-                found = await self.consumer.getmany(POLL_RECORDS, self._poll_ms())
+                found = await self.consumer.getmany(self._poll_records, self._poll_ms())
                 for tp, records in found.items():
                     self._deliver(tp, records)
             # Instances that were woken run now, each over its whole queue.
@@ -156,7 +158,7 @@ class Membership:
         self.newest_ms[tp] = records[-1].timestamp
         self._around.old_records.met(tp.topic, records[0].timestamp, self._around.wall_time_ms())
         task.feed(tp.topic, records)
-        if task.queued(tp.topic) > QUEUE_HIGH:
+        if task.queued(tp.topic) >= self._queue_high:
             self.consumer.pause(tp)
             self._onlookers.clogged(tp)
 
@@ -166,7 +168,7 @@ class Membership:
     def _resume(self, paused: Iterable[TopicPartition]) -> None:
         for tp in sorted(paused):
             task = self.tasks.get(self._task_of(tp))
-            if task is None or not task.is_running or task.queued(tp.topic) < QUEUE_LOW:
+            if task is None or not task.is_running or task.queued(tp.topic) < self._queue_low:
                 self.consumer.resume(tp)
 
     def _check(self) -> None:

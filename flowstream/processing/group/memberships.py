@@ -13,6 +13,8 @@ from contextlib import suppress
 
 from flowstream.processing.duties.lending import Lending
 from flowstream.processing.environment.doors import Doors
+from flowstream.processing.environment.settings import Settings
+from flowstream.processing.errors import SettingsError
 from flowstream.processing.group.claiming import claiming_assignor
 from flowstream.processing.group.committer import Checkpoint, Committer
 from flowstream.processing.group.membership import Membership, TopicGrown
@@ -57,6 +59,19 @@ records behind the app's back (G3); going on for ever would tell nobody (V2).
 """
 
 
+def heartbeat_ms(settings: Settings) -> int:
+    """How often a worker tells its group that it lives."""
+    interval = settings.heartbeat_interval
+    if interval is None:
+        return max(100, round(settings.session_timeout * 1000 / 10))
+    if interval >= settings.session_timeout:
+        raise SettingsError(
+            f"heartbeat_interval={interval:g} is no less than session_timeout="
+            f"{settings.session_timeout:g}: the group would take the worker for lost"
+        )
+    return round(interval * 1000)
+
+
 class Memberships:
     """The memberships of one worker, of which there is at most one at a time."""
 
@@ -90,9 +105,8 @@ class Memberships:
         """Join, run, and leave when stopped or when the membership is of no more use."""
         worker, settings = self._worker, self._worker.settings
         membership = Membership(
-            plan, worker, self._buffer, self._committer(), self._starter,
-            commit_interval=settings.commit_interval, probing_interval=settings.probing_interval,
-        )  # fmt: skip
+            plan, worker, self._buffer, self._committer(), self._starter, settings
+        )
         consumer = GroupConsumer(
             self._cluster,
             worker.app_id,
@@ -106,7 +120,7 @@ class Memberships:
             ),
             membership,
             session_timeout_ms=round(settings.session_timeout * 1000),
-            heartbeat_interval_ms=max(100, round(settings.session_timeout * 1000 / 10)),
+            heartbeat_interval_ms=heartbeat_ms(settings),
             rebalance_timeout_ms=round(settings.rebalance_timeout * 1000),
             max_partition_bytes=settings.max_partition_fetch_bytes,
             gather_ms=min(MOST_GATHER_MS, settings.commit_interval * 1000 * GATHER_SHARE),

@@ -34,9 +34,6 @@ from flowstream.state.store import StateStore
 from flowstream.state.table import TablePartition
 from flowstream.transport.types import TopicPartition
 
-QUEUE_HIGH = 1_000
-QUEUE_LOW = 250
-
 
 def loop_ms() -> int:
     """The event loop's clock, for how long a source has been silent."""

@@ -9,7 +9,8 @@ import pytest
 
 import flowstream as fs
 from flowstream.processing.declarations.conf import Ported
-from flowstream.processing.declarations.ported import ALWAYS, BOUNDS, RENAMED, Bound
+from flowstream.processing.declarations.ported import ALWAYS, BOUNDS, RENAMED, SAME, Bound
+from flowstream.processing.declarations.turning import TURNED
 from flowstream.processing.environment.settings import SETTINGS
 
 GIVEN: dict[str, Any] = {
@@ -26,6 +27,14 @@ GIVEN: dict[str, Any] = {
     "stream_processing_timeout": 301.0,
     "blocking_timeout": 302.0,
     "broker_commit_livelock_soft_timeout": 303.0,
+    "broker_client_id": "till-1",
+    "broker_commit_every": 9,
+    "broker_heartbeat_interval": 4.0,
+    "broker_max_poll_records": 8,
+    "stream_buffer_maxsize": 7,
+    "producer_max_batch_size": 6,
+    "producer_max_request_size": 5,
+    "web_bind": "::1",
     "broker_consumer": "kafka://there:2",
     "broker_producer": "kafka://there:3",
     "table_standby_replicas": 1,
@@ -36,10 +45,11 @@ GIVEN: dict[str, Any] = {
 def test_every_name_of_fausts_is_one_of_ours_or_has_one_answer() -> None:
     assert GIVEN.keys() == RENAMED.keys()
     assert set(RENAMED.values()) <= SETTINGS
-    by_fausts_name = [*RENAMED, *ALWAYS, *BOUNDS]
+    by_fausts_name = [*RENAMED, *ALWAYS, *BOUNDS, *TURNED]
     assert len(set(by_fausts_name)) == len(by_fausts_name)
     assert not set(by_fausts_name) & SETTINGS
-    assert get_type_hints(Ported).keys() == set(by_fausts_name)
+    assert get_type_hints(Ported).keys() == {*by_fausts_name, *SAME, "env_prefix"}
+    assert set(SAME) <= SETTINGS
 
 
 @pytest.mark.parametrize("name", GIVEN)
@@ -52,6 +62,8 @@ def test_a_setting_by_fausts_name_is_ours(name: str) -> None:
     assert assigned.settings == app.settings
     assert getattr(assigned.conf, name) == getattr(app.settings, RENAMED[name])
     assert fs.App("ported", **{name: None}).settings == fs.App("ported").settings
+    if RENAMED[name] in SAME:
+        return
     with pytest.raises(fs.SettingsError, match=f"'{RENAMED[name]}', which is given, too"):
         fs.App("ported", **{name: GIVEN[name], RENAMED[name]: GIVEN[name]})
 
@@ -78,6 +90,9 @@ def test_one_setting_by_several_names_is_said_once_or_the_same() -> None:
     assert app.settings.broker == one
     with pytest.raises(fs.SettingsError, match="'broker', which is given, too"):
         fs.App("ported", broker_consumer=one, broker_producer="kafka://there:2")
+    assert fs.App("ported", client_id="a", broker_client_id="a").settings.client_id == "a"
+    with pytest.raises(fs.SettingsError, match="'client_id', which is given, too"):
+        fs.App("ported", client_id="a", broker_client_id="b")
 
 
 @pytest.mark.parametrize(("name", "bound"), BOUNDS.items())

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import flowstream as fs
-from flowstream.processing.running.runtime import QUEUE_HIGH
+from flowstream.processing.environment.settings import Settings
 from flowstream.transport.types import NewTopic
 from tests.processing.conftest import Kit
 
@@ -19,7 +19,12 @@ async def test_V2_a_paused_partition_goes_on_after_a_rewind(kit: Kit, name: str)
     app = kit.app(name)
     numbers = app.topic(f"{name}-in", key_type=str, value_type=int, partitions=1)
     out = app.topic(f"{name}-out", value_type=int, partitions=1)
-    total, full, gate, fenced = 3 * QUEUE_HIGH, asyncio.Event(), asyncio.Event(), False
+    total, full, gate, fenced = (
+        3 * Settings.max_buffered_records,
+        asyncio.Event(),
+        asyncio.Event(),
+        False,
+    )
 
     @app.agent(numbers, sink=[out])
     async def slow(stream: fs.Stream[int]) -> AsyncIterator[int]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import flowstream as fs
-from flowstream.processing.running.runtime import QUEUE_HIGH
+from flowstream.processing.environment.settings import Settings
 from flowstream.transport.types import NewTopic, TopicPartition
 from tests.processing.conftest import Kit
 
@@ -166,7 +166,7 @@ async def test_X3_a_slow_agent_does_not_pile_up_records(kit: Kit, name: str) -> 
     app = kit.app(name)
     words = app.topic(f"{name}-in", key_type=str, value_type=str, partitions=1)
     out = app.topic(f"{name}-out", value_type=str, partitions=1)
-    total, gate, most = 3 * QUEUE_HIGH, asyncio.Event(), 0
+    total, gate, most = 3 * Settings.max_buffered_records, asyncio.Event(), 0
 
     @app.agent(words, sink=[out])
     async def slow(stream: fs.Stream[str]) -> AsyncIterator[str]:
@@ -187,7 +187,7 @@ async def test_X3_a_slow_agent_does_not_pile_up_records(kit: Kit, name: str) -> 
             most = max(most, task.queued(words.name))
         gate.set()
         await kit.until(kit.committed(app, words.name, total))
-    assert most <= QUEUE_HIGH + 500
+    assert most <= Settings.max_buffered_records + 500
     assert await kit.values(out.name) == [str(n).encode() for n in range(total)]
 
 

@@ -7,13 +7,11 @@ from __future__ import annotations
 import asyncio
 import random
 import zlib
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from flowstream.processing.commit import ORDER
-from flowstream.processing.group import membership
 from flowstream.state.changelog import fold
 from flowstream.testing.lives import Killed, Life
 from flowstream.testing.memory_broker import MemoryBroker, MemoryCluster, Network
@@ -308,10 +306,12 @@ def simulate(
         "transaction_timeout": rng.choice([2.0, 8.0]),
         "source_idle": 5.0,
         "retry_backoff": 0.05,
+        # In every third world a partition is paused as soon as a record waits.
+        "max_buffered_records": 1 if seed % 3 == 0 else 1_000,
         **scenario.settings,
     }
     try:
-        with _queues(seed), loop.entered():
+        with loop.entered():
             broker = MemoryBroker(loop, rng, BROKER)
             network = Faulty(broker, rng, rng.choice([0.0, 0.01, 0.05]), rng.choice([0.0, 0.03]))
             flush_every = rng.choice([None, 1, 4])
@@ -330,18 +330,6 @@ def simulate(
         )  # fmt: skip
     finally:
         _sweep(loop)
-
-
-@contextmanager
-def _queues(seed: int) -> Iterator[None]:
-    """In every third world a partition is paused as soon as a record waits."""
-    usual = membership.QUEUE_HIGH, membership.QUEUE_LOW
-    try:
-        if seed % 3 == 0:
-            membership.QUEUE_HIGH, membership.QUEUE_LOW = 0, 1
-        yield
-    finally:
-        membership.QUEUE_HIGH, membership.QUEUE_LOW = usual
 
 
 def _to_the_end(world: World) -> Seen | None:

@@ -1,0 +1,127 @@
+"""Where a worker's log lines go: standard error or a file, and what its app says of that."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import logging.config
+from collections.abc import Iterator
+from pathlib import Path
+
+from flowstream.processing.environment.settings import Settings
+from flowstream.processing.errors import SettingsError
+from flowstream.sparing import Sparing, and_more
+
+log = logging.getLogger("flowstream.worker")
+
+OUTAGES = "flowstream.cluster"
+PASSING = ("Unable to connect", "Unable connect", "Unable to update metadata", "Failed fetch")
+"""How the client library's lines begin about a broker that is away."""
+PRINTED = "flowstream.printed"
+
+
+def configure_logging(level: int, logfile: Path | None = None) -> Sparingly:
+    """Log lines on standard error, or in a file; the client library speaks up from errors on."""
+    logging.basicConfig(
+        level=level,
+        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
+        force=True,
+        filename=logfile,
+    )
+    for chatty in ("asyncio", "httpx"):
+        logging.getLogger(chatty).setLevel(max(level, logging.WARNING))
+    # It logs every listener error and reconnect that the worker handles and reports itself.
+    logging.getLogger("aiokafka").setLevel(max(level, logging.ERROR))
+    # What keeps a partition from being read is only a warning there, tried again for ever (V2).
+    logging.getLogger("aiokafka.consumer.fetcher").setLevel(max(level, logging.WARNING))
+    sparingly = Sparingly("aiokafka")
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(sparingly)
+    return sparingly
+
+
+class Sparingly(logging.Filter):
+    """Lets a library speak once in a while: a broker that is away for a moment is good for dozens
+    of lines, and the first one says it. The others are counted.
+    """
+
+    def __init__(self, name: str, *, seconds: float = 10.0) -> None:
+        super().__init__(name)
+        self._lines = Sparing(seconds)
+        self._silent_until = 0.0
+        self._last: logging.LogRecord | None = None
+        """The last line, if it was left out."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether to show it: everything of others, and the first for a while of this library; none
+        beside a line of ours about the same.
+        """
+        if not super().filter(record):
+            if record.name == OUTAGES and record.levelno >= logging.WARNING:
+                self._silent_until = record.created + self._lines.every_s
+            return True
+        if record.levelno == logging.ERROR and record.msg.startswith(PASSING):
+            # It tries again, and what comes of it is the worker's to say.
+            record.levelno, record.levelname = logging.WARNING, "WARNING"
+        if record.created < self._silent_until:
+            return False
+        left_out = self._lines.tells(record.created)
+        self._last = record if left_out is None else None
+        if left_out:
+            record.msg, record.args = record.getMessage() + and_more(left_out), None
+        return left_out is not None
+
+    def flush(self) -> None:
+        """Tell of what was left out last, if anything was."""
+        record, self._last = self._last, None
+        if record is not None:
+            more = and_more(self._lines.rest() - 1)
+            log.warning("%s: %s%s", record.name, record.getMessage(), more)
+
+
+@contextlib.contextmanager
+def logging_as(settings: Settings) -> Iterator[None]:
+    """Log as the app's settings say, for the length of a block."""
+    if settings.logging_config is not None:
+        try:
+            logging.config.dictConfig({"version": 1, **settings.logging_config})
+        except (ValueError, TypeError, AttributeError, ImportError) as error:
+            raise SettingsError(f"logging_config cannot be used: {error}") from error
+    for handler in settings.loghandlers or ():
+        logging.getLogger().addHandler(handler)
+    if not settings.worker_redirect_stdouts:
+        yield
+        return
+    printed = Printed(settings.worker_redirect_stdouts_level)
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+        yield
+    printed.end()
+
+
+class Printed(io.TextIOBase):
+    """Takes what is printed, and logs it line by line."""
+
+    def __init__(self, level: str) -> None:
+        self._level = logging.getLevelNamesMapping()[level.upper()]
+        self._begun = ""
+
+    def writable(self) -> bool:
+        """It is."""
+        return True
+
+    def write(self, text: str) -> int:
+        """Log what lines are whole now."""
+        *lines, self._begun = (self._begun + text).split("\n")
+        for line in lines:
+            self._log(line)
+        return len(text)
+
+    def end(self) -> None:
+        """Log what is left."""
+        self._log(self._begun)
+        self._begun = ""
+
+    def _log(self, line: str) -> None:
+        if line.strip():
+            logging.getLogger(PRINTED).log(self._level, "%s", line)

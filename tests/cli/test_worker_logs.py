@@ -1,0 +1,73 @@
+"""Where a worker's lines go, as its app's settings say."""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+import flowstream as fs
+from flowstream.cli.worker_logs import logging_as
+from flowstream.processing.environment.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def _as_before() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def test_handlers_of_the_app_get_its_lines() -> None:
+    told = io.StringIO()
+    settings = fs.App("shop", loghandlers=[logging.StreamHandler(told)]).settings
+    with logging_as(settings):
+        logging.getLogger("flowstream.worker").error("hello")
+    assert told.getvalue() == "hello\n"
+
+
+def test_logging_is_configured_by_a_dict() -> None:
+    told = io.StringIO()
+    config = {
+        "disable_existing_loggers": False,
+        "formatters": {"short": {"format": "<%(message)s>"}},
+        "handlers": {
+            "told": {"class": "logging.StreamHandler", "stream": told, "formatter": "short"}
+        },
+        "root": {"handlers": ["told"], "level": "WARNING"},
+    }
+    with logging_as(fs.App("shop", logging_config=config).settings):
+        logging.getLogger("shop").warning("hello")
+        logging.getLogger("shop").info("nobody hears")
+    assert told.getvalue() == "<hello>\n"
+    with (
+        pytest.raises(fs.SettingsError, match="logging_config cannot be used"),
+        logging_as(Settings(logging_config={"root": {"handlers": ["none"]}})),
+    ):
+        pass
+
+
+def test_what_is_printed_is_logged(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = fs.App(
+        "shop", worker_redirect_stdouts=True, worker_redirect_stdouts_level="INFO"
+    ).settings
+    with caplog.at_level(logging.INFO), logging_as(settings):
+        sys.stdout.write("hel")
+        print("lo\n\nworld")
+        print("wrong", file=sys.stderr)
+        sys.stdout.write("the end")
+    assert caplog.record_tuples == [
+        ("flowstream.printed", logging.INFO, line)
+        for line in ("hello", "world", "wrong", "the end")
+    ]
+    assert capsys.readouterr() == ("", "")
+    with logging_as(fs.App("shop").settings):
+        print("seen")
+    assert capsys.readouterr().out == "seen\n"
