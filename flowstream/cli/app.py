@@ -23,6 +23,7 @@ VERBS = (
     "worker", "broker", "topics", "groups", "users", "acls", "send", "tail", "configs", "quotas",
     "transactions", "producers", "tables", "reset", "logdirs", "cluster", "dump", "doctor", "dlq",
     "outbox", "agents", "models", "model", "clean-versions", "workers", "lag",
+    "completion",
 )  # fmt: skip
 """The module `flowstream.cli.<verb>` has either `app`, verbs of its own, or `command`; and `parser`
 when that parses its options itself.
@@ -36,7 +37,7 @@ def run(arguments: Sequence[str], *, script: str | None = None) -> None:
     """Run the verb that the command line names; exits the process. `script` is how the command line
     of an app begins that has its own.
     """
-    words = list(arguments)
+    words = app_first(list(arguments))
     # `flowstream -A module worker`: the option may stand before its verb, or before a command that
     # the app itself declares.
     if words[:1] and words[0] in MODULE_OPTION and len(words) > 1:
@@ -90,6 +91,16 @@ def run_script(app: App) -> None:
         )
     words = ["-A", f"__main__:{name}", *(sys.argv[1:] or ["worker"])]
     run(words, script=f"python {sys.argv[0]}")
+
+
+def app_first(words: list[str]) -> list[str]:
+    """The words with `-A MODULE` before the options that stand before it, as Faust's users write
+    them: `--debug -A shop worker`.
+    """
+    at = next((at for at, word in enumerate(words) if word in MODULE_OPTION or word in VERBS), 0)
+    if at == 0 or words[at] in VERBS or not words[0].startswith("-"):
+        return words
+    return [*words[at : at + 2], *words[:at], *words[at + 2 :]]
 
 
 def verb_in(words: Sequence[str]) -> int | None:

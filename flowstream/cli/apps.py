@@ -26,7 +26,8 @@ AppBroker = Annotated[
     typer.Option("--broker", help="kafka://HOST:PORT or embedded://DIR; else the app's setting."),
 ]
 AppData = Annotated[
-    Path | None, typer.Option("--data", help="Directory of the app's state; else its data_dir.")
+    Path | None,
+    typer.Option("--data", "--datadir", help="Directory of the app's state; else its data_dir."),
 ]
 
 

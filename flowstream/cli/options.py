@@ -48,7 +48,9 @@ Broker = Annotated[
 ]
 Data = Annotated[
     Path | None,
-    typer.Option("--data", help="Directory of the embedded broker: the app's data_dir."),
+    typer.Option(
+        "--data", "--datadir", help="Directory of the embedded broker: the app's data_dir."
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="JSON for programs instead of a table.")]
 

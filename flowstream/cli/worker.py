@@ -15,16 +15,18 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Any, NoReturn
 
 import typer
 
+from flowstream.cli import worker_options as options
 from flowstream.cli.discovery import AppFailed, find_app
 from flowstream.cli.embedded import EmbeddedBroker, embedded_broker
 from flowstream.cli.tracebacks import place, without_our_frames
-from flowstream.cli.worker_logs import Sparingly, configure_logging, logging_as
 from flowstream.errors import FlowstreamError
 from flowstream.processing.app import App
+from flowstream.processing.declarations.turning import turned
+from flowstream.processing.environment.logs import Output, Sparingly, logging_as
 from flowstream.processing.environment.settings import bootstrap_of
 from flowstream.processing.errors import AgentFailed, AppExited, DecodeError
 from flowstream.processing.running.plan import Plan, Stage
@@ -42,45 +44,29 @@ REBALANCING = ("PreparingRebalance", "CompletingRebalance")
 
 
 def command(
-    target: Annotated[
-        str | None, typer.Argument(metavar="MODULE[:APP]", help="The module with the app.")
-    ] = None,
-    module: Annotated[
-        str | None, typer.Option("--app", "-A", metavar="MODULE[:APP]", help="The same.")
-    ] = None,
-    broker: Annotated[
-        str | None,
-        typer.Option(help="kafka://HOST:PORT or embedded://DIR; without it, the app's setting."),
-    ] = None,
-    data: Annotated[
-        Path | None, typer.Option("--data", help="Directory for state and the embedded broker.")
-    ] = None,
-    web_port: Annotated[
-        int | None, typer.Option(min=0, max=65535, help="Serve health and metrics here; 0: any.")
-    ] = None,
-    web_host: Annotated[str | None, typer.Option(help="Address to serve them at.")] = None,
-    web_open: Annotated[
-        bool, typer.Option("--web-open", help="Let other machines visit without a token.")
-    ] = False,
-    loglevel: Annotated[
-        str, typer.Option("--loglevel", "-l", help="debug, info, warning or error.")
-    ] = "info",
-    logfile: Annotated[
-        Path | None,
-        typer.Option("--logfile", "-f", help="Write log lines to this file."),
-    ] = None,
-    workdir: Annotated[
-        Path | None, typer.Option("--workdir", help="Go to this directory first.")
-    ] = None,
+    target: options.Target = None,
+    module: options.Module = None,
+    broker: options.Broker = None,
+    data: options.Data = None,
+    web_port: options.WebPort = None,
+    web_host: options.WebHost = None,
+    with_web: options.WithWeb = None,
+    web_open: options.WebOpen = False,
+    loglevel: options.LogLevel = "info",
+    logfile: options.LogFile = None,
+    workdir: options.WorkDir = None,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+    blocking_timeout: options.BlockingTimeout = None,
 ) -> None:
     """Run an app's agents."""
-    level = logging.getLevelNamesMapping().get(loglevel.upper())
-    if level is None:
+    if loglevel.upper() not in logging.getLevelNamesMapping():
         raise typer.BadParameter(f"{loglevel!r} is not debug, info, warning or error")
     named = module or target
     if named is None:
         raise typer.BadParameter("name the app: flowstream worker -A module[:app]")
-    sparingly = begin_in(workdir, level, logfile)
+    output = Output(loglevel, logfile, quiet)
+    sparingly = begin_in(workdir, output)
     try:
         app = find_app(named)
         app.configure()
@@ -90,23 +76,44 @@ def command(
             "web_port": web_port,
             "web_host": web_host,
             "web_open": web_open or None,
+            "debug": debug or None,
+            "stall_warning": blocking_timeout,
         }
         wanted: Any = {name: value for name, value in given.items() if value is not None}
         app.settings = dataclasses.replace(app.settings, **wanted)
+        if with_web is not None:
+            app.settings = turned("web_enabled", with_web, app, "worker")
         with logging_as(app.settings):
-            asyncio.run(work(app))
+            asyncio.run(work(app, output))
     except FlowstreamError as error:
         end_by(error)
     finally:
         sparingly.flush()
 
 
-def begin_in(workdir: Path | None, level: int, logfile: Path | None) -> Sparingly:
+def execute(worker: Worker) -> None:
+    """Run a worker that a script has made, as the command line does; exits the process when it
+    fails.
+    """
+    sparingly = begin_in(worker.workdir, worker.tells)
+    try:
+        with logging_as(worker.app.settings):
+            asyncio.run(work(worker.app, worker.tells, worker))
+    except FlowstreamError as error:
+        try:
+            end_by(error)
+        except typer.Exit as ended:
+            raise SystemExit(ended.exit_code) from None
+    finally:
+        sparingly.flush()
+
+
+def begin_in(workdir: Path | None, output: Output) -> Sparingly:
     """Go where the worker is to run, and write its log where it is wanted."""
     try:
         if workdir is not None:
             os.chdir(workdir)
-        return configure_logging(level, logfile)
+        return output.begin()
     except OSError as error:
         raise typer.BadParameter(f"{error.filename}: {error.strerror}") from None
 
@@ -136,13 +143,19 @@ def tell(error: FlowstreamError) -> None:
     typer.echo(f"error: {error}" if where is None else f"error: {where}: {error}", err=True)
 
 
-async def work(app: App) -> None:
-    """Run a worker on the app's broker, starting the embedded one where that is meant."""
-    async with broker_of(app) as broker, contextlib.AsyncExitStack() as stack:
+async def work(app: App, output: Output, given: Worker | None = None) -> None:
+    """Run a worker, the one that is given if any, on the app's broker, starting the embedded one
+    where that is meant.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        place = None if given is None else given.place
+        broker = await stack.enter_async_context(broker_of(app, place))
+        worker = given or Worker(app)
         if isinstance(broker, EmbeddedBroker):
-            worker = Worker(app, broker.address, address=lambda: broker.address)
+            worker.be_at(broker.address, lambda: broker.address)
         else:
-            worker = Worker(app, broker)
+            worker.be_at(broker)
+        worker.logs_already = True
         if app.settings.web_port is not None:
             from flowstream.web.serving import serving  # its libraries take a while to import
 
@@ -160,7 +173,7 @@ async def work(app: App) -> None:
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
         try:
-            await worker.run(ready=lambda: banner(worker, broker))
+            await worker.run(ready=None if output.quiet else lambda: banner(worker, broker))
             if isinstance(broker, EmbeddedBroker) and broker.pid is not None:
                 await until_shared(broker.address, app.id)
         finally:
@@ -178,8 +191,13 @@ def embedded_directory(app: App) -> Path | None:
 
 
 @contextlib.asynccontextmanager
-async def broker_of(app: App) -> AsyncIterator[str | EmbeddedBroker]:
-    """HOST:PORT of the app's broker, or the embedded one, for the length of a block."""
+async def broker_of(app: App, place: str | None = None) -> AsyncIterator[str | EmbeddedBroker]:
+    """HOST:PORT of the app's broker, or the embedded one, for the length of a block; `place` where
+    somebody said it.
+    """
+    if place is not None:
+        yield place
+        return
     directory = embedded_directory(app)
     if directory is None:
         address = bootstrap_of(str(app.settings.broker))

@@ -56,6 +56,7 @@ log = logging.getLogger("flowstream.app")
 
 TESTING = "flowstream.testing"
 COMMAND_LINE = "flowstream.cli.app"
+WORKER = "flowstream.web.worker"
 """These stand above everything: an app knows their names only, and who needs one loads it."""
 
 
@@ -303,6 +304,10 @@ class App(DeclaresPages, DeclaresAgents):
         entered by `with` or `async with`, as in Faust.
         """
         return import_module(TESTING).AppContext(self, **options)
+
+    def Worker(self, **options: Any) -> Any:  # Faust's name
+        """A `fs.Worker` of this app, with these options: `app.Worker(loglevel="info")`."""
+        return import_module(WORKER).Worker(self, **options)
 
     def main(self) -> None:
         """The command line of a script, for this app: `python shop.py worker`, as in Faust.

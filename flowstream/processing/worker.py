@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from flowstream.clock import wall_ms
 from flowstream.processing.app import App
@@ -58,6 +58,16 @@ LEAST_S = 0.5
 """What a graceful stop may take in all (V4), and what each part of it may take at least."""
 
 
+class WorkerOptions(TypedDict, total=False):
+    """What a worker may be told beside its app and place; see `Worker`."""
+
+    data_dir: str | Path | None
+    checkpoint: Checkpoint
+    clock: Callable[[], int]
+    address: Address | None
+    doors: Doors
+
+
 class Worker(Lending):
     """Runs one app against one cluster (HOST:PORT). Use `run`, and `stop` from anywhere; or
     `running`.
@@ -79,6 +89,7 @@ class Worker(Lending):
         doors: Doors = DOORS,
         sensors: Sequence[Sensor] = (),
     ) -> None:
+        self.sensors = set(sensors)
         for sensor in sensors:
             app.sensors.add(sensor)
         app.configure()
@@ -112,6 +123,9 @@ class Worker(Lending):
             raise missing("Worker", name, f"{type(self).__name__!r} object")
 
     # -- the life of a worker -------------------------------------------------------------------
+
+    async def on_startup_finished(self) -> None:
+        """Called when everything is checked; to be overridden."""
 
     def stop(self) -> None:
         """Ask for a graceful stop: a last commit, then `run` returns (V4)."""
@@ -199,6 +213,7 @@ class Worker(Lending):
                     self._beside(run_chore(chore, self.app, lambda: self.is_leader))
                 if ready is not None:
                     ready()
+                await self.on_startup_finished()
                 while not self.wants_stop:
                     if self.is_outgrown:
                         await self._plan_anew()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from flowstream.cli.worker_logs import Sparingly
+from flowstream.processing.environment.logs import Sparingly
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -117,7 +117,7 @@ def test_an_agent_that_raises_is_told_without_our_own_frames(tmp_path: Path) -> 
 
 def test_V2_a_partition_that_cannot_be_read_is_in_the_log(tmp_path: Path) -> None:
     code = (
-        "import logging; from flowstream.cli.worker import configure_logging\n"
+        "import logging; from flowstream.processing.environment.logs import configure_logging\n"
         "configure_logging(logging.INFO)\n"
         "for name in ('aiokafka.consumer.fetcher', 'aiokafka.conn'):\n"
         "    logging.getLogger(name).warning('%s speaks', name)"

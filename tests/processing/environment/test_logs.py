@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 import flowstream as fs
-from flowstream.cli.worker_logs import logging_as
+from flowstream.processing.environment.logs import logging_as
 from flowstream.processing.environment.settings import Settings
 
 

@@ -7,7 +7,9 @@ import io
 import logging
 import logging.config
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TextIO
 
 from flowstream.processing.environment.settings import Settings
 from flowstream.processing.errors import SettingsError
@@ -21,13 +23,30 @@ PASSING = ("Unable to connect", "Unable connect", "Unable to update metadata", "
 PRINTED = "flowstream.printed"
 
 
-def configure_logging(level: int, logfile: Path | None = None) -> Sparingly:
-    """Log lines on standard error, or in a file; the client library speaks up from errors on."""
+def level_of(said: str | int) -> int:
+    """A level by its name or number; SettingsError when there is no such thing."""
+    found = said if isinstance(said, int) else logging.getLevelNamesMapping().get(said.upper())
+    if found is None:
+        raise SettingsError(f"loglevel {said!r} is not debug, info, warning or error")
+    return found
+
+
+def configure_logging(
+    level: int, logfile: str | Path | TextIO | None = None, *, quiet: bool = False
+) -> Sparingly:
+    """Log lines on standard error, or in a file; the client library speaks up from errors on. Quiet
+    is only what goes to no file.
+    """
+    to: dict[str, Any] = {"filename": logfile}
+    if hasattr(logfile, "write"):
+        to = {"stream": logfile}
+    elif quiet and logfile is None:
+        to = {"handlers": [logging.NullHandler()]}
     logging.basicConfig(
         level=level,
         format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
         force=True,
-        filename=logfile,
+        **to,
     )
     for chatty in ("asyncio", "httpx"):
         logging.getLogger(chatty).setLevel(max(level, logging.WARNING))
@@ -78,6 +97,19 @@ class Sparingly(logging.Filter):
         if record is not None:
             more = and_more(self._lines.rest() - 1)
             log.warning("%s: %s%s", record.name, record.getMessage(), more)
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What a worker is to say, and where: its log, and the lines that it starts with."""
+
+    loglevel: str | int = "info"
+    logfile: str | Path | TextIO | None = None
+    quiet: bool = False
+
+    def begin(self) -> Sparingly:
+        """Log so from now on."""
+        return configure_logging(level_of(self.loglevel), self.logfile, quiet=self.quiet)
 
 
 @contextlib.contextmanager
