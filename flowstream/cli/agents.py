@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-
 from flowstream.cli.apps import Module, app_of
 from flowstream.cli.options import Json, refusing, show
 from flowstream.processing.agents.agent import Agent, sink_topics
@@ -22,5 +20,5 @@ def row(agent: Agent[object]) -> tuple[object, ...]:
     """One agent."""
     reads = ", ".join(topic.name for topic in agent.topics) or agent.topic.name
     sinks = ", ".join(topic.name for sink in agent.sinks for topic in sink_topics(sink))
-    told = (inspect.getdoc(agent.function) or "").partition("\n")[0]
+    told = agent.help.partition("\n")[0]
     return agent.name, reads, sinks or None, agent.policy.action, told or None

@@ -18,6 +18,7 @@ from flowstream.processing.agents.asking import Asker
 from flowstream.processing.agents.onlookers import Onlookers
 from flowstream.processing.agents.sender import Sender
 from flowstream.processing.declarations.agents import DeclaresAgents
+from flowstream.processing.declarations.as_faust import AsFaust
 from flowstream.processing.declarations.conf import Conf, Ported
 from flowstream.processing.declarations.discovering import Packages, discover, wanted
 from flowstream.processing.declarations.outboxes import Outbox
@@ -60,7 +61,7 @@ WORKER = "flowstream.web.worker"
 """These stand above everything: an app knows their names only, and who needs one loads it."""
 
 
-class App(DeclaresPages, DeclaresAgents):
+class App(AsFaust, DeclaresPages, DeclaresAgents):
     """A stream processing application.
 
     >>> app = App("shop")
@@ -265,7 +266,12 @@ class App(DeclaresPages, DeclaresAgents):
         known = self.topics.get(topic.name, topic)
         partitions = known.partitions or self.settings.topic_partitions or -1
         await self._sender.declare(
-            NewTopic(topic.name, partitions, self.settings.replication_factor, known.config)
+            NewTopic(
+                topic.name,
+                partitions,
+                known.replicas or self.settings.replication_factor,
+                known.config,
+            )
         )
 
     async def _send(self, record: Outgoing) -> RecordMetadata:

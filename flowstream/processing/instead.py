@@ -135,6 +135,7 @@ def telling(home: str, also: Iterable[str] = ()) -> Callable[[F], F]:
                 raise TypeError(f"{home} is called without {' and '.join(lacks)}: write {usage}")
             return function(*given, **options)
 
+        vars(declare)["also"] = tuple(also)
         return cast("F", declare)
 
     return tell

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
 from flowstream.clock import wall_ms
 from flowstream.processing.app import App
@@ -56,16 +56,6 @@ log = logging.getLogger("flowstream.worker")
 STOP_S = 9.0
 LEAST_S = 0.5
 """What a graceful stop may take in all (V4), and what each part of it may take at least."""
-
-
-class WorkerOptions(TypedDict, total=False):
-    """What a worker may be told beside its app and place; see `Worker`."""
-
-    data_dir: str | Path | None
-    checkpoint: Checkpoint
-    clock: Callable[[], int]
-    address: Address | None
-    doors: Doors
 
 
 class Worker(Lending):

@@ -9,14 +9,16 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from importlib import import_module
 from pathlib import Path
-from typing import Any, TextIO, Unpack
+from typing import Any, TextIO, TypedDict, Unpack
 
 from flowstream.processing import worker
 from flowstream.processing.app import App
 from flowstream.processing.duties.following import Address
+from flowstream.processing.environment.doors import Doors
 from flowstream.processing.environment.logs import Output, level_of, logging_as
 from flowstream.processing.environment.settings import bootstrap_of
 from flowstream.processing.errors import AppError
+from flowstream.processing.group.committer import Checkpoint
 from flowstream.processing.instead import telling
 from flowstream.processing.values.durations import Seconds
 from flowstream.processing.watching.sensors import Sensor
@@ -25,6 +27,16 @@ log = logging.getLogger("flowstream.worker")
 
 COMMAND_LINE = "flowstream.cli.worker"
 """It stands above: a worker knows its name only."""
+
+
+class WorkerOptions(TypedDict, total=False):
+    """What a worker may be told beside its app and place; see `Worker`."""
+
+    data_dir: str | Path | None
+    checkpoint: Checkpoint
+    clock: Callable[[], int]
+    address: Address | None
+    doors: Doors
 
 
 class Worker(worker.Worker):
@@ -37,7 +49,7 @@ class Worker(worker.Worker):
     `blocking_timeout`, `logging_config` and `redirect_stdouts` are settings of the app.
     """
 
-    @telling("Worker", also=worker.WorkerOptions.__optional_keys__)
+    @telling("Worker", also=WorkerOptions.__optional_keys__)
     def __init__(
         self,
         app: App,
@@ -53,7 +65,7 @@ class Worker(worker.Worker):
         logging_config: Mapping[str, Any] | None = None,
         redirect_stdouts: bool | None = None,
         redirect_stdouts_level: str | int | None = None,
-        **options: Unpack[worker.WorkerOptions],
+        **options: Unpack[WorkerOptions],
     ) -> None:
         said = {
             "debug": debug or None,

@@ -116,7 +116,9 @@ def is_ours(name: str, on: dict[str, Any]) -> bool:
         return option in own or (home == "App" and option in PORTED)
     if not hasattr(on[home], attribute):
         return False
-    return not option or option in inspect.signature(getattr(on[home], attribute)).parameters
+    found = getattr(on[home], attribute)
+    also = getattr(found, "also", ())
+    return not option or option in (*inspect.signature(found).parameters, *also)
 
 
 def test_the_page_has_every_name_once() -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Final, Literal, cast
 
 from flowstream.processing.errors import AppError, RowUnreadable, Skip, TableElsewhere
 from flowstream.processing.values.durations import Seconds, milliseconds
@@ -108,3 +109,34 @@ def _checked(
     if any(pause is not None and pause < 0 for pause in pauses):
         raise AppError("a pause cannot be negative")
     return Policy(action, times, pauses[0], pauses[1], then)
+
+
+SUPERVISORS: Final[Mapping[str, OnError]] = {
+    "CrashingSupervisor": "stop",
+    "OneForOneSupervisor": "skip",
+    "OneForAllSupervisor": "skip",
+}
+"""What an agent does about a failed event that Faust's supervisor of that name goes on after."""
+
+
+def supervised(strategy: Any) -> OnError:
+    """A policy by the name of a supervisor of `mode`, or by its class.
+
+    >>> supervised("mode.CrashingSupervisor")
+    'stop'
+    """
+    name = str(getattr(strategy, "__name__", strategy)).rpartition(".")[2].rpartition(":")[2]
+    if name not in SUPERVISORS:
+        raise AppError(
+            f"supervisor {strategy!r} is not {', '.join(SUPERVISORS)}: say on_error= of the agent"
+        )
+    return SUPERVISORS[name]
+
+
+def policy_for(on_error: OnError | None, strategy: Any, usual: str) -> OnError:
+    """What an agent says of failed events: by one of the two names, or the app's policy."""
+    if strategy is None:
+        return cast("OnError", usual) if on_error is None else on_error
+    if on_error is not None:
+        raise AppError("@app.agent: on_error and supervisor_strategy say the same: leave one out")
+    return supervised(strategy)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
-from typing import Any, TypedDict, TypeVar, Unpack, cast, overload
+from typing import Any, TypeVar, Unpack, cast, overload
 
 from flowstream.outbox.target import Target
 from flowstream.processing.agents.agent import (
@@ -17,14 +17,15 @@ from flowstream.processing.agents.agent import (
 from flowstream.processing.agents.channels import Channel
 from flowstream.processing.agents.policies import OnError
 from flowstream.processing.declarations.channels import DeclaresChannels
+from flowstream.processing.declarations.faust_options import AGENT, FaustAgent, agent_policy
 from flowstream.processing.declarations.outboxes import Outbox, Store
 from flowstream.processing.declaring import (
     Order,
     check_agent_function,
     check_batch,
-    check_isolated,
     check_store,
 )
+from flowstream.processing.environment.settings import Settings
 from flowstream.processing.errors import AppError
 from flowstream.processing.events.schemas import Schema
 from flowstream.processing.events.topic import Topic
@@ -42,7 +43,7 @@ OUR_ENDINGS = (
 """Of topics that the app has for what it keeps, or sends between parts of an agent."""
 
 
-class AgentOptions(TypedDict, total=False):
+class AgentOptions(FaustAgent, total=False):
     """What an agent may say beside its topic; see `App.agent`."""
 
     name: str | None
@@ -51,13 +52,27 @@ class AgentOptions(TypedDict, total=False):
     reply_type: Any
     concurrency: int
     order: Order | None
-    isolated_partitions: bool
+    help: str | None
+
+
+def with_help(
+    declare: Callable[[AgentFunction[Any]], Agent[Any]], help: str | None
+) -> Callable[[AgentFunction[Any]], Agent[Any]]:
+    """Declares agents with what is said of them in place of the docstring."""
+
+    def helped(function: AgentFunction[Any]) -> Agent[Any]:
+        agent = declare(function)
+        agent.help = help or agent.help
+        return agent
+
+    return helped
 
 
 class DeclaresAgents(DeclaresChannels):
     """The part of an app that declares who reads its topics."""
 
     id: str
+    settings: Settings
 
     @abstractmethod
     async def cluster(self) -> Cluster:
@@ -76,28 +91,28 @@ class DeclaresAgents(DeclaresChannels):
     def agent(
         self, *, key_type: Any = ..., schema: Schema | None = ..., **options: Unpack[AgentOptions]
     ) -> Callable[[AgentFunction[Any]], Agent[Any]]: ...
-    @telling("App.agent")
+    @telling("App.agent", also=AGENT)
     def agent(
         self,
         topic: Topic[Any, Any] | InnerSource[Any, Any] | Channel[Any] | None = None,
         *others: Topic[Any, Any],
         name: str | None = None,
         sink: Iterable[Sink] = (),
-        on_error: OnError = "stop",
+        on_error: OnError | None = None,
         reply_type: Any = None,
         concurrency: int = 1,
         order: Order | None = None,
-        isolated_partitions: bool = True,
+        help: str | None = None,
         key_type: Any = None,
         value_type: Any = None,
         schema: Schema | None = None,
+        **as_faust: Unpack[FaustAgent],
     ) -> Callable[[AgentFunction[Any]], Agent[Any]]:
         """Declare an agent on a topic (or several, of one type), or on what comes due inside the
         app: `Timers`, or the `closed` windows of a table. One instance runs per partition.
 
         Without a topic it has one of its own, `<app>-<agent>`, for what it is sent, cast or asked,
-        of the types that are given here (or in a `schema`), created as the app's `topic_partitions`
-        say.
+        of the types given here (or in a `schema`), created as the app's `topic_partitions` say.
 
         `on_error` says what happens to an event whose processing raises, or that does not decode:
         `stop` the worker with a report, `skip` it, `retry` it with growing pauses (an undecodable
@@ -107,9 +122,8 @@ class DeclaresAgents(DeclaresChannels):
 
         With `concurrency=N` a partition has N instances, for agents that await: N of its events are
         worked on side by side, in any order, or with `order="key"` those of a key in their order.
-        `isolated_partitions` is always so: partitions never share an instance.
         """
-        check_isolated(isolated_partitions)
+        policy = agent_policy(on_error, self.settings, as_faust)
         if topic is not None and (key_type, value_type, schema) != (None, None, None):
             raise AppError(
                 "@app.agent: the types are those of the topic that the agent reads: say them in"
@@ -117,7 +131,8 @@ class DeclaresAgents(DeclaresChannels):
             )
         sinks = check_sinks(sink)
         if isinstance(topic, Channel) and not others:
-            return self._on_channel(topic, name, sinks, on_error, concurrency, order, reply_type)
+            made = self._on_channel(topic, name, sinks, policy, concurrency, order, reply_type)
+            return with_help(made, help)
         if topic is not None or others:
             check_topic(topic, *others)
 
@@ -129,14 +144,17 @@ class DeclaresAgents(DeclaresChannels):
                 source = self._own_topic(named, key_type, value_type, schema)
             agent = Agent(
                 function, cast("Topic[Any, Any]", source), name=named, sinks=sinks,
-                on_error=on_error, others=others, reply_type=reply_type, concurrency=concurrency,
+                on_error=policy, others=others, reply_type=reply_type, concurrency=concurrency,
                 order=order,
             )  # fmt: skip
             agent.has_own_topic = topic is None
             self.add_agent(agent)
             return agent
 
-        return declare
+        return with_help(declare, help)
+
+    actor = agent
+    """Faust's older name of it."""
 
     def _own_topic(
         self, agent: str, key_type: Any, value_type: Any, schema: Schema | None

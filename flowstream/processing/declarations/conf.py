@@ -78,6 +78,9 @@ class Ported(TypedDict, total=False):
     max_buffered_records: int | None
     max_poll_records: int | None
     max_record_bytes: int | None
+    on_error: str | None
+    agent_supervisor: Any
+    stream_ack_exceptions: bool | None
     reply_expires: Seconds | None
     reply_to: str | None
     reply_to_prefix: str | None
@@ -134,6 +137,10 @@ class Configured(Protocol):
     def topics(self) -> Mapping[str, Any]:
         """Those that are declared."""
 
+    @property
+    def agents(self) -> Mapping[str, Any]:
+        """Those that are declared."""
+
     def change_settings(self, settings: Settings) -> None:
         """Use these from now on."""
 
@@ -186,12 +193,24 @@ class Conf:
                 f"app.conf.{name} is assigned too late, its worker has been made: do it where the"
                 " app is declared, or in on_configured"
             )
-        if setting in READ_BY_TOPICS and app.topics and settings != app.settings:
-            raise SettingsError(
-                f"app.conf.{name} is looked at when a topic is declared, as"
-                f" {', '.join(app.topics)} has been: assign it before, or say App({setting}=)"
-            )
+        self._refuse_too_late(name, settings)
         app.change_settings(settings)
+
+    def _refuse_too_late(self, name: str, settings: Settings) -> None:
+        """SettingsError when a declaration that has been made looked at what is other now."""
+        app: Configured = self._app
+        crontabs = [each for each in app.agents if each.startswith("crontab.")]
+        looked = {
+            **dict.fromkeys(READ_BY_TOPICS, ("a topic", app.topics)),
+            "timezone": ("a crontab", crontabs),
+            "on_error": ("an agent", app.agents),
+        }
+        for setting, (what, declared) in looked.items():
+            if declared and getattr(settings, setting) != getattr(app.settings, setting):
+                raise SettingsError(
+                    f"app.conf.{name} is looked at when {what} is declared, as"
+                    f" {', '.join(declared)} has been: assign it before, or say App({setting}=)"
+                )
 
     @property
     def appdir(self) -> Path:

@@ -151,18 +151,20 @@ class DeclaresPages:
         self.pages: dict[str, Page] = {}
 
     @telling("App.page")
-    def page(self, path: str, *, name: str | None = None) -> Callable[[P], P]:
+    def page(
+        self, path: str, *, name: str | None = None, base: type[View] | None = None
+    ) -> Callable[[P], P]:
         """Answer at a path of the workers' web server (`web_port`): an async function
         `(view, request, **match_info)` for GET, or a `View` class with a method per HTTP method.
 
-        `{word}` in the path is given on as `word`.
+        `{word}` in the path is given on as `word`. A function gets a view of the class `base`.
         """
         matched = check_path(path)
         if path in self.pages:
             raise AppError(f"page {path!r} is declared twice")
 
         def declare(answers: P) -> P:
-            page = page_of(path, answers, name)
+            page = page_of(path, answers, name, base)
             for method, handler in page.handlers.items():
                 check_route(path, method, getattr(handler, ROUTE, None), matched)
                 check_arguments(path, method, handler, matched)
@@ -179,12 +181,18 @@ class DeclaresPages:
         match_info: str | None = None,
         query_param: str | None = None,
         exact_key: str | None = None,
+        shard_param: str | None = None,
     ) -> Callable[[F], F]:
         """Have a page's function run on the worker that owns the key of a table, where it may read
         the table: the committed rows of the key's partition. Stands below `page`.
 
         The key is what `match_info` names in the path, `query_param` in the query, or `exact_key`.
+        `shard_param` is an older name of `query_param`.
         """
+        if shard_param is not None:
+            if query_param is not None:
+                raise AppError("table_route: shard_param is query_param: leave one out")
+            query_param = shard_param
         name = getattr(table, "name", None)
         if name not in self.tables:
             raise AppError(f"table_route: {table!r} is no table of this app")
@@ -225,8 +233,14 @@ def marking(route: KeyRoute) -> Callable[[F], F]:
     return mark
 
 
-def page_of(path: str, answers: Any, name: str | None) -> Page:
+def _is_view(base: object) -> bool:
+    return inspect.isclass(base) and issubclass(base, View)
+
+
+def page_of(path: str, answers: Any, name: str | None, base: type[View] | None = None) -> Page:
     """A page by what answers there. AppError when that cannot."""
+    if base is not None and not _is_view(base):
+        raise AppError(f"page {path!r}: base={base!r} is no class of flowstream.View")
     if inspect.isclass(answers):
         if not issubclass(answers, View):
             raise AppError(f"page {path!r}: class {answers.__name__} is not a flowstream.View")
@@ -236,9 +250,11 @@ def page_of(path: str, answers: Any, name: str | None) -> Page:
                 f"page {path!r}: class {answers.__name__} answers nothing: write"
                 " `async def get(self, request)`"
             )
+        if base is not None:
+            raise AppError(f"page {path!r}: class {answers.__name__} is its own base: leave base=")
         view: Callable[[Any], View] = answers
     else:
-        handlers, view = {"get": answers}, View
+        handlers, view = {"get": answers}, base or View
     for method, handler in handlers.items():
         if not inspect.iscoroutinefunction(handler):
             raise AppError(

@@ -59,6 +59,7 @@ SAME: Final = (
     "max_buffered_records",
     "max_poll_records",
     "max_record_bytes",
+    "on_error",
     "reply_expires",
     "reply_to",
     "reply_to_prefix",

@@ -8,6 +8,12 @@ from typing import Any, TypedDict, TypeVar, Unpack, overload
 
 from flowstream.processing.agents.agent import Agent
 from flowstream.processing.agents.managing import WindowClosed, telling_closed
+from flowstream.processing.declarations.faust_options import (
+    TABLE,
+    FaustTable,
+    check_table,
+    recovering,
+)
 from flowstream.processing.declarations.sets import DeclaresSets
 from flowstream.processing.declaring import (
     check_default,
@@ -39,7 +45,7 @@ class GlobalOptions(TypedDict, total=False):
     help: str
 
 
-class TableOptions(GlobalOptions, total=False):
+class TableOptions(GlobalOptions, FaustTable, total=False):
     """What a table of one's own partitions may say, too."""
 
     ttl: Seconds | None
@@ -96,7 +102,7 @@ class DeclaresTables(DeclaresSets):
     ) -> Table[str, V]: ...  # fmt: skip
     @overload
     def Table(self, name: str, **options: Unpack[TableOptions]) -> Table[str, Any]: ...
-    @telling("App.Table")
+    @telling("App.Table", also=TABLE)
     def Table(  # Faust's name
         self,
         name: str,
@@ -115,6 +121,7 @@ class DeclaresTables(DeclaresSets):
         on_window_close: WindowClosed | None = None,
         window: Window | None = None,
         key_index: bool = True,
+        **as_faust: Unpack[FaustTable],
     ) -> Table[Any, Any] | WindowedTable[Any, Any]:
         """Declare a table. `value_type` defaults to `default` when that is a type (`int` stands for
         numbers, whole or not: `value_type=int` for whole ones alone), else to any JSON.
@@ -133,6 +140,7 @@ class DeclaresTables(DeclaresSets):
         """
         check_key_index(key_index)
         self._check(name, partitions, default)
+        check_table(name, self.changelog(name), as_faust)
         said = rows_of(name, schema)
         value_type = value_type or said.value_type
         table: Table[Any, Any] = Table(
@@ -147,8 +155,8 @@ class DeclaresTables(DeclaresSets):
             help=help,
             extra_topic_configs=extra_topic_configs,
         )
-        if on_recover is not None:
-            table.on_recover(on_recover)
+        for each in recovering(on_recover, as_faust):
+            table.on_recover(each)
         if on_window_close is not None:
             check_window_closed(on_window_close, f"table {name!r}")
             table.when_windowed = partial(self._tell_closed, on_window_close)
@@ -197,11 +205,14 @@ class DeclaresTables(DeclaresSets):
         ordered: bool = False,
         migrate: Callable[[Any], Any] | None = None,
         help: str = "",
+        synchronize_all_active_partitions: bool = True,
     ) -> GlobalTable[Any, Any]:
         """Declare a table that every worker holds whole: read any key, write keys that belong to
         the event's partition. The rest is as for `Table`.
         """
         self._check(name, partitions, default)
+        if synchronize_all_active_partitions is not True:
+            raise AppError(f"App.GlobalTable({name!r}): every worker follows all partitions")
         table: GlobalTable[Any, Any] = GlobalTable(
             name,
             key_type=key_type,

@@ -21,6 +21,7 @@ from flowstream.processing.tables.table import Table
 from flowstream.processing.tables.timers import TimeDomain, Timers
 from flowstream.processing.values.durations import Seconds, milliseconds
 from flowstream.processing.watching.announcing import Announcing
+from flowstream.processing.watching.tracing import traced
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -105,6 +106,7 @@ class Timing(Announcing):
         name: str | None = None,
         on_error: OnError = "stop",
         on_leader: bool = True,
+        traced: bool = True,
     ) -> Callable[[Function], Function]:
         """Run a function at times of the clock: once per app, in whichever worker has partition 0.
 
@@ -121,6 +123,8 @@ class Timing(Announcing):
                 f"App.crontab(on_leader={on_leader!r}): a crontab runs once per app, whichever"
                 " worker that is in; an app.task that sleeps runs in each"
             )
+        if traced is not True:
+            raise AppError("App.crontab(traced=False): its run is a unit, and has a unit's span")
         schedule = Schedule(expression, timezone or self.settings.timezone)
 
         def declare(function: Function) -> Function:
@@ -140,7 +144,7 @@ class Timing(Announcing):
 
     @telling("App.timer")
     def timer(
-        self, interval: Seconds, *, on_leader: bool = False
+        self, interval: Seconds, *, on_leader: bool = False, traced: bool = True
     ) -> Callable[[Function], Function]:
         """Run a function in each worker every `interval`, from one interval after its start on.
 
@@ -150,19 +154,24 @@ class Timing(Announcing):
         seconds = milliseconds(interval) / 1000
         if seconds <= 0:
             raise AppError(f"a timer's interval must be at least a millisecond, not {interval!r}")
-        return self._chore(f"a timer of {seconds:g} s", seconds, on_leader)
+        return self._chore(f"a timer of {seconds:g} s", seconds, on_leader, traced)
 
     @overload
     def task(self, function: Function) -> Function: ...
     @overload
-    def task(self, *, on_leader: bool = ...) -> Callable[[Function], Function]: ...
+    def task(
+        self, *, on_leader: bool = ..., traced: bool = ...
+    ) -> Callable[[Function], Function]: ...
     @telling("App.task")
-    def task(self, function: Function | None = None, *, on_leader: bool = False) -> Any:
+    def task(
+        self, function: Function | None = None, *, on_leader: bool = False, traced: bool = True
+    ) -> Any:
         """Run a function in each worker once it has started. It takes no argument, or the app.
 
-        `on_leader`: only in the worker that has partition 0, as soon as it has.
+        `on_leader`: only in the worker that has partition 0, as soon as it has. Where traces are
+        taken it has a span, unless it is not `traced`.
         """
-        declare = self._chore("a task", None, on_leader)
+        declare = self._chore("a task", None, on_leader, traced)
         return declare if function is None else declare(function)
 
     def service(self, declared: type[S]) -> type[S]:
@@ -201,11 +210,13 @@ class Timing(Announcing):
         return declare if function is None else declare(function)
 
     def _chore(
-        self, what: str, interval: float | None, on_leader: bool
+        self, what: str, interval: float | None, on_leader: bool, is_traced: bool
     ) -> Callable[[Function], Function]:
         def declare(function: Function) -> Function:
             takes_app(function, f"{what}, {getattr(function, '__name__', function)!r},")
-            self.chores.append(Chore(function, interval, on_leader))
+            name = getattr(function, "__qualname__", what)
+            runs = traced(function, name, {}) if is_traced else function
+            self.chores.append(Chore(runs, interval, on_leader))
             return function
 
         return declare

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, TypedDict, TypeVar, Unpack, overload
+from typing import Any, TypeVar, Unpack, overload
 
+from flowstream.processing.declarations.faust_options import TOPIC, FaustTopic, topic_replicas
 from flowstream.processing.declarations.tables import DeclaresTables
 from flowstream.processing.declaring import check_config
 from flowstream.processing.errors import AppError
@@ -21,7 +22,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-class TopicOptions(TypedDict, total=False):
+class TopicOptions(FaustTopic, total=False):
     """What a topic may say beside its types; see `App.topic`."""
 
     partitions: int | None
@@ -62,7 +63,7 @@ class DeclaresTopics(DeclaresTables):
     ) -> Topic[K, Any]: ...
     @overload
     def topic(self, name: str, **options: Unpack[TopicOptions]) -> Topic[Any, Any]: ...
-    @telling("App.topic")
+    @telling("App.topic", also=TOPIC)
     def topic(
         self,
         name: str,
@@ -80,6 +81,7 @@ class DeclaresTopics(DeclaresTables):
         retention: Seconds | None = None,
         compacting: bool | None = None,
         deleting: bool | None = None,
+        **as_faust: Unpack[FaustTopic],
     ) -> Topic[Any, Any]:
         """Declare a topic. With `partitions` (and `config`) it is created when it is missing;
         so it is with the app's `topic_partitions`.
@@ -91,8 +93,8 @@ class DeclaresTopics(DeclaresTables):
 
         A serializer (`"json|gzip"`, see `flowstream.codecs`) makes bytes otherwise than the type
         does; a `schema` holds types and serializers. `allow_empty`: records without a value are
-        events, with None, as they are where no type is given. `retention` (seconds), `compacting`
-        and `deleting` stand for `config`.
+        events, as they are where no type is given. `retention` (seconds), `compacting` and
+        `deleting` stand for `config`.
         """
         own = {} if config is None else check_config(config, f"topic {name!r}")
         said, settings = schema_of(schema, f"topic {name!r}"), self.settings
@@ -119,6 +121,7 @@ class DeclaresTopics(DeclaresTables):
         # Of no type None is a value like any other: `agent.cast()` sends it.
         if (said.allow_empty or value_type is Any) if allow_empty is None else allow_empty:
             topic = topic.with_tombstones()
+        topic.replicas = topic_replicas(name, partitions, settings, as_faust)
         self._enter_topic(topic)
         return topic
 
@@ -146,3 +149,8 @@ class DeclaresTopics(DeclaresTables):
                 f" {topic.config}: say it once, or the same"
             )
         known.config = known.config or topic.config
+        if known.replicas and topic.replicas and known.replicas != topic.replicas:
+            raise AppError(
+                f"topic {name!r} is declared with {known.replicas} and {topic.replicas} replicas"
+            )
+        known.replicas = known.replicas or topic.replicas

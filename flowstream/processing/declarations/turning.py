@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
+from flowstream.processing.agents.policies import supervised
 from flowstream.processing.environment.credentials import (
     OAuthCredentials,
     SASLCredentials,
@@ -101,6 +102,18 @@ def _tabledir(value: Any, app: Named) -> Mapping[str, Any]:
     return {}
 
 
+def _supervisor(value: Any, app: Named) -> Mapping[str, Any]:
+    del app
+    return {"on_error": supervised(value)}
+
+
+def _ack_exceptions(value: Any, app: Named) -> Mapping[str, Any]:
+    if not isinstance(value, bool):
+        raise SettingsError(f"stream_ack_exceptions is True or False, not {value!r}")
+    passes_over = app.settings.on_error in ("skip", "dead_letter", "park")
+    return {} if value is passes_over else {"on_error": "skip" if value else "stop"}
+
+
 _IDLE = Turned(_idle, lambda app: round(app.settings.connections_max_idle * 1000))
 
 TURNED: Final = {
@@ -109,6 +122,10 @@ TURNED: Final = {
     "canonical_url": Turned(_url, _url_back),
     "consumer_connections_max_idle_ms": _IDLE,
     "producer_connections_max_idle_ms": _IDLE,
+    "agent_supervisor": Turned(_supervisor, lambda app: app.settings.on_error),
+    "stream_ack_exceptions": Turned(
+        _ack_exceptions, lambda app: app.settings.on_error in ("skip", "dead_letter", "park")
+    ),
     "tabledir": Turned(_tabledir, app_directory),
 }
 """By Faust's name."""

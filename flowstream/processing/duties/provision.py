@@ -186,9 +186,10 @@ def _refuse_lost_state(app: App, table: str, changelog: str, data_dir: Path, fou
 
 
 async def _create(app: App, admin: Admin, topic: ToCreate) -> None:
-    new = NewTopic(
-        topic.name, topic.partitions, app.settings.replication_factor, dict(topic.config)
-    )
+    declared = app.topics.get(topic.name)
+    own = None if declared is None else declared.replicas
+    copies = own or app.settings.replication_factor
+    new = NewTopic(topic.name, topic.partitions, copies, dict(topic.config))
     try:
         await admin.create_topics([new])
         log.info("created topic %s", topic.name)

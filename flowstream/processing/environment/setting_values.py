@@ -62,6 +62,7 @@ COMPRESSIONS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 MOST_PORT = 65_535
 MOST_INT = 2_147_483_647
 LEGAL_ID = re.compile(r"[A-Za-z0-9._-]{1,200}")
+POLICIES = ("stop", "skip", "retry", "dead_letter", "park")
 _YES_OR_NO = ("web_open", "topic_allow_declare", "worker_redirect_stdouts", "debug")
 
 
@@ -92,6 +93,8 @@ def converted(name: str, value: Any) -> Any:
         return _level(value)
     if name == "security_protocol":
         return _one_of(value, PROTOCOLS)
+    if name == "on_error":
+        return _one_of(value, POLICIES)
     if name == "sasl_mechanism":
         return _one_of(value, MECHANISMS)
     if name == "compression":

@@ -132,6 +132,8 @@ class Settings:
     """Whether topics that are missing are created; False: a missing one stops the worker."""
     replication_factor: int = -1
     """Of topics that the app creates; -1 is the broker's default."""
+    on_error: str = "stop"
+    """Of agents that say none: `stop`, `skip`, `retry`, `dead_letter` or `park`."""
     retry_backoff: float = 0.1
     """First pause of `on_error="retry"`; it doubles up to a hundred times this."""
     circuit_breaker: int = 100

@@ -94,6 +94,8 @@ class Topic(Generic[K, V]):
         self.key_type = key_type
         self.value_type = value_type
         self.partitions = partitions
+        self.replicas: int | None = None
+        """Copies that it is created with; None: as the app's `replication_factor` says."""
         self.config = check_config(config, f"topic {name!r}")
         self.key_serializer, self.value_serializer = key_serializer, value_serializer
         self.key_codec: Codec[K] = typed(key_type, key_serializer)

@@ -23,6 +23,14 @@ class Working(Protocol):
     def is_rebalancing(self) -> bool:
         """Whether tasks are on their way to it, or away."""
 
+    @property
+    def is_leader(self) -> bool:
+        """Whether it has the first partition."""
+
+    @property
+    def web_address(self) -> str | None:
+        """Where it can be visited."""
+
     async def pause(self, seconds: float) -> None:
         """Sleep, unless it is to stop."""
 

@@ -6,10 +6,14 @@ or not configured, costs one look into a dict there, and nothing per event.
 
 from __future__ import annotations
 
+import functools
+import inspect
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any, TypeVar, cast
 
+F = TypeVar("F", bound=Callable[..., Any])
 Pairs = Sequence[tuple[str, bytes | None]]
 
 
@@ -32,3 +36,39 @@ def sending(topic: str, headers: Pairs) -> Iterator[Pairs]:
 
     with send_span(topic, headers) as carrying:
         yield carrying
+
+
+def tracer_now() -> Any:
+    """The tracer where there are traces; else None."""
+    if not is_active():
+        return None
+    from flowstream.processing.watching.spans import tracer
+
+    return tracer()
+
+
+@contextmanager
+def around(name: str, attributes: Mapping[str, Any], *, is_wanted: bool = True) -> Iterator[Any]:
+    """A span around a block, where there are traces; gives it, or None."""
+    tracer = tracer_now() if is_wanted else None
+    if tracer is None:
+        yield None
+        return
+    with tracer.start_as_current_span(name, attributes=dict(attributes)) as span:
+        yield span
+
+
+def traced(function: F, name: str, attributes: Mapping[str, Any]) -> F:
+    """The function, with a span around each call."""
+
+    @functools.wraps(function)
+    async def awaited(*given: Any, **options: Any) -> Any:
+        with around(name, attributes):
+            return await function(*given, **options)
+
+    @functools.wraps(function)
+    def called(*given: Any, **options: Any) -> Any:
+        with around(name, attributes):
+            return function(*given, **options)
+
+    return cast("F", awaited if inspect.iscoroutinefunction(function) else called)

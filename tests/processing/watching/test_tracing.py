@@ -195,3 +195,45 @@ def test_a_context_of_the_apps_own_stays_and_one_handed_on_is_replaced() -> None
     own = (("traceparent", b"mine"),)
     assert carrying(own, ours) == own
     assert carrying(own, ours, came=own) == (("traceparent", b"new"),)
+
+
+async def test_what_the_app_traces_has_spans(kit: Kit, name: str, spans: Spans) -> None:
+    app = kit.app(name)
+    ran: list[str] = []
+
+    @app.agent(app.topic(name, partitions=1))
+    async def nothing(stream: fs.Stream[bytes]) -> None:
+        async for _ in stream:
+            pass
+
+    @app.task
+    async def warm_up() -> None:
+        with app.trace("inside", size=3), app.trace("unseen", trace_enabled=False) as none:
+            assert none is None
+            ran.append("warm_up")
+
+    @app.task(traced=False)
+    async def quiet() -> None:
+        ran.append("quiet")
+
+    @app.timer(0.01, on_leader=True)
+    async def tick() -> None:
+        if "tick" not in ran:
+            ran.append("tick")
+
+    async with kit.running(app):
+        await kit.sees(lambda: set(ran) == {"warm_up", "quiet", "tick"})
+    where = "test_what_the_app_traces_has_spans.<locals>."
+    (outer,), (inner,) = spans(f"{where}warm_up"), spans("inside")
+    assert parent(inner) == ids(outer)
+    assert dict(inner.attributes or {}) == {"size": 3}
+    assert spans(f"{where}tick")
+    assert not spans(f"{where}quiet")
+    assert not spans("unseen")
+    assert app.tracer is not None
+
+    def double(number: int) -> int:
+        return 2 * number
+
+    assert app.traced(double, "doubling", of="numbers")(4) == 8
+    assert dict(spans("doubling")[0].attributes or {}) == {"of": "numbers"}
