@@ -97,7 +97,8 @@ class RecordBuffer:
     def take(self) -> dict[TopicPartition, list[PendingBatch]]:
         """Everything appended so far, by partition; the buffer is empty after."""
         for tp, batch in self._open.items():
-            self._retire(tp, batch)
+            if batch.count:  # not where the first record could not be encoded
+                self._retire(tp, batch)
         taken, self._full = self._full, {}
         self._open = {}
         self._full_bytes = 0

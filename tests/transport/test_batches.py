@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import cast
+
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -64,3 +67,12 @@ def test_a_record_larger_than_a_batch_gets_its_own() -> None:
         buffer.append(tp, None, bytes(size), 1)
     counts = [batch.records for batch in buffer.take()[tp]]
     assert counts == [1, 1, 2]
+
+
+def test_P1_a_record_that_cannot_be_encoded_leaves_no_batch_without_records() -> None:
+    """A broker refuses such a batch, and the producer went on in another epoch."""
+    buffer, tp = RecordBuffer(transactional=False), TopicPartition("t", 0)
+    with pytest.raises(TypeError):
+        buffer.append(tp, b"key", cast("bytes", "text"), 1)
+    assert buffer.take() == {}
+    assert not buffer
