@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from aiokafka.abc import AbstractTokenProvider
 from aiokafka.conn import AIOKafkaConnection
 
-from flowstream.transport.errors import LoginRefused
+from flowstream.transport.errors import LoginRefused, error_name
 from flowstream.wire.api import ApiKey
 from flowstream.wire.error_codes import ErrorCode
 from flowstream.wire.messages.sasl_authenticate import SaslAuthenticateRequest
@@ -101,7 +101,7 @@ async def log_in(ask: Ask, mechanism: str, steps: Steps) -> int:
             ApiKey.SASL_AUTHENTICATE, 0, 2, SaslAuthenticateRequest(auth_bytes=said[0])
         )
         if answer.error_code != ErrorCode.NONE:
-            raise LoginRefused(answer.error_message or ErrorCode(answer.error_code).name)
+            raise LoginRefused(answer.error_message or error_name(answer.error_code))
         lifetime_ms, data = answer.session_lifetime_ms, answer.auth_bytes
 
 

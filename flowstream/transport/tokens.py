@@ -167,6 +167,6 @@ def read_answer(url: str, status: int, data: bytes) -> tuple[str, float]:
         raise NoToken(f"{url} answers without an access_token: is it a token endpoint?")
     try:
         seconds = float(lifetime)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         seconds = 0.0
     return token, seconds if 0 < seconds < 1e9 else 0.0

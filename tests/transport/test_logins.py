@@ -211,7 +211,7 @@ async def test_an_issuer_that_is_not_there_is_named() -> None:
         await source.token()
 
 
-@pytest.mark.parametrize("seconds", [b'"x"', b"-1", b"0", b"null", b"1e999", b"[]"])
+@pytest.mark.parametrize("seconds", [b'"x"', b"-1", b"0", b"null", b"1e999", b"9" * 400, b"[]"])
 def test_a_time_that_makes_no_sense_is_none(seconds: bytes) -> None:
     assert read_answer("u", 200, b'{"access_token": "a", "expires_in": %b}' % seconds) == ("a", 0.0)
 

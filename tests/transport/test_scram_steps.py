@@ -80,3 +80,17 @@ async def test_X4_the_loop_goes_on_while_a_password_is_hashed() -> None:
     proof = await steps.step(f"r={nonce}x,s=c2FsdA==,i=4096".encode())
     assert proof is not None
     assert b",p=" in proof[0]
+
+
+async def test_X4_a_login_that_is_refused_by_a_code_that_nobody_knows_is_refused() -> None:
+    class Told:
+        async def step(self, data: bytes | None) -> tuple[bytes, bool]:
+            return b"", True
+
+    async def ask(key: ApiKey, lowest: int, highest: int, request: object) -> Any:
+        if key is ApiKey.SASL_HANDSHAKE:
+            return SaslHandshakeResponse(error_code=0, mechanisms=("PLAIN",))
+        return SaslAuthenticateResponse(error_code=999, error_message=None, auth_bytes=b"")
+
+    with pytest.raises(LoginRefused, match="error 999"):
+        await log_in(ask, "PLAIN", Told())
