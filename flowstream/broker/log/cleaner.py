@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeVar
 from flowstream.broker.doors import Append, Flush, Operation
 from flowstream.broker.log import names
 from flowstream.broker.log.aborted import Aborted
-from flowstream.broker.log.cleaning import Filter, OffsetMap, Transactions, add_keys
+from flowstream.broker.log.cleaning import RECORD, Filter, OffsetMap, Transactions, add_keys
 from flowstream.broker.log.config import LONG_MAX
 from flowstream.broker.log.places import (
     Place,
@@ -33,7 +33,6 @@ from flowstream.wire.batch import BatchHeader, read_header
 
 SLICE = 1 << 17
 """Work of one step in bytes; a record counts as RECORD bytes at least."""
-RECORD = 64
 
 T = TypeVar("T")
 Steps = Generator[list[Operation], None, T]

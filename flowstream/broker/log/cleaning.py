@@ -13,7 +13,13 @@ from hashlib import blake2b
 from flowstream.broker.log.aborted import Aborted
 from flowstream.broker.log.producers import Producers
 from flowstream.errors import WireError
-from flowstream.wire.batch import BatchHeader, body_of, decode_control, decode_records
+from flowstream.wire.batch import (
+    DECOMPRESSED_MAX,
+    BatchHeader,
+    body_of,
+    decode_control,
+    decode_records,
+)
 from flowstream.wire.batch_filter import Span, spans, with_records, without_records
 
 ENTRY_BYTES = 200
@@ -21,6 +27,9 @@ ENTRY_BYTES = 200
 
 KEY_MAX = 32
 """Longer keys are kept as digests, one byte longer, so that no key can be taken for a digest."""
+
+RECORD = 64
+"""Bytes of work that a record counts as at least."""
 
 BREATH = 1024
 """Records after which a long batch lets others have their turn."""
@@ -137,8 +146,16 @@ def add_keys(
 def read_spans(
     header: BatchHeader, batch: memoryview
 ) -> Generator[int, None, tuple[bytes, list[Span]]]:
-    """The body of a batch and its records, all or none; yields after so many. Raises WireError."""
-    body = body_of(batch, header)
+    """The body of a batch and its records, all or none; yields after so many, and for what the
+    batch expands to. Raises WireError.
+    """
+    try:
+        body = body_of(batch, header)
+    except WireError:
+        yield DECOMPRESSED_MAX // RECORD
+        raise
+    if header.codec:
+        yield len(body) // RECORD
     found: list[Span] = []
     for span in spans(body, header):
         found.append(span)

@@ -6,11 +6,14 @@ import struct
 import tracemalloc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace as replace_config
 
 import pytest
 
+from flowstream.broker.log import cleaning as cleaning_of
 from flowstream.broker.log import reading
 from flowstream.broker.log.admission import check_client_batch
+from flowstream.broker.log.cleaner import Cleaning, plan
 from flowstream.broker.log.config import LogConfig
 from flowstream.broker.log.contents import NAMED, NAMED_MOST, READ_LEAST, Allowance, Refused
 from flowstream.broker.types import Instant, TopicPartition
@@ -30,6 +33,7 @@ from flowstream.wire.messages.produce import (
     TopicProduceData,
 )
 from flowstream.wire.schema import replace
+from tests.broker.log.stories import NOW, appended, new_log
 from tests.broker.machine import TIME, Machine
 from tests.fuzz.batches import BOMB_BYTES, CODECS, SMALLEST, packed_bomb, with_body
 
@@ -93,9 +97,8 @@ def traced(allowed: int) -> Iterator[None]:
         tracemalloc.stop()
 
 
-def same_records(record: bytes, stamp: int = TIME) -> bytes:
+def same_records(record: bytes, stamp: int = TIME, count: int = LogConfig().max_records) -> bytes:
     """As many records as a batch may have, all the same, so that they take two hundred bytes."""
-    count = LogConfig().max_records
     batch = encode_batch([(stamp, b"k", b"", ())], codec=4)
     struct.pack_into(">i", batch, 23, count - 1)
     struct.pack_into(">i", batch, 57, count)
@@ -184,3 +187,33 @@ def test_X4_a_search_by_time_reads_one_batch_whose_header_lies(
 
 def batch_at(timestamp: int) -> bytes:
     return bytes(encode_batch([(timestamp, b"k", b"v", ())]))
+
+
+def test_X4_a_slice_of_a_cleaning_takes_one_batch_that_expands(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _, log = new_log(LogConfig(segment_ms=1000))
+    expanding = same_records(b"\x0c\0\0\0\0\1\0", NOW, 3000)
+    bomb = with_body(encode_batch([(NOW, b"k", b"", ())], codec=4), compress(4, bytes(4 * MIB)))
+    for sent in [expanding] * 3 + [bomb] * 3:
+        appended(log, memoryview(bytearray(sent)))
+    for later in (5000, 10_000):
+        appended(log, memoryview(encode_batch([(NOW + later, b"k", b"", ())])))
+    log.config = replace_config(log.config, compact=True, delete=False)
+    planned = plan(log, NOW)
+    assert planned is not None
+    cleaning = Cleaning(log, planned, NOW, keys=1000, flush=False)
+    read: list[int] = []
+    slices = []
+
+    def counted(batch: memoryview, header: BatchHeader) -> bytes:
+        read.append(len(batch))
+        return body_of(batch, header)
+
+    monkeypatch.setattr(cleaning_of, "body_of", counted)
+    while (operations := cleaning.step()) is not None:
+        log.storage.perform(operations)
+        slices.append(len(read))
+        read.clear()
+    assert sum(slices) >= 12
+    assert max(slices) <= 2
