@@ -219,6 +219,7 @@ def test_other_names_are_refused_as_ever() -> None:
 def test_a_message_says_where_its_event_was() -> None:
     message = fs.Event("k", "v", (("h", b"1"),), 1.5, "words", 2, 7).message
     assert (message.topic, message.partition, message.offset) == ("words", 2, 7)
+    assert message.tp == ("words", 2)
     assert (message.timestamp, message.headers) == (1.5, (("h", b"1"),))
     with pytest.raises(AttributeError, match=r"^'Message' object has no attribute 'value': `event"):
         message.value  # type: ignore[attr-defined]  # noqa: B018

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 from flowstream.processing.errors import AppError
 from flowstream.processing.events.replies import CORRELATION, REPLY_TO
 from flowstream.processing.instead import missing
+from flowstream.transport.types import TopicPartition
 
 if TYPE_CHECKING:
     from flowstream.processing.events.current import Headers
@@ -93,6 +94,11 @@ class Message:
     offset: int
     timestamp: float
     headers: tuple[tuple[str, bytes | None], ...]
+
+    @property
+    def tp(self) -> TopicPartition:
+        """Topic and partition."""
+        return TopicPartition(self.topic, self.partition)
 
     if not TYPE_CHECKING:
 
