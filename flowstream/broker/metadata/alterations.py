@@ -20,6 +20,7 @@ from flowstream.broker.metadata.records import ConfigRecord
 from flowstream.broker.metadata.topics import Plan, Refusal
 from flowstream.broker.setting_kinds import Kind
 from flowstream.wire.error_codes import ErrorCode
+from flowstream.wire.primitives import STRING_LENGTH_MAX
 
 
 class Operation(IntEnum):
@@ -201,10 +202,21 @@ def _changed(config: BrokerConfig, type: int, current: str | None, change: Chang
             items = _items(inherited if current is None else current)
             given = _items(change.value)
             if change.operation == Operation.APPEND:
-                return ",".join(dict.fromkeys((*items, *given)))
+                return _writable(",".join(dict.fromkeys((*items, *given))))
             return ",".join(item for item in items if item not in given)
         case _:
             raise Refusal(ErrorCode.INVALID_REQUEST, f"Unknown operation type {change.operation}")
+
+
+def _writable(value: str) -> str:
+    """A list that grew, if its record can carry it: else it would stop the broker."""
+    if len(value.encode()) > STRING_LENGTH_MAX:
+        raise Refusal(
+            ErrorCode.INVALID_CONFIG,
+            "The configuration value cannot be added because it exceeds the maximum value size of"
+            f" {STRING_LENGTH_MAX} bytes.",
+        )
+    return value
 
 
 def _not_a_list(type: int, change: Change) -> Refusal:

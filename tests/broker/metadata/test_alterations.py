@@ -75,6 +75,22 @@ def test_lists_grow_and_shrink_item_by_item() -> None:
     assert described(made, TOPIC, "t", throttled)[throttled][0] == "1:0"
 
 
+def test_X4_a_list_grows_as_far_as_its_record_carries_it() -> None:
+    """Beyond that the record cannot be written, which stops the broker."""
+    made = cluster()
+    throttled = "leader.replication.throttled.replicas"
+    half = ",".join(f"{partition}:0" for partition in range(3_000))
+    other = ",".join(f"{partition}:0" for partition in range(3_000, 6_000))
+    assert alter(made, TOPIC, "t", (throttled, APPEND, half)) == OK
+    for validate in (True, False):
+        assert alter(made, TOPIC, "t", (throttled, APPEND, other), validate=validate) == (
+            ErrorCode.INVALID_CONFIG,
+            "The configuration value cannot be added because it exceeds the maximum value size of"
+            " 32767 bytes.",
+        )
+    assert described(made, TOPIC, "t", throttled)[throttled][0] == half
+
+
 def test_validate_only_answers_the_same_and_changes_nothing() -> None:
     made = cluster()
     assert alter(made, TOPIC, "t", ("retention.ms", SET, "1"), validate=True) == OK
