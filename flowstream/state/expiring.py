@@ -2,7 +2,8 @@
 
 Pure. A row carries the event time of its write. What is past its time reads as missing at once; a
 sweep deletes such rows a slice per epoch, so that nothing waits for a large table. A slice is twice
-what was written, so that the table is never more than about twice what lives. Event time is
+the rows that the epoch wrote (a key that comes with every event is one), so that the table is never
+more than about twice what lives. Event time is
 the greatest of all units that wrote to the partition; it is a row of the table, so that a restart
 sees what a survivor would.
 """
@@ -10,7 +11,7 @@ sees what a survivor would.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, Protocol
 
@@ -124,7 +125,7 @@ class ExpiringPartition(StreamTime):
     """Event time and the sweep beside a table partition."""
 
     __slots__ = ("_cursor", "_due_ms", "_later_ms", "_partition", "_recent_ms", "_ttl_ms",
-                 "_written", "is_held")  # fmt: skip
+                 "is_held")  # fmt: skip
 
     def __init__(self, partition: TablePartition, ttl_ms: int) -> None:
         super().__init__(TIME_ROW, partition.store.get(TIME_ROW))
@@ -138,11 +139,10 @@ class ExpiringPartition(StreamTime):
         self._cursor: bytes | None = None
         self._due_ms: float = -1
         self._later_ms = self._recent_ms = _NEVER
-        self._written = 0
 
-    def observe(self, rows: Collection[bytes], at_ms: int) -> None:
+    def observe(self, rows: Iterable[bytes], at_ms: int) -> None:
         """A unit at this event time wrote rows that may commit."""
-        self._written += len(rows)
+        del rows
         over = at_ms + self._ttl_ms
         self._due_ms = min(self._due_ms, over)
         self._later_ms = min(self._later_ms, over)
@@ -155,12 +155,11 @@ class ExpiringPartition(StreamTime):
         """
         del most_ms  # rows that expire close nothing
         recent, self._recent_ms = self._recent_ms, _NEVER
-        most, self._written = max(SLICE_ROWS, 2 * self._written), 0
         if self._cursor is None:
             if self.stream_time_ms < self._due_ms:
                 return {}
             self._cursor, self._later_ms = b"", recent
-        over = self._slice(self._cursor, most)
+        over = self._slice(self._cursor, max(SLICE_ROWS, 2 * self._partition.dirty))
         if over:
             rows: dict[bytes, object] = dict.fromkeys(over, DELETED)
             self._partition.absorb(Sealed(self._partition, rows, rows))

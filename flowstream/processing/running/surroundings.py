@@ -5,7 +5,7 @@ Protocols and plain counters; knows no implementation.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -117,7 +117,7 @@ class Timed(Protocol):
     def defer(self, agent: str, at_ms: int) -> None:
         """A unit of this agent at this event time wrote rows, and may not commit yet."""
 
-    def observe(self, rows: Collection[bytes], at_ms: int) -> None:
+    def observe(self, rows: Iterable[bytes], at_ms: int) -> None:
         """A unit at this event time wrote rows that may commit."""
 
     def expire(self, most_ms: int | None) -> Mapping[bytes, int]:

@@ -6,7 +6,7 @@ commit; it is a row of the table itself, so that a restart expires exactly what 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from flowstream.processing.time.dues import SLICE, DuePartition, is_own
 from flowstream.processing.time.windows import STREAM_TIME_KEY, Expiry, Window
@@ -26,7 +26,7 @@ def is_beside(row: bytes) -> bool:
 class WindowedPartition(StreamTime):
     """Stream time and expiry beside a table partition (only for windows that expire)."""
 
-    __slots__ = ("_expiry", "_partition", "_written", "closing", "window")
+    __slots__ = ("_expiry", "_partition", "closing", "window")
 
     def __init__(self, partition: TablePartition, window: Window) -> None:
         super().__init__(STREAM_TIME_KEY, partition.store.get(STREAM_TIME_KEY))
@@ -34,7 +34,6 @@ class WindowedPartition(StreamTime):
         self._partition = partition
         self.window = window
         self._expiry = Expiry(window)
-        self._written = 0
         self.closing: DuePartition | None = None
         """The windows that were not told yet that they closed, where somebody is to be told."""
 
@@ -45,9 +44,8 @@ class WindowedPartition(StreamTime):
             if number % SLICE == 0:
                 yield
 
-    def observe(self, rows: Collection[bytes], at_ms: int) -> None:
+    def observe(self, rows: Iterable[bytes], at_ms: int) -> None:
         """A unit at this event time wrote rows that may commit."""
-        self._written += len(rows)
         for row in rows:
             self._expiry.add(row)
         if at_ms > self.stream_time_ms:
@@ -61,7 +59,7 @@ class WindowedPartition(StreamTime):
         of keys, which would be more than one transaction takes.
         """
         until = self.stream_time_ms if most_ms is None else min(self.stream_time_ms, most_ms)
-        most, self._written = max(LEAST_ROWS, 2 * self._written), 0
+        most = max(LEAST_ROWS, 2 * self._partition.dirty)
         due = self._expiry.due(min(until, self._told_ms()), most)
         held = [row for row in due if self._is_held(row)]
         for row in held:

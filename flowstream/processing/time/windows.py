@@ -6,7 +6,6 @@ Pure arithmetic on integer milliseconds; knows nothing of tables, clocks or stre
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import islice
 from typing import NamedTuple
 
 from flowstream.processing.time.digits import DIGITS
@@ -130,11 +129,9 @@ class Expiry:
         found: list[bytes] = []
         for start in sorted(s for s in self._rows if self.window.is_expired(s, stream_time_ms)):
             rows = self._rows[start]
-            taken = list(islice(rows, most - len(found)))
-            found += taken
-            if len(taken) < len(rows):
-                for row in taken:
-                    del rows[row]
+            # From the end: whoever walks from the front walks over all that were taken before.
+            found += [rows.popitem()[0] for _ in range(min(len(rows), most - len(found)))]
+            if rows:
                 break
             del self._rows[start]
         return found
