@@ -6,6 +6,8 @@ import contextlib
 import io
 import logging
 import logging.config
+import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,7 +119,9 @@ def logging_as(settings: Settings) -> Iterator[None]:
     """Log as the app's settings say, for the length of a block."""
     if settings.logging_config is not None:
         try:
-            logging.config.dictConfig({"version": 1, **settings.logging_config})
+            # Ours are there by now, and what they say of errors is nobody's to lose (V2).
+            ours = {"version": 1, "disable_existing_loggers": False}
+            logging.config.dictConfig({**ours, **settings.logging_config})
         except (ValueError, TypeError, AttributeError, ImportError) as error:
             raise SettingsError(f"logging_config cannot be used: {error}") from error
     for handler in settings.loghandlers or ():
@@ -125,17 +129,24 @@ def logging_as(settings: Settings) -> Iterator[None]:
     if not settings.worker_redirect_stdouts:
         yield
         return
-    printed = Printed(settings.worker_redirect_stdouts_level)
-    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
-        yield
-    printed.end()
+    printed = Printed(settings.worker_redirect_stdouts_level, sys.stderr)
+    try:
+        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+            yield
+    finally:
+        printed.end()
 
 
 class Printed(io.TextIOBase):
-    """Takes what is printed, and logs it line by line."""
+    """Takes what is printed, and logs it line by line. What is printed while it does so goes beside
+    the log: a handler that prints its lines, or tells that it cannot write them, never came to an
+    end.
+    """
 
-    def __init__(self, level: str) -> None:
+    def __init__(self, level: str, beside: TextIO) -> None:
         self._level = logging.getLevelNamesMapping()[level.upper()]
+        self._beside = beside
+        self._thread = threading.local()
         self._begun = ""
 
     def writable(self) -> bool:
@@ -144,6 +155,8 @@ class Printed(io.TextIOBase):
 
     def write(self, text: str) -> int:
         """Log what lines are whole now."""
+        if getattr(self._thread, "is_logging", False):
+            return self._beside.write(text)
         *lines, self._begun = (self._begun + text).split("\n")
         for line in lines:
             self._log(line)
@@ -155,5 +168,10 @@ class Printed(io.TextIOBase):
         self._begun = ""
 
     def _log(self, line: str) -> None:
-        if line.strip():
+        if not line.strip():
+            return
+        self._thread.is_logging = True
+        try:
             logging.getLogger(PRINTED).log(self._level, "%s", line)
+        finally:
+            self._thread.is_logging = False

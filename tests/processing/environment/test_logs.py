@@ -31,19 +31,19 @@ def test_handlers_of_the_app_get_its_lines() -> None:
     assert told.getvalue() == "hello\n"
 
 
-def test_logging_is_configured_by_a_dict() -> None:
+def test_V2_logging_is_configured_by_a_dict_and_nobody_is_silenced() -> None:
     told = io.StringIO()
     config = {
-        "disable_existing_loggers": False,
         "formatters": {"short": {"format": "<%(message)s>"}},
         "handlers": {
             "told": {"class": "logging.StreamHandler", "stream": told, "formatter": "short"}
         },
         "root": {"handlers": ["told"], "level": "WARNING"},
     }
+    ours = logging.getLogger("shop")
     with logging_as(fs.App("shop", logging_config=config).settings):
-        logging.getLogger("shop").warning("hello")
-        logging.getLogger("shop").info("nobody hears")
+        ours.warning("hello")
+        ours.info("nobody hears")
     assert told.getvalue() == "<hello>\n"
     with (
         pytest.raises(fs.SettingsError, match="logging_config cannot be used"),
@@ -71,3 +71,37 @@ def test_what_is_printed_is_logged(
     with logging_as(fs.App("shop").settings):
         print("seen")
     assert capsys.readouterr().out == "seen\n"
+
+
+class Prints(logging.Handler):
+    """Shows its lines by printing them, as consoles with colours do."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print("shown:", record.getMessage())
+
+
+class Full(logging.Handler):
+    """Cannot write anything, and says so as the standard library does."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            raise OSError("no space left")
+        except OSError:
+            self.handleError(record)
+
+
+def test_V1_a_handler_that_prints_or_fails_ends_where_what_is_printed_is_logged(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging, "raiseExceptions", True)
+    logging.getLogger().handlers[:] = []
+    with logging_as(Settings(loghandlers=[Prints()], worker_redirect_stdouts=True)):
+        print("hello")
+        logging.getLogger("shop").warning("world")
+    told = capsys.readouterr().err.splitlines()
+    assert told == ["shown: hello", "shown: shown: world"]
+    logging.getLogger().handlers[:] = []
+    with logging_as(Settings(loghandlers=[Full()], worker_redirect_stdouts=True)):
+        logging.getLogger("shop").warning("hello")
+        print("world")
+    assert "no space left" in capsys.readouterr().err
