@@ -3,7 +3,8 @@
 Pure. Such a record lies in its topic once more, and its first header says whose it is:
 `app/agent/topic`, with `:left` or `:right` behind it where the agent joins, as it may read one
 topic as both. Whoever else reads the topic has had the record and passes it by. A header that names
-another topic is of a copy that somebody made with all headers: it says nothing there.
+another topic is of a copy that somebody made with all headers: it says nothing there. The second
+header says where the record was at first.
 """
 
 from __future__ import annotations
@@ -12,8 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from flowstream.processing.events.event import Arrival, Retimed
+from flowstream.transport.types import LogRecord
 
 ADDRESS = "flowstream.redriven-to"
+FROM = "flowstream.redriven-from"
+MOST_DIGITS = 19
 
 Headers = tuple[tuple[str, bytes | None], ...]
 
@@ -67,6 +71,29 @@ def address(app: str, agent: str, topic: str, side: str = "") -> tuple[str, byte
     return ADDRESS, f"{app}/{agent}/{topic}{side and ':'}{side}".encode()
 
 
+def first_place(offset: int) -> Headers:
+    """What says where a record was before it was sent back; nothing where that is below 0."""
+    return () if offset < 0 else ((FROM, b"%d" % offset),)
+
+
+def age_of(record: LogRecord, topic: str) -> int:
+    """Where a record of a topic was at first: one that was sent back is no newer than it was. -1
+    when it does not say.
+    """
+    headers = record.headers
+    if not headers or headers[0][0] != ADDRESS or _told(headers[0][1])[1] != topic:
+        return record.offset
+    digits = headers[1][1] if len(headers) > 1 and headers[1][0] == FROM else None
+    return int(digits) if digits and digits.isdigit() and len(digits) <= MOST_DIGITS else -1
+
+
+def _told(address: bytes | None) -> tuple[str, str, str]:
+    """Whose it is ("app/agent"), in which topic, and which side's."""
+    whose, _, place = (address or b"").decode("utf-8", "replace").rpartition("/")
+    topic, _, side = place.partition(":")
+    return whose, topic, side
+
+
 def has_redriven(records: Sequence[Arrival]) -> bool:
     """Whether some of these are for one agent. Asked for every record that arrives."""
     return bool([r for r in records if r.headers and r.headers[0][0] == ADDRESS])
@@ -95,9 +122,8 @@ def _shares(record: Arrival, app: str, readers: Sequence[Addressee]) -> list[Arr
     headers = tuple(record.headers)
     if not headers or headers[0][0] != ADDRESS:
         return [record] * len(readers)
-    whose, _, place = (headers[0][1] or b"").decode("utf-8", "replace").rpartition("/")
+    whose, topic, side = _told(headers[0][1])
     of_app, _, agent = whose.partition("/")
-    topic, _, side = place.partition(":")
     if topic != record.topic:
         return [record] * len(readers)
     shares: list[Arrival] = [PassedBy(record, record.timestamp)] * len(readers)
@@ -109,9 +135,10 @@ def _shares(record: Arrival, app: str, readers: Sequence[Addressee]) -> list[Arr
         else:
             # From here on it is what it was: no copy that the agent makes of its headers is
             # addressed.
+            own = headers[2:] if headers[1:] and headers[1][0] == FROM else headers[1:]
             shares[index] = Retimed(
                 record.topic, record.partition, record.offset, record.timestamp, record.key,
-                record.value, headers[1:],
+                record.value, own,
             )  # fmt: skip
     return shares
 

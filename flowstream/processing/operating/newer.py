@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from flowstream.processing.events.redriven import ADDRESS
+from flowstream.processing.events.redriven import age_of
 from flowstream.processing.operating.letters import Keyed
 from flowstream.transport.admin import Admin
 from flowstream.transport.cluster import Cluster
@@ -20,7 +20,8 @@ POLICY, COMPACT = "cleanup.policy", "compact"
 
 async def newest(cluster: Cluster, records: Iterable[tuple[Keyed, int]]) -> Mapping[Keyed, int]:
     """The offset of the newest record of each of these keys that lies behind the offset given (the
-    least, where several are), where the topic is compacted. What was sent back there is no news.
+    least, where several are), where the topic is compacted. What was sent back there is as old as
+    it was: of two that failed, the newer one may be left as that alone.
     """
     wanted: dict[TopicPartition, dict[bytes, int]] = {}
     for (tp, key), offset in records:
@@ -50,9 +51,9 @@ async def _newest_in(
     found: dict[Keyed, int] = {}
     while reader.position < end:
         for record in await reader.read():
-            key, headers = record.key, record.headers
+            key = record.key
             if key is None or record.offset <= keys.get(key, record.offset):
                 continue
-            if not headers or headers[0][0] != ADDRESS:
-                found[Keyed(tp, key)] = record.offset
+            keyed = Keyed(tp, key)
+            found[keyed] = max(age_of(record, tp.topic), found.get(keyed, -1))
     return found

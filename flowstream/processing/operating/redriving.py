@@ -11,7 +11,7 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
 
-from flowstream.processing.events.redriven import address
+from flowstream.processing.events.redriven import address, first_place
 from flowstream.processing.operating.dealt import LONGEST_NOTE, Dealt, dealt_of
 from flowstream.processing.operating.letters import (
     BadLetter,
@@ -146,7 +146,8 @@ class DeadLetters:
         buffer = RecordBuffer(transactional=True)
         for letter, agent in zip(letters, agents, strict=True):
             side = letter.told.get("side", "")
-            headers = (address(self._app_id, agent, letter.origin.topic, side), *letter.headers)
+            to = address(self._app_id, agent, letter.origin.topic, side)
+            headers = (to, *first_place(letter.source_offset), *letter.headers)
             buffer.append(letter.origin, letter.key, letter.value, letter.timestamp_ms, headers)
         await self._pass(letters, buffer)
 
