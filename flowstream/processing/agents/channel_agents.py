@@ -203,10 +203,9 @@ class ChannelAgent(Agent[T], Generic[T]):
             raise AgentFailed(
                 f"agent {self.name!r} on {self.channel!r} failed: {type(error).__name__}: {error}"
             ) from error
-        if action == "pass_over":
-            return
-        log.warning("agent %r: %s is %s", self.name, error, "skipped" if action == "skip" else
-                    f"tried again ({failures})")  # fmt: skip
+        if action != "pass_over":
+            log.warning("agent %r: %s is %s", self.name, error, "skipped" if action == "skip" else
+                        f"tried again ({failures})")  # fmt: skip
         if action == "retry" or error is feed.thrown:
             listener.give_back(feed.events)
         if action == "retry":

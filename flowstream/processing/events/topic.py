@@ -158,6 +158,7 @@ class Topic(Generic[K, V]):
             **{**{name: getattr(self, name) for name in (*DERIVED, *OF_ANOTHER, "prepare")},
                **changes},
         )  # fmt: skip
+        topic.replicas = self.replicas
         if self.value_codec.nullable and "value_type" not in changes:
             topic = topic.with_tombstones()
         if "name" in changes and self._enter is not None:

@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 
 import flowstream as fs
+from flowstream.exceptions import Skip
 from flowstream.processing.agents.channels import Channel
 from tests.processing.conftest import Kit
 from tests.processing.rig import Rig
@@ -185,7 +186,10 @@ async def test_what_is_thrown_stops_the_worker_of_an_agent_that_stops() -> None:
         await failing.work
 
 
-async def test_an_agent_may_catch_what_is_thrown_and_a_take_loses_nothing_to_it() -> None:
+@pytest.mark.parametrize("thrown", [ValueError("thrown"), Skip("thrown")])
+async def test_S11_an_agent_may_catch_what_is_thrown_and_a_take_loses_nothing_to_it(
+    thrown: Exception,
+) -> None:
     app = fs.App("catching")
     channel, taken_from = app.channel(), app.channel()
     seen: list[Any] = []
@@ -196,7 +200,7 @@ async def test_an_agent_may_catch_what_is_thrown_and_a_take_loses_nothing_to_it(
             try:
                 async for word in stream:
                     seen.append(word)
-            except ValueError as error:
+            except (ValueError, Skip) as error:
                 seen.append(str(error))
 
     @app.agent(taken_from, on_error="skip")
@@ -207,7 +211,7 @@ async def test_an_agent_may_catch_what_is_thrown_and_a_take_loses_nothing_to_it(
     running = [asyncio.ensure_future(each.live(0.001)) for each in (catch, take)]  # type: ignore[attr-defined]
     for put in (channel, taken_from):
         await put.put("a")
-        await put.throw(ValueError("thrown"))
+        await put.throw(thrown)
         await put.put("b")
     async with asyncio.timeout(30):
         while len(seen) < 4:  # noqa: ASYNC110

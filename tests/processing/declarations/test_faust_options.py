@@ -127,8 +127,9 @@ def test_options_of_topics_that_cannot_be_kept_are_refused() -> None:
     ):
         with pytest.raises(AppError, match=message):
             app.topic("t", **options)  # type: ignore[call-overload]
-    app.topic("t", replicas=2)
-    assert app.topics["t"].replicas == 2
+    topic = app.topic("t", replicas=2)
+    topic.derive(name="another")
+    assert [app.topics[name].replicas for name in ("t", "another")] == [2, 2]
     with pytest.raises(AppError, match="declared with 2 and 3 replicas"):
         app.topic("t", replicas=3)
 
