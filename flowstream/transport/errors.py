@@ -93,7 +93,7 @@ class Unreadable(TransportError, WireError):
 
 class UnreadableRecords(Unreadable):
     """What lies in the partition from an offset on is no batch of records, or was damaged on its
-    way here each time (D7).
+    way here (D7).
     """
 
     def __init__(self, tp: TopicPartition, offset: int, why: object) -> None:

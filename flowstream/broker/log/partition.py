@@ -286,12 +286,12 @@ class PartitionLog(LogState):
         """
         return reading.scan(self)
 
-    def delete_before(self, offset: int) -> list[Effect]:
+    def delete_before(self, offset: int, most: int = retention.SEGMENTS_AT_ONCE) -> list[Effect]:
         """Move the log start forward to `offset` (DeleteRecords, L8), but not beyond the high
-        watermark.
+        watermark, and delete at most so many segments.
         """
         start = self.log_start
-        return self._noticed(start, retention.delete_before(self, offset))
+        return self._noticed(start, retention.delete_before(self, offset, most))
 
     def tick(self, now: Instant) -> list[Effect]:
         """Delete segments that are too old or too many; forget producers long silent."""

@@ -16,8 +16,9 @@ SEGMENTS_AT_ONCE = 16
 """The loop waits for the disk once for each (X4)."""
 
 
-def delete_before(log: LogState, offset: int) -> list[Effect]:
-    """Move the log start to `offset` and delete the segments that end there or earlier.
+def delete_before(log: LogState, offset: int, most: int = SEGMENTS_AT_ONCE) -> list[Effect]:
+    """Move the log start to `offset` and delete the segments that end there or earlier, `most` of
+    them; the others are for `tick`.
 
     The caller writes the log-start checkpoint before it answers: the record deletion must survive a
     crash.
@@ -25,17 +26,20 @@ def delete_before(log: LogState, offset: int) -> list[Effect]:
     start = min(offset, log.high_watermark)
     if start <= log.log_start:
         return []
-    return _begin_at(log, start)
+    return _begin_at(log, start, most)
 
 
-def _begin_at(log: LogState, start: int) -> list[Effect]:
-    """The log begins at `start`, or later: what lies before it goes."""
+def is_behind(log: LogState) -> bool:
+    """Whether segments are left whose records are all deleted."""
+    return len(log.segments) > 1 and log.segments[1].base_offset <= log.log_start
+
+
+def _begin_at(log: LogState, start: int, most: int = SEGMENTS_AT_ONCE) -> list[Effect]:
+    """The log begins at `start`, or later: what lies before it goes, `most` segments of it."""
     if start > log.log_start:
         log.log_start = start
         log.epochs_stale = log.epochs.cut_start(start) or log.epochs_stale
-    count = 0
-    while count < len(log.segments) - 1 and segment_end(log, count) <= log.log_start:
-        count += 1
+    count = min(_too_low(log), most)
     if not count:
         return []  # the checkpoint tells all, and a file for each of many partitions takes seconds
     # Recovery takes segments that are missing below the first epoch's start for deleted, not lost.
@@ -49,7 +53,7 @@ def tick(log: LogState, now: Instant) -> list[Effect]:
     log.producers.expire(Instant(now - log.config.producer_expiration_ms))
     if not log.config.delete:
         return []
-    count = min(max(_too_old(log, now), _too_many(log)), SEGMENTS_AT_ONCE)
+    count = min(max(_too_low(log), _too_old(log, now), _too_many(log)), SEGMENTS_AT_ONCE)
     if count == 0:
         return []
     operations: list[Operation] = []
@@ -61,6 +65,14 @@ def tick(log: LogState, now: Instant) -> list[Effect]:
     start = segment_end(log, count - 1)
     line = f"{log.name}: retention deletes below offset {start}, segments: {count}"
     return [*effects, *_begin_at(log, start), Happened(line)]
+
+
+def _too_low(log: LogState) -> int:
+    """How many segments, oldest first, hold only what lies before the log start."""
+    count = 0
+    while count < len(log.segments) - 1 and segment_end(log, count) <= log.log_start:
+        count += 1
+    return count
 
 
 def _too_old(log: LogState, now: Instant) -> int:

@@ -17,6 +17,7 @@ from flowstream.broker.log import checkpoints
 from flowstream.broker.log.cleaner import Cleaning, Plan, is_wanted, plan
 from flowstream.broker.log.cleaning import ENTRY_BYTES
 from flowstream.broker.log.partition import PartitionLog
+from flowstream.broker.log.retention import is_behind
 from flowstream.broker.log.state import NEVER_CLEANED, LogState
 from flowstream.broker.types import Instant, TopicPartition
 from flowstream.errors import CorruptLog, WireError
@@ -47,6 +48,11 @@ class Upkeep:
         first = min(config.log_retention_check_interval_ms, FIRST_CHECK_MS)
         self._retention_at = Instant(now + first)
         self._clean_at = Instant(now + config.log_cleaner_backoff_ms)
+
+    def follow(self, log: PartitionLog) -> None:
+        """What DeleteRecords left of this log goes in the next ticks."""
+        if is_behind(log):
+            self._round.append(log)
 
     def deadline(self) -> Instant | None:
         """When `tick` is due; None while all waits for the disk."""

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from flowstream.broker.events import Tick
+from flowstream.broker.log.upkeep import FIRST_CHECK_MS
 from flowstream.broker.types import Instant, TopicPartition
 from flowstream.wire.batch import encode_batch
-from flowstream.wire.messages.create_topics import CreatableTopic, CreateTopicsRequest
+from flowstream.wire.messages.create_topics import (
+    CreatableTopic,
+    CreatableTopicConfig,
+    CreateTopicsRequest,
+)
 from flowstream.wire.messages.delete_records import (
     DeleteRecordsPartition,
     DeleteRecordsRequest,
@@ -83,6 +88,31 @@ def test_X4_deleting_records_writes_no_file_for_each_partition() -> None:
     assert made.storage.operations - before < 10
     made.crash()
     assert [log.log_start for log in made.cores.logs.by_name.values()] == [2] * 40
+
+
+def test_X4_what_one_request_deletes_goes_some_segments_at_a_time() -> None:
+    made = Machine()
+    config = CreatableTopicConfig(name="segment.ms", value="1")
+    topic = CreatableTopic(name="t", num_partitions=2, replication_factor=1, configs=(config,))
+    assert made.ask(CreateTopicsRequest(topics=(topic,)), 7).topics[0].error_code == 0
+    for at in range(80):
+        records = [(TIME + 10 * at, b"k", b"v", ())]
+        made.produce("t", at % 2, bytes(encode_batch(records)))
+    logs = [made.cores.logs.by_name[TopicPartition("t", at)] for at in range(2)]
+    assert [len(log.segments) for log in logs] == [40, 40]
+    asked = tuple(DeleteRecordsPartition(partition_index=at, offset=-1) for at in range(2))
+    topics = (DeleteRecordsTopic(name="t", partitions=asked),)
+    made.ask(DeleteRecordsRequest(timeout_ms=1000, topics=topics), 2)
+    assert [(log.log_start, len(log.segments)) for log in logs] == [(40, 24), (40, 40)]
+    for _ in range(2):
+        assert made.cores.upkeep.deadline() == 0
+        made.carry_out(made.node.handle(Tick(), made.now))
+        made.settle()
+    assert [len(log.segments) for log in logs] == [8, 24]
+    made.crash()
+    made.wait(FIRST_CHECK_MS)
+    logs = [made.cores.logs.by_name[TopicPartition("t", at)] for at in range(2)]
+    assert [(log.log_start, len(log.segments)) for log in logs] == [(40, 1), (40, 1)]
 
 
 def test_D5_a_clean_start_finds_all_files_as_deleted_records_left_them() -> None:
