@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from flowstream.processing.agents.policies import park as park
     from flowstream.processing.agents.policies import retry as retry
     from flowstream.processing.app import App as App
+    from flowstream.processing.declarations.command_classes import AppCommand as AppCommand
+    from flowstream.processing.declarations.command_classes import Command as Command
+    from flowstream.processing.declarations.conf import Settings as Settings
     from flowstream.processing.declarations.outboxes import Outbox as Outbox
     from flowstream.processing.declarations.pages import View as View
     from flowstream.processing.declarations.services import Service as Service
@@ -97,12 +100,14 @@ _HOMES = {
     "Agent": "processing.agents.agent",
     "AgentFailed": "processing.errors",
     "App": "processing.app",
+    "AppCommand": "processing.declarations.command_classes",
     "AppError": "processing.errors",
     "AppExited": "processing.errors",
     "branch": "processing.streams.branches",
     "Channel": "processing.agents.channels",
     "Codec": "processing.values.serializers",
     "Collect": "processing.time.aggregates",
+    "Command": "processing.declarations.command_classes",
     "Count": "processing.time.aggregates",
     "current_event": "processing.events.current",
     "DecodeError": "processing.errors",
@@ -141,6 +146,7 @@ _HOMES = {
     "Service": "processing.declarations.services",
     "SetGlobalTable": "processing.tables.global_sets",
     "SetTable": "processing.tables.set_tables",
+    "Settings": "processing.declarations.conf",
     "SettingsError": "processing.errors",
     "SQLite": "outbox.sqlite",
     "SSLCredentials": "processing.environment.credentials",
@@ -189,6 +195,7 @@ __all__ = [
     "AgentFailed",
     "AgentT",
     "App",
+    "AppCommand",
     "AppError",
     "AppExited",
     "AppT",
@@ -196,6 +203,7 @@ __all__ = [
     "ChannelT",
     "Codec",
     "Collect",
+    "Command",
     "Count",
     "DecodeError",
     "Distinct",
@@ -236,6 +244,7 @@ __all__ = [
     "ServiceT",
     "SetGlobalTable",
     "SetTable",
+    "Settings",
     "SettingsError",
     "StateLost",
     "StatsdMonitor",

@@ -8,16 +8,17 @@ import sys
 import flowstream
 
 PUBLIC = [
-    "Agent", "AgentFailed", "App", "AppError", "AppExited", "Channel", "Codec", "Collect", "Count",
-    "DecodeError", "Distinct", "Event", "FlowstreamError", "GlobalTable", "HoppingWindow",
-    "Joined", "LateEvent", "Max", "Mean", "MemberSet", "Min", "Monitor", "NotInAgent",
-    "OAuthCredentials", "Outbox", "OutboxRefused", "PartitionMismatch", "Policy", "PostgreSQL",
-    "Query", "QueryError", "QueryTimeout", "Record", "RecordMetadata", "Reduce", "ReplyFailed",
-    "RowUnreadable", "SASLCredentials", "SQLite", "SSLCredentials", "Schema", "Sensor", "Service",
-    "SetGlobalTable", "SetTable", "SettingsError", "StateLost", "StatsdMonitor", "Stream", "Sum",
-    "Table", "TableOf", "TableUnavailable", "Timers", "TooStale", "Topic", "TopicMissing",
-    "TumblingWindow", "View", "Window", "WindowResult", "WindowSet", "WindowedTable", "Worker",
-    "branch", "current_event", "park", "retry", "uuid",
+    "Agent", "AgentFailed", "App", "AppCommand", "AppError", "AppExited", "Channel", "Codec",
+    "Collect", "Command", "Count", "DecodeError", "Distinct", "Event", "FlowstreamError",
+    "GlobalTable", "HoppingWindow", "Joined", "LateEvent", "Max", "Mean", "MemberSet", "Min",
+    "Monitor", "NotInAgent", "OAuthCredentials", "Outbox", "OutboxRefused", "PartitionMismatch",
+    "Policy", "PostgreSQL", "Query", "QueryError", "QueryTimeout", "Record", "RecordMetadata",
+    "Reduce", "ReplyFailed", "RowUnreadable", "SASLCredentials", "SQLite", "SSLCredentials",
+    "Schema", "Sensor", "Service", "SetGlobalTable", "SetTable", "Settings", "SettingsError",
+    "StateLost", "StatsdMonitor", "Stream", "Sum", "Table", "TableOf", "TableUnavailable",
+    "Timers", "TooStale", "Topic", "TopicMissing", "TumblingWindow", "View", "Window",
+    "WindowResult", "WindowSet", "WindowedTable", "Worker", "branch", "current_event", "park",
+    "retry", "uuid",
 ]  # fmt: skip
 
 

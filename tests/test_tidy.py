@@ -69,6 +69,7 @@ PURE = (
     "flowstream/transport/assignor.py",
     "flowstream/processing/group/claiming.py",
     "flowstream/processing/declarations/commands.py",
+    "flowstream/processing/declarations/command_classes.py",
     "flowstream/processing/errors.py",
     "flowstream/processing/instead.py",
     "flowstream/processing/values/",

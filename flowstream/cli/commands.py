@@ -15,7 +15,8 @@ from flowstream.cli.embedded import EmbeddedBroker
 from flowstream.cli.options import perform
 from flowstream.cli.worker import broker_of
 from flowstream.processing.app import App
-from flowstream.processing.declarations.commands import Command
+from flowstream.processing.declarations.command_classes import Said
+from flowstream.processing.declarations.commands import Subcommand, commands_of
 
 
 def run(module: str, words: Sequence[str], program: str) -> None:
@@ -34,20 +35,23 @@ def built(app: App) -> typer.Typer:
         help=f"Commands of the app {app.id!r}; `flowstream --help` lists those of every app.",
     )  # fmt: skip
     # With a callback it stays a group, also of a single command.
-    found.callback()(visiting(app))
-    for command in app.commands.values():
+    said = Said()
+    found.callback()(visiting(app, said))
+    for command in commands_of(app.commands):
         if command.options:
             found.command(
                 command.name, help=command.help, add_help_option=False,
                 context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-            )(handing_on(click_command(app, command)))  # fmt: skip
+            )(handing_on(click_command(app, command, said)))  # fmt: skip
         else:
-            found.command(command.name, help=command.help)(callable_of(app, command))
+            found.command(command.name, help=command.help)(callable_of(app, command, said))
     return found
 
 
-def visiting(app: App) -> Callable[..., None]:
-    """Has the app's commands visit the broker that stands before their names."""
+def visiting(app: App, said: Said) -> Callable[..., None]:
+    """Has the app's commands visit the broker that stands before their names, and do as is said
+    there.
+    """
 
     def visit(
         broker: Annotated[
@@ -59,16 +63,22 @@ def visiting(app: App) -> Callable[..., None]:
         data: Annotated[
             Path | None, typer.Option("--data", help="Directory of the embedded broker.")
         ] = None,
+        quiet: Annotated[bool, typer.Option("--quiet", "-q", help="`say` says nothing.")] = False,
+        debug: Annotated[bool, typer.Option("--debug", help="Sets the setting.")] = False,
+        json: Annotated[bool, typer.Option("--json", help="`tabulate` gives JSON.")] = False,
     ) -> None:
+        said.quiet, said.json = quiet, json
+        if debug:
+            app.conf.debug = True
         with exiting():
             set_place(app, broker, data)
 
     return visit
 
 
-def click_command(app: App, command: Command) -> click.Command:
+def click_command(app: App, command: Subcommand, said: Said) -> click.Command:
     """A command whose options are click's; AppError when its function cannot take them."""
-    call = calling(app, command)
+    call = calling(app, command, said)
     for decorate in reversed(command.options):
         call = decorate(call)
     made = click.command(command.name, help=command.help)(call)
@@ -85,24 +95,28 @@ def handing_on(command: click.Command) -> Callable[[typer.Context], None]:
     return hand_on
 
 
-def callable_of(app: App, command: Command) -> Any:
+def callable_of(app: App, command: Subcommand, said: Said) -> Any:
     """The command as a plain function with its parameters, which connects the app and runs it."""
-    call = calling(app, command)
+    call = calling(app, command, said)
     parameters = command.parameters
     call.__signature__ = inspect.Signature(parameters)
     call.__annotations__ = {each.name: each.annotation for each in parameters}
     return call
 
 
-def calling(app: App, command: Command) -> Any:
+def calling(app: App, command: Subcommand, said: Said) -> Any:
     """A plain function that connects the app and runs the command with what it is given."""
 
     def call(**given: Any) -> None:
         async def work() -> None:
             async with broker_of(app) as broker:
                 app.connect_to(broker.address if isinstance(broker, EmbeddedBroker) else broker)
-                await command.run(app, given)
+                await command.run(app, given, said)
 
-        perform(work, is_users=True)
+        try:
+            perform(work, is_users=True)
+        except click.UsageError as error:  # not typer's, which has its own
+            error.show()
+            raise SystemExit(error.exit_code) from None
 
     return call

@@ -19,7 +19,8 @@ from flowstream.processing.agents.onlookers import Onlookers
 from flowstream.processing.agents.sender import Sender
 from flowstream.processing.declarations.agents import DeclaresAgents
 from flowstream.processing.declarations.as_faust import AsFaust
-from flowstream.processing.declarations.conf import Conf, Ported
+from flowstream.processing.declarations.conf import Ported
+from flowstream.processing.declarations.conf import Settings as Conf
 from flowstream.processing.declarations.discovering import Packages, discover, wanted
 from flowstream.processing.declarations.outboxes import Outbox
 from flowstream.processing.declarations.pages import DeclaresPages

@@ -17,8 +17,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 _TOLD: Final = (
     ("faust.ModelOptions", "options of a record are pydantic's"),
     ("faust.SlidingWindow", "`stream.sliding(size)`"),
-    ("faust.Settings", "arguments of `App`, `FLOWSTREAM_*`, `[tool.flowstream]`: see settings"),
-    ("faust.Command faust.AppCommand", "`@app.command` above a function"),
     ("faust.GSSAPICredentials", "SASL by PLAIN, SCRAM or tokens"),
     ("App.topic(pattern=)", "`@app.agent(topic, *others)` reads several topics"),
     ("App.timer(max_drift_correction=)", "always so"),

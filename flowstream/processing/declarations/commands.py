@@ -7,11 +7,17 @@ from __future__ import annotations
 
 import inspect
 import re
-import sys
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from flowstream.processing.declarations.command_classes import (
+    AppCommand,
+    Command,
+    Decorator,
+    Said,
+    declared_classes,
+)
 from flowstream.processing.declaring import described
 from flowstream.processing.errors import AppError
 
@@ -19,26 +25,15 @@ GETS_APP = ("self", "app")
 """Names of a first parameter that is not for the command line."""
 CLICK = "click"
 """The package whose decorators `flowstream.cli.option` and `argument` give."""
+OF_AN_APP = "__flowstream_of_an_app__"
+"""Says of a class that `app.command` stands above it."""
 _LEGAL = re.compile(r"[a-z][a-z0-9-]*")
 
 
-Decorator = Callable[[Any], Any]
-
-
 @dataclass(frozen=True, slots=True)
-class Invocation:
-    """What a command's `self` is, as in Faust: its app, and a way to tell something."""
-
-    app: Any
-
-    def say(self, message: object) -> None:
-        """Print it."""
-        sys.stdout.write(f"{message}\n")
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """One command: its name, the function, and which of its parameters gets the app.
+class Subcommand:
+    """One command: its name, the function, and which of its parameters gets the app or, named
+    otherwise, an instance of `base`.
 
     Its `options` are click's decorators; without any, the parameters are its options.
     """
@@ -48,6 +43,7 @@ class Command:
     help: str
     app_parameter: str | None
     options: tuple[Decorator, ...] = ()
+    base: type[Command] = AppCommand
 
     @property
     def parameters(self) -> list[inspect.Parameter]:
@@ -55,21 +51,27 @@ class Command:
         found = inspect.signature(self.function, eval_str=True).parameters.values()
         return [each for each in found if each.name != self.app_parameter]
 
-    async def run(self, app: Any, given: dict[str, Any]) -> None:
+    async def run(self, app: Any, given: Mapping[str, Any], said: Said) -> None:
         """Run it with the app, which is closed after."""
+        invoked = self.base(app, given, said)
         async with app:
-            await self.function(*self.first(app), **given)
+            try:
+                await self.function(*self.first(invoked), **given)
+            finally:
+                await invoked.on_stop()
 
-    def first(self, app: Any) -> tuple[Any, ...]:
+    def first(self, invoked: Any) -> tuple[Any, ...]:
         """What the function gets before what the command line gives."""
         if self.app_parameter is None:
             return ()
-        return (Invocation(app) if self.app_parameter == "self" else app,)
+        return (invoked.app if self.app_parameter == "app" else invoked,)
 
     def check(self, names: Iterable[str]) -> None:
         """AppError when the function cannot be called with options of these names."""
         try:
-            inspect.signature(self.function).bind(*self.first(None), **dict.fromkeys(names))
+            inspect.signature(self.function).bind(
+                *(() if self.app_parameter is None else (None,)), **dict.fromkeys(names)
+            )
         except TypeError as error:
             raise AppError(
                 f"command {self.name!r} is called with what its options give ({error}): each"
@@ -96,18 +98,65 @@ def is_option(given: object) -> bool:
 
 
 def command_of(
-    function: object, name: object, help: str | None, options: tuple[Decorator, ...] = ()
-) -> Command:
-    """A command as it was declared; AppError when it cannot be one."""
-    if not inspect.iscoroutinefunction(function):
+    declared: object, name: object, help: str | None, options: tuple[Decorator, ...] = ()
+) -> Subcommand:
+    """A command as it was declared, by a function or a class; AppError when it cannot be one."""
+    if inspect.isclass(declared) and issubclass(declared, Command):
+        return command_of_class(declared, name, help, options)
+    if not inspect.iscoroutinefunction(declared):
         raise AppError(
-            f"app.command stands above an `async def` function, not {function!r}: its options are"
+            f"app.command stands above an `async def` function, not {declared!r}: its options are"
             " the function's parameters, `async def fill(count: int = 10)`"
         )
-    named = name or function.__name__.strip("_").replace("_", "-").lower()
+    parameters = list(inspect.signature(declared).parameters)
+    app_parameter = parameters[0] if parameters[:1] and parameters[0] in GETS_APP else None
+    told = help or inspect.getdoc(declared) or ""
+    return Subcommand(name_of(declared, name), declared, told, app_parameter, options)
+
+
+def command_of_class(
+    base: type[Command], name: object, help: str | None, options: tuple[Decorator, ...] = ()
+) -> Subcommand:
+    """A command that is a class."""
+    run: Any = getattr(base, "run", None)
+    if not inspect.iscoroutinefunction(run) or not inspect.signature(run).parameters:
+        raise AppError(
+            f"command {base.__name__!r} has no `async def run(self, ...)`: its parameters are what"
+            " the command line gives"
+        )
+    if base.daemon:
+        raise AppError(
+            f"command {base.__name__!r} says daemon = True: a command is over when `run` is; what"
+            " stays is an app.task or a service of a worker"
+        )
+    if options and base.options:
+        raise AppError(f"command {base.__name__!r} has options: leave those of app.command out")
+    told = help or inspect.cleandoc(vars(base).get("__doc__") or "")
+    first = next(iter(inspect.signature(run).parameters))
+    return Subcommand(
+        name_of(base, name), run, told, first, options or tuple(base.options or ()), base
+    )
+
+
+def name_of(declared: Any, name: object) -> str:
+    """A command's name. AppError when it cannot be one."""
+    named = name or declared.__name__.strip("_").replace("_", "-").lower()
     if not isinstance(named, str) or not _LEGAL.fullmatch(named):
         raise AppError(f"{named!r} is no name of a command: use small letters, digits and '-'")
-    parameters = list(inspect.signature(function).parameters)
-    app_parameter = parameters[0] if parameters[:1] and parameters[0] in GETS_APP else None
-    told = help or inspect.getdoc(function) or ""
-    return Command(named, function, told, app_parameter, options)
+    return named
+
+
+def commands_of(declared: Mapping[str, Subcommand]) -> list[Subcommand]:
+    """All commands of an app: what it declares, and the classes that are of every app. AppError
+    when two have one name.
+    """
+    own = {command.base for command in declared.values()}
+    found = dict(declared)
+    for each in declared_classes():
+        if each in own or vars(each).get(OF_AN_APP):
+            continue
+        command = command_of_class(each, None, None)
+        if command.name in found:
+            raise AppError(f"command {command.name!r} is declared twice: once by {each!r}")
+        found[command.name] = command
+    return list(found.values())

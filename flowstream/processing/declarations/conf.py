@@ -20,7 +20,8 @@ from flowstream.processing.declarations.ported import (
 )
 from flowstream.processing.declarations.turning import TURNED, app_directory, turned
 from flowstream.processing.environment.credentials import Credentials
-from flowstream.processing.environment.settings import SETTINGS, Settings, changed
+from flowstream.processing.environment.settings import SETTINGS, changed
+from flowstream.processing.environment.settings import Settings as Values
 from flowstream.processing.errors import SettingsError
 from flowstream.processing.instead import INSTEAD
 from flowstream.processing.values.durations import Seconds
@@ -123,7 +124,7 @@ class Configured(Protocol):
     id: str
     name: str
     version: int
-    settings: Settings
+    settings: Values
     bounds: dict[str, Any]
 
     @property
@@ -141,11 +142,11 @@ class Configured(Protocol):
     def agents(self) -> Mapping[str, Any]:
         """Those that are declared."""
 
-    def change_settings(self, settings: Settings) -> None:
+    def change_settings(self, settings: Values) -> None:
         """Use these from now on."""
 
 
-class Conf:
+class Settings:
     """The settings of an app. A name may be Faust's: `app.conf.broker_commit_interval` is
     `app.settings.commit_interval`. What is assigned is checked, and counts until the app's worker
     is made; SettingsError when it cannot be, or counts no more.
@@ -196,7 +197,7 @@ class Conf:
         self._refuse_too_late(name, settings)
         app.change_settings(settings)
 
-    def _refuse_too_late(self, name: str, settings: Settings) -> None:
+    def _refuse_too_late(self, name: str, settings: Values) -> None:
         """SettingsError when a declaration that has been made looked at what is other now."""
         app: Configured = self._app
         crontabs = [each for each in app.agents if each.startswith("crontab.")]

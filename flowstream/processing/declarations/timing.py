@@ -10,7 +10,13 @@ from flowstream.processing import declaring
 from flowstream.processing.agents.agent import Agent
 from flowstream.processing.agents.policies import OnError
 from flowstream.processing.declarations.background import Chore, Function, called, takes_app
-from flowstream.processing.declarations.commands import Command, Decorator, command_of, given_to
+from flowstream.processing.declarations.command_classes import Command, Decorator
+from flowstream.processing.declarations.commands import (
+    OF_AN_APP,
+    Subcommand,
+    command_of,
+    given_to,
+)
 from flowstream.processing.declarations.services import Service, service_of
 from flowstream.processing.environment.settings import Settings
 from flowstream.processing.errors import AppError
@@ -26,7 +32,7 @@ from flowstream.processing.watching.tracing import traced
 K = TypeVar("K")
 V = TypeVar("V")
 S = TypeVar("S", bound=Service)
-C = TypeVar("C", bound=Function)
+C = TypeVar("C", bound=Function | type[Command])
 
 
 class Timing(Announcing):
@@ -41,7 +47,7 @@ class Timing(Announcing):
         self.timers: dict[str, Timers[Any, Any]] = {}
         self.chores: list[Chore] = []
         self.services: list[Service] = []
-        self.commands: dict[str, Command] = {}
+        self.commands: dict[str, Subcommand] = {}
         self._crontab_rows = rows_table()
 
     def check_table_name(self, name: str) -> None:
@@ -191,19 +197,22 @@ class Timing(Announcing):
     ) -> Callable[[C], C]: ...
     @telling("App.command")
     def command(self, *given: Any, name: str | None = None, help: str | None = None) -> Any:
-        """Make a function a command of the app: `flowstream -A MODULE NAME ...`.
+        """Make a function, or a class of `AppCommand`, a command of the app:
+        `flowstream -A MODULE NAME ...`.
 
         Its parameters with their types and defaults are the command's arguments and options; or
         `flowstream.cli.option(...)` and `argument(...)` say these, as click does: `@app.command(
         option("--count", type=int, default=10))`. A first parameter `app` gets the app, `self` an
-        object with `say` and `app`. It may send, and ask agents; it is no worker.
+        `AppCommand`, with `say` and `app`. It may send, and ask agents; it is no worker.
         """
         function, options = given_to(given)
 
-        def declare(function: Function) -> Function:
+        def declare(function: Any) -> Any:
             command = command_of(function, name, help, options)
             if command.name in self.commands:
                 raise AppError(f"command {command.name!r} is declared twice")
+            if isinstance(function, type):
+                setattr(function, OF_AN_APP, True)
             self.commands[command.name] = command
             return function
 
