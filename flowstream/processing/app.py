@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 from flowstream.processing.agents.agent import Agent
 from flowstream.processing.agents.asking import Asker
 from flowstream.processing.agents.onlookers import Onlookers
-from flowstream.processing.agents.sender import Sender
+from flowstream.processing.agents.sender import Sender, call_back
 from flowstream.processing.declarations.agents import DeclaresAgents
 from flowstream.processing.declarations.as_faust import AsFaust
 from flowstream.processing.declarations.conf import Ported
@@ -37,7 +37,13 @@ from flowstream.processing.environment.settings import (
 )
 from flowstream.processing.errors import AppError, SettingsError
 from flowstream.processing.events.current import Headers
-from flowstream.processing.events.topic import Outgoing, RecordMetadata, Serializer, Topic
+from flowstream.processing.events.topic import (
+    Acknowledged,
+    Outgoing,
+    RecordMetadata,
+    Serializer,
+    Topic,
+)
 from flowstream.processing.instead import missing, telling
 from flowstream.processing.tables.set_tables import SetTable
 from flowstream.processing.tables.table import Table
@@ -190,6 +196,7 @@ class App(AsFaust, DeclaresPages, DeclaresAgents):
         headers: Headers = (),
         key_serializer: Serializer | None = None,
         value_serializer: Serializer | None = None,
+        callback: Acknowledged | None = None,
     ) -> Coroutine[Any, Any, RecordMetadata]:
         """Send a record to a topic, an agent's topic, or the declared topic of that name: see
         `Topic.send`.
@@ -202,7 +209,7 @@ class App(AsFaust, DeclaresPages, DeclaresAgents):
             topic = self.topics[topic]
         return topic.send(
             key=key, value=value, partition=partition, timestamp=timestamp, headers=headers,
-            key_serializer=key_serializer, value_serializer=value_serializer,
+            key_serializer=key_serializer, value_serializer=value_serializer, callback=callback,
         )  # fmt: skip
 
     @overload
@@ -276,7 +283,9 @@ class App(AsFaust, DeclaresPages, DeclaresAgents):
         )
 
     async def _send(self, record: Outgoing) -> RecordMetadata:
-        return await self._sender.send(record)
+        sent = await self._sender.send(record)
+        await call_back(record.callback, sent)
+        return sent
 
     @property
     def has_work(self) -> bool:

@@ -104,6 +104,41 @@ def test_what_is_sent_is_forced_only_where_it_is_at_once() -> None:
     assert seen == ["c"]
 
 
+def test_a_callback_is_called_once_the_record_is_acknowledged() -> None:
+    app = faust.App("shop")
+    words = app.topic("words", value_type=str, partitions=1)
+    out = app.topic("out", value_type=str, partitions=1)
+    told: list[faust.RecordMetadata] = []
+
+    def now(future: asyncio.Future[faust.RecordMetadata]) -> None:
+        told.append(future.result())
+
+    async def later(future: asyncio.Future[faust.RecordMetadata]) -> None:
+        await asyncio.sleep(0)
+        told.append(future.result())
+
+    @app.agent(words)
+    async def count(stream: Words) -> None:
+        async for word in stream:
+            for send in (out.send, count.send):
+                with pytest.raises(faust.AppError, match="callback= cannot be; leave it out"):
+                    await send(value=word, callback=now)
+            told.append(faust.RecordMetadata("inside", 0, None))
+
+    with app.test_context() as context:
+        sent = context.run(out.send(value="a", callback=now))
+        assert (told, sent) == ([sent], ("out", 0, 0))
+        context.run(app.send(out, value="b", callback=later))
+        context.run(out.send(value="c", value_serializer="json", callback=later))
+        assert told[1:] == [("out", 0, 1), ("out", 0, 2)]
+        with pytest.raises(faust.FlowstreamError):
+            context.run(out.send(value="a", partition=9, callback=now))
+        assert len(told) == 3  # nothing was acknowledged
+        context.run(count.send(value="d", callback=now))
+        context.settle()
+    assert set(told[3:]) == {("words", 0, 0), ("inside", 0, None)}
+
+
 class Signed(faust.Schema):
     """Whose records say what they have."""
 

@@ -30,6 +30,7 @@ from flowstream.processing.errors import AppError
 from flowstream.processing.events.current import CURRENT, Headers
 from flowstream.processing.events.replies import CORRELATION, ReplyTo, decode_reply, request_headers
 from flowstream.processing.events.topic import (
+    Acknowledged,
     Outgoing,
     RecordMetadata,
     Serializer,
@@ -246,6 +247,7 @@ class Askable:
         value_serializer: Serializer | None = None,
         reply_to: ReplyTopic | None = None,
         correlation_id: str | None = None,
+        callback: Acknowledged | None = None,
         force: bool = False,
     ) -> Coroutine[Any, Any, RecordMetadata]:
         """Send a record to the agent's topic: see `Topic.send`.
@@ -260,7 +262,8 @@ class Askable:
             raise AppError("correlation_id= is of a reply: say reply_to=, or `ask`")
         return self.source_topic.send(
             key=key, value=value, partition=partition, timestamp=timestamp, headers=headers,
-            key_serializer=key_serializer, value_serializer=value_serializer, force=force,
+            key_serializer=key_serializer, value_serializer=value_serializer, callback=callback,
+            force=force,
         )  # fmt: skip
 
     def cast(
@@ -298,8 +301,7 @@ class Askable:
         asker = self._asker(reply_to)
         request = self.source_topic.outgoing(key, value, partition, timestamp, headers)
         named = None if correlation_id is None else correlation_id.encode()
-        seconds = milliseconds(timeout) / 1000
-        return await asker.ask(request, self.reply_codec, seconds, named)
+        return await asker.ask(request, self.reply_codec, milliseconds(timeout) / 1000, named)
 
     async def ask_nowait(
         self,
@@ -395,6 +397,4 @@ class Askable:
 
 async def listed(values: Many[T]) -> list[T]:
     """All of them: they are asked for at once."""
-    if isinstance(values, AsyncIterable):
-        return [value async for value in values]
-    return list(values)
+    return [each async for each in values] if isinstance(values, AsyncIterable) else list(values)

@@ -7,6 +7,7 @@ agents.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from flowstream.processing.agents.onlookers import Onlookers
 from flowstream.processing.environment.doors import DOORS, Doors
 from flowstream.processing.environment.settings import Settings, bootstrap_of
 from flowstream.processing.errors import SettingsError
-from flowstream.processing.events.topic import Outgoing, RecordMetadata
+from flowstream.processing.events.topic import Acknowledged, Outgoing, RecordMetadata
 from flowstream.processing.watching.tracing import sending
 from flowstream.transport.admin import Admin
 from flowstream.transport.cluster import Cluster
@@ -35,6 +36,17 @@ def reply_topic(name: str, settings: Settings) -> NewTopic:
     """The topic of replies, as it is made."""
     kept_ms = round(settings.reply_expires * 1000)
     return NewTopic(name, 1, settings.replication_factor, {"retention.ms": str(kept_ms)})
+
+
+async def call_back(callback: Acknowledged | None, sent: RecordMetadata) -> None:
+    """Tell who wants to know where a record went, as Faust does: by a future that has it."""
+    if callback is None:
+        return
+    future: asyncio.Future[RecordMetadata] = asyncio.get_running_loop().create_future()
+    future.set_result(sent)
+    told = callback(future)
+    if inspect.isawaitable(told):
+        await told
 
 
 class Sender:

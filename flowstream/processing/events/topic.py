@@ -49,6 +49,10 @@ class RecordMetadata(NamedTuple):
     offset: int | None
 
 
+Acknowledged = Callable[[Any], Any]
+"""Called with an `asyncio.Future` of a record's metadata, once that is known: it may be `async`."""
+
+
 class Outgoing(NamedTuple):
     """An encoded record on its way to the plain producer."""
 
@@ -58,6 +62,7 @@ class Outgoing(NamedTuple):
     value: bytes | None
     timestamp_ms: int | None
     headers: tuple[tuple[str, bytes | None], ...]
+    callback: Acknowledged | None = None
 
 
 Send = Callable[[Outgoing], Coroutine[Any, Any, RecordMetadata]]
@@ -222,6 +227,7 @@ class Topic(Generic[K, V]):
         key_serializer: Serializer | None = None,
         value_serializer: Serializer | None = None,
         schema: Schema | None = None,
+        callback: Acknowledged | None = None,
         force: bool = False,
     ) -> Coroutine[Any, Any, RecordMetadata]:
         """Send a record: await it. Inside an agent it joins the event's unit, at once, and commits
@@ -232,13 +238,11 @@ class Topic(Generic[K, V]):
         was started.
         `timestamp` is in seconds; inside an agent it defaults to the event's. A `value` of None
         is a tombstone. A serializer stands in for the topic's own, a `schema` for its types, too.
-        `force` is how it always is outside of agents: at once. Inside it is refused.
+        `force` is how it always is outside of agents: at once. Inside it is refused; so is
+        `callback`, which gets a future of what this gives, once the record is acknowledged.
         """
-        if force and is_inside_agent():
-            raise AppError(
-                f"topic {self.name!r}: what an agent sends belongs to its event, and is there once"
-                " that is committed: force=True cannot be; leave it out"
-            )
+        if force or callback is not None:
+            self._check_outside("force=True" if force else "callback=")
         if given:
             raise TypeError(
                 f"topic {self.name!r} takes a record by name: await topic.send(value=..., key=...)"
@@ -250,8 +254,9 @@ class Topic(Generic[K, V]):
                 value_serializer=value_serializer or of.value_serializer,
             )
             return other.send(
-                key=key, value=value, partition=partition, timestamp=timestamp, headers=headers
-            )
+                key=key, value=value, partition=partition, timestamp=timestamp, headers=headers,
+                callback=callback,
+            )  # fmt: skip
         if is_inside_agent():
             # Never a plain send from here: it would stay whatever becomes of the event (S9).
             return sent_with_the_event(
@@ -259,10 +264,18 @@ class Topic(Generic[K, V]):
                     key=key, value=value, partition=partition, timestamp=timestamp, headers=headers
                 )
             )
-        sending: Any = self._send(self.outgoing(key, value, partition, timestamp, headers))
+        record = self.outgoing(key, value, partition, timestamp, headers)
+        sending: Any = self._send(record._replace(callback=callback))
         # Python names a coroutine that nobody awaits by this.
         sending.__qualname__ = f"send to topic {self.name!r} (nothing is sent before the await)"
         return cast("Coroutine[Any, Any, RecordMetadata]", sending)
+
+    def _check_outside(self, what: str) -> None:
+        if is_inside_agent():
+            raise AppError(
+                f"topic {self.name!r}: what an agent sends belongs to its event, and is there once"
+                f" that is committed: {what} cannot be; leave it out"
+            )
 
     def send_soon(
         self,
