@@ -69,7 +69,7 @@ def heartbeat_ms(settings: Settings) -> int:
             f"heartbeat_interval={interval:g} is no less than session_timeout="
             f"{settings.session_timeout:g}: the group would take the worker for lost"
         )
-    return round(interval * 1000)
+    return max(1, round(interval * 1000))
 
 
 class Memberships:

@@ -57,6 +57,8 @@ async def test_a_client_has_the_name_and_the_patience_that_were_set() -> None:
 def test_a_worker_beats_as_often_as_is_said() -> None:
     assert heartbeat_ms(fs.App("shop").settings) == 1_000
     assert heartbeat_ms(fs.App("shop", broker_heartbeat_interval=3.0).settings) == 3_000
+    # Not as fast as the broker answers.
+    assert heartbeat_ms(fs.App("shop", broker_heartbeat_interval=0.0001).settings) == 1
     tight = fs.App("shop", broker_heartbeat_interval=3, broker_session_timeout=3).settings
     with pytest.raises(fs.SettingsError, match=r"heartbeat_interval=3 is no less than session_ti"):
         heartbeat_ms(tight)
