@@ -71,6 +71,7 @@ PURE = (
     "flowstream/processing/declarations/commands.py",
     "flowstream/processing/declarations/command_classes.py",
     "flowstream/processing/errors.py",
+    "flowstream/processing/environment/cross_origin.py",
     "flowstream/processing/instead.py",
     "flowstream/processing/values/",
     "flowstream/processing/events/",

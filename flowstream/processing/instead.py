@@ -31,7 +31,6 @@ _TOLD: Final = (
     ),
     ("App.channel(schema=)", "values stay as they are: nothing is decoded"),
     ("App.web App.web_server", "`worker.web_address`"),
-    ("App.page(cors_options=)", "a proxy says what other origins may do"),
     ("App.LiveCheck", "tests in memory, or with a real broker"),
     ("App.http_client App.cache", "an HTTP client or a cache of your own"),
     ("App.GlobalTable(window=) App.SetTable(window=)", "windows are of `app.Table`"),
@@ -42,7 +41,7 @@ _TOLD: Final = (
     ),
     ("App(producer_partitioner=)", "murmur2, as Java's clients"),
     (
-        "App(web_application_options=) App(web_cors_options=) App(web_ssl_context=) "
+        "App(web_application_options=) App(web_ssl_context=) "
         "App(cache=)",
         "none: see *page*",
     ),

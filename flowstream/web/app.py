@@ -24,6 +24,7 @@ from flowstream.web.exposition import CONTENT_TYPE, Exposition
 from flowstream.web.guard import PUBLIC, refusal
 from flowstream.web.health import Verdict, health, readiness
 from flowstream.web.index import index
+from flowstream.web.sharing import Shared
 
 
 class Watching:
@@ -117,7 +118,7 @@ def application(worker: Worker, more: Sequence[BaseRoute] = ()) -> ASGIApp:
     # Behind the app's own pages, one of which may be there.
     routes = [*Watching(worker).routes(), *more, Route("/", root)]
     inner = Starlette(routes=routes, exception_handlers={HTTPException: _http_error})
-    return Sensed(Guarded(inner, worker.settings), worker)
+    return Sensed(Shared(Guarded(inner, worker.settings), worker.app), worker)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

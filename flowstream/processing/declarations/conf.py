@@ -86,6 +86,7 @@ class Ported(TypedDict, total=False):
     reply_to: str | None
     reply_to_prefix: str | None
     ssl_context: ssl.SSLContext | None
+    web_cors_options: Mapping[str, Any] | None
     timezone: str | datetime.tzinfo | None
     topic_allow_declare: bool | None
     worker_redirect_stdouts: bool | None

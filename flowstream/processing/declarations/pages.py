@@ -8,11 +8,12 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, TypeVar
 
 import msgspec
 
+from flowstream.processing.environment.cross_origin import CrossOrigin, cross_origin
 from flowstream.processing.errors import AppError
 from flowstream.processing.events.topic import Topic
 from flowstream.processing.instead import telling
@@ -138,6 +139,8 @@ class Page:
     view: Callable[[Any], View]
     handlers: Mapping[str, Callable[..., Any]]
     """Called with a view, the request and what the path holds."""
+    cross_origin: Mapping[str, CrossOrigin] = field(default_factory=dict)
+    """What pages of other origins may do with it, beside what the app's settings say."""
 
 
 class DeclaresPages:
@@ -152,19 +155,30 @@ class DeclaresPages:
 
     @telling("App.page")
     def page(
-        self, path: str, *, name: str | None = None, base: type[View] | None = None
+        self,
+        path: str,
+        *,
+        name: str | None = None,
+        base: type[View] | None = None,
+        cors_options: Mapping[str, Any] | None = None,
     ) -> Callable[[P], P]:
         """Answer at a path of the workers' web server (`web_port`): an async function
         `(view, request, **match_info)` for GET, or a `View` class with a method per HTTP method.
 
         `{word}` in the path is given on as `word`. A function gets a view of the class `base`.
+        `cors_options`: by origin, what pages of others may do with it, beside the setting
+        `web_cors_options`.
         """
         matched = check_path(path)
+        try:
+            shared = cross_origin(cors_options or {})
+        except ValueError as error:
+            raise AppError(f"page {path!r}: cors_options: {error}") from None
         if path in self.pages:
             raise AppError(f"page {path!r} is declared twice")
 
         def declare(answers: P) -> P:
-            page = page_of(path, answers, name, base)
+            page = replace(page_of(path, answers, name, base), cross_origin=shared)
             for method, handler in page.handlers.items():
                 check_route(path, method, getattr(handler, ROUTE, None), matched)
                 check_arguments(path, method, handler, matched)

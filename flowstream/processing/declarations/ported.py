@@ -64,6 +64,7 @@ SAME: Final = (
     "reply_to",
     "reply_to_prefix",
     "ssl_context",
+    "web_cors_options",
     "timezone",
     "topic_allow_declare",
     "worker_redirect_stdouts",

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from flowstream.processing.commit import AT_LEAST_ONCE, EXACTLY_ONCE
+from flowstream.processing.environment.cross_origin import is_cross_origin
 
 PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 OAUTHBEARER = "OAUTHBEARER"
@@ -78,6 +79,11 @@ OBJECTS: Final[Mapping[str, tuple[Callable[[object], bool], str]]] = {
     "ssl_context": (lambda value: isinstance(value, ssl.SSLContext), "an ssl.SSLContext"),
     "sasl_oauthbearer_token_provider": (_gives_tokens, "an object with `async def token(self)`"),
     "logging_config": (lambda value: isinstance(value, Mapping), "a dict as of logging.config"),
+    "web_cors_options": (
+        is_cross_origin,
+        "a dict by origin ('https://shop.example' or '*') of dicts of allow_credentials,"
+        " allow_headers, allow_methods, expose_headers and max_age",
+    ),
     "loghandlers": (_is_handlers, "a list of logging.Handler"),
 }
 """Settings that code alone can give: what they must be, and how it is called."""

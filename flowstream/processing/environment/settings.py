@@ -155,6 +155,8 @@ class Settings:
     """Whether others may visit without a token, from wherever they reach `web_host`."""
     web_advertised: str | None = None
     """HOST or HOST:PORT under which other machines reach it; None: as it listens."""
+    web_cors_options: Mapping[str, Any] | None = None
+    """By origin, what pages of others may do with the app's pages; None: nothing."""
     timezone: str | datetime.tzinfo | None = None
     """Of crontabs that name none, as "Europe/Berlin"; None: UTC."""
     reply_to: str | None = None
