@@ -94,7 +94,8 @@ class Inputs:
 
     def lead(self) -> None:
         """Enter the topic of an app that reads none: crontabs, and what one worker alone does, are
-        where its partition is. Nothing is ever in it.
+        where its partition is. Nothing is ever in it. Crontabs stay there when the app comes to
+        read others: their times were kept with its offset.
         """
         name = self._app.leader
         self.sources[name] = self._existing.get(name, 1)

@@ -12,6 +12,7 @@ from flowstream.processing.app import App
 from flowstream.processing.duties.inputs import Inputs
 from flowstream.processing.errors import AppError, PartitionMismatch
 from flowstream.processing.running.plan import COMPACTED, Reader, Stage, TablePlan, ToCreate
+from flowstream.processing.tables.crontabs import TABLE as CRONTABS
 from flowstream.processing.tables.crontabs import Crontab
 from flowstream.processing.tables.inner import InnerSource
 from flowstream.processing.tables.replicated import GlobalTable
@@ -30,6 +31,11 @@ def all_tables(app: App) -> dict[str, Table[Any, Any]]:
     return found
 
 
+def has_crontabs(app: App) -> bool:
+    """Whether an agent is a crontab."""
+    return any(isinstance(agent.inner, Crontab) for agent in app.agents.values())
+
+
 class Places:
     """The tables of a plan in the making."""
 
@@ -40,6 +46,11 @@ class Places:
         self._existing = existing
         self._inputs = inputs
         self._counts = counts
+
+    @property
+    def _leader(self) -> int | None:
+        """How many partitions the topic has that says who leads, if the app has one."""
+        return self._inputs.sources.get(self._app.leader)
 
     def find(self) -> tuple[TablePlan, ...]:
         """Every table with its place; enters what joins by a foreign key read between them."""
@@ -82,7 +93,7 @@ class Places:
         for agent in self._app.agents.values():
             if isinstance(agent.inner, Crontab) and self._counts:
                 for table in agent.inner.hidden:
-                    table.partitions = min(self._counts)
+                    table.partitions = self._leader or min(self._counts)
 
     def _place_joins(self) -> None:
         """Joins of tables: by one key both have as many partitions; by a foreign key the topics
@@ -140,7 +151,7 @@ class Places:
                     f" {', '.join(map(str, sorted(counts))) or 'no'} partitions"
                 )
             (partitions,) = counts
-        elif partitions not in counts:
+        elif partitions not in (counts if table.name != CRONTABS else {*counts, self._leader}):
             raise PartitionMismatch(
                 f"table {table.name!r} is declared with {partitions} partitions but no agent reads"
                 f" a topic with as many: they have {', '.join(map(str, sorted(counts)))}"

@@ -14,7 +14,7 @@ from flowstream.processing.agents.agent import sink_topics
 from flowstream.processing.app import App
 from flowstream.processing.duties.due_readers import due_readers, end_topics
 from flowstream.processing.duties.inputs import Inputs, between_joins
-from flowstream.processing.duties.places import Places, check_lookups
+from flowstream.processing.duties.places import Places, check_lookups, has_crontabs
 from flowstream.processing.running.plan import KEPT, Plan, ToCreate, foreign_plan
 from flowstream.processing.tables.table import Table
 
@@ -28,7 +28,7 @@ def make_plan(app: App, existing: Mapping[str, int]) -> Plan:
     for agent in app.agents.values():
         if agent.inner is None and agent.source_topic.name not in between:
             inputs.read(agent)
-    if not inputs.sources:
+    if not inputs.sources or (app.leader in existing and has_crontabs(app)):
         inputs.lead()
     inputs.refuse_shared()
     counts = inputs.counts

@@ -135,6 +135,44 @@ async def test_S12_an_app_of_crontabs_alone_runs_them_once(kit: Kit, name: str) 
     assert ran == [START + MINUTE, START + 2 * MINUTE]
 
 
+@pytest.mark.parametrize("partitions", [1, 3])
+async def test_S12_an_app_of_crontabs_alone_may_come_to_read_a_topic(
+    kit: Kit, name: str, partitions: int
+) -> None:
+    clock = [START]
+    ran: list[int] = []
+    seen: list[str] = []
+
+    def app_of(*, reads: bool) -> tuple[fs.App, fs.Topic[str, str]]:
+        app = kit.app(name)
+        words = app.topic(f"{name}-in", key_type=str, value_type=str, partitions=partitions)
+
+        @app.crontab("* * * * *")
+        async def tick() -> None:
+            ran.append(clock[0])
+
+        async def read(stream: fs.Stream[str]) -> None:
+            async for word in stream:
+                seen.append(word)
+
+        if reads:
+            app.agent(words)(read)
+        return app, words
+
+    for number, reads in enumerate([False, True, True, False]):
+        app, words = app_of(reads=reads)
+        async with kit.running(app, clock=lambda: clock[0]):
+            if number == 0:
+                await kit.until(kit.count(app.changelog("crontab"), 1))
+            if reads:
+                await words.send(key="k", value=f"{number}")
+                await kit.sees(lambda number=number: f"{number}" in seen)
+            clock[0] += MINUTE
+            await kit.sees(lambda number=number: len(ran) > number)
+    assert ran == [START + MINUTE * number for number in range(1, 5)]
+    assert seen == ["1", "2"]
+
+
 async def test_an_app_without_topics_has_its_channels_timers_and_one_leader(
     kit: Kit, name: str
 ) -> None:
