@@ -6,6 +6,9 @@ import asyncio
 from collections.abc import Awaitable
 from contextlib import suppress
 
+BREATH_S = 0.01
+"""What a pause takes that begins when all is to stop."""
+
 
 class Stopping:
     """Set once, from anywhere in the event loop."""
@@ -49,7 +52,12 @@ class Stopping:
             await asyncio.wait((working, stopping))
 
     async def pause(self, seconds: float) -> None:
-        """Sleep, unless somebody asks to stop."""
+        """Sleep, unless somebody asks to stop. Once that is so everyone else has a turn: a task
+        that sleeps in a loop, and does not look, could not even be cancelled.
+        """
+        if self._event.is_set():
+            await asyncio.sleep(min(seconds, BREATH_S))
+            return
         try:
             async with asyncio.timeout(seconds):
                 await self._event.wait()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 from typing import Any
 
 import pytest
 
 import flowstream as fs
+from flowstream.processing.environment.stopping import Stopping
 from flowstream.processing.errors import AppError
 from flowstream.processing.tables.crontabs import Schedule
 from tests.processing.conftest import Kit
@@ -214,6 +216,15 @@ async def test_an_app_without_topics_has_its_channels_timers_and_one_leader(
         ("stops", "first"),
         ("stops", "second"),
     }
+
+
+async def test_V4_a_task_that_sleeps_on_does_not_hold_the_stop_up() -> None:
+    """Nobody else would have a turn: the worker could not even cancel it."""
+    stopping, turns = Stopping(), []
+    stopping.set()
+    asyncio.get_running_loop().call_soon(turns.append, 1)
+    await stopping.pause(60)
+    assert turns == [1]
 
 
 async def test_an_app_of_nothing_is_refused(kit: Kit, name: str) -> None:
