@@ -51,9 +51,9 @@ class Subcommand:
         found = inspect.signature(self.function, eval_str=True).parameters.values()
         return [each for each in found if each.name != self.app_parameter]
 
-    async def run(self, app: Any, given: Mapping[str, Any], said: Said) -> None:
+    async def run(self, app: Any, given: Mapping[str, Any], said: Said | None = None) -> None:
         """Run it with the app, which is closed after."""
-        invoked = self.base(app, given, said)
+        invoked = self.base(app, given, said or Said())
         async with app:
             try:
                 await self.function(*self.first(invoked), **given)
