@@ -158,7 +158,7 @@ class Membership:
         self.newest_ms[tp] = records[-1].timestamp
         self._around.old_records.met(tp.topic, records[0].timestamp, self._around.wall_time_ms())
         task.feed(tp.topic, records)
-        if task.queued(tp.topic) >= self._queue_high:
+        if task.queued(tp.topic) > self._queue_high:
             self.consumer.pause(tp)
             self._onlookers.clogged(tp)
 
