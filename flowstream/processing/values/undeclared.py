@@ -19,8 +19,6 @@ from flowstream.processing.values.round_trips import check_kept
 OPEN_KINDS = (Any, object, dict, list, tuple)
 """Types that say nothing of what is inside."""
 _MARK = f'"{METADATA}"'.encode()
-_NAMESPACE, _DICT = "ns", "dict"
-"""What the entry says: whose fields the others are, or what the dict is that has one itself."""
 
 
 class Undeclared:
@@ -56,11 +54,11 @@ class Undeclared:
     def _named(self, value: Any) -> Any:
         """The value with dicts in place of its records, which name them."""
         if isinstance(value, Record):
-            named = {_NAMESPACE: self._namespace(type(value))}
+            named = {"ns": self._namespace(type(value))}
             return {**value.model_dump(mode="json"), METADATA: named}
         if isinstance(value, dict):
             inside = {key: self._named(each) for key, each in value.items()}
-            return {METADATA: {_DICT: inside}} if METADATA in inside else inside
+            return {METADATA: {"dict": inside}} if METADATA in inside else inside
         if isinstance(value, list | tuple):
             listed = [self._named(each) for each in value]
             return tuple(listed) if isinstance(value, tuple) else listed
@@ -96,11 +94,16 @@ def _revived(value: Any) -> Any:
     said = value.pop(METADATA, None)
     if said is None:
         return {key: _revived(each) for key, each in value.items()}
-    if _DICT in said:
-        return {key: _revived(each) for key, each in said[_DICT].items()}
+    match said:
+        case {"dict": dict(inside)}:
+            return {key: _revived(each) for key, each in inside.items()}
+        case {"ns": str(namespace)}:
+            model = record_named(namespace)
+        case _:
+            raise ValueError(f"its {METADATA!r} entry, {said!r}, names no record")
     # By way of JSON: a strict record takes texts for dates and the like from there alone.
     fields = msgspec.json.encode(value)
-    return record_named(said[_NAMESPACE]).__pydantic_validator__.validate_json(fields)
+    return model.__pydantic_validator__.validate_json(fields)
 
 
 def kind_of_values(declared: Any, default: Callable[[], Any] | None) -> Any:

@@ -88,6 +88,15 @@ def test_a_row_whose_class_is_gone_names_key_class_and_remedy() -> None:
         assert word in str(caught.value)
 
 
+@pytest.mark.parametrize("entry", [b"3", b'{"dict":3}', b'{"ns":3}', b"{}", b'["ns"]'])
+def test_a_row_whose_entry_names_nothing_is_unreadable(entry: bytes) -> None:
+    store = MemoryStore()
+    store.write({b"k": b'[{"x":1,"__faust":%b}]' % entry})
+    found = bench(store, default=list)
+    with found.unit(), pytest.raises(fs.RowUnreadable, match="names no record"):
+        found.table["k"]
+
+
 def test_what_could_not_be_read_again_is_refused() -> None:
     found = bench(default=list)
     with pytest.raises(TypeError, match="declared type says nothing"), found.unit():
