@@ -49,6 +49,12 @@ class mine(faust.AppCommand):
 
 
 @app.command()
+class anything(AppCommand):
+    async def run(self, *args, **kwargs):
+        print(args, kwargs)
+
+
+@app.command()
 async def typed(self: AppCommand):
     print(isinstance(self, AppCommand))
 
@@ -79,6 +85,7 @@ def test_commands_are_classes_as_in_faust(tmp_path: Path, monkeypatch: pytest.Mo
     wrong = run("-A", "classes:app", "mine", "nobody")
     assert (wrong.returncode, wrong.stderr) == (2, "Error: nobody is there\n")
     assert output("-A", "classes:app", "typed") == "True\n"
+    assert output("-A", "classes:app", "anything") == "() {}\n"
     assert "Fills it." in output("-A", "classes:app", "--help")
     assert output("-A", "classes:other", "fill-up").startswith("other 2 ")
     assert "No such command 'mine'" in run("-A", "classes:other", "mine", "x").stderr

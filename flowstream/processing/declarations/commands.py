@@ -47,9 +47,14 @@ class Subcommand:
 
     @property
     def parameters(self) -> list[inspect.Parameter]:
-        """What the command line gives."""
+        """What the command line gives; nothing to `*args` and `**kwargs`."""
         found = inspect.signature(self.function, eval_str=True).parameters.values()
-        return [each for each in found if each.name != self.app_parameter]
+        open_ended = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        return [
+            each
+            for each in found
+            if each.name != self.app_parameter and each.kind not in open_ended
+        ]
 
     async def run(self, app: Any, given: Mapping[str, Any], said: Said | None = None) -> None:
         """Run it with the app, which is closed after."""
