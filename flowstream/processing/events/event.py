@@ -166,17 +166,8 @@ class Event(Generic[T]):
             headers=own if headers is None else headers,
         )
 
-    def forward(
-        self,
-        topic: Topic[Any, Any],
-        key: Any = SAME,
-        value: Any = SAME,
-        partition: int | None = None,
-        timestamp: float | None = None,
-        headers: Headers | None = None,
-    ) -> Coroutine[Any, Any, RecordMetadata]:
-        """As `send`: the value is encoded as the topic says."""
-        return self.send(topic, key, value, partition, timestamp, headers)
+    forward = send
+    """By Faust's name; the value is encoded as the topic says."""
 
 
 def event_of(record: Arrival, key: Any, value: T, origin: str = "") -> Event[T]:
