@@ -24,7 +24,7 @@ from flowstream.processing.running.task_time import TaskTime
 from flowstream.processing.running.turns import share_turns
 from flowstream.processing.running.viewing import views_of
 from flowstream.processing.tables.replicated import Replicas
-from flowstream.processing.tables.rows import refuse_other_rows
+from flowstream.processing.tables.rows import refuse_other_rows, refuse_other_windows
 from flowstream.processing.units.epoch import TableRows
 from flowstream.processing.units.prefix import PrefixTask
 from flowstream.processing.units.task import Source, TaskId, TaskState
@@ -80,6 +80,7 @@ class RunningTask:
                 refuse_other_rows(
                     table.name, table.row_keys, stores[table.name], expires=table.ttl_ms is not None
                 )
+            refuse_other_windows(table.name, table.written_as, stores[table.name])
             part = TablePartition(
                 table.name,
                 self.id.number,

@@ -13,8 +13,13 @@ from flowstream.processing.running.kept_time import KeptTime
 from flowstream.processing.running.plan import Plan, TablePlan
 from flowstream.processing.running.surroundings import Timed
 from flowstream.processing.tables.table_changes import change_row
-from flowstream.processing.tables.windowed import WindowedPartition
-from flowstream.processing.time.dues import PREFIX, DuePartition, RecordedTime
+from flowstream.processing.tables.windowed import WindowedPartition, is_beside
+from flowstream.processing.time.dues import (
+    PREFIX,
+    WRITTEN_AS_KEY,
+    DuePartition,
+    RecordedTime,
+)
 from flowstream.processing.time.marks import Mark, Marker, Marks, mark_headers
 from flowstream.processing.time.watermarks import UNKNOWN, EventClock, Watermark
 from flowstream.processing.units.outputs import OutputTopic
@@ -46,6 +51,8 @@ class TaskTime:
         self._plan = plan
         self._parts: dict[str, TablePartition] = {}
         self._recorded: dict[str, RecordedTime] = {}
+        self._written_as: dict[str, bytes] = {}
+        """Of which windows the rows of a table are."""
         self._kept: KeptTime | None = None
         self._goes_by_events = False
         self._markers: list[tuple[int, Marker, str]] = []
@@ -55,6 +62,9 @@ class TaskTime:
         """Another table of the task, with a pause after each slice of its rows."""
         table = plan.table
         self._parts[part.name] = part
+        if table.written_as is not None:
+            part.is_own = is_beside
+            self._written_as[part.name] = table.written_as
         if table.window is not None and table.window.expires_ms is not None:
             windowed = WindowedPartition(part, table.window)
             yield from windowed.load()
@@ -165,7 +175,10 @@ class TaskTime:
         return self._kept.changed(with_tops=self._goes_by_events)
 
     def record(self, table: str, rows: dict[bytes, bytes | None]) -> None:
-        """Add what is to be kept of the table's time to the rows of an epoch."""
+        """Add what is to be kept of the table's time, and of its windows, to an epoch's rows."""
+        written_as = self._written_as.get(table)
+        if written_as is not None and self._parts[table].store.get(WRITTEN_AS_KEY) is None:
+            rows[WRITTEN_AS_KEY] = written_as
         if table in self.timed:
             self.timed[table].record_time(rows)
         if table in self._recorded:

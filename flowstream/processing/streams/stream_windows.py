@@ -72,7 +72,7 @@ class StreamWindows(KeyedRows[Any, WindowResult[Any, Any]]):
         kept: Codec[Any] = kept_codec(self.windowing.kept_type)
         shared = kept.immutable or not aggregate.is_foreign
         rows.value_codec = dataclasses.replace(kept, immutable=shared)
-        rows.late = self.late
+        rows.late, rows.written_as = self.late, self.windowing.written_as
         self._keep_in(rows)
 
     @property

@@ -5,6 +5,7 @@ Pure. A row's key may differ from the key's bytes in a topic: these place a key,
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, NoReturn, Protocol, TypeVar
@@ -12,9 +13,13 @@ from typing import Any, Generic, NoReturn, Protocol, TypeVar
 import msgspec
 
 from flowstream.processing.errors import AppError, RowUnreadable
+from flowstream.processing.time.dues import WRITTEN_AS_KEY
 from flowstream.processing.values.codecs import DECODE_ERRORS, Codec
 from flowstream.state.expiring import TIME_ROW
 from flowstream.state.keys import after, ordered_keys
+
+_OF_WINDOWS = re.compile(rb"windows of \d+ ms that start every \d+ ms|sessions|sliding windows")
+"""What else the row of that name holds is a key's value, in a table without windows."""
 
 K = TypeVar("K")
 Migrate = Callable[[Any], Any]
@@ -69,6 +74,16 @@ def refuse_other_rows(table: str, keys: RowKeys[Any], store: Rows, *, expires: b
         keys.decode(first)
     except DECODE_ERRORS:
         _refuse(table, f"with another key type, or ordered= otherwise (its first is {first!r:.80})")
+
+
+def refuse_other_windows(table: str, written_as: bytes | None, store: Rows) -> None:
+    """AppError when a store's rows are of other windows than the table's (None: of none): they
+    would be taken for windows of this size, or for nobody's.
+    """
+    kept = store.get(WRITTEN_AS_KEY)
+    if kept is not None and kept != written_as and _OF_WINDOWS.fullmatch(kept):
+        now = "without windows" if written_as is None else f"with {written_as.decode()}"
+        _refuse(table, f"for {kept.decode()}, and is declared {now}")
 
 
 def _refuse(table: str, how: str) -> NoReturn:

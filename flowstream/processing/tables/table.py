@@ -49,6 +49,9 @@ class Table(Scans[K, V]):
     changelog_topic_name = ""
     """The topic of its changes, once an app has it."""
 
+    written_as: bytes | None = None
+    """Of which windows its rows are, where they are of any."""
+
     def __init__(
         self,
         name: str,
@@ -369,7 +372,7 @@ class Table(Scans[K, V]):
         except ValueError as error:
             raise AppError(f"table {self.name!r}: {error} (spans are in seconds)") from None
         check_late(self, window, late)
-        self.window = window
+        self.window, self.written_as = window, window.written_as
         self.late = late
         self._key = self._refuse
         windowed = WindowedTable(self, window)

@@ -30,7 +30,6 @@ class WindowedPartition(StreamTime):
 
     def __init__(self, partition: TablePartition, window: Window) -> None:
         super().__init__(STREAM_TIME_KEY, partition.store.get(STREAM_TIME_KEY))
-        partition.is_own = is_beside
         self._partition = partition
         self.window = window
         self._expiry = Expiry(window)

@@ -23,6 +23,9 @@ MARKS_KEY = b"@marks "
 name behind it. A window's row may begin so, too, but has an `@` behind it, as no name of a topic.
 """
 
+WRITTEN_AS_KEY = b"@windows"
+"""The row that says of which windows a table's rows are: those of others would look alike."""
+
 PREFIX = b"="
 """Before a key in the row of a table that comes due, so that none looks like a row of our own."""
 
@@ -36,10 +39,11 @@ None for rows that never are.
 
 
 def is_own(row: bytes) -> bool:
-    """Whether a row of a table that comes due is the watermark, or marks. Elsewhere a key of the
-    user's may look so.
+    """Whether a row of a table that comes due is none of its keys. Elsewhere a key of the user's
+    may look so.
     """
-    return row == WATERMARK_KEY or (row.startswith(MARKS_KEY) and b"@" not in row[1:])
+    is_marks = row.startswith(MARKS_KEY) and b"@" not in row[1:]
+    return is_marks or row in (WATERMARK_KEY, WRITTEN_AS_KEY)
 
 
 class RecordedTime:

@@ -38,6 +38,8 @@ class Windowing:
     """One kind of windows over one aggregate. `grace_ms`: how long after its end one closes."""
 
     by_value = False
+    written_as = b""
+    """What tells rows of these windows from those of others, and may not change under them."""
 
     def __init__(self, aggregate: Aggregate[Any], grace_ms: int) -> None:
         self.aggregate = aggregate
@@ -86,6 +88,7 @@ class FixedWindows(Windowing):
     def __init__(self, aggregate: Aggregate[Any], window: Window) -> None:
         super().__init__(aggregate, window.grace_ms or 0)
         self.window = window
+        self.written_as = window.written_as
 
     @property
     def kept_type(self) -> Any:
@@ -162,6 +165,8 @@ class SessionWindows(KeyWindows):
     A session's span is from its first event to `gap_ms` after its last, exclusive: two events
     exactly a gap apart are in two sessions, as in the Dataflow model.
     """
+
+    written_as = b"sessions"
 
     def __init__(self, aggregate: Aggregate[Any], gap_ms: int, grace_ms: int) -> None:
         super().__init__(aggregate, grace_ms)
@@ -240,6 +245,8 @@ class SlidingWindows(KeyWindows):
     Spans are told as [start, end) with end one millisecond after the event. All events of a key
     that a window to come may need are one row: (instant, whether it was told, accumulator).
     """
+
+    written_as = b"sliding windows"
 
     def __init__(self, aggregate: Aggregate[Any], size_ms: int, grace_ms: int) -> None:
         super().__init__(aggregate, grace_ms)

@@ -38,6 +38,11 @@ class Window:
         if self.grace_ms is not None and self.grace_ms < 0:
             raise ValueError("grace must not be negative")
 
+    @property
+    def written_as(self) -> bytes:
+        """What tells rows of these windows from those of others, and may not change under them."""
+        return b"windows of %d ms that start every %d ms" % (self.size_ms, self.step_ms)
+
     def starts(self, at_ms: int) -> range:
         """Starts of every window [start, start + size) that holds `at_ms`, oldest first.
 
