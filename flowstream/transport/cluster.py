@@ -28,6 +28,7 @@ from flowstream.transport.errors import (
     RequestRefused,
     TransportError,
     UnknownTopic,
+    error_name,
 )
 from flowstream.transport.outage import Outage
 from flowstream.transport.types import TopicPartition
@@ -351,10 +352,12 @@ class Cluster:
             if found.error_code == ErrorCode.NONE:
                 node: int = found.node_id
                 return node
-            if not retriable(found.error_code) or monotonic_ms() > deadline:
-                raise RequestRefused(
-                    f"finding the {wanted.kind} coordinator of {wanted.key!r}", found.error_code
-                )
+            what = f"finding the {wanted.kind} coordinator of {wanted.key!r}"
+            if not retriable(found.error_code):
+                raise RequestRefused(what, found.error_code)
+            if monotonic_ms() > deadline:
+                # No refusal: whoever promised to ask until there is an answer goes on.
+                raise ConnectionLost(f"{what}: {error_name(found.error_code)} for too long")
             await asyncio.sleep(next(pauses))
 
     def _connected(self) -> Client:
