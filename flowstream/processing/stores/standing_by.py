@@ -29,7 +29,7 @@ log = logging.getLogger("flowstream.worker")
 
 RETRY_S = 0.5
 REFUSED_RETRY_S = 30.0
-"""Between two tries to make a copy that a store or a changelog refused."""
+"""Between two tries to make a copy that a store or a changelog refused, or that met a mistake."""
 
 Open = Callable[[TaskId, str], Awaitable[StateStore]]
 """Gives the open store of a task's table."""
@@ -109,6 +109,9 @@ class StandingBy:
                 level = self._cluster.level(logging.WARNING)
                 log.log(level, "copying task %s: %s: trying again", id, error)
                 await asyncio.sleep(RETRY_S)
+            except Exception as error:  # nobody else would hear of it (V2)
+                log.error("copying task %s: it is begun again in a while", id, exc_info=error)
+                await asyncio.sleep(REFUSED_RETRY_S)
             else:
                 break
         del self._copying[id]
