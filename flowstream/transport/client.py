@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine, Hashable
-from typing import Any
+from typing import Any, TypeVar
 
 from aiokafka.client import AIOKafkaClient, ConnectionGroup
 from aiokafka.conn import AIOKafkaConnection, CloseReason
@@ -28,6 +28,8 @@ from flowstream.transport.login import log_in, renew_after, steps_of
 from flowstream.wire.api import ApiKey
 
 log = logging.getLogger("aiokafka")
+
+R = TypeVar("R")
 
 RETRY_MS = 5_000
 """Between two tries of a login that is to take the place of one that still holds."""
@@ -116,7 +118,8 @@ class Client(AIOKafkaClient):
             **security.arguments(),
         )
         self._security = security
-        self._renewing: set[asyncio.Task[None]] = set()
+        self._renewing: set[asyncio.Task[Any]] = set()
+        self._making: dict[tuple[Any, Hashable], asyncio.Task[Connection | None]] = {}
         self._retired: set[Connection] = set()
         self._closed = False
 
@@ -180,22 +183,31 @@ class Client(AIOKafkaClient):
         group: Hashable = ConnectionGroup.DEFAULT,
         no_hint: bool = False,
     ) -> Connection | None:
-        found = self._usable((node_id, group))
-        if found is not None:
+        name = (node_id, group)
+        found = self._usable(name)
+        if found is not None or self._closed:
             return found
-        async with self._get_conn_lock:
-            found = self._usable((node_id, group))  # somebody else may have been quicker
-            if found is not None:
-                return found
-            if self._closed:
-                return None
-            try:
-                made = await self._open_node(node_id)
-            except (OSError, TimeoutError, KafkaError) as error:
-                log.error("Unable to connect to node %s: %s", node_id, error)
-                self.force_metadata_update()  # the node may have moved
-                return None
-            return await self._take_over((node_id, group), made)
+        making = self._making.get(name)
+        if making is None:
+            making = self._making[name] = self._begin(self._make(name))
+            making.add_done_callback(lambda _: self._making.pop(name, None))
+        # All who want this one wait for the one try, and nobody for that of another node.
+        await asyncio.wait((making,))
+        return None if making.cancelled() else making.result()
+
+    def is_connected(self, node_id: int) -> bool:
+        """Whether a request to a node need not wait for a connection."""
+        found: Connection | None = self._conns.get((node_id, ConnectionGroup.DEFAULT))
+        return found is not None and found.is_usable
+
+    async def _make(self, name: tuple[Any, Hashable]) -> Connection | None:
+        try:
+            made = await self._open_node(name[0])
+        except (OSError, TimeoutError, KafkaError) as error:
+            log.error("Unable to connect to node %s: %s", name[0], error)
+            self.force_metadata_update()  # the node may have moved
+            return None
+        return await self._take_over(name, made)
 
     def _usable(self, name: tuple[Any, Hashable]) -> Connection | None:
         found: Connection | None = self._conns.get(name)
@@ -240,10 +252,11 @@ class Client(AIOKafkaClient):
         self._retired.discard(old)
         await old.close(reason=CloseReason.SHUTDOWN)
 
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+    def _begin(self, work: Coroutine[Any, Any, R]) -> asyncio.Task[R]:
         task = asyncio.create_task(work)
         self._renewing.add(task)
         task.add_done_callback(self._renewing.discard)
+        return task
 
     async def _open_node(self, node: Any) -> Connection:
         broker = self.cluster.broker_metadata(node)

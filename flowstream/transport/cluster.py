@@ -321,7 +321,8 @@ class Cluster:
 
     async def _any_node(self) -> int:
         client = self._connected()
-        for node in self.nodes():
+        # A node that swallows what is sent to it costs half a minute: those that answer come first.
+        for node in sorted(self.nodes(), key=lambda node: not client.is_connected(node)):
             if await client.ready(node):
                 away_ms = self._outage.ends(monotonic_ms())
                 if away_ms is not None:

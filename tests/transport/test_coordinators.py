@@ -4,7 +4,6 @@ goes on asking, and who may not ask is told so.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import count
 
 import pytest
@@ -22,11 +21,10 @@ AWAY = (int(ErrorCode.COORDINATOR_NOT_AVAILABLE),) * 2
 
 
 @pytest.fixture
-def half_minutes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def half_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every look at the clock is half a minute and more after the one before."""
     now = count(0, 31_000)
     monkeypatch.setattr(module, "monotonic_ms", lambda: next(now))
-    yield
 
 
 async def test_T3_a_commit_waits_for_a_coordinator_that_is_away_for_long(
@@ -52,9 +50,7 @@ async def test_V2_only_who_may_not_ask_for_a_coordinator_is_refused(half_minutes
     async with FakeBroker({"t": 1}) as broker:
         cluster = Cluster(broker.address)
         await cluster.connect()
-        broker.script(
-            ApiKey.FIND_COORDINATOR, *AWAY[:1], int(ErrorCode.GROUP_AUTHORIZATION_FAILED)
-        )
+        broker.script(ApiKey.FIND_COORDINATOR, *AWAY[:1], int(ErrorCode.GROUP_AUTHORIZATION_FAILED))
         with pytest.raises(ConnectionLost, match="'g': COORDINATOR_NOT_AVAILABLE for too long"):
             await cluster._find_coordinator(Coordinator("group", "g"))
         with pytest.raises(RequestRefused, match="'g': GROUP_AUTHORIZATION_FAILED"):
