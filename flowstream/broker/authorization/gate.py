@@ -16,7 +16,7 @@ from flowstream.broker.cores import Cores
 from flowstream.broker.effects import Effect, Reply
 from flowstream.broker.events import Request
 from flowstream.broker.security.authorizer import Access, Authorizer
-from flowstream.broker.types import ConnectionId, Instant
+from flowstream.broker.types import ConnectionId, Instant, ReplyTo
 from flowstream.wire.api import ApiKey
 
 BEFORE_LOGIN = frozenset(
@@ -35,7 +35,8 @@ class Gate:
     def __init__(self, authorizer: Authorizer, cores: Cores) -> None:
         self._authorizer = authorizer
         self._cores = cores
-        self._amendments: dict[ConnectionId, dict[int, Amend]] = {}
+        # By all of ReplyTo: a client may number requests of two APIs alike while answers wait.
+        self._amendments: dict[ConnectionId, dict[ReplyTo, Amend]] = {}
 
     def admit(self, request: Request[Any], now: Instant) -> Admission:
         """What may be done of `request`."""
@@ -56,7 +57,7 @@ class Gate:
             admission = replace(admission, denied=told)
         if admission.amend is not None and admission.answer is None:
             mine = self._amendments.setdefault(request.to.connection, {})
-            mine[request.to.correlation_id] = admission.amend
+            mine[request.to] = admission.amend
         return admission
 
     def complete(self, effects: Iterable[Effect]) -> list[Effect]:
@@ -69,7 +70,7 @@ class Gate:
 
     def _completed(self, reply: Reply) -> Reply:
         mine = self._amendments.get(reply.to.connection)
-        amend = mine.pop(reply.to.correlation_id, None) if mine else None
+        amend = mine.pop(reply.to, None) if mine else None
         return reply if amend is None else Reply(reply.to, amend(reply.body))
 
 

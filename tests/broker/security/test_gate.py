@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from flowstream.broker.effects import Effect, Happened
+from flowstream.broker.effects import Effect, Happened, Reply
 from flowstream.broker.security.acl import Rule
 from flowstream.broker.types import ANONYMOUS, Principal, Session
 from flowstream.wire.acl_codes import Operation, PatternType, Permission, ResourceType
@@ -281,6 +281,32 @@ def test_whoever_follows_the_log_reads_what_was_refused_to_whom(
         r"PRODUCE by 'User:alice' at 127.0.0.1 is refused: not allowed to write topic 'o\nther'",
         "DELETE_TOPICS by 'User:alice' at 127.0.0.1 is refused: not allowed to delete topic 'mine'",
     ]
+
+
+def test_X4_requests_that_a_client_numbers_alike_keep_their_answers_apart(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Produce waits for the disk, and the next request is looked at meanwhile: what completes the
+    answer of one must not meet that of the other.
+    """
+    commit(machine, "g")
+    allow(machine, O.WRITE)
+    data = (PartitionProduceData(index=0, records=batch(b"x")),)
+    topics = (TopicProduceData(name="mine", partition_data=data),)
+    answers: list[Any] = []
+    monkeypatch.setattr(
+        machine,
+        "carry_out",
+        lambda effects: answers.extend(e.body for e in effects if isinstance(e, Reply)),
+    )
+    with alice(machine):
+        first = machine.post(ProduceRequest(acks=-1, timeout_ms=1, topic_data=topics), 9)
+        machine._asked -= 1
+        assert machine.post(ListGroupsRequest(), 4) == first
+        machine.settle()
+    produced, listed = answers
+    assert produced.responses[0].partition_responses[0].error_code == 0
+    assert listed.groups == (), "a group that alice may not see"
 
 
 def test_amendments_go_with_their_connection(machine: Machine) -> None:
