@@ -61,6 +61,25 @@ def test_literal_prefixed_and_wildcard_patterns() -> None:
     assert read(acls(rule(principal="User:*", host="10.0.0.1")))
 
 
+def test_X4_a_long_name_costs_no_more_than_a_short_one() -> None:
+    """The name of a group may have 32 KiB, and a request may name thousands of them."""
+    cuts: list[object] = []
+
+    class Name(str):
+        __slots__ = ()
+
+        def __getitem__(self, key: object) -> str:
+            cuts.append(key)
+            return str.__getitem__(self, key)  # type: ignore[index]
+
+    prefixes = ("pay", "web", "payments", "audit.")
+    rules = acls(*(rule(prefix, pattern=PREFIXED) for prefix in prefixes))
+    for id in (1, 2, 3):
+        rules.remove(id.to_bytes(16, "big"))
+    assert read(rules, Name("payments" + "s" * 32_000))
+    assert len(cuts) == 1, "one length of prefixes is ruled"
+
+
 def test_X7_deny_wins_whatever_pattern_allows() -> None:
     for allowed, denied in itertools.permutations(
         (rule("t"), rule("t", pattern=PREFIXED), rule("*")), 2
