@@ -12,9 +12,9 @@ import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from flowstream.processing.agents.channels import Puts
+from flowstream.processing.agents.channels import Channel, Puts
 from flowstream.processing.events.event import Arrival
-from flowstream.processing.events.topic import RecordMetadata
+from flowstream.processing.events.topic import RecordMetadata, header_pairs
 from flowstream.processing.watching.announcing import Announcing
 from flowstream.processing.watching.sensors import Sensor
 from flowstream.processing.watching.watchdog import Busy
@@ -24,6 +24,8 @@ from flowstream.transport.types import TopicPartition
 log = logging.getLogger("flowstream.worker")
 
 Append = Callable[..., None]
+Record = tuple[Any, Any, Any, int, Any]
+Heading = Callable[[Record], Record]
 States = dict[Sensor, Any]
 
 
@@ -49,7 +51,7 @@ class Onlookers:
     def appending(self, append: Append) -> Append:
         """What adds records to the open epoch, told to those who listen for that."""
         told = append
-        if self.sensors or self.app.on_produce_message:
+        if self.sensors:
             told = self._telling(append)
         return self.puts.appending(told) if self.app.has_channels else told
 
@@ -64,9 +66,21 @@ class Onlookers:
         timestamp_ms: int,
         headers: Sequence[tuple[str, bytes | None]] = (),
     ) -> tuple[Any, ...]:
+        self._sent.append(Sent(tp[0], tp[1], self.sending(tp[0], key, value)))
+        return tp, key, value, timestamp_ms, headers
+
+    @property
+    def heading(self) -> Heading | None:
+        """What gives a unit's output the headers that handlers add; None where there are none. For
+        before any of the unit is published: a handler may raise.
+        """
+        return self._headed if self.app.on_produce_message else None
+
+    def _headed(self, output: Record) -> Record:
+        tp, key, value, timestamp_ms, headers = output
+        if isinstance(tp, Channel):
+            return output
         pairs = self.headed(tp[0], key, value, tp[1], timestamp_ms, headers)
-        if self.sensors:
-            self._sent.append(Sent(tp[0], tp[1], self.sending(tp[0], key, value)))
         return tp, key, value, timestamp_ms, pairs
 
     def headed(
@@ -86,7 +100,7 @@ class Onlookers:
         self.app.on_produce_message.send(
             topic=topic, key=key, value=value, partition=partition, timestamp=at, headers=listed
         )
-        return tuple(listed)
+        return header_pairs(tuple(listed))
 
     def sending(self, topic: str, key: bytes | None, value: bytes | None) -> States:
         """A record is on its way."""

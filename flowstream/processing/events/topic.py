@@ -37,6 +37,8 @@ V = TypeVar("V")
 Serializer = str | Serialization
 DERIVED = ("name", "key_type", "value_type", "key_serializer", "value_serializer")
 """What `Topic.derive` may change."""
+FARTHEST_S = 9.2e15
+"""As far from 1970 as a record's 64 bits of milliseconds go."""
 OF_ANOTHER = ("partitions", "config")
 """What it may change of a topic of another name."""
 
@@ -289,8 +291,8 @@ class Topic(Generic[K, V]):
         """As `send` inside an agent, for plain functions that it calls. NotInAgent elsewhere:
         nobody could wait for the record to be stored.
         """
-        at = None if timestamp is None else round(timestamp * 1000)
         current = in_unit(f"sending to topic {self.name!r}")
+        at = self._at_ms(timestamp)
         if self.prepare is not None:
             headers = self.prepare(key, value, headers)
         topic, placed = current.emit(self, key, value, partition, at, headers)
@@ -305,11 +307,23 @@ class Topic(Generic[K, V]):
         headers: Headers,
     ) -> Outgoing:
         """A record for the plain producer."""
-        at = None if timestamp is None else round(timestamp * 1000)
+        at = self._at_ms(timestamp)
         if self.prepare is not None:
             headers = self.prepare(key, value, headers)
         raw, data = self.encode_key(key), self.encode_value(value)
         return Outgoing(self.name, partition, raw, data, at, header_pairs(headers))
+
+    def _at_ms(self, timestamp: float | None) -> int | None:
+        """A record's timestamp as it travels. ValueError for one that no record can have."""
+        if timestamp is None:
+            return None
+        # The other way round NaN would pass.
+        if not abs(timestamp) <= FARTHEST_S:
+            raise ValueError(
+                f"timestamp={timestamp!r} of a record for topic {self.name!r} is no count of"
+                " seconds since 1970"
+            )
+        return round(timestamp * 1000)
 
     def encode_key(self, key: object) -> bytes | None:
         """The key's bytes; a topic without a key type takes text, numbers and bytes."""
@@ -362,5 +376,10 @@ async def sent_with_the_event(where: RecordMetadata) -> RecordMetadata:
 
 
 def header_pairs(headers: Headers) -> tuple[tuple[str, bytes | None], ...]:
-    """Headers as pairs, in order."""
-    return tuple(headers.items()) if isinstance(headers, Mapping) else tuple(headers)
+    """Headers as pairs, in order. TypeError for what no record can carry."""
+    pairs = tuple(headers.items()) if isinstance(headers, Mapping) else tuple(headers)
+    for pair in pairs:
+        name, value = pair
+        if type(name) is not str or not (value is None or type(value) is bytes):
+            raise TypeError(f"a header is a name (str) with bytes or None, not {pair!r:.100}")
+    return pairs

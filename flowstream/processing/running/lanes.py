@@ -223,6 +223,8 @@ class Lane(Checked):
                 self.halt()
                 return
             self._answer_with_nothing(record)
+        if self._heading is not None:
+            self.outputs = list(map(self._heading, self.outputs))
         offsets = tuple(each.offset for each in (*self._held, record))
         touched = self._touched()
         sealed, at_ms = self._seal(record), self._event_ms(record)

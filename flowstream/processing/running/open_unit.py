@@ -28,8 +28,8 @@ class OpenUnit(Keeping):
     """The part of a feed that has a unit open, and completes or drops it."""
 
     __slots__ = (
-        "_all_marks", "_answers", "_append", "_came", "_changes", "_clock", "_dues", "_held",
-        "_held_top_ms", "_holding", "_mark", "_overs", "_shared", "_single", "_top_ms",
+        "_all_marks", "_answers", "_append", "_came", "_changes", "_clock", "_dues", "_heading",
+        "_held", "_held_top_ms", "_holding", "_mark", "_overs", "_shared", "_single", "_top_ms",
         "_view_list", "_watermarks", "_windowed", "index", "next_offset", "source", "task", "views",
     )  # fmt: skip
 
@@ -76,6 +76,7 @@ class OpenUnit(Keeping):
         watched = shelf.windowed.keys() | shelf.dues.keys()
         self._single = single[1] if single is not None and single[0] not in watched else None
         self._append = around.append
+        self._heading = around.onlookers.heading
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.label})"
@@ -179,6 +180,8 @@ class OpenUnit(Keeping):
                 self.halt()
                 return
             self._answer_with_nothing(record)
+        if self._heading is not None:
+            self.outputs = list(map(self._heading, self.outputs))
         if self._shared or self.task.pending:
             self._defer(self._seal(record), self._event_ms(record))
             self.outputs = []
