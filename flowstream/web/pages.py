@@ -172,16 +172,27 @@ class Pages:
             body += piece
             if len(body) > BODY_BYTES:
                 return failed(413, f"a request that is handed on has {BODY_BYTES} bytes at most")
-        headers = {k: v for k, v in request.headers.items() if k not in NOT_HANDED_ON}
-        path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        headers = [
+            (k, v) for k, v in request.headers.raw if k.decode("latin-1") not in NOT_HANDED_ON
+        ]
         found = await self._router.forward(
-            id, what, request.method, path, {**headers, ROUTED: "1"}, bytes(body), TIMEOUT_S
-        )
+            id, what, request.method, _target(request), [*headers, (ROUTED.encode(), b"1")],
+            bytes(body), TIMEOUT_S,
+        )  # fmt: skip
         answer = Response(found.content, found.status_code)
         for name, value in found.headers.multi_items():
             if name.lower() not in NOT_HANDED_BACK:
                 answer.headers.append(name, value)
         return answer
+
+
+def _target(request: Request) -> str:
+    """Path and query as they came: a path that was decoded and is encoded anew is another key's,
+    where that has a percent sign.
+    """
+    path: bytes = request.scope["raw_path"]
+    query: bytes = request.scope["query_string"]
+    return (path + b"?" + query if query else path).decode("ascii").replace("#", "%23")
 
 
 def _method(page: Page, asked: str) -> str:

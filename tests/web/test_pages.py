@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -66,6 +67,26 @@ async def test_a_page_of_a_key_runs_where_the_key_is(kit: Kit, name: str) -> Non
         # Both workers had each key answered by the same one.
         assert where[0] == where[1]
         assert len({each.split()[1] for each in where[0]}) == 2
+
+
+async def test_S7_a_request_is_handed_on_as_it_came(kit: Kit, name: str) -> None:
+    """A key with a percent sign was another key's at the worker that it was handed on to, and a
+    header that is not ASCII was an error there.
+    """
+    one, two = pages_of(Words(kit, name, data="a")), pages_of(Words(kit, name, data="b"))
+    await kit.create(one.app)
+    odd = [f"{word}%41 ?{word}#é" for word in ALL]
+    async with several(kit, [one, two]) as found:
+        sent = await one.send(*odd)
+        for word in odd:
+            assert await one.app.query(one.counts).get(word, after=sent, timeout=20) == 1
+        for _, client in found:
+            for word in odd:
+                own = [(b"X-Name", "Zoë".encode("latin-1"))]
+                answer = await client.get(f"/count/{quote(word)}/", headers=own)
+                assert (answer.status_code, answer.json()[word]) == (200, 1)
+                answer = await client.get("/asked/", params={"word": word})
+                assert answer.text == "1"
 
 
 async def test_classes_methods_and_plain_sends(kit: Kit, name: str) -> None:

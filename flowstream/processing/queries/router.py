@@ -8,7 +8,7 @@ httpx.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any, TypeVar
 
@@ -212,7 +212,7 @@ class Router:
         what: str,
         method: str,
         path: str,
-        headers: Mapping[str, str],
+        headers: Sequence[tuple[bytes, bytes]],
         body: bytes,
         timeout_s: float,
     ) -> httpx.Response:
@@ -220,11 +220,14 @@ class Router:
         that is asked for, for errors.
         """
 
+        own = httpx.Headers(headers)
+        own.update(self._token())
+
         async def hand_on(owner: Owner, left_s: float) -> httpx.Response:
             request = self._http().build_request(
                 method,
                 f"http://{owner.address}{path}",
-                headers={**headers, **self._token()},
+                headers=own,
                 content=body,
                 timeout=left_s + 1.0,
             )
