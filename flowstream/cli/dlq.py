@@ -13,7 +13,7 @@ import typer
 
 from flowstream.cli.groups import must_be_known
 from flowstream.cli.naming import AppId, AppModule, only_one, visiting
-from flowstream.cli.options import Broker, Data, Json, perform, show
+from flowstream.cli.options import Broker, Data, Json, perform, printable, show
 from flowstream.processing.operating.letters import Letter, chosen
 from flowstream.processing.operating.redriving import DeadLetters
 from flowstream.processing.values.moments import moment_text
@@ -159,7 +159,7 @@ def described(letter: Letter) -> str:
         "headers": {name: text(value) for name, value in letter.headers},
         **told,
     }
-    return jsonlib.dumps(found, indent=2, ensure_ascii=False) + f"\n\n{traceback}"
+    return jsonlib.dumps(found, indent=2, ensure_ascii=False) + f"\n\n{printable(traceback)}"
 
 
 @app.command()

@@ -32,6 +32,7 @@ START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 10.0
 SAME_PORT_TIMEOUT_S = 5.0  # how long a successor insists on the port of its predecessor
 POLL_S = 0.1
+MOST_PORT = 65_535
 LITTLE_SPACE = 1 << 20  # a broker that ended without a word on such a disk had no room for one
 
 
@@ -316,11 +317,11 @@ def not_running(directory: Path, address: str) -> EmbeddedBrokerError:
 def read_address(directory: Path) -> str | None:
     """What `broker.address` says, if it is there."""
     try:
-        text = (directory / "broker.address").read_text(encoding="ascii").strip()
+        text = (directory / "broker.address").read_text(encoding="ascii", errors="replace").strip()
     except FileNotFoundError:
         return None
-    host, colon, port = text.rpartition(":")
-    if not (host and colon and port.isdigit()):
+    host, _, port = text.rpartition(":")
+    if not (text.isascii() and host and port.isdigit() and int(port) <= MOST_PORT):
         raise EmbeddedBrokerError(f"{directory / 'broker.address'} is damaged: delete it")
     return text
 

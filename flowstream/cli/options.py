@@ -28,6 +28,7 @@ import typer
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
+from rich.text import Text
 
 from flowstream.cli.embedded import find_broker, first_error, not_running, standing_broker
 from flowstream.cli.tracebacks import place
@@ -58,6 +59,9 @@ APP_SETTINGS: ContextVar[Settings | None] = ContextVar("app_settings", default=N
 """Those of the app whose command line this is: its broker and logins are the verbs' then."""
 EMBEDDED = "embedded://"
 NO_EDGE = 1_000_000
+_CONTROLS = {
+    code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if code not in b"\n\t"
+}
 
 
 def bootstrap(broker: str | None, data: Path | None, settings: Settings) -> tuple[str, Path | None]:
@@ -212,5 +216,15 @@ def table_of(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
         whole = all(row[at] is None or isinstance(row[at], int | float) for row in cells)
         table.add_column(column.replace("_", " "), no_wrap=whole, overflow="fold")
     for row in cells:
-        table.add_row(*("-" if cell is None else str(cell) for cell in row))
+        # A text as it is: brackets in a key or an error are no markup of ours.
+        table.add_row(*(Text("-" if cell is None else printable(str(cell))) for cell in row))
     return table
+
+
+def printable(text: str) -> str:
+    """Text that strangers wrote, for a terminal: what would steer that is spelled.
+
+    >>> printable("a\x1b[2Jb")
+    'a\\\\x1b[2Jb'
+    """
+    return text.translate(_CONTROLS)

@@ -271,6 +271,7 @@ async def _partitions(
 
 def milliseconds(text: str) -> int:
     """A time as milliseconds since 1970: ISO 8601 (UTC unless it says otherwise), or the number.
+    Before 1970 it is 0: Kafka has other meanings for negative ones, -1 is the end.
 
     >>> milliseconds("1970-01-01T00:00:01"), milliseconds("1970-01-01T01:00+01:00")
     (1000, 0)
@@ -283,7 +284,8 @@ def milliseconds(text: str) -> int:
         raise typer.BadParameter(
             f"{text!r} is no time: e.g. 2026-01-31T12:00:00, or milliseconds since 1970"
         ) from None
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+    since = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    return max(0, round(since * 1000))
 
 
 def read_plan(path: Path) -> dict[TopicPartition, int]:

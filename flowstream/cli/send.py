@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import io
 import json
 import random
 import sys
-from collections.abc import Callable, Coroutine, Iterable, Iterator
-from itertools import islice
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from flowstream.cli.lines import arriving
 from flowstream.cli.options import Broker, Data, Json, connected, pair, perform
 from flowstream.clock import wall_ms
 from flowstream.errors import FlowstreamError
@@ -26,7 +25,7 @@ from flowstream.transport.producer import IdempotentProducer
 from flowstream.transport.types import RecordMetadata, TopicPartition
 
 PLAIN: dict[str, Any] = {"int": int, "float": float, "bool": bool, "str": str}
-WINDOW = 1000  # records under way when lines come from a pipe
+WINDOW = 1000  # records under way
 
 
 Type = Annotated[str | None, typer.Option(metavar="MODULE:TYPE", help="JSON of this type.")]
@@ -55,7 +54,7 @@ Latency = Annotated[
 Latest = Annotated[
     float | None, typer.Option(min=0, help="And at most (default: as --min-latency).")
 ]
-Records = Iterable[tuple[str | None, str | None]]
+Record = tuple[str | None, str | None]
 
 
 def command(
@@ -88,9 +87,8 @@ def command(
     headers = [(name, encoded(value)) for name, value in map(pair, header or ())]
     if tombstone and (values or key is None):
         raise typer.BadParameter("--tombstone goes with --key and without values")
-    records: Records = [(key, None)] if tombstone else keyed(texts(values), key, key_separator)
-    if repeat > 1:
-        records = list(records) * repeat
+    given = once((key, None)) if tombstone else keyed(texts(values), key, key_separator)
+    records = given if repeat == 1 else repeated(given, repeat)
     encoders = encoder(key_type, key_serializer), encoder(value_type, value_serializer)
     target = topic if partition is None else TopicPartition(topic, partition)
 
@@ -123,28 +121,19 @@ async def check_topic(cluster: Cluster, topic: str) -> None:
 
 
 async def send_all(
-    records: Records,
+    records: AsyncIterator[list[Record]],
     one: Callable[[str | None, str | None], Coroutine[Any, Any, None]],
     pauses: tuple[float, float],
 ) -> None:
-    """Send records side by side, or one by one with pauses."""
-    for some in batched(records, 1 if pauses[1] else WINDOW):
-        if pauses[1]:
-            await asyncio.sleep(random.uniform(*pauses))
-        async with asyncio.TaskGroup() as group:
-            for record in some:
-                group.create_task(one(*record))
-
-
-def batched(
-    records: Iterable[tuple[str | None, str | None]], size: int
-) -> Iterator[list[tuple[str | None, str | None]]]:
-    """Lists of `size` records; the first has only one, so that a terminal is answered at once."""
-    source = iter(records)
-    some = list(islice(source, 1))
-    while some:
-        yield some
-        some = list(islice(source, size if not sys.stdin.isatty() else 1))
+    """Send records side by side as they come, or one by one with pauses."""
+    size = 1 if pauses[1] else WINDOW
+    async for there in records:
+        for first in range(0, len(there), size):
+            if pauses[1]:
+                await asyncio.sleep(random.uniform(*pauses))
+            async with asyncio.TaskGroup() as group:
+                for record in there[first : first + size]:
+                    group.create_task(one(*record))
 
 
 def encoder(kind: str | None, serializer: str | None) -> Callable[[str | None], bytes | None]:
@@ -194,29 +183,41 @@ def text_bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
-def texts(values: list[str] | None) -> Iterator[str]:
-    """The values given, or the lines of standard input."""
+async def texts(values: list[str] | None) -> AsyncIterator[list[str]]:
+    """The values given, or the lines of standard input, those that are there together."""
     if values:
-        yield from values
-    else:
-        if isinstance(sys.stdin, io.TextIOWrapper):
-            sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")
-        for line in sys.stdin:
-            yield line.rstrip("\r\n")
+        yield values
+        return
+    async for lines in arriving(sys.stdin):
+        yield lines
 
 
-def keyed(
-    values: Iterable[str], key: str | None, separator: str | None
-) -> Iterator[tuple[str | None, str | None]]:
+async def once(record: Record) -> AsyncIterator[list[Record]]:
+    """One record."""
+    yield [record]
+
+
+async def repeated(records: AsyncIterator[list[Record]], times: int) -> AsyncIterator[list[Record]]:
+    """All of it so often."""
+    whole = [record async for some in records for record in some]
+    for _ in range(times):
+        yield whole
+
+
+async def keyed(
+    values: AsyncIterator[list[str]], key: str | None, separator: str | None
+) -> AsyncIterator[list[Record]]:
     """(key, value) of each record."""
-    for text in values:
-        if separator is None:
-            yield key, text
-            continue
-        found, mark, value = text.partition(separator)
-        if not mark:
-            raise typer.BadParameter(f"{text!r} has no {separator!r} after its key")
-        yield found, value
+    async for some in values:
+        yield [(key, text) if separator is None else parted(text, separator) for text in some]
+
+
+def parted(text: str, separator: str) -> Record:
+    """Key and value of a line."""
+    key, mark, value = text.partition(separator)
+    if not mark:
+        raise typer.BadParameter(f"{text!r} has no {separator!r} after its key")
+    return key, value
 
 
 def print_sent(sent: RecordMetadata, *, as_json: bool) -> None:

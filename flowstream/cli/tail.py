@@ -146,7 +146,7 @@ class Printer:
         for record in records:
             if self.done.is_set():
                 return
-            typer.echo(json.dumps(described(tp, record), ensure_ascii=False))
+            typer.echo(line_of(tp, record))
             if self._left is not None:
                 self._left -= 1
                 if self._left == 0:
@@ -180,6 +180,12 @@ async def stop_at(done: asyncio.Event, tasks: Sequence[asyncio.Task[None]]) -> N
         task.cancel()
 
 
+def line_of(tp: TopicPartition, record: LogRecord) -> str:
+    """A record as a line of JSON. Half of a surrogate pair, which is no text, stays escaped."""
+    line = json.dumps(described(tp, record), ensure_ascii=False)
+    return line.encode("utf-8", "backslashreplace").decode()
+
+
 def described(tp: TopicPartition, record: LogRecord) -> dict[str, object]:
     """A record as a JSON object. A value that is a JSON object or array is shown as one."""
     return {
@@ -198,7 +204,7 @@ def value_of(value: bytes | None) -> object:
     if value is not None and value[:1] in (b"{", b"["):
         try:
             return json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):  # no JSON, or deeper than anybody means
             return text_of(value)
     return text_of(value)
 

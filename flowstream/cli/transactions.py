@@ -89,10 +89,10 @@ def abort(
     data: Data = None,
 ) -> None:
     """Abort a transaction and fence its producer; or a hanging one in a partition."""
-    hanging = topic is not None and partition is not None and start_offset is not None
-    if (id is None) is not hanging:
+    place = [each is not None for each in (topic, partition, start_offset)]
+    if any(place) if id is not None else not all(place):
         raise typer.BadParameter(
-            "give the transactional id, or all of --topic, --partition and --start-offset as"
+            "give the transactional id alone, or all of --topic, --partition and --start-offset as"
             " `flowstream transactions find-hanging` tells them"
         )
 

@@ -65,6 +65,8 @@ def command(
     named = module or target
     if named is None:
         raise typer.BadParameter("name the app: flowstream worker -A module[:app]")
+    if module is not None and target is not None:
+        raise typer.BadParameter(f"-A {module} names the app: leave {target!r} out")
     output = Output(loglevel, logfile, quiet)
     sparingly = begin_in(workdir, output)
     try:

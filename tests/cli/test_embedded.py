@@ -257,6 +257,7 @@ async def test_an_error_of_the_block_comes_out_as_it_is(
 def test_no_broker_and_a_damaged_address_are_told(tmp_path: Path) -> None:
     with pytest.raises(EmbeddedBrokerError, match="start a worker there"):
         find_broker(tmp_path)
-    (tmp_path / "broker.address").write_text("nonsense")
-    with pytest.raises(EmbeddedBrokerError, match="damaged"):
-        find_broker(tmp_path)
+    for damaged in (b"nonsense", b"127.0.0.1:99092", b"127.0.0.1\xff:9092"):
+        (tmp_path / "broker.address").write_bytes(damaged)
+        with pytest.raises(EmbeddedBrokerError, match="damaged"):
+            find_broker(tmp_path)

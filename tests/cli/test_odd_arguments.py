@@ -40,6 +40,8 @@ def topic(data: Path) -> str:
         ("transactions describe none", 1, "`flowstream transactions list` has all"),
         ("transactions abort none", 1, "`flowstream transactions list` has all"),
         ("configs describe topic none", 1, "`flowstream topics list` has all"),
+        ("transactions abort none --topic odd", 2, "give the transactional id alone, or all of"),
+        ("transactions abort --topic odd --partition 0", 2, "give the transactional id alone, or"),
         ("groups reset-offsets g --to-datetime 99999999999999999999", 2, "is no time"),
     ],
 )

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from flowstream.cli import configs, groups, options, quotas, reset_offsets, send, tail
 from flowstream.transport.types import GroupDescription, GroupMember, TopicPartition
+from flowstream.transport.unpacking import Fetched
 
 T0, T1, T2 = (TopicPartition("t", n) for n in range(3))
 
@@ -37,6 +38,8 @@ def test_lag_knows_owners_and_partitions_without_offsets() -> None:
         (b'{"a": 1}', {"a": 1}),
         (b"[1, 2]", [1, 2]),
         (b"{not json", "{not json"),
+        (b"[" * 10_000, "[" * 10_000),
+        (b"[" * 10_000 + b"]" * 10_000, "[" * 10_000 + "]" * 10_000),
         (b"\xff\x00", {"base64": "/wA="}),
     ],
 )
@@ -44,17 +47,32 @@ def test_values_are_shown_as_json_or_text(raw: bytes | None, shown: object) -> N
     assert tail.value_of(raw) == shown
 
 
-def test_keyed_records() -> None:
-    assert list(send.keyed(["a"], "k", None)) == [("k", "a")]
-    assert list(send.keyed(["k:a:b"], None, ":")) == [("k", "a:b")]
+async def test_keyed_records() -> None:
+    assert [some async for some in send.keyed(send.texts(["a"]), "k", None)] == [[("k", "a")]]
+    assert send.parted("k:a:b", ":") == ("k", "a:b")
     with pytest.raises(typer.BadParameter):
-        list(send.keyed(["a"], None, ":"))
+        send.parted("a", ":")
 
 
 def test_pairs() -> None:
     assert options.pair("retention.ms=-1") == ("retention.ms", "-1")
     with pytest.raises(typer.BadParameter):
         options.pair("retention.ms")
+
+
+def test_X4_a_record_cannot_steer_who_looks_at_it(capsys: pytest.CaptureFixture[str]) -> None:
+    """Brackets were markup, and a bracket that closes nothing ended the verb with a traceback."""
+    odd = ["[red]key[/]", "bad [/b] tag", ":warning:", "\x1b[2J\r", "a\nb"]
+    options.show(("key",), [(each,) for each in odd])
+    shown = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert shown == ["key", *odd[:3], "\\x1b[2J\\x0d", "a", "b"]
+
+
+def test_X4_half_a_surrogate_pair_does_not_end_tail() -> None:
+    record = Fetched("t", 0, 7, 1_000, b"k", b'["\\ud800", "\xc3\xbc"]', ())
+    line = tail.line_of(T0, record)
+    assert '"\\ud800", "ü"' in line
+    assert json.loads(line.encode())["value"] == ["\ud800", "ü"]
 
 
 def test_rows_as_json(capsys: pytest.CaptureFixture[str]) -> None:
@@ -84,6 +102,7 @@ def test_times_are_utc_unless_they_say_otherwise() -> None:
     assert reset_offsets.milliseconds("1700000000000") == 1_700_000_000_000
     assert reset_offsets.milliseconds("1970-01-01T00:00:01.5") == 1_500
     assert reset_offsets.milliseconds("1970-01-01T01:00:00+01:00") == 0
+    assert reset_offsets.milliseconds("1969-12-31T23:59:59.999") == 0, "-1 would be the end"
     with pytest.raises(typer.BadParameter, match="is no time"):
         reset_offsets.milliseconds("noon")
 

@@ -179,6 +179,7 @@ def test_a_broker_that_is_away_is_told_of_by_us_and_not_by_the_library_too() -> 
     ("words", "message"),
     [
         (("worker",), "name the app"),
+        (("worker", "-A", "shout_app", "other_app"), "-A shout_app names the app"),
         (("worker", "-A", "nowhere"), "there is no module 'nowhere'"),
         (("worker", "shout_app", "--broker", "kafka://127.0.0.1:1"), "no Kafka broker answers"),
         (("worker", "shout_app", "--broker", "redis://x"), "use kafka://HOST:PORT"),
