@@ -14,9 +14,23 @@ import psycopg
 from psycopg.pq import TransactionStatus
 
 from flowstream.outbox.tables import CREATE, Statements
-from flowstream.outbox.target import Known, OutboxRefused, Place
+from flowstream.outbox.target import Known, OutboxRefused, Place, PlaceHeld
 
-SQL = Statements("%s", " FOR UPDATE")
+SQL = Statements("%s", " FOR UPDATE NOWAIT")
+"""A worker that is stopped (SIGSTOP) keeps its lock for as long as the server believes in it: who
+waited for that in the server would wait in silence, and could not be called off.
+"""
+PATIENCE = "SET LOCAL lock_timeout = '2s'"
+IMPATIENCE = "SET LOCAL lock_timeout TO DEFAULT"
+"""What the function of an outbox waits for is its own affair."""
+HOLDER = (
+    "SELECT a.pid, a.application_name, host(a.client_addr), a.client_port, a.state,"
+    " round(extract(epoch FROM clock_timestamp() - a.xact_start))"
+    " FROM flowstream_offsets o"
+    " JOIN pg_locks l ON l.locktype = 'transactionid' AND l.granted AND l.transactionid = o.xmax"
+    " JOIN pg_stat_activity a ON a.pid = l.pid"
+    " WHERE o.app = %s AND o.outbox = %s AND o.topic = %s AND o.part = %s"
+)
 CREATING = "SELECT pg_advisory_xact_lock(7359220156)"
 """Held while tables are made: two that make one at a time fail, whatever IF NOT EXISTS says."""
 ENDED = (
@@ -38,6 +52,7 @@ class PostgresSession:
             conninfo, autocommit=True, connect_timeout=max(1, round(timeout_s))
         )
         with self.transaction():
+            self.connection.execute(PATIENCE)
             self.connection.execute(CREATING)
             for statement in CREATE:
                 self.connection.execute(statement.encode())
@@ -73,7 +88,10 @@ class PostgresSession:
 
     def enter(self, place: Place) -> Known | None:
         """See `Session.enter`."""
-        row = self.connection.execute(SQL.select.encode(), place).fetchone()
+        try:
+            row = self.connection.execute(SQL.select.encode(), place).fetchone()
+        except psycopg.errors.LockNotAvailable as error:
+            raise PlaceHeld(held(place)) from error
         return None if row is None else Known(*row)
 
     def is_new_to(self, app: str, outbox: str) -> bool:
@@ -83,7 +101,12 @@ class PostgresSession:
 
     def begin(self, place: Place, known: Known) -> Known:
         """See `Session.begin`."""
-        self.connection.execute(SQL.insert.encode(), (*place, *known))
+        self.connection.execute(PATIENCE)
+        try:
+            self.connection.execute(SQL.insert.encode(), (*place, *known))
+        except psycopg.errors.LockNotAvailable as error:
+            raise PlaceHeld(held(place)) from error
+        self.connection.execute(IMPATIENCE)
         found = self.enter(place)
         assert found is not None, "it was there, or it was made"
         return found
@@ -105,6 +128,24 @@ class PostgresSession:
         """See `Session.aside`."""
         return dict(self.connection.execute(SQL.aside.encode(), (*place, first, end)).fetchall())
 
+    def holder(self, place: Place) -> str:
+        """See `Session.holder`. One that makes the place known cannot be seen from outside."""
+        row = self.connection.execute(HOLDER.encode(), place).fetchone()
+        if row is None:
+            return "a transaction"
+        pid, program, host, port, state, seconds = row
+        return (
+            f"the transaction of PostgreSQL's process {pid} (application {program or 'unnamed'},"
+            f" client {f'{host}:{port}' if host else 'of this machine'}, {state or 'unseen'},"
+            f" begun {seconds or 0:.0f} s ago; `SELECT pg_terminate_backend({pid})` ends it)"
+        )
+
     def close(self) -> None:
         """Let the connection go."""
         self.connection.close()
+
+
+def held(place: Place) -> str:
+    """What is wrong where a place cannot be entered."""
+    app, outbox, topic, partition = place
+    return f"outbox {outbox!r} of app {app!r}, {topic}-{partition}: its row is locked"

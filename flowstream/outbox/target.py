@@ -16,6 +16,10 @@ class OutboxRefused(FlowstreamError):
     """A database that does not fit the app's position, or a function that ended its transaction."""
 
 
+class PlaceHeld(FlowstreamError):
+    """Somebody else is at a place; nothing was done, and it may be tried again."""
+
+
 class Place(NamedTuple):
     """Whose position it is: that of an app's outbox in a partition."""
 
@@ -35,7 +39,7 @@ class Known(NamedTuple):
 
 
 class Session(Protocol):
-    """A connection. Everything but `transaction` and `close` happens inside of a transaction."""
+    """A connection. All but `transaction`, `holder` and `close` happens inside of a transaction."""
 
     @property
     def connection(self) -> Any:
@@ -52,13 +56,17 @@ class Session(Protocol):
         """The block is the user's: it may do all but end the transaction (OutboxRefused)."""
 
     def enter(self, place: Place) -> Known | None:
-        """What is known of a place, if anything; nobody else may enter it meanwhile."""
+        """What is known of a place, if anything; nobody else may enter it meanwhile. PlaceHeld
+        where somebody has entered it, and has not come to an end in a moment.
+        """
 
     def is_new_to(self, app: str, outbox: str) -> bool:
         """Whether nothing is known of any place of an outbox."""
 
     def begin(self, place: Place, known: Known) -> Known:
-        """Make a place known, unless somebody has meanwhile; nobody else may enter it either."""
+        """Make a place known, unless somebody has meanwhile; nobody else may enter it either.
+        PlaceHeld as above.
+        """
 
     def advance(self, place: Place, next_offset: int) -> None:
         """The effects go up to here now."""
@@ -71,6 +79,9 @@ class Session(Protocol):
 
     def aside(self, place: Place, first: int, end: int) -> Mapping[int, str]:
         """Reasons by offset, of events from `first` to before `end` that have no effect."""
+
+    def holder(self, place: Place) -> str:
+        """Who has entered a place and not come to an end, for people; outside of a transaction."""
 
     def close(self) -> None:
         """Let the connection go."""

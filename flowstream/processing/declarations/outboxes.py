@@ -18,6 +18,7 @@ from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
+from flowstream.clock import monotonic_ms
 from flowstream.outbox.applying import (
     Checkpoint,
     Standing,
@@ -28,7 +29,7 @@ from flowstream.outbox.applying import (
     refused,
 )
 from flowstream.outbox.lane import Lane
-from flowstream.outbox.target import OutboxRefused, Place, Session, Target
+from flowstream.outbox.target import OutboxRefused, Place, PlaceHeld, Session, Target
 from flowstream.processing.agents.agent import Agent
 from flowstream.processing.agents.policies import OnError, Policy, Then, policy_of
 from flowstream.processing.declaring import described
@@ -40,7 +41,8 @@ from flowstream.processing.events.topic import Topic
 from flowstream.processing.streams.stream import NO_VALUE, Stream
 from flowstream.processing.values.codecs import DECODE_ERRORS, Codec
 from flowstream.transport.admin import Admin
-from flowstream.transport.cluster import Cluster
+from flowstream.transport.cluster import Cluster, backoffs
+from flowstream.transport.outage import Outage
 from flowstream.transport.types import TopicPartition
 
 if TYPE_CHECKING:
@@ -52,6 +54,8 @@ R = TypeVar("R")
 log = logging.getLogger("flowstream.agent")
 
 CLOSE_TIMEOUT_S = 5.0
+PATIENCE_MS = 1_000
+"""So long another may have a place without a line in the log: a worker that ends, say."""
 
 Store = Callable[[Any, list[Event[T]]], object]
 Connect = Callable[[], Awaitable[Cluster]]
@@ -271,14 +275,39 @@ class Outbox(Agent[T], Generic[T]):
         there too.
         """
         try:
-            return await self._in_session(lambda session: work(session, at))
+            return await self._entered(at, work)
         except UnknownPlace:
             # Asked for now, not remembered: a database may be changed for another at any time.
             done = await self._done(TopicPartition(at.place.topic, at.place.partition))
         why = None if done is None else refused(at._replace(position=done), None)
         if why is not None:
             raise why
-        return await self._in_session(lambda session: work(session, at._replace(is_new=True)))
+        return await self._entered(at._replace(is_new=True), work)
+
+    async def _entered(self, at: Standing, work: Callable[[Session, Standing], R]) -> R:
+        """Do something at a place; waits while somebody else is there, and says who. That is no
+        event's fault, and other partitions have their turns meanwhile.
+        """
+        outage, began_ms = Outage(), monotonic_ms()
+        for pause_s in backoffs():
+            try:
+                done = await self._in_session(lambda session: work(session, at))
+            except PlaceHeld as error:
+                now_ms = monotonic_ms()
+                if now_ms - began_ms >= PATIENCE_MS and outage.goes_on(now_ms):
+                    log.warning("%s by %s, which may be that of a worker that is stopped, or is"
+                                " busy: waiting for its end",
+                                error, await self._holder(at.place))  # fmt: skip
+                await asyncio.sleep(pause_s)
+            else:
+                break
+        if outage.lasts:
+            log.warning("%s: its row is free, after %.1f s",
+                        at.where, (monotonic_ms() - began_ms) / 1000)  # fmt: skip
+        return done
+
+    async def _holder(self, place: Place) -> str:
+        return await self._in_session(lambda session: session.holder(place))
 
     async def _identify(self, topic: str) -> str:
         """The id of a topic as hex, empty where the cluster has none."""
