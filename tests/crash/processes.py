@@ -15,6 +15,8 @@ SESSION_TIMEOUT_S = 2.0
 TRANSACTION_TIMEOUT_S = 4.0
 RESTART_S = 0.2
 STOP_TIMEOUT_S = 15.0
+ASKED = (0, -signal.SIGTERM)
+"""How a worker ends that is told to: one that has only just been started does not listen yet."""
 
 
 class Worker:
@@ -80,7 +82,7 @@ class Worker:
         except TimeoutError:
             child.kill()
             status = await child.wait()
-        if status not in (0, -signal.SIGTERM, -signal.SIGKILL):  # none yet listened, or was killed
+        if status not in (*ASKED, -signal.SIGKILL):  # or somebody killed it
             self.ends.append(status)
 
     def take_ends(self) -> list[int]:
@@ -113,7 +115,7 @@ class Worker:
         except TimeoutError:
             child.kill()
             status = await child.wait()
-        if status:
+        if status not in ASKED:
             self.ends.append(status)
 
     async def _spawn(self) -> asyncio.subprocess.Process:

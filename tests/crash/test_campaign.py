@@ -67,6 +67,22 @@ async def test_V4_a_worker_that_does_not_end_well_is_a_violation(tmp_path: Path)
     assert worker.take_ends() == []
 
 
+async def test_a_worker_that_is_told_to_end_before_it_listens_is_no_violation(
+    tmp_path: Path,
+) -> None:
+    class Young(Script):
+        code = "import signal; print('up', flush=True); signal.pause()"
+
+    worker = Young("worker-1", "unused", tmp_path)
+    running = asyncio.create_task(worker.run())
+    async with asyncio.timeout(20):
+        while worker._child is None:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        running.cancel()
+        await asyncio.wait((running,))
+    assert worker.take_ends() == []
+
+
 async def test_a_killed_worker_is_no_violation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
