@@ -25,8 +25,14 @@ from flowstream.state.key_fields import mismatch
 
 T = TypeVar("T")
 
-DECODE_ERRORS: tuple[type[Exception], ...] = (ValueError, TypeError, KeyError, msgspec.MsgspecError)
-"""What a decoder may raise on foreign bytes; pydantic's errors are ValueErrors."""
+DECODE_ERRORS: tuple[type[Exception], ...] = (
+    ValueError, TypeError, LookupError, ArithmeticError, AttributeError, AssertionError,
+    RuntimeError, msgspec.MsgspecError,
+)  # fmt: skip
+"""What a decoder may raise on foreign bytes: RecursionError for lists in lists without an end, and
+whatever a validator of the user's does with a value that it did not expect. No error of our own is
+among them: one of those is about something else than the bytes.
+"""
 
 _IMMUTABLE = (
     str, int, float, bool, bytes, type(None), datetime.datetime, datetime.date, datetime.time,

@@ -12,9 +12,11 @@ import gzip as _gzip
 import zlib as _zlib
 from typing import Any
 
+import msgspec as _msgspec
+
 from flowstream.processing.declaring import described
 from flowstream.processing.errors import AppError
-from flowstream.processing.values.codecs import BYTES, DECODE_ERRORS, JSON, as_json, codec_of, plain
+from flowstream.processing.values.codecs import BYTES, JSON, as_json, codec_of, plain
 from flowstream.processing.values.codecs import Codec as TypedCodec
 
 LARGEST_UNPACKED = 64 << 20
@@ -248,6 +250,6 @@ def _typed_by(kind: Any, first: Codec) -> TypedCodec[Any]:
 
 
 def _undecodable(codec: Codec, error: Exception) -> Exception:
-    if isinstance(error, DECODE_ERRORS):
+    if isinstance(error, ValueError | TypeError | _msgspec.MsgspecError):
         return error
     return ValueError(f"{codec!r} cannot read it: {type(error).__name__}: {error}")
