@@ -46,6 +46,9 @@ PATIENCE_S = 1.0
 """So long an owner may be silent when others may answer."""
 SILENCE_S = 15.0
 """A worker that watches for us and says nothing for so long is gone: it speaks every 5 s."""
+REPEATABLE = ("GET", "HEAD", "OPTIONS", "PUT", "DELETE")
+"""Requests that come to the same however often they are sent (RFC 9110, 9.2.2)."""
+NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 R = TypeVar("R")
 Answer = AsyncGenerator[Found | Changed, None]
@@ -77,6 +80,7 @@ class Router:
         self._routes = Routes(app_id, cluster)
         self._counts: dict[str, int] = {}
         self._client: httpx.AsyncClient | None = None
+        self._once: httpx.AsyncClient
 
     async def partitions(self, changelog: str, table: str, timeout_s: float) -> int:
         """How many partitions a table has. TableUnavailable when no worker makes it in time."""
@@ -217,7 +221,8 @@ class Router:
         timeout_s: float,
     ) -> httpx.Response:
         """Hand a request on to the worker that runs a task; its answer. `what` it is of the task
-        that is asked for, for errors.
+        that is asked for, for errors. QueryError for one that may have done something and must not
+        be sent again.
         """
 
         own = httpx.Headers(headers)
@@ -231,7 +236,14 @@ class Router:
                 content=body,
                 timeout=left_s + 1.0,
             )
-            response = await self._reached(owner, request)
+            try:
+                response = await self._reached(owner, request, once=method not in REPEATABLE)
+            except Unreached as error:
+                if method in REPEATABLE or isinstance(error.__cause__, NEVER_SENT):
+                    raise
+                raise QueryError(
+                    f"{error} after it was sent a {method}, and may have done what that asks for"
+                ) from error
             if MISDIRECTED in response.headers:
                 raise decode_refused(response.content, response.status_code)
             return response
@@ -245,6 +257,7 @@ class Router:
         client, self._client = self._client, None
         if client is not None:
             await client.aclose()
+            await self._once.aclose()
 
     async def _until_answered(
         self,
@@ -335,10 +348,11 @@ class Router:
         raise decode_refused(error_body, response.status_code)
 
     async def _reached(
-        self, owner: Owner, request: httpx.Request, *, stream: bool = False
+        self, owner: Owner, request: httpx.Request, *, stream: bool = False, once: bool = False
     ) -> httpx.Response:
+        client = self._once if once else self._http()
         try:
-            return await self._http().send(request, stream=stream)
+            return await client.send(request, stream=stream)
         except (httpx.HTTPError, OSError) as error:
             raise Unreached(
                 f"the worker at {owner.address} does not answer ({type(error).__name__})"
@@ -351,4 +365,7 @@ class Router:
     def _http(self) -> httpx.AsyncClient:
         if self._client is None:
             self._client = httpx.AsyncClient(trust_env=False)
+            # A connection that was kept may be closed as a request is sent: was that read?
+            kept = httpx.Limits(max_keepalive_connections=0)
+            self._once = httpx.AsyncClient(trust_env=False, limits=kept)
         return self._client
