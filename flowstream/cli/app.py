@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from flowstream.cli.before import behind_options
 from flowstream.processing.errors import AppError
 
 if TYPE_CHECKING:
@@ -47,26 +48,27 @@ def run(arguments: Sequence[str], *, script: str | None = None) -> None:
 
             commands.run(words[1], words[2:], script or f"{PROGRAM} -A {words[1]}")
             return
-        module, words = words[1], [words[verb], *words[2:verb], *words[verb + 1 :]]
-        line = build(words[:1])
-        line(args=with_app(line, words, module), prog_name=script or PROGRAM)
+        line = build((words[verb],))
+        said = with_app(line, words[verb:], words[2:verb], words[1])
+        line(args=said, prog_name=script or PROGRAM)
     asked = words[0] if words and words[0] in VERBS else None
     build((asked,) if asked else VERBS)(args=words, prog_name=PROGRAM)
 
 
-def with_app(line: typer.Typer, words: Sequence[str], module: str) -> list[str]:
-    """The words with the app where its verb takes it, as `-A MODULE`; a verb about a cluster visits
-    the app's, by its settings.
+def with_app(
+    line: typer.Typer, words: Sequence[str], before: Sequence[str], module: str
+) -> list[str]:
+    """The words of a verb with the app where it takes it, as `-A MODULE`, and with the options that
+    stood before it; a verb about a cluster visits the app's, by its settings.
     """
     command, at = typer.main.get_command(line), 0
     while at < len(words) and (found := getattr(command, "commands", {}).get(words[at])):
         command, at = found, at + 1
     options = {option for parameter in command.params for option in parameter.opts}
-    if "--app" in options:
-        return [*words[:at], "-A", module, *words[at:]]
-    if {"--broker", "--data"} <= options and "--help" not in words:
+    app = ["-A", module] if "--app" in options else []
+    if not app and {"--broker", "--data"} <= options and "--help" not in words:
         visit_as(module)
-    return list(words)
+    return [*words[:at], *app, *before, *words[at:]]
 
 
 def visit_as(module: str) -> None:
@@ -95,18 +97,21 @@ def run_script(app: App) -> None:
 
 def app_first(words: list[str]) -> list[str]:
     """The words with `-A MODULE` before the options that stand before it, as Faust's users write
-    them: `--debug -A shop worker`.
+    them: `--debug -A shop worker`, `--app=shop worker`.
     """
-    at = next((at for at, word in enumerate(words) if word in MODULE_OPTION or word in VERBS), 0)
-    if at == 0 or words[at] in VERBS or not words[0].startswith("-"):
+    names = [word.partition("=")[0] for word in words]
+    at = next((at for at, name in enumerate(names) if name in (*MODULE_OPTION, *VERBS)), 0)
+    if not words or words[at] in VERBS or not words[0].startswith("-"):
         return words
+    words = [*words[:at], *words[at].split("=", 1), *words[at + 1 :]]
     return [*words[at : at + 2], *words[:at], *words[at + 2 :]]
 
 
 def verb_in(words: Sequence[str]) -> int | None:
     """Where one of our verbs stands behind `-A MODULE`; None when a command of the app does."""
-    if words[2:] and not words[2].startswith("-"):
-        return 2 if words[2] in VERBS else None
+    at = behind_options(words, 2)
+    if at is not None:
+        return at if at < len(words) and words[at] in VERBS else None
     return next((at for at in range(2, len(words)) if words[at] in VERBS), None)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import os
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,13 +12,23 @@ from typing import Annotated, Any
 import click
 import typer
 
+from flowstream.cli import worker_options as options
 from flowstream.cli.apps import app_of, exiting, set_place
+from flowstream.cli.before import value_of
 from flowstream.cli.embedded import EmbeddedBroker
 from flowstream.cli.options import perform
-from flowstream.cli.worker import broker_of
+from flowstream.cli.tracebacks import without_our_frames
+from flowstream.cli.worker import begin_in, broker_of
+from flowstream.errors import FlowstreamError
 from flowstream.processing.app import App
 from flowstream.processing.declarations.command_classes import Said
 from flowstream.processing.declarations.commands import Subcommand, commands_of
+from flowstream.processing.environment.logs import Output, level_of
+from flowstream.processing.errors import AppError
+
+MEANT = (FlowstreamError, BrokenPipeError, click.ClickException, click.Abort, click.exceptions.Exit,
+         typer.BadParameter, typer.Abort, typer.Exit)  # fmt: skip
+"""What a command raises to say something by it: no traceback."""
 
 
 def run(module: str, words: Sequence[str], program: str) -> None:
@@ -24,8 +36,18 @@ def run(module: str, words: Sequence[str], program: str) -> None:
     words.
     """
     with exiting():
+        go_to(value_of(words, "--workdir"))
         line = built(app_of(module, None, None))
     line(args=list(words), prog_name=program)
+
+
+def go_to(workdir: str | None) -> None:
+    """Go to a directory, in which the app is then looked for."""
+    try:
+        if workdir is not None:
+            os.chdir(workdir)
+    except OSError as error:
+        raise AppError(f"--workdir {workdir}: {error.strerror or error}") from None
 
 
 def built(app: App) -> typer.Typer:
@@ -54,6 +76,7 @@ def visiting(app: App, said: Said) -> Callable[..., None]:
     """
 
     def visit(
+        context: typer.Context,
         broker: Annotated[
             str | None,
             typer.Option(
@@ -61,13 +84,25 @@ def visiting(app: App, said: Said) -> Callable[..., None]:
             ),
         ] = None,
         data: Annotated[
-            Path | None, typer.Option("--data", help="Directory of the embedded broker.")
+            Path | None,
+            typer.Option("--data", "--datadir", help="Directory of the embedded broker."),
         ] = None,
+        loglevel: Annotated[
+            str | None,
+            typer.Option("--loglevel", "-l", help="Log, from debug, info, warning or error on."),
+        ] = None,
+        logfile: options.LogFile = None,
+        workdir: options.WorkDir = None,
         quiet: Annotated[bool, typer.Option("--quiet", "-q", help="`say` says nothing.")] = False,
         debug: Annotated[bool, typer.Option("--debug", help="Sets the setting.")] = False,
         json: Annotated[bool, typer.Option("--json", help="`tabulate` gives JSON.")] = False,
     ) -> None:
+        del workdir  # see `run`
         said.quiet, said.json = quiet, json
+        if loglevel is not None or logfile is not None:
+            with exiting():
+                level_of(loglevel or "info")
+            context.call_on_close(begin_in(None, Output(loglevel or "info", logfile, quiet)).flush)
         if debug:
             app.conf.debug = True
         with exiting():
@@ -108,15 +143,25 @@ def calling(app: App, command: Subcommand, said: Said) -> Any:
     """A plain function that connects the app and runs the command with what it is given."""
 
     def call(**given: Any) -> None:
+        failed: list[Exception] = []
+
         async def work() -> None:
             async with broker_of(app) as broker:
                 app.connect_to(broker.address if isinstance(broker, EmbeddedBroker) else broker)
-                await command.run(app, given, said)
+                try:
+                    await command.run(app, given, said)
+                except MEANT:
+                    raise
+                except Exception as error:  # noqa: BLE001 - the outermost line of user code
+                    failed.append(error)
 
         try:
             perform(work, is_users=True)
-        except click.UsageError as error:  # not typer's, which has its own
+        except click.ClickException as error:  # not typer's, which has its own
             error.show()
             raise SystemExit(error.exit_code) from None
+        if failed:
+            traceback.print_exception(without_our_frames(failed[0]))
+            raise typer.Exit(1)
 
     return call

@@ -37,7 +37,19 @@ def _short(name: str) -> str:
 
 
 def without_our_frames(error: BaseException) -> BaseException:
-    """The error without the frames of this package and of the import system in its traceback."""
+    """The error without the frames of this package and of the import system in its traceback, nor
+    in those of what led to it.
+    """
+    seen: set[int] = set()
+    each: BaseException | None = error
+    while each is not None and id(each) not in seen:
+        seen.add(id(each))
+        _trim(each)
+        each = each.__cause__ or each.__context__
+    return error
+
+
+def _trim(error: BaseException) -> None:
     kept: list[TracebackType] = []
     entry = error.__traceback__
     while entry is not None:
@@ -47,4 +59,4 @@ def without_our_frames(error: BaseException) -> BaseException:
     trimmed: TracebackType | None = None
     for each in reversed(kept):
         trimmed = TracebackType(trimmed, each.tb_frame, each.tb_lasti, each.tb_lineno)
-    return error.with_traceback(trimmed)
+    error.__traceback__ = trimmed

@@ -24,6 +24,7 @@ from tests.processing.conftest import address  # noqa: F401 - the broker fixture
 MODULE = '''
 """An app with a command."""
 import dataclasses
+import logging
 import click
 import flowstream as fs
 from flowstream.cli import argument, option
@@ -44,6 +45,7 @@ class Seen:
     times: int = 3
 
 
+log = logging.getLogger("shop")
 app = fs.App("shop", broker="kafka://BROKER", version=3)
 orders = app.topic("orders-TAG", value_type=Order, partitions=1)
 out = app.topic("out-TAG", key_type=str, value_type=Seen, partitions=1)
@@ -85,6 +87,15 @@ async def of_app(app, account):
 @app.command(name="fails", help="Fails.")
 async def fail_it():
     raise fs.FlowstreamError("on purpose")
+
+
+@app.command(argument("account"))
+async def breaks(self, account):
+    log.info("breaks for %s", account)
+    try:
+        [].index(account)
+    except ValueError as error:
+        raise KeyError(account) from error
 '''
 
 
@@ -128,6 +139,22 @@ def test_a_command_of_the_app_runs_with_its_options(module: str) -> None:
     assert unknown.returncode == 2
     assert "No such command 'nothing'" in unknown.stderr
     assert "there is no module" in run("-A", "no_such_module", "fill").stderr
+
+
+def test_what_a_command_raises_is_told_by_the_users_lines_alone(module: str) -> None:
+    failed = run("-A", module, "breaks", "ada")
+    assert failed.returncode == 1
+    frames = [line for line in failed.stderr.splitlines() if line.startswith("  File")]
+    assert [f'/{module}.py", line ' in frame for frame in frames] == [True, True]
+    assert failed.stderr.endswith("\nKeyError: 'ada'\n")
+
+
+def test_a_topic_that_is_not_there_yet_is_told_with_who_makes_it(module: str) -> None:
+    failed = run("-A", module, "fill", "ada")
+    assert failed.returncode == 1
+    told = f"error: there is no topic 'orders-{module}' yet: a worker of the app makes those that"
+    assert failed.stderr.startswith(told)
+    assert failed.stderr.count("\n") == 1
 
 
 def test_a_command_visits_the_broker_that_stands_before_it(module: str, tmp_path: Path) -> None:
@@ -291,13 +318,6 @@ def test_what_cannot_be_a_command_is_refused() -> None:
     app.command(fill)
     with pytest.raises(AppError, match="declared twice"):
         app.command()(fill)
-
-
-def test_where_a_verb_stands() -> None:
-    assert cli.verb_in(["-A", "m", "worker"]) == 2
-    assert cli.verb_in(["-A", "m", "--loglevel", "info", "worker"]) == 4
-    assert cli.verb_in(["-A", "m", "fill", "worker"]) is None
-    assert cli.verb_in(["-A", "m", "--help"]) is None
 
 
 def script(tmp_path: Path, body: str, *words: str) -> subprocess.CompletedProcess[str]:

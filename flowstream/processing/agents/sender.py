@@ -21,7 +21,7 @@ from flowstream.processing.events.topic import Acknowledged, Outgoing, RecordMet
 from flowstream.processing.watching.tracing import sending
 from flowstream.transport.admin import Admin
 from flowstream.transport.cluster import Cluster
-from flowstream.transport.errors import TopicExists
+from flowstream.transport.errors import TopicExists, UnknownTopic
 from flowstream.transport.producer import IdempotentProducer
 from flowstream.transport.types import NewTopic, TopicPartition
 
@@ -96,6 +96,12 @@ class Sender:
                 )
         except Exception as error:
             look.not_sent(states, error)
+            if isinstance(error, UnknownTopic) and record.partition is None:
+                raise UnknownTopic(
+                    f"there is no topic {record.topic!r} yet: a worker of the app makes those that"
+                    " it declares, so start one first (`flowstream worker -A MODULE`), or make it"
+                    " with `await topic.declare()`"
+                ) from None
             raise
         found = RecordMetadata(sent.topic, sent.partition, sent.offset)
         look.sent(states, found)
