@@ -65,6 +65,7 @@ PURE = (
     "flowstream/transport/batches.py",
     "flowstream/transport/errors.py",
     "flowstream/transport/outage.py",
+    "flowstream/transport/refusals.py",
     "flowstream/transport/types.py",
     "flowstream/transport/assignor.py",
     "flowstream/processing/group/claiming.py",

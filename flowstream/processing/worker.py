@@ -35,7 +35,7 @@ from flowstream.processing.errors import AppError
 from flowstream.processing.events.current import HERE
 from flowstream.processing.group.committer import Checkpoint, no_checkpoint
 from flowstream.processing.group.membership import Membership
-from flowstream.processing.group.memberships import RECOVERY_PAUSE_S, Memberships
+from flowstream.processing.group.memberships import Memberships
 from flowstream.processing.group.succession import succeed
 from flowstream.processing.instead import missing, telling
 from flowstream.processing.running.plan import Plan, TablePlan
@@ -332,8 +332,8 @@ class Worker(Lending):
             log.info("partitions of topics are other than they were (%s): joining anew", changed)
         except TransportError as error:
             self.is_outgrown = True
-            log.log(self._cluster.level(logging.WARNING), "%s: trying again", error)
-            await self.stopping.pause(RECOVERY_PAUSE_S)
+            assert self._members is not None, "it has joined"
+            await self._members.endure(error)
 
     def _sizes(self) -> set[tuple[str, int]]:
         """Every topic that is read or written, with its number of partitions."""

@@ -45,6 +45,13 @@ REMEDIES: Mapping[int, str] = {
     ErrorCode.TOPIC_AUTHORIZATION_FAILED: (
         "allow this user what it needs of the topic: Describe, and Read or Write"
     ),
+    ErrorCode.GROUP_AUTHORIZATION_FAILED: (
+        "allow this user to read the group; that of an app is its id"
+    ),
+    ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: (
+        "allow this user to write and describe its transactional ids: those of an app begin with"
+        " its id"
+    ),
     ErrorCode.UNKNOWN_TOPIC_OR_PARTITION: "`flowstream topics list` has all that there are",
     ErrorCode.TRANSACTIONAL_ID_NOT_FOUND: "`flowstream transactions list` has all that there are",
 }
@@ -88,7 +95,13 @@ class OffsetOutOfRange(TransportError):
 
 
 class Unreadable(TransportError, WireError):
-    """A partition that cannot be read on, and not later either; the message says where and why."""
+    """A partition that cannot be read on, and not later either; the message says where and why.
+    `code` is Kafka's error, if there was one.
+    """
+
+    def __init__(self, reason: str, code: int = ErrorCode.NONE) -> None:
+        self.code = code
+        super().__init__(reason)
 
 
 class UnreadableRecords(Unreadable):
@@ -153,11 +166,12 @@ class InstanceFenced(CommitRefused):
 
 class TransactionFailed(TransportError):
     """The transaction cannot be committed. When `abortable`, abort() makes the session ready for
-    the next one; else the error will come back.
+    the next one; else the error will come back. `code` is Kafka's error, if that is what it was.
     """
 
-    def __init__(self, reason: str, *, abortable: bool = True) -> None:
+    def __init__(self, reason: str, *, abortable: bool = True, code: int = ErrorCode.NONE) -> None:
         self.abortable = abortable
+        self.code = code
         super().__init__(reason)
 
 

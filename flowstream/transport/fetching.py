@@ -30,6 +30,7 @@ from flowstream.transport.errors import (
 from flowstream.transport.troubles import Troubles
 from flowstream.transport.types import ConsumerRecord, TopicPartition
 from flowstream.transport.unpacking import Answers
+from flowstream.wire.error_codes import ErrorCode
 
 CLOSE_TIMEOUT_S = 1.0
 """So long a broker may keep its connections from being closed (V4)."""
@@ -243,7 +244,8 @@ class Fetching:
         except TopicAuthorizationFailedError as error:
             raise Unreadable(
                 f"topic {error.args[0]}: TOPIC_AUTHORIZATION_FAILED: allow the worker's user to"
-                " read it"
+                " read it",
+                ErrorCode.TOPIC_AUTHORIZATION_FAILED,
             ) from error
         except KafkaError as error:
             raise ConsumerFailed(f"fetching failed: {error}") from error

@@ -48,11 +48,15 @@ REMEDIES: Mapping[int, str] = {
     ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: "allow the worker's user to write under its"
     " transactional ids, which begin with the app's id",
     ErrorCode.CLUSTER_AUTHORIZATION_FAILED: "allow the worker's user to produce",
+    ErrorCode.GROUP_AUTHORIZATION_FAILED: "allow the worker's user to read the group of the app's"
+    " id",
     ErrorCode.POLICY_VIOLATION: "ask who runs the cluster",
     ErrorCode.UNSUPPORTED_COMPRESSION_TYPE: "change the topic's compression.type",
     ErrorCode.UNSUPPORTED_FOR_MESSAGE_FORMAT: "the topic needs message format v2",
 }
-"""Codes of Produce that will come again whenever these records are sent, and what helps."""
+"""Codes of Produce and of what a transaction asks beside it that will come again whenever the same
+is sent, and what helps.
+"""
 
 
 class Refusal(NamedTuple):
@@ -74,7 +78,8 @@ def for_good(refused: Sequence[Refusal]) -> RefusedForGood | None:
     for refusal in refused:
         remedy = REMEDIES.get(refusal.code)
         if remedy is not None:
-            return RefusedForGood(f"the broker refuses records of {refusal.reason}: {remedy}")
+            told = f"the broker refuses records of {refusal.reason}: {remedy}"
+            return RefusedForGood(told, code=refusal.code)
     return None
 
 

@@ -242,7 +242,8 @@ class TransactionSession:
         again = for_good(shipment.refused)
         if again is not None:
             raise again
-        raise TransactionFailed(f"refused: {'; '.join(r.reason for r in shipment.refused)}")
+        reasons = "; ".join(refusal.reason for refusal in shipment.refused)
+        raise TransactionFailed(f"refused: {reasons}", code=shipment.refused[0].code)
 
     async def _end(self, *, commit: bool) -> None:
         self._adopt(await self._wire.end(self._producer, commit=commit, v2=self.v2))

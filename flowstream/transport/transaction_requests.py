@@ -319,7 +319,10 @@ def _judge_end(code: int, *, commit: bool, unanswered: bool) -> None:
     if code in FENCED or unanswered:
         unknown = commit and unanswered
         raise ProducerFenced(f"EndTxn: {name}", "unknown" if unknown else "aborted")
-    raise TransactionFailed(f"EndTxn: {name}", abortable=code == ErrorCode.TRANSACTION_ABORTABLE)
+    if code in REMEDIES:
+        raise RefusedForGood(f"EndTxn: {name}: {REMEDIES[code]}", abortable=False, code=code)
+    is_abortable = code == ErrorCode.TRANSACTION_ABORTABLE
+    raise TransactionFailed(f"EndTxn: {name}", abortable=is_abortable, code=code)
 
 
 def _partition_codes(answer: Any) -> list[int]:
@@ -340,7 +343,7 @@ def _raise_first(what: str, codes: Sequence[int]) -> None:
             raise ProducerFenced(f"{what}: {error_name(code)}")
     for code in codes:
         if code in REMEDIES:
-            raise RefusedForGood(f"{what}: {error_name(code)}: {REMEDIES[code]}")
+            raise RefusedForGood(f"{what}: {error_name(code)}: {REMEDIES[code]}", code=code)
     for code in codes:
         if code and code != ErrorCode.OPERATION_NOT_ATTEMPTED:
-            raise TransactionFailed(f"{what}: {error_name(code)}")
+            raise TransactionFailed(f"{what}: {error_name(code)}", code=code)

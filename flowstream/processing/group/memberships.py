@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 
+from flowstream.clock import monotonic_ms
 from flowstream.processing.duties.lending import Lending
 from flowstream.processing.environment.doors import Doors
 from flowstream.processing.environment.settings import Settings
@@ -29,15 +30,11 @@ from flowstream.transport.consumer import GroupConsumer
 from flowstream.transport.errors import (
     CommitRefused,
     ConsumerFailed,
-    InstanceFenced,
-    OffsetOutOfRange,
-    RefusedForGood,
-    SettingRefused,
     TransportError,
-    Unreadable,
 )
 from flowstream.transport.member import unnoted
 from flowstream.transport.producer import IdempotentProducer
+from flowstream.transport.refusals import FATAL, Refusals, ends_at_once
 from flowstream.transport.transaction import TransactionSession
 
 log = logging.getLogger("flowstream.worker")
@@ -53,10 +50,6 @@ the next commit, which their results wait for anyhow.
 
 REJOIN = (CommitRefused, ConsumerFailed)
 """After these the worker joins its group anew; after other transport errors it rewinds."""
-FATAL = (OffsetOutOfRange, RefusedForGood, InstanceFenced, SettingRefused, Unreadable)
-"""Errors that doing the work again would meet again. Going on elsewhere would skip or repeat
-records behind the app's back (G3); going on for ever would tell nobody (V2).
-"""
 
 
 def heartbeat_ms(settings: Settings) -> int:
@@ -97,6 +90,7 @@ class Memberships:
         self._session = session
         self._checkpoint = checkpoint
         self._noting = noting
+        self._refusals = Refusals()
         # One for all memberships: what the one before sent last may still be on its way, and is
         # refused once this producer has written in its place.
         self._plain = None if session is not None else IdempotentProducer(cluster)
@@ -174,9 +168,9 @@ class Memberships:
                 await membership.run(lambda: worker.wants_stop or worker.is_outgrown)
                 await self._finish(membership)
                 return
-            except (*FATAL, *REJOIN):
-                raise
             except TransportError as error:
+                if isinstance(error, REJOIN) or ends_at_once(error):
+                    raise
                 await self._lost(error)
                 await membership.rewind(self._renew_session)
 
@@ -201,12 +195,17 @@ class Memberships:
         await membership.abandon()
 
     async def _lost(self, error: TransportError) -> None:
-        if isinstance(error, FATAL):
+        await self.endure(error, "going back to the last commit")
+
+    async def endure(self, error: TransportError, then: str = "trying again") -> None:
+        """Wait, and say what is done `then`; or raise what is no use to be tried once more."""
+        try:
+            pause_s = self._refusals.met(error, monotonic_ms(), self._worker.counts.commits)
+        except TransportError:
             await self._abort()
-            raise error
-        level = self._cluster.level(logging.WARNING)
-        log.log(level, "%s: going back to the last commit", error)
-        await self._worker.stopping.pause(RECOVERY_PAUSE_S)
+            raise
+        log.log(self._cluster.level(logging.WARNING), "%s: %s", error, then)
+        await self._worker.stopping.pause(pause_s)
 
     async def _abort(self) -> None:
         """Let readers not wait for the timeout of a transaction that will never be committed."""
@@ -222,5 +221,4 @@ class Memberships:
                 await self._worker.stopping.unless(self._session.init())
                 return
             except TransportError as error:
-                log.log(self._cluster.level(logging.WARNING), "%s: trying again", error)
-                await self._worker.stopping.pause(RECOVERY_PAUSE_S)
+                await self.endure(error)

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from functools import partial
 
+from flowstream.clock import monotonic_ms
 from flowstream.processing.environment.slots import Slot
 from flowstream.processing.errors import PartitionMismatch, StateLost
 from flowstream.processing.running.plan import Plan
@@ -24,10 +25,9 @@ from flowstream.transport.admin import Admin
 from flowstream.transport.cluster import Cluster
 from flowstream.transport.errors import (
     OffsetOutOfRange,
-    RefusedForGood,
     TransportError,
-    Unreadable,
 )
+from flowstream.transport.refusals import Refusals
 from flowstream.transport.tail import Tail
 from flowstream.transport.types import TopicDescription, TopicPartition
 
@@ -174,7 +174,7 @@ class Replication:
     async def follow(self) -> None:
         """Apply what the changelogs bring, until cancelled."""
         loop = asyncio.get_running_loop()
-        look_at, told = loop.time(), ""
+        look_at, told, refusals = loop.time(), "", Refusals()
         while True:
             try:
                 if loop.time() >= look_at:
@@ -184,8 +184,6 @@ class Replication:
                     await asyncio.sleep(LOST_LOOK_S)
                     continue
                 found, told = await self._tail.read(), ""
-            except (RefusedForGood, Unreadable):
-                raise
             except OffsetOutOfRange as error:
                 held = self._followed.get(error.tp)
                 if held is not None and self.tables[held[0]].is_strict:
@@ -194,10 +192,11 @@ class Replication:
                 look_at = loop.time()
                 continue
             except TransportError as error:
+                pause_s = refusals.met(error, monotonic_ms())
                 level = self._cluster.level(logging.WARNING)
                 if level == logging.DEBUG or told != (told := str(error)):  # each thing once
                     log.log(level, "following replicated tables: %s: trying again", error)
-                await asyncio.sleep(RETRY_S)
+                await asyncio.sleep(max(RETRY_S, pause_s))
                 look_at = loop.time()
                 continue
             for changelog, (position, records) in found.items():

@@ -31,7 +31,7 @@ async def test_S11_a_header_key_that_is_no_UTF8_is_an_event_as_any(kit: Kit, nam
 
 
 async def test_V2_records_that_nobody_can_read_stop_the_worker_with_their_place(
-    kit: Kit, name: str
+    kit: Kit, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It joined its group anew five times a second, for ever, and called itself healthy."""
     app = kit.app(name)
@@ -42,6 +42,7 @@ async def test_V2_records_that_nobody_can_read_stop_the_worker_with_their_place(
         async for _ in stream:
             pass
 
+    monkeypatch.setattr("flowstream.transport.refusals.FIRST_PAUSE_S", 0.01)
     await kit.create(app)
     await store(kit.cluster, TopicPartition(words.name, 0), lying())
     with pytest.raises(UnreadableRecords, match=f"{words.name}-0 cannot be read from offset 0 on"):
