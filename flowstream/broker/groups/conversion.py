@@ -70,6 +70,8 @@ def _consumer_member(
 ) -> ConsumerMember:
     # Before the first generation there is no protocol yet: all of a member's say the same.
     said = embedded.read_subscription(member.metadata(old.protocol) or member.protocols[0][1])
+    # It is answered in the version of the first, whichever the group has.
+    embedded.version_of(member.protocols[0][1])
     given = embedded.read_assignment(member.assignment, known)
     assigned: dict[bytes, dict[int, int]] = {}
     for topic_id, partitions in given.items():

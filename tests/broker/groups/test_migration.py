@@ -217,6 +217,19 @@ def test_malformed_subscriptions_stop_the_upgrade_only() -> None:
     assert broker.core.groups
 
 
+def test_X4_a_group_that_could_not_become_a_classic_one_again_becomes_no_consumer_group() -> None:
+    """A member is answered in the version of its first protocol, whichever the group has. Where
+    that says none, the session of the last consumer would stop the broker when it ends."""
+    broker = Mixed()
+    odd = (("odd", b""), *subscribed("t"))
+    first, _ = broker.enter(protocols=odd)
+    broker.enter(protocols=subscribed("t"))
+    broker.join(first, protocols=odd)
+    assert broker.group().protocol == "cooperative-sticky"
+    assert broker.join_as("new", "t").error_code == ErrorCode.GROUP_ID_NOT_FOUND
+    assert len(broker.group().members) == 2
+
+
 def test_a_classic_static_member_takes_the_place_of_the_last_consumer_one() -> None:
     broker = Mixed()
     broker.join_as("new", "t", instance_id="i")
