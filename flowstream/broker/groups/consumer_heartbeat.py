@@ -154,10 +154,12 @@ def _resolve(
 
 
 def _is_stale(resolved: Resolved, turn: ConsumerTurn) -> bool:
-    """Whether a pattern must be matched again: after long, or when there are other topics."""
+    """Whether a pattern must be matched again: after long, when there are other topics, or when
+    the clock was set back while the broker was down."""
     age_ms = turn.now - resolved.timestamp
     has_news = resolved.version < turn.topics_version
-    return age_ms > turn.limits.regex_refresh_ms or (has_news and age_ms > REGEX_REFRESH_MIN_MS)
+    soonest = REGEX_REFRESH_MIN_MS if has_news else turn.limits.regex_refresh_ms
+    return not 0 <= age_ms <= soonest
 
 
 def _group_epoch(

@@ -28,7 +28,8 @@ def is_due(group: ConsumerGroup, epoch: int, turn: ConsumerTurn) -> bool:
     if epoch <= group.assignment_epoch:
         return False
     last, interval_ms = group.assignment_timestamp, turn.limits.assignment_interval_ms
-    return last == 0 or interval_ms == 0 or turn.now >= last + interval_ms
+    # A clock that was set back while the broker was down: the last one may seem years ahead.
+    return last == 0 or not last <= turn.now < last + interval_ms
 
 
 def compute(

@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 
 from flowstream.broker.groups.consumer_group import ConsumerState
+from flowstream.broker.types import Instant
 from flowstream.wire.error_codes import ErrorCode
 from tests.broker.groups.consumer_story import REBALANCE_MS, Consumers
 
@@ -323,3 +324,24 @@ def test_the_assignor_that_most_ask_for() -> None:
     target = broker.consumer().targets
     assert len(target["a"]) == 2, "range gives both single partitions to the first"
     assert target["b"] == {}
+
+
+def test_G7_a_clock_set_back_over_a_restart_leaves_no_partition_without_an_owner() -> None:
+    broker = Consumers()
+    broker.create("t", 2)
+    broker.join_as("gone", "t")
+    broker.now = Instant(broker.now - 86_400_000)
+    broker.restart()
+    broker.beat("gone", -1)
+    answer = broker.join_as("here", "t")
+    assert broker.assigned(answer) == {"t": [0, 1]}
+
+
+def test_G7_a_clock_set_back_over_a_restart_hides_no_topic_from_a_pattern() -> None:
+    broker = Consumers()
+    broker.create("t-0", 1)
+    broker.join_as("m", subscribed_topic_regex="t-.*")
+    broker.now = Instant(broker.now - 86_400_000)
+    broker.restart()
+    broker.create("t-1", 1)
+    assert broker.assigned(broker.beat("m", 2)) == {"t-0": [0], "t-1": [0]}
