@@ -20,6 +20,7 @@ from flowstream.broker.log.partition import PartitionLog
 from flowstream.broker.log.recovery import open_log
 from flowstream.broker.log.removal import free_name
 from flowstream.broker.log.segment import SPAN
+from flowstream.broker.log.state import NEVER_CLEANED
 from flowstream.broker.metadata import broker_configs
 from flowstream.broker.metadata.image import Image, Topic
 from flowstream.broker.metadata.topic_configs import effective
@@ -146,6 +147,7 @@ def _open(
         clean=recorded.clean,
         recovery_point=recorded.recovery.get(name, 0),
         log_start=recorded.starts.get(name, 0),
+        clean_end=recorded.clean_end.get(name, NEVER_CLEANED),
         synced=recorded.synced,
     ).log
 

@@ -23,6 +23,7 @@ from flowstream.wire.error_codes import ErrorCode
 from flowstream.wire.messages.create_topics import CreatableTopic, CreateTopicsRequest
 from flowstream.wire.messages.delete_topics import DeleteTopicsRequest
 from tests.broker.machine import TIME, Machine, batch, produce
+from tests.broker.node import test_upkeep as upkeep
 
 PATH = file_path("t-1", 0, LOG)
 NAME = TopicPartition("t", 1)
@@ -170,3 +171,20 @@ def test_D7_what_is_whole_or_is_not_there_is_refused(name: TopicPartition, told:
     with pytest.raises(FlowstreamError, match=told) as caught:
         set_aside(made.storage, name, made.now)
     assert isinstance(caught.value, NotRefused) == ("no start" in told)
+
+
+def test_L2_what_was_compacted_and_no_longer_is_is_not_given_up() -> None:
+    """The gaps that compaction left stay when the policy changes: a start knows them."""
+    made = upkeep.machine()
+    log = upkeep.compacted(made, min_compaction_lag_ms="1000000")
+    upkeep.fill(made, 4)
+    made.wait(61_000)  # recovery points are written
+    upkeep.fill(made)
+    upkeep.alter(made, "min.compaction.lag.ms", "0")
+    made.wait(5_000)
+    assert 0 < log.recovery_point < upkeep.offsets(log)[0], "there is a gap to read over"
+    upkeep.alter(made, "cleanup.policy", "delete")
+    upkeep.fill(made, 4)
+    made.crash()
+    with pytest.raises(NotRefused):
+        set_aside(made.storage, upkeep.TOPIC, made.now)
