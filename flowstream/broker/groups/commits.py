@@ -8,7 +8,7 @@ when a group became empty).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from flowstream.broker.config import LONG_MAX
 from flowstream.broker.groups.consumer_checks import check_member_epoch
@@ -51,10 +51,8 @@ class NewOffset:
     leader_epoch: int = -1
     metadata: str | None = None
     topic_id: bytes = ZERO_UUID
-
-    def without_topic_id(self) -> NewOffset:
-        """As Kafka keeps it in a transaction: TxnOffsetCommit has no topic ids."""
-        return replace(self, topic_id=ZERO_UUID)
+    """Of the topic as it is now, be it that the request has none: in a later one of that name the
+    offset counts for nothing (S11). Kafka keeps none in transactions."""
 
     def value(self, now: Instant, retention_ms: int = -1) -> OffsetCommitValue:
         """The offset as its record keeps it. With a retention time of its own it has neither epoch

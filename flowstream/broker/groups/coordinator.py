@@ -234,7 +234,7 @@ class GroupCoordinator:
             return error, Decision()
         if consumer is None:
             self._classic.find_or_begin(group_id, now)
-        values = [(each.partition, each.without_topic_id().value(now)) for each in asked]
+        values = [(each.partition, each.value(now)) for each in asked]
         return error, Decision(tuple(offset_record(group_id, *key, v) for key, v in values))
 
     def check_fetch(self, group_id: str, member_id: str | None, epoch: int) -> ErrorCode:

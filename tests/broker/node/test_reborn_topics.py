@@ -9,6 +9,17 @@ import itertools
 import pytest
 
 from flowstream.broker.storage.memory import Crashed
+from flowstream.wire.messages.end_txn import EndTxnRequest
+from flowstream.wire.messages.offset_fetch import (
+    OffsetFetchRequest,
+    OffsetFetchRequestGroup,
+    OffsetFetchRequestTopics,
+)
+from flowstream.wire.messages.txn_offset_commit import (
+    TxnOffsetCommitRequest,
+    TxnOffsetCommitRequestPartition,
+    TxnOffsetCommitRequestTopic,
+)
 from tests.broker.handlers.test_slicing import creation, deletion
 from tests.broker.machine import Machine, batch, produce
 
@@ -75,3 +86,59 @@ def test_D7_a_kill_at_any_operation_of_a_deletion_leaves_no_directory_of_nobody(
             assert {name for name in machine.storage.names("") if name.endswith("stray")} == set()
             ends.add("t" in machine.cores.image.topics)
     assert ends == {True, False}
+
+
+def test_S11_no_offset_of_a_deleted_topic_counts_in_the_next_of_its_name() -> None:
+    """A crash may come between the removal of a topic and that of the offsets in it. One that was
+    committed in a transaction said nothing of which topic it was of, and the group passed over the
+    first records of the new one.
+    """
+    kept = 0
+    for seed in range(4):
+        for step in itertools.count():
+            machine = Machine(seed)
+            machine.ask(creation("t"), 5)
+            commit_in_transaction(machine, 5)
+            machine.storage.crash_at(machine.storage.operations + step)
+            try:
+                machine.ask(deletion("t"), 6)
+            except Crashed:
+                machine.crash()
+            else:
+                break
+            if "t" not in machine.cores.image.topics:
+                kept += bool(machine.cores.groups.offsets.of("g"))
+                machine.ask(creation("t"), 5)
+                assert position(machine) == -1
+    assert kept, "no crash came in between"
+
+
+def commit_in_transaction(machine: Machine, offset: int) -> None:
+    """A group's position, committed together with nothing else."""
+    owner = machine.init()
+    place = TxnOffsetCommitRequestPartition(partition_index=0, committed_offset=offset)
+    body = TxnOffsetCommitRequest(
+        transactional_id="t",
+        group_id="g",
+        producer_id=owner.producer_id,
+        producer_epoch=owner.producer_epoch,
+        topics=(TxnOffsetCommitRequestTopic(name="t", partitions=(place,)),),
+    )
+    assert machine.ask(body, 5).topics[0].partitions[0].error_code == 0
+    end = EndTxnRequest(
+        transactional_id="t",
+        producer_id=owner.producer_id,
+        producer_epoch=owner.producer_epoch,
+        committed=True,
+    )
+    assert machine.ask(end, 5).error_code == 0
+    assert position(machine) == offset
+
+
+def position(machine: Machine) -> int:
+    """What the group is told."""
+    topics = (OffsetFetchRequestTopics(name="t", partition_indexes=(0,)),)
+    groups = (OffsetFetchRequestGroup(group_id="g", topics=topics),)
+    answer = machine.ask(OffsetFetchRequest(groups=groups, require_stable=True), 8)
+    found: int = answer.groups[0].topics[0].partitions[0].committed_offset
+    return found
