@@ -1,7 +1,8 @@
 """One segment against itself: every batch continues the log with a matching CRC, and what the
 indexes say is what the log holds.
 
-Reads the batches once, in order; the findings about index files come after the last batch.
+Reads the batches once, in order; the findings about index files come after the last batch. Of the
+batches it keeps only what those files speak of: a segment may have millions (X3).
 """
 
 from __future__ import annotations
@@ -83,13 +84,20 @@ class SegmentExam:
         self._rules = rules
         self._course = course
         self._path = names.file_path(directory, base, names.LOG)
-        self._ends: dict[int, int] = {}  # position -> last offset of the batch there
-        self._reached: dict[int, tuple[int, int]] = {}  # last offset -> (base offset, timestamp)
+        self._is_empty = True
+        self._ends: dict[int, int | None] = {}
+        """Position in the offset index -> last offset of the batch that begins there."""
+        self._times: list[int] = []
+        """The offsets of the time index."""
+        self._reached: list[tuple[int, int]] = []
+        """Of each of them: base offset and timestamp of the batch that holds it."""
 
     def findings(self) -> Iterator[Finding]:
         """Everything that does not fit."""
         course = self._course
         course.aborted, course.markers = [], {}
+        if self._trusted:
+            self._look_ahead()
         size = self._storage.size(self._path) or 0
         position = 0
         for at, header, batch in whole_batches(self._storage, self._path, 0, size):
@@ -159,8 +167,12 @@ class SegmentExam:
         course = self._course
         course.expected = header.last_offset + 1
         course.leader_epochs.setdefault(header.leader_epoch, header.base_offset)
-        self._ends[at] = header.last_offset
-        self._reached[header.last_offset] = (header.base_offset, header.max_timestamp)
+        self._is_empty = False
+        if at in self._ends:
+            self._ends[at] = header.last_offset
+        reached = self._reached
+        while len(reached) < len(self._times) and self._times[len(reached)] <= header.last_offset:
+            reached.append((header.base_offset, header.max_timestamp))
         if not header.is_transactional:
             return
         producer, offset = header.producer_id, header.base_offset
@@ -174,6 +186,14 @@ class SegmentExam:
                     course.aborted.append(Aborted(producer, began, offset, offset + 1))
 
     # -- index files ----------------------------------------------------------------------
+
+    def _look_ahead(self) -> None:
+        """Which batches the index files speak of."""
+        _, offsets, _ = self._content(names.INDEX, OffsetIndex.ENTRY.size)
+        self._ends = {position: None for _, position in OffsetIndex.ENTRY.iter_unpack(offsets)}
+        _, times, _ = self._content(names.TIMEINDEX, TimeIndex.ENTRY.size)
+        entries = TimeIndex.ENTRY.iter_unpack(times)
+        self._times = [self._base + relative for _, relative in entries]
 
     def _check_indexes(self) -> Iterator[Finding]:
         yield from self._check_offsets()
@@ -199,7 +219,7 @@ class SegmentExam:
         last = -1
         for at, (relative, position) in enumerate(OffsetIndex.ENTRY.iter_unpack(content)):
             offset = self._base + relative
-            if position <= last or self._ends.get(position) != offset:
+            if position <= last or self._ends[position] != offset:
                 told = f"offset {offset} at byte {position} is no batch of the log"
                 yield warning(path, told, REBUILT, position=at * OffsetIndex.ENTRY.size)
                 return
@@ -208,16 +228,12 @@ class SegmentExam:
     def _check_times(self) -> Iterator[Finding]:
         path, content, found = self._content(names.TIMEINDEX, TimeIndex.ENTRY.size)
         yield from found
-        ends = sorted(self._reached)
-        last, next_end = -2, 0
+        last = -2
         for at, (timestamp, relative) in enumerate(TimeIndex.ENTRY.iter_unpack(content)):
             offset = self._base + relative
-            while next_end < len(ends) and ends[next_end] < offset:
-                next_end += 1
-            base, reached = (
-                self._reached[ends[next_end]] if next_end < len(ends) else (offset + 1, -1)
-            )
-            empty = not ends and timestamp in (-1, 0)
+            is_held = at < len(self._reached)
+            base, reached = self._reached[at] if is_held else (offset + 1, -1)
+            empty = self._is_empty and timestamp in (-1, 0)
             if not empty and (timestamp <= last or not base <= offset or reached != timestamp):
                 told = f"time {timestamp} at offset {offset} is not what the log holds"
                 yield warning(path, told, REBUILT, position=at * TimeIndex.ENTRY.size)
