@@ -16,6 +16,7 @@ from tests.interop.differential import (
     denied,
     groups,
     over_time,
+    partial,
     topics,
     transactions,
 )
@@ -94,6 +95,19 @@ def test_X2_both_refuse_alike(brokers: Brokers, story: Callable[[Client], None])
         client.quietly(19, {"topics": [TOPIC], "timeout_ms": 5000}, 7)
         client.close()
     compare([Client(address, *NOBODY) for address in brokers.sasl], story)
+
+
+@pytest.mark.parametrize("story", partial.STORIES, ids=lambda story: story.__name__)
+def test_X2_both_let_pass_alike(brokers: Brokers, story: Callable[[Client, Client], None]) -> None:
+    """Whoever may do a part of what it asks."""
+    users = [Client(address, *NOBODY) for address in brokers.sasl]
+    for address, user in zip(brokers.plain, users, strict=True):
+        admin = Client(address)
+        partial.prepare(admin)
+        story(admin, user)
+        partial.rules(admin, ())
+        admin.close()
+    compare(users, lambda user: None)
 
 
 TOPIC = {"name": "dt", "num_partitions": 1, "replication_factor": 1}

@@ -11,7 +11,6 @@ from flowstream.broker.authorization.admission import (
     Admission,
     and_then,
     only,
-    partition,
     refuse,
 )
 from flowstream.broker.authorization.topics import FAILED, by_name_or_id
@@ -22,6 +21,7 @@ from flowstream.broker.security.acl import OPERATIONS_OF
 from flowstream.broker.security.authorizer import Access
 from flowstream.wire.acl_codes import CLUSTER_NAME, Operation, ResourceType
 from flowstream.wire.messages.describe_topic_partitions import (
+    Cursor,
     DescribeTopicPartitionsResponse,
     DescribeTopicPartitionsResponseTopic,
     TopicRequest,
@@ -115,26 +115,31 @@ def describe_cluster(request: Request[Any], access: Access, cores: Cores) -> Adm
 
 
 def describe_topic_partitions(request: Request[Any], access: Access, cores: Cores) -> Admission:
-    """Describe on each topic."""
-    body = request.body
-    if not body.topics:
-        # Named one by one: the cursor must not tell a name that is not to be seen.
-        visible = sorted(t for t in cores.image.topics if access.topic(Operation.DESCRIBE, t))
-        if not visible:
-            return refuse(DescribeTopicPartitionsResponse())
-        asked = tuple(TopicRequest(name=name) for name in visible)
-        admission = Admission(body=replace(body, topics=asked))
-    else:
-        admission = partition(
-            body,
-            "topics",
-            lambda topic: access.topic(Operation.DESCRIBE, topic.name),
-            DescribeTopicPartitionsResponse,
-            "topics",
-            lambda topic: DescribeTopicPartitionsResponseTopic(error_code=FAILED, name=topic.name),
-        )
+    """Describe on each topic from the cursor on. What is to be seen is named one by one: a cursor
+    must not tell a name that is not, and goes on behind a topic that is gone or hidden meanwhile.
+    """
+    body, cursor = request.body, request.body.cursor
+    asked = sorted({each.name for each in body.topics} or cores.image.topics)
+    if cursor is not None:
+        if body.topics and cursor.topic_name not in asked:
+            return PASS  # to be refused as a whole
+        asked = [name for name in asked if name >= cursor.topic_name]
+    seen = {name: None for name in asked if access.topic(Operation.DESCRIBE, name)}
+    hidden = tuple(
+        DescribeTopicPartitionsResponseTopic(error_code=FAILED, name=name)
+        for name in (asked if body.topics else ())
+        if name not in seen
+    )
+    if not seen:
+        return refuse(DescribeTopicPartitionsResponse(topics=hidden))
+    if cursor is not None and cursor.topic_name not in seen:
+        cursor = Cursor(topic_name=next(iter(seen)), partition_index=min(cursor.partition_index, 0))
+    topics = tuple(TopicRequest(name=name) for name in seen)
 
     def amend(answer: Any) -> Any:
-        return replace(answer, topics=tuple(_topic(each, access) for each in answer.topics))
+        told = (*answer.topics, *hidden)
+        return replace(answer, topics=tuple(_topic(each, access) for each in told))
 
-    return and_then(admission, amend)
+    if body.topics and not hidden and cursor is body.cursor:
+        return Admission(amend=amend)
+    return Admission(body=replace(body, topics=topics, cursor=cursor), amend=amend)

@@ -132,7 +132,9 @@ def consumer_group_describe(request: Request[Any], access: Access, cores: Cores)
         if all(access.topic(Operation.DESCRIBE, topic) for topic in sorted(topics)):
             return group
         message = "The group has topics that this client may not describe."
-        return replace(group, error_code=TOPIC_FAILED, error_message=message, members=())
+        return DescribedConsumerGroup(
+            error_code=TOPIC_FAILED, error_message=message, group_id=group.group_id
+        )
 
     amended = and_then(
         admission,

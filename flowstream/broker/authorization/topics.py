@@ -228,7 +228,7 @@ def create_topics(request: Request[Any], access: Access, cores: Cores) -> Admiss
             topic_config_error_code=FAILED,
             num_partitions=-1,
             replication_factor=-1,
-            configs=None,
+            configs=(),
         )
 
     def amend(answer: Any) -> Any:
@@ -238,17 +238,26 @@ def create_topics(request: Request[Any], access: Access, cores: Cores) -> Admiss
 
 
 def delete_topics(request: Request[Any], access: Access, cores: Cores) -> Admission:
-    """Delete on each topic. One that is named by id is not told by name without Describe."""
-    body = request.body
+    """Delete on each topic, by name Describe too: who may describe is told that one is not there,
+    whether it may delete or not. One that is named by id is not told by name without Describe.
+    """
+    body, image = request.body, cores.image
+    by_id = by_name_or_id(access, image, Operation.DELETE, lambda topic: "")
+
+    def by_name(name: str) -> bool:
+        if not access.topic(Operation.DESCRIBE, name):
+            return False
+        return name not in image.topics or access.topic(Operation.DELETE, name)
+
     if body.topics:
         return partition(
             body,
             "topics",
-            by_name_or_id(access, cores.image, Operation.DELETE, lambda topic: topic.name or ""),
+            lambda topic: by_id(topic) if topic.name is None else by_name(topic.name),
             DeleteTopicsResponse,
             "responses",
             lambda topic: DeletableTopicResult(
-                name=topic.name or _shown(access, cores.image, topic.topic_id),
+                name=topic.name or _shown(access, image, topic.topic_id),
                 topic_id=topic.topic_id,
                 error_code=FAILED,
                 error_message=MESSAGE,
@@ -257,7 +266,7 @@ def delete_topics(request: Request[Any], access: Access, cores: Cores) -> Admiss
     return partition(
         body,
         "topic_names",
-        lambda name: access.topic(Operation.DELETE, name),
+        by_name,
         DeleteTopicsResponse,
         "responses",
         lambda name: DeletableTopicResult(

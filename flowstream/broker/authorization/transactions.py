@@ -17,6 +17,7 @@ from flowstream.broker.authorization.topics import FAILED as TOPIC_FAILED
 from flowstream.broker.cores import Cores
 from flowstream.broker.events import Request
 from flowstream.broker.security.authorizer import Access
+from flowstream.broker.types import TopicPartition
 from flowstream.wire.acl_codes import Operation
 from flowstream.wire.error_codes import ErrorCode
 from flowstream.wire.messages.add_offsets_to_txn import AddOffsetsToTxnResponse
@@ -73,23 +74,24 @@ def add_partitions_to_txn(request: Request[Any], access: Access, cores: Cores) -
             return PASS
         return refuse(AddPartitionsToTxnResponse(error_code=CLUSTER_FAILED))
     topics = body.v3_and_below_topics
-    if not access.transactional_id(Operation.WRITE, body.v3_and_below_transactional_id):
-        errors = dict.fromkeys((topic.name for topic in topics), FAILED)
-    else:
-        errors = {
-            topic.name: ErrorCode.OPERATION_NOT_ATTEMPTED
-            if access.topic(Operation.WRITE, topic.name)
-            else TOPIC_FAILED
-            for topic in topics
-        }
-        if TOPIC_FAILED not in errors.values():
-            return PASS
+    mine = access.transactional_id(Operation.WRITE, body.v3_and_below_transactional_id)
+    denied = {t.name for t in topics if not (mine and access.topic(Operation.WRITE, t.name))}
+    if not denied:
+        return PASS
+
+    def error(topic: str, number: int) -> ErrorCode:
+        if topic in denied:
+            return TOPIC_FAILED if mine else FAILED
+        if TopicPartition(topic, number) not in cores.logs.by_name:
+            return ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+        return ErrorCode.OPERATION_NOT_ATTEMPTED
+
     results = tuple(
         AddPartitionsToTxnTopicResult(
             name=topic.name,
             results_by_partition=tuple(
                 AddPartitionsToTxnPartitionResult(
-                    partition_index=number, partition_error_code=errors[topic.name]
+                    partition_index=number, partition_error_code=error(topic.name, number)
                 )
                 for number in topic.partitions
             ),

@@ -69,9 +69,10 @@ def allow(
     operation: Operation,
     name: str = "mine",
     type: ResourceType = ResourceType.TOPIC,
+    permission: Permission = Permission.ALLOW,
 ) -> None:
     acls = machine.cores.image.acls
-    rule = Rule(type, name, PatternType.LITERAL, "User:alice", "*", operation, Permission.ALLOW)
+    rule = Rule(type, name, PatternType.LITERAL, "User:alice", "*", operation, permission)
     acls.add(len(acls.by_id).to_bytes(16, "big"), rule)
 
 
@@ -203,7 +204,7 @@ def test_create_and_delete(machine: Machine) -> None:
     found = {t.name: t for t in answer.topics}
     assert (found["new"].error_code, found["newer"].error_code) == (0, T)
     assert found["new"].topic_config_error_code == T
-    assert (found["new"].configs, found["new"].num_partitions) == (None, -1)
+    assert (found["new"].configs, found["new"].num_partitions) == ((), -1)
     assert "newer" not in machine.cores.image.topics
     topic_id = machine.cores.image.topics["other"].topic_id
     states = (DeleteTopicState(name=None, topic_id=topic_id),)

@@ -130,6 +130,10 @@ class Client:
             found += more
         return found
 
+    def call(self, field: str, value: object, name: str) -> None:
+        """Have a label of one's own for a value that the broker made up."""
+        self._labels[LABELLED[field], value] = name
+
     def _plain(self, value: Any, name: str = "") -> Any:
         if name in LABELLED and value not in ("", ZERO_UUID, -1):
             kind = LABELLED[name]
@@ -152,7 +156,7 @@ class Client:
 _NAMES = (
     "name", "topic", "topic_name", "group_id", "transactional_id", "resource_name", "key",
     "entity_type", "entity_name", "partition_index", "partition_id", "resource_type",
-    "pattern_type", "principal", "operation", "permission_type", "mechanism",
+    "pattern_type", "principal", "operation", "permission_type", "mechanism", "topic_id",
 )  # fmt: skip
 
 
