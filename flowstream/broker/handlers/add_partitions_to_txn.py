@@ -7,7 +7,7 @@ instead of PRODUCER_FENCED."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 
 from flowstream.broker.coordination import commit_transaction, replies_when_durable
 from flowstream.broker.cores import INTERNAL_TOPICS, Cores
@@ -28,6 +28,7 @@ from flowstream.wire.messages.add_partitions_to_txn import (
     AddPartitionsToTxnTopicResult,
     AddPartitionsToTxnTransaction,
 )
+from flowstream.wire.schema import replace
 
 FENCED_SINCE = 2
 BATCHED_SINCE = 4
@@ -50,7 +51,7 @@ def handle(request: Request[AddPartitionsToTxnRequest], cores: Cores, now: Insta
     else:
         effects = []
         each_result = []
-        for transaction in body.transactions:
+        for transaction in _once(body.transactions):
             results, written = _add(transaction, cores, version, now)
             effects += written
             each_result.append(
@@ -60,6 +61,21 @@ def handle(request: Request[AddPartitionsToTxnRequest], cores: Cores, now: Insta
             )
         response = AddPartitionsToTxnResponse(results_by_transaction=tuple(each_result))
     return effects + replies_when_durable([(request.to, response)])
+
+
+def _once(
+    transactions: Iterable[AddPartitionsToTxnTransaction],
+) -> Iterable[AddPartitionsToTxnTransaction]:
+    """What one owner asks of one transaction, together: each time would write all before it once
+    more (X4).
+    """
+    together: dict[tuple[Hashable, ...], AddPartitionsToTxnTransaction] = {}
+    for each in transactions:
+        key = each.transactional_id, each.producer_id, each.producer_epoch, each.verify_only
+        before = together.get(key)
+        topics = () if before is None else before.topics
+        together[key] = replace(each, topics=topics + each.topics)
+    return together.values()
 
 
 def _add(

@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 
+from flowstream.broker.coordination import transaction_partition
+from flowstream.broker.effects import Reply
+from flowstream.broker.events import Request
 from flowstream.broker.log.partition import Accepted
-from flowstream.broker.types import TopicPartition
+from flowstream.broker.types import ReplyTo, TopicPartition
 from flowstream.wire.error_codes import ErrorCode
 from flowstream.wire.messages.add_offsets_to_txn import AddOffsetsToTxnRequest
 from flowstream.wire.messages.add_partitions_to_txn import (
@@ -188,6 +191,53 @@ def test_brokers_add_and_verify_partitions_of_many_transactions() -> None:
     assert asked(1, verify_only=True) == ErrorCode.TRANSACTION_ABORTABLE
     assert asked(1, verify_only=False) == 0
     assert asked(1, verify_only=True) == 0
+
+
+def test_X4_what_is_asked_of_one_transaction_is_written_once() -> None:
+    """Each time would write all before it once more: 2,000 times took nine seconds."""
+    made = machine()
+    got = made.init("t")
+    log = made.cores.logs.by_name[transaction_partition(made.cores, "t")]
+    before = log.log_end
+    transactions = tuple(
+        AddPartitionsToTxnTransaction(
+            transactional_id="t",
+            producer_id=got.producer_id,
+            producer_epoch=epoch,
+            topics=(AddPartitionsToTxnTopic(name="a", partitions=(number,)),),
+        )
+        for number in (0, 1)
+        for epoch in (got.producer_epoch, got.producer_epoch - 1)
+    )
+    asked = AddPartitionsToTxnRequest(transactions=transactions)
+    mine, stale = made.ask(asked, 4).results_by_transaction
+    for told, error in ((mine, 0), (stale, ErrorCode.PRODUCER_FENCED)):
+        parts = [part for topic in told.topic_results for part in topic.results_by_partition]
+        assert [part.partition_index for part in parts] == [0, 1]
+        assert {part.partition_error_code for part in parts} == {error}
+    assert log.log_end == before + 1
+
+
+def test_X4_filters_cost_the_transactions_and_not_one_time_the_other() -> None:
+    """Thousands of both may be there."""
+    made = machine()
+    got = begun(made)
+    compared: list[int] = []
+
+    class Id(int):
+        def __eq__(self, other: object) -> bool:
+            compared.append(self)
+            return int(self) == other
+
+        __hash__ = int.__hash__
+
+    others = tuple(Id(number) for number in range(1_000_000, 1_000_500))
+    body = ListTransactionsRequest(producer_id_filters=(*others, Id(got.producer_id)))
+    to = ReplyTo(made.connection, 1, 66, 1)
+    (reply,) = made.node.handle(Request(to, "c", "h", body), made.now)
+    assert isinstance(reply, Reply)
+    assert [each.transactional_id for each in reply.body.transaction_states] == ["t"]  # type: ignore[attr-defined]
+    assert len(compared) < 10
 
 
 def test_the_offsets_partition_of_a_group_joins() -> None:
