@@ -43,6 +43,9 @@ from flowstream.wire.hashing import coordinator_partition
 
 R = TypeVar("R")
 
+_Configs = dict[tuple[tuple[str, str], ...], LogConfig]
+"""The log settings that were made already, by what their topics set themselves."""
+
 
 class Producer(NamedTuple):
     """In whose transaction offsets are committed (TxnOffsetCommit)."""
@@ -174,9 +177,15 @@ def ensure_internal_topic(cores: Cores, topic: str, now: Instant) -> list[Effect
     return commit_metadata(cores, Decision(records=records), now)
 
 
-def log_config(cores: Cores, topic: str) -> LogConfig:
-    """The log settings of a topic: the broker's defaults under the topic's own."""
-    return LogConfig.of(log_settings(cores.config, cores.image.topic_configs(topic)))
+def _log_config(cores: Cores, topic: str, known: _Configs) -> LogConfig:
+    """The log settings of a topic: the broker's defaults under the topic's own. Those are the same
+    for most topics, or none.
+    """
+    own = cores.image.topic_configs(topic)
+    key = tuple(own.items())
+    if key not in known:
+        known[key] = LogConfig.of(log_settings(cores.config, own))
+    return known[key]
 
 
 def log_starts(cores: Cores) -> dict[TopicPartition, int]:
@@ -227,7 +236,7 @@ def _follow(
     if gone:
         made.append(_identify(cores, gone))
         effects += _delete_logs(cores, gone, now)
-    configs: dict[tuple[tuple[str, str], ...], LogConfig] = {}
+    configs: _Configs = {}
     for record in records:
         cores.image.apply(record)
         if isinstance(record, PartitionRecord):
@@ -240,22 +249,14 @@ def _follow(
 
 
 def _create_log(
-    cores: Cores,
-    record: PartitionRecord,
-    configs: dict[tuple[tuple[str, str], ...], LogConfig],
-    now: Instant,
+    cores: Cores, record: PartitionRecord, configs: _Configs, now: Instant
 ) -> list[Operation]:
-    """Make the log of a new partition; what makes its directory. `configs` are those that were made
-    already, by what their topics set themselves.
-    """
+    """Make the log of a new partition; what makes its directory."""
     topic = cores.image.topics_by_id[record.topic_id].name
     name = TopicPartition(topic, record.partition_id)
     if name in cores.logs.by_name:
         return []
-    overrides = tuple(cores.image.topic_configs(topic).items())
-    config = configs.get(overrides)
-    if config is None:
-        config = configs[overrides] = log_config(cores, topic)
+    config = _log_config(cores, topic, configs)
     prepared = cores.logs.prepared.pop((record.topic_id, record.partition_id), None)
     if prepared is not None:
         prepared.config = config
@@ -311,16 +312,17 @@ def _reconfigure(cores: Cores, records: Sequence[MetadataRecord]) -> list[Effect
         cores.config = broker_configs.effective(cores.given, cores.image)
         topics = cores.image.topics
     operations: list[Operation] = []
+    configs: _Configs = {}
     for topic in topics:
-        operations += _configure_logs(cores, topic)
+        operations += _configure_logs(cores, topic, configs)
     return [Write(operations)] if operations else []
 
 
-def _configure_logs(cores: Cores, topic: str) -> list[Operation]:
+def _configure_logs(cores: Cores, topic: str, configs: _Configs) -> list[Operation]:
     """Give the logs their new settings. What becomes compacted is flushed: from here on recovery
     takes what is missing in a closed segment for compacted away.
     """
-    config = log_config(cores, topic)
+    config = _log_config(cores, topic, configs)
     operations: list[Operation] = []
     for partition in range(cores.logs.partitions.get(topic, 0)):
         log = cores.logs.by_name[TopicPartition(topic, partition)]

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from flowstream.broker import coordination
+from flowstream.broker.config import BrokerConfig
 from flowstream.broker.doors import Replace
 from flowstream.broker.effects import Effect, Write
 from flowstream.broker.handlers import metadata, slicing
@@ -22,6 +23,11 @@ from flowstream.wire.messages.create_partitions import (
 )
 from flowstream.wire.messages.create_topics import CreatableTopic, CreateTopicsRequest
 from flowstream.wire.messages.delete_topics import DeleteTopicsRequest, DeleteTopicState
+from flowstream.wire.messages.incremental_alter_configs import (
+    AlterableConfig,
+    AlterConfigsResource,
+    IncrementalAlterConfigsRequest,
+)
 from flowstream.wire.messages.list_groups import ListGroupsRequest
 from flowstream.wire.messages.metadata import MetadataRequest, MetadataRequestTopic
 from tests.broker.machine import Machine, batch, produce
@@ -215,16 +221,24 @@ def test_X4_topics_that_go_together_write_the_checkpoints_once() -> None:
 
 
 def test_X4_partitions_of_like_topics_share_what_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[str] = []
-    ours = coordination.log_config
+    made: list[dict[str, str]] = []
+    ours = coordination.log_settings
 
-    def counted(cores: Any, topic: str) -> Any:
-        made.append(topic)
-        return ours(cores, topic)
+    def counted(config: BrokerConfig, own: dict[str, str]) -> Any:
+        made.append(own)
+        return ours(config, own)
 
-    monkeypatch.setattr(coordination, "log_config", counted)
-    Machine().ask(creation("a", "b", partitions=SLICE // 2 - TOPIC_WEIGHT), 5)
-    assert made == ["a"]
+    monkeypatch.setattr(coordination, "log_settings", counted)
+    machine = Machine()
+    machine.ask(creation("a", "b", partitions=SLICE // 2 - TOPIC_WEIGHT), 5)
+    assert made == [{}]
+    made.clear()
+    # A setting of all brokers looks at all topics: a tenth of a millisecond for each.
+    setting = AlterableConfig(name="log.retention.ms", config_operation=0, value="5000")
+    brokers = AlterConfigsResource(resource_type=4, resource_name="", configs=(setting,))
+    machine.ask(IncrementalAlterConfigsRequest(resources=(brokers,)), 1)
+    assert made == [{}]
+    assert {log.config.retention_ms for log in machine.cores.logs.by_name.values()} == {5000}
 
 
 def test_X4_a_question_makes_a_bounded_number_of_topics(
