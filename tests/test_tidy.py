@@ -27,6 +27,7 @@ PURE = (
     "flowstream/broker/completion.py",
     "flowstream/broker/lifecycle.py",
     "flowstream/broker/opening.py",
+    "flowstream/broker/strays.py",
     "flowstream/broker/memory.py",
     "flowstream/broker/quotas.py",
     "flowstream/broker/waiting.py",

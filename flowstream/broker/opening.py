@@ -9,13 +9,12 @@ sockets or time.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from flowstream.broker.config import BrokerConfig
 from flowstream.broker.cores import METADATA_LOG, Address, Cores, Logs
 from flowstream.broker.doors import (
-    Discard,
     MakeDirectory,
     Operation,
     Random,
@@ -30,17 +29,11 @@ from flowstream.broker.log import checkpoints, journal
 from flowstream.broker.log.checkpoints import MetaProperties
 from flowstream.broker.log.config import LogConfig
 from flowstream.broker.log.names import (
-    LEADER_EPOCHS,
-    LOG,
-    PARTITION_METADATA,
     SWAP,
-    TEMPORARY,
-    file_path,
     way_out,
 )
 from flowstream.broker.log.partition import PartitionLog
 from flowstream.broker.log.recovery import open_log
-from flowstream.broker.log.removal import free_name
 from flowstream.broker.log.state import NEVER_CLEANED
 from flowstream.broker.log.swapping import finish_swaps
 from flowstream.broker.metadata import broker_configs
@@ -48,6 +41,7 @@ from flowstream.broker.metadata.controller import new_uuid
 from flowstream.broker.metadata.image import Image
 from flowstream.broker.metadata.records import RemoveTopicRecord
 from flowstream.broker.metadata.topic_configs import log_settings
+from flowstream.broker.strays import put_away
 from flowstream.broker.transactions.coordinator import TransactionCoordinator
 from flowstream.broker.types import Instant, TopicPartition
 from flowstream.broker.waiting import Waiting
@@ -58,9 +52,6 @@ Perform = Callable[[Sequence[Operation]], object]
 
 METADATA_TOPIC_ID = bytes(15) + b"\x01"
 """The reserved id of `__cluster_metadata` (KIP-516)."""
-
-GONE = "-delete"
-STRAY = "-stray"
 
 
 class ForeignDirectory(FlowstreamError):
@@ -117,7 +108,7 @@ def open_cores(
     given, config = config, broker_configs.effective(config, image)
     logs = _open_topics(storage, perform, image, config, points, now, report)
     perform(
-        _put_away(storage, image, removed, report)
+        put_away(storage, image, removed, report)
         + _known_only(points, logs, image.broker_epoch(meta.node_id))
     )
     perform(journalled.ending)
@@ -333,68 +324,3 @@ def _epoch_checked(log: PartitionLog, newest: int) -> PartitionLog:
             f" disk changed leader-epoch-checkpoint or a batch; {way_out(log.directory)}"
         )
     return log
-
-
-def _put_away(
-    storage: Storage, image: Image, removed: set[bytes], report: list[str]
-) -> list[Operation]:
-    """Directories that no partition of the image owns: those of deleted topics go, also when a
-    crash came before their renaming; strays are kept aside, because a metadata log that lost
-    records must not cost data (D7).
-    """
-    operations, given = list[Operation](), set[str]()
-    for name in storage.names(""):
-        topic, dash, number = name.rpartition("-")
-        if not dash:
-            continue
-        if name.endswith(GONE):
-            operations.append(Remove(name))
-        elif number.isdecimal() and not _owns(image, topic, int(number)):
-            if may_go(storage, name, removed):
-                gone = free_name(storage, name, GONE, given)
-                operations.append(Discard(name, gone))
-            else:
-                aside = free_name(storage, name, STRAY, given)
-                report.append(f"{name} belongs to no topic: kept aside as {aside}")
-                operations.append(Rename(name, aside))
-    return operations
-
-
-def may_go(storage: Storage, directory: str, removed: Container[bytes]) -> bool:
-    """Whether a start deletes the directory of a partition that the image does not have: that of a
-    topic in `removed`, or one that nothing was written to.
-    """
-    topic_id = _topic_id(storage, directory)
-    return topic_id in removed or _is_pristine(storage, directory, topic_id)
-
-
-def _is_pristine(storage: Storage, directory: str, topic_id: bytes | None) -> bool:
-    """Whether nothing was ever written to the partition: a crash took the record of its creation,
-    which nobody was told of.
-    """
-    first = file_path(directory, 0, LOG)
-    expected = {first, f"{directory}/{LEADER_EPOCHS}"}
-    if topic_id is not None:
-        expected.add(f"{directory}/{PARTITION_METADATA}")
-    found = {f"{directory}/{name}" for name in storage.names(directory)}
-    rest = {path for path in found - expected if not path.endswith(TEMPORARY)}
-    return not rest and not storage.size(first)
-
-
-def _topic_id(storage: Storage, directory: str) -> bytes | None:
-    """Whose directory it is; None when it does not say so."""
-    path = f"{directory}/{PARTITION_METADATA}"
-    size = storage.size(path)
-    if size is None:
-        return None
-    try:
-        return checkpoints.decode_partition_metadata(storage.read(path, 0, size), path)
-    except checkpoints.CorruptCheckpoint:
-        return None
-
-
-def _owns(image: Image, topic: str, number: int) -> bool:
-    if (topic, number) == METADATA_LOG:
-        return True
-    known = image.topics.get(topic)
-    return known is not None and number in known.partitions

@@ -21,7 +21,8 @@ from flowstream.broker.log.state import NEVER_CLEANED
 from flowstream.broker.metadata import broker_configs
 from flowstream.broker.metadata.image import Image
 from flowstream.broker.metadata.topic_configs import effective
-from flowstream.broker.opening import GONE, METADATA_TOPIC_ID, STRAY, may_go, replay_metadata
+from flowstream.broker.opening import METADATA_TOPIC_ID, replay_metadata
+from flowstream.broker.strays import GONE, STRAY, is_file, may_go
 from flowstream.broker.types import Instant, TopicPartition
 from flowstream.errors import CorruptLog, FlowstreamError
 
@@ -226,7 +227,9 @@ class DirectoryExam:
     def _present(self) -> Iterator[TopicPartition]:
         for entry in self._storage.names(""):
             topic, dash, number = entry.rpartition("-")
-            if dash and number.isdecimal() and self._storage.names(entry):
+            if not (dash and number.isdecimal()) or is_file(self._storage, entry):
+                continue
+            if self._storage.names(entry):
                 yield TopicPartition(topic, int(number))
 
     def _others(self, present: set[TopicPartition], image: Image | None) -> Iterator[Finding]:
@@ -251,9 +254,11 @@ class DirectoryExam:
                 aside = f"the next start puts it aside as {name}{STRAY}"
                 yield warning(str(name), "no topic owns this directory", aside)
         for entry in self._storage.names(""):
+            if not entry.endswith((GONE, STRAY)) or is_file(self._storage, entry):
+                continue
             if entry.endswith(GONE):
                 yield note(entry, "of a deleted topic; the next start removes it")
-            elif entry.endswith(STRAY):
+            else:
                 yield note(entry, "put aside by an earlier start: look at it, then delete it")
 
     def _without_directory(self, present: set[TopicPartition]) -> Iterator[Finding]:

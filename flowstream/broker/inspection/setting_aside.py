@@ -24,7 +24,8 @@ from flowstream.broker.log.state import NEVER_CLEANED
 from flowstream.broker.metadata import broker_configs
 from flowstream.broker.metadata.image import Image, Topic
 from flowstream.broker.metadata.topic_configs import effective
-from flowstream.broker.opening import METADATA_TOPIC_ID, STRAY, replay_metadata
+from flowstream.broker.opening import METADATA_TOPIC_ID, replay_metadata
+from flowstream.broker.strays import STRAY
 from flowstream.broker.types import Instant, TopicPartition
 from flowstream.errors import CorruptLog, FlowstreamError
 from flowstream.wire.batch import HEADER_SIZE, read_header
