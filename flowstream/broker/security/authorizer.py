@@ -11,6 +11,8 @@ from flowstream.wire.acl_codes import CLUSTER_NAME, Operation, ResourceType
 MOST_TOLD = 3
 MOST_CHARACTERS = 249
 """Of a name in the log: as many as a topic's may have."""
+ANY_NAME = "hardcode"
+"""Kafka asks about a resource of this name first when any would do: rules on all of them count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +37,9 @@ class Authorizer:
         self, session: Session, host: str, operation: Operation, type: ResourceType
     ) -> bool:
         """Whether there may be a resource of this type that it is allowed on."""
-        principal = str(session.principal)
-        if principal in self.super_users or self.allow_unruled:
+        if self.allows(session, host, operation, type, ANY_NAME):
             return True
-        return self.acls.allows_somewhere(principal, host, operation, type)
+        return self.acls.allows_somewhere(str(session.principal), host, operation, type)
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,6 +134,20 @@ def test_super_users_and_everyone() -> None:
     assert not may(acls(rule(principal="User:bob")), everyone=True)
 
 
+def test_X2_everyone_may_somewhere_unless_a_rule_is_about_all_there_is() -> None:
+    session = Session(Principal("User", "alice"))
+
+    def somewhere(*rules: Rule) -> bool:
+        authorizer = Authorizer(acls(*rules), frozenset(), allow_unruled=True)
+        return authorizer.allows_somewhere(session, "h", Operation.READ, TOPIC)
+
+    assert somewhere()
+    assert somewhere(rule("t", permission=DENY), rule("u", principal="User:bob"))
+    assert not somewhere(rule("*", principal="User:bob"))
+    assert not somewhere(rule("*", permission=DENY))
+    assert somewhere(rule("*", principal="User:bob"), rule("t"))
+
+
 def is_about(each: Rule, name: str) -> bool:
     if each.pattern_type == PREFIXED:
         return name.startswith(each.name)
