@@ -12,11 +12,21 @@ from flowstream.errors import FlowstreamError
 ADDRESSES = re.compile(r"\s+For further information visit https://errors\.pydantic\.dev/\S+")
 """Where pydantic explains its errors: for whoever calls it, not for who reads a report."""
 LONGEST_REASON = 300
+LONGEST_TEXT = 8_000
+"""An error may hold all of the event. A report of it has to fit into a record beside that."""
 
 
 def text_of(error: BaseException) -> str:
-    """What an error says, for a report."""
-    return ADDRESSES.sub("", str(error))
+    """What an error says, for a report: something in any case, and no more than fits into one.
+
+    >>> text_of(ValueError("x" * 10_000)) == "x" * 8_000 + "..."
+    True
+    """
+    try:
+        text = ADDRESSES.sub("", str(error))
+    except Exception as failed:  # noqa: BLE001 - the error is somebody else's code
+        return f"(it does not say what: its __str__ raised {type(failed).__name__})"
+    return text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT] + "..."
 
 
 def reason(error: BaseException) -> str:
@@ -110,6 +120,10 @@ class LateEvent(FlowstreamError):
 
 class RecordTooLarge(FlowstreamError):
     """A record that its topic would not take; the message names the topic and the remedy."""
+
+
+class RecordMistimed(FlowstreamError):
+    """A record whose time its topic would not take; the message names the topic and the remedy."""
 
 
 class RowsContested(FlowstreamError):

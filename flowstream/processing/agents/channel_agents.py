@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast
 from flowstream.processing.agents.agent import Agent, AgentFunction, ChannelSink, Sink, sink_topics
 from flowstream.processing.agents.channels import Channel, Listener
 from flowstream.processing.agents.policies import Action, OnError
-from flowstream.processing.errors import AgentFailed, AppError, AppExited
+from flowstream.processing.errors import AgentFailed, AppError, AppExited, reason, text_of
 from flowstream.processing.events.current import Headers
 from flowstream.processing.events.event import Arrival, Event, Retimed
 from flowstream.processing.streams.branches import Branch
@@ -127,6 +127,17 @@ def _stream(feed: ChannelFeed) -> Stream[Any]:
     return ChannelSource(cast("Any", feed), AS_IT_IS, AS_IT_IS)
 
 
+def _failure(raised: Exception | asyncio.CancelledError) -> Exception:
+    """What a body raised, as an error. Raises the end of its task on."""
+    if isinstance(raised, Exception):
+        return raised
+    if cast("asyncio.Task[None]", asyncio.current_task()).cancelling():
+        raise raised
+    # It awaited something that was cancelled. Taken for the end of its task this would leave the
+    # channel without anyone (V2).
+    return RuntimeError(f"it awaited what was cancelled ({raised!r})")
+
+
 class ChannelAgent(Agent[T], Generic[T]):
     """A function over the stream of a channel."""
 
@@ -175,6 +186,7 @@ class ChannelAgent(Agent[T], Generic[T]):
                     group.create_task(self._work(listener, retry_backoff_s))
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
+        raise AgentFailed(f"agent {self.name!r} was cancelled, and not by its worker")
 
     async def _work(self, listener: Listener[T], retry_backoff_s: float) -> None:
         failures = 0
@@ -182,7 +194,8 @@ class ChannelAgent(Agent[T], Generic[T]):
             feed = ChannelFeed(listener)
             try:
                 await self._body(feed)
-            except Exception as error:  # noqa: BLE001 - the outermost line of user code
+            except (Exception, asyncio.CancelledError) as raised:  # noqa: BLE001 - user code ends here
+                error = _failure(raised)
                 failures = failures + 1 if feed.taken <= 1 else 1
                 await self._failed(feed, error, failures, retry_backoff_s, listener)
             except SystemExit as asked:
@@ -201,11 +214,12 @@ class ChannelAgent(Agent[T], Generic[T]):
             action = self.policy.then
         if action == "stop" or not (feed.events or error is feed.thrown):
             raise AgentFailed(
-                f"agent {self.name!r} on {self.channel!r} failed: {type(error).__name__}: {error}"
+                f"agent {self.name!r} on {self.channel!r} failed: {type(error).__name__}:"
+                f" {text_of(error)}"
             ) from error
         if action != "pass_over":
-            log.warning("agent %r: %s is %s", self.name, error, "skipped" if action == "skip" else
-                        f"tried again ({failures})")  # fmt: skip
+            done = "skipped" if action == "skip" else f"tried again ({failures})"
+            log.warning("agent %r: %s is %s", self.name, reason(error), done)
         if action == "retry" or error is feed.thrown:
             listener.give_back(feed.events)
         if action == "retry":

@@ -15,7 +15,7 @@ from flowstream.processing.app import App
 from flowstream.processing.duties.due_readers import due_readers, end_topics
 from flowstream.processing.duties.inputs import Inputs, between_joins
 from flowstream.processing.duties.places import Places, check_lookups, has_crontabs
-from flowstream.processing.running.plan import KEPT, Plan, ToCreate, foreign_plan
+from flowstream.processing.running.plan import LETTERS, Plan, ToCreate, foreign_plan
 from flowstream.processing.tables.table import Table
 
 
@@ -73,7 +73,7 @@ def _outputs(
             declared = app.topics.get(name)
             usual = app.settings.topic_partitions
             partitions = -1 if declared is None else declared.partitions or usual or -1
-            ours = KEPT if name == app.dead_letters else {}
+            ours = LETTERS if name == app.dead_letters else {}
             config = ours if declared is None else declared.config
             inputs.create[name] = ToCreate(name, partitions, config)
     return tuple(names)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from flowstream.processing.duties.planning import make_plan
 from flowstream.processing.environment.doors import Doors
 from flowstream.processing.errors import StateLost, TopicMissing
 from flowstream.processing.running.plan import Plan, ToCreate
-from flowstream.processing.units.outputs import MAX_MESSAGE_BYTES, OutputTopic
+from flowstream.processing.units.outputs import MAX_MESSAGE_BYTES, UNLIMITED_MS, OutputTopic
 from flowstream.transport.admin import Admin
 from flowstream.transport.errors import ConnectionLost, RequestRefused, TopicExists, TransportError
 from flowstream.transport.types import NewTopic
@@ -101,9 +101,25 @@ async def _outputs(
     names = {*plan.outputs, *(table.changelog for table in plan.tables)}
     limits = await admin.topic_settings(names, "max.message.bytes")
     takes = {name: int(limits.get(name, MAX_MESSAGE_BYTES)) for name in sorted(names)}
+    times = await _times(names, admin)
     return {
-        name: OutputTopic(name, existing[name], most if limit is None else min(limit, most))
+        name: OutputTopic(
+            name, existing[name], most if limit is None else min(limit, most),
+            ahead_ms=times[name][0], behind_ms=times[name][1],
+        )
         for name, most in takes.items()
+    }  # fmt: skip
+
+
+async def _times(names: Collection[str], admin: Admin) -> dict[str, tuple[int, int]]:
+    """How far ahead of now, and behind it, the time of a record may be, by topic."""
+    kinds = await admin.topic_settings(names, "message.timestamp.type")
+    by_producer = [name for name in names if kinds.get(name) != "LogAppendTime"]
+    after = await admin.topic_settings(by_producer, "message.timestamp.after.max.ms")
+    before = await admin.topic_settings(by_producer, "message.timestamp.before.max.ms")
+    return {
+        name: (int(after.get(name, UNLIMITED_MS)), int(before.get(name, UNLIMITED_MS)))
+        for name in names
     }
 
 

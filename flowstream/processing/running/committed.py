@@ -41,17 +41,20 @@ class Watch:
 
     def put(self, rows: Rows) -> None:
         """An epoch was committed."""
+        if self.is_over:
+            return  # whoever watches begins anew, whenever it finds out
         for key, row in rows.items():
             if key >= self._start and (self._stop is None or key < self._stop):
                 self._changed[key] = row
         if len(self._changed) > MOST_ROWS:
             self.end()
-        if self._changed:
+        elif self._changed:
             self._bell.set()
 
     def end(self) -> None:
         """Nothing more is told."""
         self.is_over = True
+        self._changed = {}
         self._bell.set()
 
     async def take(self) -> Rows:

@@ -5,6 +5,7 @@ Everything is encoded when it is sent, so that it fails where the agent's policy
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 from flowstream.processing.agents.agent import keeps_bytes
@@ -16,6 +17,7 @@ from flowstream.processing.events.replies import encode_reply, reply_headers, re
 from flowstream.processing.events.topic import Topic, header_pairs
 from flowstream.processing.running.plan import Reader
 from flowstream.processing.running.surroundings import Surroundings
+from flowstream.processing.units.outputs import OutputTopic
 from flowstream.processing.units.unit import Output
 
 
@@ -59,8 +61,11 @@ class Emitting:
             record, error, app=self.around.app_id, agent=to.agent, side=to.side
         )
         output.check(record.key, record.value, headers)
-        target = output.place(record.key)
-        self.outputs.append((target, record.key, record.value, record.timestamp, headers))
+        target, at_ms = output.place(record.key), record.timestamp
+        now_ms = self.around.wall_time_ms()
+        if not output.takes_time(at_ms, now_ms):
+            at_ms = now_ms  # the headers say what it was
+        self.outputs.append((target, record.key, record.value, at_ms, headers))
         self.around.counts.dead_letters += 1
 
     def reply(self, value: Any, error: BaseException | None = None) -> bool:
@@ -102,9 +107,18 @@ class Emitting:
         assert self.record is not None
         at = self.record.timestamp if timestamp_ms is None else timestamp_ms
         encoded, pairs = topic.encode_value(value), header_pairs(headers)
-        output.check(raw, encoded, pairs)
+        self._check(output, raw, encoded, at, pairs)
         self.outputs.append((target, raw, encoded, at, pairs))
         return target
+
+    def _check(
+        self, output: OutputTopic, key: bytes | None, value: bytes | None, at_ms: int,
+        headers: Sequence[tuple[str, bytes | None]],
+    ) -> None:  # fmt: skip
+        """Raise what the broker would refuse the record for."""
+        output.check(key, value, headers)
+        if at_ms > output.until_ms:
+            output.check_time(at_ms, self.around.wall_time_ms())
 
     def pass_on(self, topic: Topic[Any, Any], value: object) -> None:
         """Add a record to the unit with the event's key, as the topic has keys."""
@@ -118,7 +132,7 @@ class Emitting:
         if topic.prepare is not None:
             key = None if record.key is None else keys.decode(record.key)
             pairs = header_pairs(topic.prepare(key, value, ()))
-        output.check(raw, data, pairs)
+        self._check(output, raw, data, record.timestamp, pairs)
         self.outputs.append((output.place(raw), raw, data, record.timestamp, pairs))
 
     def forward(self, key: bytes | None, value: bytes | None) -> None:
@@ -127,5 +141,5 @@ class Emitting:
         assert record is not None
         output = self.around.output(self.reader.forwards_to)
         headers = tuple(record.headers)
-        output.check(key, value, headers)
+        self._check(output, key, value, record.timestamp, headers)
         self.outputs.append((output.place(key), key, value, record.timestamp, headers))

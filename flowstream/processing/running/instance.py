@@ -93,8 +93,13 @@ class Instance(UnitFeed):
             await asyncio.wait((self._runner,), timeout=1.0)
 
     def _ended(self, runner: asyncio.Task[None]) -> None:
-        if not runner.cancelled() and runner.exception() is not None and not self.closed:
-            self.around.fail(cast("BaseException", runner.exception()))
+        if self.closed:
+            return
+        if runner.cancelled():
+            # By itself, or by what it calls: nobody would work on the partition any more (V2).
+            self.around.fail(AgentFailed(f"{self.label} was cancelled, and not by its worker"))
+        elif (error := runner.exception()) is not None:
+            self.around.fail(error)
 
     async def _run(self) -> None:
         CURRENT.set(self)
@@ -158,6 +163,8 @@ class Instance(UnitFeed):
                         data = sink.encode_yielded(value)  # raises as well, and names the topic
                     if len(data or b"") + len(key or b"") > output.roomy:
                         output.check(key, data)
+                    if timestamp_ms > output.until_ms:
+                        output.check_time(timestamp_ms, self.around.wall_time_ms())
                     target = placed(key) or output.place(key)
                     self.outputs.append((target, key, data, timestamp_ms, ()))
                 for pick in others:
@@ -269,15 +276,6 @@ class Instance(UnitFeed):
             self._answer(concerned, error)
             self.pass_over(concerned, error, action)
         self.complete()
-
-    def _answer(self, records: Sequence[Arrival], error: BaseException) -> None:
-        """Whoever asked with one of these records hears of the error."""
-        last = self.record
-        for record in records:
-            if record.headers:
-                self.record = record
-                self.reply(None, error)
-        self.record = last
 
     def _everything_fails(self, records: Sequence[Arrival]) -> bool:
         """Whether so many events failed one after the other that it cannot be the events: pass over

@@ -224,7 +224,7 @@ class Lane(Checked):
                 return
             self._answer_with_nothing(record)
         if self._heading is not None:
-            self.outputs = list(map(self._heading, self.outputs))
+            self._head(self._heading)
         offsets = tuple(each.offset for each in (*self._held, record))
         touched = self._touched()
         sealed, at_ms = self._seal(record), self._event_ms(record)

@@ -7,7 +7,8 @@ where completed effects go; not where records come from, nor the agent's policy.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from flowstream.processing.errors import TableElsewhere
 from flowstream.processing.events.event import Arrival, retimed
@@ -181,7 +182,7 @@ class OpenUnit(Keeping):
                 return
             self._answer_with_nothing(record)
         if self._heading is not None:
-            self.outputs = list(map(self._heading, self.outputs))
+            self._head(self._heading)
         if self._shared or self.task.pending:
             self._defer(self._seal(record), self._event_ms(record))
             self.outputs = []
@@ -240,6 +241,15 @@ class OpenUnit(Keeping):
             around.plan_again()
         return True
 
+    def _answer(self, records: Sequence[Arrival], error: BaseException) -> None:
+        """Whoever asked with one of these records hears of the error."""
+        last = self.record
+        for record in records:
+            if record.headers:
+                self.record = record
+                self.reply(None, error)
+        self.record = last
+
     def _answer_with_nothing(self, record: Arrival) -> None:
         """Whoever asked with a record of this unit and has no reply yet."""
         for each in (*self._held, record):
@@ -248,6 +258,13 @@ class OpenUnit(Keeping):
                 self.reply(None)
         self.record = record
         self._replied.clear()
+
+    def _head(self, heading: Callable[[Any], Any]) -> None:
+        """Give the outputs more headers. RecordTooLarge when a topic does not take them then."""
+        self.outputs = list(map(heading, self.outputs))
+        for to, key, value, _, headers in self.outputs:
+            if headers:
+                self.around.output(to[0]).check(key, value, headers)
 
     def _seal(self, record: Arrival) -> list[Sealed]:
         """The unit's writes, encoded; every table or, when one does not encode, none."""

@@ -16,6 +16,7 @@ from flowstream.processing.events.topic import Topic
 from flowstream.processing.tables.inner import InnerSource
 from flowstream.processing.tables.replicated import TableOf
 from flowstream.processing.tables.table import Table
+from flowstream.processing.units.outputs import MAX_MESSAGE_BYTES
 from flowstream.processing.units.prefix import PrefixTask
 from flowstream.processing.units.task import Task, TaskId
 from flowstream.processing.values.codecs import Codec
@@ -26,6 +27,8 @@ KEPT = {"retention.ms": "-1"}
 """For topics of our own whose records carry their events' times: retention goes by these, and would
 delete what comes from an old event before anyone has read it (G3, S11).
 """
+LETTERS = KEPT | {"max.message.bytes": str(MAX_MESSAGE_BYTES + (128 << 10))}
+"""For dead letters: the largest record of a topic as brokers make it, and why it is here (S11)."""
 
 
 class Stage(Enum):

@@ -145,7 +145,8 @@ class RunningTask:
 
     def take_marks(self) -> list[Output]:
         """Marks to write into repartition topics, behind what was forwarded there."""
-        return self._time.take_marks(self._around.output, loop_ms())
+        wall_ms = self._around.wall_time_ms()
+        return self._time.take_marks(self._around.output, loop_ms(), wall_ms)
 
     def _open_inner(self, shelf: Shelf) -> None:
         for inner in self._plan.inner:

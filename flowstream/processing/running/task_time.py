@@ -184,15 +184,20 @@ class TaskTime:
         if table in self._recorded:
             self._recorded[table].record(rows, self.watermarks[table].value_ms)
 
-    def take_marks(self, output: Callable[[str], OutputTopic], now_ms: int) -> list[Output]:
-        """Marks to write into repartition topics, behind what was forwarded there."""
+    def take_marks(
+        self, output: Callable[[str], OutputTopic], now_ms: int, wall_ms: int
+    ) -> list[Output]:
+        """Marks to write into repartition topics, behind what was forwarded there. What they say is
+        in their headers, and may be far ahead of what the topic takes as the time of a record.
+        """
         clock, found = self.clock, list[Output]()
         for index, marker, topic in self._markers if clock is not None else ():
             assert clock is not None
             here = Mark(clock.bound_of(index), clock.is_idle(index, now_ms))
             mark = marker.due(here, now_ms=now_ms)
             if mark is not None:
-                headers, at_ms = mark_headers(marker.upstream, mark), max(mark.at_ms, 0)
+                headers = mark_headers(marker.upstream, mark)
+                at_ms = max(min(mark.at_ms, wall_ms), 0)
                 targets = output(topic).targets
                 found += [(target, None, None, at_ms, headers) for target in targets]
         return found

@@ -16,6 +16,7 @@ from opentelemetry import context as contexts
 from opentelemetry import trace
 from opentelemetry.trace import Span, SpanKind, StatusCode
 
+from flowstream.processing.errors import text_of
 from flowstream.processing.events.event import Arrival
 from flowstream.processing.running.instance import Instance
 from flowstream.processing.watching.spans import SYSTEM, carrying, context_in, context_of, tracer
@@ -58,7 +59,7 @@ class TracedInstance(Instance):
     async def _failed(self, error: Exception) -> None:
         if self._span is not None:
             self._span.record_exception(error)
-            self._span.set_status(StatusCode.ERROR, f"{type(error).__name__}: {error}")
+            self._span.set_status(StatusCode.ERROR, f"{type(error).__name__}: {text_of(error)}")
         await super()._failed(error)
         if self.record is None:
             self._end_span()

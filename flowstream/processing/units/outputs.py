@@ -5,7 +5,8 @@ Pure. A key's partition is cached, because murmur2 in Python costs more than all
 
 from __future__ import annotations
 
-from flowstream.processing.errors import AppError, RecordTooLarge
+from flowstream.processing.errors import AppError, RecordMistimed, RecordTooLarge
+from flowstream.processing.values.moments import moment_text
 from flowstream.transport.types import Headers, TopicPartition
 from flowstream.wire.batch_header import HEADER_SIZE
 from flowstream.wire.hashing import partition_for_key
@@ -18,17 +19,27 @@ MAX_MESSAGE_BYTES = 1_048_588
 BATCH_OVERHEAD = 100
 """A batch of one record without headers is larger than its key and value by less than this."""
 
+UNLIMITED_MS = (1 << 63) - 1
+"""As Kafka says that a record may have any time."""
+NO_TIME = -1
+"""The time of a record that has none."""
+
 
 class OutputTopic:
     """A topic that agents write to and its number of partitions."""
 
-    __slots__ = ("_next", "_placed", "max_message_bytes", "name", "partitions", "placed", "roomy",
-                 "targets")  # fmt: skip
+    __slots__ = ("_ahead_ms", "_behind_ms", "_next", "_placed", "max_message_bytes", "name",
+                 "partitions", "placed", "roomy", "targets", "until_ms")  # fmt: skip
 
     def __init__(
-        self, name: str, partitions: int, max_message_bytes: int = MAX_MESSAGE_BYTES
-    ) -> None:
+        self, name: str, partitions: int, max_message_bytes: int = MAX_MESSAGE_BYTES, *,
+        ahead_ms: int = UNLIMITED_MS, behind_ms: int = UNLIMITED_MS,
+    ) -> None:  # fmt: skip
+        """`ahead_ms` and `behind_ms`: how far from now the time of a record may be."""
         self.name = name
+        self._ahead_ms, self._behind_ms = ahead_ms, behind_ms
+        self.until_ms = -UNLIMITED_MS
+        """Times up to this one are taken for sure; what is later has to be checked."""
         self.max_message_bytes = max_message_bytes
         self.roomy = max_message_bytes - BATCH_OVERHEAD
         """Key and value up to this size together fit for sure, without headers."""
@@ -62,6 +73,27 @@ class OutputTopic:
                 f"a record for topic {self.name!r} takes {size} bytes, but the topic takes"
                 f" {self.max_message_bytes}: send less, or raise the topic's max.message.bytes and"
                 " start the worker again"
+            )
+
+    def takes_time(self, at_ms: int, now_ms: int) -> bool:
+        """Whether the broker would take a record of this time now."""
+        latest_ms = min(now_ms + self._ahead_ms, UNLIMITED_MS)
+        if self._behind_ms == UNLIMITED_MS:
+            self.until_ms = latest_ms
+            return at_ms <= latest_ms
+        return at_ms == NO_TIME or now_ms - self._behind_ms <= at_ms <= latest_ms
+
+    def check_time(self, at_ms: int, now_ms: int) -> None:
+        """Raise RecordMistimed for a time that the broker would refuse, as `check`. One such event
+        would stop the worker past every policy, and whoever comes next.
+        """
+        if at_ms > self.until_ms and not self.takes_time(at_ms, now_ms):
+            where, which = ("ahead of", "after") if at_ms > now_ms else ("behind", "before")
+            raise RecordMistimed(
+                f"a record for topic {self.name!r} is of {moment_text(at_ms) or at_ms}, {where} now"
+                f" by more than the topic takes (message.timestamp.{which}.max.ms): if the event is"
+                " right about its time, raise that and start the worker again; else pass over such"
+                " events, or send with timestamp="
             )
 
     def at(self, partition: int) -> TopicPartition:

@@ -1,0 +1,133 @@
+"""S9, S11: what a topic would refuse, because of its size or its time, fails the unit that sends it
+as a whole, and where the agent's policy can deal with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+import flowstream as fs
+from flowstream.clock import wall_ms
+from flowstream.processing.units.outputs import NO_TIME, UNLIMITED_MS, OutputTopic
+from tests.processing.conftest import Kit
+from tests.processing.rig import Rig
+
+HOUR_MS = 3_600_000
+
+
+async def test_S9_a_handler_whose_headers_a_topic_does_not_take_fails_the_unit_as_a_whole() -> None:
+    app = fs.App("unsendable")
+    words = app.topic("words", key_type=str, value_type=str, partitions=1)
+    out = app.topic("out", key_type=str, value_type=str, partitions=1)
+    counts = app.Table("counts", default=int)
+
+    @app.on_produce_message.connect
+    def stamp(app: fs.App, value: Any, headers: list[Any], **_: Any) -> None:
+        headers.append(("stamp", bytes(2_000_000 if value == b"x" else 1)))
+
+    @app.agent(words, on_error="skip")
+    async def count(stream: fs.Stream[str]) -> None:
+        async for word in stream:
+            counts["n"] += 1
+            await out.send(value=f"before {word}")
+            await out.send(value=word)
+
+    rig = Rig(app)
+    await rig.open()
+    for word in (b"a", b"x", b"b"):
+        rig.put("words", b"k", word)
+    rig.deliver()
+    await rig.settle()
+    rig.commit()
+    assert rig.failure is None
+    assert rig.counts.skipped == 1
+    assert rig.stores[counts.name].get(b"n") == b"2"
+    assert [value for _, value in rig.told("out")] == [b"before a", b"a", b"before b", b"b"]
+    await rig.crash()
+
+
+def test_a_topic_takes_the_times_that_its_settings_say() -> None:
+    now = 1_000_000_000_000
+    free = OutputTopic("t", 1)
+    assert free.takes_time(UNLIMITED_MS, now)
+    assert free.until_ms == UNLIMITED_MS
+    assert free.takes_time(-UNLIMITED_MS, now)
+    topic = OutputTopic("t", 1, ahead_ms=HOUR_MS)
+    assert topic.takes_time(now + HOUR_MS, now)
+    assert not topic.takes_time(now + HOUR_MS + 1, now)
+    assert topic.until_ms == now + HOUR_MS
+    with pytest.raises(fs.FlowstreamError, match=r"message\.timestamp\.after\.max\.ms"):
+        topic.check_time(now + HOUR_MS + 1, now)
+    topic.check_time(now + HOUR_MS + 1, now + 1)
+    bound = OutputTopic("t", 1, ahead_ms=HOUR_MS, behind_ms=HOUR_MS)
+    assert bound.takes_time(now - HOUR_MS, now)
+    assert bound.until_ms < 0, "each is looked at"
+    assert bound.takes_time(NO_TIME, now)
+    with pytest.raises(fs.FlowstreamError, match=r"message\.timestamp\.before\.max\.ms"):
+        bound.check_time(now - HOUR_MS - 1, now)
+
+
+def dated(kit: Kit, name: str, how: str, **options: Any) -> tuple[fs.App, Any, Any]:
+    """An app that passes events on in one of the ways there are, by their own time."""
+    app = kit.app(name)
+    events: fs.Topic[str, dict[str, Any]] = app.topic(
+        f"{name}-in", key_type=str, value_type=dict[str, Any], partitions=1, timestamp="at"
+    )
+    out: fs.Topic[str, dict[str, Any]] = app.topic(
+        f"{name}-out", key_type=str, value_type=dict[str, Any], partitions=1
+    )
+    other = app.topic(f"{name}-other", key_type=bytes, value_type=dict[str, Any], partitions=1)
+    sinks = {"yield": [out], "other": [other]}
+
+    @app.agent(events, sink=sinks.get(how, []), **options)
+    async def on(stream: fs.Stream[Any]) -> AsyncIterator[Any]:
+        if how == "group":
+            stream = stream.group_by(lambda event: str(event["n"]), key_type=str)
+        async for event in stream:
+            if how in ("yield", "other"):
+                yield event
+            else:
+                await out.send(value=event)
+
+    return app, events, other if how == "other" else out
+
+
+@pytest.mark.parametrize("how", ["yield", "other", "send", "group"])
+async def test_S11_V2_an_event_of_a_day_to_come_is_a_dead_letter_and_stops_nobody(
+    kit: Kit, name: str, how: str
+) -> None:
+    app, events, out = dated(kit, name, how, on_error="dead_letter")
+    await kit.create(app)
+    for number, ahead_s in enumerate((0, 7200, 0)):
+        await events.send(key="k", value={"n": number, "at": wall_ms() / 1000 + ahead_s})
+    await kit.run_until(app, kit.count(out.name, 2))
+    assert len(await kit.values(out.name)) == 2
+    (letter,) = await kit.records(app.dead_letters)
+    told = dict(letter.headers)
+    assert told["flowstream.error"] == b"RecordMistimed"
+    assert int(told["flowstream.timestamp"] or 0) > wall_ms() + HOUR_MS
+    assert letter.timestamp <= wall_ms(), "the topic of dead letters takes it"
+
+
+async def test_V2_a_topic_with_times_of_its_own_takes_events_of_any_time(
+    kit: Kit, name: str
+) -> None:
+    app, events, out = dated(kit, name, "yield")
+    out.config["message.timestamp.type"] = "LogAppendTime"
+    await kit.create(app)
+    await events.send(key="k", value={"n": 0, "at": wall_ms() / 1000 + 7200})
+    await kit.run_until(app, kit.count(out.name, 1))
+
+
+async def test_V2_by_default_an_event_of_a_day_to_come_stops_the_worker_by_its_offset(
+    kit: Kit, name: str
+) -> None:
+    app, events, _ = dated(kit, name, "yield")
+    await kit.create(app)
+    await events.send(key="k", value={"n": 0, "at": wall_ms() / 1000 + 7200})
+    with pytest.raises(fs.AgentFailed, match=r"offset 0: RecordMistimed: .*after\.max\.ms"):
+        await asyncio.wait_for(fs.Worker(app, kit.address).run(), 30)
