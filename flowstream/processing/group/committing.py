@@ -20,6 +20,7 @@ from flowstream.transport.types import Generation, TopicPartition
 log = logging.getLogger("flowstream.worker")
 
 HELD_UP_LOOK_S = 0.2
+OVERDUE_LOOK_S = 0.005
 
 
 class Committing:
@@ -59,8 +60,12 @@ class Committing:
 
     @property
     def left_s(self) -> float:
-        """Until the open epoch is to close."""
-        return self._opened_at + self._interval - self._loop.time()
+        """Until the open epoch is to close, or to look again whether it can: who asks without a
+        pause while a broker is slow, or gone, has a processor to itself.
+        """
+        left = self._opened_at + self._interval - self._loop.time()
+        is_held_up = self._committing is not None and not self._committing.done()
+        return max(left, OVERDUE_LOOK_S) if is_held_up else left
 
     @property
     def age_s(self) -> float:

@@ -37,7 +37,7 @@ def failing(error: BaseException, on_error: Any) -> fs.App:
     return app
 
 
-@pytest.mark.parametrize("error", [Mute(), ValueError("x" * 2_000_000), ValueError("\udcff")])
+@pytest.mark.parametrize("error", [Mute(), ValueError("x" * 2_000_000)])
 @pytest.mark.parametrize("on_error", ["skip", "dead_letter", fs.retry(1, backoff=0, then="skip")])
 async def test_S11_whatever_an_error_says_its_event_goes_by_the_policy(
     error: Exception, on_error: Any
