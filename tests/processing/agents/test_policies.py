@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import flowstream as fs
+from flowstream.clock import wall_ms
 from flowstream.processing.agents.agent import MOST_LINES, PASSING_S
 from flowstream.processing.errors import AppError
 from tests.processing.conftest import Kit
@@ -78,7 +79,7 @@ async def test_tries_end_with_the_worker_when_then_says_so(kit: Kit, name: str) 
 
 
 async def test_S9_a_key_is_parked_in_order_and_the_others_go_on(kit: Kit, name: str) -> None:
-    clock = [1_000_000]
+    clock = [wall_ms()]
     failing = Failing(kit, name, "x", on_error=fs.park(backoff=60))
     await kit.create(failing.app)
     async with kit.running(failing.app, clock=lambda: clock[0]) as worker:

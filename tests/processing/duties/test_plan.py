@@ -8,7 +8,7 @@ import pytest
 
 import flowstream as fs
 from flowstream.processing.duties.planning import make_plan
-from flowstream.processing.running.plan import Stage
+from flowstream.processing.running.plan import LETTERS, Stage
 from flowstream.processing.streams.stream import GroupBy
 
 
@@ -40,7 +40,7 @@ def test_sources_tables_and_outputs(app: fs.App) -> None:
         ),
         "out": (3, {}),
         "other": (-1, {}),
-        "shop-dead-letters": (-1, {"retention.ms": "-1"}),
+        "shop-dead-letters": (-1, LETTERS),
     }
 
 
