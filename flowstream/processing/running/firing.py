@@ -50,6 +50,8 @@ class InnerInstance(Instance):
         self._inner = inner
         self._due = due
         self._left = MOST_AT_ONCE
+        self.was_cut_short = False
+        """Whether more was due in the turn before than may be fired in one."""
         self._fired: list[Fired] = []
         """The rows of the open unit, as they were fired."""
         self._open_rows: set[bytes] = set()
@@ -89,6 +91,7 @@ class InnerInstance(Instance):
 
     def refill(self) -> None:
         """A turn of the loop: so many rows may be fired in it."""
+        self.was_cut_short = self._left <= 0
         self._left = MOST_AT_ONCE
 
     @property

@@ -187,6 +187,11 @@ class RunningTask:
             for lanes in self._lanes.values():
                 lanes.feed(())
 
+    @property
+    def fires_more(self) -> bool:
+        """Whether something is due that only waits for its turn of the loop."""
+        return any(instance.was_cut_short for instance in self._inner)
+
     def _settle(self, task: PrefixTask) -> None:
         """What concurrent agents have completed joins the open epoch, as far as it may."""
         lanes = next(iter(self._lanes.values()))
