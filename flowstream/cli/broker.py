@@ -126,10 +126,12 @@ def run(arguments: Sequence[str]) -> int:
     from flowstream.broker.storage.lock import DirectoryLocked
     from flowstream.cli.broker_process import serve
     from flowstream.cli.broker_settings import launch_of, settings_text
+    from flowstream.cli.pipes import say
     from flowstream.errors import FlowstreamError
 
     if options.list_settings:
-        return show(settings_text())
+        say(settings_text())
+        return 0
     try:
         return asyncio.run(serve(launch_of(options, os.environ), options.owner_fd))
     except ConfigError as error:
@@ -144,18 +146,6 @@ def run(arguments: Sequence[str]) -> int:
     except FlowstreamError as error:
         print(f"flowstream broker: {error}", file=sys.stderr)
         return 1
-
-
-def show(text: str) -> int:
-    """Print for people, who may have seen enough (`| head`); the exit status."""
-    import os
-
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:
-        # The interpreter's last flush must not fail.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
 
 
 def command() -> None:

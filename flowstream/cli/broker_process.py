@@ -20,6 +20,7 @@ from flowstream.broker.server.listener import PortTaken, bind
 from flowstream.broker.server.securing import is_loopback
 from flowstream.cli.broker_settings import Launch
 from flowstream.cli.log_format import start_logging
+from flowstream.cli.pipes import say
 
 log = logging.getLogger("flowstream.broker")
 
@@ -73,7 +74,7 @@ async def serve(launch: Launch, owner_fd: int | None) -> int:
             if owner_fd is None:
                 server.tell_address()
             gc.freeze()
-            print(f"ready {server.address}", flush=True)
+            say(f"ready {server.address}")  # an owner that was killed hears of nothing
             log.info("serves %s, data in %s (%s)", server.address, launch.data, launch.durability)
             tell_systemd("READY=1")
             server.ended.add_done_callback(lambda _: stop.set())

@@ -8,8 +8,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
-import sys
 from collections.abc import (
     AsyncIterator,
     Callable,
@@ -31,6 +29,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flowstream.cli.embedded import find_broker, first_error, not_running, standing_broker
+from flowstream.cli.pipes import leave_stdout
 from flowstream.cli.tracebacks import place
 from flowstream.errors import FlowstreamError
 from flowstream.processing.environment.securing import security_of
@@ -157,8 +156,7 @@ def perform(work: Callable[[], Coroutine[Any, Any, None]], *, is_users: bool = F
     except* KeyboardInterrupt:
         interrupted = True
     except* BrokenPipeError:
-        # Whoever read our output has enough (`| head`); the interpreter's last flush must not fail.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        leave_stdout()  # whoever read our output has enough (`| head`)
     if interrupted:
         raise typer.Exit(130)
     if wrong is not None:

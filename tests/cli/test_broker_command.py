@@ -156,6 +156,20 @@ def test_it_ends_with_its_owner(tmp_path: Path) -> None:
     assert (tmp_path / "d" / ".kafka_cleanshutdown").exists()
 
 
+def test_it_ends_without_a_word_with_an_owner_that_never_heard_of_it(tmp_path: Path) -> None:
+    theirs, ours = os.pipe()
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = (*COMMAND, "--data", str(tmp_path / "d"), "--port", "0", "--owner-fd", str(theirs))
+    process = subprocess.Popen(
+        command, stdout=writer, stderr=subprocess.PIPE, text=True, pass_fds=(theirs,)
+    )
+    for descriptor in (writer, theirs, ours):
+        os.close(descriptor)
+    _, told = process.communicate(timeout=20)
+    assert (process.returncode, told) == (0, "")
+
+
 def test_sigterm_with_a_client_that_waits(running: Started) -> None:
     host, _, port = running.address.rpartition(":")
     with socket.create_connection((host, int(port))) as client:

@@ -47,12 +47,15 @@ class Feeder:
 
     async def run(self) -> None:
         """Feed until cancelled; whatever was sent is acknowledged before it returns."""
-        producer = await self._started()
+        producer: AIOKafkaProducer | None = None
         with contextlib.suppress(asyncio.CancelledError):
+            producer = await self._started()
             while True:
                 await asyncio.sleep(0.02)
                 for _ in range(max(1, int(self._rate * 0.02))):
                     await self._send(producer)
+        if producer is None:
+            return  # whenever it tried, the broker had just been killed
         # After an error of the campaign's own there may be no broker any more.
         async with asyncio.timeout(FLUSH_S):
             await producer.flush()
@@ -72,6 +75,9 @@ class Feeder:
             except KafkaConnectionError:
                 await producer.stop()
                 await asyncio.sleep(0.1)
+            except asyncio.CancelledError:
+                await producer.stop()
+                raise
             else:
                 return producer
 
