@@ -118,12 +118,15 @@ def check_consumer_commit(
         return ErrorCode.UNKNOWN_MEMBER_ID
     if version is not None and version < MEMBER_EPOCH_VERSION and member.classic is None:
         return ErrorCode.UNSUPPORTED_VERSION
+    error = check_member_epoch(member, claim.generation)
     if member.classic is None and claim.generation < member.epoch:
         # A member that does not know its new epoch yet still has what it had (KIP-1251).
         held = [_assigned_in(member, each) for each in offsets]
-        late = any(epoch is None or claim.generation < epoch for epoch in held)
-        return ErrorCode.STALE_MEMBER_EPOCH if late else ErrorCode.NONE
-    return check_member_epoch(member, claim.generation)
+        if all(epoch is not None and claim.generation >= epoch for epoch in held):
+            return ErrorCode.NONE
+    # Producers know no member epochs: to Java's the error would be fatal, as all that is unknown.
+    is_unknown = version is None and error is ErrorCode.STALE_MEMBER_EPOCH
+    return ErrorCode.ILLEGAL_GENERATION if is_unknown else error
 
 
 def check_offset_fetch(group: ConsumerGroup | None, member_id: str | None, epoch: int) -> ErrorCode:

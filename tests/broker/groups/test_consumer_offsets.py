@@ -40,7 +40,8 @@ def test_G1_an_older_epoch_is_fine_for_what_the_member_has_had_since() -> None:
     assert broker.commit_as("m2", 2, "t", 2) == ErrorCode.STALE_MEMBER_EPOCH, "not yet its own"
 
 
-def test_G1_a_transactional_commit_likewise() -> None:
+def test_G1_a_transactional_commit_likewise_in_the_words_that_producers_know() -> None:
+    """STALE_MEMBER_EPOCH is fatal to Java's producer, ILLEGAL_GENERATION aborts its transaction."""
     broker = pair()
 
     def error(claim: Claim) -> ErrorCode:
@@ -49,7 +50,8 @@ def test_G1_a_transactional_commit_likewise() -> None:
         return broker.core.commit_transactional("g", claim, [offset], broker.now)[0]
 
     assert error(Claim("m1", None, 3)) == ErrorCode.NONE
-    assert error(Claim("m1", None, 1)) == ErrorCode.STALE_MEMBER_EPOCH
+    assert error(Claim("m1", None, 1)) == ErrorCode.ILLEGAL_GENERATION
+    assert error(Claim("m1", None, 4)) == ErrorCode.ILLEGAL_GENERATION
     assert error(Claim("m9", None, 3)) == ErrorCode.UNKNOWN_MEMBER_ID
     assert error(Claim()) == ErrorCode.NONE, "fenced by its transactional id"
 
