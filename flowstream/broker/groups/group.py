@@ -165,7 +165,7 @@ class ClassicGroup:
 
     def replace_static(self, instance_id: str, member_id: str) -> Member:
         """Give the member behind an instance id a new member id; the old id is nobody's from now
-        on."""
+        on. The new one is no new member: its session does not end while its join waits."""
         old_id = self.static_members[instance_id]
         member = self.members[old_id]
         assert member.awaiting_join is None, "answer the old one first"
@@ -173,6 +173,7 @@ class ClassicGroup:
         leads = self.leader == old_id
         self.remove(old_id)
         member.member_id = member_id
+        member.is_new = False
         self.add(member)
         self.leader = member_id if leads else self.leader
         return member

@@ -80,6 +80,23 @@ def test_a_join_that_waits_under_the_old_id_is_fenced() -> None:
     assert groups.answers.pop(waiting).error_code == ErrorCode.FENCED_INSTANCE_ID
 
 
+def test_V1_who_takes_its_place_again_while_its_first_join_waits_waits_on() -> None:
+    """It was taken for a new member, whose join is given up after a time: that of its session."""
+    groups, one, two = pair()
+    groups.join(instance="three")
+    back = groups.join(instance="three")
+    groups.heartbeat(one, instance="one")
+    groups.heartbeat(two, instance="two")
+    groups.wait(SESSION_MS - 1)
+    for each, instance in ((one, "one"), (two, "two")):
+        groups.heartbeat(each, instance=instance)
+    groups.wait(2)
+    assert back not in groups.answers
+    groups.join(one, instance="one")
+    groups.join(two, instance="two")
+    assert groups.answers[back].error_code == ErrorCode.NONE
+
+
 def test_a_sync_that_waits_under_the_old_id_is_fenced_and_the_rebalance_begins_again() -> None:
     groups, one, two = pair()
     groups.join(one, instance="one")
