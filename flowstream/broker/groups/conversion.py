@@ -10,7 +10,7 @@ from flowstream.broker.groups import embedded
 from flowstream.broker.groups.consumer_group import FIRST_EPOCH, ConsumerGroup
 from flowstream.broker.groups.consumer_member import ConsumerMember
 from flowstream.broker.groups.consumer_records import ClassicMemberMetadata, ClassicProtocol
-from flowstream.broker.groups.consumer_topics import KnownTopics
+from flowstream.broker.groups.consumer_topics import KnownTopics, metadata_hash
 from flowstream.broker.groups.group import CONSUMER_PROTOCOL, ClassicGroup, Member
 from flowstream.broker.groups.records import ConsumerGroupRecord
 from flowstream.broker.groups.states import State
@@ -24,17 +24,18 @@ class Upgraded(NamedTuple):
     records: tuple[ConsumerGroupRecord, ...]
 
 
-def to_consumer(old: ClassicGroup, known: KnownTopics) -> Upgraded:
-    """All members stay, stable in an epoch that is their generation, with what they have. Raises
-    WireError when what they said is no consumer protocol."""
+def to_consumer(old: ClassicGroup, known: KnownTopics, rack: str = "") -> Upgraded:
+    """All members stay, stable in an epoch that is their generation, with what they have of the
+    topics as they are now. Raises WireError when what they said is no consumer protocol."""
     epoch = max(old.generation, FIRST_EPOCH)
     taken: set[tuple[bytes, int]] = set()
     members = [_consumer_member(old, each, epoch, known, taken) for each in old.members.values()]
     name = old.group_id
+    read = {topic for each in members for topic in each.names}
     targets = {m.member_id: {t: frozenset(p) for t, p in m.assigned.items()} for m in members}
     records = (
         *(changes.metadata(name, each) for each in members),
-        changes.epoch(name, epoch, 0),
+        changes.epoch(name, epoch, metadata_hash(read, known, rack)),
         *(changes.target(name, member_id, target) for member_id, target in targets.items()),
         changes.target_epoch(name, epoch, 0),
         *(changes.assignment(name, each) for each in members),

@@ -182,7 +182,7 @@ def _open(
         reason = "it has too many members to become one"
     if not reason:
         try:
-            upgraded = to_consumer(old, turn.known)
+            upgraded = to_consumer(old, turn.known, turn.rack)
         except WireError as error:
             reason = f"what its members said is malformed: {error}"
         else:

@@ -230,6 +230,16 @@ def test_X4_a_group_that_could_not_become_a_classic_one_again_becomes_no_consume
     assert len(broker.group().members) == 2
 
 
+def test_a_static_member_changes_its_protocol_without_a_rebalance() -> None:
+    broker = Mixed()
+    member = broker.answers.pop(broker.join(instance="i", protocols=subscribed("t"))).member_id
+    all_of_it = {member: share(t=(0, 1, 2, 3))}
+    broker.sync(member, 1, all_of_it, instance="i", protocol="cooperative-sticky")
+    answer = broker.join_as("new", "t", instance_id="i")
+    assert (answer.member_epoch, broker.assigned(answer)) == (1, {"t": [0, 1, 2, 3]})
+    assert broker.heartbeat(member, 1, instance="i") == ErrorCode.FENCED_INSTANCE_ID
+
+
 def test_a_classic_static_member_takes_the_place_of_the_last_consumer_one() -> None:
     broker = Mixed()
     broker.join_as("new", "t", instance_id="i")
