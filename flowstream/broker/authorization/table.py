@@ -42,7 +42,7 @@ TABLE: Mapping[int, Entry] = {
     17: Entry(0, 1, free),
     18: Entry(0, 4, free),
     19: Entry(2, 7, topics.create_topics),                        # Create Cluster or Topic
-    20: Entry(1, 6, topics.delete_topics),                        # Delete Topic
+    20: Entry(1, 6, topics.delete_topics),                        # Delete Topic; by name Describe Topic
     21: Entry(0, 2, topics.delete_records),                       # Delete Topic
     22: Entry(0, 6, transactions.init_producer_id),               # Write TransactionalId; or IdempotentWrite, or Write on some Topic
     23: Entry(2, 4, topics.offset_for_leader_epoch),              # Describe Topic
