@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
+from ipaddress import ip_address
 from typing import NamedTuple
 
 from flowstream.wire.acl_codes import Operation, PatternType, Permission, ResourceType
@@ -177,7 +179,7 @@ class Acls:
         found: bool | None = None
         for rule in rules.about(name):
             found = found or False
-            if rule.principal not in (principal, ANYONE) or rule.host not in (host, WILDCARD):
+            if rule.principal not in (principal, ANYONE) or not _is_from(rule, host):
                 continue
             if rule.permission == Permission.DENY:
                 if rule.operation in (operation, Operation.ALL):
@@ -198,7 +200,7 @@ class Acls:
             if rule.resource_type == type
             and rule.operation in (operation, Operation.ALL)
             and rule.principal in (principal, ANYONE)
-            and rule.host in (host, WILDCARD)
+            and _is_from(rule, host)
         ]
         denied = [rule for rule in mine if rule.permission == Permission.DENY]
         return any(
@@ -206,6 +208,26 @@ class Acls:
             for rule in mine
             if rule.permission == Permission.ALLOW
         )
+
+
+def _is_from(rule: Rule, host: str) -> bool:
+    """Whether `rule` is about clients at `host`."""
+    if rule.host in (host, WILDCARD):
+        return True
+    return ":" in rule.host and _address(rule.host) == _address(host)
+
+
+@lru_cache(maxsize=1024)
+def _address(host: str) -> str:
+    """One spelling of an address of IPv6: Kafka's rules have the longest one.
+
+    >>> _address("0:0:0:0:0:0:0:1"), _address("FE80::0:1%eth0"), _address("example.org:1")
+    ('::1', 'fe80::1%eth0', 'example.org:1')
+    """
+    try:
+        return str(ip_address(host))
+    except ValueError:
+        return host
 
 
 def _covers(deny: Rule, allow: Rule) -> bool:

@@ -134,6 +134,20 @@ def test_super_users_and_everyone() -> None:
     assert not may(acls(rule(principal="User:bob")), everyone=True)
 
 
+def test_X7_addresses_of_IPv6_hold_in_any_spelling() -> None:
+    """Apache Kafka writes the longest one, the system the shortest."""
+
+    def may(host: str, *rules: Rule) -> bool | None:
+        return acls(*rules).verdict(ALICE, host, Operation.READ, TOPIC, "t")
+
+    for host in ("2001:db8:0:0:0:0:0:5", "2001:DB8::5", "2001:db8::5"):
+        assert may("2001:db8::5", rule(host=host))
+        assert not may("2001:db8::5", rule(), rule(host=host, permission=DENY))
+        assert not may("2001:db8::6", rule(host=host))
+        assert not may("10.0.0.5", rule(host=host))
+    assert acls(rule(host="0:0:0:0:0:0:0:1")).allows_somewhere(ALICE, "::1", Operation.READ, TOPIC)
+
+
 def test_X2_everyone_may_somewhere_unless_a_rule_is_about_all_there_is() -> None:
     session = Session(Principal("User", "alice"))
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
+import socket
 
 import pytest
 
-from flowstream.broker.server.listener import PortTaken, bind
+from flowstream.broker.server.listener import Listener, PortTaken, bind
 from flowstream.broker.server.ports import LOWEST, candidates, ephemeral_from
+from tests.broker.server.serving import VERSIONS, RawClient, served, until
 
 
 def test_V1_a_picked_port_is_none_that_an_outgoing_connection_may_be_given() -> None:
@@ -27,3 +30,17 @@ def test_a_taken_port_is_refused_with_the_remedy() -> None:
         port = listening.getsockname()[1]
         with pytest.raises(PortTaken, match="--port"):
             bind("127.0.0.1", port)
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no socket here serves IPv4 and IPv6")
+async def test_X7_a_client_of_IPv4_has_its_own_address_on_a_listener_of_both_kinds() -> None:
+    """Rules and quotas are about `10.0.0.5`, not about `::ffff:10.0.0.5`."""
+    async with served() as both:
+        listener = Listener(bind("::", 0), both.driver, both.listener._cores)
+        for host in ("127.0.0.1", "::1"):
+            client = RawClient(*await asyncio.open_connection(host, listener.port))
+            await client.ask(18, 3, VERSIONS)
+            assert [each.host for each in both.driver.connections.values()] == [host]
+            await client.close()
+            await until(lambda: not both.driver.connections)
+        listener.close()
