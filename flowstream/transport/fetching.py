@@ -35,6 +35,9 @@ from flowstream.wire.error_codes import ErrorCode
 CLOSE_TIMEOUT_S = 1.0
 """So long a broker may keep its connections from being closed (V4)."""
 
+LEAST_STEP_MS = 1_000
+"""By less a clock is put right bit by bit, or was read a moment later."""
+
 FEW_RECORDS = 100
 """With more than these at a time there is nothing to gain from waiting for others."""
 
@@ -60,6 +63,8 @@ class Fetching:
         self._gathers = False
         self._stalled_after_ms = stalled_after_ms
         self._progress_ms = monotonic_ms()
+        self._clock_ms = wall_ms() - self._progress_ms
+        """What the wall clock shows beyond the one that nobody sets."""
         self._troubles = Troubles()
         self._parked: set[TopicPartition] = set()
         self.paused: set[TopicPartition] = set()
@@ -218,6 +223,7 @@ class Fetching:
 
     def silence_ms(self, tp: TopicPartition) -> int | None:
         """How long ago the last fetch was answered; None before it."""
+        self._follow_clock(monotonic_ms())
         try:
             state = self._assignment.state_value(ForeignPartition(*tp))
         except KeyError:
@@ -278,12 +284,26 @@ class Fetching:
         if self._fetcher is not None and self._fetcher._fetch_task.done():
             raise ConsumerFailed("the fetch task ended")
         now = monotonic_ms()
+        self._follow_clock(now)
         if self._progress_ms + self._stalled_after_ms > now:
             return
         stalled = self._stalled()
         if stalled:
             raise ConsumerFailed(f"fetching stalled: {stalled}")
         self._progress_ms = now
+
+    def _follow_clock(self, now: int) -> None:
+        """aiokafka notes by the wall clock when a fetch was answered. Where that clock was put on
+        or back since the last look, the notes are, too.
+        """
+        before, self._clock_ms = self._clock_ms, wall_ms() - now
+        step_ms = self._clock_ms - before
+        if abs(step_ms) < LEAST_STEP_MS:
+            return
+        for tp in self._assignment.tps:
+            state = self._assignment.state_value(tp)
+            if state.timestamp is not None:
+                state.timestamp += step_ms
 
     def _stalled(self) -> str:
         """What has not moved for too long, or nothing."""

@@ -58,7 +58,7 @@ class Tail:
         self._raise()
         await self._some.wait()
         by_node: dict[int, list[tuple[TopicPartition, PartitionReader]]] = {}
-        for tp, reader in sorted(self._readers.items(), key=lambda item: item[0]):
+        for tp, reader in list(self._readers.items()):
             by_node.setdefault(await self._cluster.leader(tp), []).append((tp, reader))
         found: Found = {}
         for part in await asyncio.gather(
@@ -69,6 +69,10 @@ class Tail:
                 self._error = part
             else:
                 found.update(part)
+        # A broker fills its answer in the order in which it was asked: who had something is asked
+        # for last, or those behind would wait for as long as it has more.
+        for tp in sorted(found.keys() & self._readers.keys()):
+            self._readers[tp] = self._readers.pop(tp)
         if not found:
             self._raise()
         return found

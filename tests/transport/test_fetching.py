@@ -10,9 +10,10 @@ import pytest
 from aiokafka import TopicPartition as ForeignPartition
 from aiokafka.errors import TopicAuthorizationFailedError
 
-from flowstream.clock import monotonic_ms
+from flowstream.clock import monotonic_ms, wall_ms
+from flowstream.transport import fetching as fetches
 from flowstream.transport.cluster import Cluster
-from flowstream.transport.errors import Unreadable, UnreadableRecords
+from flowstream.transport.errors import ConsumerFailed, Unreadable, UnreadableRecords
 from flowstream.transport.fetching import Fetching
 from flowstream.transport.types import ConsumerRecord, TopicPartition
 from tests.transport.batches_by_hand import LATIN_READ, latin, lying, store
@@ -161,3 +162,26 @@ async def test_V2_a_topic_that_may_not_be_read_is_told(cluster: Cluster) -> None
         found._fetcher._set_error(ForeignPartition(*tp), error)
         with pytest.raises(Unreadable, match=f"topic {tp.topic}: TOPIC_AUTHORIZATION_FAILED"):
             await found.getmany(1, 100)
+
+
+@pytest.mark.parametrize("step_ms", [3_600_000, -3_600_000])
+async def test_V2_a_clock_that_is_set_makes_no_partition_look_stalled(
+    cluster: Cluster, step_ms: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic = await filled_topic(cluster, 1, 5)
+    only = TopicPartition(topic, 0)
+    async with fetching(cluster, topic) as found:
+        found.add([only])
+        found.seek(only, 0)
+        await offsets(found, 5)
+        state = found._assignment.state_value(ForeignPartition(*only))
+        monkeypatch.setattr(fetches, "wall_ms", lambda: wall_ms() + step_ms)
+        silence_ms = found.silence_ms(only)
+        assert silence_ms is not None
+        assert silence_ms < 10_000
+        found._progress_ms -= found._stalled_after_ms
+        found.check()
+        state.timestamp -= found._stalled_after_ms + 1_000
+        found._progress_ms -= found._stalled_after_ms
+        with pytest.raises(ConsumerFailed, match="stalled"):
+            found.check()

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from flowstream.transport import tail as tails
+from flowstream.transport.batches import RecordBuffer
 from flowstream.transport.cluster import Cluster
 from flowstream.transport.errors import OffsetOutOfRange
+from flowstream.transport.producer import IdempotentProducer
 from flowstream.transport.tail import Tail
 from flowstream.transport.types import TopicPartition
 from tests.transport.test_consumer import filled_topic
@@ -27,3 +30,21 @@ async def test_S10_what_came_beside_an_error_of_another_partition_is_given(
     assert raised.value.tp == gone
     tail.leave(gone)
     assert await tail.read(50) == {}
+
+
+async def test_V1_a_partition_is_followed_beside_others_that_always_have_more(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic = await filled_topic(cluster, 3, 3)
+    producer = IdempotentProducer(cluster)
+    for n in range(4):
+        buffer = RecordBuffer(transactional=False)
+        buffer.append(TopicPartition(topic, 0), b"k", b"v", n)
+        buffer.append(TopicPartition(topic, 1), b"k", b"v", n)
+        await producer.produce(buffer.take())
+    monkeypatch.setattr(tails, "MAX_BYTES", 1)
+    tail = Tail(cluster)
+    for number in range(3):
+        tail.follow(TopicPartition(topic, number), 0)
+    first = [tp.partition for _ in range(3) for tp in await tail.read()]
+    assert sorted(first) == [0, 1, 2], "the broker answers with one batch"
