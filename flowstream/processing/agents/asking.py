@@ -53,13 +53,11 @@ from flowstream.transport.types import TopicPartition
 
 log = logging.getLogger("flowstream.app")
 
-TIMEOUT_S = 30.0
+TIMEOUT_S, RETRY_PAUSE_S, REFUSED_PAUSE_S = 30.0, 0.2, 1.0
 T = TypeVar("T")
 Many = Iterable[T] | AsyncIterable[T]
 LANE = "replies"
 """Waiting for replies delays no request."""
-RETRY_PAUSE_S = 0.2
-REFUSED_PAUSE_S = 1.0
 Reply = tuple[bytes | None, Any]
 """The value and the headers of a reply."""
 
@@ -115,12 +113,15 @@ class Asker:
     async def close(self) -> None:
         """Wait for nothing any more."""
         reading, self._reading = self._reading, None
-        if reading is not None:
+        if reading is not None and not reading.done():
             reading.cancel()
             await asyncio.wait((reading,))
         self._target = None
 
     async def _open(self) -> TopicPartition:
+        reading = self._reading
+        if reading and (reading.done() or reading.get_loop() is not asyncio.get_running_loop()):
+            self._target, self._opening = None, asyncio.Lock()  # it ended, or its event loop did
         async with self._opening:
             deadline_ms = monotonic_ms() + round(TIMEOUT_S * 1000)
             while self._target is None:
@@ -319,9 +320,8 @@ class Askable:
         whenever it comes. `force` is how it always is: at once.
         """
         check_forced(force)
-        asker = self._asker(reply_to)
+        asker, named = self._asker(reply_to), (correlation_id or "").encode()
         request = self.source_topic.outgoing(key, value, partition, timestamp, headers)
-        named = None if correlation_id is None else correlation_id.encode()
         return Promise(await asker.request(request, named), self.reply_codec)
 
     def _asker(self, reply_to: ReplyTopic | None) -> Asker:

@@ -16,7 +16,7 @@ from flowstream.errors import FlowstreamError
 from flowstream.processing.agents.onlookers import Onlookers
 from flowstream.processing.environment.doors import DOORS, Doors
 from flowstream.processing.environment.settings import Settings, bootstrap_of
-from flowstream.processing.errors import SettingsError
+from flowstream.processing.errors import AppError, SettingsError
 from flowstream.processing.events.topic import Acknowledged, Outgoing, RecordMetadata
 from flowstream.processing.watching.tracing import sending
 from flowstream.transport.admin import Admin
@@ -62,7 +62,9 @@ class Sender:
         self._doors = doors
         self._cluster: Cluster | None = None
         self._producer: IdempotentProducer | None = None
-        self._opening: asyncio.Lock | None = None
+        self._opening = asyncio.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """Where the connection belongs."""
         self._following: asyncio.Task[None] | None = None
 
     def connect_to(self, bootstrap: str) -> None:
@@ -129,6 +131,8 @@ class Sender:
         """Wait for what was sent, no longer than that, and close the connection; a later send opens
         another.
         """
+        if self._loop is not None and self._loop.is_closed():
+            self._come_here()
         producer, self._producer = self._producer, None
         if producer is not None:
             await producer.close(within_s)
@@ -141,8 +145,7 @@ class Sender:
             await cluster.close()
 
     async def _connected(self) -> IdempotentProducer:
-        if self._opening is None:
-            self._opening = asyncio.Lock()
+        self._come_here()
         async with self._opening:
             if self._producer is None:
                 cluster = self._doors.cluster(
@@ -154,6 +157,21 @@ class Sender:
                 if self._moves:
                     self._following = asyncio.create_task(self._follow(cluster))
             return self._producer
+
+    def _come_here(self) -> None:
+        """A connection ends with its event loop, as that of an `asyncio.run` that is over: what is
+        left of it is of no use to another one. AppError while it runs: it cannot serve two.
+        """
+        here, before = asyncio.get_running_loop(), self._loop
+        if here is before:
+            return
+        if before is not None and not before.is_closed():
+            raise AppError(
+                f"app {self._app_id!r} sends from two event loops at a time: send from the one that"
+                " sent first, as by asyncio.run_coroutine_threadsafe, or let each have an App"
+            )
+        self._loop, self._opening = here, asyncio.Lock()
+        self._producer = self._cluster = self._following = None
 
     @property
     def _moves(self) -> bool:

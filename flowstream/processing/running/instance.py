@@ -182,8 +182,8 @@ class Instance(UnitFeed):
         assert record is not None
         if self._looks_for_replies([record]):
             await self._loop.create_future()
-        log.warning("%s: no topic for the reply that %r asks for", self._where(),
-                    reply_to(record.headers))  # fmt: skip
+        # Any producer may ask so, with every record.
+        self._tell(f"{self._where()}: no topic for the reply that {reply_to(record.headers)} wants")
 
     def event(self) -> Event[Any]:
         """The record being processed, decoded."""
