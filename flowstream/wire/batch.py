@@ -30,12 +30,15 @@ from flowstream.wire.batch_header import (
 )
 from flowstream.wire.compression import compress, decompress
 from flowstream.wire.primitives import (
+    INT64_MAX,
+    INT64_MIN,
     Buffer,
     read_base128,
     read_uvarint,
     read_varint,
     varint,
     varlong,
+    wrapped,
 )
 
 __all__ = [
@@ -171,9 +174,7 @@ def _first_since(
     data: bytes, header: BatchHeader, timestamp: int, least: int
 ) -> tuple[int, int] | None:
     """Walk from record to record. Each is of one time where the broker gave it."""
-    wanted = timestamp - header.base_timestamp
-    if header.is_log_append_time:
-        wanted = -(1 << 64) if header.max_timestamp >= timestamp else 1 << 64
+    given = header.max_timestamp if header.is_log_append_time else None
     position = 0
     for _ in range(header.count):
         number, position = data[position], position + 1
@@ -188,11 +189,11 @@ def _first_since(
             place, at = read_uvarint(data, at)
         if number & 1 or place & 1 or at >= end:
             raise WireError(f"a record ends before its key, at byte {end}")
-        age = (delta >> 1) ^ -(delta & 1)
-        if age >= wanted and place >> 1 >= least:
-            given = header.is_log_append_time
-            found = header.max_timestamp if given else header.base_timestamp + age
-            return found, header.base_offset + (place >> 1)
+        stamp = given
+        if stamp is None:
+            stamp = wrapped(header.base_timestamp + ((delta >> 1) ^ -(delta & 1)))
+        if stamp >= timestamp and place >> 1 >= least:
+            return stamp, header.base_offset + (place >> 1)
         position = end
     return None
 
@@ -213,6 +214,8 @@ def _decode_body(data: bytes, header: BatchHeader) -> list[Record]:
         if number > 127:
             number, position = read_base128(data, position - 1, 64)
         timestamp = base_timestamp + ((number >> 1) ^ -(number & 1))
+        if not INT64_MIN <= timestamp <= INT64_MAX:
+            timestamp = wrapped(timestamp)
         number, position = data[position], position + 1
         if number > 127:
             number, position = read_uvarint(data, position - 1)
@@ -329,7 +332,7 @@ def _encode_records(
 ) -> bytes:
     out: list[bytes] = []
     for (timestamp, key, value, headers), offset in zip(records, offsets, strict=True):
-        times = varlong(timestamp - base_timestamp) + varint(offset - base_offset)
+        times = varlong(wrapped(timestamp - base_timestamp)) + varint(offset - base_offset)
         body = b"\0" + times + _sized(key) + _sized(value) + _encode_headers(headers)
         out += (varint(len(body)), body)
     return b"".join(out)

@@ -21,7 +21,15 @@ from flowstream.wire.batch_header import (
     seal,
 )
 from flowstream.wire.compression import compress
-from flowstream.wire.primitives import read_base128, read_uvarint, varint, varlong
+from flowstream.wire.primitives import (
+    INT64_MAX,
+    INT64_MIN,
+    read_base128,
+    read_uvarint,
+    varint,
+    varlong,
+    wrapped,
+)
 
 
 class Span(NamedTuple):
@@ -70,6 +78,8 @@ def _walk(data: bytes, header: BatchHeader) -> Iterator[Span]:
         if number > 127:
             number, position = read_base128(data, position - 1, 64)
         timestamp = base_timestamp + ((number >> 1) ^ -(number & 1)) if stamp is None else stamp
+        if not INT64_MIN <= timestamp <= INT64_MAX:
+            timestamp = wrapped(timestamp)
         number, tail = data[position], position + 1
         if number > 127:
             number, tail = read_uvarint(data, position)
@@ -137,7 +147,7 @@ def _shifted(data: bytes, span: Span, header: BatchHeader, base_timestamp: int) 
     """The record with its timestamp counted from another base."""
     body = (
         data[span.attributes : span.attributes + 1]
-        + varlong(span.timestamp - base_timestamp)
+        + varlong(wrapped(span.timestamp - base_timestamp))
         + varint(span.offset - header.base_offset)
         + data[span.tail : span.end]
     )

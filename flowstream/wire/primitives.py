@@ -13,6 +13,8 @@ from flowstream.errors import WireError
 
 Buffer = bytes | bytearray | memoryview
 
+INT64_MIN, INT64_MAX = -(1 << 63), (1 << 63) - 1
+
 STRING_LENGTH_MAX = 0x7FFF
 """Kafka refuses longer strings even where the compact form could carry them."""
 
@@ -61,6 +63,16 @@ def varlong(value: int) -> bytes:
     if not -0x8000000000000000 <= value <= 0x7FFFFFFFFFFFFFFF:
         raise WireError(f"varlong out of range: {value}")
     return _base128((value << 1) ^ (value >> 63))
+
+
+def wrapped(value: int) -> int:
+    """What 64 bits hold of a sum: a record's timestamp is its batch's and a difference, and Java's
+    clients add them like this.
+
+    >>> wrapped(INT64_MAX), wrapped(INT64_MAX + 1) == INT64_MIN
+    (9223372036854775807, True)
+    """
+    return (value - INT64_MIN) % (1 << 64) + INT64_MIN
 
 
 def read_base128(buffer: Buffer, position: int, bits: int) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from collections.abc import Generator, Iterable
 from hashlib import blake2b
 
 from flowstream.broker.log.aborted import Aborted
+from flowstream.broker.log.config import LONG_MAX
 from flowstream.broker.log.producers import Producers
 from flowstream.errors import WireError
 from flowstream.wire.batch import (
@@ -187,7 +188,7 @@ class Filter:
         self._offsets = offsets
         self._round_end = round_end
         self._now = now
-        self._horizon = now + delete_retention_ms
+        self._horizon = min(now + delete_retention_ms, LONG_MAX)
         self._last: dict[int, tuple[int | None, int]] = {}
 
     def remember_last(self, producers: Producers) -> None:

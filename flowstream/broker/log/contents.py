@@ -91,12 +91,12 @@ def check_records(
         told = "the request's other batches expand too far: send this one again"
         return Refused(ErrorCode.NOT_ENOUGH_REPLICAS, told)
     recompress = config.codec is not None and config.codec != header.codec
-    dated = config.bounds_age and not config.log_append_time
     try:
         body = allowance.body_of(batch, header, config.max_expanded)
         if config.compact and (keyless := keyless_in(body, header.count)):
             return _keyless(keyless, allowance)
-        if not (recompress or dated or config.full_validation):
+        dated = not config.log_append_time
+        if not (recompress or (dated and config.bounds_age) or config.full_validation):
             return header, batch
         records = records_in(body, header)
     except WireError as error:
