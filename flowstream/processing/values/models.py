@@ -9,7 +9,7 @@ import dataclasses
 import math
 import typing
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pydantic
@@ -60,6 +60,44 @@ def holds_endless(value: object) -> bool:
             names = getattr(found, "__struct_fields__", getattr(found, "__dict__", ()))
             waiting += [getattr(found, name, None) for name in names]
     return False
+
+
+def says_no_keys(kind: object) -> bool:
+    """Whether a value of this type may have dicts in it, and nothing says of what their keys are.
+
+    >>> says_no_keys(dict), says_no_keys(dict[str, Any]), says_no_keys(dict[int, dict])
+    (True, True, False)
+    """
+    found = list(types_in(kind))
+    return any(each in _OPEN for each in found) and all(map(_has_texts, found))
+
+
+def _has_texts(kind: object) -> bool:
+    """Whether keys of this type, if it has any, are texts as far as it says."""
+    if typing.get_origin(kind) is dict:
+        return typing.get_args(kind)[0] in (str, Any, object)
+    return kind is Any or not isinstance(kind, type) or kind.__module__ == "builtins"
+
+
+def other_key(value: object) -> object | None:
+    """A key of a dict in a value that is no text, None where there is none."""
+    waiting = [value]
+    while waiting:
+        found = waiting.pop()
+        if isinstance(found, dict):
+            if not set(map(type, found)) <= _TEXTS:
+                other = next((each for each in found if not isinstance(each, str)), None)
+                if other is not None:
+                    return cast("object", other)
+            waiting += [each for each in found.values() if type(each) in _HOLDERS]
+        elif isinstance(found, list | tuple):
+            waiting += [each for each in found if type(each) in _HOLDERS]
+    return None
+
+
+_TEXTS = {str}
+_OPEN = (Any, object, dict, list, tuple)
+_HOLDERS = (dict, list, tuple)
 
 
 def types_in(kind: object) -> Iterator[object]:

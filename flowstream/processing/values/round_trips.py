@@ -1,5 +1,5 @@
 """Values that would not be read as they were written: of models with aliases, or without a field,
-and numbers that JSON does not know.
+and numbers and keys that JSON does not know.
 
 Pure. Fine in a topic that is only read, or only written; what is kept comes back, and would come
 back without its fields, or not at all: a row that nobody can read stops its worker.
@@ -16,7 +16,13 @@ from pydantic.fields import FieldInfo
 
 from flowstream.processing.errors import AppError
 from flowstream.processing.values.codecs import DECODE_ERRORS, Codec, codec_of
-from flowstream.processing.values.models import holds_endless, holds_floats, models_in
+from flowstream.processing.values.models import (
+    holds_endless,
+    holds_floats,
+    models_in,
+    other_key,
+    says_no_keys,
+)
 
 T = TypeVar("T")
 
@@ -34,12 +40,13 @@ def check_kept(kind: Any, what: str) -> None:
 
 def kept_codec(kind: type[T] | object) -> Codec[T]:
     """The codec of what is kept. It refuses numbers that JSON does not know: they are written as
-    null, and what has null there cannot be read, or is None from the next start on.
+    null, and what has null there cannot be read, or is None from the next start on. So it refuses
+    keys that are no text, where no type says what they are: they would be texts from then on.
     """
     codec: Codec[T] = codec_of(kind)
     if kind is float or not holds_floats(kind):  # by itself a number is text, also one of these
         return codec
-    write, read = codec.encode, codec.decode
+    write, read, is_open = codec.encode, codec.decode, says_no_keys(kind)
 
     def encode(value: T) -> bytes:
         data = write(value)
@@ -47,6 +54,12 @@ def kept_codec(kind: type[T] | object) -> Codec[T]:
             raise ValueError(
                 f"a {codec.name} with NaN or infinity in it: JSON has neither, and it could not be"
                 " read again"
+            )
+        if is_open and b'":' in data and (other := other_key(value)) is not None:
+            raise TypeError(
+                f"a {codec.name} with the key {other!r:.80}, of type {type(other).__name__}: JSON"
+                " has texts alone, and it would be read again as one, so that both are there in the"
+                " end. Say value_type=dict[int, ...], or have a text, str(key)"
             )
         return data
 

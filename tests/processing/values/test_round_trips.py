@@ -15,6 +15,8 @@ import pytest
 import flowstream as fs
 from flowstream.processing.errors import AppError
 from flowstream.processing.values.round_trips import kept_codec
+from flowstream.processing.values.undeclared import kind_of_values
+from tests.processing.bench import Bench
 
 
 class Trade(fs.Record):
@@ -148,6 +150,14 @@ class Tagged(fs.Record, include_metadata=True):
     price: float
 
 
+@dataclasses.dataclass
+class Sized:
+    """Keys that are numbers beside what may be anything."""
+
+    sizes: dict[int, int]
+    note: Any
+
+
 class Point(msgspec.Struct):
     """A number inside of something."""
 
@@ -251,3 +261,55 @@ def test_a_number_that_no_row_could_hold_fails_its_event() -> None:
         context.crash()
         context.topic(samples).send(9.0, key="a", timestamp=121)
         assert context.table(table)["a"] == Price(price=9.0)
+
+
+OTHER_KEYS: tuple[tuple[Any, Any], ...] = (
+    (dict, {1: "a"}),
+    (dict, {"a": [{2.5: 1}]}),
+    (list, [{"a": 1}, {datetime.date(2026, 1, 1): 1}]),
+    (Any, ({"a": {b"k": 1}},)),
+    (dict[str, Any], {"a": {1: 1}}),
+    (list[dict[str, dict]], [{"a": {0: 1}}]),  # type: ignore[type-arg]
+)
+
+
+@pytest.mark.parametrize(("kind", "value"), OTHER_KEYS)
+def test_S10_a_key_that_would_come_back_as_a_text_is_refused(kind: Any, value: Any) -> None:
+    for declared in (kind, kind_of_values(kind, None)):
+        with pytest.raises(TypeError, match="key"):
+            kept_codec(declared).encode(value)
+
+
+@pytest.mark.parametrize("kind", [dict, Any, list, dict[str, Any]])
+def test_S10_keys_that_are_texts_are_kept(kind: Any) -> None:
+    value: Any = {"a": {"1": [{"b": 1}]}, "c": 1}
+    value = [value] if kind is list else value
+    codec = kept_codec(kind)
+    assert codec.decode(codec.encode(value)) == value
+
+
+@pytest.mark.parametrize("kind", [dict[int, Any], dict[int, dict[str, Any]], Sized])
+def test_S10_keys_that_a_type_says_come_back_as_they_were(kind: Any) -> None:
+    value: Any = Sized({1: 2}, None) if kind is Sized else {1: {"a": 1}}
+    codec: Any = kept_codec(kind)
+    assert codec.decode(codec.encode(value)) == value
+
+
+def test_S10_a_count_in_a_dict_goes_on_from_unit_to_unit() -> None:
+    """A dict of numbers had each twice, as a number and as a text, and began at 0 in each unit."""
+    found = Bench(fs.App("bench").Table("seen", default=dict))
+    with (
+        pytest.raises(TypeError, match=r"the key 7, of type int: .* value_type=dict\[int"),
+        found.unit(),
+    ):
+        found.table["k"] = {7: 1}
+    found = Bench(fs.App("bench").Table("seen", value_type=dict[int, int], default=dict))
+    for _ in range(3):
+        with found.unit():
+            seen = found.table["k"]
+            seen[7] = seen.get(7, 0) + 1
+            found.table["k"] = seen
+        found.commit()
+        found.open()
+    with found.unit():
+        assert found.table["k"] == {7: 3}
