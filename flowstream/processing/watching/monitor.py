@@ -15,6 +15,7 @@ from flowstream.processing.watching.sensors import Sensor
 from flowstream.transport.types import TopicPartition
 
 Offsets = dict[TopicPartition, int]
+STATUSES = {int(each): each for each in HTTPStatus}
 
 
 def _seconds() -> float:
@@ -87,7 +88,7 @@ class Monitor(Sensor):
         self.assignments_completed = self.assignments_failed = self.rebalances = 0
         self.rebalance_return_latency: deque[float] = deque(maxlen=max_avg_history)
         self.rebalance_end_latency: deque[float] = deque(maxlen=max_avg_history)
-        self.http_response_codes: Counter[HTTPStatus] = Counter()
+        self.http_response_codes: Counter[HTTPStatus | int] = Counter()
         self.http_response_latency: deque[float] = deque(maxlen=max_avg_history)
         self.topic_buffer_full: Counter[TopicPartition] = Counter()
         self.metric_counts: Counter[str] = Counter()
@@ -301,7 +302,8 @@ class Monitor(Sensor):
         """See `Sensor`."""
         del app, request
         self.http_response_latency.append(self.secs_since(state))
-        self.http_response_codes[HTTPStatus(response)] += 1
+        # An HTTPStatus is its number; a page may answer one that has no name.
+        self.http_response_codes[STATUSES.get(response, response)] += 1
 
     def on_tp_commit(self, tp_offsets: Offsets) -> None:
         """See `Sensor`."""

@@ -1,12 +1,15 @@
 """The monitor's counts, sent to a statsd server as they change.
 
-Shell: one UDP socket. A server that is not there costs nothing and tells nobody.
+Shell: one UDP socket, and a thread that asks where the server is, because a name's server may take
+seconds to say so. A server that is not there costs nothing and tells nobody.
 """
 
 from __future__ import annotations
 
 import logging
 import socket
+import threading
+from collections import Counter
 from typing import Any
 
 from flowstream.processing.events.event import Arrival
@@ -14,6 +17,9 @@ from flowstream.processing.watching.monitor import Monitor
 from flowstream.transport.types import TopicPartition
 
 log = logging.getLogger("flowstream.worker")
+
+ASK_AGAIN_S = 60.0
+"""A name may come to stand for another address."""
 
 
 class StatsdMonitor(Monitor):
@@ -40,7 +46,11 @@ class StatsdMonitor(Monitor):
         super().__init__(**options)
         self._target, self._prefix, self._rate, self._tags = (host, port), prefix, rate, tags
         self._every = max(1, round(1 / rate))
-        self._seen = 0
+        self._seen: Counter[tuple[str, ...]] = Counter()
+        self._address = numeric(host, port)
+        """Where the server is, None where nobody has said so yet."""
+        self._asking: threading.Thread | None = None
+        self._ask_at_s = float("-inf") if self._address is None else float("inf")
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
 
@@ -107,11 +117,16 @@ class StatsdMonitor(Monitor):
         self._tell(metric_name, count, "c")
 
     def _sampled(self, name: str, value: float, kind: str, **about: str) -> None:
-        self._seen += 1
-        if self._seen % self._every == 0:
+        # For each metric: of two that take turns one would never be told.
+        metric = (name, *about.values())
+        self._seen[metric] += 1
+        if self._seen[metric] % self._every == 0:
             self._tell(name, value, f"{kind}|@{self._rate:g}" if self._every > 1 else kind, **about)
 
     def _tell(self, name: str, value: float, kind: str, **about: str) -> None:
+        address = self._where()
+        if address is None:
+            return
         if self._tags:
             listed = ",".join(f"{what}:{clean(text)}" for what, text in about.items())
             line = f"{self._prefix}.{name}:{value:g}|{kind}" + (f"|#{listed}" if listed else "")
@@ -119,9 +134,38 @@ class StatsdMonitor(Monitor):
             named = ".".join([self._prefix, name, *(clean(text) for text in about.values())])
             line = f"{named}:{value:g}|{kind}"
         try:
-            self._socket.sendto(line.encode(), self._target)
+            self._socket.sendto(line.encode(), address)
         except OSError as error:
             log.debug("statsd at %s: %s", self._target, error)
+
+    def _where(self) -> tuple[str, int] | None:
+        """The server's address as it was told last."""
+        if (now := self.time()) >= self._ask_at_s:
+            self._ask_at_s = now + ASK_AGAIN_S
+            self._asking = threading.Thread(target=self._ask, name="flowstream-statsd", daemon=True)
+            self._asking.start()
+        return self._address
+
+    def _ask(self) -> None:
+        try:
+            self._address = resolve(*self._target)
+        except OSError as error:
+            log.debug("statsd at %s: %s", self._target, error)
+
+
+def resolve(host: str, port: int, flags: int = 0) -> tuple[str, int]:
+    """The address of a host; OSError when nobody knows it."""
+    found = socket.getaddrinfo(host, port, socket.AF_INET, socket.SOCK_DGRAM, flags=flags)
+    address, number = found[0][4][:2]
+    return str(address), int(number)
+
+
+def numeric(host: str, port: int) -> tuple[str, int] | None:
+    """The address that a host is by itself; None for a name."""
+    try:
+        return resolve(host, port, socket.AI_NUMERICHOST)
+    except OSError:
+        return None
 
 
 def clean(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from http import HTTPStatus
 from typing import Any
 
 import pytest
@@ -322,3 +323,15 @@ async def test_a_commit_is_told_when_it_is_there_not_when_the_next_look_is_due(
         await words.send(value="a")
         await kit.sees(lambda: bool(monitor.commit_latency))
     assert monitor.commit_latency[0] < 2.5
+
+
+def test_a_status_without_a_name_is_counted_as_any_other() -> None:
+    """It was an error, after which the monitor was told nothing more."""
+    app = fs.App("watched")
+    monitor = app.monitor
+    for status in (499, 404, 499):
+        states = app.sensors.begun("on_web_request_start", app, None)
+        for sensor, state in states.items():
+            app.sensors.ended("on_web_request_end", {sensor: state}, app, None, status)
+    assert monitor.http_response_codes == {HTTPStatus.NOT_FOUND: 1, 499: 2}
+    assert monitor.asdict()["http_response_codes"] == {404: 1, 499: 2}

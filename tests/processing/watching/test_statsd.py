@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import socket
+import threading
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 import flowstream as fs
+from flowstream.processing.watching import statsd
+from flowstream.transport.types import TopicPartition
 from tests.processing.conftest import Kit
 
 
@@ -80,3 +84,49 @@ def test_a_share_of_the_events_is_told(server: socket.socket) -> None:
     monitor.count("nobody")  # a socket that is closed tells nobody, and raises nothing
     with pytest.raises(ValueError, match="above 0 and up to 1"):
         fs.StatsdMonitor(rate=0)
+
+
+def test_V2_a_name_that_nobody_resolves_holds_nobody_up(
+    server: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was asked for with each metric, in the event loop."""
+    asked: list[str] = []
+    known, now_s = threading.Event(), [0.0]
+
+    def resolve(host: str, port: int, flags: int = 0) -> tuple[str, int]:
+        if flags == socket.AI_NUMERICHOST:
+            raise OSError("a name")
+        asked.append(host)
+        assert known.wait(60.0)
+        address: tuple[str, int] = server.getsockname()
+        return address
+
+    monkeypatch.setattr(statsd, "resolve", resolve)
+    monitor = fs.StatsdMonitor("statsd.shop", 8125, time=lambda: now_s[0])
+    for _ in range(100):
+        monitor.count("words")
+    assert monitor._asking is not None
+    known.set()
+    monitor._asking.join()
+    assert (asked, heard(server)) == (["statsd.shop"], [])
+    monitor.count("words")
+    assert heard(server) == ["flowstream.words:1|c"]
+    now_s[0] = statsd.ASK_AGAIN_S
+    monitor.count("words")
+    monitor._asking.join()
+    assert (asked, heard(server)) == (["statsd.shop"] * 2, ["flowstream.words:1|c"])
+    monitor.close()
+
+
+def test_each_metric_is_sampled_by_itself(server: socket.socket) -> None:
+    """Of two that took turns one was never told."""
+    monitor = fs.StatsdMonitor(*server.getsockname(), rate=0.5)
+    place = TopicPartition("words", 0)
+    arrival: Any = None
+    for offset in range(4):
+        monitor.on_message_in(place, offset, arrival)
+        monitor.on_stream_event_out(place, offset, "count", arrival, monitor.time())
+    told = Counter(line.partition(":")[0] for line in heard(server))
+    monitor.close()
+    named = ("messages_received.words", "events_runtime.count")
+    assert told == {f"flowstream.{each}": 2 for each in named}
