@@ -171,26 +171,42 @@ class Service:
         await self.on_started()
 
     async def stop(self) -> None:
-        """Stop, unless it does not run."""
-        if not self.started or self._running is None or self._stopping is None:
-            return
-        self.started = False
-        self._stopping.set()
-        try:
-            await self.on_stop()
-        finally:
-            running, self._running = self._running, None
-            for task in running:
-                task.cancel()
-            if running:
-                await asyncio.wait(running)
-        await self.on_shutdown()
+        """Stop, unless it does not run. One of its own tasks that asks for it ends with it."""
+        asking = await self._stop()
+        if asking is not None:
+            asking.cancel()
 
     async def restart(self) -> None:
-        """Stop and start."""
-        await self.stop()
+        """Stop and start. One of its own tasks that asks for it goes on; of a timer it is the last
+        run, as there is another.
+        """
+        asking = await self._stop()
         await self.on_restart()
         await self.start()
+        if asking is not None and self._running is not None:
+            self._running.add(asking)
+
+    async def _stop(self) -> asyncio.Task[Any] | None:
+        """Stop; gives the task that asks for it, where that is one of its own and goes on."""
+        # Also where it could not start: what it had begun ends with it.
+        if self._running is None or self._stopping is None:
+            return None
+        was_started, self.started = self.started, False
+        self._stopping.set()
+        asking = asyncio.current_task()
+        try:
+            if was_started:
+                await self.on_stop()
+        finally:
+            running, self._running = self._running, None
+            others = running - {asking}
+            for task in others:
+                task.cancel()
+            if others:
+                await asyncio.wait(others)
+        if was_started:
+            await self.on_shutdown()
+        return asking if asking in running else None
 
     async def live(self) -> None:
         """Run until cancelled; raises what one of its tasks raised."""
@@ -205,9 +221,9 @@ class Service:
             self._failure = None
 
     async def _every(self, interval: float, method: Callable[[], Awaitable[None]]) -> None:
-        clock = asyncio.get_running_loop().time
+        clock, stopping = asyncio.get_running_loop().time, self._stopping
         due = clock()
-        while True:
+        while self._stopping is stopping:
             due = max(due + interval, clock())
             await self.sleep(due - clock())
             if self.should_stop:

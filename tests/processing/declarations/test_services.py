@@ -195,3 +195,86 @@ def test_the_log_of_a_service_names_it(caplog: pytest.LogCaptureFixture) -> None
         ("CRITICAL", "[beat-2] over: x"),
     ]
     assert {record.name for record in caplog.records} == {__name__}
+
+
+async def test_a_service_that_cannot_start_ends_what_it_had_begun() -> None:
+    """It ran on beside a worker that had failed, and for as long as the loop."""
+
+    class Broken(fs.Service):
+        """Begins, and fails."""
+
+        async def on_start(self) -> None:
+            self.begun = self.add_future(asyncio.Event().wait())
+            await asyncio.sleep(0)
+            raise RuntimeError("no start")
+
+    service = Broken()
+    with pytest.raises(RuntimeError, match="no start"):
+        await service.live()
+    assert service.begun.cancelled()
+
+
+@pytest.mark.parametrize("kind", ["task", "timer"])
+async def test_V2_a_service_that_restarts_itself_runs_again(kind: str) -> None:
+    """Its own task was cancelled on the way: the service was over, and nobody heard of it."""
+    told: list[str] = []
+
+    async def run(self: fs.Service) -> None:
+        told.append("run")
+        if told.count("start") < 3:
+            await self.restart()
+            told.append("goes on")
+        elif told.count("run") > 3:
+            over.set()
+
+    class Again(fs.Service):
+        """Restarts itself twice."""
+
+        once = fs.Service.task(run) if kind == "task" else fs.Service.timer(0.001)(run)
+
+        async def on_start(self) -> None:
+            told.append("start")
+
+        async def on_shutdown(self) -> None:
+            told.append("shutdown")
+
+    over, service = asyncio.Event(), Again()
+    living = asyncio.create_task(service.live())
+    if kind == "timer":
+        await over.wait()
+    else:
+        while told.count("run") < 3 or service._running:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+    left = set(service._running or ())
+    assert len(left) == (kind == "timer"), "one timer, whoever restarted"
+    assert told[:7] == ["start", "run", "shutdown", "start", "goes on", "run", "shutdown"]
+    living.cancel()
+    await asyncio.wait((living,))
+    assert told.count("shutdown") == told.count("start") == 3
+    assert all(task.done() for task in left)
+
+
+async def test_a_task_of_a_service_that_stops_it_ends_with_it() -> None:
+    told: list[str] = []
+
+    class Ends(fs.Service):
+        """Stops itself."""
+
+        async def on_shutdown(self) -> None:
+            told.append("shutdown")
+
+        @fs.Service.task
+        async def once(self) -> None:
+            self.mine = asyncio.current_task()
+            await self.stop()
+            await asyncio.sleep(0)
+            told.append("goes on")
+
+    service = Ends()
+    await service.start()
+    while not told:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    assert service.mine is not None
+    await asyncio.wait((service.mine,))
+    assert told == ["shutdown"]
+    assert not service.started
