@@ -7,8 +7,10 @@ here knows what a row's value means: it is what the table partition put in.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from bisect import bisect_left, insort
+from collections.abc import Iterator, Mapping
 from enum import Enum
+from itertools import islice
 from typing import Final
 
 
@@ -25,10 +27,47 @@ MISSING: Final = Absent.MISSING
 DELETED: Final = Absent.DELETED
 
 
+FEW = 64
+"""So many keys are put in their places one by one; more are sorted in."""
+
+
+class Ordered:
+    """The keys of a layer in order, brought up to date by whoever walks over some of them.
+
+    A layer only gains keys, which are last in its own order, and is one dict for as long as it is
+    the same layer. So a short walk costs no more in a large epoch than in a small one.
+    """
+
+    __slots__ = ("_keys", "_layer")
+
+    def __init__(self) -> None:
+        self._layer: dict[bytes, object] = {}
+        self._keys: list[bytes] = []
+
+    def between(
+        self, layer: dict[bytes, object], start: bytes, stop: bytes | None
+    ) -> Iterator[bytes]:
+        """The layer's keys from start to before stop."""
+        if layer is not self._layer:
+            self._layer, self._keys = layer, []
+        keys = self._keys
+        new = len(layer) - len(keys)
+        came = islice(reversed(layer), new)
+        if new > FEW:
+            keys += came
+            keys.sort()
+        else:
+            for key in came:
+                insort(keys, key)
+        assert len(keys) == len(layer), "a layer has lost a key"
+        first = bisect_left(keys, start)
+        return islice(keys, first, None if stop is None else max(first, bisect_left(keys, stop)))
+
+
 class Overlay:
     """Uncommitted rows of one table partition, newest layer first."""
 
-    __slots__ = ("_deferred", "committing", "open", "pending")
+    __slots__ = ("_closed", "_deferred", "_opened", "committing", "open", "pending")
 
     def __init__(self) -> None:
         self.pending: dict[bytes, object] = {}
@@ -36,6 +75,7 @@ class Overlay:
         self._deferred: dict[bytes, Mapping[bytes, object]] = {}
         self.open: dict[bytes, object] = {}
         self.committing: dict[bytes, object] = {}
+        self._opened, self._closed = Ordered(), Ordered()
 
     def find(self, key: bytes) -> object:
         """The newest uncommitted row, DELETED, or MISSING when only the store can tell."""
@@ -50,9 +90,19 @@ class Overlay:
         row = self.open.get(key, MISSING)
         return self.committing.get(key, MISSING) if row is MISSING else row
 
-    def merged(self) -> dict[bytes, object]:
-        """All layers as one, the newest row of each key."""
-        return {**self.committing, **self.open, **self.pending}
+    def between(
+        self, unit: Mapping[bytes, object], start: bytes = b"", stop: bytes | None = None
+    ) -> dict[bytes, object]:
+        """The newest row of each key from start to before stop, a unit's own before all others."""
+        found: dict[bytes, object] = {}
+        for layer, ordered in ((self.committing, self._closed), (self.open, self._opened)):
+            if layer:
+                found.update((key, layer[key]) for key in ordered.between(layer, start, stop))
+        for rows in (self.pending, unit):
+            for key, row in rows.items():
+                if key >= start and (stop is None or key < stop):
+                    found[key] = row
+        return found
 
     def defer(self, rows: Mapping[bytes, object]) -> None:
         """Make rows readable that may not be committed yet."""
@@ -77,13 +127,16 @@ class Overlay:
         """Move the open epoch's rows to the transaction; at most one epoch is committing."""
         assert not self.committing, "an epoch is committing already"
         self.committing, self.open = self.open, {}
+        self._closed, self._opened = self._opened, Ordered()
         return self.committing
 
     def committed(self) -> None:
         """The store holds the rows of the committing epoch now."""
         self.committing = {}
+        self._closed = Ordered()
 
     def drop(self) -> None:
         """Forget everything uncommitted."""
         self.pending, self.open, self.committing = {}, {}, {}
+        self._opened, self._closed = Ordered(), Ordered()
         self._deferred = {}

@@ -275,10 +275,8 @@ class TablePartition:
         """Rows with start <= key < stop in key order as a unit sees them, in cached form or a
         unit's own object.
         """
-        layers = self.overlay.merged()
-        layers.update(unit)
-        inside = [key for key in layers if key >= start and (stop is None or key < stop)]
-        fresh = iter(sorted(inside, reverse=reverse))
+        layers = self.overlay.between(unit, start, stop)
+        fresh = iter(sorted(layers, reverse=reverse))
         upcoming = next(fresh, None)
         for key, stored in self.store.scan(start, stop, reverse=reverse):
             if self.is_own is not None and self.is_own(key):
