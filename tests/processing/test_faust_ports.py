@@ -12,6 +12,7 @@ from typing import Any
 
 import flowstream as faust
 from flowstream.cli import option
+from flowstream.processing.time.dues import WRITTEN_AS_KEY
 from tests.processing.conftest import Kit
 from tests.web.conftest import visited
 
@@ -241,6 +242,8 @@ async def test_withdrawals(kit: Kit, name: str) -> None:
         table: {row.key: row.value for row in await kit.records(app.changelog(table))}
         for table in ("user_to_total", "country_to_total")
     }
+    windows = found["user_to_total"].pop(WRITTEN_AS_KEY)
+    assert windows.startswith(b"windows of 3600000 ms")
     assert found["user_to_total"] == {b"u@0000000000000000": b"30.0"}
     assert found["country_to_total"][b"no@0000000000010000"] == b"15.0"
 
