@@ -257,8 +257,11 @@ def model_codec(model: type[pydantic.BaseModel]) -> Codec[pydantic.BaseModel]:
     to_json = model.__pydantic_serializer__.to_json
 
     def encode(value: pydantic.BaseModel) -> bytes:
-        if value.__class__ is not model and not isinstance(value, model):
-            raise mismatch(model.__name__, value)
+        if value.__class__ is not model:
+            if not isinstance(value, model):
+                raise mismatch(model.__name__, value)
+            # The model's own serializer would leave out what only the subclass has.
+            return value.__pydantic_serializer__.to_json(value)
         return to_json(value)
 
     decode = model.__pydantic_validator__.validate_json

@@ -26,7 +26,7 @@ UNKNOWN: Final = object()
 """Any type may be there."""
 
 PLAIN = (str, int, float, bool, bytes)
-_ABSTRACT = "_Record__abstract"
+ABSTRACT = "_Record__abstract"
 _SHOWN = 12
 """So many fields of a model a message names."""
 
@@ -146,7 +146,7 @@ def fields_of(kind: Any) -> dict[str, Any] | None:
         return _hints(kind, list(kind.__annotations__))
     if issubclass(kind, pydantic.BaseModel):
         # A topic of an abstract record has records of its subclasses.
-        is_open = kind.model_config.get("extra") == "allow" or getattr(kind, _ABSTRACT, False)
+        is_open = kind.model_config.get("extra") == "allow" or getattr(kind, ABSTRACT, False)
         return None if is_open else {n: f.annotation for n, f in kind.model_fields.items()}
     if issubclass(kind, msgspec.Struct):
         return _hints(kind, list(kind.__struct_fields__))

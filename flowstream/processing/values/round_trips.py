@@ -11,11 +11,13 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import msgspec
 import pydantic
 from pydantic.fields import FieldInfo
 
 from flowstream.processing.errors import AppError
 from flowstream.processing.values.codecs import DECODE_ERRORS, Codec, codec_of
+from flowstream.processing.values.fields import ABSTRACT
 from flowstream.processing.values.models import (
     holds_endless,
     holds_floats,
@@ -41,9 +43,12 @@ def check_kept(kind: Any, what: str) -> None:
 def kept_codec(kind: type[T] | object) -> Codec[T]:
     """The codec of what is kept. It refuses numbers that JSON does not know: they are written as
     null, and what has null there cannot be read, or is None from the next start on. So it refuses
-    keys that are no text, where no type says what they are: they would be texts from then on.
+    keys that are no text, where no type says what they are: they would be texts from then on; and
+    objects of a subclass, which would be of the class itself.
     """
     codec: Codec[T] = codec_of(kind)
+    if _is_of_one_class(kind):
+        codec = _exactly(kind, codec)
     if kind is float or not holds_floats(kind):  # by itself a number is text, also one of these
         return codec
     write, read, is_open = codec.encode, codec.decode, says_no_keys(kind)
@@ -62,6 +67,33 @@ def kept_codec(kind: type[T] | object) -> Codec[T]:
                 " end. Say value_type=dict[int, ...], or have a text, str(key)"
             )
         return data
+
+    return dataclasses.replace(codec, encode=encode)
+
+
+def _is_of_one_class(kind: Any) -> bool:
+    """Whether whatever is written as this type is read as an object of this class, of no other."""
+    if not isinstance(kind, type):
+        return False
+    if issubclass(kind, pydantic.BaseModel):
+        is_generic = bool(kind.__pydantic_generic_metadata__["parameters"])
+        return not (is_generic or getattr(kind, ABSTRACT, False) or _is_made_otherwise(kind))
+    return issubclass(kind, msgspec.Struct) or dataclasses.is_dataclass(kind)
+
+
+def _exactly(kind: Any, codec: Codec[Any]) -> Codec[Any]:
+    """The codec, for objects of a class and of none that is made of it."""
+    write = codec.encode
+
+    def encode(value: Any) -> bytes:
+        if value.__class__ is not kind and isinstance(value, kind):
+            name = type(value).__name__
+            raise TypeError(
+                f"a {name}, which would be read again as a {kind.__name__}, without what it has of"
+                f" its own: say value_type={name}; records of a class that is abstract=True come"
+                " back as what they were"
+            )
+        return write(value)
 
     return dataclasses.replace(codec, encode=encode)
 

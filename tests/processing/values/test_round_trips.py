@@ -313,3 +313,88 @@ def test_S10_a_count_in_a_dict_goes_on_from_unit_to_unit() -> None:
         found.open()
     with found.unit():
         assert found.table["k"] == {7: 3}
+
+
+class Base(fs.Record, frozen=True):
+    """What others are made of."""
+
+    a: int
+
+
+class Wider(Base, frozen=True):
+    """With something of its own."""
+
+    b: int = 5
+
+
+class Open(fs.Record, abstract=True, frozen=True):
+    """One whose subclasses come back."""
+
+    a: int
+
+
+class Shut(Open, frozen=True):
+    """One of them."""
+
+    b: int = 5
+
+
+class Struct(msgspec.Struct, frozen=True):
+    """What another is made of."""
+
+    a: int
+
+
+class WiderStruct(Struct, frozen=True):
+    """With something of its own."""
+
+    b: int = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """What another is made of."""
+
+    a: int
+
+
+@dataclasses.dataclass(frozen=True)
+class WiderData(Data):
+    """With something of its own."""
+
+    b: int = 5
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"), [(Base, Wider(a=1)), (Struct, WiderStruct(1)), (Data, WiderData(1))]
+)
+def test_S10_an_object_that_would_come_back_as_less_is_refused(kind: Any, value: Any) -> None:
+    """A unit read what was written, and the next start what the declared class has of it."""
+    found = Bench(fs.App("bench").Table("kept", value_type=kind))
+    with pytest.raises(TypeError, match=f"a {type(value).__name__}, which would be"), found.unit():
+        found.table["k"] = value
+    with found.unit():
+        found.table["k"] = kind(a=1)
+    found.commit()
+    found.open()
+    with found.unit():
+        assert found.table["k"] == kind(a=1)
+
+
+def test_S10_records_of_an_abstract_class_come_back_as_what_they_were() -> None:
+    found = Bench(fs.App("bench").Table("kept", value_type=Open))
+    with found.unit():
+        found.table["k"] = Shut(a=1)
+    found.commit()
+    found.open()
+    with found.unit():
+        assert found.table["k"] == Shut(a=1, b=5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"), [(Base, Wider(a=1)), (Struct, WiderStruct(1)), (Data, WiderData(1))]
+)
+def test_a_topic_has_all_that_an_object_of_a_subclass_has(kind: Any, value: Any) -> None:
+    """Of pydantic's the fields of the declared class were written alone."""
+    topic = fs.App("shop").topic("wide", value_type=kind)
+    assert topic.encode_value(value) == b'{"a":1,"b":5}'
