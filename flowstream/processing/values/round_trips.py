@@ -15,7 +15,7 @@ import msgspec
 import pydantic
 from pydantic.fields import FieldInfo
 
-from flowstream.processing.errors import AppError
+from flowstream.processing.errors import AppError, reason
 from flowstream.processing.values.codecs import DECODE_ERRORS, Codec, codec_of
 from flowstream.processing.values.fields import ABSTRACT
 from flowstream.processing.values.models import (
@@ -41,31 +41,41 @@ def check_kept(kind: Any, what: str) -> None:
 
 
 def kept_codec(kind: type[T] | object) -> Codec[T]:
-    """The codec of what is kept. It refuses numbers that JSON does not know: they are written as
-    null, and what has null there cannot be read, or is None from the next start on. So it refuses
-    keys that are no text, where no type says what they are: they would be texts from then on; and
-    objects of a subclass, which would be of the class itself.
+    """The codec of what is kept: it refuses what would not be read as it was written.
+
+    Numbers that JSON does not know are written as null, and what has null there cannot be read, or
+    is None from the next start on. Keys that are no text would be texts, where no type says what
+    they are, and objects of a subclass would be of the class itself. All else that its type does
+    not fit, deep inside, would be a row that stops every worker that needs it: it is looked at as
+    it would be read.
     """
     codec: Codec[T] = codec_of(kind)
+    if codec.check is not None or codec.encode is str.encode:  # by itself it is text, or bytes
+        return codec
     if _is_of_one_class(kind):
         codec = _exactly(kind, codec)
-    if kind is float or not holds_floats(kind):  # by itself a number is text, also one of these
-        return codec
-    write, read, is_open = codec.encode, codec.decode, says_no_keys(kind)
+    write, read = codec.encode, codec.decode
+    has_floats, says_nothing = holds_floats(kind), says_no_keys(kind)
+    is_any = kind in (Any, object, dict, list)
 
     def encode(value: T) -> bytes:
         data = write(value)
-        if b"null" in data and holds_endless(value) and not _comes_back(read, data):
+        if has_floats and b"null" in data and holds_endless(value) and not _comes_back(read, data):
             raise ValueError(
                 f"a {codec.name} with NaN or infinity in it: JSON has neither, and it could not be"
                 " read again"
             )
-        if is_open and b'":' in data and (other := other_key(value)) is not None:
+        if says_nothing and b'":' in data and (other := other_key(value)) is not None:
             raise TypeError(
                 f"a {codec.name} with the key {other!r:.80}, of type {type(other).__name__}: JSON"
                 " has texts alone, and it would be read again as one, so that both are there in the"
                 " end. Say value_type=dict[int, ...], or have a text, str(key)"
             )
+        if not is_any:
+            try:
+                read(data)
+            except DECODE_ERRORS as error:
+                raise ValueError(f"it could not be read again: {reason(error)}") from error
         return data
 
     return dataclasses.replace(codec, encode=encode)
