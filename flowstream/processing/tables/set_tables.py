@@ -15,9 +15,9 @@ from flowstream.processing.tables.drawing import Drawn
 from flowstream.processing.tables.rows import RowKeys, row_keys
 from flowstream.processing.tables.set_managers import SetChange, SetManager
 from flowstream.processing.tables.table import Table
-from flowstream.processing.values.codecs import Codec, codec_of, refusal
+from flowstream.processing.values.codecs import Codec, refusal
 from flowstream.processing.values.durations import Seconds
-from flowstream.processing.values.round_trips import check_kept
+from flowstream.processing.values.round_trips import check_kept, row_key_codec
 from flowstream.state.keys import ordered_keys
 from flowstream.state.overlay import DELETED
 
@@ -51,7 +51,7 @@ class MemberRows(Table[Any, bytes]):
         self.member_type = value_type
         self.row_keys = _member_keys(_keys(name, key_type), _keys(name, value_type))
         self._key = self.row_keys.encode
-        self._member_codec: Codec[Any] = codec_of(value_type)
+        self._member_codec: Codec[Any] = row_key_codec(value_type)
 
     def unusable(self, key: object, error: Exception) -> TypeError | ValueError:
         """The error for a key or a member that did not encode."""
@@ -65,7 +65,7 @@ class MemberRows(Table[Any, bytes]):
 
 
 def _keys(table: str, kind: Any) -> RowKeys[Any]:
-    return row_keys(table, kind, codec_of(kind), ordered=ordered_keys(kind) is not None)
+    return row_keys(table, kind, row_key_codec(kind), ordered=ordered_keys(kind) is not None)
 
 
 def _member_keys(keys: RowKeys[Any], members: RowKeys[Any]) -> RowKeys[Any]:

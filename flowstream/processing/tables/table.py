@@ -25,9 +25,9 @@ from flowstream.processing.tables.table_changes import Changes
 from flowstream.processing.tables.windowed_tables import WindowedTable
 from flowstream.processing.time.shapes import Window as Shape
 from flowstream.processing.time.windows import Window
-from flowstream.processing.values.codecs import DECODE_ERRORS, Codec, codec_of, refusal
+from flowstream.processing.values.codecs import DECODE_ERRORS, Codec, refusal
 from flowstream.processing.values.durations import Seconds, milliseconds
-from flowstream.processing.values.round_trips import check_kept, kept_codec
+from flowstream.processing.values.round_trips import check_kept, kept_codec, row_key_codec
 from flowstream.state.expiring import ExpiringCodec, split
 from flowstream.state.overlay import DELETED
 from flowstream.state.table import TableView, ValueCodec
@@ -96,7 +96,7 @@ class Table(Scans[K, V]):
         """Whether a window is gone once it is told that it closed."""
         for kind in (key_type, value_type):
             check_kept(kind, f"table {name!r}")
-        self.key_codec: Codec[K] = codec_of(key_type)
+        self.key_codec: Codec[K] = row_key_codec(key_type)
         self.value_codec: Codec[V] = kept_codec(value_type)
         self.row_keys = row_keys(name, key_type, self.key_codec, ordered=ordered)
         self.ttl_ms = None if ttl is None else milliseconds(ttl)

@@ -22,9 +22,9 @@ from flowstream.processing.tables.inner import Fired, InnerSource
 from flowstream.processing.tables.table import Table
 from flowstream.processing.time.digits import DIGITS, digits, leading
 from flowstream.processing.time.dues import PREFIX, DueOf, DuePartition
-from flowstream.processing.values.codecs import Codec, codec_of, refusal
+from flowstream.processing.values.codecs import Codec, refusal
 from flowstream.processing.values.durations import Seconds, milliseconds
-from flowstream.processing.values.round_trips import check_kept, kept_codec
+from flowstream.processing.values.round_trips import check_kept, kept_codec, row_key_codec
 from flowstream.state.overlay import DELETED
 from flowstream.state.table import TablePartition, TableView
 
@@ -123,7 +123,7 @@ class Timers(InnerSource[K, V]):
         self.name = name
         for kind in (key_type, value_type):
             check_kept(kind, f"timers {name!r}")
-        self.key_codec: Codec[K] = codec_of(key_type)
+        self.key_codec: Codec[K] = row_key_codec(key_type)
         self.value_codec: Codec[V] = kept_codec(value_type)
         self.partitions = partitions
         self._time = time

@@ -28,6 +28,9 @@ from flowstream.processing.values.models import (
 
 T = TypeVar("T")
 
+KNOWN_KEYS = 10_000
+"""Keys of a table that were looked at, and are not again."""
+
 
 def check_kept(kind: Any, what: str) -> None:
     """AppError when values of this type are written otherwise than they are read."""
@@ -76,6 +79,31 @@ def kept_codec(kind: type[T] | object) -> Codec[T]:
                 read(data)
             except DECODE_ERRORS as error:
                 raise ValueError(f"it could not be read again: {reason(error)}") from error
+        return data
+
+    return dataclasses.replace(codec, encode=encode)
+
+
+def row_key_codec(kind: type[T] | object) -> Codec[T]:
+    """The codec of keys of rows. It refuses one that its type does not fit inside: whoever walks
+    over the rows would stop at it, and a worker begin over no store whose first row it is.
+    """
+    codec: Codec[T] = codec_of(kind)
+    if codec.check is not None or codec.encode is str.encode:  # by itself it is text, or bytes
+        return codec
+    write, read, known = codec.encode, codec.decode, set[bytes]()
+
+    def encode(key: T) -> bytes:
+        data = write(key)
+        if data in known:
+            return data
+        try:
+            read(data)
+        except DECODE_ERRORS as error:
+            raise ValueError(f"it could not be read again: {reason(error)}") from error
+        if len(known) >= KNOWN_KEYS:
+            known.clear()
+        known.add(data)
         return data
 
     return dataclasses.replace(codec, encode=encode)

@@ -16,6 +16,7 @@ import flowstream as fs
 from flowstream.processing.errors import AppError
 from flowstream.processing.values.round_trips import kept_codec
 from flowstream.processing.values.undeclared import Undeclared, kind_of_values
+from flowstream.state.memory import MemoryStore
 from tests.processing.bench import Bench
 
 
@@ -441,3 +442,31 @@ def test_S11_a_record_that_is_changed_beyond_its_bounds_fails_its_event_alone() 
             context.crash()
         assert context.table(accounts)["ada"] == Account(balance=15)
         assert [letter.value for letter in context.dead_letters] == [b"-15"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "good", "bad"),
+    [
+        (tuple[int, str], (1, "a"), ("a", 1)),
+        (tuple[int, int], (1, 2), (1, 2, 3)),
+        (Struct, Struct(1), Struct("a")),  # type: ignore[arg-type]
+        (Data, Data(1), Data("a")),  # type: ignore[arg-type]
+        (Literal["a"], "a", "b"),
+    ],
+)
+def test_S11_a_key_that_its_type_does_not_fit_inside_is_no_row(
+    kind: Any, good: Any, bad: Any
+) -> None:
+    """A walk over the rows stopped at it, and so did the next start, where it was the first."""
+    store = MemoryStore()
+    for _ in range(2):
+        found = Bench(fs.App("bench").Table("kept", key_type=kind, value_type=int), store)
+        with pytest.raises(ValueError, match="could not be read again"), found.unit():
+            found.table[bad] = 1
+        with found.unit():
+            found.table[good] = 1
+            assert bad not in found.table
+        found.commit()
+        found.open()
+        with found.unit():
+            assert list(found.table.items()) == [(good, 1)]
