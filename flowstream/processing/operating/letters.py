@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from flowstream.errors import FlowstreamError
-from flowstream.processing.events.dead_letters import PREFIX, is_of_late
+from flowstream.processing.events.dead_letters import LEFT_OUT, PREFIX, is_cut, is_of_late
 from flowstream.processing.events.replies import MOST_DIGITS
 from flowstream.transport.types import LogRecord, TopicPartition
 
@@ -39,7 +39,7 @@ class Letter:
     timestamp_ms: int
     headers: tuple[tuple[str, bytes | None], ...]
     told: Mapping[str, str]
-    """agent, side (where it joins), topic, partition, offset, error, cause, traceback."""
+    """agent, side (where it joins), topic, partition, offset, error, cause, traceback, left-out."""
 
     @property
     def where(self) -> str:
@@ -95,6 +95,13 @@ def addressee(
         raise BadLetter(
             f"{letter.where} came too late for its windows, and would again; whatever else agent"
             f" {letter.told.get('agent')!r} does with it is done: {or_discard}"
+        )
+    if is_cut(letter.told):
+        raise BadLetter(
+            f"{letter.where} is not all of the record, which was too large for the dead letters"
+            f" (it lacks {letter.told[LEFT_OUT]}): as long as its topic keeps it, it is in"
+            f" {letter.origin.topic}-{letter.origin.partition} at offset {letter.source_offset}."
+            f" Take it from there, and {or_discard}"
         )
     named = letter.told.get("agent", "")
     agent = renamed.get(named, named)

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from flowstream.processing.agents.agent import keeps_bytes
 from flowstream.processing.events.current import Destination, Headers
-from flowstream.processing.events.dead_letters import dead_letter_headers, late_error
+from flowstream.processing.events.dead_letters import dead_letters, late_error
 from flowstream.processing.events.event import Arrival, Event
 from flowstream.processing.events.redriven import Addressee, PassedBy
 from flowstream.processing.events.replies import encode_reply, reply_headers, reply_to
@@ -57,15 +57,16 @@ class Emitting:
         if isinstance(record, PassedBy):
             to, record = record.lost or to, record.came
         output = self.around.output(self.around.dead_letters)
-        headers = dead_letter_headers(
-            record, error, app=self.around.app_id, agent=to.agent, side=to.side
-        )
-        output.check(record.key, record.value, headers)
-        target, at_ms = output.place(record.key), record.timestamp
+        forms = dead_letters(record, error, app=self.around.app_id, agent=to.agent, side=to.side)
+        for form in forms:
+            if output.takes(*form):
+                break
+        output.check(*form)
+        target, at_ms = output.place(form.key), record.timestamp
         now_ms = self.around.wall_time_ms()
         if not output.takes_time(at_ms, now_ms):
             at_ms = now_ms  # the headers say what it was
-        self.outputs.append((target, record.key, record.value, at_ms, headers))
+        self.outputs.append((target, form.key, form.value, at_ms, form.headers))
         self.around.counts.dead_letters += 1
 
     def reply(self, value: Any, error: BaseException | None = None) -> bool:

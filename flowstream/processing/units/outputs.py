@@ -63,6 +63,10 @@ class OutputTopic:
             self._placed[key] = found
         return found
 
+    def takes(self, key: bytes | None, value: bytes | None, headers: Headers) -> bool:
+        """Whether the broker would take this."""
+        return batch_bytes(key, value, headers) <= self.max_message_bytes
+
     def check(self, key: bytes | None, value: bytes | None, headers: Headers = ()) -> None:
         """Raise RecordTooLarge for what the broker would refuse: in the unit that sends it, where
         the agent's policy can deal with it.

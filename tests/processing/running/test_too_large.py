@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import flowstream as fs
+from flowstream.processing.operating.letters import BadLetter
+from flowstream.processing.operating.redriving import DeadLetters
 from flowstream.processing.units.outputs import BATCH_OVERHEAD, OutputTopic, batch_bytes
 from flowstream.transport.admin import Admin
 from flowstream.transport.batches import RecordBuffer
@@ -93,13 +95,26 @@ async def test_V2_an_output_that_is_too_large_stops_by_default(kit: Kit, name: s
     assert await kit.values(out.name) == [b"a"]
 
 
-async def test_V2_a_dead_letter_that_is_too_large_stops_the_worker(kit: Kit, name: str) -> None:
-    app, words, _ = writing_app(kit, name, "sink", on_error="dead_letter")
+async def test_V2_S11_a_dead_letter_that_is_too_large_says_what_it_lacks(
+    kit: Kit, name: str
+) -> None:
+    """It stopped the worker, and would have again after each start, whatever on_error said."""
+    app, words, out = writing_app(kit, name, "sink", on_error="dead_letter")
     await kit.admin.create_topics([NewTopic(app.dead_letters, 1, configs=SMALL)])
-    await filled(kit, words, ["a", "y" * 10_000])
-    with pytest.raises(fs.FlowstreamError, match=rf"'{app.dead_letters}' takes .* takes 5000"):
-        await fs.Worker(app, kit.address).run()
-    assert await kit.committed(app, words.name, 1)()
+    await filled(kit, words, ["a", "y" * 10_000, "b"])
+    await kit.run_until(app, kit.committed(app, words.name, 3))
+    assert await kit.values(out.name) == [b"a", b"b"]
+    (letter,) = await kit.records(app.dead_letters)
+    told = {header: (value or b"").decode() for header, value in letter.headers}
+    assert (letter.key, letter.value) == (b"k", None)
+    assert told["flowstream.left-out"] == "the traceback, the value (10000 bytes)"
+    assert (told["flowstream.topic"], told["flowstream.offset"]) == (words.name, "1")
+    assert told["flowstream.cause"].startswith(f"a record for topic '{out.name}' takes")
+    async with DeadLetters(kit.cluster, app.id, app.dead_letters) as dead:
+        waiting = await dead.pending()
+        with pytest.raises(BadLetter, match=rf"lacks the traceback, .* {words.name}-0 at offset 1"):
+            await dead.redrive(waiting)
+        await dead.discard(waiting)
 
 
 async def test_V2_batches_are_no_larger_than_their_topic_takes(kit: Kit, name: str) -> None:

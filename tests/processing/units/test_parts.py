@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 import flowstream as fs
 from flowstream.processing.commit import ORDER, Step
-from flowstream.processing.events.dead_letters import dead_letter_headers
+from flowstream.processing.events.dead_letters import dead_letters, is_cut
 from flowstream.processing.units.epoch import DIRTY_KEYS, OUTPUT_BYTES, Epoch, should_close
-from flowstream.processing.units.outputs import OutputTopic
+from flowstream.processing.units.outputs import OutputTopic, batch_bytes
 from flowstream.wire.hashing import partition_for_key
 
 
@@ -35,11 +35,34 @@ def test_a_dead_letter_keeps_its_own_headers_and_replaces_older_reasons() -> Non
         topic="t", partition=1, offset=0, timestamp=5, key=b"k", value=b"v",
         headers=[("own", b"1"), ("flowstream.cause", b"old")],
     )  # fmt: skip
-    headers = dead_letter_headers(record, ValueError("new"), app="a", agent="g")
-    assert headers[0] == ("own", b"1")
+    key, value, headers = next(dead_letters(record, ValueError("new"), app="a", agent="g"))
+    assert (key, value, headers[0]) == (b"k", b"v", ("own", b"1"))
     told = dict(headers)
     assert (told["flowstream.cause"], told["flowstream.offset"]) == (b"new", b"0")
     assert len([name for name, _ in headers if name == "flowstream.cause"]) == 1
+
+
+def test_S11_a_dead_letter_has_ever_shorter_forms_that_say_what_they_lack() -> None:
+    record = SimpleNamespace(
+        topic="t", partition=1, offset=0, timestamp=5, key=b"k" * 50, value=b"v" * 100_000,
+        headers=[("own", b"1" * 10_000)],
+    )  # fmt: skip
+    forms = list(dead_letters(record, ValueError("x" * 50_000), app="a", agent="g"))
+    sizes = [batch_bytes(*form) for form in forms]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[0] - sizes[1] > 5_000
+    assert sizes[-1] < 2_000
+    told = [
+        {name.removeprefix("flowstream."): (text or b"").decode() for name, text in form.headers}
+        for form in forms
+    ]
+    # Without the traceback, and all that its error says, it is still the record.
+    assert [is_cut(each) for each in told] == [False, False, True, True, True]
+    assert (forms[1].key, forms[1].value) == (record.key, record.value)
+    assert told[-1]["left-out"] == (
+        "the traceback, the value (100000 bytes), the headers (1), the key (50 bytes)"
+    )
+    assert {each["offset"] for each in told} == {"0"}
 
 
 def test_the_commit_order() -> None:
