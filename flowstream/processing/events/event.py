@@ -74,6 +74,52 @@ def retimed(record: Arrival, timestamp_ms: int) -> Arrival:
     )  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class Mistimed:
+    """A record whose own time is none, in the shape of one that says another of time; it is passed
+    over, and stays so if its unit is tried again.
+    """
+
+    came: Arrival
+    timestamp: int
+    """Milliseconds since the epoch."""
+
+    @property
+    def topic(self) -> str:
+        """The topic."""
+        return self.came.topic
+
+    @property
+    def partition(self) -> int:
+        """The partition."""
+        return self.came.partition
+
+    @property
+    def offset(self) -> int:
+        """The offset."""
+        return self.came.offset
+
+    @property
+    def key(self) -> bytes | None:
+        """The key's bytes."""
+        return self.came.key
+
+    @property
+    def value(self) -> bytes | None:
+        """The value's bytes."""
+        return self.came.value
+
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes | None]]:
+        """Headers in order."""
+        return self.came.headers
+
+
+def as_it_came(record: Arrival) -> Arrival:
+    """The record with the time that it has."""
+    return record.came if isinstance(record, Mistimed) else record
+
+
 def without_headers(record: Arrival, timestamp_ms: int) -> Arrival:
     """The record as one that wants nothing, with another timestamp."""
     return Retimed(

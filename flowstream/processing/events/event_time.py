@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from flowstream.processing.declaring import described
 from flowstream.processing.errors import AppError
+from flowstream.processing.events.event import Arrival, Mistimed, as_it_came
 from flowstream.processing.values.fields import check_field, field_reader, none_is
+
+T = TypeVar("T")
 
 EventTime = Callable[[Any], float | datetime.datetime]
 """A function of a value: its instant in seconds since 1970, or a datetime."""
 
 FARTHEST_S = 100_000_000_000
 """The year 5138: what is beyond is no count of seconds."""
+FARTHEST_MS = FARTHEST_S * 1000
+"""The same of records' own times: today's in microseconds is far beyond it."""
 
 
 def instant_ms(at: object) -> int:
@@ -31,6 +36,29 @@ def instant_ms(at: object) -> int:
     if not -FARTHEST_S < at < FARTHEST_S:
         raise ValueError(f"{at!r} is no count of seconds since 1970: are these milliseconds?")
     return round(at * 1000)
+
+
+def no_time(record: Arrival) -> ValueError | None:
+    """What is wrong with a record whose own time is none. It would close every window, and make
+    all that comes after it late, for good.
+    """
+    came = as_it_came(record)
+    if came.timestamp <= FARTHEST_MS:
+        return None
+    return ValueError(
+        f"its timestamp, {came.timestamp}, is no count of milliseconds since 1970: did its producer"
+        " mean micro- or nanoseconds? Here event time decides about windows, joins and rows that"
+        " end"
+    )
+
+
+def bounded(record: Arrival, value: T) -> T:
+    """The shape of values whose records have to have a time."""
+    if record.timestamp > FARTHEST_MS or type(record) is Mistimed:
+        refused = no_time(record)
+        assert refused is not None
+        raise refused
+    return value
 
 
 def event_time_of(

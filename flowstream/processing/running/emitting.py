@@ -11,7 +11,7 @@ from typing import Any, cast
 from flowstream.processing.agents.agent import keeps_bytes
 from flowstream.processing.events.current import Destination, Headers
 from flowstream.processing.events.dead_letters import dead_letters, late_error
-from flowstream.processing.events.event import Arrival, Event
+from flowstream.processing.events.event import Arrival, Event, as_it_came
 from flowstream.processing.events.redriven import Addressee, PassedBy
 from flowstream.processing.events.replies import encode_reply, reply_headers, reply_to
 from flowstream.processing.events.topic import Topic, header_pairs
@@ -56,6 +56,7 @@ class Emitting:
         to = Addressee(self.reader.agent.name, self.reader.side)
         if isinstance(record, PassedBy):
             to, record = record.lost or to, record.came
+        record = as_it_came(record)
         output = self.around.output(self.around.dead_letters)
         forms = dead_letters(record, error, app=self.around.app_id, agent=to.agent, side=to.side)
         for form in forms:

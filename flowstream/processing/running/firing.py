@@ -17,7 +17,7 @@ from flowstream.processing.running.instance import Instance
 from flowstream.processing.running.plan import Reader
 from flowstream.processing.running.regrouping import GroupedSource
 from flowstream.processing.running.surroundings import Shelf, Surroundings
-from flowstream.processing.streams.stream import SourceStream, timed
+from flowstream.processing.streams.stream import SourceStream
 from flowstream.processing.tables.inner import Fired, InnerSource
 from flowstream.processing.time.dues import DuePartition
 from flowstream.processing.time.watermarks import FOREVER, UNKNOWN
@@ -222,7 +222,7 @@ class InnerInstance(Instance):
         if inner is self.agent.parking:
             event_ms = self.agent.source_topic.event_ms if self.agent.group is None else None
             again: SourceStream[object] = SourceStream(
-                self, inner.key_codec, inner.value_codec, timed(self, event_ms)
+                self, inner.key_codec, inner.value_codec, self._timed(event_ms)
             )
             return again if self.agent.group is None else GroupedSource(again)
         of = SourceStream if self.agent.inner is not None else ResultsSource

@@ -21,7 +21,7 @@ from flowstream.processing.errors import (
     text_of,
 )
 from flowstream.processing.events.current import CURRENT
-from flowstream.processing.events.event import Arrival, Event, event_of, retimed, without_headers
+from flowstream.processing.events.event import Arrival, Event, as_it_came, event_of, without_headers
 from flowstream.processing.events.replies import reply_to
 from flowstream.processing.running.feed import UnitFeed
 from flowstream.processing.running.filling import FilledSource
@@ -31,9 +31,9 @@ from flowstream.processing.running.regrouping import ForwardSource, GroupedSourc
 from flowstream.processing.running.sinking import picked, straight
 from flowstream.processing.running.started import tell_tasks_apart
 from flowstream.processing.running.surroundings import Shelf, Surroundings
+from flowstream.processing.running.timing import timed
 from flowstream.processing.streams.lookups import WaitingSource
-from flowstream.processing.streams.stream import SourceStream, timed
-from flowstream.processing.time.watermarks import UNKNOWN
+from flowstream.processing.streams.stream import SourceStream
 from flowstream.processing.units.task import Source, Task
 from flowstream.processing.values.codecs import BYTES, Codec
 
@@ -197,18 +197,18 @@ class Instance(UnitFeed):
         topic = self.reader.source or self.agent.source_topic
         values: Any = topic.value_codec
         if self.reader.stage is Stage.FORWARD:
-            return ForwardSource(self, topic.key_codec, values, timed(self, topic.event_ms))
+            return ForwardSource(self, topic.key_codec, values, self._timed(topic.event_ms))
         # What was re-keyed has the event time of its first life.
         event_ms = topic.event_ms if self.reader.stage is Stage.WHOLE else None
         group = self.agent.group
         if group is not None and group.topic is not None:
             values = group.topic.value_codec
-        keys, shape = self.reader.keys, timed(self, event_ms)
+        keys, shape = self.reader.keys, self._timed(event_ms)
         self._keys, self._values = keys, values
         windows, join = self.agent.windows, self.agent.joins
         if self.reader.stage is Stage.RIGHT:
             assert join is not None
-            return RightSource(self, topic.key_codec, values, timed(self, topic.event_ms), join)
+            return RightSource(self, topic.key_codec, values, self._timed(topic.event_ms), join)
         inside: SourceStream[Any]
         if windows is not None:
             inside = FilledSource(self, keys, values, shape, windows)
@@ -219,6 +219,9 @@ class Instance(UnitFeed):
         else:
             inside = SourceStream(self, keys, values, shape)
         return inside if self.reader.stage is Stage.WHOLE else GroupedSource(inside)
+
+    def _timed(self, event_ms: Callable[[Any], int] | None) -> Callable[[Arrival, Any], Any] | None:
+        return timed(self, event_ms, minds_time=self.minds_time)
 
     async def _call(self, value: object) -> None:
         for call in self._call_sinks:
@@ -317,7 +320,7 @@ class Instance(UnitFeed):
         view = self.view(parking.table)
         pause_s = self.agent.policy.pause_s(1, self.around.settings.retry_backoff)
         due_ms = self.around.wall_time_ms() + round(pause_s * 1000)
-        for record in records:
+        for record in map(as_it_came, records):
             if record.key is None or not parking.has_room(view, record):
                 self.send_dead(record, error)
                 continue
@@ -390,9 +393,6 @@ class Instance(UnitFeed):
             await self._stop(DecodeError(text_of(error)), f"{what} ({self.agent.passing_over})")
         self.pass_over([self.record], error, action)
         self.gave()  # if its list fails, it is passed over with that
+        self.untime(held=held)
         if not held:
-            timed = self.agent.inner is None and self.agent.source_topic.event_ms is not None
-            if timed and not self.source.is_inner:
-                # Its event time is in a value that nobody can read: it says nothing of time.
-                self.record = retimed(self.record, UNKNOWN)
             self.complete()

@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from flowstream.processing.errors import TableElsewhere
-from flowstream.processing.events.event import Arrival, retimed
+from flowstream.processing.events.event import Arrival, Mistimed, as_it_came, retimed
+from flowstream.processing.events.event_time import no_time
 from flowstream.processing.events.replies import reply_to
 from flowstream.processing.running.keeping import Keeping
 from flowstream.processing.running.plan import Reader, Stage
@@ -31,7 +32,8 @@ class OpenUnit(Keeping):
     __slots__ = (
         "_all_marks", "_answers", "_append", "_came", "_changes", "_clock", "_dues", "_heading",
         "_held", "_held_top_ms", "_holding", "_mark", "_overs", "_shared", "_single", "_top_ms",
-        "_view_list", "_watermarks", "_windowed", "index", "next_offset", "source", "task", "views",
+        "_view_list", "_watermarks", "_windowed", "index", "minds_time", "next_offset", "source",
+        "task", "views",
     )  # fmt: skip
 
     def __init__(
@@ -70,6 +72,7 @@ class OpenUnit(Keeping):
         """The watermark that the open unit is, where it is one."""
         self._changes = shelf.changes
         self._clock = shelf.clock
+        self.minds_time = shelf.minds_time
         self._watermarks = shelf.watermarks
         self._top_ms = self._held_top_ms = UNKNOWN
         # With one plain table there is nothing to gather before it is published.
@@ -146,6 +149,20 @@ class OpenUnit(Keeping):
         assert self.record is not None
         self._came = self._came or self.record
         self.record = retimed(self._came, timestamp_ms)
+
+    def untime(self, *, held: bool) -> None:
+        """The record cannot be read: it says nothing of time where its value would have, or where
+        its own is none. `held`: it stays in the open unit, whose time is that of the others.
+        """
+        record, agent = self.record, self.reader.agent
+        assert record is not None
+        if self.source.is_inner:
+            return
+        if self.minds_time and no_time(record) is not None:
+            at_ms = self._held[-1].timestamp if self._held else UNKNOWN
+            self.record = Mistimed(as_it_came(record), at_ms)
+        elif not held and agent.inner is None and agent.source_topic.event_ms is not None:
+            self.record = retimed(record, UNKNOWN)
 
     def _as_it_came(self) -> None:
         """The record with its own event time again."""

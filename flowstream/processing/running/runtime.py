@@ -111,7 +111,7 @@ class RunningTask:
         time.start(topics, idle_ms=idle_ms, now_ms=loop_ms())
         shelf = Shelf(
             views, beside, time.timed, time.watched, time.marks, time.dues, time.clock,
-            time.watermarks,
+            time.watermarks, time.is_minded,
         )  # fmt: skip
         self.committed.update((tp, offset) for tp, offset in positions.items())
         for (topic, number), position in sorted(positions.items()):

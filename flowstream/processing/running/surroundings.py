@@ -146,3 +146,5 @@ class Shelf:
     """The task's event time; None when nothing in the task comes due."""
     watermarks: Mapping[str, Watermark] = field(default_factory=dict)
     """What is over in each table in which something comes due or is ever late."""
+    minds_time: bool = False
+    """Whether event time says anything here: of windows, joins, rows that end, what comes due."""

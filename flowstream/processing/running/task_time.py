@@ -54,7 +54,7 @@ class TaskTime:
         self._written_as: dict[str, bytes] = {}
         """Of which windows the rows of a table are."""
         self._kept: KeptTime | None = None
-        self._goes_by_events = False
+        self._goes_by_events = self._has_windows = False
         self._markers: list[tuple[int, Marker, str]] = []
         """Which source marks its watermark in which repartition topic."""
 
@@ -65,6 +65,7 @@ class TaskTime:
         if table.written_as is not None:
             part.is_own = is_beside
             self._written_as[part.name] = table.written_as
+        self._has_windows |= table.window is not None
         if table.window is not None and table.window.expires_ms is not None:
             windowed = WindowedPartition(part, table.window)
             yield from windowed.load()
@@ -136,6 +137,11 @@ class TaskTime:
                 if inner.source.judges in self._recorded:
                     shared.recall(self._recorded[inner.source.judges].at_ms)
                 self.watermarks[inner.source.judges] = shared
+
+    @property
+    def is_minded(self) -> bool:
+        """Whether event time says anything in this task."""
+        return self.clock is not None or self._has_windows or bool(self.timed)
 
     @property
     def marks(self) -> Mapping[str, Marks]:

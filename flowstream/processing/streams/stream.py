@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, TypeVar, cast,
 from flowstream.processing.declaring import check_callable, check_take, described
 from flowstream.processing.errors import AppError
 from flowstream.processing.events.event import Arrival, Event
+from flowstream.processing.events.event_time import bounded
 from flowstream.processing.events.topic import Topic
 from flowstream.processing.instead import missing
 from flowstream.processing.streams.joining import Entry, Side
@@ -348,11 +349,13 @@ class SourceStream(Stream[T]):
 
     def items(self) -> Stream[tuple[Any, T]]:
         """See `Stream.items`."""
-        if self._shape is not None:
+        if self._shape not in (None, bounded):
             return super().items()
-        decode = self._keys.decode
+        decode, is_bounded = self._keys.decode, self._shape is not None
 
         def item(record: Arrival, value: T) -> tuple[Any, T]:
+            if is_bounded:
+                bounded(record, value)
             key = record.key
             return (None if key is None else decode(key)), value
 
@@ -366,19 +369,6 @@ class SourceStream(Stream[T]):
         if record is None or record.key is None:
             return None
         return self._keys.decode(record.key)
-
-
-def timed(feed: Feed, event_ms: Callable[[T], int] | None) -> Callable[[Arrival, T], T] | None:
-    """A source's shape that gives each record the event time that its value says."""
-    if event_ms is None:
-        return None
-
-    def shape(record: Arrival, value: T) -> T:
-        del record
-        feed.retime(event_ms(value))
-        return value
-
-    return shape
 
 
 class DerivedStream(Stream[T]):
