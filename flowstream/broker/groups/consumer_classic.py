@@ -19,6 +19,7 @@ from flowstream.broker.groups.consumer_groups import ConsumerGroups
 from flowstream.broker.groups.consumer_heartbeat import Step, advance, check_room, replacing
 from flowstream.broker.groups.consumer_member import ConsumerMember, MemberState
 from flowstream.broker.groups.consumer_records import ClassicMemberMetadata, ClassicProtocol
+from flowstream.broker.groups.consumer_target import is_due
 from flowstream.broker.groups.consumer_turn import ConsumerTurn, Refused
 from flowstream.broker.groups.group import CONSUMER_PROTOCOL
 from flowstream.broker.groups.records import Record
@@ -96,7 +97,7 @@ def sync(
     wrong_type = body.protocol_type not in (None, CONSUMER_PROTOCOL)
     if wrong_type or body.protocol_name not in (None, protocol.name):
         error = ErrorCode.INCONSISTENT_GROUP_PROTOCOL
-    elif group.epoch > member.epoch and member.state is not MemberState.UNREVOKED_PARTITIONS:
+    elif _is_behind(group, member, turn) and (member.state is not MemberState.UNREVOKED_PARTITIONS):
         error = ErrorCode.REBALANCE_IN_PROGRESS
         _await_join(group, member, turn)
     answer = SyncGroupResponse(error_code=error)
@@ -125,15 +126,21 @@ def heartbeat(
     member, _ = found
     groups.keep_alive(group, member, turn)
     error = ErrorCode.NONE
-    if _must_join(group, member):
+    if _must_join(group, member, turn):
         error = ErrorCode.REBALANCE_IN_PROGRESS
         _await_join(group, member, turn)
     groups.arm(group)
     return Decision(replies=((request.to, HeartbeatResponse(error_code=error)),))
 
 
-def _must_join(group: ConsumerGroup, member: ConsumerMember) -> bool:
-    if member.epoch < group.epoch or member.state is MemberState.UNREVOKED_PARTITIONS:
+def _is_behind(group: ConsumerGroup, member: ConsumerMember, turn: ConsumerTurn) -> bool:
+    """Whether a join brings the member into a later epoch: a target is there, or it is time to make
+    one. Before that the member would join in vain, and at once again."""
+    return member.epoch < group.assignment_epoch or is_due(group, group.epoch, turn)
+
+
+def _must_join(group: ConsumerGroup, member: ConsumerMember, turn: ConsumerTurn) -> bool:
+    if _is_behind(group, member, turn) or member.state is MemberState.UNREVOKED_PARTITIONS:
         return True
     return member.state is MemberState.UNRELEASED_PARTITIONS and not any(
         group.is_owned(topic_id, partition)

@@ -141,6 +141,22 @@ def test_a_classic_member_joins_a_consumer_group() -> None:
     assert wrong.error_code == ErrorCode.INCONSISTENT_GROUP_PROTOCOL
 
 
+def test_X4_a_classic_member_is_not_called_to_join_before_there_is_a_new_target() -> None:
+    """Within the assignment interval (KIP-1263) it joined in vain, and again at once."""
+    broker = Mixed()
+    broker.join_as("new", "t")
+    member_id, asked = broker.enter(protocols=subscribed("t"))
+    assert broker.answers.pop(asked).generation_id == 2
+    assert (broker.consumer().epoch, broker.consumer().assignment_epoch) == (3, 2)
+    assert shared(broker.sync_as(member_id, 2)) == {}
+    assert broker.heartbeat(member_id, 2) == ErrorCode.NONE
+    broker.wait(1_000)
+    assert broker.heartbeat(member_id, 2) == ErrorCode.REBALANCE_IN_PROGRESS
+    assert broker.join_again(member_id).generation_id == 3
+    assert broker.consumer().assignment_epoch == 3
+    assert broker.heartbeat(member_id, 3) == ErrorCode.NONE
+
+
 def test_a_classic_member_that_does_not_join_or_sync_in_time_is_out() -> None:
     broker = Mixed()
     old = broker.classic()
