@@ -233,12 +233,9 @@ def _leave_one(
     found = check_owner(group, member_id, instance_id)
     error = found.error if isinstance(found, Refused) else ErrorCode.NONE
     if not isinstance(found, Refused):
-        if found.member_id in gone:
-            error = ErrorCode.UNKNOWN_MEMBER_ID
-        else:
-            gone[found.member_id] = found
+        gone[found.member_id] = found
     return MemberResponse(
-        member_id=leaver.member_id if error else member_id,
+        member_id=leaver.member_id,
         group_instance_id=instance_id,
         error_code=error,
     )

@@ -256,6 +256,14 @@ def test_a_static_member_changes_its_protocol_without_a_rebalance() -> None:
     assert broker.heartbeat(member, 1, instance="i") == ErrorCode.FENCED_INSTANCE_ID
 
 
+def test_who_is_named_twice_leaves_once() -> None:
+    broker = Mixed()
+    broker.join_as("stays", "t")
+    broker.join_as("goes", "t", instance_id="i")
+    assert broker.leave(("goes", None), ("", "i")) == [ErrorCode.NONE, ErrorCode.NONE]
+    assert set(broker.consumer().members) == {"stays"}
+
+
 def test_a_classic_static_member_takes_the_place_of_the_last_consumer_one() -> None:
     broker = Mixed()
     broker.join_as("new", "t", instance_id="i")
