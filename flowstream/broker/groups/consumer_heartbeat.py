@@ -60,7 +60,7 @@ def advance(group: ConsumerGroup, step: Step, owned: Owned, turn: ConsumerTurn) 
     if after != before or is_new:
         turn.records.append(changes.metadata(group.group_id, after))
     resubscribed = (before.names, before.regex) != (after.names, after.regex)
-    regexes, matched_anew = _resolve(group, before, members, turn)
+    regexes, matched_anew = _resolve(group, after, members, turn)
     epoch = _group_epoch(group, members, regexes, resubscribed or matched_anew, turn)
     if target.is_due(group, epoch, turn):
         had = target.update(group, epoch, members, had, regexes, turn)
@@ -107,6 +107,8 @@ def _replace(
 ) -> tuple[Mapping[str, ConsumerMember], Mapping[str, Target]]:
     """The members and targets as they are with the member in its place."""
     after, old = step.after, step.replaced
+    if old is None and group.members.get(after.member_id) == after:
+        return group.members, group.targets  # as after most heartbeats: thousands may beat (X4)
     members: dict[str, ConsumerMember] = dict(group.members)
     targets: dict[str, Target] = dict(group.targets)
     if old is not None:
@@ -124,15 +126,15 @@ def _replace(
 
 def _resolve(
     group: ConsumerGroup,
-    before: ConsumerMember,
+    after: ConsumerMember,
     members: Mapping[str, ConsumerMember],
     turn: ConsumerTurn,
 ) -> tuple[Mapping[str, Resolved], bool]:
     """The regular expressions of all members with the topics they match, and whether one matches
     others than before. A new one is matched at once, the rest now and then, the oldest first."""
-    used = dict.fromkeys(each.regex for each in members.values() if each.regex)
-    if not used and not group.regexes:
+    if not after.regex and not group.regexes:
         return {}, False
+    used = dict.fromkeys(each.regex for each in members.values() if each.regex)
     regexes = {pattern: each for pattern, each in group.regexes.items() if pattern in used}
     for pattern in group.regexes:
         if pattern not in used:

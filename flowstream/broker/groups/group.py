@@ -76,6 +76,8 @@ class ClassicGroup:
         """Members of this generation that have not sent SyncGroup."""
         self.weight = 0
         """Of `members` and `pending_joins`: kept, because every join asks."""
+        self.offered: dict[str, int] = {}
+        """How many members offer each protocol: kept, because every join asks."""
         self.joins_waiting = 0
         """How many members wait for the answer to a join: kept, because every join asks."""
         self.initial = InitialDelay()
@@ -114,6 +116,7 @@ class ClassicGroup:
             self.leader = member.member_id
         self.members[member.member_id] = member
         self.weight += member.weight
+        self._count(member.protocols, 1)
         if member.instance_id is not None:
             assert member.instance_id not in self.static_members, "one member per instance id"
             self.static_members[member.instance_id] = member.member_id
@@ -131,6 +134,7 @@ class ClassicGroup:
             return
         self.weight -= member.weight
         assert self.weight >= 0, f"{self.group_id} weighs {self.weight}"
+        self._count(member.protocols, -1)
         self.joins_waiting -= member.awaiting_join is not None
         if member.instance_id is not None and (
             self.static_members.get(member.instance_id) == member_id
@@ -152,7 +156,15 @@ class ClassicGroup:
     def offer(self, member: Member, protocols: Protocols) -> None:
         """A member offers these protocols from now on."""
         self.weight += weigh_protocols(protocols) - weigh_protocols(member.protocols)
+        self._count(member.protocols, -1)
+        self._count(protocols, 1)
         member.protocols = protocols
+
+    def _count(self, protocols: Protocols, by: int) -> None:
+        for name in dict.fromkeys(name for name, _ in protocols):
+            self.offered[name] = self.offered.get(name, 0) + by
+            if not self.offered[name]:
+                del self.offered[name]
 
     def assign(self, member: Member, assignment: bytes) -> None:
         """A member's share is this from now on."""
@@ -226,21 +238,18 @@ class ClassicGroup:
             return False
         if not self.members:
             return bool(protocols)
-        common = self.common_protocols()
-        return any(name in common for name, _ in protocols)
+        return any(self.is_common(name) for name, _ in protocols)
 
-    def common_protocols(self) -> frozenset[str]:
-        """The protocols that every member offers."""
-        offers = [frozenset(n for n, _ in each.protocols) for each in self.members.values()]
-        return frozenset.intersection(*offers) if offers else frozenset()
+    def is_common(self, protocol: str) -> bool:
+        """Whether every member offers `protocol`."""
+        return self.offered.get(protocol, 0) == len(self.members)
 
     def choose_protocol(self) -> str:
         """Each member votes for the first common protocol in its list; the earliest voted for wins
         a tie."""
-        common = self.common_protocols()
         votes: dict[str, int] = {}
         for member in self.members.values():
-            vote = next(name for name, _ in member.protocols if name in common)
+            vote = next(name for name, _ in member.protocols if self.is_common(name))
             votes[vote] = votes.get(vote, 0) + 1
         return max(votes, key=votes.__getitem__)
 

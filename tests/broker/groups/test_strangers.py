@@ -5,7 +5,7 @@ keeps its books (X4)."""
 from __future__ import annotations
 
 import random
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 
 import pytest
@@ -221,6 +221,8 @@ def wrong_in_classic(group: ClassicGroup) -> Iterator[str]:
     weight = sum(each.weight for each in members.values())
     if group.weight != weight + sum(map(weigh_identity, group.pending_joins)):
         yield "weight"
+    if group.offered != Counter(n for each in members.values() for n in dict(each.protocols)):
+        yield "protocols that are offered"
     if group.joins_waiting != sum(each.awaiting_join is not None for each in members.values()):
         yield "joins that wait"
     named = {m.instance_id: m.member_id for m in members.values() if m.instance_id is not None}
