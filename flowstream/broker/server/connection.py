@@ -50,9 +50,10 @@ class Connection:
     LAYER_BYTES = 0  # what a layer beneath keeps beside, while anything is under way
     __slots__ = (
         "_announced", "_answers", "_blocked", "_buffer", "_counters", "_decode", "_encode", "_end",
-        "_ending", "_heard", "_is_full", "_largest", "_loop", "_max_frame", "_memory", "_muted",
-        "_reading", "_resuming", "_socket", "_start", "_turn", "_turns", "_unsent", "_view",
-        "_writing", "closed", "host", "id", "idle_sweeps", "logged_in", "session", "sweeps",
+        "_ending", "_gone", "_heard", "_is_full", "_largest", "_loop", "_max_frame", "_memory",
+        "_muted", "_reading", "_resuming", "_socket", "_start", "_turn", "_turns", "_unsent",
+        "_view", "_writing", "closed", "host", "id", "idle_sweeps", "logged_in", "session",
+        "sweeps",
     )  # fmt: skip
 
     def __init__(
@@ -85,6 +86,7 @@ class Connection:
         self._largest = max_frame
         self._max_frame = max_frame if logged_in else min(LOGIN_FRAME_BYTES, max_frame)
         self._ending = ""  # why to close once everything is sent; nothing more is parsed
+        self._gone = False  # its peer sends no more
         self._buffer = bytearray(REST_BYTES)
         self._view = memoryview(self._buffer)
         self._is_full = False  # what was received last filled the buffer
@@ -121,7 +123,10 @@ class Connection:
             self.close(f"receive failed: {error}")
             return
         if count == 0:
-            self.close("closed by its peer")
+            self._pause()
+            self._gone = True
+            if not self._resuming:  # else with what it sent before, which may want no answer
+                self.close("closed by its peer")
             return
         self._end += count
         self._is_full = count == len(room)
@@ -273,7 +278,9 @@ class Connection:
         """Look at what was received meanwhile, then receive again."""
         self._resuming = False
         self._parse()
-        if not (self.closed or self._reading or self._must_wait()):
+        if self._gone and not self._resuming:
+            self.close("closed by its peer")
+        if not (self.closed or self._reading or self._gone or self._must_wait()):
             self._reading = True
             self._loop.add_reader(self._socket.fileno(), self._readable)
 

@@ -200,6 +200,7 @@ class Listener:
         try:
             client.setblocking(False)
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             connections[id] = self._connection(id, client, host)
         except OSError as error:
             client.close()  # gone already

@@ -13,6 +13,7 @@ from tests.broker.server.serving import (
     create_topic,
     produce_request,
     served,
+    until,
 )
 
 PRODUCE, API_VERSIONS = 0, 18
@@ -57,6 +58,20 @@ async def test_X4_a_turn_takes_a_bounded_number_of_records_that_need_no_answer()
         assert counts.total() == 5_001
         assert PIPELINED >= max(counts.values()) > 1
         await client.close()
+
+
+async def test_what_needs_no_answer_is_taken_in_whole_from_who_closes_behind_it() -> None:
+    """The first 512 of thousands were; Kafka takes in all."""
+    async with served() as broker:
+        client = await broker.client()
+        await create_topic(client)
+        await client.ask(PRODUCE, 8, produce_request(b"x" * 900_000))  # its buffer is large now
+        one = b"".join(encode_request(PRODUCE, 8, 0, "test", produce_request(acks=0)))
+        client.writer.write(one * 5_000)
+        await client.close()
+        await until(lambda: not broker.driver.connections)
+        (log,) = broker.driver.cores.logs.by_name.values()
+        assert log.log_end == 5_001
 
 
 async def test_a_request_waits_for_the_answer_to_a_version_that_is_not_known() -> None:

@@ -3,6 +3,8 @@ speak are not (X3)."""
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from tests.broker.server.serving import VERSIONS, Served, create_topic, fetch_request, served, until
@@ -50,6 +52,17 @@ async def test_X3_a_bound_is_kept_to_a_fourth_or_to_the_shortest_look(idle_ms: i
         # A look may come right after the last byte: the idle time is one step shorter, or not.
         assert step_s * sweeps * 1000 >= idle_ms
         assert step_s * (sweeps + 1) * 1000 <= max(1.25 * idle_ms, 500)
+        await client.close()
+
+
+async def test_X3_the_system_looks_after_peers_that_are_gone_without_a_word() -> None:
+    """Who waits for an answer is not idle, and may wait for weeks; Kafka asks for this, too."""
+    async with served() as broker:
+        client = await broker.client()
+        await until(lambda: bool(broker.driver.connections))
+        (connection,) = broker.driver.connections.values()
+        with socket.fromfd(connection._socket.fileno(), socket.AF_INET, socket.SOCK_STREAM) as own:
+            assert own.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
         await client.close()
 
 
