@@ -6,6 +6,7 @@ what begins with `o` is others'.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -88,8 +89,15 @@ def rules(admin: Client, granted: tuple[Grant, ...]) -> None:
 class Partly:
     """One user's requests under some rules."""
 
+    _probes = itertools.count()
+
     def __init__(self, admin: Client, user: Client, granted: tuple[Grant, ...]) -> None:
-        rules(admin, granted)
+        probe = f"probe-{next(self._probes)}"
+        rules(admin, (*granted, (TOPIC, probe, O.CREATE)))
+        # Kafka's controller hears of rules on a way of its own.
+        topics = [{"name": probe, "num_partitions": 1, "replication_factor": 1}]
+        trial = {"topics": topics, "timeout_ms": 5000, "validate_only": True}
+        admin.until(lambda: user.quietly(19, trial, 5).topics[0].error_code == 0)
         self.admin, self.user = admin, user
         self.note = str([(name, operation.name, *more) for _, name, operation, *more in granted])
         self.ids = {name: id_of(admin, name) for name in TOPICS}
