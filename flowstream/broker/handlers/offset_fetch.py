@@ -7,8 +7,8 @@ names topics by id.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Hashable, Iterable, Mapping
+from typing import NamedTuple, TypeVar
 
 from flowstream.broker.coordination import replies_when_durable
 from flowstream.broker.cores import Cores
@@ -28,6 +28,8 @@ from flowstream.wire.messages.offset_fetch import (
 )
 from flowstream.wire.schema import ZERO_UUID
 
+K = TypeVar("K", bound=Hashable)
+
 MANY_GROUPS = 8
 TOPIC_IDS = 10
 
@@ -43,8 +45,8 @@ class Found(NamedTuple):
 
 
 def handle(request: Request[OffsetFetchRequest], cores: Cores, now: Instant) -> list[Effect]:
-    """Answer what is durable. Groups, topics and partitions are answered once, as they come first:
-    repetitions would only multiply the answer (X3).
+    """Answer what is durable. Groups, topics and partitions are answered once, however often they
+    are named: repetitions would only multiply the answer (X3).
     """
     body = request.body
     stable = body.require_stable
@@ -57,7 +59,7 @@ def handle(request: Request[OffsetFetchRequest], cores: Cores, now: Instant) -> 
         if body.topics is None:
             asked = _all(cores, body.group_id)
         else:
-            asked = {each.name: each.partition_indexes for each in body.topics}
+            asked = _together((each.name, each.partition_indexes) for each in body.topics)
         topics = tuple(
             OffsetFetchResponseTopic(
                 name=topic,
@@ -93,20 +95,25 @@ def _group(
                 found = _find(cores, group, name, partitions, stable)
                 topics.append(_answer(name, topic_id, found))
     else:
-        once = {each.topic_id if by_id else each.name: each for each in reversed(asked.topics)}
-        for each in reversed(once.values()):
-            topic = cores.image.topics_by_id.get(each.topic_id) if by_id else None
+        named = (((each.name, each.topic_id), each.partition_indexes) for each in asked.topics)
+        for (name, topic_id), partitions in _together(named).items():
+            topic = cores.image.topics_by_id.get(topic_id) if by_id else None
             if by_id and topic is None:
-                unknown = (
-                    Found(p, error=ErrorCode.UNKNOWN_TOPIC_ID)
-                    for p in dict.fromkeys(each.partition_indexes)
-                )
-                topics.append(_answer("", each.topic_id, unknown))
+                unknown = (Found(p, error=ErrorCode.UNKNOWN_TOPIC_ID) for p in partitions)
+                topics.append(_answer("", topic_id, unknown))
                 continue
-            name = each.name if topic is None else topic.name
-            found = _find(cores, group, name, each.partition_indexes, stable)
-            topics.append(_answer(name, each.topic_id, found))
+            name = name if topic is None else topic.name
+            found = _find(cores, group, name, partitions, stable)
+            topics.append(_answer(name, topic_id, found))
     return OffsetFetchResponseGroup(group_id=group, topics=tuple(topics))
+
+
+def _together(asked: Iterable[tuple[K, Iterable[int]]]) -> dict[K, dict[int, None]]:
+    """The partitions of each topic, wherever a request names them."""
+    found: dict[K, dict[int, None]] = {}
+    for topic, partitions in asked:
+        found.setdefault(topic, {}).update(dict.fromkeys(partitions))
+    return found
 
 
 def _answer(name: str, topic_id: bytes, partitions: Iterable[Found]) -> OffsetFetchResponseTopics:
@@ -126,21 +133,18 @@ def _answer(name: str, topic_id: bytes, partitions: Iterable[Found]) -> OffsetFe
     )
 
 
-def _all(cores: Cores, group: str) -> dict[str, tuple[int, ...]]:
+def _all(cores: Cores, group: str) -> dict[str, dict[int, None]]:
     """Every partition that the group has an offset in, by topic."""
-    asked: dict[str, list[int]] = {}
-    for topic, partition in cores.groups.offsets.of(group):
-        asked.setdefault(topic, []).append(partition)
-    return {topic: tuple(partitions) for topic, partitions in asked.items()}
+    return _together((topic, (number,)) for topic, number in cores.groups.offsets.of(group))
 
 
 def _find(
-    cores: Cores, group: str, topic: str, partitions: Iterable[int], stable: bool
+    cores: Cores, group: str, topic: str, partitions: Mapping[int, None], stable: bool
 ) -> list[Found]:
     offsets = cores.groups.offsets
     topic_id = _id_of(cores, topic)
     found = []
-    for partition in dict.fromkeys(partitions):
+    for partition in partitions:
         name = TopicPartition(topic, partition)
         value = offsets.find(group, name)
         if stable and offsets.is_unstable(group, name):

@@ -72,8 +72,8 @@ def by_group(machine: Machine, times: int) -> Any:
 
 
 def by_topic(machine: Machine, times: int) -> Any:
-    topics = (OffsetFetchRequestTopics(name="t", partition_indexes=(n % 2,)) for n in range(times))
-    group = OffsetFetchRequestGroup(group_id="g", topics=tuple(topics))
+    topic = OffsetFetchRequestTopics(name="t", partition_indexes=(0,))
+    group = OffsetFetchRequestGroup(group_id="g", topics=(topic,) * times)
     return OffsetFetchRequest(groups=(group,)), 9
 
 
@@ -135,3 +135,27 @@ def test_X3_repetitions_do_not_multiply_the_answer(
     answer = encode(machine.ask(once, version), version)
     assert encode(machine.ask(again, version), version) == answer
     assert len(answer) > 20
+
+
+def test_G6_a_topic_that_is_named_again_for_other_partitions_is_told_of_all(
+    machine: Machine,
+) -> None:
+    """A position that is not told is taken for none, and its reader begins anew."""
+    id = machine.cores.image.topics["t"].topic_id
+    numbers = ((1, 0), (0, 2))
+    old = tuple(OffsetFetchRequestTopic(name="t", partition_indexes=each) for each in numbers)
+    answer = machine.ask(OffsetFetchRequest(group_id="g", topics=old), 7)
+    assert told(answer.topics) == [1, 0, 2]
+    for version, named in (
+        (9, {"name": "t"}),
+        (10, {"topic_id": id}),
+        (10, {"topic_id": b"?" * 16}),
+    ):
+        topics = tuple(OffsetFetchRequestTopics(partition_indexes=p, **named) for p in numbers)
+        group = OffsetFetchRequestGroup(group_id="g", topics=topics)
+        (found,) = machine.ask(OffsetFetchRequest(groups=(group,)), version).groups
+        assert told(found.topics) == [1, 0, 2]
+
+
+def told(topics: Any) -> list[int]:
+    return [part.partition_index for topic in topics for part in topic.partitions]
