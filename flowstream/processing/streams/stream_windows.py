@@ -69,8 +69,10 @@ class StreamWindows(KeyedRows[Any, WindowResult[Any, Any]]):
         )
         # A function of the user's may change what it is given: it gets a fresh copy then.
         check_kept(self.windowing.kept_type, f"agent {agent!r}: what its windows keep")
-        kept: Codec[Any] = kept_codec(self.windowing.kept_type)
-        shared = kept.immutable or not aggregate.is_foreign
+        # Windows that collect have long rows, of values that were read as they are.
+        own = not aggregate.is_foreign
+        kept: Codec[Any] = kept_codec(self.windowing.kept_type, is_sure=own)
+        shared = kept.immutable or own
         rows.value_codec = dataclasses.replace(kept, immutable=shared)
         rows.late, rows.written_as = self.late, self.windowing.written_as
         self._keep_in(rows)

@@ -43,14 +43,14 @@ def check_kept(kind: Any, what: str) -> None:
                 raise AppError(f"{what}: field {name!r} of {model.__name__} {lost}")
 
 
-def kept_codec(kind: type[T] | object) -> Codec[T]:
+def kept_codec(kind: type[T] | object, *, is_sure: bool = False) -> Codec[T]:
     """The codec of what is kept: it refuses what would not be read as it was written.
 
     Numbers that JSON does not know are written as null, and what has null there cannot be read, or
     is None from the next start on. Keys that are no text would be texts, where no type says what
     they are, and objects of a subclass would be of the class itself. All else that its type does
     not fit, deep inside, would be a row that stops every worker that needs it: it is looked at as
-    it would be read.
+    it would be read, unless nothing but code of ours makes it (`is_sure`).
     """
     codec: Codec[T] = codec_of(kind)
     if codec.check is not None or codec.encode is str.encode:  # by itself it is text, or bytes
@@ -59,7 +59,7 @@ def kept_codec(kind: type[T] | object) -> Codec[T]:
         codec = _exactly(kind, codec)
     write, read = codec.encode, codec.decode
     has_floats, says_nothing = holds_floats(kind), says_no_keys(kind)
-    is_any = kind in (Any, object, dict, list)
+    is_sure = is_sure or kind in (Any, object, dict, list)
 
     def encode(value: T) -> bytes:
         data = write(value)
@@ -74,7 +74,7 @@ def kept_codec(kind: type[T] | object) -> Codec[T]:
                 " has texts alone, and it would be read again as one, so that both are there in the"
                 " end. Say value_type=dict[int, ...], or have a text, str(key)"
             )
-        if not is_any:
+        if not is_sure:
             try:
                 read(data)
             except DECODE_ERRORS as error:
