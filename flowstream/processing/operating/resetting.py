@@ -11,6 +11,7 @@ import asyncio
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -141,7 +142,9 @@ async def execute_reset(
                 shutil.rmtree(path)
         checkpoint("mark")
         mark.unlink()
-        reset.state.rmdir()
+        # A disk of its own, or with something of somebody else's in it, stays.
+        with suppress(OSError):
+            reset.state.rmdir()
     finally:
         for slot in slots:
             slot.release()

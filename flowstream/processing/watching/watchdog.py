@@ -135,7 +135,10 @@ class Watchdog:
         if frame is not None:
             last = traceback.extract_stack(frame)[-1]
             where = f" at {last.filename}:{last.lineno} in {last.name}"
-        who = self._instance_at_work() or self._agent_in(frame) or "something"
+        try:
+            who = self._instance_at_work() or self._agent_in(frame) or "something"
+        except RuntimeError:
+            who = "something"  # the loop runs again, and changes what is looked at
         return f"{who}: the event loop has not run for {silent_s:.1f} s, it is{where}"
 
     def _instance_at_work(self) -> str | None:

@@ -11,7 +11,7 @@ import pytest
 import flowstream as fs
 from flowstream.processing.commit import EXACTLY_ONCE, ORDER, Step
 from flowstream.processing.environment.slots import SlotError
-from flowstream.processing.operating.resetting import execute_reset, plan_reset
+from flowstream.processing.operating.resetting import Reset, execute_reset, plan_reset
 from flowstream.state.rocksdb import open_store
 from flowstream.state.store import StoreIdentity
 from flowstream.transport.types import NewTopic
@@ -281,6 +281,15 @@ async def test_a_reset_that_meets_a_worker_leaves_no_mark(shop: Shop, kit: Kit) 
         with pytest.raises(SlotError, match="is running"):
             await execute_reset(reset, kit.admin)
     await kit.run_until(shop.app, _true)
+
+
+async def test_a_reset_is_done_though_its_directory_stays(kit: Kit, tmp_path: Path) -> None:
+    """It is a disk of its own, or has something of somebody else's in it."""
+    state = tmp_path / "state" / "app"
+    (state / "0").mkdir(parents=True)
+    (state / "note").touch()
+    await execute_reset(Reset("app", (), (), (), (), (), state), kit.admin)
+    assert [path.name for path in state.iterdir()] == ["note"]
 
 
 async def _true() -> bool:

@@ -105,3 +105,34 @@ async def test_V2_a_handler_that_a_rebalance_waits_for_is_named(kit: Kit, name: 
         ]
         may_end.set()
         await kit.sees(lambda: not worker.warnings() and bool(worker.tasks))
+
+
+async def test_V2_the_watchdog_lives_on_when_the_loop_changes_what_it_looks_at(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    told, looks = threading.Event(), [0]
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if "has not run" in record.getMessage():
+                told.set()
+
+    def changing() -> list[Busy]:
+        if threading.current_thread() is threading.main_thread():
+            return []
+        looks[0] += 1
+        raise RuntimeError("dictionary changed size during iteration")
+
+    watchdog, listener = Watchdog({}, changing, 0.3, 20.0), Listener()
+    logging.getLogger("flowstream.health").addHandler(listener)
+    watchdog.start()
+    try:
+        for number in range(1, 3):
+            assert told.wait(20)  # holds the loop
+            assert looks[0] == number
+            told.clear()
+            while watchdog.warnings():  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+    finally:
+        watchdog.stop()
+        logging.getLogger("flowstream.health").removeHandler(listener)
