@@ -73,6 +73,15 @@ class Connection(AIOKafkaConnection):
             writer.transport.abort()
         return closed
 
+    def send(self, request: Any, expect_response: bool = True) -> Any:
+        """Send a request; the future has its answer. Who looks makes nothing: a topic that is
+        deleted while it is read would be there again, empty, by the next look at its partitions.
+        """
+        if isinstance(request, MetadataRequest):
+            request._allow_auto_topic_creation = False
+        parent: Any = super()
+        return parent.send(request, expect_response=expect_response)
+
     def answers(self) -> list[asyncio.Future[Any]]:
         """What is under way."""
         return [waiting for *_, waiting in self._requests if not waiting.done()]

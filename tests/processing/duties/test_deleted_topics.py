@@ -78,6 +78,22 @@ async def test_V2_a_deleted_input_stops_an_idle_worker(kit: Kit, name: str) -> N
         await asyncio.wait_for(running, 30)
 
 
+async def test_G3_a_topic_that_is_deleted_is_not_made_anew_by_who_reads_it(
+    kit: Kit, name: str
+) -> None:
+    """It would be there again, empty, and a worker that starts would take it for its input."""
+    app, numbers = doubling(kit, name)
+    worker = fs.Worker(app, kit.address)
+    running = asyncio.create_task(worker.run())
+    await kit.sees(lambda: bool(worker.tasks))
+    await numbers.send(key="k", value=1)
+    await kit.until(kit.count(f"{name}-out", 1))
+    await kit.admin.delete_topics([f"{name}-in"])
+    with pytest.raises(fs.FlowstreamError):
+        await asyncio.wait_for(running, 30)
+    assert await kit.admin.topics([f"{name}-in"]) == {}
+
+
 async def worker_with_global_table(kit: Kit, name: str, where: str) -> fs.Worker:
     app = kit.app(name, data_dir=kit.directory / where)
     words = app.topic(f"{name}-in", key_type=str, value_type=int, partitions=2)
