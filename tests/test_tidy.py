@@ -101,6 +101,7 @@ PURE = (
     "flowstream/processing/duties/due_readers.py",
     "flowstream/processing/duties/event_times.py",
     "flowstream/processing/duties/inputs.py",
+    "flowstream/processing/duties/matching.py",
     "flowstream/processing/duties/places.py",
     "flowstream/processing/duties/planning.py",
     "flowstream/processing/watching/sensors.py",

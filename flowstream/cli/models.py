@@ -34,7 +34,7 @@ def models_in(module: str) -> dict[str, tuple[type[Any], set[str]]]:
 def models_of(app: App) -> dict[str, tuple[type[Any], set[str]]]:
     """The models of an app by name, each with the topics that carry it."""
     found: dict[str, tuple[type[Any], set[str]]] = {}
-    for topic in app.topics.values():
+    for topic in [*app.topics.values(), *app.patterns]:
         for kind in (topic.key_type, topic.value_type):
             if dict(fields_of(kind)):
                 found.setdefault(kind.__name__, (kind, set()))[1].add(topic.name)

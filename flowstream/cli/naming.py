@@ -12,6 +12,7 @@ from typing import Annotated, NamedTuple
 import typer
 
 from flowstream.cli.options import EMBEDDED, connected
+from flowstream.transport.admin import Admin
 from flowstream.transport.cluster import Cluster
 
 AppId = Annotated[str | None, typer.Argument(metavar="APP", help="The app's id.")]
@@ -47,14 +48,18 @@ async def visiting(
         async with connected(broker, data) as cluster:
             yield cluster, Named(app_id, f"{app_id}-dead-letters")
         return
-    from flowstream.cli.apps import app_of, cluster_of  # who gives the id need not wait for these
+    # Who gives the id need not wait for these.
+    from flowstream.cli.apps import app_of, cluster_of
+    from flowstream.processing.duties.matching import matched, patterns_of, read_by_name
 
     if broker is None and data is not None:
         broker = f"{EMBEDDED}{data}"
     app = app_of(module, broker, data)
     async with cluster_of(app) as cluster:
-        reads = {topic.name for agent in app.agents.values() for topic in agent.topics}
-        yield cluster, Named(app.id, app.dead_letters, frozenset(reads), frozenset(app.agents))
+        reads = read_by_name(app)
+        if patterns_of(app):
+            reads |= matched(app, await Admin(cluster).topics(None))
+        yield cluster, Named(app.id, app.dead_letters, reads, frozenset(app.agents))
 
 
 def only_one(app_id: str | None, module: str | None) -> None:

@@ -19,15 +19,9 @@ from flowstream.processing.commit import EXACTLY_ONCE
 from flowstream.processing.declarations.background import run_chore
 from flowstream.processing.duties.event_times import settle_event_times
 from flowstream.processing.duties.following import Address, connect, follow, patiently
-from flowstream.processing.duties.lending import Lending
-from flowstream.processing.duties.provision import (
-    expects_requests,
-    notice_changes,
-    provide_replies,
-    provision,
-)
+from flowstream.processing.duties.matching import patterns_of
+from flowstream.processing.duties.planned import Planned
 from flowstream.processing.duties.purging import purge
-from flowstream.processing.duties.retaining import retentions
 from flowstream.processing.environment.doors import DOORS, Doors
 from flowstream.processing.environment.settings import COMPRESSIONS
 from flowstream.processing.environment.slots import Slot
@@ -58,7 +52,7 @@ LEAST_S = 0.5
 """What a graceful stop may take in all (V4), and what each part of it may take at least."""
 
 
-class Worker(Lending):
+class Worker(Planned):
     """Runs one app against one cluster (HOST:PORT). Use `run`, and `stop` from anywhere; or
     `running`.
 
@@ -105,6 +99,7 @@ class Worker(Lending):
         self._session: TransactionSession | None = None
         self._slot: Slot | None = None
         self._starter: TaskStarter | None = None
+        self._has_adopted = False
         app.on_worker_init.send()
 
     if not TYPE_CHECKING:  # checkers know what is there
@@ -127,7 +122,10 @@ class Worker(Lending):
 
     def warnings(self) -> list[str]:
         """What is wrong with this worker's health now."""
-        return [] if self._watchdog is None else self._watchdog.warnings()
+        return [
+            *self._held_up(self.plan),
+            *(() if self._watchdog is None else self._watchdog.warnings()),
+        ]
 
     @property
     def membership(self) -> Membership | None:
@@ -194,7 +192,7 @@ class Worker(Lending):
             await self.stopping.unless(self._start())
             if self.plan is not None and self._members is not None and not self.wants_stop:
                 self._watch()
-                self._look_around(self.plan)
+                self._beside(self._look_around())
                 if self.plan.purged:
                     self._beside(self._purge(self.plan.purged))
                 for agent in self.app.channel_agents.values():
@@ -272,8 +270,9 @@ class Worker(Lending):
             self._slot,
             self.settings.processing_guarantee,
             self.meters,
+            loses_topics=bool(patterns_of(self.app)),
         )
-        await patiently(partial(starter.adopt, plan), address)
+        await patiently(partial(self._adopt, plan), address)
         self._beside(starter.follow())
         self._beside(starter.standing_by.follow())
         if self._exactly_once:
@@ -297,21 +296,15 @@ class Worker(Lending):
         )
         self.plan = plan
 
-    def _look_around(self, plan: Plan) -> None:
-        if self._doors.looks_around:
-            self._beside(notice_changes(plan, self._outputs, self.admin, self.outgrown))
+    async def _endure(self, error: TransportError) -> None:
+        assert self._members is not None, "it has joined"
+        await self._members.endure(error)
 
-    async def _provide(self) -> Plan:
-        """The plan on the cluster's topics as they are now; what is missing is created."""
-        if self.has_looked_for_replies or expects_requests(self.app):
-            await provide_replies(self.app, self.admin)
-        plan, self._outputs = await provision(self.app, self.admin, self._data_dir, self._doors)
-        for output in self._outputs.values():
-            self._buffer.limit(output.name, output.max_message_bytes)
-        if self._doors.looks_around:
-            spans = await retentions({**plan.sources, **self._outputs}, self.admin)
-            self.old_records.bound(spans, plan.purged, self._outputs)
-        return plan
+    async def _adopt(self, plan: Plan) -> None:
+        """See `Planned`. An app that waits as a whole has no tables yet."""
+        if self._starter is not None and not plan.held_by and not self._has_adopted:
+            await self._starter.adopt(plan)
+            self._has_adopted = True
 
     def _purge(self, topics: Sequence[str]) -> Coroutine[Any, Any, None]:
         """Empty repartition topics behind the app, where this worker reads them."""
@@ -321,24 +314,6 @@ class Worker(Lending):
 
         interval = self.settings.purge_interval
         return purge(self.app.id, self._cluster, self.admin, owned, interval=interval)
-
-    async def _plan_anew(self) -> None:
-        """Between two memberships. PartitionMismatch when tables hold on to the old numbers."""
-        self.is_outgrown = False
-        before = self._sizes()
-        try:
-            self.plan = await self._provide()
-            changed = ", ".join(f"{name} {n}" for name, n in sorted(self._sizes() - before))
-            log.info("partitions of topics are other than they were (%s): joining anew", changed)
-        except TransportError as error:
-            self.is_outgrown = True
-            assert self._members is not None, "it has joined"
-            await self._members.endure(error)
-
-    def _sizes(self) -> set[tuple[str, int]]:
-        """Every topic that is read or written, with its number of partitions."""
-        read = {} if self.plan is None else self.plan.sources
-        return {*read.items(), *((name, it.partitions) for name, it in self._outputs.items())}
 
     def _beside(self, work: Coroutine[Any, Any, None]) -> None:
         """Do this until the worker ends; its failure is the worker's."""

@@ -14,10 +14,12 @@ from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from flowstream.errors import FlowstreamError
 from flowstream.processing.agents.onlookers import Onlookers
 from flowstream.processing.agents.sender import Sender
 from flowstream.processing.app import App
 from flowstream.processing.events.topic import Outgoing, RecordMetadata, Topic
+from flowstream.processing.events.topic_patterns import TopicPattern
 from flowstream.processing.tables.table import Table
 from flowstream.testing.crew import FETCH_WAIT_MS, PATIENCE_S, Crew
 from flowstream.testing.databases import Databases, Given
@@ -26,7 +28,7 @@ from flowstream.testing.memory_broker import HOST, MemoryBroker, MemoryCluster, 
 from flowstream.testing.memory_fetching import Rest
 from flowstream.testing.places import Places
 from flowstream.testing.tables import TableView, table_view
-from flowstream.testing.topics import DeadLetters, TopicBox, undeclared
+from flowstream.testing.topics import DeadLetters, TopicBox, by_pattern, undeclared
 from flowstream.testing.virtual import VirtualLoop
 from flowstream.transport.types import NewTopic
 
@@ -203,13 +205,20 @@ class AppContext:
         """A topic as a list: what is committed of it, decoded; and `send` puts something in."""
         self._check_entered()
         is_declared = not isinstance(topic, str) or topic in self.app.topics
+        is_matched = False
         if isinstance(topic, str):
-            topic = self.app.topics.get(topic) or undeclared(self, topic)
+            read = None if is_declared else by_pattern(self.app, topic)
+            is_matched = read is not None
+            topic = self.app.topics.get(topic) or read or undeclared(self, topic)
+        elif isinstance(topic, TopicPattern):
+            raise FlowstreamError(
+                f"{topic!r} is no one topic: use one that it matches, context.topic('NAME')"
+            )
         # Another declaration of the topic, with other types, sees it by these.
         key = id(topic) if is_declared else topic.name
         box = self._boxes.get(key)
         if box is None:
-            box = TopicBox(self, topic, is_declared=is_declared)
+            box = TopicBox(self, topic, is_declared=is_declared, is_matched=is_matched)
             self._boxes[key] = box
         return box
 

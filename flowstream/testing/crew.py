@@ -12,6 +12,7 @@ from typing import Any
 from flowstream.errors import FlowstreamError
 from flowstream.processing.app import App
 from flowstream.processing.commit import Step
+from flowstream.processing.duties.matching import matched
 from flowstream.processing.environment.settings import Settings
 from flowstream.testing.lives import Killed, Life, WatchedRest
 from flowstream.testing.memory_broker import MemoryBroker, Network
@@ -172,6 +173,7 @@ class Crew:
                     return True
         if self._is_spent():
             return True
+        self._look_around()
         woken = [rest for rest in self._rests if rest.look()]
         if woken:
             return True
@@ -181,6 +183,17 @@ class Crew:
             return False
         self._settling.set_result(None)
         return True
+
+    def _look_around(self) -> None:
+        """Have workers plan anew when a topic has come, or gone, that a pattern matches."""
+        names = self._broker.node.cores.logs.partitions
+        found = matched(self._app, names)
+        for life in self.lives:
+            plan = life.worker.plan
+            if plan is not None and not life.worker.is_outgrown:
+                known = plan.matched | plan.sources.keys()
+                if found - known or plan.matched & plan.sources.keys() - names.keys():
+                    life.worker.outgrown()
 
     def _is_spent(self) -> bool:
         """Kill who has taken as many events as `crash_after` allows."""

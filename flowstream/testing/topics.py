@@ -9,12 +9,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
+from flowstream.processing.app import App
+from flowstream.processing.duties.matching import matched, patterns_of
 from flowstream.processing.events.current import Headers
 from flowstream.processing.events.dead_letters import PREFIX
 from flowstream.processing.events.topic import RecordMetadata, Topic
 from flowstream.processing.operating import redriving
 from flowstream.transport.reader import PartitionReader
-from flowstream.transport.types import TopicPartition
+from flowstream.transport.types import NewTopic, TopicPartition
 
 if TYPE_CHECKING:
     from flowstream.testing.context import AppContext
@@ -39,11 +41,18 @@ class TopicBox(Sequence[Received[K, V]]):
     """What is committed of a topic: partition by partition as it was read, in order of offsets."""
 
     def __init__(
-        self, context: AppContext, topic: Topic[K, V], *, is_declared: bool = True
+        self,
+        context: AppContext,
+        topic: Topic[K, V],
+        *,
+        is_declared: bool = True,
+        is_matched: bool = False,
     ) -> None:
         self._context = context
         self._topic = topic
         self._is_declared = is_declared
+        self._is_matched = is_matched
+        """Whether an agent reads it by a pattern: nobody else would make it."""
         self._found: list[Received[K, V]] = []
         self._readers: dict[int, PartitionReader] = {}
         self._taken = 0
@@ -61,6 +70,9 @@ class TopicBox(Sequence[Received[K, V]]):
         """Put a record in, and wait until it is processed unless `settle` is false."""
         outgoing = self._topic.outgoing(key, value, partition, timestamp, headers)
         sender = self._context.app._sender
+        if self._is_matched:
+            usual = self._context.app.settings.topic_partitions or -1
+            self._context._on_loop(sender.declare(NewTopic(self._topic.name, usual)))
         sent = self._context._on_loop(sender.send(outgoing))
         if settle:
             self._context.settle()
@@ -142,6 +154,13 @@ def undeclared(context: AppContext, name: str, value_type: Any = Any) -> Topic[A
     """A topic that the app does not declare: keys are bytes, values any JSON unless told."""
     send = context.app._sender.send
     return Topic(name, key_type=bytes, value_type=value_type, partitions=None, config={}, send=send)
+
+
+def by_pattern(app: App, name: str) -> Topic[Any, Any] | None:
+    """A topic that an agent reads because a pattern matches, as the first of them reads it."""
+    if name not in matched(app, [name]):
+        return None
+    return next(each for each in patterns_of(app) if each.matches(name)).named(name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from flowstream.processing.declarations.pages import ROUTE, KeyRoute, Page, PageAnswer
+from flowstream.processing.duties.matching import matched, read_by_name
 from flowstream.processing.errors import (
     AppError,
     AppExited,
@@ -79,7 +80,7 @@ class Pages:
     def routes(self) -> list[BaseRoute]:
         """Where they are. AppError for a route by a topic that nobody reads."""
         app = self._worker.app
-        read = {topic.name for agent in app.agents.values() for topic in agent.topics}
+        read = read_by_name(app) | matched(app, app.topics)
         for page in app.pages.values():
             for handler in page.handlers.values():
                 route = getattr(handler, ROUTE, None)
@@ -151,6 +152,8 @@ class Pages:
         else:
             topic = app.topics[route.of]
             data = topic.key_codec.encode(parsed(topic.key_codec, text, route.what))
+            if route.of not in plan.sources:
+                raise TableUnavailable(f"topic {route.of!r} is not there yet, try again")
             count = plan.sources[route.of]
         return TaskId(count, partition_for_key(data, count))
 

@@ -15,8 +15,9 @@ from typer.testing import CliRunner
 import flowstream as fs
 from flowstream.cli import app as cli
 from flowstream.cli import option
+from flowstream.cli.agents import row
 from flowstream.cli.commands import built
-from flowstream.cli.models import told_of
+from flowstream.cli.models import models_of, told_of
 from flowstream.processing.environment.slots import take_slot
 from flowstream.processing.errors import AppError, SettingsError
 from tests.processing.conftest import address  # noqa: F401 - the broker fixture
@@ -231,6 +232,23 @@ def test_a_model_that_says_nothing_of_itself_is_not_told_by_its_base() -> None:
         amount: int
 
     assert (told_of(Bare), told_of(fs.Record) is None) == (None, False)
+
+
+def test_what_a_pattern_is_called_by_the_verbs() -> None:
+    class Order(fs.Record):
+        """What was ordered."""
+
+        id: int
+
+    app = fs.App("shop", broker="kafka://127.0.0.1:1")
+
+    @app.agent(app.topic(pattern="orders-.*", value_type=Order))
+    async def read(stream: fs.Stream[Order]) -> None:
+        async for _ in stream:
+            pass
+
+    assert row(read)[:2] == ("read", "/orders-.*/")
+    assert models_of(app) == {"Order": (Order, {"/orders-.*/"})}
 
 
 def test_records_of_a_type_and_by_a_codec_are_sent(module: str) -> None:

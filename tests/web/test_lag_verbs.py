@@ -146,3 +146,31 @@ async def test_nobody_of_that_name(kit: Kit, name: str) -> None:
         result = await asyncio.to_thread(CliRunner().invoke, VERBS, command)
         assert result.exit_code == 1
         assert "there is no group" in result.output
+
+
+async def test_an_app_with_a_pattern_shows_the_lag_of_every_topic_that_matches(
+    kit: Kit, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = kit.app(name)
+    for each in ("o-a", "o-b", "x"):
+        await app.topic(f"{name}-{each}", value_type=str, partitions=1).declare()
+    await app.send(f"{name}-o-b", value="x")
+    await kit.admin.commit_offsets({TopicPartition(f"{name}-o-a", 0): 0}, Generation(name, -1, ""))
+    module = f"module_{uuid.uuid4().hex}"
+    (tmp_path / f"{module}.py").write_text(
+        f"""
+import flowstream
+app = flowstream.App({name!r}, broker="kafka://{kit.address}")
+
+@app.agent(app.topic(pattern="{name}-o-.*", value_type=str))
+async def read(stream: flowstream.Stream[str]) -> None:
+    async for _ in stream:
+        pass
+"""
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    rows = await call(kit, "lag", "-A", module)
+    assert [(row["topic"], row["records"]) for row in rows] == [
+        (f"{name}-o-a", 0), (f"{name}-o-b", 1),
+    ]  # fmt: skip

@@ -162,7 +162,7 @@ class Agent(Askable, PortedNames, Generic[T]):
     @property
     def takes_turns(self) -> bool:
         """Whether several instances of a task work on rows that an open unit may have changed."""
-        if self.seen is not None and len(self.topics) > 1:
+        if self.seen is not None and (len(self.topics) > 1 or self.by_pattern):
             return True
         return self.joins is not None or (self.windows is not None and self.windows.tells_changes)
 

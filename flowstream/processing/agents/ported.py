@@ -21,6 +21,11 @@ class PortedNames:
         """What its docstring says."""
         return inspect.getdoc(self.function) or ""
 
+    @property
+    def by_pattern(self: Any) -> bool:
+        """Whether it reads any topic that matches."""
+        return any(topic.pattern is not None for topic in self.topics)
+
     def get_topic_names(self: Any) -> list[str]:
         """The names of the topics that it reads."""
         return [topic.name for topic in self.topics]

@@ -29,6 +29,7 @@ from flowstream.processing.environment.settings import Settings
 from flowstream.processing.errors import AppError
 from flowstream.processing.events.schemas import Schema
 from flowstream.processing.events.topic import Topic
+from flowstream.processing.events.topic_patterns import refuse_pattern
 from flowstream.processing.instead import telling
 from flowstream.processing.tables.inner import InnerSource
 from flowstream.processing.values.durations import Seconds, not_negative
@@ -190,6 +191,7 @@ class DeclaresAgents(DeclaresChannels):
         of an agent the outbox gets what that yields. `to`: `fs.SQLite(...)`, `fs.PostgreSQL(...)`.
         """
         check_topic(topic)
+        refuse_pattern(topic, "@app.outbox")
         if not isinstance(topic, Topic):
             raise AppError("@app.outbox reads a topic: have an agent send there what it gets")
         check_batch(batch)

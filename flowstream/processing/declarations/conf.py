@@ -140,6 +140,10 @@ class Configured(Protocol):
         """Those that are declared."""
 
     @property
+    def patterns(self) -> Sequence[Any]:
+        """Topics by a pattern that are declared."""
+
+    @property
     def agents(self) -> Mapping[str, Any]:
         """Those that are declared."""
 
@@ -201,9 +205,10 @@ class Settings:
     def _refuse_too_late(self, name: str, settings: Values) -> None:
         """SettingsError when a declaration that has been made looked at what is other now."""
         app: Configured = self._app
+        topics = [each.name for each in (*app.topics.values(), *app.patterns)]
         crontabs = [each for each in app.agents if each.startswith("crontab.")]
         looked = {
-            **dict.fromkeys(READ_BY_TOPICS, ("a topic", app.topics)),
+            **dict.fromkeys(READ_BY_TOPICS, ("a topic", topics)),
             "timezone": ("a crontab", crontabs),
             "on_error": ("an agent", app.agents),
         }

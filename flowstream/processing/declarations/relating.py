@@ -14,6 +14,7 @@ from flowstream.processing.declarations.timing import Timing
 from flowstream.processing.errors import AppError
 from flowstream.processing.events.current import in_unit
 from flowstream.processing.events.topic import Outgoing, RecordMetadata, Topic
+from flowstream.processing.events.topic_patterns import refuse_pattern
 from flowstream.processing.instead import telling
 from flowstream.processing.streams.lookups import VERSIONS, Version, waiting_since, with_version
 from flowstream.processing.streams.stream import Stream
@@ -89,6 +90,7 @@ class Relating(Timing):
         >>> app = App("shop")
         >>> customers = app.table(app.topic("customers", key_type=str, value_type=dict))
         """
+        refuse_pattern(topic, "app.table")
         named = name or topic.name
         table: Table[K, V] = Table(
             named, key_type=topic.key_type, value_type=topic.value_type, default=None,

@@ -6,14 +6,19 @@ Pure: declarations and the cluster's topics in, readers or an error with the rem
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 from flowstream.processing.agents.agent import Agent
 from flowstream.processing.app import App
 from flowstream.processing.declaring import check_topic_name
+from flowstream.processing.duties.matching import others
 from flowstream.processing.errors import AppError, PartitionMismatch, TopicMissing
 from flowstream.processing.events.topic import Topic
+from flowstream.processing.events.topic_patterns import TopicPattern
 from flowstream.processing.running.plan import KEPT, Reader, Stage, ToCreate
+
+LEFT_OUT = ", or have a pattern that leaves out those that do not fit"
 
 
 def inputs(agent: Agent[Any]) -> Iterator[Topic[Any, Any]]:
@@ -28,7 +33,8 @@ def undeclared_inputs(app: App, existing: Mapping[str, int]) -> list[str]:
     if app.settings.topic_partitions is not None:
         return []
     between = set(between_joins(app))
-    names = dict.fromkeys(topic.name for agent in app.agents.values() for topic in inputs(agent))
+    read = [topic for agent in app.agents.values() for topic in inputs(agent)]
+    names = dict.fromkeys(topic.name for topic in read if topic.pattern is None)
     return [
         name
         for name in names
@@ -56,6 +62,15 @@ class Inputs:
         self.readers: list[Reader] = []
         self.bodies: dict[str, int] = {}
         """How many partitions the topic has that an agent's body reads."""
+        self.waiting: list[Agent[Any]] = []
+        """Agents whose patterns match nothing."""
+        self._matched: set[str] = set()
+        self._named: set[str] = set()
+
+    @property
+    def matched(self) -> frozenset[str]:
+        """Topics that are read because a pattern matches, and for no other reason."""
+        return frozenset(self._matched - self._named)
 
     @property
     def counts(self) -> set[int]:
@@ -65,16 +80,21 @@ class Inputs:
 
     def read(self, agent: Agent[Any]) -> None:
         """Enter an agent that reads topics."""
-        counts = {topic.name: self._source(agent, topic) for topic in agent.topics}
-        (first, count) = next(iter(counts.items()))
-        types = {topic.value_codec.name for topic in agent.topics}
+        topics = self._topics(agent)
+        if not topics:
+            self.waiting.append(agent)
+            if not self._is_between(agent):
+                return
+        counts = {topic.name: self._source(agent, topic) for topic in topics}
+        (first, count) = next(iter(counts.items()), ("", 0))
+        types = {topic.value_codec.name for topic in topics}
         if len(types) > 1 and (agent.inner_sources or agent.group is not None):
             raise AppError(
                 f"agent {agent.name!r} keeps or sends on the values of topics with different types"
                 f" ({', '.join(sorted(types))}): declare them with one value_type"
             )
         between = self._between(agent, count)
-        for topic in agent.topics:
+        for topic in topics:
             if between is None:
                 self.readers.append(Reader(agent, topic.name, source=topic))
             else:
@@ -89,8 +109,54 @@ class Inputs:
                 f"agent {agent.name!r} keeps state over topics with different numbers of partitions"
                 f" ({', '.join(f'{name}: {n}' for name, n in counts.items())}): equal keys would"
                 " not meet. Re-key the stream with group_by first"
+                f"{LEFT_OUT if agent.by_pattern else ''}"
             )
         self._join(agent, body)
+
+    def _topics(self, agent: Agent[Any]) -> list[Topic[Any, Any]]:
+        """The topics that an agent reads: those that it names, and those that its patterns match.
+        What it may read that the app has still to create is there, too.
+        """
+        topics = [topic for topic in agent.topics if topic.pattern is None]
+        names = {topic.name for topic in topics}
+        self._named |= names
+        for pattern in agent.topics:
+            if not isinstance(pattern, TopicPattern):
+                continue
+            if agent.waiting is not None:
+                raise AppError(
+                    f"agent {agent.name!r} reads {pattern!r}, and what waits for a table as of its"
+                    " time is of one topic: have an agent send the events on to one, and join there"
+                )
+            found = [name for name in self._others if pattern.matches(name)]
+            for name in found:
+                known = self._app.topics.get(name)
+                if known is not None and known.timestamp != pattern.timestamp:
+                    raise AppError(
+                        f"topic {name!r} is declared with another event time than {pattern!r},"
+                        " which matches it: declare both with the same timestamp="
+                    )
+            self._matched.update(found)
+            topics += [pattern.named(name) for name in found if name not in names]
+            names.update(found)
+        return topics
+
+    @cached_property
+    def _others(self) -> list[str]:
+        """The topics that patterns may match."""
+        usual = self._app.settings.topic_partitions
+        coming = [name for name, topic in self._app.topics.items() if topic.partitions or usual]
+        return others(self._app, {*self._existing, *coming})
+
+    def _is_between(self, agent: Agent[Any]) -> bool:
+        """Whether an agent that re-keys may have something of before to read, behind topics that
+        are gone.
+        """
+        if agent.group is None:
+            return False
+        if agent.group.topic is not None:
+            return agent.group.topic.name in self._existing
+        return self._app.repartition(agent.repartition_name) in self._existing
 
     def lead(self) -> None:
         """Enter the topic of an app that reads none: crontabs, and what one worker alone does, are
@@ -108,6 +174,7 @@ class Inputs:
         if group is None:
             return None
         if group.topic is not None:
+            self._named.add(group.topic.name)
             self._source(agent, group.topic)
             return group.topic.name
         name = check_topic_name(
@@ -129,6 +196,7 @@ class Inputs:
         if agent.joins is None:
             return
         right = agent.joins.right
+        self._named.add(right.name)
         here, there = self.sources[left], self._source(agent, right)
         self.readers.append(Reader(agent, right.name, Stage.RIGHT, source=right))
         if here != there:
@@ -142,6 +210,11 @@ class Inputs:
     def _source(self, agent: Agent[Any], topic: Topic[Any, Any]) -> int:
         """The number of partitions of a topic that is read."""
         name, app = topic.name, self._app
+        if topic.pattern is not None:
+            raise AppError(
+                f"agent {agent.name!r} joins with, or goes through, {topic!r}: that is one topic,"
+                " by its name"
+            )
         known = app.topics.get(name, topic)
         declared = known.partitions
         found = self._existing.get(name)

@@ -36,6 +36,25 @@ def has_crontabs(app: App) -> bool:
     return any(isinstance(agent.inner, Crontab) for agent in app.agents.values())
 
 
+def unplaced(app: App, existing: Mapping[str, int], inputs: Inputs) -> str:
+    """What has no place as long as an agent's pattern matches nothing, "" when all has one. Nobody
+    can guess it: a changelog that is made with too few partitions keeps them for good.
+    """
+    if not inputs.waiting:
+        return ""
+    for agent in inputs.waiting:
+        if agent.inner_sources and agent.name not in inputs.bodies:
+            return f"what agent {agent.name!r} keeps"
+    counts = {count for topic, count in inputs.sources.items() if topic != app.leader}
+    for table in all_tables(app).values():
+        if table.name == CRONTABS or table.beside_of is not None:
+            continue
+        there = inputs.sources.get(table.fed_by or "", existing.get(app.changelog(table.name)))
+        if (table.partitions or there or app.settings.topic_partitions) not in counts:
+            return f"table {table.name!r}"
+    return ""
+
+
 class Places:
     """The tables of a plan in the making."""
 

@@ -14,7 +14,8 @@ from flowstream.processing.agents.agent import sink_topics
 from flowstream.processing.app import App
 from flowstream.processing.duties.due_readers import due_readers, end_topics
 from flowstream.processing.duties.inputs import Inputs, between_joins
-from flowstream.processing.duties.places import Places, check_lookups, has_crontabs
+from flowstream.processing.duties.places import Places, check_lookups, has_crontabs, unplaced
+from flowstream.processing.events.topic_patterns import TopicPattern
 from flowstream.processing.running.plan import LETTERS, Plan, ToCreate, foreign_plan
 from flowstream.processing.tables.table import Table
 
@@ -31,6 +32,9 @@ def make_plan(app: App, existing: Mapping[str, int]) -> Plan:
     if not inputs.sources or (app.leader in existing and has_crontabs(app)):
         inputs.lead()
     inputs.refuse_shared()
+    held_by = unplaced(app, existing, inputs)
+    if held_by:
+        return _held(app, existing, inputs, held_by)
     counts = inputs.counts
     tables = Places(app, existing, inputs, counts).find()
     numbers = {plan.table.name: plan.partitions for plan in tables}
@@ -43,16 +47,38 @@ def make_plan(app: App, existing: Mapping[str, int]) -> Plan:
         numbers,
     )
     outputs = _outputs(app, existing, inputs, [plan.table for plan in tables])
-    purged = tuple(
-        app.repartition(agent.repartition_name)
-        for agent in app.agents.values()
-        if agent.group is not None and agent.group.topic is None
-    ) + tuple(between)
     foreign = tuple(foreign_plan(table, counts, existing) for table in app.foreign_tables.values())
     return Plan(
         tuple(inputs.readers), inputs.sources, tables, tuple(inputs.create.values()), outputs,
-        inner, purged, foreign, end_topics(app, inputs),
+        inner, _purged(app), foreign, end_topics(app, inputs), inputs.matched, _waiting(inputs),
     )  # fmt: skip
+
+
+def _held(app: App, existing: Mapping[str, int], inputs: Inputs, held_by: str) -> Plan:
+    """The plan of an app that waits as a whole: it has its leader, and the topics it declares."""
+    alone = Inputs(app, existing)
+    alone.lead()
+    outputs = _outputs(app, existing, alone, ())
+    create = tuple(alone.create.values())
+    return Plan(
+        (), alone.sources, (), create, outputs, purged=_purged(app),
+        matched=inputs.matched, waiting=_waiting(inputs), held_by=held_by,
+    )  # fmt: skip
+
+
+def _purged(app: App) -> tuple[str, ...]:
+    """Topics of our own that are emptied behind the app."""
+    agents = [a for a in app.agents.values() if a.group is not None and a.group.topic is None]
+    return (*(app.repartition(agent.repartition_name) for agent in agents), *between_joins(app))
+
+
+def _waiting(inputs: Inputs) -> tuple[str, ...]:
+    """What agents wait for, a line each."""
+    return tuple(
+        f"agent {agent.name!r} waits for a topic that matches"
+        f" {' or '.join(topic.name for topic in agent.topics)}"
+        for agent in inputs.waiting
+    )
 
 
 def _outputs(
@@ -62,7 +88,10 @@ def _outputs(
     names = dict.fromkeys([*app.topics, *between_joins(app)])
     names.update((name, None) for name in (app.replies, app.dead_letters) if name in existing)
     for agent in app.agents.values():
-        names.update((topic.name, None) for sink in agent.sinks for topic in sink_topics(sink))
+        for topic in [topic for sink in agent.sinks for topic in sink_topics(sink)]:
+            if isinstance(topic, TopicPattern):
+                topic.refuse_sending()
+            names[topic.name] = None
         names.update((r.forwards_to, None) for r in inputs.readers if r.forwards_to)
         if "dead_letter" in (agent.policy.action, agent.policy.then) or agent.parking:
             names[app.dead_letters] = None

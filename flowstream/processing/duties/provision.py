@@ -15,6 +15,7 @@ from pathlib import Path
 from flowstream.processing.agents.sender import reply_topic
 from flowstream.processing.app import App
 from flowstream.processing.duties.inputs import undeclared_inputs
+from flowstream.processing.duties.matching import matched, patterns_of
 from flowstream.processing.duties.planning import make_plan
 from flowstream.processing.environment.doors import Doors
 from flowstream.processing.errors import StateLost, TopicMissing
@@ -123,35 +124,46 @@ async def _times(names: Collection[str], admin: Admin) -> dict[str, tuple[int, i
     }
 
 
-async def notice_changes(
-    plan: Plan, outputs: Mapping[str, OutputTopic], admin: Admin, grown: Callable[[], None]
-) -> None:
+Known = Callable[[], tuple[Plan, Mapping[str, OutputTopic]]]
+"""The plan of now, and the topics that it writes to."""
+
+
+async def notice_changes(app: App, known: Known, admin: Admin, grown: Callable[[], None]) -> None:
     """Raise once a topic of the plan is gone: an idle worker would not notice, and a busy one would
     go back to its last commit for ever (V2). Call `grown` whenever one has other partitions than
-    before: the plan must be made anew, or refused (DESIGN 5).
+    before: the plan must be made anew, or refused (DESIGN 5). So it must when a topic comes that a
+    pattern matches, or one goes that was read for no other reason.
     """
     ids: dict[str, bytes] = {}
     before: set[str] = set()
-    counts = {**plan.sources, **{name: topic.partitions for name, topic in outputs.items()}}
+    by_pattern = bool(patterns_of(app))
     while True:
+        plan, outputs = known()
+        counts = {**plan.sources, **{name: topic.partitions for name, topic in outputs.items()}}
         try:
-            found = await admin.topics(sorted(counts))
+            found = await admin.topics(None if by_pattern else sorted(counts))
         except TransportError as error:
             log.debug("cannot ask for the topics: %s", error)
         else:
-            ids = ids or {name: topic.topic_id for name, topic in found.items()}
+            there = {name: topic.topic_id for name, topic in found.items() if name in counts}
+            ids = there | {name: id for name, id in ids.items() if name in counts}
             # A topic made anew in its place (brokers do that by themselves) is another topic.
-            gone = {
-                name for name, id in ids.items() if name not in found or found[name].topic_id != id
-            }
+            gone = {name for name, id in ids.items() if there.get(name) != id}
+            passing = plan.matched & plan.sources.keys() - outputs.keys() - there.keys()
             # A broker that has just started may not know all its topics yet: look twice.
-            _refuse_deleted(plan, gone & before)
-            before = gone
-            now = {name: topic.partitions for name, topic in found.items() if name not in gone}
-            if any(count > counts[name] for name, count in now.items()):
+            _refuse_deleted(plan, gone & before - passing)
+            has_gone = bool(passing & before)
+            before = gone | passing
+            if has_gone or _has_come(app, plan, found) or any(
+                found[name].partitions > counts[name] for name in there.keys() - gone
+            ):  # fmt: skip
                 grown()
-            counts |= now
         await asyncio.sleep(LOOK_EVERY_S)
+
+
+def _has_come(app: App, plan: Plan, found: Collection[str]) -> bool:
+    """Whether a topic is there that a pattern matches, and that the plan does not know."""
+    return bool(matched(app, found) - plan.matched - plan.sources.keys())
 
 
 def _refuse_deleted(plan: Plan, missing: set[str]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import re
 from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Never, NoReturn, TypeVar, cast
 
@@ -77,6 +78,9 @@ Enter = Callable[["Topic[Any, Any]"], None]
 class Topic(Generic[K, V]):
     """A topic of an app, made by `App.topic`."""
 
+    pattern: re.Pattern[str] | None = None
+    """What the names of several match; None: it is the one of its name (see `TopicPattern`)."""
+
     def __init__(
         self,
         name: str,
@@ -96,7 +100,7 @@ class Topic(Generic[K, V]):
     ) -> None:
         self.prepare = prepare
         """What makes the headers of what is sent, if its schema does."""
-        self.name = check_topic_name(name, "app.topic")
+        self.name = self._checked(name)
         check_partitions(partitions, f"topic {name!r}")
         self.key_type = key_type
         self.value_type = value_type
@@ -116,6 +120,9 @@ class Topic(Generic[K, V]):
         self._enter = enter
         self._declare = declare
         self._is_declared = False
+
+    def _checked(self, name: str) -> str:
+        return check_topic_name(name, "app.topic")
 
     if not TYPE_CHECKING:  # checkers know what is there
 

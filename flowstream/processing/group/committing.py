@@ -140,8 +140,9 @@ class Committing:
         for task in self._tasks():
             moved, rows = task.take_offsets(), task.take_rows()
             # A task that has rows has offsets, even if it came no farther: else whoever starts it
-            # first would find the one without the other (G3).
-            offsets.update(task.task.offsets() if rows and not moved else moved)
+            # first would find the one without the other (G3). And it has all of them: topics that
+            # are read by a pattern may be deleted, and their offsets with them.
+            offsets.update(task.task.offsets() if rows else moved)
             tables += rows
         now = self._around.wall_time_ms()
         append = self._buffer.append

@@ -125,7 +125,7 @@ class Membership:
             TopicPartition(topic, id.number)
             for topic in topics
             for id in self.tasks
-            if id.partitions == counts[topic]
+            if id.partitions == counts.get(topic)
         ]
 
     # -- polling --------------------------------------------------------------------------------

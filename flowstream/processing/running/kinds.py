@@ -41,7 +41,7 @@ def inner_instance(
 ) -> InnerInstance:  # fmt: skip
     """An instance that reads rows that come due; `lanes` by the topics that the task reads so."""
     agent = inner.reader.agent
-    beside = [lanes[topic.name] for topic in agent.topics if topic.name in lanes]
+    beside = [each for each in lanes.values() if each.lanes[0].agent is agent]
     where = (inner.reader, inner.source, due, task, source, shelf, around)
     if agent.takes_turns and inner.source is not agent.parking:
         return _traced(TurnInner)(*where)

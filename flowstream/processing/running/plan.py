@@ -123,6 +123,12 @@ class Plan:
     foreign: tuple[ForeignPlan, ...] = ()
     ends: frozenset[str] = frozenset()
     """Topics that come to no table that agents write."""
+    matched: frozenset[str] = frozenset()
+    """Topics that are read because a pattern matches, and for no other reason."""
+    waiting: tuple[str, ...] = ()
+    """What agents wait for whose patterns match nothing, a line each."""
+    held_by: str = ""
+    """Why the app waits as a whole: what has no place until a topic is there that matches."""
 
     @property
     def first_task(self) -> TaskId:

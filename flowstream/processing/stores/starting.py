@@ -42,7 +42,10 @@ class TaskStarter:
         slot: Slot,
         guarantee: str,
         meters: Meters,
+        *,
+        loses_topics: bool = False,
     ) -> None:
+        self._loses_topics = loses_topics
         self._app_id = app_id
         self._guarantee = guarantee
         self._meters = meters
@@ -165,6 +168,14 @@ class TaskStarter:
                 f"another worker has gone on with {inputs} while this one was starting: joining"
                 " anew"
             )
+        if self._loses_topics and await self._admin.group_offsets(self._app_id):
+            # The group did not expire: what the table was built from has been deleted, and its
+            # offsets with it, as may be where topics are read by a pattern.
+            log.warning(
+                "table %r has records, and what they were built from is gone: %s are new, and read"
+                " from the start", table, inputs,
+            )  # fmt: skip
+            return
         raise StateLost(
             f"the app's committed offsets of {inputs} are gone (deleted, or expired with the group"
             f" {self._app_id!r}), but table {table!r} was built from that input: reset the app's"
