@@ -19,7 +19,6 @@ _TOLD: Final = (
     ("faust.SlidingWindow", "`stream.sliding(size)`"),
     ("faust.GSSAPICredentials", "SASL by PLAIN, SCRAM or tokens"),
     ("App.timer(max_drift_correction=)", "always so"),
-    ("App.Table(on_changelog_event=)", "`@app.agent(table.changes)`"),
     ("App.serializers", "`flowstream.codecs`"),
     ("App.commit", "epochs commit by themselves, every `commit_interval` at the least"),
     ("App.stream", "an agent"),

@@ -16,6 +16,7 @@ from flowstream.processing.declarations.faust_options import (
 )
 from flowstream.processing.declarations.sets import DeclaresSets
 from flowstream.processing.declaring import (
+    check_callable,
     check_default,
     check_key_index,
     check_partitions,
@@ -24,6 +25,7 @@ from flowstream.processing.declaring import (
 )
 from flowstream.processing.environment.settings import check_app_id
 from flowstream.processing.errors import AppError
+from flowstream.processing.events.event import Event
 from flowstream.processing.events.schemas import Schema, schema_of
 from flowstream.processing.instead import telling
 from flowstream.processing.tables.replicated import GlobalTable, TableOf
@@ -51,6 +53,7 @@ class TableOptions(GlobalOptions, FaustTable, total=False):
     ttl: Seconds | None
     schema: Schema | None
     on_recover: Recovered | None
+    on_changelog_event: Callable[[Event[Any]], Any] | None
     extra_topic_configs: Mapping[str, str] | None
     on_window_close: WindowClosed | None
 
@@ -117,6 +120,7 @@ class DeclaresTables(DeclaresSets):
         help: str = "",
         schema: Schema | None = None,
         on_recover: Recovered | None = None,
+        on_changelog_event: Callable[[Event[Any]], Any] | None = None,
         extra_topic_configs: Mapping[str, str] | None = None,
         on_window_close: WindowClosed | None = None,
         window: Window | None = None,
@@ -133,10 +137,12 @@ class DeclaresTables(DeclaresSets):
         an older value type wrote: of a dict where the row is a JSON object, else of its bytes.
 
         `help` is shown by `flowstream tables list`. A `schema` says the types (rows have no other
-        serializer). `on_recover`: see `Table.on_recover`. `extra_topic_configs` are of the
-        changelog topic, when it is made. `on_window_close` is called with `(key, (start, end))` and
-        the final value of each window that closes, once, in a unit of its own: see `tumbling`.
-        With a `window` it gives what `table.using_window(window)` does.
+        serializer). `on_recover`: see `Table.on_recover`. `on_changelog_event` gets an `Event` of
+        each record that a store takes over from the changelog: of a restore, or while a standby
+        is kept current. `extra_topic_configs` are of the changelog topic, when it is made.
+        `on_window_close` is called with `(key, (start, end))` and the final value of each window
+        that closes, once, in a unit of its own: see `tumbling`. With a `window` it gives what
+        `table.using_window(window)` does.
         """
         check_key_index(key_index)
         self._check(name, partitions, default)
@@ -147,16 +153,14 @@ class DeclaresTables(DeclaresSets):
             name,
             key_type=key_type or said.key_type or str,
             value_type=kind_of_values(value_type, default),
-            default=default,
-            partitions=partitions,
-            ordered=ordered,
-            ttl=ttl,
-            migrate=migrate,
-            help=help,
-            extra_topic_configs=extra_topic_configs,
-        )
+            default=default, partitions=partitions, ordered=ordered, ttl=ttl, migrate=migrate,
+            help=help, extra_topic_configs=extra_topic_configs,
+        )  # fmt: skip
         for each in recovering(on_recover, as_faust):
             table.on_recover(each)
+        if on_changelog_event is not None:
+            check_callable(on_changelog_event, f"table {name!r}: on_changelog_event")
+            table.changelog_told = on_changelog_event
         if on_window_close is not None:
             check_window_closed(on_window_close, f"table {name!r}")
             table.when_windowed = partial(self._tell_closed, on_window_close)

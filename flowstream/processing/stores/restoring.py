@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from flowstream.clock import monotonic_ms, wall_ms
 from flowstream.processing.errors import StateLost
+from flowstream.processing.stores.telling import Tell
 from flowstream.state import restore as rules
 from flowstream.state.changelog import DELETE_RETENTION_MS
 from flowstream.state.store import StateStore
@@ -81,6 +82,7 @@ async def restore(
     *,
     table: str,
     progress: Progress,
+    tell: Tell | None = None,
 ) -> None:
     """Bring a store up to the changelog's high watermark of now (S4); StateLost when it cannot be.
 
@@ -93,7 +95,7 @@ async def restore(
     plan = await _plan(store, admin, changelog, table)
     if store.lineage is None and any(topic_id):
         store.descend(topic_id)
-    await replay(store, cluster, changelog, plan, progress)
+    await replay(store, cluster, changelog, plan, progress, tell)
 
 
 def refuse_other(store: StateStore, topic_id: bytes, changelog: TopicPartition, table: str) -> None:
@@ -115,8 +117,9 @@ async def replay(
     changelog: TopicPartition,
     plan: rules.RestorePlan,
     progress: Progress,
+    tell: Tell | None = None,
 ) -> None:
-    """Write what a plan says to read into a store."""
+    """Write what a plan says to read into a store; `tell` is told of each record."""
     progress.expect(plan.end - plan.start)
     reader = PartitionReader(cluster, changelog, plan.start, max_bytes=FETCH_BYTES)
     chunk = rules.Chunk()
@@ -125,6 +128,8 @@ async def replay(
         records = await reader.read()
         chunk.add(records, reader.read_bytes)
         progress.advance(reader.position - before, len(records))
+        if tell is not None:
+            await tell(changelog, records)
         if chunk.full:
             store.write(chunk.take(), changelog_offset=reader.position, caught_up=False)
     # Without rows too: from now on the store is current, and misses no deletion from before.

@@ -16,6 +16,7 @@ from flowstream.processing.errors import StateLost
 from flowstream.processing.running.plan import TablePlan
 from flowstream.processing.stores.followed import Followed
 from flowstream.processing.stores.restoring import Progress, restore
+from flowstream.processing.stores.telling import Tell, tell_of
 from flowstream.processing.units.task import TaskId
 from flowstream.state.changelog import fold
 from flowstream.state.store import StateStore, StoreError
@@ -46,6 +47,7 @@ class StandingBy:
         self._plans: dict[TaskId, Sequence[TablePlan]] = {}
         self._copying: dict[TaskId, asyncio.Task[None]] = {}
         self._followed: dict[TopicPartition, tuple[TaskId, StateStore]] = {}
+        self._tells: dict[TopicPartition, Tell | None] = {}
         self._tail = Tail(cluster)
         self._caught_up: CaughtUp = lambda id: None
         # What runs here comes first: copies are made one after the other.
@@ -127,14 +129,16 @@ class StandingBy:
             store = await self._open(id, plan.table.name)
             await restore(
                 store, self._cluster, self._admin, changelog,
-                table=plan.table.name, progress=Progress(),
+                table=plan.table.name, progress=Progress(), tell=tell_of(plan.table),
             )  # fmt: skip
             assert store.changelog_offset is not None, "a restored store knows its offset"
             self._followed[changelog] = id, store
+            self._tells[changelog] = tell_of(plan.table)
             self._tail.follow(changelog, store.changelog_offset)
 
     def _unfollow(self, changelog: TopicPartition) -> None:
         self._followed.pop(changelog, None)
+        self._tells.pop(changelog, None)
         self._tail.leave(changelog)
 
     async def follow(self) -> None:
@@ -155,6 +159,9 @@ class StandingBy:
                 # What was read for a copy that was left and taken up again is known already.
                 if store is not None and position > (store.changelog_offset or 0):
                     store.write(fold(records), changelog_offset=position)
+                    tell = self._tells.get(changelog)
+                    if tell is not None:
+                        await tell(changelog, records)
 
     def _begin_again(self, changelog: TopicPartition) -> None:
         """The changelog goes on elsewhere: what to do is decided as in any restore."""

@@ -17,6 +17,7 @@ from flowstream.processing.stores.followed import Followed
 from flowstream.processing.stores.replicating import Replication
 from flowstream.processing.stores.restoring import Progress, holds_records, restore
 from flowstream.processing.stores.standing_by import StandingBy
+from flowstream.processing.stores.telling import tell_of
 from flowstream.processing.tables.replicated import GlobalTable, Replicas
 from flowstream.processing.units.task import TaskId
 from flowstream.processing.watching.meters import Meters
@@ -127,8 +128,9 @@ class TaskStarter:
             if is_new:
                 await self._refuse_lost_offsets(store, changelog, name, positions)
             await restore(
-                store, self._cluster, self._admin, changelog, table=name, progress=self.progress
-            )
+                store, self._cluster, self._admin, changelog, table=name,
+                progress=self.progress, tell=tell_of(plan.table),
+            )  # fmt: skip
             ready[name] = store
         await self._replication.hold_copartitioned(id, self.progress)
         return ready

@@ -49,6 +49,9 @@ class Table(Scans[K, V]):
     changelog_topic_name = ""
     """The topic of its changes, once an app has it."""
 
+    changelog_told: Callable[[Any], Any] | None = None
+    """What is told of each record that a store takes over from the changelog."""
+
     written_as: bytes | None = None
     """Of which windows its rows are, where they are of any."""
 
