@@ -70,6 +70,8 @@ class ConsumerGroup:
         """Who has a partition, be it to give it up (G4)."""
         self.weight = 0
         """Of what members said, and of `regexes` (X3)."""
+        self._subscribed: frozenset[str] | None = None
+        """The topics of all members; None when that is not known since the last record."""
         self.timers: Timers[tuple[str, str]] = Timers()
         self.topics_seen = -1
         """The version of the cluster's topics that `metadata_hash` is of; -1 when not known."""
@@ -91,8 +93,13 @@ class ConsumerGroup:
         return not self.members
 
     def is_subscribed(self, topic: str) -> bool:
-        """Whether a member reads `topic`."""
-        return any(topic in names_of(each, self.regexes) for each in self.members.values())
+        """Whether a member reads `topic`: asked of every offset of the group, one by one (X4)."""
+        if self._subscribed is None:
+            members = self.members.values()
+            used = dict.fromkeys(each.regex for each in members)
+            matched = [self.regexes[each].topics for each in used if each in self.regexes]
+            self._subscribed = frozenset().union(*(each.names for each in members), *matched)
+        return topic in self._subscribed
 
     def is_owned(self, topic_id: bytes, partition: int) -> bool:
         """Whether some member has this partition."""
@@ -109,6 +116,7 @@ class ConsumerGroup:
 
     def apply(self, record: ConsumerGroupRecord) -> None:
         """Take a record of this group; the end of the group itself is its keeper's business."""
+        self._subscribed = None
         value = record.value
         match record.key:
             case schema.ConsumerGroupMetadataKey():
