@@ -105,3 +105,28 @@ def test_range_gives_the_same_numbers_of_equal_topics_to_one_member() -> None:
     assert targets["z"] == {a: frozenset({0, 1}), b: frozenset({0, 1})}, "static members first"
     assert targets["a"] == {a: frozenset({2}), b: frozenset({2})}
     assert targets["x"] == {a: frozenset({3}), b: frozenset({3})}
+
+
+class TopicId(bytes):
+    """An id, and how often one was compared with another."""
+
+    compared = 0
+
+    def __eq__(self, other: object) -> bool:
+        TopicId.compared += 1
+        return super().__eq__(other)
+
+    __hash__ = bytes.__hash__
+
+
+def test_X4_many_topics_read_unevenly_are_not_looked_at_for_each_other() -> None:
+    """2,000 topics of four partitions, not read by all of 50 members, held the loop for four
+    seconds at each rebalance."""
+    sizes: dict[bytes, int] = {TopicId(number.to_bytes(16)): 2 for number in range(60)}
+    every = frozenset(sizes)
+    some = frozenset(list(sizes)[1:])
+    members = {name: Subscriber(topics=some if name == "a" else every, had={}) for name in "abc"}
+    TopicId.compared = 0
+    given = assign_uniform(members, sizes)
+    assert sum(len(each) for target in given.values() for each in target.values()) == 120
+    assert TopicId.compared < 10 * 120
