@@ -319,6 +319,41 @@ def pages_of_topics(c: Client) -> None:
         )
 
 
+def changing_protocols(c: Client) -> None:
+    """A static member goes over to the protocol of consumers, and is made to leave."""
+    create(c, "cp")
+    classic = {
+        "group_id": "cpg", "session_timeout_ms": 60_000, "rebalance_timeout_ms": 60_000, "group_instance_id": "i",
+        "protocol_type": "consumer",
+        "protocols": [{"name": "range", "metadata": bytes.fromhex("00010000000100026370ffffffff00000000")}],
+    }  # fmt: skip
+
+    def beat(member: str, epoch: int, **more: Any) -> None:
+        named = {"group_id": "cpg", "member_id": member, "member_epoch": epoch}
+        c.ask(68, named | {"instance_id": "i"} | more, 1)
+
+    joins = {"subscribed_topic_names": ["cp"], "topic_partitions": [], "rebalance_timeout_ms": 9000}
+    first = c.ask(11, classic, 9)
+    synced = {
+        "group_id": "cpg", "generation_id": 1, "member_id": first.member_id, "group_instance_id": "i",
+        "protocol_type": "consumer", "protocol_name": "range",
+        "assignments": [{"member_id": first.member_id, "assignment": bytes.fromhex("000100000000ffffffff")}],
+    }  # fmt: skip
+    c.ask(14, synced, 5)
+    beat("up", 0, **joins)
+    c.ask(12, {"group_id": "cpg", "generation_id": 1, "member_id": first.member_id}, 4)
+    beat("other", 0, **joins)
+    beat("up", -2)
+    beat("other", 0, **joins)
+    beat("up", 1)
+    beat("stays", 0, **{**joins, "instance_id": "j"})
+    for members in ([("", "i"), ("x", "j"), ("", "k"), ("", None)], [("stays", None), ("", "j")]):
+        listed = [{"member_id": a, "group_instance_id": b} for a, b in members]
+        c.ask(13, {"group_id": "cpg", "members": listed}, 5)
+    c.ask(69, {"group_ids": ["cpg"]}, 1)
+
+
 STORIES: Iterable[Any] = (
-    fetch_sessions, records_refused, settings_of_a_topic, times, members_come_and_go, pages_of_topics,
+    fetch_sessions, records_refused, settings_of_a_topic, times, members_come_and_go, changing_protocols,
+    pages_of_topics,
 )  # fmt: skip

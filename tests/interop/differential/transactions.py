@@ -156,6 +156,35 @@ def _ending(c: Client, version: int, name: str, owner: tuple[int, int]) -> None:
     c.ask(26, end | unbegun, version, "nothing was begun")
 
 
+def offsets_of_consumers(c: Client) -> None:
+    """Members of a consumer group (KIP-848) commit at their epoch, and at others."""
+    create(c, "tc")
+    joins = {"subscribed_topic_names": ["tc"], "topic_partitions": [], "rebalance_timeout_ms": 9000}
+    c.ask(68, {"group_id": "tcg", "member_id": "m", "member_epoch": 0} | joins, 1)
+    pid, epoch = begin(c, "tcx")
+    told = {
+        "transactional_id": "tcx",
+        "producer_id": pid,
+        "producer_epoch": epoch,
+        "group_id": "tcg",
+    }
+    c.quietly(25, told, 3)
+    part = {"partition_index": 0, "committed_offset": 7}
+    told["topics"] = [{"name": "tc", "partitions": [part]}]
+    for version in (3, 4):
+        for generation, member in (
+            (-1, ""),
+            (2, "m"),
+            (1, "m"),
+            (0, "m"),
+            (-1, "m"),
+            (9, "m"),
+            (2, "x"),
+        ):
+            named = {"generation_id": generation, "member_id": member}
+            c.ask(28, told | named, version, f"{generation} {member}")
+
+
 def transacting_anew(c: Client) -> None:
     """Protocol 2 (KIP-890)."""
     create(c, "tn")
@@ -272,5 +301,5 @@ def describing(c: Client) -> None:
 
 
 STORIES: Iterable[Any] = (
-    initialising, transacting, offsets_in_transactions, transacting_anew, adding_as_brokers_do, describing,
+    initialising, transacting, offsets_in_transactions, offsets_of_consumers, transacting_anew, adding_as_brokers_do, describing,
 )  # fmt: skip
