@@ -8,18 +8,23 @@ provider's sampler decides which are recorded; the context goes on in any case.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 from opentelemetry import context as contexts
 from opentelemetry import trace
 from opentelemetry.trace import Span, SpanKind, StatusCode
 
+from flowstream.processing.agents.channels import Channel
 from flowstream.processing.errors import text_of
 from flowstream.processing.events.event import Arrival
 from flowstream.processing.running.instance import Instance
+from flowstream.processing.units.outputs import batch_bytes
+from flowstream.processing.units.unit import Output
 from flowstream.processing.watching.spans import SYSTEM, carrying, context_in, context_of, tracer
+
+Headers = tuple[tuple[str, bytes | None], ...]
 
 
 class TracedInstance(Instance):
@@ -43,13 +48,22 @@ class TracedInstance(Instance):
         """See `UnitFeed.complete`: outputs carry the span's context from here on."""
         if self._span is not None and self.outputs and self.record is not None:
             context, came = context_of(self._span), tuple(self.record.headers)
-            self.outputs[:] = [
-                (tp, key, value, at_ms, carrying(headers, context, came))
-                for tp, key, value, at_ms, headers in self.outputs
-            ]
+            self.outputs[:] = [self._carrying(each, context, came) for each in self.outputs]
         super().complete()
         if self.record is None:
             self._end_span()
+
+    def _carrying(self, output: Output, context: Mapping[str, bytes], came: Headers) -> Output:
+        """An output with the span's context, if it has room for that: what only watches fails no
+        event.
+        """
+        to, key, value, at_ms, headers = output
+        if isinstance(cast("object", to), Channel):
+            return output
+        more = carrying(headers, context, came)
+        topic = self.around.output(to[0])
+        has_room = batch_bytes(key, value, more) <= topic.max_message_bytes
+        return (to, key, value, at_ms, more) if has_room else output
 
     async def close(self) -> None:
         """See `Instance.close`."""

@@ -18,6 +18,7 @@ import flowstream as fs
 from flowstream.processing.running.instance import Instance
 from flowstream.processing.running.kinds import instance_kind
 from flowstream.processing.running.plan import Reader, Stage
+from flowstream.processing.units.outputs import batch_bytes
 from flowstream.processing.watching.spans import carrying
 from tests.processing.conftest import Kit
 
@@ -237,3 +238,32 @@ async def test_what_the_app_traces_has_spans(kit: Kit, name: str, spans: Spans) 
 
     assert app.traced(double, "doubling", of="numbers")(4) == 8
     assert dict(spans("doubling")[0].attributes or {}) == {"of": "numbers"}
+
+
+async def test_V2_a_trace_that_a_record_has_no_room_for_stops_nobody(
+    kit: Kit, name: str, spans: Spans
+) -> None:
+    app = kit.app(name)
+    lines = app.topic(f"{name}-in", value_type=str, partitions=1)
+    out = app.topic(
+        f"{name}-out", value_type=bytes, partitions=1, config={"max.message.bytes": "5000"}
+    )
+    seen = app.channel(value_type=int)
+    largest = bytes(5000 - (batch_bytes(None, bytes(4_900), ()) - 4_900))
+    assert batch_bytes(None, largest, ()) == 5000
+
+    @app.agent(lines, sink=[out])
+    async def fill(stream: fs.Stream[str]):  # type: ignore[no-untyped-def]
+        async for word in stream:
+            await seen.put(len(word))
+            yield largest if word == "x" else word.encode()
+
+    await kit.create(app)
+    async with kit.running(app):
+        for word in "axb":
+            await lines.send(value=word)
+        await kit.until(kit.count(out.name, 3))
+    records = await kit.records(out.name)
+    assert [record.value for record in records] == [b"a", largest, b"b"]
+    assert [bool(record.headers) for record in records] == [True, False, True]
+    assert len(spans(f"process {name}-in")) == 3
