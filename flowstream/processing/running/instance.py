@@ -17,11 +17,12 @@ from flowstream.processing.errors import (
     AppError,
     AppExited,
     DecodeError,
+    RecordMistimed,
     reason,
     text_of,
 )
 from flowstream.processing.events.current import CURRENT
-from flowstream.processing.events.event import Arrival, Event, as_it_came, event_of, without_headers
+from flowstream.processing.events.event import Arrival, Event, as_it_came, event_of
 from flowstream.processing.events.replies import reply_to
 from flowstream.processing.running.feed import UnitFeed
 from flowstream.processing.running.filling import FilledSource
@@ -230,7 +231,6 @@ class Instance(UnitFeed):
                 await done
 
     def _where(self) -> str:
-        assert self.record is not None
         return f"{self.label}: {self._at()}"
 
     def _at(self) -> str:
@@ -273,19 +273,19 @@ class Instance(UnitFeed):
             return
         if action == "park":
             self._park(concerned, error)
-            quiet = [without_headers(each, each.timestamp) for each in records]
-            self._held, self.record = quiet[:-1], quiet[-1]
         else:
             self._answer(concerned, error)
             self.pass_over(concerned, error, action)
+        is_mistimed = isinstance(error, RecordMistimed)
+        if action == "park" or is_mistimed:
+            self._hush(records, timeless=is_mistimed)
         self.complete()
 
     def _everything_fails(self, records: Sequence[Arrival]) -> bool:
         """Whether so many events failed one after the other that it cannot be the events: pass over
         no more of them, but try the same one until it goes well (a circuit breaker).
         """
-        if self._failed_at != self.taken:
-            # Else it is the same one once more.
+        if self._failed_at != self.taken:  # else it is the same one once more
             before, self._failed_at = self._failed_at, self.taken
         else:
             before = self._failed_at - len(records)

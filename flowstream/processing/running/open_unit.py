@@ -11,7 +11,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from flowstream.processing.errors import TableElsewhere
-from flowstream.processing.events.event import Arrival, Mistimed, as_it_came, retimed
+from flowstream.processing.events.event import (
+    Arrival,
+    Mistimed,
+    as_it_came,
+    retimed,
+    without_headers,
+)
 from flowstream.processing.events.event_time import no_time
 from flowstream.processing.events.replies import reply_to
 from flowstream.processing.running.keeping import Keeping
@@ -266,6 +272,13 @@ class OpenUnit(Keeping):
                 self.record = record
                 self.reply(None, error)
         self.record = last
+
+    def _hush(self, records: Sequence[Arrival], *, timeless: bool) -> None:
+        """Who asked with these records of the unit has been answered, or will be by another try. A
+        time that no topic believes is to make no other event late.
+        """
+        quiet = [without_headers(r, UNKNOWN if timeless else r.timestamp) for r in records]
+        self._held, self.record = quiet[:-1], quiet[-1]
 
     def _answer_with_nothing(self, record: Arrival) -> None:
         """Whoever asked with a record of this unit and has no reply yet."""

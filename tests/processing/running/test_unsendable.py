@@ -12,6 +12,7 @@ import pytest
 
 import flowstream as fs
 from flowstream.clock import wall_ms
+from flowstream.processing.time.marks import mark_of
 from flowstream.processing.units.outputs import NO_TIME, UNLIMITED_MS, OutputTopic
 from tests.processing.conftest import Kit
 from tests.processing.rig import Rig
@@ -131,3 +132,56 @@ async def test_V2_by_default_an_event_of_a_day_to_come_stops_the_worker_by_its_o
     await events.send(key="k", value={"n": 0, "at": wall_ms() / 1000 + 7200})
     with pytest.raises(fs.AgentFailed, match=r"offset 0: RecordMistimed: .*after\.max\.ms"):
         await asyncio.wait_for(fs.Worker(app, kit.address).run(), 30)
+
+
+async def test_S11_a_time_that_no_topic_believes_moves_no_watermark(kit: Kit, name: str) -> None:
+    app = kit.app(name)
+    events: fs.Topic[str, dict[str, Any]] = app.topic(
+        f"{name}-in", key_type=str, value_type=dict[str, Any], partitions=1, timestamp="at"
+    )
+    out = app.topic(f"{name}-out", value_type=int, partitions=1)
+
+    @app.agent(events, sink=[out], on_error="skip")
+    async def once(stream: fs.Stream[Any]) -> AsyncIterator[int]:
+        async for event in stream.dedupe(60):
+            yield event["n"]
+
+    async def send(key: str, number: int, ahead_s: float) -> None:
+        await events.send(key=key, value={"n": number, "at": wall_ms() / 1000 + ahead_s})
+
+    await kit.create(app)
+    async with kit.running(app) as worker:
+        await send("a", 0, 0)
+        await send("b", 1, 7200)
+        await kit.until(kit.committed(app, events.name, 2))
+        await send("a", 2, 0)
+        await send("c", 3, 0)
+        await kit.until(kit.committed(app, events.name, 4))
+    assert await kit.values(out.name) == [b"0", b"3"], "what was seen is not forgotten"
+    assert worker.counts.skipped == 1
+
+
+async def test_V2_a_watermark_of_a_day_to_come_is_marked_now(kit: Kit, name: str) -> None:
+    app = kit.app(name)
+    events: fs.Topic[str, dict[str, Any]] = app.topic(
+        f"{name}-in", key_type=str, value_type=dict[str, Any], partitions=1, timestamp="at"
+    )
+
+    @app.agent(events)
+    async def count(stream: fs.Stream[Any]) -> None:
+        today = stream.filter(lambda event: event["n"] != 1)
+        keyed = today.group_by(lambda event: str(event["n"]), key_type=str, name="n")
+        async for _ in keyed.tumbling(10).count():
+            pass
+
+    await kit.create(app)
+    for number, ahead_s in enumerate((0, 7200, 0)):
+        await events.send(key="k", value={"n": number, "at": wall_ms() / 1000 + ahead_s})
+
+    later_ms = wall_ms() + HOUR_MS
+
+    async def is_marked() -> bool:
+        marks = [mark_of(record) for record in await kit.records(f"{name}-n-repartition")]
+        return any(mark is not None and mark[1].at_ms > later_ms for mark in marks)
+
+    await kit.run_until(app, is_marked)
