@@ -340,7 +340,7 @@ class Worker(Planned):
     def _open_units(self) -> list[Busy]:
         membership = self._membership
         return self.onlookers.busy + [
-            Busy(instance.label, instance.next_offset, instance.busy_with)
+            Busy(instance.label, instance.busy_unit, instance.busy_with)
             for task in (() if membership is None else tuple(membership.tasks.values()))
             for instance in task.stuck()
         ]

@@ -68,6 +68,11 @@ class UnitFeed(OpenUnit):
         return self._waiter is None and (self.record is not None or bool(self.ready))
 
     @property
+    def busy_unit(self) -> int:
+        """What tells this unit from those before it. May be asked by another thread."""
+        return self.next_offset
+
+    @property
     def busy_with(self) -> str:
         """What `is_busy` is about, for people. May be asked by another thread."""
         record = self.record

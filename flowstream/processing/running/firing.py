@@ -95,6 +95,11 @@ class InnerInstance(Instance):
         self._left = MOST_AT_ONCE
 
     @property
+    def busy_unit(self) -> int:
+        """See `UnitFeed.busy_unit`: rows have no offsets."""
+        return self.unit
+
+    @property
     def pending_ms(self) -> int | None:
         """The instant of the first row that is not dealt with, due or not."""
         waiting = [

@@ -25,8 +25,8 @@ class Busy(NamedTuple):
     """What an instance that is inside an event works on."""
 
     label: str
-    end: int
-    """The offset behind the unit."""
+    unit: int
+    """What tells it from the units before."""
     at: str
     """Which event it is, for people."""
 
@@ -109,7 +109,7 @@ class Watchdog:
         )  # fmt: skip
 
     def _look_at_units(self, now: int) -> None:
-        current = {(label, end): at for label, end, at in self._open_units()}
+        current = {(label, unit): at for label, unit, at in self._open_units()}
         self._since = {unit: self._since.get(unit, now) for unit in current}
         self._warned = {unit: at for unit, at in self._warned.items() if unit in current}
         for unit, since in self._since.items():

@@ -12,6 +12,7 @@ import flowstream as fs
 from flowstream.processing.watching.watchdog import Busy, Watchdog
 from flowstream.transport.types import NewTopic
 from tests.processing.conftest import Kit
+from tests.processing.rig import Rig
 
 
 async def test_V2_an_agent_that_never_yields_is_named(
@@ -80,6 +81,35 @@ async def test_V2_a_loop_that_was_blocked_for_a_session_is_told_as_the_cause_of_
     watchdog._look_back(silent_ms)
     assert bool(caplog.messages) is (told is not None)
     assert (told or "") in caplog.text
+
+
+async def test_V2_one_due_row_after_another_is_no_event_that_does_not_end() -> None:
+    app = fs.App("rows")
+    words = app.topic("words", key_type=str, value_type=str, partitions=1)
+    began, go = asyncio.Queue[str](), asyncio.Semaphore(0)
+
+    @app.agent(words)
+    async def slow(stream: fs.Stream[str]) -> None:
+        async for window in stream.tumbling(10).count():
+            began.put_nowait(window.key)
+            await go.acquire()
+
+    rig = Rig(app)
+    await rig.open()
+    for key in (b"a", b"b", b"c"):
+        rig.put("words", key, b"x", at_ms=1_000)
+    rig.put("words", b"last", b"x", at_ms=100_000)
+    rig.deliver()
+    units = set()
+    for _ in range(3):
+        await rig.settle()
+        rig.task.tick()
+        await asyncio.wait_for(began.get(), 10)
+        (stuck,) = rig.task.stuck()
+        units.add((stuck.label, stuck.busy_unit))
+        go.release()
+    assert len(units) == 3, "the watchdog tells them apart"
+    await rig.crash()
 
 
 async def test_V2_a_handler_that_a_rebalance_waits_for_is_named(kit: Kit, name: str) -> None:
