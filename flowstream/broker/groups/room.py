@@ -21,6 +21,8 @@ PATTERNS = 64
 """Different regular expressions in one group: each is matched against every topic."""
 MEMBER_BYTES = 1 << 10
 """Of a member besides what it says, and of an id that was given out."""
+ASKS = 64
+"""So many groups are weighed for each that asks in vain (X4): there may be a hundred thousand."""
 TEXT_BYTES = 200
 """Of a text or a protocol besides its characters: what a name costs in the sets that hold it."""
 
@@ -42,6 +44,8 @@ class Room:
         self._groups = groups
         self._most = BROKER_BYTES
         """What the groups weigh, or more; less only by growth that nobody asked for here."""
+        self._refusals = 0
+        """How many may be refused before the groups are weighed again."""
 
     def admits(self, group: Weighed, growth: int) -> bool:
         """Whether `group` may become heavier by `growth`; it then counts as taken. Who says no more
@@ -51,12 +55,21 @@ class Room:
             return True
         if group.weight + growth > GROUP_BYTES:
             return False
-        if self._most + growth > BROKER_BYTES:
-            self._most = sum(each.weight for each in self._groups())
-        if self._most + growth > BROKER_BYTES:
+        if self._most + growth > BROKER_BYTES and not self._weighed(growth):
             return False
         self._most += growth
         return True
+
+    def _weighed(self, growth: int) -> bool:
+        """Whether there is room after all, as far as it is worth a look."""
+        if self._refusals:
+            self._refusals -= 1
+            return False
+        weights = [each.weight for each in self._groups()]
+        self._most = sum(weights)
+        is_full = self._most + growth > BROKER_BYTES
+        self._refusals = len(weights) // ASKS if is_full else 0
+        return not is_full
 
     def weigh_anew(self) -> None:
         """Groups grew by what the broker found or made of them: look at them next time."""

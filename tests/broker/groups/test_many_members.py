@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
+from flowstream.broker.groups.room import BROKER_BYTES, Room
 from flowstream.broker.types import TopicPartition
 from flowstream.wire.error_codes import ErrorCode
 from tests.broker.groups.consumer_story import Consumers
@@ -77,3 +79,28 @@ def test_X4_a_look_at_offsets_goes_through_the_members_once() -> None:
     broker.beat("m0", 2, subscribed_topic_names=("u",), subscribed_topic_regex="")
     assert broker.consumer().is_subscribed("u")
     assert not broker.consumer().is_subscribed("t")
+
+
+@dataclass
+class Heavy:
+    """A group that weighs something."""
+
+    group_id: str = "g"
+    weight: int = BROKER_BYTES // 1_000
+
+
+def test_X4_a_full_broker_does_not_weigh_all_groups_for_each_that_asks() -> None:
+    """Of a hundred thousand groups each refused join cost 14 ms."""
+    groups = [Heavy() for _ in range(1_000)]
+    weighed = []
+
+    def all_groups() -> list[Heavy]:
+        weighed.append(len(groups))
+        return groups
+
+    room = Room(all_groups)
+    newcomer = Heavy(weight=0)
+    assert not any(room.admits(newcomer, 1 << 20) for _ in range(100))
+    assert len(weighed) < 10
+    del groups[:100]
+    assert any(room.admits(newcomer, 1 << 20) for _ in range(20))
