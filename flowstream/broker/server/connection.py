@@ -123,10 +123,9 @@ class Connection:
             self.close(f"receive failed: {error}")
             return
         if count == 0:
-            self._pause()
             self._gone = True
-            if not self._resuming:  # else with what it sent before, which may want no answer
-                self.close("closed by its peer")
+            self._pause()
+            self._resume_soon()  # what it sent before may want no answer
             return
         self._end += count
         self._is_full = count == len(room)
@@ -278,7 +277,8 @@ class Connection:
         """Look at what was received meanwhile, then receive again."""
         self._resuming = False
         self._parse()
-        if self._gone and not self._resuming:
+        waits = self._resuming or (self._muted is not None and self._start < self._end)
+        if self._gone and not waits:
             self.close("closed by its peer")
         if not (self.closed or self._reading or self._gone or self._must_wait()):
             self._reading = True

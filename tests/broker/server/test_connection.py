@@ -265,6 +265,29 @@ async def test_a_muted_client_that_leaves_is_forgotten() -> None:
         assert connection._muted.cancelled()
 
 
+async def test_a_muted_client_that_leaves_has_all_taken_in_that_it_sent() -> None:
+    """Who is over a quota is slowed down, as in Kafka: what was in the buffer when it left was
+    dropped.
+    """
+    async with served() as broker:
+        client = await broker.client()
+        await create_topic(client)
+        (connection,) = broker.driver.connections.values()
+        connection.mute(60_000)
+        one = b"".join(encode_request(0, 8, 0, "test", produce_request(acks=0)))
+        client.writer.write(one * 20)
+        await client.close()
+        await until(lambda: connection._gone)
+        await until(lambda: not connection._resuming)
+        assert not connection.closed
+        assert connection._muted is not None
+        connection._muted.cancel()
+        connection._unmute()
+        await until(lambda: not broker.driver.connections)
+        (log,) = broker.driver.cores.logs.by_name.values()
+        assert log.log_end == 20
+
+
 async def refused(broker: Served) -> bool:
     """Whether a new connection is closed without a word."""
     client = await broker.client()
