@@ -157,6 +157,20 @@ def test_X4_a_classic_member_is_not_called_to_join_before_there_is_a_new_target(
     assert broker.heartbeat(member_id, 3) == ErrorCode.NONE
 
 
+def test_G7_classic_members_alone_in_a_consumer_group_are_called_when_it_is_time() -> None:
+    """Kafka calls them when there is a new target, which nobody is left to ask for: what the last
+    consumer had is nobody's for ever."""
+    broker = Mixed(group_consumer_migration_policy="upgrade")
+    broker.join_as("new", "t")
+    member_id, _ = broker.enter(protocols=subscribed("t"))
+    assert shared(broker.sync_as(member_id, 2)) == {}
+    broker.beat("new", -1)
+    broker.wait(1_000)
+    assert broker.heartbeat(member_id, 2) == ErrorCode.REBALANCE_IN_PROGRESS
+    generation = broker.join_again(member_id).generation_id
+    assert shared(broker.sync_as(member_id, generation)) == {"t": (0, 1, 2, 3)}
+
+
 def test_a_classic_member_that_does_not_join_or_sync_in_time_is_out() -> None:
     broker = Mixed()
     old = broker.classic()
