@@ -261,6 +261,10 @@ class Puts:
         self._open: list[tuple[Channel[Any], Event[Any]]] = []
         self._closing: list[tuple[Channel[Any], Event[Any]]] = []
 
+    def __len__(self) -> int:
+        """Events that the open epoch holds."""
+        return len(self._open)
+
     def appending(self, append: Callable[..., None]) -> Callable[..., None]:
         """What adds outputs to the open epoch, those for channels to this."""
 

@@ -99,7 +99,9 @@ class Committing:
             await asyncio.wait((self._committing,), timeout=HELD_UP_LOOK_S)
 
     def _sizes(self) -> tuple[int, int]:
-        return sum(task.dirty for task in self._tasks()), self._buffer.size_bytes
+        # What was put into channels is in no buffer, and waits in memory for the commit, too.
+        puts = len(self._around.onlookers.puts)
+        return puts + sum(task.dirty for task in self._tasks()), self._buffer.size_bytes
 
     def _is_full(self) -> bool:
         dirty, size = self._sizes()
