@@ -91,6 +91,23 @@ def test_what_an_app_sends_to_itself_is_compared_too() -> None:
         assert_exactly_once(make, [Input("words", "w", key="a") for _ in range(3)])
 
 
+def test_what_an_app_sends_into_the_topic_that_it_is_fed_by_is_compared_too() -> None:
+    """It passed, whatever the app sent there: only sinks were looked at."""
+    app = fs.App("again")
+    topic = app.topic("numbers", key_type=str, value_type=int, partitions=1)
+
+    @app.agent(topic)
+    async def number(stream: fs.Stream[int]) -> None:
+        seen = 0
+        async for value in stream:
+            seen += 1
+            if value < 100:
+                await topic.send(key="a", value=100 + seen)
+
+    with pytest.raises(AssertionError, match="topic numbers, key 'a', number"):
+        assert_exactly_once(app, [Input(topic, value, key="a") for value in range(3)])
+
+
 def test_at_least_once_is_not_asked_for_more() -> None:
     app = fs.App("loose", processing_guarantee="at_least_once")
     topic = app.topic("in", key_type=str, value_type=str, partitions=1)
