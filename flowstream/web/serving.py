@@ -12,20 +12,26 @@ import socket
 from collections.abc import AsyncIterator, Iterator
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from flowstream.errors import FlowstreamError
 from flowstream.processing.environment.settings import Settings
 from flowstream.processing.errors import SettingsError
+from flowstream.processing.queries.asked import RETRY_AFTER
 from flowstream.processing.worker import Worker
+from flowstream.web.answering import failed
 from flowstream.web.app import application
-from flowstream.web.guard import check_binding
+from flowstream.web.guard import PUBLIC, check_binding
 from flowstream.web.tables import Tables
 
 log = logging.getLogger("flowstream.web")
 
 MOST_VISITS = 256
-"""Connections and requests at a time; who comes then is answered 503 (X3)."""
+"""Requests at a time; who comes then is answered 503 (X3), but for whoever asks whether the worker
+lives: a probe that is turned away would have it killed.
+"""
+SPARE_VISITS = 64
+"""Connections for such questions, and for those that are to hear the 503."""
 GOODBYE_S = 1
 
 
@@ -112,9 +118,32 @@ class _Server(uvicorn.Server):
         yield
 
 
+class _Bounded:
+    """An application that so many visit at a time."""
+
+    def __init__(self, inner: ASGIApp, most: int) -> None:
+        self._inner = inner
+        self._most = most
+        self._inside = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] in PUBLIC:
+            await self._inner(scope, receive, send)
+            return
+        if self._inside >= self._most:
+            told = f"{self._most} visitors are here already"
+            await failed(503, told, RETRY_AFTER)(scope, receive, send)
+            return
+        self._inside += 1
+        try:
+            await self._inner(scope, receive, send)
+        finally:
+            self._inside -= 1
+
+
 def _server(application: ASGIApp) -> _Server:
     config = uvicorn.Config(
-        application,
+        _Bounded(application, MOST_VISITS),
         http="h11",
         ws="none",
         lifespan="off",
@@ -124,7 +153,7 @@ def _server(application: ASGIApp) -> _Server:
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=MOST_VISITS,
+        limit_concurrency=MOST_VISITS + SPARE_VISITS,
         timeout_graceful_shutdown=GOODBYE_S,
     )
     return _Server(config)
