@@ -308,7 +308,8 @@ async def standing_broker(directory: Path) -> EmbeddedBrokerError | None:
 def not_running(directory: Path, address: str) -> EmbeddedBrokerError:
     """The error for those who visit a broker whose workers are gone."""
     return EmbeddedBrokerError(
-        f"the broker of {directory} is not running (it was at {address}): start a worker there, or"
+        f"the broker of {directory} is not running (it was at {address}): start a worker there,"
+        " which runs it (a command of the app does so as long as it lasts itself), or"
         f" run it alone with `flowstream broker --data {directory / 'broker'}` and visit it with"
         " --broker HOST:PORT"
     )

@@ -20,13 +20,16 @@ async def arriving(source: TextIO) -> AsyncIterator[list[str]]:
     """The lines of a text stream, those that are there already together. Bytes that are no UTF-8
     are surrogates.
     """
-    read, rest = reader_of(source), b""
+    read = reader_of(source)
+    begun: list[bytes] = []
     while data := await in_thread(read):
-        *lines, rest = (rest + data).split(b"\n")
-        if lines:
-            yield [text_of(line) for line in lines]
-    if rest:
-        yield [text_of(rest)]
+        first, *others = data.split(b"\n")
+        begun.append(first)
+        if others:
+            yield [text_of(line) for line in (b"".join(begun), *others[:-1])]
+            begun = others[-1:]
+    if any(begun):
+        yield [text_of(b"".join(begun))]
 
 
 def text_of(line: bytes) -> str:
