@@ -24,6 +24,8 @@ from flowstream.transport.partitions import offsets_at
 from flowstream.transport.types import Generation, TopicPartition
 
 IDLE = ("Empty", "Dead")
+LEAST_SPECIAL = -10
+"""Of the times that ListOffsets takes for words; there are six."""
 Row = tuple[str, int, int | None, int, int, int]
 COLUMNS = ("topic", "partition", "committed", "new", "start", "end")
 
@@ -271,7 +273,7 @@ async def _partitions(
 
 def milliseconds(text: str) -> int:
     """A time as milliseconds since 1970: ISO 8601 (UTC unless it says otherwise), or the number.
-    Before 1970 it is 0: Kafka has other meanings for negative ones, -1 is the end.
+    Some that are just before 1970 mean something else to Kafka, -1 the end: they are 0.
 
     >>> milliseconds("1970-01-01T00:00:01"), milliseconds("1970-01-01T01:00+01:00")
     (1000, 0)
@@ -285,7 +287,8 @@ def milliseconds(text: str) -> int:
             f"{text!r} is no time: e.g. 2026-01-31T12:00:00, or milliseconds since 1970"
         ) from None
     since = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    return max(0, round(since * 1000))
+    found = round(since * 1000)
+    return 0 if LEAST_SPECIAL <= found < 0 else found
 
 
 def read_plan(path: Path) -> dict[TopicPartition, int]:

@@ -17,6 +17,7 @@ from flowstream.cli.lines import arriving
 from flowstream.cli.options import Broker, Data, Json, connected, pair, perform
 from flowstream.clock import wall_ms
 from flowstream.errors import FlowstreamError
+from flowstream.processing.tables.showing import typed_bytes
 from flowstream.processing.values.codecs import DECODE_ERRORS, Codec, codec_of
 from flowstream.processing.values.serializers import typed
 from flowstream.transport.cluster import Cluster
@@ -84,7 +85,7 @@ def command(
     pauses = (min_latency, min_latency if max_latency is None else max_latency)
     if pauses[0] > pauses[1]:
         raise typer.BadParameter("--min-latency is above --max-latency")
-    headers = [(name, encoded(value)) for name, value in map(pair, header or ())]
+    headers = [(text_only(name), encoded(value)) for name, value in map(pair, header or ())]
     if tombstone and (values or key is None):
         raise typer.BadParameter("--tombstone goes with --key and without values")
     given = once((key, None)) if tombstone else keyed(texts(values), key, key_separator)
@@ -151,7 +152,7 @@ def encoder(kind: str | None, serializer: str | None) -> Callable[[str | None], 
         if text is None:
             return None
         try:
-            return codec.encode(reads.decode(text_bytes(text)))
+            return codec.encode(reads.decode(typed_bytes(text)))
         except DECODE_ERRORS as error:
             raise typer.BadParameter(f"{text!r}: {error}") from None
 
@@ -173,14 +174,16 @@ def type_named(name: str) -> Any:
         raise typer.BadParameter(f"{name!r}: {error}") from None
 
 
+def text_only(name: str) -> str:
+    """A header's name; BadParameter for one that is not UTF-8, as it has to be."""
+    if typed_bytes(name) != name.encode("utf-8", "replace"):
+        raise typer.BadParameter(f"the name of header {name!r} is not UTF-8")
+    return name
+
+
 def encoded(text: str | None) -> bytes | None:
     """Text as bytes."""
-    return None if text is None else text_bytes(text)
-
-
-def text_bytes(text: str) -> bytes:
-    """What stood on the command line or in the input, also where that is not UTF-8."""
-    return text.encode("utf-8", "surrogateescape")
+    return None if text is None else typed_bytes(text)
 
 
 async def texts(values: list[str] | None) -> AsyncIterator[list[str]]:

@@ -35,6 +35,7 @@ from flowstream.processing.tables.showing import (
     parse_key,
     parse_prefix,
     rows_of,
+    typed_bytes,
 )
 from flowstream.processing.tables.table import Table
 from flowstream.processing.time.dues import PREFIX
@@ -306,7 +307,7 @@ def _range(
             raise typer.BadParameter("--prefix goes without --start and --stop")
         keys = table.row_keys
         if first or keys.begin is None or table.window is not None or isinstance(table, MemberRows):
-            low = first + prefix.encode()
+            low = first + typed_bytes(prefix)
             return KeyRows(low, after(low))
         low = keys.begin(parse_prefix(table, prefix))
         return KeyRows(low, keys.stop(low))

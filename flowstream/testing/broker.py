@@ -57,13 +57,17 @@ class Broker:
 
     async def __aenter__(self) -> Broker:
         """Start; ready when this returns."""
+        config = BrokerConfig.of(self._settings)
         if self._data is None:
             self._temporary = tempfile.TemporaryDirectory(prefix="flowstream-test-")
         data = self._data or Path(self._temporary.name if self._temporary else "")
-        config = BrokerConfig.of(self._settings)
-        self._server = await start(
-            data, "127.0.0.1", 0, config, fsync=False, insecure_open=False, users=self._users
-        )
+        try:
+            self._server = await start(
+                data, "127.0.0.1", 0, config, fsync=False, insecure_open=False, users=self._users
+            )
+        except BaseException:
+            self._forget()
+            raise
         return self
 
     async def __aexit__(
@@ -74,8 +78,13 @@ class Broker:
     ) -> None:
         """Stop cleanly and remove the directory, unless it is the caller's."""
         server, self._server = self._server, None
-        if server is not None:
-            await server.stop()
+        try:
+            if server is not None:
+                await server.stop()
+        finally:
+            self._forget()
+
+    def _forget(self) -> None:
         if self._temporary is not None:
             self._temporary.cleanup()
             self._temporary = None

@@ -42,6 +42,7 @@ def topic(data: Path) -> str:
         ("configs describe topic none", 1, "`flowstream topics list` has all"),
         ("transactions abort none --topic odd", 2, "give the transactional id alone, or all of"),
         ("transactions abort --topic odd --partition 0", 2, "give the transactional id alone, or"),
+        ("send odd a -H \udcff=x", 2, "the name of header '\\udcff' is not UTF-8"),
         ("groups reset-offsets g --to-datetime 99999999999999999999", 2, "is no time"),
     ],
 )

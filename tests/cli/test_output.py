@@ -103,6 +103,7 @@ def test_times_are_utc_unless_they_say_otherwise() -> None:
     assert reset_offsets.milliseconds("1970-01-01T00:00:01.5") == 1_500
     assert reset_offsets.milliseconds("1970-01-01T01:00:00+01:00") == 0
     assert reset_offsets.milliseconds("1969-12-31T23:59:59.999") == 0, "-1 would be the end"
+    assert reset_offsets.milliseconds("1969-12-31T23:59:59") == -1_000
     with pytest.raises(typer.BadParameter, match="is no time"):
         reset_offsets.milliseconds("noon")
 

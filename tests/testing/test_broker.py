@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
+from flowstream.errors import FlowstreamError
 from flowstream.testing import Broker
 
 
@@ -43,6 +45,17 @@ async def test_a_directory_of_ones_own_outlives_it(tmp_path: Path) -> None:
         await written(broker.address, b"kept")
     async with Broker(data=tmp_path) as broker:
         assert await first(broker.address) == b"kept"
+
+
+async def test_one_that_cannot_start_leaves_no_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    for settings in ({"no.such": "1"}, {"listeners": "SASL_SSL://127.0.0.1:0"}):
+        with pytest.raises(FlowstreamError):
+            async with Broker(settings):
+                pass
+        assert os.listdir(tmp_path) == []
 
 
 def test_outside_its_block_it_has_no_address() -> None:

@@ -135,8 +135,12 @@ def parse_prefix(table: Table[Any, Any], text: str) -> Any:
     list of their first fields.
     """
     begin, kind = table.row_keys.begin, table.key_codec.name
-    if begin is None or kind in ("str", "bytes"):
-        return text.encode() if kind == "bytes" else text
+    if kind == "bytes":
+        return typed_bytes(text)
+    if begin is None or kind == "str":
+        if typed_bytes(text) != text.encode("utf-8", "replace"):
+            raise AppError(f"prefix={text!r:.80} is no text: keys of table {table.name!r} are str")
+        return text
     try:
         fields = msgspec.json.decode(text)
         prefix = tuple(fields) if isinstance(fields, list) else fields
@@ -149,11 +153,16 @@ def parse_prefix(table: Table[Any, Any], text: str) -> Any:
     return prefix
 
 
+def typed_bytes(text: str) -> bytes:
+    """What was typed, also where that is not UTF-8."""
+    return text.encode("utf-8", "surrogateescape")
+
+
 def parsed(codec: Codec[Any], text: str, of: str) -> Any:
     """A key from a command line or an address; `of` what it is a key of."""
-    for data in (text.encode(), msgspec.json.encode(text)):
+    for encode in (typed_bytes, msgspec.json.encode):
         try:
-            return codec.decode(data)
+            return codec.decode(encode(text))
         except DECODE_ERRORS:
             continue
     raise AppError(f"{text!r} is no key of {of}, whose keys are {codec.name}")
