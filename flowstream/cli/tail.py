@@ -17,7 +17,10 @@ from flowstream.transport.admin import Admin
 from flowstream.transport.reader import PartitionReader
 from flowstream.transport.types import LogRecord, TopicPartition
 
-READ_TIMEOUT_MS = 100  # partitions share a connection, and each waits its turn
+READ_TIMEOUT_MS = 100
+"""Partitions share a connection, and each waits its turn: they share this time, too."""
+LEAST_TIMEOUT_MS = 5
+"""Else the broker would be asked without a pause."""
 
 
 def command(
@@ -160,9 +163,11 @@ async def read(
 ) -> None:
     """Read all partitions side by side until they end or the printer has enough."""
 
+    timeout_ms = max(LEAST_TIMEOUT_MS, READ_TIMEOUT_MS // len(readers))
+
     async def one(tp: TopicPartition, reader: PartitionReader) -> None:
         while stops is None or reader.position < stops[tp]:
-            printer.print(tp, await reader.read(READ_TIMEOUT_MS))
+            printer.print(tp, await reader.read(timeout_ms))
 
     if printer.done.is_set():
         return

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
 from rich.console import Console
 
 from flowstream.cli import configs, groups, options, quotas, reset_offsets, send, tail
-from flowstream.transport.types import GroupDescription, GroupMember, TopicPartition
+from flowstream.transport.types import GroupDescription, GroupMember, LogRecord, TopicPartition
 from flowstream.transport.unpacking import Fetched
 
 T0, T1, T2 = (TopicPartition("t", n) for n in range(3))
@@ -66,6 +68,33 @@ def test_X4_a_record_cannot_steer_who_looks_at_it(capsys: pytest.CaptureFixture[
     options.show(("key",), [(each,) for each in odd])
     shown = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
     assert shown == ["key", *odd[:3], "\\x1b[2J\\x0d", "a", "b"]
+
+
+class Quiet:
+    """A partition in which nothing comes. `done` is set when it was asked often enough."""
+
+    def __init__(self, done: asyncio.Event) -> None:
+        self.position = 0
+        self.waited_ms: list[int] = []
+        self._done = done
+
+    async def read(self, timeout_ms: int) -> list[LogRecord]:
+        self.waited_ms.append(timeout_ms)
+        if len(self.waited_ms) == 3:
+            self._done.set()
+        await asyncio.sleep(0)
+        return []
+
+
+@pytest.mark.parametrize(("count", "at_most_ms"), [(1, 100), (3, 100), (20, 100), (60, 300)])
+async def test_V2_a_record_waits_for_no_turn_of_each_other_partition(
+    count: int, at_most_ms: int
+) -> None:
+    """Each of 60 partitions waited 100 ms in which the others could not."""
+    printer = tail.Printer(None)
+    readers: Any = {TopicPartition("t", n): Quiet(printer.done) for n in range(count)}
+    await tail.read(readers, printer, None)
+    assert 0 < sum(each.waited_ms[0] for each in readers.values()) <= at_most_ms
 
 
 def test_X4_half_a_surrogate_pair_does_not_end_tail() -> None:

@@ -19,7 +19,7 @@ from flowstream.web.exposition import COUNTS
 from flowstream.web.guard import check_binding, refusal
 from flowstream.web.serving import WebUnavailable, bound, serving
 from flowstream.wire.api import ApiKey
-from tests.processing.conftest import DEADLINE_S, Kit
+from tests.processing.conftest import Kit
 from tests.transport.proxy import Fault, Proxy
 from tests.web.conftest import visited
 
@@ -34,34 +34,6 @@ def samples(text: str) -> dict[str, float]:
             labels = ",".join(f"{k}={v}" for k, v in sorted(each.labels.items()))
             found[f"{each.name}{{{labels}}}" if labels else each.name] = each.value
     return found
-
-
-async def test_V2_X3_visitors_at_their_bound_do_not_have_a_living_worker_killed(
-    kit: Kit, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its health was answered 503 then, as if it were dead."""
-    monkeypatch.setattr("flowstream.web.serving.MOST_VISITS", 2)
-    app, inside, leave = kit.app(name, web_port=0), asyncio.Queue[int](), asyncio.Event()
-    app.topic(f"{name}-in", partitions=1)
-
-    @app.page("/stay")
-    async def stay(web: Any, request: Any) -> Any:
-        inside.put_nowait(1)
-        await leave.wait()
-        return web.text("left")
-
-    async with visited(kit, app) as (_, client):
-        staying = [asyncio.create_task(client.get("/stay")) for _ in range(2)]
-        async with asyncio.timeout(DEADLINE_S):
-            for _ in staying:
-                await inside.get()
-        refused = await client.get("/tables")
-        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
-        assert refused.json()["error"] == "2 visitors are here already"
-        assert (await client.get("/health")).status_code == 200
-        leave.set()
-        assert [(await each).text for each in staying] == ["left", "left"]
-        assert (await client.get("/tables")).status_code == 200
 
 
 def test_every_count_of_a_worker_is_a_metric() -> None:
