@@ -21,10 +21,10 @@ from flowstream.processing.queries.reading import read
 from flowstream.processing.worker import Worker
 from flowstream.web.answering import failed, json
 from flowstream.web.exposition import CONTENT_TYPE, Exposition
-from flowstream.web.guard import PUBLIC, refusal
+from flowstream.web.guard import FORGED, PUBLIC, Refusal, is_forged, refusal
 from flowstream.web.health import Verdict, health, readiness
 from flowstream.web.index import index
-from flowstream.web.sharing import Shared
+from flowstream.web.sharing import LET_IN, Shared
 
 
 class Watching:
@@ -73,7 +73,11 @@ class Guarded:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
         if scope["type"] == "http" and scope["path"] not in PUBLIC:
-            refused = refusal(self._settings, Headers(scope=scope))
+            headers = Headers(scope=scope)
+            refused = refusal(self._settings, headers)
+            is_known = refused is not None or scope.get(LET_IN, False)
+            if not is_known and is_forged(self._settings, scope["method"], headers):
+                refused = Refusal(403, FORGED)
             if refused is not None:
                 asks = {"WWW-Authenticate": "Bearer"} if refused.status == 401 else None
                 await failed(refused.status, refused.reason, asks)(scope, receive, send)

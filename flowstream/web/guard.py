@@ -1,7 +1,8 @@
 """Who may visit a worker's web server: by token, and by the name that the visitor called it.
 
 Pure. On loopback without a token every local process may read. A browser may not be made to: a page
-from elsewhere that resolves its own name to 127.0.0.1 sends that name as Host, and is refused.
+from elsewhere that resolves its own name to 127.0.0.1 sends that name as Host, and is refused; and
+one that has a form sent here, which it cannot read the answer of, is by its Sec-Fetch-Site.
 """
 
 from __future__ import annotations
@@ -16,6 +17,13 @@ from flowstream.processing.errors import SettingsError
 
 PUBLIC = ("/health", "/ready")
 """Without a token these answer yes or no, and no reasons: a load balancer has no token."""
+
+
+LOOKING = ("GET", "HEAD", "OPTIONS")
+FORGED = (
+    "a page of another site may look here and do nothing else: let its origin in"
+    " (`app.page(cors_options=)`, `App(web_cors_options=)`), or set a web_token"
+)
 
 
 class Refusal(NamedTuple):
@@ -59,6 +67,13 @@ def refusal(settings: Settings, headers: Mapping[str, str]) -> Refusal | None:
     return Refusal(
         403, f"this server is called {settings.web_host} or localhost, not {name[:80]!r}"
     )
+
+
+def is_forged(settings: Settings, method: str, headers: Mapping[str, str]) -> bool:
+    """Whether a page from elsewhere has a browser do something here, and not only look."""
+    if settings.web_token is not None or method in LOOKING:
+        return False
+    return headers.get("sec-fetch-site", "") == "cross-site"
 
 
 def has_token(token: str, authorization: str) -> bool:

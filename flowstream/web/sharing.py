@@ -13,6 +13,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from flowstream.processing.app import App
 from flowstream.processing.environment.cross_origin import cross_origin
 
+LET_IN = "flowstream.let_in"
+"""Says of a request that its page knows its origin."""
+
 
 class Shared:
     """An application whose pages say to browsers which origins may use them, and how."""
@@ -44,5 +47,7 @@ class Shared:
         inner = self._inner
         if scope["type"] == "http" and (origin := Headers(scope=scope).get("origin")):
             found = next((by for path, by in self._pages if path.match(scope["path"])), {})
-            inner = found.get(origin) or found.get("*") or inner
+            by = found.get(origin) or found.get("*")
+            if by is not None:
+                inner, scope = by, {**scope, LET_IN: True}
         await inner(scope, receive, send)

@@ -39,6 +39,12 @@ def client_of(**options: Any) -> httpx.AsyncClient:
         del request
         return web.text("plain")
 
+    @app.page("/do", cors_options={SHOP: ResourceOptions()})
+    class Do(fs.View):
+        async def post(self, request: Any) -> Any:
+            del request
+            return self.text("done")
+
     worker = fs.Worker(app, "127.0.0.1:1")
     pages: Any = Pages(worker, None, None)  # type: ignore[arg-type]
     inner = httpx.ASGITransport(application(worker, pages.routes()))
@@ -108,3 +114,27 @@ def test_what_cannot_be_shared_is_refused(given: Any, told: str) -> None:
         app.page("/", cors_options=given)
     with pytest.raises(fs.SettingsError, match="web_cors_options"):
         fs.App("sharing", web_cors_options=given)
+
+
+@pytest.mark.parametrize(
+    ("options", "site", "origin", "status"),
+    [
+        ({}, "cross-site", BANK, 403),
+        ({}, "cross-site", "null", 403),
+        ({}, "cross-site", SHOP, 200),
+        ({}, "same-site", BANK, 200),
+        ({}, "same-origin", BANK, 200),
+        ({}, None, None, 200),
+        ({"web_open": True, "web_host": "0.0.0.0"}, "cross-site", BANK, 403),
+        ({"web_token": "secret"}, "cross-site", BANK, 200),
+    ],
+)
+async def test_X7_a_form_of_another_site_does_nothing_here(
+    options: dict[str, Any], site: str | None, origin: str | None, status: int
+) -> None:
+    """A browser sends it without asking: whoever visited such a page ran a page of the app."""
+    said = {"Sec-Fetch-Site": site, "Origin": origin, "Authorization": "Bearer secret"}
+    headers = {name: value for name, value in said.items() if value is not None}
+    async with client_of(**options) as client:
+        assert (await client.post("/do", headers=headers)).status_code == status
+        assert (await client.get("/plain", headers=headers)).status_code == 200
