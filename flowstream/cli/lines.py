@@ -16,10 +16,12 @@ from typing import Any, TextIO
 CHUNK_BYTES = 1 << 20
 
 
-async def arriving(source: TextIO) -> AsyncIterator[list[str]]:
-    """The lines of a text stream, those that are there already together. Bytes that are no UTF-8
-    are surrogates.
+async def arriving(source: TextIO | None) -> AsyncIterator[list[str]]:
+    """The lines of a text stream, those that are there already together; none of one that was
+    closed as the process began. Bytes that are no UTF-8 are surrogates.
     """
+    if source is None:
+        return
     read = reader_of(source)
     begun: list[bytes] = []
     while data := await in_thread(read):

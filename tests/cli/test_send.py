@@ -35,6 +35,10 @@ def test_V2_lines_are_sent_as_they_come_and_ctrl_c_ends_the_wait_for_more(data: 
         assert sender.wait(20) == 130
 
 
+async def test_a_standard_input_that_is_closed_has_no_lines() -> None:
+    assert [lines async for lines in arriving(None)] == []
+
+
 async def lines_of(data: bytes) -> list[str]:
     source = io.TextIOWrapper(io.BytesIO(data))
     return [line async for lines in arriving(source) for line in lines]
