@@ -5,6 +5,7 @@ Shell; the part of a worker that `surroundings.Surroundings` describes.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from flowstream.processing.agents.onlookers import Onlookers
@@ -38,6 +39,8 @@ class Lending:
         self.old_records = OldRecords()
         """Who is told of the times of what is read."""
         self.is_outgrown = False
+        self.hurry = asyncio.Event()
+        """Set when the topics are to be looked at before it is time."""
         self.stopping = Stopping()
         self._failure: BaseException | None = None
 

@@ -46,7 +46,7 @@ class Planned(Lending):
             assert self.plan is not None, "who has no plan has not begun to look"
             return self.plan, self._outputs
 
-        await notice_changes(self.app, known, self.admin, self.outgrown)
+        await notice_changes(self.app, known, self.admin, self.outgrown, self.hurry)
 
     async def _provide(self) -> Plan:
         """The plan on the cluster's topics as they are now; what is missing is created."""

@@ -128,15 +128,18 @@ Known = Callable[[], tuple[Plan, Mapping[str, OutputTopic]]]
 """The plan of now, and the topics that it writes to."""
 
 
-async def notice_changes(app: App, known: Known, admin: Admin, grown: Callable[[], None]) -> None:
+async def notice_changes(
+    app: App, known: Known, admin: Admin, grown: Callable[[], None], hurry: asyncio.Event
+) -> None:
     """Raise once a topic of the plan is gone: an idle worker would not notice, and a busy one would
     go back to its last commit for ever (V2). Call `grown` whenever one has other partitions than
     before: the plan must be made anew, or refused (DESIGN 5). So it must when a topic comes that a
-    pattern matches, or one goes that was read for no other reason.
+    pattern matches, or one goes that was read for no other reason. Who sets `hurry` has it looked
+    for what has come at once: another worker reads what this one does not know yet.
     """
     ids: dict[str, bytes] = {}
     before: set[str] = set()
-    by_pattern = bool(patterns_of(app))
+    by_pattern, is_early = bool(patterns_of(app)), False
     while True:
         plan, outputs = known()
         counts = {**plan.sources, **{name: topic.partitions for name, topic in outputs.items()}}
@@ -151,14 +154,25 @@ async def notice_changes(app: App, known: Known, admin: Admin, grown: Callable[[
             gone = {name for name, id in ids.items() if there.get(name) != id}
             passing = plan.matched & plan.sources.keys() - outputs.keys() - there.keys()
             # A broker that has just started may not know all its topics yet: look twice.
-            _refuse_deleted(plan, gone & before - passing)
-            has_gone = bool(passing & before)
-            before = gone | passing
+            lost = set() if is_early else (gone | passing) & before
+            _refuse_deleted(plan, lost - passing)
+            has_gone = bool(lost)
+            before = before if is_early else gone | passing
             if has_gone or _has_come(app, plan, found) or any(
                 found[name].partitions > counts[name] for name in there.keys() - gone
             ):  # fmt: skip
                 grown()
-        await asyncio.sleep(LOOK_EVERY_S)
+        is_early = await _pause(hurry)
+
+
+async def _pause(hurry: asyncio.Event) -> bool:
+    """Until it is time to look again; whether it is before that."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LOOK_EVERY_S):
+            await hurry.wait()
+    is_early = hurry.is_set()
+    hurry.clear()
+    return is_early
 
 
 def _has_come(app: App, plan: Plan, found: Collection[str]) -> bool:

@@ -242,6 +242,7 @@ class Membership:
         orders = decode_orders(told)
         if orders.waits != self._waits:
             log.info("%s", f"{WAITS}: {orders.waits}" if orders.waits else WAITS_NO_MORE)
+            self._around.hurry.set()
             self._waits = orders.waits
         await self._copies.obey(orders, held, self.consumer.want_rebalance)
         if not orders.cover(self._plan.sources):

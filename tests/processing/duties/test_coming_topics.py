@@ -195,6 +195,21 @@ async def test_G7_all_workers_take_up_a_topic_that_comes(kit: Kit, name: str) ->
         assert all(plan is not None and f"{name}-o-b" in plan.sources for plan in plans)
 
 
+async def test_G7_a_worker_takes_up_at_once_what_another_has_come_to_read(
+    kit: Kit, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until then it has nothing of the topics that both read."""
+    monkeypatch.setattr(provision, "LOOK_EVERY_S", 1_000)
+    crew = [Counting(kit, name, where=f"-{number}") for number in range(2)]
+    await fill(kit, crew[0].app, f"{name}-o-a", partitions=2)
+    async with kit.running(crew[0].app) as first, kit.running(crew[1].app) as second:
+        await kit.sees(lambda: len(first.tasks) == len(second.tasks) == 1)
+        await fill(kit, crew[0].app, f"{name}-o-b", partitions=2)
+        first.outgrown()
+        await kit.sees(lambda: second.plan is not None and f"{name}-o-b" in second.plan.sources)
+        await kit.sees(lambda: len(first.tasks) == len(second.tasks) == 1)
+
+
 async def test_an_app_without_patterns_does_not_ask_for_all_topics(
     kit: Kit, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -174,7 +174,9 @@ async def test_S5_V2_a_copy_that_could_not_be_made_is_made_later(
     monkeypatch.setattr(standing_by, "REFUSED_RETRY_S", 0.0)
     nowhere = Cluster("127.0.0.1:1")
     standing = StandingBy(nowhere, Admin(nowhere), opened)
-    table: Any = SimpleNamespace(changelog="c", table=SimpleNamespace(name="t"))
+    table: Any = SimpleNamespace(
+        changelog="c", table=SimpleNamespace(name="t", changelog_told=None)
+    )
     await standing.hold({task: [table]}, caught_up.put_nowait)
     async with asyncio.timeout(10):
         assert await caught_up.get() == task
@@ -237,7 +239,10 @@ async def test_S10_a_copy_has_one_writer_while_it_is_brought_up_to_date_again(
     standing = StandingBy(nowhere, Admin(nowhere), opened)
     standing._tail = cast("Any", tail)
     tables: Any = [
-        SimpleNamespace(changelog=f"c-{name}", table=SimpleNamespace(name=name)) for name in stores
+        SimpleNamespace(
+            changelog=f"c-{name}", table=SimpleNamespace(name=name, changelog_told=None)
+        )
+        for name in stores
     ]
     following = asyncio.create_task(standing.follow())
     await standing.hold({task: tables}, lambda id: None)
