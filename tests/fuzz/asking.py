@@ -11,7 +11,7 @@ import random
 from collections import Counter
 from typing import Any
 
-from flowstream.broker.effects import Close, Effect, LoggedIn
+from flowstream.broker.effects import Close, Effect, LoggedIn, Reply
 from flowstream.broker.events import Disconnected, Request
 from flowstream.broker.handlers import ROUTES, handler_of, serves
 from flowstream.broker.server.holdings import BEFORE_LOGIN
@@ -42,6 +42,10 @@ SERVED = [
 ]
 OPENED = [each for each in SERVED if each[0] in BEFORE_LOGIN]
 CONNECTIONS = 6
+SLOW_DISK = 0.2
+"""Of all requests the share after which the disk is still writing when the next one comes."""
+ALIKE = 0.3
+"""Of the requests behind one that waits the share that has the same number."""
 PER_PARTITION = 24 * 1024
 """Memory for a partition that a request made."""
 PER_ANSWERED = 20
@@ -67,6 +71,11 @@ class Asked(Machine):
         """What a client is when it comes."""
         self.sessions: dict[ConnectionId, Session] = {}
         self._connected = 1
+        self._pace = random.Random(seed)
+        self._waiting: dict[ConnectionId, int] = {}
+        """The number of a client's last request, if that was not answered at once."""
+        self._alike: set[int] = set()
+        """Numbers that two requests have."""
         super().__init__(seed, None, **settings)
 
     @property
@@ -88,15 +97,21 @@ class Asked(Machine):
 
     def carry_out(self, effects: list[Effect]) -> None:
         """See to the clients' sessions too."""
-        super().carry_out(effects)
         for effect in effects:
+            number = effect.to.correlation_id if isinstance(effect, Reply) else 0
+            if number in self._alike and number in self.replies:
+                self._alike.discard(number)
+                self.replies[-number] = self.replies.pop(number)
+            super().carry_out([effect])
             if isinstance(effect, Close):
                 self.leave(effect.connection)
             elif isinstance(effect, LoggedIn) and effect.connection in self.sessions:
                 self.sessions[effect.connection] = effect.session
 
     def take(self, frame: bytearray, connection: ConnectionId) -> str:
-        """One turn with a request's frame: what a server does with it."""
+        """One turn with a request's frame: what a server does with it. Now and then the disk takes
+        its time until after the next one, which may have the number of one that waits.
+        """
         try:
             key, version, _, client_id, body = decode_request(memoryview(frame))
         except WireError:
@@ -106,8 +121,7 @@ class Asked(Machine):
         session = self.sessions[connection]
         if session == STRANGER and key not in BEFORE_LOGIN:
             return "refused"
-        self._asked += 1
-        asked = self._asked
+        asked = self._number(connection)
         to = ReplyTo(connection, asked, key, version)
         before = ends(self.cores)
         try:
@@ -121,12 +135,25 @@ class Asked(Machine):
             self.carry_out(effects)
             # The buffer is received into again.
             frame[:] = b"\xee" * len(frame)
-            self.settle()
+            if self._pace.random() >= SLOW_DISK:
+                self.settle()
         except WireError as error:
             raise Finding("raised by a decision, not by the request") from error
         if connection not in self.sessions:
             return "closed"
-        return "answered" if asked in self.replies else "waiting"
+        if asked in self.replies:
+            return "answered"
+        self._waiting[connection] = asked
+        return "waiting"
+
+    def _number(self, connection: ConnectionId) -> int:
+        """What a request is numbered: a client may number two alike."""
+        number = self._waiting.pop(connection, 0)
+        if number and number not in self._alike and self._pace.random() < ALIKE:
+            self._alike.add(number)
+            return number
+        self._asked += 1
+        return self._asked
 
 
 def node(seed: int, count: int, watch: Watch) -> Counter[str]:
