@@ -70,6 +70,7 @@ def _is_past(cores: Cores, marker: Marker) -> bool:
 def resume(cores: Cores, now: Instant) -> list[Effect]:
     """After a start: finish what is prepared, then see to data in transactions nobody knows."""
     effects: list[Effect] = []
+    cores.transactions.recall(now)
     for transactional_id in cores.transactions.prepared():
         effects += finish(cores, transactional_id, now, nothing)
     return [*effects, WhenDurable(lambda now: _settle_unknown(cores, now))]

@@ -66,6 +66,8 @@ class TransactionCoordinator:
         """Current producer id -> transactional id."""
         self.producer_ids = ProducerIds()
         self._timeouts: list[tuple[Instant, str]] = []
+        self._recalled: dict[str, Instant] = {}
+        """When open transactions that began later than now were found, after a start."""
         self._next_sweep: Instant | None = None
 
     # ---- durable state
@@ -94,8 +96,10 @@ class TransactionCoordinator:
             return
         self.transactions[transactional_id] = transaction
         self.by_producer_id[transaction.producer_id] = transactional_id
-        if transaction.state is ONGOING and (old is None or old.state is not ONGOING):
-            self._time(transactional_id, _times_out(transaction))
+        if transaction.state is not ONGOING:
+            self._recalled.pop(transactional_id, None)
+        elif old is None or old.state is not ONGOING:
+            self._time(transactional_id, self._times_out(transactional_id, transaction))
 
     def _time(self, transactional_id: str, due: Instant) -> None:
         heapq.heappush(self._timeouts, (due, transactional_id))
@@ -221,6 +225,15 @@ class TransactionCoordinator:
         new = transitions.with_partitions(old, (partition,), version, now)
         return TransactionRecord(transactional_id, new)
 
+    def recall(self, now: Instant) -> None:
+        """After a start: the time of what is open runs from now where the clock was set back while
+        the node was down. Else it would stay open for as long as that was (T10).
+        """
+        for transactional_id, transaction in self.transactions.items():
+            if transaction.state is ONGOING and transaction.start > now:
+                self._recalled[transactional_id] = now
+                self._time(transactional_id, self._times_out(transactional_id, transaction))
+
     def deadline(self) -> Instant | None:
         """When `overdue` or `expired` is wanted next."""
         while self._timeouts and self._is_stale(*self._timeouts[0]):
@@ -242,7 +255,9 @@ class TransactionCoordinator:
     def abort_overdue(self, transactional_id: str, now: Instant) -> TransactionRecord | None:
         """Abort a transaction whose time is up, and bump the epoch (T4); None when it has ended."""
         old = self.transactions.get(transactional_id)
-        if old is None or old.state is not ONGOING or _times_out(old) > now:
+        if old is None or old.state is not ONGOING:
+            return None
+        if self._times_out(transactional_id, old) > now:
             return None
         return self._fence(transactional_id, old, now).record
 
@@ -317,12 +332,12 @@ class TransactionCoordinator:
         return (
             transaction is None
             or transaction.state is not ONGOING
-            or _times_out(transaction) != due
+            or self._times_out(transactional_id, transaction) != due
         )
 
-
-def _times_out(transaction: Transaction) -> Instant:
-    return Instant(transaction.start + transaction.timeout_ms)
+    def _times_out(self, transactional_id: str, transaction: Transaction) -> Instant:
+        start = self._recalled.get(transactional_id, transaction.start)
+        return Instant(start + transaction.timeout_ms)
 
 
 def _is_known(old: Transaction, expected: Owner) -> bool:

@@ -10,7 +10,7 @@ import pytest
 from flowstream.broker.log.partition import Accepted
 from flowstream.broker.storage.memory import Crashed
 from flowstream.broker.transactions.states import COMPLETE_COMMIT
-from flowstream.broker.types import TopicPartition
+from flowstream.broker.types import Instant, TopicPartition
 from flowstream.wire.error_codes import ErrorCode
 from flowstream.wire.messages.add_partitions_to_txn import (
     AddPartitionsToTxnRequest,
@@ -173,6 +173,26 @@ def test_T10_a_timeout_works_across_a_restart(seed: int) -> None:
     assert made.end(pid, epoch).error_code == ErrorCode.INVALID_TXN_STATE
     assert made.end(pid, epoch, commit=False).error_code == 0
     assert made.read("a") == []
+
+
+def test_T10_a_clock_that_was_set_back_over_a_restart_keeps_no_transaction_open() -> None:
+    made = machine()
+    begun = made.init(transaction_timeout_ms=5_000)
+    pid, epoch = begun.producer_id, begun.producer_epoch
+    made.produce("a", 0, batch(b"x", pid=pid, epoch=epoch, sequence=0), name="t")
+    made.now = Instant(made.now - 1800 * 1000)
+    made.crash()
+    made.wait(4_999)
+    assert pid in made.cores.logs.by_name[A0].open_transactions
+    made.wait(1)
+    assert made.cores.logs.by_name[A0].open_transactions == {}
+    # The next one has its own time.
+    made.wait(60_000)
+    begun = made.init(transaction_timeout_ms=5_000)
+    pid, epoch = begun.producer_id, begun.producer_epoch
+    made.produce("a", 0, batch(b"y", pid=pid, epoch=epoch, sequence=0), name="t")
+    made.wait(4_999)
+    assert pid in made.cores.logs.by_name[A0].open_transactions
 
 
 @pytest.mark.parametrize("seed", SEEDS)
