@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from flowstream.broker.config import LONG_MAX
 from flowstream.broker.groups.consumer_checks import check_member_epoch
@@ -161,11 +162,28 @@ def check_offset_delete(group: ClassicGroup | ConsumerGroup | None) -> ErrorCode
     return ErrorCode.NON_EMPTY_GROUP
 
 
+class Retention(NamedTuple):
+    """How long offsets are kept that nobody needs, and when this broker was started."""
+
+    ms: int
+    started: Instant
+
+    def is_over(self, value: OffsetCommitValue, base: int, now: Instant) -> bool:
+        """Whether an offset has been kept long enough, counted from `base`: from the start where
+        that lies ahead, for then the clock was set back. Else it would be kept for as long as that
+        was, be it for ever.
+        """
+        ms = self.ms
+        if value.expire_timestamp != -1:
+            base, ms = value.commit_timestamp, value.expire_timestamp - value.commit_timestamp
+        return now - (base if base <= now else self.started) >= ms
+
+
 def is_expired(
     group: ClassicGroup,
     partition: TopicPartition,
     value: OffsetCommitValue,
-    retention_ms: int,
+    retention: Retention,
     now: Instant,
 ) -> bool:
     """Whether nobody has needed an offset for so long that it is forgotten (KIP-211)."""
@@ -179,11 +197,4 @@ def is_expired(
         base = value.commit_timestamp
     else:
         return False
-    return is_past(value, base, retention_ms, now)
-
-
-def is_past(value: OffsetCommitValue, base: int, retention_ms: int, now: Instant) -> bool:
-    """Whether an offset has been kept long enough, counted from `base`."""
-    if value.expire_timestamp != -1:
-        return now >= value.expire_timestamp
-    return now - base >= retention_ms
+    return retention.is_over(value, base, now)

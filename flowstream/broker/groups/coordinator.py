@@ -19,13 +19,13 @@ from flowstream.broker.groups.classic_groups import ClassicGroups
 from flowstream.broker.groups.commits import (
     Claim,
     NewOffset,
+    Retention,
     check_commit,
     check_consumer_commit,
     check_offset_delete,
     check_offset_fetch,
     check_transactional_commit,
     is_expired,
-    is_past,
 )
 from flowstream.broker.groups.consumer_group import ConsumerGroup
 from flowstream.broker.groups.consumer_groups import ConsumerGroups, Heartbeat
@@ -68,7 +68,7 @@ class GroupCoordinator:
     ) -> None:
         self.offsets = Offsets()
         self._records: dict[str, GroupMetadataValue] = {}
-        self._retention_ms = config.offsets_retention_minutes * 60_000
+        self._retention = Retention(config.offsets_retention_minutes * 60_000, Instant(0))
         self._retention_check_ms = config.offsets_retention_check_interval_ms
         self._expiry: Instant | None = None
         self._unseen: deque[str] = deque()
@@ -146,6 +146,7 @@ class GroupCoordinator:
         for group_id in self.offsets.groups():
             if group_id not in self.consumers:
                 self._classic.find_or_begin(group_id, now)
+        self._retention = self._retention._replace(started=now)
         self._schedule_expiry(now)
 
     # Membership.
@@ -343,8 +344,8 @@ class GroupCoordinator:
         consumer = self.consumers.get(group_id)
         if consumer is not None:
             read = consumer.is_subscribed(partition.topic)
-            return not read and is_past(value, value.commit_timestamp, self._retention_ms, now)
-        return is_expired(self.groups[group_id], partition, value, self._retention_ms, now)
+            return not read and self._retention.is_over(value, value.commit_timestamp, now)
+        return is_expired(self.groups[group_id], partition, value, self._retention, now)
 
     def _schedule_expiry(self, now: Instant) -> None:
         self._expiry = Instant(now + self._retention_check_ms)

@@ -61,7 +61,7 @@ def plan(log: LogState, now: Instant) -> Plan | None:
     bound = min(log.last_stable, log.active.base_offset)
     if log.config.min_compaction_lag_ms > 0:
         youngest = now - log.config.min_compaction_lag_ms
-        bound = min([bound, *(s.base_offset for s in dirty if s.max_timestamp > youngest)])
+        bound = min([bound, *(s.base_offset for s in dirty if s.dated(log.config, now) > youngest)])
     end = log.segments[segment_at(log, max(bound, first_dirty))].base_offset
     dirty_bytes = sum(s.size for s in dirty if s.base_offset < end)
     if end <= first_dirty or not dirty_bytes:

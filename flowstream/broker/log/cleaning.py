@@ -220,7 +220,7 @@ class Filter:
         kept = self._records(found, header)
         if not kept:
             return without_records(header) if self._must_stay(header) else None
-        needs_horizon = not header.has_delete_horizon and any(not s.has_value for s in kept)
+        needs_horizon = not self._is_dated(header) and any(not s.has_value for s in kept)
         if len(kept) == header.count and not needs_horizon:
             return batch
         return with_records(header, body, kept, self._horizon_of(header, needs_horizon))
@@ -244,12 +244,19 @@ class Filter:
         """A marker goes once its data is gone and, counted from then, the delete horizon passed."""
         if not self.transactions.ends_nothing(header, batch):
             return batch
-        if header.count and header.has_delete_horizon and header.base_timestamp > self._now:
+        dated = self._is_dated(header)
+        if header.count and dated and header.base_timestamp > self._now:
             return batch
-        if header.count and not header.has_delete_horizon:
+        if header.count and not dated:
             body = body_of(batch, header)
             return with_records(header, body, list(spans(body, header)), self._horizon)
         return without_records(header) if self._must_stay(header) else None
+
+    def _is_dated(self, header: BatchHeader) -> bool:
+        """Whether a horizon was set that can be: one beyond those of now is of a clock that was set
+        back since, or of a longer retention. It would be there for as long, and counts anew.
+        """
+        return header.has_delete_horizon and header.base_timestamp <= self._horizon
 
     def _horizon_of(self, header: BatchHeader, needed: bool) -> int | None:
         if needed:

@@ -81,16 +81,12 @@ def _too_old(log: LogState, now: Instant) -> int:
         return 0
     count = 0
     for at, segment in enumerate(log.segments):
-        expired = now - _age_from(segment.max_timestamp, segment.created) > log.config.retention_ms
+        expired = now - segment.dated(log.config, now) > log.config.retention_ms
         empty_end = segment.size == 0 and segment is log.active
         if not expired or empty_end or segment_end(log, at) > log.high_watermark:
             break
         count += 1
     return count
-
-
-def _age_from(max_timestamp: int, created: Instant) -> int:
-    return max_timestamp if max_timestamp >= 0 else created
 
 
 def _too_many(log: LogState) -> int:

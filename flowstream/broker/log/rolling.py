@@ -28,11 +28,12 @@ def must_roll(
     conditions.
 
     The age counts in *record* time from the first batch, so that a segment of old records does not
-    swallow a new one; the clock counts only when the records have no timestamps.
+    swallow a new one; the clock counts only when the records have no timestamps, or such as the
+    topic would not take now: those of a clock that was set back since.
     """
     if segment.size == 0:
         return last_offset - segment.base_offset > SPAN
-    if segment.first_timestamp >= 0:
+    if 0 <= segment.first_timestamp <= now + config.timestamp_after_max_ms:
         age = max_timestamp - segment.first_timestamp
     else:
         age = now - segment.created

@@ -104,6 +104,14 @@ class Segment:
         self.closed_size = -1
         """Size at which an earlier process closed it, -1 when it did not."""
 
+    def dated(self, config: LogConfig, now: Instant) -> int:
+        """Of when its newest record is. Where that says no time, or one that the topic would not
+        take now, it was opened then: a clock was set back, and else the segment and all behind it
+        would stay for as long as that was.
+        """
+        latest = now + config.timestamp_after_max_ms
+        return self.max_timestamp if 0 <= self.max_timestamp <= latest else self.created
+
     def file(self, suffix: str) -> str:
         """Path of one of the segment's files."""
         return names.file_path(self.directory, self.base_offset, suffix)

@@ -68,6 +68,7 @@ class TransactionCoordinator:
         self._timeouts: list[tuple[Instant, str]] = []
         self._recalled: dict[str, Instant] = {}
         """When open transactions that began later than now were found, after a start."""
+        self._started = Instant(0)
         self._next_sweep: Instant | None = None
 
     # ---- durable state
@@ -226,9 +227,10 @@ class TransactionCoordinator:
         return TransactionRecord(transactional_id, new)
 
     def recall(self, now: Instant) -> None:
-        """After a start: the time of what is open runs from now where the clock was set back while
-        the node was down. Else it would stay open for as long as that was (T10).
+        """After a start: the time of what is open, or idle, runs from now where the clock was set
+        back while the node was down. Else it would stay so for as long as that was (T10).
         """
+        self._started = now
         for transactional_id, transaction in self.transactions.items():
             if transaction.state is ONGOING and transaction.start > now:
                 self._recalled[transactional_id] = now
@@ -271,7 +273,9 @@ class TransactionCoordinator:
         return [
             TransactionRecord(transactional_id, None)
             for transactional_id, transaction in self.transactions.items()
-            if transaction.state in IDLE and transaction.last_update <= oldest
+            if transaction.state in IDLE
+            and (transaction.last_update if transaction.last_update <= now else self._started)
+            <= oldest
         ]
 
     # ---- parts of the decisions

@@ -7,6 +7,7 @@ import pytest
 from flowstream.broker.groups.offsets import Offsets, Transaction
 from flowstream.broker.groups.records import OffsetCommitValue, OffsetRecord, offset_record
 from flowstream.broker.groups.states import State
+from flowstream.broker.types import Instant
 from flowstream.wire.error_codes import ErrorCode
 from tests.broker.groups.story import T0, T1, Groups, subscription
 
@@ -249,6 +250,25 @@ def test_an_offset_with_a_retention_of_its_own_expires_by_it() -> None:
     groups.wait(DAY_MS + 600_000)
     assert groups.offset() is None
     assert groups.offset(partition=T1) == 1
+
+
+def test_X3_a_clock_that_was_set_back_over_a_restart_does_not_keep_offsets_for_as_long() -> None:
+    groups = Groups()
+    groups.commit(1)
+    groups.commit(1, partition=T1, retention_ms=DAY_MS, version=4)
+    (member,) = groups.crew(1, group="h")
+    groups.commit(1, member, 1, group="h")
+    groups.leave((member, None), group="h")
+    groups.now = Instant(groups.now - 1000 * WEEK_MS)
+    groups.restart()
+    groups.wait(DAY_MS - 600_000)
+    assert groups.offset(partition=T1) == 1
+    groups.wait(1_200_000)
+    assert groups.offset(partition=T1) is None
+    groups.wait(6 * DAY_MS - 1_800_000)
+    assert groups.offset() == 1
+    groups.wait(2_400_000)
+    assert not groups.core.groups
 
 
 def test_a_retention_of_almost_for_ever_does_not_overflow() -> None:

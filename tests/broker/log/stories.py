@@ -96,7 +96,12 @@ def end(log: PartitionLog, producer_id: int, epoch: int, *, commit: bool) -> int
 
 
 def reopen(
-    log: PartitionLog, *, clean: bool, recovery_point: int = 0, log_start: int = 0
+    log: PartitionLog,
+    *,
+    clean: bool,
+    recovery_point: int = 0,
+    log_start: int = 0,
+    now: Instant = NOW,
 ) -> Opened:
     """Open the directory as the next process does."""
     storage = log.storage
@@ -107,7 +112,7 @@ def reopen(
         NAME,
         TOPIC_ID,
         log.config,
-        NOW,
+        now,
         clean=clean,
         recovery_point=recovery_point,
         log_start=log_start,

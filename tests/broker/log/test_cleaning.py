@@ -50,6 +50,28 @@ def clean(log: PartitionLog, at: int) -> list[int]:
     return [read_header(batch).base_offset for batch in log.scan()]
 
 
+def test_X3_the_horizon_of_a_clock_that_was_set_back_counts_anew() -> None:
+    """Of a tombstone, and of a marker without data."""
+    _, log = new_log(CONFIG)
+    put(log, 0, b"b", b"1", transaction=7)
+    end(log, 7, 0, commit=True)
+    del log.producers.by_id[7]
+    put(log, 100, b"b", b"2")
+    put(log, 200, b"c", b"1")
+    clean(log, 300)  # the marker's data goes
+    put(log, 300, b"a", None)
+    put(log, 400, b"d", b"0")
+    clean(log, 10**12)
+    put(log, 500, b"d", b"1")
+    ahead = [h.base_offset for b in log.scan() if (h := read_header(b)).has_delete_horizon]
+    assert ahead == [1, 4]
+    clean(log, 1_000)
+    put(log, 600, b"d", b"2")
+    assert set(ahead) <= set(clean(log, 1_000 + RETENTION_MS - 1))
+    put(log, 700, b"d", b"3")
+    assert not set(ahead) & set(clean(log, 1_000 + RETENTION_MS))
+
+
 def test_C1_a_marker_stays_with_its_data_and_then_for_the_horizon() -> None:
     """KAFKA-8351, KAFKA-14055: a marker that goes too early leaves a transaction without an end."""
     _, log = new_log(CONFIG)

@@ -160,6 +160,31 @@ def test_retention_by_time_deletes_what_is_old_even_the_active_segment() -> None
     assert reopen(log, clean=False).log.log_start == 20
 
 
+def test_X3_retention_does_not_wait_for_a_time_that_the_topic_would_not_take() -> None:
+    """The clock was set back while the broker was down: what it took before seems to be of days to
+    come, and all behind it would stay with it. An hour to come is fine."""
+    config = LogConfig(segment_bytes=1000, retention_ms=1000)
+    early, hour = Instant(NOW - 10**9), 3_600_000
+    log = filled(10, config)
+    appended(log, batch_of(value=bytes(100), timestamp=early + hour))
+    log = reopen(log, clean=True, now=early).log
+    carry_out(log, log.tick(Instant(early + 1000)))
+    assert log.log_start == 0
+    carry_out(log, log.tick(Instant(early + 1001)))
+    assert log.log_start == 10
+
+
+def test_L7_a_segment_of_a_clock_that_was_set_back_since_has_an_end() -> None:
+    """It would be the active one, which is never compacted, for as long as that was."""
+    log = filled(1, LogConfig(segment_ms=1000))
+    early = Instant(NOW - 10**9)
+    log = reopen(log, clean=True, now=early).log
+    appended(log, batch_of(timestamp=early + 1000), Instant(early + 1000))
+    assert len(log.segments) == 1
+    appended(log, batch_of(timestamp=early + 1001), Instant(early + 1001))
+    assert len(log.segments) == 2
+
+
 def test_retention_by_size_keeps_at_least_so_many_bytes() -> None:
     config = LogConfig(segment_bytes=1000, retention_ms=-1, retention_bytes=2 * 5 * SIZE + 1)
     log = filled(20, config)

@@ -118,6 +118,19 @@ def test_compaction_waits_for_enough_dirt_for_the_lag_and_for_being_switched_on(
     assert len(offsets(log)) == 12
 
 
+def test_X3_the_lag_does_not_wait_for_times_that_a_clock_gave_before_it_was_set_back() -> None:
+    made = machine()
+    log = compacted(made, min_compaction_lag_ms="100000", min_cleanable_dirty_ratio="0.01")
+    fill(made)
+    made.now = Instant(made.now - 10**10)
+    made.crash()
+    log = made.cores.logs.by_name[TOPIC]
+    made.wait(99_000)
+    assert len(offsets(log)) == 12
+    made.wait(3_000)
+    assert offsets(log) == [8, 9, 10, 11]
+
+
 def test_KIP354_what_is_overdue_is_compacted_however_clean_the_log_is() -> None:
     made = machine()
     log = compacted(made, min_cleanable_dirty_ratio="1.0", max_compaction_lag_ms="20000")

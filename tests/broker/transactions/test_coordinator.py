@@ -277,6 +277,17 @@ def test_idle_transactional_ids_are_forgotten_after_a_week() -> None:
     assert story.core.deadline() is None
 
 
+def test_X3_a_clock_that_was_set_back_over_a_restart_does_not_keep_idle_ids_for_as_long() -> None:
+    story = Story()
+    story.init()
+    story.now = Instant(story.now - 1_000 * 7 * 86_400_000)
+    story.core.recall(story.now)
+    story.now = Instant(story.now + 7 * 86_400_000 - 1)
+    assert story.core.expired(story.now) == []
+    story.now = Instant(story.now + 3_600_000)
+    assert [each.transactional_id for each in story.core.expired(story.now)] == ["t"]
+
+
 def test_an_open_transaction_never_expires() -> None:
     story = Story(transaction_max_timeout_ms=str(2**31 - 1))
     owner = story.init(timeout_ms=2**31 - 1).owner
