@@ -219,15 +219,19 @@ def _is_from(rule: Rule, host: str) -> bool:
 
 @lru_cache(maxsize=1024)
 def _address(host: str) -> str:
-    """One spelling of an address of IPv6: Kafka's rules have the longest one.
+    """One spelling of an address of IPv6: Kafka's rules have the longest one. One of IPv4 inside it
+    is that itself, as the client's is (X7).
 
     >>> _address("0:0:0:0:0:0:0:1"), _address("FE80::0:1%eth0"), _address("example.org:1")
     ('::1', 'fe80::1%eth0', 'example.org:1')
+    >>> _address("::ffff:10.0.0.5"), _address("::FFFF:a00:5")
+    ('10.0.0.5', '10.0.0.5')
     """
     try:
-        return str(ip_address(host))
+        found = ip_address(host)
     except ValueError:
         return host
+    return str(getattr(found, "ipv4_mapped", None) or found)
 
 
 def _covers(deny: Rule, allow: Rule) -> bool:

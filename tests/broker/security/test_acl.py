@@ -145,6 +145,9 @@ def test_X7_addresses_of_IPv6_hold_in_any_spelling() -> None:
         assert not may("2001:db8::5", rule(), rule(host=host, permission=DENY))
         assert not may("2001:db8::6", rule(host=host))
         assert not may("10.0.0.5", rule(host=host))
+    for host in ("::ffff:10.0.0.5", "0:0:0:0:0:ffff:a00:5"):
+        assert not may("10.0.0.5", rule(), rule(host=host, permission=DENY)), "as it was told once"
+        assert may("10.0.0.6", rule(), rule(host=host, permission=DENY))
     assert acls(rule(host="0:0:0:0:0:0:0:1")).allows_somewhere(ALICE, "::1", Operation.READ, TOPIC)
 
 
