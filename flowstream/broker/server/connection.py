@@ -370,14 +370,15 @@ class Connection:
 
     def sweep(self) -> None:
         """Called at intervals: a connection at rest or that waits for an answer gives its large
-        buffer back. One that waits for anything is not idle.
+        buffer back. One that waits for anything is not idle; one whose peer is gone is: a quota may
+        mute it for weeks (X3).
         """
         self.sweeps += 1
         if self._blocked and not self._reading and has_ended(self._socket):
             # Behind a full buffer its end is not read before its answer, which may take weeks.
             self.close("closed by its peer")
             return
-        waits = bool(self._answers.expected) or self._muted is not None
+        waits = bool(self._answers.expected) or (self._muted is not None and not self._gone)
         self.idle_sweeps = 0 if waits else self.idle_sweeps + 1
         if self.idle_sweeps > 1 or self._blocked:
             self.give_back()

@@ -288,6 +288,22 @@ async def test_a_muted_client_that_leaves_has_all_taken_in_that_it_sent() -> Non
         assert log.log_end == 20
 
 
+async def test_X3_a_muted_client_that_left_is_not_kept_for_as_long_as_its_quota_says() -> None:
+    """That may be weeks, and each of its next connections would be another one that is kept."""
+    async with served(connections_max_idle_ms="400") as broker:
+        client = await broker.client()
+        await create_topic(client)
+        (connection,) = broker.driver.connections.values()
+        connection.mute(2**31 - 1)
+        client.writer.write(b"".join(encode_request(0, 8, 0, "test", produce_request(acks=0))))
+        await until(lambda: connection._start < connection._end)
+        for _ in range(5):
+            connection.sweep()
+        assert connection.idle_sweeps == 0, "who is there and is made to wait is not idle"
+        await client.close()
+        await until(lambda: connection.closed)
+
+
 async def refused(broker: Served) -> bool:
     """Whether a new connection is closed without a word."""
     client = await broker.client()
