@@ -34,6 +34,7 @@ FENCED_SINCE = 2
 BATCHED_SINCE = 4
 
 Results = tuple[AddPartitionsToTxnTopicResult, ...]
+_Asked = tuple[AddPartitionsToTxnTransaction, list[AddPartitionsToTxnTopic]]
 
 
 def handle(request: Request[AddPartitionsToTxnRequest], cores: Cores, now: Instant) -> list[Effect]:
@@ -69,13 +70,11 @@ def _once(
     """What one owner asks of one transaction, together: each time would write all before it once
     more (X4).
     """
-    together: dict[tuple[Hashable, ...], AddPartitionsToTxnTransaction] = {}
+    together: dict[tuple[Hashable, ...], _Asked] = {}
     for each in transactions:
         key = each.transactional_id, each.producer_id, each.producer_epoch, each.verify_only
-        before = together.get(key)
-        topics = () if before is None else before.topics
-        together[key] = replace(each, topics=topics + each.topics)
-    return together.values()
+        together.setdefault(key, (each, []))[1].extend(each.topics)
+    return [replace(each, topics=tuple(topics)) for each, topics in together.values()]
 
 
 def _add(
