@@ -21,6 +21,7 @@ DECLARED_DATA = ("flowstream/wire/messages/", "flowstream/wire/error_codes.py")
 PURE = (
     "flowstream/wire/",
     "flowstream/broker/node.py",
+    "flowstream/broker/addresses.py",
     "flowstream/broker/breadth.py",
     "flowstream/broker/cores.py",
     "flowstream/broker/coordination.py",

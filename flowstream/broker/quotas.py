@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Generic, Protocol, TypeVar
 
+from flowstream.broker.addresses import spelled
 from flowstream.broker.types import Instant
 
 PRODUCE = "producer_byte_rate"
@@ -124,12 +125,19 @@ class Quotas:
         self.measure_time = False
         """Whether anybody has a quota of the broker's time."""
         self._limits: Mapping[Entity, Mapping[str, float]] = {}
+        self._limits_by_host: dict[str | None, Mapping[str, float]] = {}
         self._rates: _Remembered[tuple[str, _Tags], Rate] = _Remembered(Rate)
         self._buckets: _Remembered[_Tags, Bucket] = _Remembered(Bucket)
 
     def follow(self, limits: Mapping[Entity, Mapping[str, float]]) -> None:
         """These are the quotas from now on; what was counted still counts."""
         self._limits = limits
+        self._limits_by_host = {
+            name and spelled(name): each
+            for entity, each in limits.items()
+            for type, name in entity
+            if type == "ip"
+        }
         self.limited = frozenset(key for each in limits.values() for key in each)
         self.measure_time = REQUEST in self.limited
 
@@ -181,7 +189,7 @@ class Quotas:
     def admits(self, host: str, now: Instant) -> bool:
         """Whether `host` may make one more connection now; it counts when it may."""
         for name in (host, None):
-            limit = self._limits.get((("ip", name),), {}).get(CONNECT)
+            limit = self._limits_by_host.get(name, {}).get(CONNECT)
             if limit is not None:
                 rate = self._rates.of((CONNECT, (host, None)), now)
                 rate.record(1, now)

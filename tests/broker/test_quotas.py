@@ -106,6 +106,14 @@ def test_connections_beyond_the_rate_are_refused_and_do_not_count() -> None:
     assert made.admits("10.0.0.1", Instant(NOW + SAMPLES * WINDOW_MS))
 
 
+def test_X7_quotas_of_addresses_hold_in_any_spelling() -> None:
+    """Apache Kafka's have the longest one; one of IPv4 inside IPv6 is that itself."""
+    for told, host in (("2001:DB8:0:0:0:0:0:5", "2001:db8::5"), ("::ffff:10.0.0.5", "10.0.0.5")):
+        made = Quotas()
+        made.follow({(("ip", told),): {CONNECT: 1.0}})
+        assert [made.admits(host, Instant(NOW)) for _ in range(15)].count(True) == 10
+
+
 def test_mutations_are_taken_from_a_bucket() -> None:
     """KIP-599: what one request does may go into debt, the next one waits until there is none."""
     made = Quotas()

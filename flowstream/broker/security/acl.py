@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
-from ipaddress import ip_address
 from typing import NamedTuple
 
+from flowstream.broker.addresses import spelled
 from flowstream.wire.acl_codes import Operation, PatternType, Permission, ResourceType
 
 WILDCARD = "*"
@@ -214,24 +213,7 @@ def _is_from(rule: Rule, host: str) -> bool:
     """Whether `rule` is about clients at `host`."""
     if rule.host in (host, WILDCARD):
         return True
-    return ":" in rule.host and _address(rule.host) == _address(host)
-
-
-@lru_cache(maxsize=1024)
-def _address(host: str) -> str:
-    """One spelling of an address of IPv6: Kafka's rules have the longest one. One of IPv4 inside it
-    is that itself, as the client's is (X7).
-
-    >>> _address("0:0:0:0:0:0:0:1"), _address("FE80::0:1%eth0"), _address("example.org:1")
-    ('::1', 'fe80::1%eth0', 'example.org:1')
-    >>> _address("::ffff:10.0.0.5"), _address("::FFFF:a00:5")
-    ('10.0.0.5', '10.0.0.5')
-    """
-    try:
-        found = ip_address(host)
-    except ValueError:
-        return host
-    return str(getattr(found, "ipv4_mapped", None) or found)
+    return ":" in rule.host and spelled(rule.host) == spelled(host)
 
 
 def _covers(deny: Rule, allow: Rule) -> bool:
