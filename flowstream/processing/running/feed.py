@@ -24,9 +24,6 @@ from flowstream.processing.time.watermarks import UNKNOWN
 from flowstream.processing.units.task import Source, Task
 from flowstream.state.table import Sealed
 
-MOST_PENDING = 10_000
-"""Units of a task that wait for a slow agent before its other sources wait, too."""
-
 
 class UnitFeed(OpenUnit):
     """Records in, units out, for one agent on one partition."""
@@ -96,8 +93,8 @@ class UnitFeed(OpenUnit):
         ready = self.ready
         if self._shared or not ready:
             return self.take_ready()
-        pending = self.task.pending
-        if pending and len(pending) > MOST_PENDING:
+        task = self.task
+        if task.pending and task.is_clogged:
             return None
         record = ready.popleft()
         if record.value is None or self._parking is not None:
@@ -201,7 +198,7 @@ class UnitFeed(OpenUnit):
     def _pop(self) -> Arrival | None:
         """The first record that waits, if its turn has come."""
         ready = self.ready
-        if not ready or (self._shared and not self._may_take(ready[0].offset)):
+        if not ready or not self._may_take(ready[0].offset):
             return None
         return ready.popleft()
 
@@ -289,10 +286,15 @@ class UnitFeed(OpenUnit):
     # -- several agents on one topic: in lockstep -----------------------------------------------
 
     def _may_take(self, offset: int) -> bool:
+        is_clogged = bool(self.task.pending) and self.task.is_clogged and not self._holding
+        if not self._shared:
+            return not is_clogged
         before = self.source.limit
-        if offset >= before and not self._holding and len(self.task.pending) > MOST_PENDING:
+        if is_clogged:
             # Steps of two topics may cut each other for ever, unless all come to rest once.
-            return False
+            self.source.cut(max(peer.next_offset for peer in self.peers))
+            if offset >= self.source.limit:
+                return False
         now = self._loop.time()
         allowed = self.source.may_take(self.index, offset, holding=self._holding, now=now)
         if self.source.limit != before:

@@ -132,6 +132,8 @@ class InnerInstance(Instance):
             # Each parked event is tried, put off or given up alone.
             self.take_is_over = True
             return None
+        if not self._holding and self._is_to_wait():
+            return None
         record = self.ready.popleft() if self.ready else self._next()
         if record is None:
             return None
@@ -146,6 +148,10 @@ class InnerInstance(Instance):
         self.record = record
         self.taken += 1
         return record
+
+    def _is_to_wait(self) -> bool:
+        """Whether there is no room for what a row gives; nobody waits for one."""
+        return bool(self.task.pending) and self.task.is_clogged
 
     def _next(self) -> Fired | None:
         while (fired := self._fire()) is not None and fired.is_silent:

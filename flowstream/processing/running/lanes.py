@@ -14,14 +14,13 @@ from typing import cast
 
 from flowstream.processing.errors import AppError, RowsContested
 from flowstream.processing.events.event import Arrival
-from flowstream.processing.running.feed import MOST_PENDING
 from flowstream.processing.running.instance import Instance
 from flowstream.processing.running.plan import Reader
 from flowstream.processing.running.surroundings import Shelf, Surroundings
 from flowstream.processing.units.dispatching import NOTHING, Dispatcher
 from flowstream.processing.units.prefix import PrefixTask
 from flowstream.processing.units.task import Source
-from flowstream.processing.units.unit import Row, Unit
+from flowstream.processing.units.unit import Row, Unit, size_of
 from flowstream.state.table import TableView
 from flowstream.state.witness import Witness
 
@@ -205,8 +204,8 @@ class Lane(Checked):
             return None
         if self.ready:
             return self.ready.popleft()
-        if len(self.task.pending) > MOST_PENDING and not self._lanes.has_turns:
-            return None
+        if self.task.is_clogged and not (self._holding or self._lanes.has_turns):
+            return None  # but what is behind an open list waits for what fills it
         return self._lanes.begin(self._locked, holding=self._holding)
 
     def complete(self) -> None:
@@ -235,7 +234,7 @@ class Lane(Checked):
             Unit(
                 self.source.index, self.next_offset, at_ms, tuple(self.outputs), tuple(sealed),
                 None, tuple(sorted(offsets)), None if touched is None else frozenset(touched),
-                wrote_ms,
+                wrote_ms, size_of(self.outputs, sealed),
             )
         )  # fmt: skip
         self.outputs, self.record, self._held, self._holding = [], None, [], False

@@ -28,7 +28,7 @@ from flowstream.processing.time.dues import PREFIX
 from flowstream.processing.time.marks import Mark
 from flowstream.processing.time.watermarks import UNKNOWN
 from flowstream.processing.units.task import Source, Task
-from flowstream.processing.units.unit import Unit
+from flowstream.processing.units.unit import Unit, size_of
 from flowstream.state.table import Sealed, TableView
 
 
@@ -320,7 +320,7 @@ class OpenUnit(Keeping):
         outputs, tables = tuple(self.outputs), tuple(sealed)
         unit = Unit(
             self.source.index, self.next_offset, at_ms, outputs, tables, self._mark,
-            wrote_ms=wrote_ms,
+            wrote_ms=wrote_ms, size=size_of(outputs, tables),
         )  # fmt: skip
         self.task.defer(unit)
         self.source.done(self.index, self.next_offset)

@@ -53,6 +53,10 @@ class ParkedInstance(Checked, InnerInstance):
         dict(self._witnesses)[self._inner.table].seen.clear()
         return record
 
+    def _is_to_wait(self) -> bool:
+        # When it wants to be alone, the lanes do wait for it.
+        return not self._conflicts and super()._is_to_wait()
+
     def complete(self) -> None:
         """See `InnerInstance.complete`; done again if what the unit has read is not so any more."""
         if self.record is None:

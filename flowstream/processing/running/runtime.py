@@ -12,7 +12,7 @@ from collections.abc import Generator, Mapping, Sequence
 
 from flowstream.processing.events.event import Arrival
 from flowstream.processing.events.redriven import Addressee, has_redriven, shared_out
-from flowstream.processing.running.feed import MOST_PENDING, UnitFeed
+from flowstream.processing.running.feed import UnitFeed
 from flowstream.processing.running.firing import InnerInstance
 from flowstream.processing.running.instance import Instance
 from flowstream.processing.running.kinds import inner_instance, instance_kind, lane_kind
@@ -179,7 +179,7 @@ class RunningTask:
                 instance.wake()
         if isinstance(self.task, PrefixTask) and self.task.is_worth_settling:
             self._settle(self.task)
-        if len(self.task.pending) <= MOST_PENDING:
+        if not self.task.is_clogged:
             # There may have been too many when they were asked.
             for each in self.all_instances:
                 if each.ready:

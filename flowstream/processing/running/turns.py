@@ -12,7 +12,6 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 
 from flowstream.processing.events.event import Arrival
-from flowstream.processing.running.feed import MOST_PENDING
 from flowstream.processing.running.firing import InnerInstance
 from flowstream.processing.running.instance import Instance
 from flowstream.processing.running.sensing import SensedInstance
@@ -91,7 +90,7 @@ class TurnInstance(TakesTurns):
 
     def _may_begin(self) -> bool:
         # In the midst of a step that agents share, whoever is stopped stops them all.
-        if not self.ready or (not self._shared and len(self.task.pending) > MOST_PENDING):
+        if not self.ready or (not self._shared and self.task.is_clogged):
             return False
         return self.turns.may_begin(self)
 

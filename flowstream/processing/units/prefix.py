@@ -9,8 +9,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence, Set
 
+from flowstream.processing.units.epoch import OUTPUT_BYTES
 from flowstream.processing.units.task import Task, TaskId
 from flowstream.processing.units.unit import Row, Unit
+
+SETTLED_BYTES = OUTPUT_BYTES // 8
+"""Until so much is in the open epoch, it cannot say that it is time to close."""
 
 
 class PrefixTask(Task):
@@ -20,13 +24,13 @@ class PrefixTask(Task):
     end of its contiguous completed prefix at the last batch.
     """
 
-    __slots__ = ("_fed", "_left")
+    __slots__ = ("_fed", "_left", "_left_bytes")
 
     def __init__(self, id: TaskId) -> None:
         super().__init__(id)
         self._fed: dict[int, deque[int]] = {}
         """Of each source with such an agent: the offsets that have not merged, in order."""
-        self._left = 0
+        self._left = self._left_bytes = 0
 
     def spread(self, source: int) -> None:
         """The units of this source may complete in any order."""
@@ -42,8 +46,12 @@ class PrefixTask(Task):
 
     @property
     def is_worth_settling(self) -> bool:
-        """Whether enough completed since the last time; so each unit is looked at a few times."""
-        return len(self.pending) > 2 * self._left + 200
+        """Whether enough completed since the last time, so each unit is looked at a few times; or
+        anything, where nobody else may go on.
+        """
+        count, size = len(self.pending), self.pending_bytes
+        grew = count > 2 * self._left + 200 or size > 2 * self._left_bytes + SETTLED_BYTES
+        return grew or (count > self._left and self.is_clogged)
 
     def settled(self) -> list[Unit]:
         """Take the units that may join the open epoch now, in the order of completion."""
@@ -57,7 +65,8 @@ class PrefixTask(Task):
                 break
             kept = found
         self.pending = deque(unit for place, unit in enumerate(units) if place in kept)
-        self._left = len(self.pending)
+        self.pending_bytes = sum(unit.size for unit in self.pending)
+        self._left, self._left_bytes = len(self.pending), self.pending_bytes
         merged = [unit for place, unit in enumerate(units) if place not in kept]
         for unit in merged:
             if not unit.offsets:

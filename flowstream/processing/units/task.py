@@ -15,6 +15,7 @@ from enum import Enum
 from itertools import islice
 from typing import NamedTuple
 
+from flowstream.processing.units.epoch import MOST_WAITING, OUTPUT_BYTES
 from flowstream.processing.units.unit import Unit
 
 
@@ -60,6 +61,11 @@ MOVES: dict[TaskState, frozenset[TaskState]] = {
 FAST_STEP_S = 0.02
 LONGEST_STEP = 512
 
+MOST_PENDING = 10_000
+"""Units of a task that wait for a slow agent before all but that one wait, too."""
+MOST_PENDING_BYTES = MOST_WAITING * OUTPUT_BYTES
+"""So much may wait, as it may behind a commit."""
+
 
 class Source:
     """One topic partition of a task: its position and the lockstep of its agents.
@@ -75,6 +81,7 @@ class Source:
         "_next_size",
         "_offsets",
         "_started",
+        "_step",
         "index",
         "is_inner",
         "limit",
@@ -104,6 +111,8 @@ class Source:
         self._ends: deque[int] = deque()
         """Where all agents met, beyond the position: steps that have not merged, in order."""
         self._offsets: deque[int] = deque()
+        self._step: list[int] = []
+        """The offsets of the step that is not over, or was the last."""
         self._next_size = 1
         self._started = 0.0
 
@@ -129,6 +138,7 @@ class Source:
             self._extend(1)
         elif min(self._done) >= self.limit and self._offsets:
             self._adapt(now)
+            self._step.clear()
             self._extend(self._next_size)
         return offset < self.limit
 
@@ -141,7 +151,17 @@ class Source:
 
     def _extend(self, records: int) -> None:
         for _ in range(min(records, len(self._offsets))):
-            self.limit = self._offsets.popleft() + 1
+            self._step.append(self._offsets.popleft())
+            self.limit = self._step[-1] + 1
+
+    def cut(self, end: int) -> None:
+        """There is no room for more: the step is over at `end`, as far as any agent has begun, and
+        the next ones grow anew.
+        """
+        while self._step and self._step[-1] >= end:
+            self._offsets.appendleft(self._step.pop())
+        self.limit = min(self.limit, end)
+        self._next_size, self._started = 1, 0.0
 
     def done(self, agent: int, next_offset: int) -> None:
         """An agent completed everything below `next_offset`."""
@@ -175,7 +195,7 @@ class Source:
 class Task:
     """One task's units in the order of their completion, and what of them may be merged."""
 
-    __slots__ = ("id", "pending", "sources", "state")
+    __slots__ = ("id", "pending", "pending_bytes", "sources", "state")
 
     def __init__(self, id: TaskId) -> None:
         self.id = id
@@ -183,6 +203,13 @@ class Task:
         self.sources: list[Source] = []
         self.pending: deque[Unit] = deque()
         """Completed units that wait for an offset before them, in the order of completion."""
+        self.pending_bytes = 0
+        """The sum of their sizes."""
+
+    @property
+    def is_clogged(self) -> bool:
+        """Whether so much waits that only those may go on for whom it waits."""
+        return len(self.pending) > MOST_PENDING or self.pending_bytes > MOST_PENDING_BYTES
 
     def move(self, state: TaskState) -> None:
         """Enter a state; an illegal move is a broken invariant."""
@@ -200,6 +227,7 @@ class Task:
     def defer(self, unit: Unit) -> None:
         """A unit completed that may not merge at once: keep the order of completion."""
         self.pending.append(unit)
+        self.pending_bytes += unit.size
 
     def mergeable(self) -> Iterator[Unit]:
         """Take the units that may join the open epoch now, in the order of completion.
@@ -213,6 +241,7 @@ class Task:
         waiting = (n for n, unit in enumerate(self.pending) if not self._may_merge(unit))
         for _ in range(self._without_parts(next(waiting, len(self.pending)))):
             unit = self.pending.popleft()
+            self.pending_bytes -= unit.size
             self.sources[unit.source].pass_to(unit.next_offset)
             yield unit
 

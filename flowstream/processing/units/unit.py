@@ -5,6 +5,7 @@ Pure values. A unit is what one event (or one `take`) caused; it is made when th
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from flowstream.processing.time.marks import Mark
@@ -41,3 +42,23 @@ class Unit:
     """The rows that it has read or written, where that is known: it depends on nothing else."""
     wrote_ms: int = 0
     """The event time of its writes: that of the last record."""
+    size: int = 0
+    """What it holds in memory, where it may wait (see `size_of`)."""
+
+
+def size_of(outputs: Iterable[Output], tables: Iterable[Sealed]) -> int:
+    """Bytes of records and rows. What goes into a channel has no bytes: it counts as nothing."""
+    size = 0
+    for _, key, value, _, headers in outputs:
+        if value is not None:
+            size += len(value)
+        if isinstance(key, bytes):
+            size += len(key)
+        for name, content in headers:
+            size += len(name) + len(content or b"")
+    for part in tables:
+        for key, row in part.rows.items():
+            size += len(key)
+            if isinstance(row, bytes | str):
+                size += len(row)
+    return size

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 import flowstream as fs
-from flowstream.processing.running import feed, lanes, runtime, turns
+from flowstream.processing.units import task
 from tests.processing.rig import Rig
 
 FEW = 3
@@ -17,8 +17,7 @@ FEW = 3
 @pytest.fixture(autouse=True)
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """A bound that is soon reached."""
-    for module in (feed, lanes, runtime, turns):
-        monkeypatch.setattr(module, "MOST_PENDING", FEW)
+    monkeypatch.setattr(task, "MOST_PENDING", FEW)
 
 
 async def through(rig: Rig, count: int) -> list[bytes | None]:

@@ -92,6 +92,26 @@ def test_S9_shared_offsets_are_complete_for_every_agent(seed: int) -> None:
     assert len(run.merged) == sum(-(-run.records // take) for take in takes)
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_S9_steps_that_are_cut_are_complete_for_every_agent_too(seed: int) -> None:
+    rng = random.Random(seed)
+    agents = rng.choice([2, 3])
+    takes = [rng.choice([1, 1, 2, 3]) for _ in range(agents)]
+    run = Agents(rng, agents, records=rng.randrange(1, 60), takes=takes)
+    while any(n < run.records for n in run.next):
+        order = list(range(agents))
+        rng.shuffle(order)
+        moved = False
+        for agent in order:
+            if rng.random() < 0.3:
+                run.source.cut(max(run.next))
+            moved |= run.step(agent)
+        assert moved, f"stuck: seed {seed} takes {takes}"
+    assert run.source.position == run.records
+    assert not run.task.pending
+    assert len(run.merged) == sum(-(-run.records // take) for take in takes)
+
+
 def test_units_merge_in_the_order_of_completion_over_sources() -> None:
     task = Task(TaskId(1, 0))
     shared, lone = task.add_source("s", 0, 0, 2), task.add_source("l", 0, 0, 1)
