@@ -82,22 +82,24 @@ def _has_texts(kind: object) -> bool:
 def other_key(value: object) -> object | None:
     """A key of a dict in a value that is no text, None where there is none."""
     waiting = [value]
-    while waiting:
-        found = waiting.pop()
+    for found in waiting:  # it grows
+        inside: Collection[object] = ()
         if isinstance(found, dict):
-            if not set(map(type, found)) <= _TEXTS:
-                other = next((each for each in found if not isinstance(each, str)), None)
-                if other is not None:
-                    return cast("object", other)
-            waiting += [each for each in found.values() if type(each) in _HOLDERS]
+            try:
+                "".join(found)  # no loop of ours is as fast
+            except TypeError:
+                return cast("object", next(each for each in found if not isinstance(each, str)))
+            inside = found.values()
         elif isinstance(found, list | tuple):
-            waiting += [each for each in found if type(each) in _HOLDERS]
+            inside = found
+        if not _BARE.issuperset(map(type, inside)):
+            waiting += [each for each in inside if isinstance(each, dict | list | tuple)]
     return None
 
 
-_TEXTS = {str}
+_BARE = frozenset((str, int, float, bool, type(None)))
+"""What holds nothing: most values hold such alone."""
 _OPEN = (Any, object, dict, list, tuple)
-_HOLDERS = (dict, list, tuple)
 
 
 def types_in(kind: object) -> Iterator[object]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+from collections import Counter, defaultdict
 from typing import Any, Literal
 
 import msgspec
@@ -34,6 +35,8 @@ OTHER_KEYS: tuple[tuple[Any, Any], ...] = (
     (Any, ({"a": {b"k": 1}},)),
     (dict[str, Any], {"a": {1: 1}}),
     (list[dict[str, dict]], [{"a": {0: 1}}]),  # type: ignore[type-arg]
+    (dict, {"a": Counter({1: 2})}),
+    (dict, {"a": 1, "b": [defaultdict(int, {1: 2})]}),
 )
 
 
