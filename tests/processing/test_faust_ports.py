@@ -243,7 +243,7 @@ async def test_withdrawals(kit: Kit, name: str) -> None:
         for table in ("user_to_total", "country_to_total")
     }
     windows = found["user_to_total"].pop(WRITTEN_AS_KEY)
-    assert windows.startswith(b"windows of 3600000 ms")
+    assert windows.startswith(b"\xffwindows of 3600000 ms")
     assert found["user_to_total"] == {b"u@0000000000000000": b"30.0"}
     assert found["country_to_total"][b"no@0000000000010000"] == b"15.0"
 

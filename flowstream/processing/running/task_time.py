@@ -16,6 +16,7 @@ from flowstream.processing.tables.table_changes import change_row
 from flowstream.processing.tables.windowed import WindowedPartition, is_beside
 from flowstream.processing.time.dues import (
     PREFIX,
+    WRITTEN_AS_BEGINS,
     WRITTEN_AS_KEY,
     DuePartition,
     RecordedTime,
@@ -64,7 +65,7 @@ class TaskTime:
         self._parts[part.name] = part
         if table.written_as is not None:
             part.is_own = is_beside
-            self._written_as[part.name] = table.written_as
+            self._written_as[part.name] = WRITTEN_AS_BEGINS + table.written_as
         self._has_windows |= table.window is not None
         if table.window is not None and table.window.expires_ms is not None:
             windowed = WindowedPartition(part, table.window)
@@ -183,7 +184,7 @@ class TaskTime:
     def record(self, table: str, rows: dict[bytes, bytes | None]) -> None:
         """Add what is to be kept of the table's time, and of its windows, to an epoch's rows."""
         written_as = self._written_as.get(table)
-        if written_as is not None and self._parts[table].store.get(WRITTEN_AS_KEY) is None:
+        if written_as is not None and self._parts[table].store.get(WRITTEN_AS_KEY) != written_as:
             rows[WRITTEN_AS_KEY] = written_as
         if table in self.timed:
             self.timed[table].record_time(rows)

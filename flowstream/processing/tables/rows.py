@@ -13,12 +13,15 @@ from typing import Any, Generic, NoReturn, Protocol, TypeVar
 import msgspec
 
 from flowstream.processing.errors import AppError, RowUnreadable
-from flowstream.processing.time.dues import WRITTEN_AS_KEY
+from flowstream.processing.time.dues import WRITTEN_AS_BEGINS, WRITTEN_AS_KEY
 from flowstream.processing.values.codecs import DECODE_ERRORS, Codec
 from flowstream.state.expiring import TIME_ROW
 from flowstream.state.keys import after, ordered_keys
 
-_OF_WINDOWS = re.compile(rb"windows of \d+ ms that start every \d+ ms|sessions|sliding windows")
+_OF_WINDOWS = re.compile(
+    re.escape(WRITTEN_AS_BEGINS)
+    + rb"(windows of \d+ ms that start every \d+ ms|sessions|sliding windows)"
+)
 """What else the row of that name holds is a key's value, in a table without windows."""
 
 K = TypeVar("K")
@@ -80,10 +83,10 @@ def refuse_other_windows(table: str, written_as: bytes | None, store: Rows) -> N
     """AppError when a store's rows are of other windows than the table's (None: of none): they
     would be taken for windows of this size, or for nobody's.
     """
-    kept = store.get(WRITTEN_AS_KEY)
-    if kept is not None and kept != written_as and _OF_WINDOWS.fullmatch(kept):
+    found = _OF_WINDOWS.fullmatch(store.get(WRITTEN_AS_KEY) or b"")
+    if found is not None and found[1] != written_as:
         now = "without windows" if written_as is None else f"with {written_as.decode()}"
-        _refuse(table, f"for {kept.decode()}, and is declared {now}")
+        _refuse(table, f"for {found[1].decode()}, and is declared {now}")
 
 
 def _refuse(table: str, how: str) -> NoReturn:

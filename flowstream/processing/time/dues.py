@@ -25,6 +25,8 @@ name behind it. A window's row may begin so, too, but has an `@` behind it, as n
 
 WRITTEN_AS_KEY = b"@windows"
 """The row that says of which windows a table's rows are: those of others would look alike."""
+WRITTEN_AS_BEGINS = b"\xff"
+"""As no text, number or JSON does: in a table without windows a key of that name may have any."""
 
 PREFIX = b"="
 """Before a key in the row of a table that comes due, so that none looks like a row of our own."""

@@ -133,3 +133,27 @@ async def test_S10_a_key_may_look_like_the_row_that_tells_the_windows(kit: Kit, 
     await run(kit, name, declare, 1)
     await run(kit, name, declare, 2)
     assert await kit.values(f"{name}-out") == [b"1", b"2"]
+
+
+@pytest.mark.parametrize("text", ["sessions", "windows of 60 ms that start every 60 ms"])
+async def test_S11_no_value_looks_like_the_row_that_tells_the_windows(
+    kit: Kit, name: str, text: str
+) -> None:
+    # Whoever could send a key had the app refuse its own table at the next start.
+    async def run(expected: int) -> None:
+        app = kit.app(name)
+        last = app.Table("last", key_type=str, value_type=str)
+        texts = app.topic(f"{name}-in", key_type=str, value_type=str, partitions=1)
+
+        @app.agent(texts, sink=[app.topic(f"{name}-out", value_type=str)])
+        async def keep(stream: fs.Stream[str]) -> AsyncIterator[str]:
+            async for key, value in stream.items():
+                last[key] = value
+                yield last[key]
+
+        await texts.send(key="@windows", value=text)
+        await kit.run_until(app, kit.count(f"{name}-out", expected))
+
+    await create(kit, name)
+    await run(1)
+    await run(2)
