@@ -113,7 +113,7 @@ class Asker:
     async def close(self) -> None:
         """Wait for nothing any more."""
         reading, self._reading = self._reading, None
-        if reading is not None and not reading.done():
+        if reading and not reading.done() and reading.get_loop() is asyncio.get_running_loop():
             reading.cancel()
             await asyncio.wait((reading,))
         self._target = None

@@ -143,6 +143,12 @@ class Sender:
         cluster, self._cluster = self._cluster, None
         if cluster is not None:
             await cluster.close()
+        if not self._is_open:
+            self._loop = None  # the next one may be of another event loop
+
+    @property
+    def _is_open(self) -> bool:
+        return self._cluster is not None or self._opening.locked()
 
     async def _connected(self) -> IdempotentProducer:
         self._come_here()

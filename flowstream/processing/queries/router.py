@@ -81,6 +81,8 @@ class Router:
         self._counts: dict[str, int] = {}
         self._client: httpx.AsyncClient | None = None
         self._once: httpx.AsyncClient
+        self._opened_in: asyncio.AbstractEventLoop | None = None
+        """Where their connections belong."""
 
     async def partitions(self, changelog: str, table: str, timeout_s: float) -> int:
         """How many partitions a table has. TableUnavailable when no worker makes it in time."""
@@ -255,7 +257,7 @@ class Router:
     async def close(self) -> None:
         """Close connections; a later question opens others."""
         client, self._client = self._client, None
-        if client is not None:
+        if client is not None and self._opened_in is asyncio.get_running_loop():
             await client.aclose()
             await self._once.aclose()
 
@@ -363,7 +365,9 @@ class Router:
         return {} if token is None else {"authorization": f"Bearer {token}"}
 
     def _http(self) -> httpx.AsyncClient:
-        if self._client is None:
+        here = asyncio.get_running_loop()
+        if self._client is None or self._opened_in is not here:
+            self._opened_in = here  # what is kept from another one, which is over, is of no use
             self._client = httpx.AsyncClient(trust_env=False)
             # A connection that was kept may be closed as a request is sent: was that read?
             kept = httpx.Limits(max_keepalive_connections=0)

@@ -66,3 +66,19 @@ async def test_an_app_that_sends_from_two_event_loops_at_a_time_is_told(
     with pytest.raises(AppError, match="sends from two event loops at a time"):
         await asyncio.to_thread(lambda: asyncio.run(topic.send(value="b")))
     await topic.send(value="c")
+
+
+async def test_an_app_that_is_closed_sends_from_another_event_loop(kit: Kit, name: str) -> None:
+    """The loop that it sent from goes on, and has nothing of it any more."""
+    app = kit.app(name)
+    topic = app.topic(f"{name}-in", value_type=str, partitions=1)
+    await topic.declare()
+    await app.close()
+
+    async def send() -> None:
+        await topic.send(value="a")
+        await app.close()
+
+    await asyncio.to_thread(asyncio.run, send())
+    await topic.send(value="b")
+    assert await kit.values(topic.name) == [b"a", b"b"]
