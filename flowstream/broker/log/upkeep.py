@@ -26,7 +26,9 @@ FIRST_CHECK_MS = 30_000
 """Kafka's delay before the first round of retention."""
 LOGS_PER_TICK = 64
 PAUSE_MS = 5
-"""Between two slices of a cleaning: the broker's clients come first."""
+"""Between two slices of a cleaning, and at least between two looks, whatever the settings say: the
+broker's clients come first.
+"""
 
 
 class Upkeep:
@@ -47,7 +49,7 @@ class Upkeep:
         """Begin to count from `now`."""
         first = min(config.log_retention_check_interval_ms, FIRST_CHECK_MS)
         self._retention_at = Instant(now + first)
-        self._clean_at = Instant(now + config.log_cleaner_backoff_ms)
+        self._clean_at = Instant(now + max(config.log_cleaner_backoff_ms, PAUSE_MS))
 
     def follow(self, log: PartitionLog) -> None:
         """What DeleteRecords left of this log goes in the next ticks."""
@@ -65,8 +67,11 @@ class Upkeep:
         """Do what is due, but not much of it."""
         effects: list[Effect] = []
         if self._retention_at is not None and self._retention_at <= now:
-            self._retention_at = Instant(now + config.log_retention_check_interval_ms)
-            self._round = deque(self._logs.values())
+            interval = max(config.log_retention_check_interval_ms, PAUSE_MS)
+            self._retention_at = Instant(now + interval)
+            # What is left of the round before comes first, or some would never have their turn.
+            left = set(self._round)
+            self._round += (log for log in self._logs.values() if log not in left)
         for _ in range(min(LOGS_PER_TICK, len(self._round))):
             log = self._round.popleft()
             if self._serves(log) and (deleted := log.tick(now)):
@@ -95,7 +100,7 @@ class Upkeep:
         if cleaning is not None and self._serves(cleaning.log):
             return self._go_on(cleaning, config, now)
         self._cleaning = None
-        self._clean_at = Instant(now + config.log_cleaner_backoff_ms)
+        self._clean_at = Instant(now + max(config.log_cleaner_backoff_ms, PAUSE_MS))
         if not config.log_cleaner_enable:
             return []
         effects, found = self._look(now)
