@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from flowstream.broker.transactions.coordinator import SLACK, Owner, Verdict
+from flowstream.broker.transactions.coordinator import (
+    ABORT_WEIGHT,
+    EXPIRED_AT_ONCE,
+    MARKERS_AT_ONCE,
+    Owner,
+    Verdict,
+)
 from flowstream.broker.transactions.markers import Marker, markers_of
 from flowstream.broker.transactions.producer_ids import ProducerIds
 from flowstream.broker.transactions.records import Transaction, TransactionRecord
@@ -17,8 +23,9 @@ from flowstream.broker.transactions.states import (
     PREPARE_COMMIT,
     TransactionState,
 )
+from flowstream.broker.transactions.timeouts import SLACK
 from flowstream.broker.transactions.transitions import V2
-from flowstream.broker.types import Instant
+from flowstream.broker.types import Instant, TopicPartition
 from flowstream.wire.error_codes import ErrorCode
 from tests.broker.transactions.story import OFFSETS, V1, A, B, Story
 
@@ -286,6 +293,45 @@ def test_X3_a_clock_that_was_set_back_over_a_restart_does_not_keep_idle_ids_for_
     assert story.core.expired(story.now) == []
     story.now = Instant(story.now + 3_600_000)
     assert [each.transactional_id for each in story.core.expired(story.now)] == ["t"]
+
+
+def test_X4_some_of_many_transactions_are_aborted_in_one_tick_and_none_is_left() -> None:
+    """After a restart the time of all may be up: a thousand held the loop for a quarter second."""
+    story = Story()
+    wide = tuple(TopicPartition("a", number) for number in range(2 * MARKERS_AT_ONCE))
+    names = [f"t{number}" for number in range(100)]
+    for number, name in enumerate(names):
+        story.take(story.core.init_producer_id(name, 60_000, None, story.now))
+        owner = Owner(story.core.transactions[name].producer_id, 0)
+        joined = wide if number == 70 else (A,)
+        story.take(story.core.add_partitions(name, owner, joined, V2, story.now))
+        story.now = Instant(story.now + 1)
+    story.now = Instant(story.now + 60_000)
+    found: list[str] = []
+    while (due := story.core.deadline()) is not None and due <= story.now and len(found) < 100:
+        some = story.core.overdue(story.now)
+        weight = sum(
+            ABORT_WEIGHT + len(story.core.transactions[name].partitions) for name in some[:-1]
+        )
+        assert some
+        assert weight < MARKERS_AT_ONCE
+        found += some
+    assert found == names
+
+
+def test_X4_some_of_many_ids_are_forgotten_in_one_tick_and_none_is_left() -> None:
+    story = Story()
+    story.core.producer_ids.add(range(1_000, 2_000))
+    for number in range(3 * EXPIRED_AT_ONCE):
+        story.take(story.core.init_producer_id(f"t{number}", 60_000, None, story.now))
+    story.now = Instant(story.now + 7 * 86_400_000)
+    for _ in range(3):
+        assert story.core.deadline() == 0
+        some = story.core.expired(story.now)
+        assert len(some) == EXPIRED_AT_ONCE
+        for record in some:
+            story.core.apply(record)
+    assert not story.core.transactions
 
 
 def test_an_open_transaction_never_expires() -> None:
