@@ -39,7 +39,7 @@ def join(group: ClassicGroup, request: Request[JoinGroupRequest], new_id: str, t
         group.remove(body.member_id)
         full = ErrorCode.GROUP_MAX_SIZE_REACHED
         turn.reply(request.to, rebalance.join_error(request.to, full, ""))
-    elif not turn.room.admits(group, _growth(group, request, new_id)):
+    elif not turn.room.admits(group, _growth(group, request, new_id), turn.now):
         join_refused(request, ErrorCode.GROUP_MAX_SIZE_REACHED, turn)
     elif not group.supports(body.protocol_type, protocols):
         join_refused(request, ErrorCode.INCONSISTENT_GROUP_PROTOCOL, turn)
@@ -189,7 +189,7 @@ def _take_shares(group: ClassicGroup, body: SyncGroupRequest, turn: Turn) -> Non
     given = {each.member_id: each.assignment for each in body.assignments}
     shares = {name: bytes(given.get(name, b"")) for name in group.members}
     grown = sum(len(shares[name]) - len(each.assignment) for name, each in group.members.items())
-    if not turn.room.admits(group, grown):
+    if not turn.room.admits(group, grown, turn.now):
         rebalance.prepare(group, turn, ErrorCode.GROUP_MAX_SIZE_REACHED)
         return
     for each in group.members.values():

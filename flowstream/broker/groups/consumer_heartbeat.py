@@ -47,7 +47,7 @@ def check_room(group: ConsumerGroup, step: Step, turn: ConsumerTurn) -> Refused 
         text = f"group {group.group_id} has {PATTERNS} regular expressions, more are not allowed"
         return Refused(ErrorCode.GROUP_MAX_SIZE_REACHED, text)
     growth = weigh_consumer(after) - (0 if is_new else weigh_consumer(old or before))
-    if turn.room.admits(group, growth):
+    if turn.room.admits(group, growth, turn.now):
         return None
     return Refused(ErrorCode.GROUP_MAX_SIZE_REACHED, full(group))
 

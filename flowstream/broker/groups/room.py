@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Protocol
 
 from flowstream.broker.groups.consumer_member import ConsumerMember
+from flowstream.broker.types import Instant
 
 GROUP_BYTES = 32 << 20
 """Of one group: ten thousand members that say little, or 150 that name a thousand topics each.
@@ -21,8 +22,10 @@ PATTERNS = 64
 """Different regular expressions in one group: each is matched against every topic."""
 MEMBER_BYTES = 1 << 10
 """Of a member besides what it says, and of an id that was given out."""
-ASKS = 64
-"""So many groups are weighed for each that asks in vain (X4): there may be a hundred thousand."""
+GROUPS_A_MS = 100
+"""Of so many groups a refusal stands for a millisecond without another look, so that looking takes
+some hundredths of the time (X4): there may be a hundred thousand.
+"""
 TEXT_BYTES = 200
 """Of a text or a protocol besides its characters: what a name costs in the sets that hold it."""
 
@@ -44,10 +47,11 @@ class Room:
         self._groups = groups
         self._most = BROKER_BYTES
         """What the groups weigh, or more; less only by growth that nobody asked for here."""
-        self._refusals = 0
-        """How many may be refused before the groups are weighed again."""
+        self._refused = 0
+        """The growth that there was no room for when the groups were weighed last."""
+        self._refused_until = Instant(0)
 
-    def admits(self, group: Weighed, growth: int) -> bool:
+    def admits(self, group: Weighed, growth: int, now: Instant) -> bool:
         """Whether `group` may become heavier by `growth`; it then counts as taken. Who says no more
         than before is always let in.
         """
@@ -55,21 +59,21 @@ class Room:
             return True
         if group.weight + growth > GROUP_BYTES:
             return False
-        if self._most + growth > BROKER_BYTES and not self._weighed(growth):
+        if self._most + growth > BROKER_BYTES and not self._weighed(growth, now):
             return False
         self._most += growth
         return True
 
-    def _weighed(self, growth: int) -> bool:
-        """Whether there is room after all, as far as it is worth a look."""
-        if self._refusals:
-            self._refusals -= 1
+    def _weighed(self, growth: int, now: Instant) -> bool:
+        """Whether there is room after all: much less than what was refused may fit."""
+        if now < self._refused_until and growth > self._refused // 2:
             return False
         weights = [each.weight for each in self._groups()]
         self._most = sum(weights)
-        is_full = self._most + growth > BROKER_BYTES
-        self._refusals = len(weights) // ASKS if is_full else 0
-        return not is_full
+        if self._most + growth <= BROKER_BYTES:
+            return True
+        self._refused, self._refused_until = growth, Instant(now + len(weights) // GROUPS_A_MS)
+        return False
 
     def weigh_anew(self) -> None:
         """Groups grew by what the broker found or made of them: look at them next time."""

@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from flowstream.broker.groups.room import BROKER_BYTES, Room
-from flowstream.broker.types import TopicPartition
+from flowstream.broker.groups.room import BROKER_BYTES, GROUPS_A_MS, Room
+from flowstream.broker.types import Instant, TopicPartition
 from flowstream.wire.error_codes import ErrorCode
 from tests.broker.groups.consumer_story import Consumers
 from tests.broker.groups.story import Groups
+
+NOW = Instant(1_700_000_000_000)
 
 
 class Watched(dict[str, Any]):
@@ -100,7 +102,21 @@ def test_X4_a_full_broker_does_not_weigh_all_groups_for_each_that_asks() -> None
 
     room = Room(all_groups)
     newcomer = Heavy(weight=0)
-    assert not any(room.admits(newcomer, 1 << 20) for _ in range(100))
-    assert len(weighed) < 10
+    assert not any(room.admits(newcomer, 1 << 20, NOW) for _ in range(100))
+    assert len(weighed) == 1
     del groups[:100]
-    assert any(room.admits(newcomer, 1 << 20) for _ in range(20))
+    assert room.admits(newcomer, 1 << 20, Instant(NOW + 1_000 // GROUPS_A_MS))
+
+
+def test_V1_who_asks_for_little_is_let_in_behind_one_that_asked_for_too_much() -> None:
+    """Java's consumers give up for good when they are told that there is no room: a hundred were
+    told so of a broker that had gone empty meanwhile.
+    """
+    groups = [Heavy() for _ in range(900)]
+    room, newcomer = Room(lambda: groups), Heavy(weight=0)
+    assert not room.admits(newcomer, 16 << 20, NOW)
+    room.weigh_anew()
+    assert room.admits(newcomer, 1 << 10, NOW)
+    assert not room.admits(newcomer, 16 << 20, NOW)
+    groups.clear()
+    assert room.admits(newcomer, 16 << 20, Instant(NOW + 1_000 // GROUPS_A_MS))
