@@ -72,7 +72,8 @@ def assert_exactly_once(
     and once more with a kill after each number of events, and compare what was committed.
 
     AssertionError with the differences. Records of one key are compared in their order, in the
-    parts that `compare` names; an app that stamps records with the clock leaves "timestamp" out.
+    parts that `compare` names; an app that stamps records with the clock leaves "timestamp" out. In
+    a topic that `inputs` feed and the app writes to they may come in any order.
     More than `most_runs` runs are spread over all places. `options` are an `AppContext`'s. Of what
     outboxes write, all rows are compared, or what a query of `queries` gives, by outbox or name.
     """
@@ -153,7 +154,8 @@ def _name_of(topic: Topic[Any, Any] | str) -> str:
 
 def _seen(context: AppContext, compare: Sequence[str], fed: Mapping[str, int]) -> Seen:
     """What others see of the app: topics it writes to, and not only who runs it; dead letters;
-    tables. A topic that is `fed` with so many records and has others is written by the app, too.
+    tables. A topic that is `fed` with so many records and has others is written by the app, too:
+    what of it comes first is a matter of when it was fed.
     """
     app = context.app
     seen: Seen = {}
@@ -163,6 +165,9 @@ def _seen(context: AppContext, compare: Sequence[str], fed: Mapping[str, int]) -
             by_key = seen.setdefault(f"topic {topic.name}", {})
             for record in context.topic(topic):
                 by_key.setdefault(_hashed(record.key), []).append(_parts(record, compare))
+            if topic.name in fed:
+                for records in by_key.values():
+                    records.sort(key=repr)
     letters = seen.setdefault(f"topic {app.dead_letters}", {})
     for letter in context.dead_letters:
         told = (letter.value, letter.topic, letter.agent, letter.error, letter.cause)

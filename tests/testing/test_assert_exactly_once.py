@@ -108,6 +108,20 @@ def test_what_an_app_sends_into_the_topic_that_it_is_fed_by_is_compared_too() ->
         assert_exactly_once(app, [Input(topic, value, key="a") for value in range(3)])
 
 
+def test_what_an_app_sends_into_the_topic_that_it_is_fed_by_may_come_in_any_order() -> None:
+    """Whether it comes before the next input depends on when that was fed."""
+    app = fs.App("countdown")
+    topic = app.topic("numbers", key_type=str, value_type=int, partitions=1)
+
+    @app.agent(topic)
+    async def count_down(stream: fs.Stream[int]) -> None:
+        async for value in stream:
+            if value > 0:
+                await topic.send(key="a", value=value - 1)
+
+    assert_exactly_once(app, [Input(topic, 2, key="a") for _ in range(2)])
+
+
 def test_at_least_once_is_not_asked_for_more() -> None:
     app = fs.App("loose", processing_guarantee="at_least_once")
     topic = app.topic("in", key_type=str, value_type=str, partitions=1)
