@@ -13,6 +13,8 @@ from flowstream.transport.types import TopicPartition
 
 MOST_ROWS = 10_000
 """Changed rows that may wait for a slow watcher; beyond it is told to begin anew."""
+MOST_BYTES = 16 << 20
+"""As many bytes of them: what is told at once has to fit a message (see `asked`)."""
 
 Rows = Mapping[bytes, bytes | None]
 
@@ -37,6 +39,7 @@ class Watch:
         self._start = start
         self._stop = stop
         self._changed: dict[bytes, bytes | None] = {}
+        self._bytes = 0
         self._bell = asyncio.Event()
 
     def put(self, rows: Rows) -> None:
@@ -45,8 +48,11 @@ class Watch:
             return  # whoever watches begins anew, whenever it finds out
         for key, row in rows.items():
             if key >= self._start and (self._stop is None or key < self._stop):
+                if key in self._changed:
+                    self._bytes -= _size(key, self._changed[key])
                 self._changed[key] = row
-        if len(self._changed) > MOST_ROWS:
+                self._bytes += _size(key, row)
+        if len(self._changed) > MOST_ROWS or self._bytes > MOST_BYTES:
             self.end()
         elif self._changed:
             self._bell.set()
@@ -61,8 +67,12 @@ class Watch:
         """Rows that changed since the last time, the newest of each; none when it is over."""
         await self._bell.wait()
         self._bell.clear()
-        changed, self._changed = self._changed, {}
+        changed, self._changed, self._bytes = self._changed, {}, 0
         return {} if self.is_over else changed
+
+
+def _size(key: bytes, row: bytes | None) -> int:
+    return len(key) + len(row or b"")
 
 
 class Committed:
