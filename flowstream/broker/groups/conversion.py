@@ -32,10 +32,17 @@ def to_consumer(old: ClassicGroup, known: KnownTopics, rack: str = "") -> Upgrad
     members = [_consumer_member(old, each, epoch, known, taken) for each in old.members.values()]
     name = old.group_id
     read = {topic for each in members for topic in each.names}
+    there = {
+        (topic.topic_id, number)
+        for topic in (known.topics[each] for each in known.topics.keys() & read)
+        for number in range(len(topic.partitions))
+    }
+    # Where that is not what they have they share anew, as if the topics had just changed (G7).
+    topics = metadata_hash(read, known, rack) if taken == there else 0
     targets = {m.member_id: {t: frozenset(p) for t, p in m.assigned.items()} for m in members}
     records = (
         *(changes.metadata(name, each) for each in members),
-        changes.epoch(name, epoch, metadata_hash(read, known, rack)),
+        changes.epoch(name, epoch, topics),
         *(changes.target(name, member_id, target) for member_id, target in targets.items()),
         changes.target_epoch(name, epoch, 0),
         *(changes.assignment(name, each) for each in members),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from flowstream.broker.groups.states import State
 from flowstream.wire.error_codes import ErrorCode
 from flowstream.wire.messages.consumer_protocol import (
@@ -276,6 +278,21 @@ def test_who_is_named_twice_leaves_once() -> None:
     broker.join_as("goes", "t", instance_id="i")
     assert broker.leave(("goes", None), ("", "i")) == [ErrorCode.NONE, ErrorCode.NONE]
     assert set(broker.consumer().members) == {"stays"}
+
+
+@pytest.mark.parametrize(("there", "shared"), [(6, (0, 1, 2, 3)), (4, (0, 1, 2))])
+def test_G7_what_no_classic_member_has_is_shared_out_with_the_change_of_protocol(
+    there: int, shared: tuple[int, ...]
+) -> None:
+    """Partitions that came since the last rebalance of a classic group, or that its leader left
+    out, were nobody's in the consumer group: it took them for known.
+    """
+    broker = Mixed()
+    member = broker.answers.pop(broker.join(instance="i", protocols=subscribed("t"))).member_id
+    broker.sync(member, 1, {member: share(t=shared)}, instance="i", protocol="cooperative-sticky")
+    broker.known.create("t", there)
+    answer = broker.join_as("new", "t", instance_id="i")
+    assert broker.assigned(answer) == {"t": list(range(there))}
 
 
 def test_a_classic_static_member_takes_the_place_of_the_last_consumer_one() -> None:
