@@ -64,13 +64,14 @@ class Inputs:
         """How many partitions the topic has that an agent's body reads."""
         self.waiting: list[Agent[Any]] = []
         """Agents whose patterns match nothing."""
-        self._matched: set[str] = set()
+        self.found: set[str] = set()
+        """Topics that patterns match, also where somebody reads them by their names."""
         self._named: set[str] = set()
 
     @property
     def matched(self) -> frozenset[str]:
         """Topics that are read because a pattern matches, and for no other reason."""
-        return frozenset(self._matched - self._named)
+        return frozenset(self.found - self._named)
 
     @property
     def counts(self) -> set[int]:
@@ -136,7 +137,7 @@ class Inputs:
                         f"topic {name!r} is declared with another event time than {pattern!r},"
                         " which matches it: declare both with the same timestamp="
                     )
-            self._matched.update(found)
+            self.found.update(found)
             topics += [pattern.named(name) for name in found if name not in names]
             names.update(found)
         return topics

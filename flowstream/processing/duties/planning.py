@@ -62,7 +62,7 @@ def _held(app: App, existing: Mapping[str, int], inputs: Inputs, held_by: str) -
     create = tuple(alone.create.values())
     return Plan(
         (), alone.sources, (), create, outputs, purged=_purged(app),
-        matched=inputs.matched, waiting=_waiting(inputs), held_by=held_by,
+        matched=frozenset(inputs.found), waiting=_waiting(inputs), held_by=held_by,
     )  # fmt: skip
 
 

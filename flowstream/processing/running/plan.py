@@ -124,7 +124,9 @@ class Plan:
     ends: frozenset[str] = frozenset()
     """Topics that come to no table that agents write."""
     matched: frozenset[str] = frozenset()
-    """Topics that are read because a pattern matches, and for no other reason."""
+    """Topics that are read because a pattern matches, and for no other reason; all that one
+    matches where the app waits as a whole, and reads none.
+    """
     waiting: tuple[str, ...] = ()
     """What agents wait for whose patterns match nothing, a line each."""
     held_by: str = ""

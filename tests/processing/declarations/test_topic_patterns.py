@@ -128,6 +128,19 @@ async def test_S8_no_table_is_placed_before_a_topic_matches(
     assert [table.partitions for table in known.tables] == [partitions or 4]
 
 
+async def test_V2_an_app_that_waits_as_a_whole_knows_what_matches_already(app: fs.App) -> None:
+    """What is also read by its name was news at each look, and the plan was made anew for ever."""
+    echo_on(app, app.topic("orders-eu", partitions=2), name="by_name")
+    echo_on(app, app.topic(pattern="orders-.*"))
+    echo_on(app, app.topic(pattern="returns-.*"), name="waits")
+    app.Table("totals", default=int)
+    for existing in ({}, {"orders-eu": 2, "orders-us": 2}):
+        plan = await planned(app, existing)
+        assert plan.held_by == "table 'totals'"
+        there = {*existing, *(each.name for each in plan.create)}
+        assert matched(app, there) <= plan.matched | plan.sources.keys()
+
+
 @pytest.mark.parametrize(
     ("existing", "held_by"),
     [
