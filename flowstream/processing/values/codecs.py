@@ -287,8 +287,8 @@ def _json(kind: object) -> Codec[Any]:
             f"{opaque} cannot be written as JSON: make it a pydantic model (flowstream.Record), a"
             " msgspec.Struct or a dataclass"
         )
-    expected = typing.get_origin(kind) or kind
-    if not isinstance(expected, type):
+    expected = _class_of(kind)
+    if expected is None:
         return Codec(name, _to_json, decoder.decode, immutable=_is_immutable(kind))
 
     def encode(value: object) -> bytes:
@@ -297,6 +297,22 @@ def _json(kind: object) -> Codec[Any]:
         return _to_json(value)
 
     return Codec(name, encode, decoder.decode, immutable=_is_immutable(kind))
+
+
+def _class_of(kind: object) -> type | None:
+    """The class of which every value of a type is an object; None where there is none such.
+
+    >>> _class_of(dict[str, int]), _class_of(int | str)
+    (<class 'dict'>, None)
+    """
+    origin = typing.get_origin(kind)
+    if origin is typing.Annotated:
+        return _class_of(typing.get_args(kind)[0])
+    found = origin or kind
+    if typing.is_typeddict(found):
+        return dict
+    # As a union is said by `|` its origin is a class, of which no value is an object.
+    return found if isinstance(found, type) and found is not types.UnionType else None
 
 
 def _opaque_in(kind: object) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, TypedDict
 
 import msgspec
 import pydantic
@@ -52,6 +52,24 @@ class Pair:
     """A dataclass with models in it."""
 
     models: list[Model]
+
+
+class Bought(msgspec.Struct, tag=True):
+    """One of two things that happen."""
+
+    what: str
+
+
+class Sold(msgspec.Struct, tag=True):
+    """The other one."""
+
+    what: str
+
+
+class Keyed(TypedDict):
+    """A dict with a name for its type."""
+
+    a: int
 
 
 class Named(NamedTuple):
@@ -123,6 +141,11 @@ Shape = Annotated[Circle | Square, pydantic.Field(discriminator="kind")]
         (tuple[int, list[int]], (1, [2]), b"[1,[2]]", False),
         (Any, {"a": [None]}, b'{"a":[null]}', False),
         (int | None, 3, b"3", True),
+        (int | str, "a", b'"a"', True),
+        (int | list[str] | None, None, b"null", False),
+        (Bought | Sold, Sold("a"), b'{"type":"Sold","what":"a"}', False),
+        (Keyed, {"a": 1}, b'{"a":1}', False),
+        (Annotated[int, msgspec.Meta(ge=0)], 1, b"1", False),
     ],
 )
 def test_there_and_back(kind: Any, value: Any, data: bytes, immutable: bool) -> None:
@@ -135,7 +158,8 @@ def test_there_and_back(kind: Any, value: Any, data: bytes, immutable: bool) -> 
 @pytest.mark.parametrize(
     ("kind", "value"),
     [(int, True), (int, "1"), (float, "1"), (bool, 1), (str, 1), (bytes, "a"), (Model, {"name": 1}),
-     (Packed, Plain("a")), (dict, [1])],
+     (Packed, Plain("a")), (dict, [1]), (Keyed, [1]),
+     (Annotated[int, msgspec.Meta(ge=0)], "1")],
 )  # fmt: skip
 def test_values_of_another_type_are_refused(kind: Any, value: Any) -> None:
     codec: Any = codec_of(kind)
