@@ -119,7 +119,7 @@ def list_command(
 
     async def work() -> None:
         async with letters_of(app_id, module, broker, data) as dead:
-            show(COLUMNS, map(row, await dead.pending(count)), as_json=json)
+            show(COLUMNS, [row(each) async for each in dead.waiting(count)], as_json=json)
 
     perform(work)
 
@@ -142,7 +142,8 @@ def show_command(
 
     async def work() -> None:
         async with letters_of(app_id, module, broker, data) as dead:
-            (letter,) = chosen(await dead.pending(), spots)
+            found = [each async for each in dead.waiting() if each.spot in spots]
+            (letter,) = chosen(found, spots)
             typer.echo(described(letter))
 
     perform(work)
@@ -248,7 +249,7 @@ def deal(
 
     async def work() -> None:
         async with letters as dead:
-            waiting = await dead.pending(count)
+            waiting = [each.slim() async for each in dead.waiting(count)]
             if spots:
                 waiting = chosen(waiting, spots)
             told = f"{len(waiting)} dead letter{'' if len(waiting) == 1 else 's'}"

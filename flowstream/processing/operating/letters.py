@@ -6,7 +6,7 @@ Pure. Every refusal says what to do with the letter instead.
 from __future__ import annotations
 
 from collections.abc import Collection, Container, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from flowstream.errors import FlowstreamError
@@ -50,6 +50,16 @@ class Letter:
     def spot(self) -> str:
         """Where it lies, for commands."""
         return f"{self.tp.partition}:{self.offset}"
+
+    @property
+    def size(self) -> int:
+        """The bytes of its record, roughly."""
+        return len(self.key or b"") + len(self.value or b"")
+
+    def slim(self) -> Letter:
+        """Without what takes memory and decides nothing: many may be dealt with at once."""
+        told = {name: said for name, said in self.told.items() if name != "traceback"}
+        return replace(self, value=None, headers=(), told=told)
 
     @property
     def source_offset(self) -> int:

@@ -7,8 +7,8 @@ each other.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Container, Iterable, Mapping, Sequence
+from contextlib import aclosing, suppress
 from types import TracebackType
 
 from flowstream.processing.events.redriven import address, first_place
@@ -33,6 +33,9 @@ from flowstream.transport.types import TopicPartition
 
 AT_ONCE = 500
 """Letters of one transaction."""
+BYTES_AT_ONCE = 8 << 20
+"""As many bytes of them, or one more letter."""
+DEALT_WITH = "somebody else has dealt with these letters meanwhile: look again"
 NOTHING: Mapping[str, str] = {}
 
 
@@ -52,7 +55,7 @@ class DeadLetters:
         self._session: TransactionSession | None = None
         self._dealt: dict[TopicPartition, Dealt] = {}
         self._seen: dict[TopicPartition, list[int]] = {}
-        """Offsets of the letters from there on, as far as `pending` has looked."""
+        """Offsets of the letters from there on, as far as `waiting` has looked."""
 
     async def __aenter__(self) -> DeadLetters:
         return self
@@ -69,24 +72,33 @@ class DeadLetters:
                 await self._session.abort()
 
     async def pending(self, limit: int | None = None) -> list[Letter]:
-        """The letters that nobody has dealt with, by partition and in order; `limit` at most."""
+        """See `waiting`."""
+        return [letter async for letter in self.waiting(limit)]
+
+    async def waiting(self, limit: int | None = None) -> AsyncGenerator[Letter, None]:
+        """The letters that nobody has dealt with, by partition and in order; `limit` at most, and
+        one fetch of them in memory.
+        """
         described = (await self._admin.topics([self._topic])).get(self._topic)
         if described is None:
-            return []
+            return
         tps = [TopicPartition(self._topic, number) for number in range(described.partitions)]
-        self._dealt = await self._read_dealt(tps)
+        self._dealt = known = await self._read_dealt(tps)
+        self._seen = {tp: [] for tp in tps}
         starts = await self._admin.beginning_offsets(tps)
         ends = await self._admin.end_offsets(tps, committed=True)
-        found: list[Letter] = []
+        left = limit
         for tp in tps:
-            dealt, seen = self._dealt[tp], self._seen.setdefault(tp, [])
-            seen.clear()
+            dealt, seen = known[tp], self._seen[tp]
             reader = PartitionReader(self._cluster, tp, max(dealt.position, starts[tp]))
-            while reader.position < ends[tp] and (limit is None or len(found) < limit):
+            while reader.position < ends[tp] and left != 0:
                 records = await reader.read()
                 seen += [record.offset for record in records]
-                found += [letter_of(tp, each) for each in records if each.offset not in dealt]
-        return found if limit is None else found[:limit]
+                for letter in (letter_of(tp, each) for each in records if each.offset not in dealt):
+                    if left == 0:
+                        break
+                    left = None if left is None else left - 1
+                    yield letter
 
     async def _read_dealt(self, tps: Iterable[TopicPartition]) -> dict[TopicPartition, Dealt]:
         wanted = list(tps)
@@ -133,48 +145,70 @@ class DeadLetters:
         *,
         even_if_newer: bool = False,
     ) -> None:
-        """Send these letters (some of `pending`, in its order) back to their topics as they were,
-        each to the agent that failed on it. `renamed`: whose letters go to which other agent; those
-        of "" are the ones that name none. `even_if_newer`: also where the topic is compacted and
-        has a newer record of the key.
+        """Send these letters (some of `waiting`, in its order) back to their topics as they were,
+        each to the agent that failed on it; they are read anew, and may be slim. `renamed`: whose
+        letters go to which other agent; those of "" are the ones that name none. `even_if_newer`:
+        also where the topic is compacted and has a newer record of the key.
         """
-        to = await self.addressees(letters, renamed, even_if_newer=even_if_newer)
-        for start in range(0, len(letters), AT_ONCE):
-            await self._redrive(letters[start : start + AT_ONCE], to[start : start + AT_ONCE])
+        agents = await self.addressees(letters, renamed, even_if_newer=even_if_newer)
+        places = ((letter.tp, letter.offset) for letter in letters)
+        to = dict(zip(places, agents, strict=True))
+        batch: list[tuple[Letter, str]] = []
+        size = 0
+        if to:
+            await self._only_one()
+        async with aclosing(self.waiting()) as waiting:
+            while to:
+                letter = await anext(waiting, None)
+                if letter is None:
+                    raise BadLetter(DEALT_WITH)
+                agent = to.pop((letter.tp, letter.offset), None)
+                if agent is None:
+                    continue
+                batch.append((letter, agent))
+                size += letter.size
+                if not to or len(batch) >= AT_ONCE or size >= BYTES_AT_ONCE:
+                    await self._redrive(batch)
+                    batch, size = [], 0
 
-    async def _redrive(self, letters: Sequence[Letter], agents: Sequence[str]) -> None:
+    async def _redrive(self, batch: Sequence[tuple[Letter, str]]) -> None:
         buffer = RecordBuffer(transactional=True)
-        for letter, agent in zip(letters, agents, strict=True):
+        for letter, agent in batch:
             side = letter.told.get("side", "")
             to = address(self._app_id, agent, letter.origin.topic, side)
             headers = (to, *first_place(letter.source_offset), *letter.headers)
             buffer.append(letter.origin, letter.key, letter.value, letter.timestamp_ms, headers)
-        await self._pass(letters, buffer)
+        await self._pass([letter for letter, _ in batch], buffer)
 
     async def discard(self, letters: Sequence[Letter]) -> None:
-        """Pass over these letters (some of `pending`) for good."""
+        """Pass over these letters (some of `waiting`, they may be slim) for good."""
         await self._pass(letters, RecordBuffer(transactional=True))
 
-    async def _pass(self, letters: Sequence[Letter], buffer: RecordBuffer) -> None:
-        if not letters:
-            return
+    async def _only_one(self) -> TransactionSession:
+        """Fence whoever else deals with letters, once."""
         if self._session is None:
             self._session = TransactionSession(self._cluster, f"{self._app_id}-redrive")
             await self._session.init()
             # Somebody else may have dealt with some of them before we became the only one.
             self._dealt = await self._read_dealt(sorted(self._seen))
+        return self._session
+
+    async def _pass(self, letters: Sequence[Letter], buffer: RecordBuffer) -> None:
+        if not letters:
+            return
+        session = await self._only_one()
         after = self._after(letters)
-        self._session.begin()
+        session.begin()
         try:
-            await self._session.produce(buffer.take())
+            await session.produce(buffer.take())
             positions = {tp: dealt.position for tp, dealt in after.items()}
             notes = {tp: dealt.note for tp, dealt in after.items()}
-            await self._session.add_lone_offsets(positions, self.group, notes)
+            await session.add_lone_offsets(positions, self.group, notes)
         except BaseException:
             with suppress(TransportError):
-                await self._session.abort()
+                await session.abort()
             raise
-        await self._session.commit()
+        await session.commit()
         self._dealt.update(after)
 
     def _after(self, letters: Sequence[Letter]) -> dict[TopicPartition, Dealt]:
@@ -186,7 +220,7 @@ class DeadLetters:
         for tp, offsets in done.items():
             seen, dealt = self._seen.get(tp, []), self._dealt.get(tp, Dealt(0))
             if not offsets <= set(seen) or any(offset in dealt for offset in offsets):
-                raise BadLetter("somebody else has dealt with these letters meanwhile: look again")
+                raise BadLetter(DEALT_WITH)
             after[tp] = dealt.after([each for each in seen if each >= dealt.position], offsets)
             if len(after[tp].note) > LONGEST_NOTE:
                 raise BadLetter(

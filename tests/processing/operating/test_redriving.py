@@ -8,6 +8,7 @@ import sys
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -19,6 +20,8 @@ from flowstream.processing.operating import newer, redriving
 from flowstream.processing.operating.letters import BadLetter
 from flowstream.processing.operating.redriving import DeadLetters
 from flowstream.transport.errors import RequestRefused, TransportError
+from flowstream.transport.reader import PartitionReader
+from flowstream.transport.types import LogRecord
 from flowstream.wire.error_codes import ErrorCode
 from tests.processing.conftest import Kit
 
@@ -185,6 +188,54 @@ async def test_L7_a_letter_does_not_outlive_a_newer_record_of_its_key(kit: Kit, 
     assert [(each.key, each.value) for each in sent] == [
         (b"a", b"2"), (b"b", b"1"), (b"a", b"2"), (b"b", b"3"),
     ]  # fmt: skip
+
+
+async def test_X3_letters_are_read_as_they_are_dealt_with(
+    kit: Kit, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = kit.app(name)
+    source = app.topic(f"{name}-in", value_type=str, partitions=1)
+    letters = app.topic(app.dead_letters, value_type=str, partitions=2)
+    await kit.create(app)
+    told = {"topic": source.name, "partition": "0", "agent": "work", "traceback": "at length"}
+    headers = {f"flowstream.{what}": each.encode() for what, each in told.items()}
+    for number in range(8):
+        await letters.send(value=f"{number}", headers={**headers, "h": b"1"}, partition=number // 4)
+    seen: list[str] = []
+    commit = DeadLetters._pass
+
+    class OneByOne(PartitionReader):
+        def __init__(self, cluster: Any, tp: Any, start: int) -> None:
+            super().__init__(cluster, tp, start, max_bytes=1)
+
+        async def read(self, timeout_ms: int = 500) -> list[LogRecord]:
+            found = await super().read(timeout_ms)
+            seen.extend("read" for _ in found)
+            return found
+
+    async def passed(self: DeadLetters, letters: Any, buffer: Any) -> None:
+        seen.append(f"passed {len(letters)}")
+        await commit(self, letters, buffer)
+
+    monkeypatch.setattr(redriving, "PartitionReader", OneByOne)
+    monkeypatch.setattr(redriving, "BYTES_AT_ONCE", 2)
+    monkeypatch.setattr(DeadLetters, "_pass", passed)
+    async with DeadLetters(kit.cluster, app.id, app.dead_letters) as dead:
+        assert [each.value async for each in dead.waiting(2)] == [b"0", b"1"]
+        assert seen == ["read"] * 2
+        slim = [each.slim() async for each in dead.waiting()]
+        assert {(each.value, each.headers) for each in slim} == {(None, ())}
+        assert not any("traceback" in each.told for each in slim)
+        seen.clear()
+        await dead.redrive([*slim[:3], *slim[5:]])
+        assert seen == [
+            "read", "read", "passed 2", "read", "read", "read", "read", "passed 2", "read", "read",
+            "passed 2",
+        ]  # fmt: skip
+        assert [each.value async for each in dead.waiting()] == [b"3", b"4"]
+    sent = await kit.records(source.name)
+    assert [each.value for each in sent] == [b"0", b"1", b"2", b"5", b"6", b"7"]
+    assert {dict(each.headers)["h"] for each in sent} == {b"1"}
 
 
 async def test_L7_what_was_sent_back_is_as_new_as_it_was(kit: Kit, name: str) -> None:
