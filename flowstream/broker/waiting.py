@@ -89,6 +89,15 @@ class Waiting:
             self._deadlines = [each for each in self._deadlines if not each[2].done]
             heapq.heapify(self._deadlines)
 
+    def next_turn(
+        self, connection: ConnectionId, then: Callable[[Instant], list[Effect]], now: Instant
+    ) -> None:
+        """Call `then(now)` a moment later: a request that takes long goes on when others had their
+        turn (X4).
+        """
+        later = Instant(now + 1)
+        self.park(Parked(connection, (), later, lambda now, last: then(now) if last else None))
+
     def watch(self, partition: TopicPartition, watcher: Watcher, token: Hashable) -> None:
         """Tell `watcher` whenever `partition` moves, and `token` with it."""
         self._watchers.setdefault(partition, {})[watcher, token] = None

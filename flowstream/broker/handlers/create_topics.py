@@ -35,30 +35,34 @@ def handle(request: Request[CreateTopicsRequest], cores: Cores, now: Instant) ->
     body = request.body
     mutations = Mutations(request, cores, now, strict=request.to.version >= STRICT_SINCE)
 
+    valid: list[str] = []
+
     def named(topic: CreatableTopic) -> str:
         return topic.name
 
     def partitions(topic: CreatableTopic) -> int:
         default = cores.config.num_partitions if topic.num_partitions == -1 else 0
-        return len(topic.assignments) or max(topic.num_partitions, default)
+        many = len(topic.assignments) or max(topic.num_partitions, default)
+        return 0 if body.validate_only else many
 
     def plan(part: tuple[CreatableTopic, ...], used: int) -> Plan[CreatableTopicResult]:
         asked = replace(body, topics=part)
-        return create_topics(cores.image, cores.config, asked, cores.rng, mutations.charge, used)
+        plan = create_topics(
+            cores.image, cores.config, asked, cores.rng, mutations.charge, used, valid
+        )
+        if body.validate_only:
+            valid.extend(each.name for each in plan.results if not each.error_code)
+        return plan
 
     def answer(results: tuple[CreatableTopicResult, ...]) -> CreateTopicsResponse:
         return CreateTopicsResponse(throttle_time_ms=mutations.throttle_ms, topics=results)
 
     if len(body.topics) > TOPICS_MOST:
         return [Reply(request.to, answer(_too_many(body.topics)))]
-    # Names that only one of them may have are found when the first has come to be.
-    parts = [body.topics]
-    if not body.validate_only:
-        parts = slices(body.topics, named, partitions)
     sliced = Sliced(
         request.to,
         cores,
-        parts,
+        slices(body.topics, named, partitions),
         named,
         plan,
         answer,

@@ -108,14 +108,14 @@ class Sliced(Generic[T, R]):
         """
         if self._cores.is_ending:
             return []
-        while True:
-            if wait_for(self._cores, map(self._named, self._parts[0]), self.go_on):
-                return []
-            plan = self._plan(self._parts.popleft(), self._used)
-            self._results += plan.results
-            self._used = plan.partitions
-            if plan.records or not self._parts:
-                break
+        if wait_for(self._cores, map(self._named, self._parts[0]), self.go_on):
+            return []
+        plan = self._plan(self._parts.popleft(), self._used)
+        self._results += plan.results
+        self._used = plan.partitions
+        if self._parts and not plan.records:  # nothing becomes durable that it could wait for
+            self._cores.waiting.next_turn(self._to.connection, self.go_on, now)
+            return []
         return prepared(self._cores, plan.records, partial(self._write, plan), now)
 
     def _write(self, plan: Plan[R], now: Instant) -> list[Effect]:

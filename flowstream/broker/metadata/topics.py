@@ -87,13 +87,14 @@ def create_topics(
     rng: Random,
     charge: Charge = free,
     used: int = 0,
+    valid: Sequence[str] = (),
 ) -> Plan[CreatableTopicResult]:
     """Create topics; `validate_only` answers the same without records. `used` is how many
-    partitions the request has created before.
+    partitions the request has created before, `valid` are names that it may create.
     """
     where = placement(image, config)
     repeated = _repeated(topic.name for topic in request.topics)
-    taken = {folded(name): name for name in image.topics}
+    taken = {folded(name): name for name in (*image.topics, *valid)}
     created: dict[str, _New] = {}
     described = topic_configs.Described(config)
     results: dict[str, CreatableTopicResult] = {}

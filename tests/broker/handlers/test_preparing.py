@@ -156,6 +156,7 @@ def test_who_wants_the_name_waits_for_it(machine: Machine) -> None:
         assert not machine.replies
         machine.settle_once()
     machine.settle()
+    machine.wait(1)
     assert errors(machine.answer(first).topics) == {"large.topic": 0}
     assert errors(machine.answer(again).topics) == {"large.topic": ErrorCode.TOPIC_ALREADY_EXISTS}
     taken = ErrorCode.INVALID_TOPIC_EXCEPTION
