@@ -2,7 +2,8 @@
 
 Pure. On loopback without a token every local process may read. A browser may not be made to: a page
 from elsewhere that resolves its own name to 127.0.0.1 sends that name as Host, and is refused; and
-one that has a form sent here, which it cannot read the answer of, is by its Sec-Fetch-Site.
+one that has a form sent here, which it cannot read the answer of, is by its Sec-Fetch-Site, or its
+Origin.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from flowstream.processing.errors import SettingsError
 PUBLIC = ("/health", "/ready")
 """Without a token these answer yes or no, and no reasons: a load balancer has no token."""
 
-
+ROUTED = "x-flowstream-routed"
+"""Another worker has sent this request here: it is answered here or nowhere."""
 LOOKING = ("GET", "HEAD", "OPTIONS")
 FORGED = (
     "a page of another site may look here and do nothing else: let its origin in"
@@ -70,10 +72,16 @@ def refusal(settings: Settings, headers: Mapping[str, str]) -> Refusal | None:
 
 
 def is_forged(settings: Settings, method: str, headers: Mapping[str, str]) -> bool:
-    """Whether a page from elsewhere has a browser do something here, and not only look."""
-    if settings.web_token is not None or method in LOOKING:
+    """Whether a page from elsewhere has a browser do something here, and not only look. Browsers
+    say so where they trust the connection, that is not on HTTP to another machine; which page it is
+    they always say. A form cannot say `ROUTED`, and who hands a request on has asked this already.
+    """
+    if settings.web_token is not None or method in LOOKING or ROUTED in headers:
         return False
-    return headers.get("sec-fetch-site", "") == "cross-site"
+    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    if site is not None or origin is None:
+        return site == "cross-site"
+    return host_of(origin.partition("://")[2]).lower() != host_of(headers.get("host", "")).lower()
 
 
 def has_token(token: str, authorization: str) -> bool:

@@ -32,12 +32,11 @@ from flowstream.processing.units.task import TaskId
 from flowstream.processing.worker import Worker
 from flowstream.state.store import StoreError
 from flowstream.web.answering import failed, json
+from flowstream.web.guard import ROUTED
 from flowstream.wire.hashing import partition_for_key
 
 log = logging.getLogger("flowstream.web")
 
-ROUTED = "x-flowstream-routed"
-"""Another worker has sent this request here: it is answered here or nowhere."""
 BODY_BYTES = 1 << 20
 TIMEOUT_S = 5.0
 NOT_HANDED_ON = frozenset(

@@ -125,16 +125,30 @@ def test_what_cannot_be_shared_is_refused(given: Any, told: str) -> None:
         ({}, "same-site", BANK, 200),
         ({}, "same-origin", BANK, 200),
         ({}, None, None, 200),
+        ({}, None, BANK, 403),
+        ({}, None, "null", 403),
+        ({}, None, SHOP, 200),
+        ({}, None, "http://127.0.0.1:8080", 200),
         ({"web_open": True, "web_host": "0.0.0.0"}, "cross-site", BANK, 403),
+        ({"web_open": True, "web_host": "0.0.0.0"}, None, BANK, 403),
         ({"web_token": "secret"}, "cross-site", BANK, 200),
     ],
 )
 async def test_X7_a_form_of_another_site_does_nothing_here(
     options: dict[str, Any], site: str | None, origin: str | None, status: int
 ) -> None:
-    """A browser sends it without asking: whoever visited such a page ran a page of the app."""
+    """A browser sends it without asking: whoever visited such a page ran a page of the app. It
+    names the site on a connection that it trusts, the origin also on others.
+    """
     said = {"Sec-Fetch-Site": site, "Origin": origin, "Authorization": "Bearer secret"}
     headers = {name: value for name, value in said.items() if value is not None}
     async with client_of(**options) as client:
         assert (await client.post("/do", headers=headers)).status_code == status
         assert (await client.get("/plain", headers=headers)).status_code == 200
+
+
+async def test_a_form_that_another_worker_has_sent_on_was_looked_at_there() -> None:
+    """Its page's origin is that worker, and no form of another site can say that it was."""
+    said = {"Origin": "http://other-worker:6066", "X-Flowstream-Routed": "1"}
+    async with client_of(web_open=True, web_host="0.0.0.0") as client:
+        assert (await client.post("/do", headers=said)).status_code == 200
