@@ -11,6 +11,8 @@ Instant = NewType("Instant", int)
 """
 
 ConnectionId = NewType("ConnectionId", int)
+NOBODY = ConnectionId(0)
+"""Of no connection: those are numbered from 1."""
 
 
 class TopicPartition(NamedTuple):

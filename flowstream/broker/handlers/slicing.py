@@ -20,7 +20,7 @@ from flowstream.broker.effects import Effect, WhenDurable
 from flowstream.broker.handlers.preparing import Preparation, Then, large, wait_for
 from flowstream.broker.metadata.records import MetadataRecord
 from flowstream.broker.metadata.topics import Plan
-from flowstream.broker.types import Instant, ReplyTo
+from flowstream.broker.types import NOBODY, Instant, ReplyTo
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -114,7 +114,7 @@ class Sliced(Generic[T, R]):
         self._results += plan.results
         self._used = plan.partitions
         if self._parts and not plan.records:  # nothing becomes durable that it could wait for
-            self._cores.waiting.next_turn(self._to.connection, self.go_on, now)
+            self._cores.waiting.next_turn(NOBODY, self.go_on, now)  # done whoever leaves, as ever
             return []
         return prepared(self._cores, plan.records, partial(self._write, plan), now)
 

@@ -14,6 +14,7 @@ from flowstream.broker.handlers import offset_fetch, slicing
 from flowstream.broker.types import TopicPartition
 from flowstream.wire.error_codes import ErrorCode
 from flowstream.wire.messages.create_topics import CreatableTopic, CreateTopicsRequest
+from flowstream.wire.messages.delete_topics import DeleteTopicsRequest, DeleteTopicState
 from flowstream.wire.messages.offset_fetch import OffsetFetchRequest, OffsetFetchRequestGroup
 from tests.broker.machine import Machine
 from tests.broker.server.serving import VERSIONS, served
@@ -103,6 +104,18 @@ def test_X4_many_topics_are_validated_over_some_turns_as_in_one(machine: Machine
     assert found.pop("twice") == ErrorCode.INVALID_REQUEST
     assert found == dict.fromkeys(["a.b", *names], 0)
     assert not machine.cores.image.topics
+
+
+def test_what_is_to_be_changed_is_changed_though_its_client_left(machine: Machine) -> None:
+    """A first slice of names that nobody has took what came behind it along."""
+    wanted = CreatableTopic(name="last", num_partitions=1, replication_factor=1)
+    assert machine.ask(CreateTopicsRequest(topics=(wanted,)), 7).topics[0].error_code == 0
+    names = [*(f"none-{at}" for at in range(10)), "last"]
+    machine.post(DeleteTopicsRequest(topics=tuple(DeleteTopicState(name=n) for n in names)), 6)
+    machine.carry_out(machine.node.handle(Disconnected(machine.connection), machine.now))
+    for _ in names:
+        machine.wait(1)
+    assert "last" not in machine.cores.image.topics
 
 
 async def test_X4_the_turns_come_by_themselves_and_the_next_answer_waits_for_them() -> None:
