@@ -164,8 +164,11 @@ def check(config: BrokerConfig, overrides: Mapping[str, str | None]) -> dict[str
             raise InvalidConfig(f"Invalid value {text} for configuration {name}: {error}") from None
         accepted[name] = text
     if accepted:
-        _check_together(effective(config, accepted))
+        _check_together({n: accepted.get(n, default_text(config, n)) for n in _JUDGED_TOGETHER})
     return accepted
+
+
+_JUDGED_TOGETHER = ("min.compaction.lag.ms", "max.compaction.lag.ms", "remote.storage.enable")
 
 
 def _check_together(configs: Mapping[str, str]) -> None:

@@ -6,9 +6,9 @@ import random
 
 import pytest
 
-from flowstream.broker.config import SETTINGS
+from flowstream.broker.config import SETTINGS, BrokerConfig
 from flowstream.broker.effects import Effect, Notice
-from flowstream.broker.metadata import alterations
+from flowstream.broker.metadata import alterations, topic_configs
 from flowstream.broker.metadata.broker_configs import DYNAMIC
 from flowstream.broker.types import TopicPartition
 from flowstream.wire.batch import encode_batch
@@ -89,6 +89,23 @@ def test_X4_a_list_grows_as_far_as_its_record_carries_it() -> None:
             " 32767 bytes.",
         )
     assert described(made, TOPIC, "t", throttled)[throttled][0] == half
+
+
+def test_X4_few_defaults_are_looked_up_for_each_topic_that_changes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All of them, for each of two thousand topics of a request, held the loop for 0.25 s."""
+    made = cluster()
+    looked_up: list[str] = []
+    default_text = topic_configs.default_text
+
+    def counted(config: BrokerConfig, name: str) -> str:
+        looked_up.append(name)
+        return default_text(config, name)
+
+    monkeypatch.setattr(topic_configs, "default_text", counted)
+    assert alter(made, TOPIC, "t", ("retention.ms", SET, "1000"), validate=True) == OK
+    assert len(looked_up) <= 3
 
 
 def test_validate_only_answers_the_same_and_changes_nothing() -> None:
