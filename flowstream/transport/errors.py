@@ -170,13 +170,19 @@ class TransactionFailed(TransportError):
     """
 
     def __init__(self, reason: str, *, abortable: bool = True, code: int = ErrorCode.NONE) -> None:
+        super().__init__(reason)
         self.abortable = abortable
         self.code = code
-        super().__init__(reason)
 
 
 class SendFailed(TransportError):
-    """A record outside of transactions was refused, or its fate is unknown."""
+    """A record outside of transactions was refused, or its fate is unknown. `code` is Kafka's
+    error, if that is what it was.
+    """
+
+    def __init__(self, reason: str, *, code: int = ErrorCode.NONE) -> None:
+        super().__init__(reason)
+        self.code = code
 
 
 class RefusedForGood(TransactionFailed, SendFailed):

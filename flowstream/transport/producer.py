@@ -211,7 +211,8 @@ class IdempotentProducer:
                 self._forget_identity(identity)
             else:
                 self._next_epoch(identity)
-            raise error_for_good or SendFailed(f"refused: {refusal.reason}")
+            refused = SendFailed(f"refused: {refusal.reason}", code=refusal.code)
+            raise error_for_good or refused
         if self._identity == identity:
             self._sequences[tp] = (sequence + batch.records) % SEQUENCE_END
         return shipment.offsets[tp]

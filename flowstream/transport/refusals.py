@@ -13,6 +13,7 @@ from flowstream.transport.errors import (
     OffsetOutOfRange,
     RefusedForGood,
     RequestRefused,
+    SendFailed,
     SettingRefused,
     TransactionFailed,
     TransportError,
@@ -95,13 +96,13 @@ def is_counted(error: TransportError) -> bool:
     if is_lasting(error):
         return True
     code = code_of(error)
-    if not isinstance(error, RequestRefused | TransactionFailed) or code == ErrorCode.NONE:
+    if isinstance(error, Unreadable) or code == ErrorCode.NONE:
         return False
     return not retriable(code) and code != ErrorCode.TRANSACTION_ABORTABLE
 
 
 def code_of(error: TransportError) -> int:
     """Kafka's error behind one of ours; NONE where it is not about one answer."""
-    if isinstance(error, RequestRefused | TransactionFailed | Unreadable):
+    if isinstance(error, RequestRefused | TransactionFailed | SendFailed | Unreadable):
         return error.code
     return ErrorCode.NONE

@@ -10,6 +10,7 @@ from flowstream.transport.batches import PendingBatch, RecordBuffer
 from flowstream.transport.cluster import Cluster
 from flowstream.transport.errors import SendFailed
 from flowstream.transport.producer import LAST_EPOCH, IdempotentProducer
+from flowstream.transport.refusals import MOST, Refusals
 from flowstream.transport.types import TopicPartition
 from flowstream.wire.api import ApiKey
 from flowstream.wire.batch_header import read_header
@@ -100,4 +101,21 @@ async def test_after_an_unknown_outcome_the_producer_goes_on_in_its_next_epoch()
             first.producer_epoch + 1,
         )
         assert (first.base_sequence, last.base_sequence) == (0, 0)
+        await cluster.close()
+
+
+async def test_V2_what_is_refused_says_why_for_who_counts_it() -> None:
+    """A worker that is at_least_once went back to its last commit for ever."""
+    async with FakeBroker({"t": 1}) as broker:
+        cluster = Cluster(broker.address)
+        await cluster.connect()
+        producer, refusals = IdempotentProducer(cluster), Refusals()
+        broker.script(ApiKey.PRODUCE, *[ErrorCode.UNKNOWN_SERVER_ERROR] * MOST)
+        for number in range(MOST):
+            with pytest.raises(SendFailed, match="UNKNOWN_SERVER_ERROR") as caught:
+                await producer.produce(one(TopicPartition("t", 0), b"v"))
+            if number < MOST - 1:
+                refusals.met(caught.value, number)
+        with pytest.raises(SendFailed):
+            refusals.met(caught.value, MOST)
         await cluster.close()

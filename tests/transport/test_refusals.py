@@ -12,6 +12,7 @@ from flowstream.transport.errors import (
     ProducerFenced,
     RefusedForGood,
     RequestRefused,
+    SendFailed,
     SettingRefused,
     TransactionFailed,
     TransportError,
@@ -34,6 +35,7 @@ LASTING = [
 COUNTED = [
     TransactionFailed("EndTxn: UNKNOWN", abortable=False, code=Code.UNKNOWN_SERVER_ERROR),
     TransactionFailed("TxnOffsetCommit: INVALID_GROUP_ID", code=Code.INVALID_GROUP_ID),
+    SendFailed("refused: t-0: UNKNOWN_SERVER_ERROR", code=Code.UNKNOWN_SERVER_ERROR),
     RequestRefused("InitProducerId", Code.INVALID_TRANSACTION_TIMEOUT),
 ]
 AT_ONCE = [
@@ -48,6 +50,8 @@ NEVER = [
     ProducerFenced("EndTxn: PRODUCER_FENCED"),
     ConsumerFailed("the broker moved"),
     TransactionFailed("PRODUCE: no answer for too long"),
+    SendFailed("PRODUCE: no answer for too long; the records may or may not be stored"),
+    SendFailed("refused: t-0: NOT_ENOUGH_REPLICAS", code=Code.NOT_ENOUGH_REPLICAS),
     TransactionFailed("EndTxn: TRANSACTION_ABORTABLE", code=Code.TRANSACTION_ABORTABLE),
     RequestRefused("OFFSET_FETCH of group 'g'", Code.COORDINATOR_LOAD_IN_PROGRESS),
 ]
