@@ -174,7 +174,8 @@ class Sender:
         if before is not None and not before.is_closed():
             raise AppError(
                 f"app {self._app_id!r} sends from two event loops at a time: send from the one that"
-                " sent first, as by asyncio.run_coroutine_threadsafe, or let each have an App"
+                " sent first, as by asyncio.run_coroutine_threadsafe (in a test context:"
+                " context.run(...) with the coroutine), or let each have an App"
             )
         self._loop, self._opening = here, asyncio.Lock()
         self._producer = self._cluster = self._following = None
