@@ -21,7 +21,7 @@ from flowstream.processing.group.placing import decode_orders
 from flowstream.processing.running.plan import Plan
 from flowstream.processing.running.runtime import RunningTask
 from flowstream.processing.stores.starting import Positions, TaskStarter
-from flowstream.processing.units.task import TaskId, TaskState
+from flowstream.processing.units.task import TaskId, TaskState, share_room
 from flowstream.transport.batches import RecordBuffer
 from flowstream.transport.consumer import GroupConsumer
 from flowstream.transport.types import ConsumerRecord, Generation, TopicPartition
@@ -188,6 +188,7 @@ class Membership:
     async def _tick(self) -> None:
         if paused := self.consumer.paused:
             self._resume(paused)
+        share_room([running.task for running in self.tasks.values()])
         for task in self.tasks.values():
             task.tick()
         if self._changing.locked():

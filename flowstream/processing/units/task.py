@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import bisect
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from enum import Enum
 from itertools import islice
 from typing import NamedTuple
@@ -65,6 +65,8 @@ MOST_PENDING = 10_000
 """Units of a task that wait for a slow agent before all but that one wait, too."""
 MOST_PENDING_BYTES = MOST_WAITING * OUTPUT_BYTES
 """So much may wait, as it may behind a commit."""
+WORKER_PENDING_BYTES = 8 * MOST_PENDING_BYTES
+"""From so much in all tasks of a worker on, each has to do with its share of it."""
 
 
 class Source:
@@ -195,7 +197,7 @@ class Source:
 class Task:
     """One task's units in the order of their completion, and what of them may be merged."""
 
-    __slots__ = ("id", "pending", "pending_bytes", "sources", "state")
+    __slots__ = ("id", "most_bytes", "pending", "pending_bytes", "sources", "state")
 
     def __init__(self, id: TaskId) -> None:
         self.id = id
@@ -205,11 +207,13 @@ class Task:
         """Completed units that wait for an offset before them, in the order of completion."""
         self.pending_bytes = 0
         """The sum of their sizes."""
+        self.most_bytes = MOST_PENDING_BYTES
+        """See `share_room`."""
 
     @property
     def is_clogged(self) -> bool:
         """Whether so much waits that only those may go on for whom it waits."""
-        return len(self.pending) > MOST_PENDING or self.pending_bytes > MOST_PENDING_BYTES
+        return len(self.pending) > MOST_PENDING or self.pending_bytes > self.most_bytes
 
     def move(self, state: TaskState) -> None:
         """Enter a state; an illegal move is a broken invariant."""
@@ -282,3 +286,12 @@ class Task:
     def offsets(self) -> dict[tuple[str, int], int]:
         """The committable offset of every source that is a topic."""
         return {(s.topic, s.partition): s.position for s in self.sources if not s.is_inner}
+
+
+def share_room(tasks: Collection[Task]) -> None:
+    """Say how much may wait in each of a worker's tasks."""
+    most = MOST_PENDING_BYTES
+    if sum(task.pending_bytes for task in tasks) > WORKER_PENDING_BYTES:
+        most = min(most, WORKER_PENDING_BYTES // len(tasks))
+    for task in tasks:
+        task.most_bytes = most
