@@ -1,8 +1,9 @@
 """How often the cluster may refuse the same thing before the worker ends with it.
 
 Pure: it decides by the errors that came, and has no clock. Some refusals are over in a moment:
-rights that are being changed, bytes that were damaged on their way. Those that come again and again
-are told by the worker's end, as going back to the last commit for ever would tell nobody (V2).
+rights that are being changed, bytes that were damaged on their way, times at the edge of what a
+topic takes. Those that come again and again are told by the worker's end, as going back to the last
+commit for ever would tell nobody (V2).
 """
 
 from __future__ import annotations
@@ -40,6 +41,11 @@ RIGHTS = frozenset(
         ErrorCode.CLUSTER_AUTHORIZATION_FAILED,
     )
 )
+
+CHANGING = RIGHTS | {ErrorCode.INVALID_TIMESTAMP}
+"""What a topic takes as a time is told from now: what was right as it was sent may be too old as it
+commits, and fails its event when that is done again; and no two machines' clocks are the same.
+"""
 
 
 class Refusals:
@@ -83,10 +89,10 @@ def ends_at_once(error: TransportError) -> bool:
 
 
 def is_lasting(error: TransportError) -> bool:
-    """Whether a refusal is about rights, or about what lies in a partition: somebody may mend it at
-    any moment, and that other things are committed meanwhile says nothing of it.
+    """Whether a refusal is about rights, times, or what lies in a partition: it may be over at any
+    moment, and that other things are committed meanwhile says nothing of it.
     """
-    return isinstance(error, UnreadableRecords) or code_of(error) in RIGHTS
+    return isinstance(error, UnreadableRecords) or code_of(error) in CHANGING
 
 
 def is_counted(error: TransportError) -> bool:

@@ -27,6 +27,7 @@ T0 = TopicPartition("t", 0)
 LASTING = [
     RefusedForGood("produce", code=Code.TOPIC_AUTHORIZATION_FAILED),
     RefusedForGood("EndTxn", code=Code.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, abortable=False),
+    RefusedForGood("produce: INVALID_TIMESTAMP", code=Code.INVALID_TIMESTAMP),
     RequestRefused("metadata of topic 't'", Code.TOPIC_AUTHORIZATION_FAILED),
     RequestRefused("offsets", Code.GROUP_AUTHORIZATION_FAILED),
     Unreadable("topic t", Code.TOPIC_AUTHORIZATION_FAILED),

@@ -5,6 +5,7 @@ as a whole, and where the agent's policy can deal with it.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -122,6 +123,21 @@ async def test_V2_a_topic_with_times_of_its_own_takes_events_of_any_time(
     await kit.create(app)
     await events.send(key="k", value={"n": 0, "at": wall_ms() / 1000 + 7200})
     await kit.run_until(app, kit.count(out.name, 1))
+
+
+async def test_S11_V2_a_time_that_is_too_old_as_it_commits_fails_its_event(
+    kit: Kit, name: str
+) -> None:
+    """It was right as it was sent; the refusal ended the worker, and no policy was asked."""
+    app, events, out = dated(kit, name, "yield", on_error="dead_letter")
+    app.change_settings(dataclasses.replace(app.settings, commit_interval=2.0))
+    out.config["message.timestamp.before.max.ms"] = "1500"
+    await kit.create(app)
+    await events.send(key="k", value={"n": 0, "at": wall_ms() / 1000})
+    await kit.run_until(app, kit.count(app.dead_letters, 1))
+    (letter,) = await kit.records(app.dead_letters)
+    assert dict(letter.headers)["flowstream.error"] == b"RecordMistimed"
+    assert await kit.values(out.name) == []
 
 
 async def test_V2_by_default_an_event_of_a_day_to_come_stops_the_worker_by_its_offset(
