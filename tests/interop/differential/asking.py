@@ -140,6 +140,8 @@ class Client:
             number = sum(each.startswith(kind) for each in self._labels.values())
             return self._labels.setdefault((kind, value), f"{kind}{number}")
         if isinstance(value, tuple):
+            if name == "active_producers":  # they have no name, and are told in any order
+                value = sorted(value, key=_of_producer)
             return sorted((self._plain(each, name) for each in value), key=_order)
         if isinstance(value, bytes | bytearray | memoryview):
             return bytes(value).hex()
@@ -167,6 +169,10 @@ def _order(value: Any) -> tuple[str, ...]:
     if isinstance(value.get("entity"), list):
         return tuple(str(each) for each in value["entity"])
     return tuple(str(value[name]).zfill(9) for name in _NAMES if value.get(name) is not None)
+
+
+def _of_producer(value: Any) -> tuple[int, ...]:
+    return value.current_txn_start_offset, value.last_sequence, value.producer_epoch
 
 
 def build(cls: type[Any], values: Body) -> Any:

@@ -337,7 +337,7 @@ def changing_protocols(c: Client) -> None:
     synced = {
         "group_id": "cpg", "generation_id": 1, "member_id": first.member_id, "group_instance_id": "i",
         "protocol_type": "consumer", "protocol_name": "range",
-        "assignments": [{"member_id": first.member_id, "assignment": bytes.fromhex("000100000000ffffffff")}],
+        "assignments": [{"member_id": first.member_id, "assignment": bytes.fromhex("000100000001000263700000000100000000ffffffff")}],
     }  # fmt: skip
     c.ask(14, synced, 5)
     beat("up", 0, **joins)
