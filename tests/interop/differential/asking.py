@@ -140,8 +140,10 @@ class Client:
             number = sum(each.startswith(kind) for each in self._labels.values())
             return self._labels.setdefault((kind, value), f"{kind}{number}")
         if isinstance(value, tuple):
-            if name == "active_producers":  # they have no name, and are told in any order
-                value = sorted(value, key=_of_producer)
+            if name == "active_producers":  # of this story; they are told in any order
+                kind = LABELLED["producer_id"]
+                known = [each for each in value if (kind, each.producer_id) in self._labels]
+                value = sorted(known, key=_of_producer)
             return sorted((self._plain(each, name) for each in value), key=_order)
         if isinstance(value, bytes | bytearray | memoryview):
             return bytes(value).hex()
