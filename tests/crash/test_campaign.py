@@ -28,6 +28,12 @@ class Script(Worker):
         )
 
 
+async def spawned(worker: Script) -> None:
+    """Until its process is there."""
+    while worker._child is None:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+
+
 async def test_V1_a_worker_that_ends_by_itself_is_a_violation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -57,8 +63,7 @@ async def test_V4_a_worker_that_does_not_end_well_is_a_violation(tmp_path: Path)
     worker = Sour("worker-1", "unused", tmp_path)
     running = asyncio.create_task(worker.run())
     async with asyncio.timeout(20):
-        while worker._child is None:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+        await spawned(worker)
         assert worker._child.stdout is not None
         await worker._child.stdout.readline()
         running.cancel()
@@ -76,8 +81,7 @@ async def test_a_worker_that_is_told_to_end_before_it_listens_is_no_violation(
     worker = Young("worker-1", "unused", tmp_path)
     running = asyncio.create_task(worker.run())
     async with asyncio.timeout(20):
-        while worker._child is None:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+        await spawned(worker)
         running.cancel()
         await asyncio.wait((running,))
     assert worker.take_ends() == []

@@ -13,12 +13,13 @@ from collections import Counter
 from math import ceil
 from typing import TYPE_CHECKING
 
+from flowstream.broker.addresses import spelled
 from flowstream.broker.cores import Cores
 from flowstream.broker.quotas import CONNECT
 from flowstream.broker.security.listeners import ListenerSpec
 from flowstream.broker.server.connection import Connection
 from flowstream.broker.server.driver import Driver
-from flowstream.broker.server.ports import candidates, ephemeral_from, unmapped, written
+from flowstream.broker.server.ports import candidates, ephemeral_from, written
 from flowstream.broker.storage.disk import open_connections
 from flowstream.broker.types import LOCAL, ConnectionId, Session
 from flowstream.errors import FlowstreamError
@@ -174,7 +175,7 @@ class Listener:
                 self._accepting = False
                 self._loop.call_later(RETRY_SECONDS, self._listen)
                 return
-            self._connected(client, unmapped(str(address[0])))
+            self._connected(client, spelled(str(address[0])))
 
     def _connected(self, client: socket.socket, host: str) -> None:
         connections = self._driver.connections

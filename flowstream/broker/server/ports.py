@@ -28,16 +28,6 @@ def written(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def unmapped(host: str) -> str:
-    """The address of a client. A socket that serves both kinds tells IPv4 ones inside IPv6, where
-    rules and quotas about them would not be found (X7).
-
-    >>> unmapped("::ffff:10.0.0.5"), unmapped("10.0.0.5"), unmapped("::1")
-    ('10.0.0.5', '10.0.0.5', '::1')
-    """
-    return host.removeprefix("::ffff:") if "." in host else host
-
-
 def ephemeral_from() -> int:
     """The first port that outgoing connections may be given."""
     try:

@@ -74,15 +74,11 @@ def retimed(record: Arrival, timestamp_ms: int) -> Arrival:
     )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Mistimed:
-    """A record whose own time is none, in the shape of one that says another of time; it is passed
-    over, and stays so if its unit is tried again.
-    """
+class Came:
+    """A record that `came`, in the shape of one that says something else."""
 
+    __slots__ = ()
     came: Arrival
-    timestamp: int
-    """Milliseconds since the epoch."""
 
     @property
     def topic(self) -> str:
@@ -98,6 +94,17 @@ class Mistimed:
     def offset(self) -> int:
         """The offset."""
         return self.came.offset
+
+
+@dataclass(frozen=True, slots=True)
+class Mistimed(Came):
+    """A record whose own time is none, in the shape of one that says another of time; it is passed
+    over, and stays so if its unit is tried again.
+    """
+
+    came: Arrival
+    timestamp: int
+    """Milliseconds since the epoch."""
 
     @property
     def key(self) -> bytes | None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from flowstream.processing.events.event import Arrival, Retimed
+from flowstream.processing.events.event import Arrival, Came, Retimed
 from flowstream.transport.types import LogRecord
 
 ADDRESS = "flowstream.redriven-to"
@@ -35,7 +35,7 @@ class Addressee:
 
 
 @dataclass(frozen=True, slots=True)
-class PassedBy:
+class PassedBy(Came):
     """A record that is another's, in the shape of one that says nothing."""
 
     came: Arrival
@@ -48,21 +48,6 @@ class PassedBy:
     key: None = None
     value: None = None
     headers: Headers = ()
-
-    @property
-    def topic(self) -> str:
-        """The topic."""
-        return self.came.topic
-
-    @property
-    def partition(self) -> int:
-        """The partition."""
-        return self.came.partition
-
-    @property
-    def offset(self) -> int:
-        """The offset."""
-        return self.came.offset
 
 
 def address(app: str, agent: str, topic: str, side: str = "") -> tuple[str, bytes]:

@@ -38,7 +38,7 @@ V = TypeVar("V")
 Serializer = str | Serialization
 DERIVED = ("name", "key_type", "value_type", "key_serializer", "value_serializer")
 """What `Topic.derive` may change."""
-FARTHEST_S = 9.2e15
+RECORDED_S = 9.2e15
 """As far from 1970 as a record's 64 bits of milliseconds go."""
 OF_ANOTHER = ("partitions", "config")
 """What it may change of a topic of another name."""
@@ -325,7 +325,7 @@ class Topic(Generic[K, V]):
         if timestamp is None:
             return None
         # The other way round NaN would pass.
-        if not abs(timestamp) <= FARTHEST_S:
+        if not abs(timestamp) <= RECORDED_S:
             raise ValueError(
                 f"timestamp={timestamp!r} of a record for topic {self.name!r} is no count of"
                 " seconds since 1970"

@@ -8,11 +8,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from flowstream.processing.events.event import Event
-from flowstream.processing.tables.showing import shown
+from flowstream.processing.tables.showing import is_beside_keys, shown
 from flowstream.processing.tables.table import Table
-from flowstream.processing.time.dues import is_own
-from flowstream.processing.time.windows import STREAM_TIME_KEY, split_window_key
-from flowstream.state.expiring import TIME_ROW
+from flowstream.processing.time.windows import split_window_key
 from flowstream.transport.types import LogRecord, TopicPartition
 
 NEVER_MS = -(1 << 62)
@@ -56,7 +54,7 @@ def changelog_event(
 
 def _key_of(table: Table[Any, Any], row: bytes) -> tuple[Any] | None:
     """The key of a row that was deleted."""
-    if (table.comes_due and is_own(row)) or row == (STREAM_TIME_KEY if table.window else TIME_ROW):
+    if is_beside_keys(table, row):
         return None
     if table.window is None:
         return (table.row_keys.decode(row),)

@@ -84,11 +84,17 @@ def all_shown(table: Table[Any, Any], row: bytes, data: bytes, now_ms: int) -> I
         yield Shown(name, value, start, at, end)
 
 
+def is_beside_keys(table: Table[Any, Any], row: bytes) -> bool:
+    """Whether a row of a table without a keeper is what we keep beside its keys."""
+    ours = STREAM_TIME_KEY if table.window else TIME_ROW
+    return row == ours or (table.comes_due and is_own(row))
+
+
 def shown(table: Table[Any, Any], row: bytes, data: bytes, now_ms: int) -> Shown | None:
     """A row of a table without a keeper; None when it is none of the table's keys, or past its time
     at event time `now_ms`. RowUnreadable when the value does not decode.
     """
-    if (table.comes_due and is_own(row)) or row == (STREAM_TIME_KEY if table.window else TIME_ROW):
+    if is_beside_keys(table, row):
         return None
     if table.timer_codecs is not None:
         keys, values = table.timer_codecs

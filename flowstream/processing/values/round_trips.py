@@ -75,10 +75,7 @@ def kept_codec(kind: type[T] | object, *, is_sure: bool = False) -> Codec[T]:
                 " end. Say value_type=dict[int, ...], or have a text, str(key)"
             )
         if not is_sure:
-            try:
-                read(data)
-            except DECODE_ERRORS as error:
-                raise ValueError(f"it could not be read again: {reason(error)}") from error
+            _read_again(read, data)
         return data
 
     return dataclasses.replace(codec, encode=encode)
@@ -97,16 +94,21 @@ def row_key_codec(kind: type[T] | object) -> Codec[T]:
         data = write(key)
         if data in known:
             return data
-        try:
-            read(data)
-        except DECODE_ERRORS as error:
-            raise ValueError(f"it could not be read again: {reason(error)}") from error
+        _read_again(read, data)
         if len(known) >= KNOWN_KEYS:
             known.clear()
         known.add(data)
         return data
 
     return dataclasses.replace(codec, encode=encode)
+
+
+def _read_again(read: Callable[[bytes], object], data: bytes) -> None:
+    """ValueError for what its type does not fit inside, which nobody could read."""
+    try:
+        read(data)
+    except DECODE_ERRORS as error:
+        raise ValueError(f"it could not be read again: {reason(error)}") from error
 
 
 def _is_of_one_class(kind: Any) -> bool:
