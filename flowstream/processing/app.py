@@ -254,6 +254,7 @@ class App(AsFaust, DeclaresPages, DeclaresAgents):
     def send_by(self, sender: Sender) -> Sender:
         """Send by this from now on, as a test kit wants it; gives the sender of before."""
         before, self._sender = self._sender, sender
+        self._askers = {}  # those of before ask by the one of before
         return before
 
     def query_by(self, make: Callable[[], Router] | None) -> None:
@@ -332,13 +333,17 @@ class App(AsFaust, DeclaresPages, DeclaresAgents):
         """
         import_module(COMMAND_LINE).run_script(self)
 
+    async def close_outboxes(self) -> None:
+        """Close the connections to databases; a later batch opens another."""
+        for agent in self.agents.values():
+            if isinstance(agent, Outbox):
+                await agent.close()
+
     async def close(self, within: float | None = None) -> None:
         """Close the connections that sends and asks outside of agents, and outboxes, opened. What
         was sent is waited for; what is not acknowledged `within` so many seconds fails.
         """
-        for agent in self.agents.values():
-            if isinstance(agent, Outbox):
-                await agent.close()
+        await self.close_outboxes()
         while self._askers:
             _, asker = self._askers.popitem()
             await asker.close()

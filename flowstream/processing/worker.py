@@ -369,6 +369,9 @@ class Worker(Planned):
             if self._slot is not None:
                 self._slot.release()
             try:
-                await self.app.close(self.stopping.left_s(STOP_S, LEAST_S))
+                if self._doors.has_app:
+                    await self.app.close(self.stopping.left_s(STOP_S, LEAST_S))
+                else:
+                    await self.app.close_outboxes()
             finally:
                 await self._cluster.close()

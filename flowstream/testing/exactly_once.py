@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from typing import Any
 
@@ -28,7 +28,9 @@ MOST_RUNS = 400
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """A record to put in; times in seconds."""
+    """A record to put in; times in seconds. Without a `timestamp` it has the time at which it came
+    in the run that nobody disturbs.
+    """
 
     topic: Topic[Any, Any] | str
     value: Any = None
@@ -86,7 +88,8 @@ def assert_exactly_once(
                 f"app {context.app.id!r} has processing_guarantee='at_least_once', which does"
                 " repeat records after a crash: leave it out"
             )
-        commits = _counted(context, steps)
+        steps = _stamped(context, steps)
+        commits = context.commits
         expected = _seen(context, compare, fed) | _written(context, queries or {})
     records = sum(isinstance(step, Input) for step in steps)
     places: list[tuple[str, int]] = [(s, n) for n in range(1, commits + 1) for s in STEPS]
@@ -118,10 +121,17 @@ class _Opened:
         return AppContext(app, workers=self.workers, **self.options)
 
 
-def _counted(context: AppContext, steps: Sequence[Step]) -> int:
-    """Run undisturbed; how many commits that took."""
-    _run(context, steps)
-    return context.commits
+def _stamped(context: AppContext, steps: Sequence[Step]) -> list[Step]:
+    """Run undisturbed. The same steps, in which each record has the time that it had: who is killed
+    comes to it later, and a result has the time of its event.
+    """
+    stamped: list[Step] = []
+    for step in steps:
+        if isinstance(step, Input) and step.timestamp is None:
+            step = replace(step, timestamp=context.now)
+        _take(context, step, settle=True)
+        stamped.append(step)
+    return stamped
 
 
 def _disturbed(context: AppContext, steps: Sequence[Step], step: str, number: int) -> str:
@@ -133,6 +143,8 @@ def _disturbed(context: AppContext, steps: Sequence[Step], step: str, number: in
     for index, each in enumerate(steps):
         later = any(isinstance(left, Input) for left in steps[index + 1 :])
         _take(context, each, settle=context.crashes > 0 or not later)
+        if not later and not context.crashes:
+            context.crash()  # of several workers none has had so many
     return f"killed after event {number}, before it was committed"
 
 

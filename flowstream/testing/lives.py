@@ -34,6 +34,7 @@ class LifeDoors(Doors):
 
     has_watchdog = False
     looks_around = False
+    has_app = False
 
     def __init__(
         self, broker: MemoryBroker, network: Network, places: Places, rest: Rest,

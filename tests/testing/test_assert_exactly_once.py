@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -133,3 +134,37 @@ def test_at_least_once_is_not_asked_for_more() -> None:
 
     with pytest.raises(ValueError, match="at_least_once"):
         assert_exactly_once(app, [Input(topic, "a")])
+
+
+def test_S9_a_record_has_its_time_however_late_who_was_killed_comes_to_it() -> None:
+    app = fs.App("slow")
+    words = app.topic("words", key_type=str, value_type=str, partitions=1)
+    out = app.topic("out", key_type=str, value_type=str, partitions=1)
+
+    @app.agent(words, sink=[out])
+    async def wait(stream: fs.Stream[str]) -> AsyncIterator[str]:
+        async for word in stream:
+            await asyncio.sleep(0.5)
+            yield word
+
+    report = assert_exactly_once(app, [Input(words, word, key=word) for word in ("a", "b")])
+    assert report.crashes
+
+
+def test_S9_of_workers_of_which_none_takes_so_many_events_all_are_killed() -> None:
+    app = fs.App("shared")
+    words = app.topic("words", key_type=str, value_type=str, partitions=2)
+    counts = app.Table("counts", default=int)
+
+    @app.agent(words)
+    async def count(stream: fs.Stream[str]) -> None:
+        async for word in stream:
+            counts[word] += 1
+
+    inputs = [Input(words, word, key=word) for word in ("a", "b", "c", "d")]
+    with app.test_context(workers=2) as context:
+        for each in inputs:
+            each.put(context, settle=True)
+        assert {record.partition for record in context.topic(words)} == {0, 1}
+    report = assert_exactly_once(app, inputs, workers=2)
+    assert report.crashes >= report.runs - 1

@@ -22,6 +22,10 @@ class Doors:
     """Whether a thread watches the event loop; on virtual time nothing is ever late."""
     looks_around = True
     """Whether topics may be deleted or grow without the worker's doing."""
+    has_app = True
+    """Whether what the app has open outside of agents (sends, asks, queries) ends with the worker;
+    a test that asks sees its workers come and go.
+    """
 
     def cluster(self, bootstrap: str, client_id: str, settings: Settings) -> Cluster:
         """A client of the cluster at HOST:PORT, not connected yet."""
