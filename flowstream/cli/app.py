@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from importlib import import_module
-from typing import TYPE_CHECKING
+from importlib import import_module, metadata
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flowstream.cli.before import behind_options
+from flowstream.cli.taught import with_options
 from flowstream.processing.errors import AppError
 
 if TYPE_CHECKING:
     from flowstream.processing.app import App
-
-from flowstream.cli.taught import with_options
 
 VERBS = (
     "worker", "broker", "topics", "groups", "users", "acls", "send", "tail", "configs", "quotas",
@@ -134,5 +133,19 @@ def build(verbs: Sequence[str]) -> typer.Typer:
     return app
 
 
-def flowstream() -> None:
+def tell_version(asked: bool) -> None:
+    """Print what is installed, and end."""
+    if asked:
+        typer.echo(f"{PROGRAM} {metadata.version(PROGRAM)}")
+        raise typer.Exit
+
+
+def flowstream(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=tell_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
     """Exactly-once stream processing for Python, with the broker included."""

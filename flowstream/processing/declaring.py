@@ -232,6 +232,13 @@ def check_take(most: object, within: Span | None) -> Span:
     return within
 
 
+def check_called(given: object, needs: str, written: str) -> None:
+    """Refuse a decorator that stands without its arguments: it is given the function instead."""
+    if inspect.isfunction(given) or inspect.isclass(given):
+        bare, _, _ = written.partition("(")
+        raise AppError(f"`{bare}` needs {needs}: write `{written}`")
+
+
 def described(value: object) -> str:
     """A value and its type, for messages.
 

@@ -122,7 +122,7 @@ def telling(home: str, also: Iterable[str] = ()) -> Callable[[F], F]:
             for name in sorted(options.keys() - set(known)):
                 raise TypeError(not_taken(home, name, known))
             if len(given) > most:
-                what = ", ".join(named[1:most])
+                what = ", ".join(named[1:most]) or "nothing"
                 raise TypeError(f"{home} takes {what} by position, and what else there is by name")
             lacks = [n for n, at in needed.items() if at >= len(given) and n not in options]
             if lacks:

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import json
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
 from rich.console import Console
+from typer.testing import CliRunner
 
 from flowstream.cli import configs, groups, options, quotas, reset_offsets, send, tail
+from flowstream.cli.app import build
 from flowstream.transport.types import GroupDescription, GroupMember, LogRecord, TopicPartition
 from flowstream.transport.unpacking import Fetched
 
 T0, T1, T2 = (TopicPartition("t", n) for n in range(3))
+
+
+@pytest.mark.parametrize("verbs", [(), ("topics",)])
+def test_the_version_is_told_whatever_verb_follows(verbs: tuple[str, ...]) -> None:
+    told = CliRunner().invoke(build(verbs or ("topics", "lag")), ["--version", *verbs])
+    assert (told.exit_code, told.stdout) == (0, f"flowstream {metadata.version('flowstream')}\n")
 
 
 def test_lag_knows_owners_and_partitions_without_offsets() -> None:

@@ -200,6 +200,8 @@ def test_other_names_are_refused_as_ever() -> None:
         app.timer(1.0, x=1)  # type: ignore[call-arg]
     with pytest.raises(TypeError, match=r"^App\.topic takes name by position, and what else there"):
         app.topic("a", "b")  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match=r"^App\.channel takes nothing by position, and what else"):
+        app.channel(int)  # type: ignore[call-overload]
     with pytest.raises(TypeError, match=r"^App is called without id: write App\(id, \.\.\.\)$"):
         fs.App()  # type: ignore[call-arg]
     with pytest.raises(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, cast
 
+from flowstream.processing.declaring import described
 from flowstream.processing.errors import AppError, RowUnreadable, Skip, TableElsewhere
 from flowstream.processing.values.durations import Seconds, milliseconds
 
@@ -101,6 +102,8 @@ def _checked(
     action: OnErrorName, times: int | None, backoff: Seconds | None, longest: Seconds | None,
     then: Then,
 ) -> Policy:  # fmt: skip
+    if times is not None and type(times) is not int:
+        raise AppError(f"{action}: times is a whole number, or None, not {described(times)}")
     if times is not None and times < 1:
         raise AppError(f"{action}(times={times}) would never try again: give 1 or more, or None")
     if then not in ("stop", "skip", "dead_letter"):

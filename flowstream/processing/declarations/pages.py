@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 import msgspec
 
+from flowstream.processing.declaring import check_called, described
 from flowstream.processing.environment.cross_origin import CrossOrigin, cross_origin
 from flowstream.processing.errors import AppError
 from flowstream.processing.events.topic import Topic
@@ -169,6 +170,7 @@ class DeclaresPages:
         `cors_options`: by origin, what pages of others may do with it, beside the setting
         `web_cors_options`.
         """
+        check_called(path, "its path", "@app.page('/orders')")
         matched = check_path(path)
         try:
             shared = cross_origin(cors_options or {})
@@ -278,8 +280,10 @@ def page_of(path: str, answers: Any, name: str | None, base: type[View] | None =
     return Page(path, name or str(answers.__name__), view, handlers)
 
 
-def check_path(path: str) -> frozenset[str]:
+def check_path(path: object) -> frozenset[str]:
     """The names in a path. AppError when it cannot be one."""
+    if not isinstance(path, str):
+        raise AppError(f"a page's path is a text, not {described(path)}")
     if not path.startswith("/") or "".join(m[0] for m in _SEGMENT.finditer(path)) != path:
         raise AppError(f"page {path!r}: a path begins with '/', and holds names as {{name}}")
     if any(path == each or path.startswith(f"{each}/") for each in RESERVED):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from itertools import islice
 from typing import Any, Literal, TypeVar, overload
 
+from flowstream.processing import declaring
 from flowstream.processing.agents.agent import Agent
 from flowstream.processing.agents.foreign_joins import ForeignJoined
 from flowstream.processing.agents.policies import OnError
@@ -156,6 +157,8 @@ class Relating(Timing):
         ...         print(item, "gone" if joined is None else joined.left)
         """
         for table in (left, right):
+            if not isinstance(table, Table):
+                raise AppError(f"app.join takes two tables, not {declaring.described(table)}")
             if table.window is not None:
                 raise AppError(f"table {table.name!r} has windows, which have no single value")
         named = name or f"{left.name}-{right.name}"

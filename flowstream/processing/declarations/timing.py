@@ -124,6 +124,7 @@ class Timing(Announcing):
         >>> @app.crontab("0 6 * * mon-fri", timezone="Europe/Berlin")
         ... async def wake_up() -> None: ...
         """
+        declaring.check_called(expression, "its times", "@app.crontab('0 6 * * *')")
         if on_leader is not True:
             raise AppError(
                 f"App.crontab(on_leader={on_leader!r}): a crontab runs once per app, whichever"
@@ -157,6 +158,7 @@ class Timing(Announcing):
         It takes no argument, or the app, and belongs to no unit: what it sends is sent at once.
         `on_leader`: only in the worker that has partition 0. See `Timers` for durable ones.
         """
+        declaring.check_called(interval, "its seconds", "@app.timer(10)")
         seconds = milliseconds(interval) / 1000
         if seconds <= 0:
             raise AppError(f"a timer's interval must be at least a millisecond, not {interval!r}")

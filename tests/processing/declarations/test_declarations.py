@@ -95,7 +95,17 @@ async def takes_two(stream: Any, table: Any) -> None:
         (lambda app: app.topic("t", schema=fs.Schema), "topic 't': schema= is an object"),
         (lambda app: app.Table("t", schema="s"), "table 't': schema= is an object"),
         (lambda app: app.agent(schema=5)(reads), "schema= is an object"),
-        (lambda app: app.crontab(reads), "is no cron expression"),
+        (lambda app: app.crontab(reads), r"needs its times: write `@app\.crontab\('0 6"),
+        (lambda app: app.crontab(5), "5 is no cron expression"),
+        (
+            lambda app: app.timer(reads),
+            r"`@app\.timer` needs its seconds: write `@app\.timer\(10\)`",
+        ),
+        (lambda app: app.page(reads), r"`@app\.page` needs its path: write `@app\.page\('/orders'"),
+        (lambda app: app.page(5), "a page's path is a text, not 5"),
+        (lambda app: app.join("a", "b"), r"app\.join takes two tables, not 'a' \(a str\)"),
+        (lambda _: fs.retry("3"), r"retry: times is a whole number, or None, not '3'"),
+        (lambda _: fs.park(True), "park: times is a whole number, or None, not True"),
         (lambda app: app.crontab("* * * * *", timezone=2), "a time zone is a name, .* not 2"),
         (lambda app: app.command(name=5)(takes_nothing), "5 is no name of a command"),
         (lambda _: fs.App(5), "app id 5 is not usable"),  # type: ignore[arg-type]
