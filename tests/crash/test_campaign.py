@@ -134,3 +134,36 @@ async def test_S7_an_answer_that_comes_late_is_read_and_is_a_duplicate(
     assert len(pipe.answers.records) == 3
     run._check()
     assert [anomaly.name for anomaly in run.anomalies] == ["duplicate", "duplicate"]
+
+
+async def test_an_input_that_waits_for_metadata_is_sent_before_the_feeder_returns(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sent: list[bytes] = []
+    asked, told = asyncio.Event(), asyncio.Event()
+
+    class Producer:
+        """Its metadata comes late; a flush sees only what is in its buffer."""
+
+        async def send(self, topic: str, value: bytes, key: bytes) -> None:
+            asked.set()
+            await told.wait()
+            sent.append(value)
+
+        async def flush(self) -> None:
+            """The buffer is empty at any time."""
+
+        async def stop(self) -> None:
+            """There is nothing to stop."""
+
+    async def started(_: Feeder) -> Producer:
+        return Producer()
+
+    monkeypatch.setattr(Feeder, "_started", started)
+    feeder = Feeder("unused", 1.0, random.Random(1))
+    feeding = asyncio.create_task(feeder.run())
+    await asked.wait()
+    feeding.cancel()
+    asyncio.get_running_loop().call_soon(told.set)
+    await feeding
+    assert len(sent) == len(feeder.inputs) == 1

@@ -44,6 +44,7 @@ class Feeder:
         self.inputs: list[Input] = []
         self._broker, self._rate, self._rng = broker, rate, rng
         self._sequences: dict[str, int] = {}
+        self._sending: asyncio.Future[Any] | None = None
 
     async def run(self) -> None:
         """Feed until cancelled; whatever was sent is acknowledged before it returns."""
@@ -58,6 +59,8 @@ class Feeder:
             return  # whenever it tried, the broker had just been killed
         # After an error of the campaign's own there may be no broker any more.
         async with asyncio.timeout(FLUSH_S):
+            if self._sending is not None:
+                await self._sending  # it may still wait for metadata: a flush knows nothing of it
             await producer.flush()
             await producer.stop()
 
@@ -85,11 +88,11 @@ class Feeder:
         key = f"k{self._rng.randrange(KEYS)}"
         event = Input(key, self._sequences.get(key, 0) + 1, f"i{len(self.inputs)}")
         value = json.dumps({"sequence": event.sequence, "id": event.id}).encode()
-        sending = asyncio.ensure_future(producer.send(IN, value, key=key.encode()))
+        self._sending = asyncio.ensure_future(producer.send(IN, value, key=key.encode()))
         # A cancel must not leave us unsure whether this one is in the producer's buffer.
         self._sequences[key] = event.sequence
         self.inputs.append(event)
-        await asyncio.shield(sending)
+        await asyncio.shield(self._sending)
 
 
 class Found(NamedTuple):
