@@ -24,7 +24,7 @@ from pathlib import Path
 import flowstream as fs
 from tests.checkers.history import Anomaly
 from tests.crash.kinds.adversary import KILLS, Adversary
-from tests.crash.kinds.app import KINDS, NAME, app_of
+from tests.crash.kinds.app import KINDS, NAME, app_of, company
 from tests.crash.kinds.beside import DIRECTORY
 from tests.crash.kinds.ledger import Feeder, Ledger, create_inputs
 from tests.crash.kinds.stage import ForeignStage, ProxiedStage, Stage, reasons
@@ -75,7 +75,7 @@ class Run:
         self.anomalies: list[Anomaly] = []
         self.drain_s = 0.0
         self.stores = 0
-        self.adversary = Adversary(stage, rng)
+        self.adversary = Adversary(stage, rng, self.kinds[0].spares)
         self._stage, self._rng = stage, rng
         # The campaign's own, which asks.
         self._app: fs.App = app_of(self.kinds)
@@ -151,7 +151,11 @@ class Run:
                 self.ledger.move(address)
                 await self.ledger.look()
             self.anomalies += self._judge()
-            found, self.stores = check_stores(self._stage.directory / "state", self.ledger.logs)
+            found, self.stores = check_stores(
+                self._stage.directory / "state",
+                self.ledger.logs,
+                is_fenced=all(kind.is_fenced for kind in self.kinds),
+            )
             self.anomalies += found
 
     def add_to(self, totals: Totals) -> None:
@@ -163,6 +167,8 @@ class Run:
             len(self.ledger.records[topic])
             for topic in (f"{NAME}-dead-letters", *(t for k in self.kinds for t in k.outputs))
         )
+        for kind in self.kinds:
+            totals.counts.update(kind.counts)
         totals.counts["stores"] += self.stores
         totals.counts["runs"] += 1
         totals.kinds.update(kind.name for kind in self.kinds)
@@ -211,12 +217,15 @@ def main() -> None:
         rng = random.Random(seed)
         if args.kinds:
             kinds = args.kinds.split(",")
+            if company(kinds, len(kinds)) != kinds:
+                parser.error("these kinds do not go together: they differ in settings or strikes")
         else:
             if len(order) < args.together:
                 rest = list(KINDS)
                 rng.shuffle(rest)
                 order += [kind for kind in rest if kind not in order]
-            kinds, order = order[: args.together], order[args.together :]
+            kinds = company(order, args.together)
+            order = [kind for kind in order if kind not in kinds]
         directory = Path(tempfile.mkdtemp(prefix="flowstream-kinds-"))
         logging.basicConfig(
             filename=directory / "campaign.log", level=logging.WARNING, force=True,

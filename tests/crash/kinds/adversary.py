@@ -52,15 +52,19 @@ REPEATED = (ApiKey.END_TXN, ApiKey.TXN_OFFSET_COMMIT, ApiKey.PRODUCE)
 class Adversary:
     """Strikes a stage. `counts`: what was done so far."""
 
-    def __init__(self, stage: Stage, rng: random.Random) -> None:
+    def __init__(self, stage: Stage, rng: random.Random, spares: Sequence[str] = ()) -> None:
+        """`spares`: what it does not do."""
         self.counts: Counter[str] = Counter()
+        self._spares = spares
         self._stage, self._rng = stage, rng
         self._going_on: list[asyncio.Task[None]] = []
 
     async def strike(self, some: Sequence[str] = ()) -> None:
         """Do one thing, of `some` if given. What takes long goes on beside the next ones."""
         weights = {
-            act: weight for act, weight in ACTS[self._stage.mode].items() if not some or act in some
+            act: weight
+            for act, weight in ACTS[self._stage.mode].items()
+            if act not in self._spares and (not some or act in some)
         }
         act = self._rng.choices(list(weights), list(weights.values()))[0]
         acts: dict[str, Callable[[], Awaitable[None]]] = {

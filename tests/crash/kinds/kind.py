@@ -11,7 +11,7 @@ import json
 import random
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from aiokafka.partitioner import murmur2
 
@@ -126,6 +126,16 @@ class Kind:
     """Of all its topics. Those whose tables go by the event time of whatever shares their tasks
     have a number of their own.
     """
+    settings: ClassVar[Mapping[str, Any]] = {}
+    """Of its app, so that it is with kinds of the same ones only."""
+    lingers = False
+    """Whether its workers take their time between the steps of a commit: without a transaction
+    there are few moments in which a kill is of any account.
+    """
+    is_fenced = True
+    """Whether nothing stays that a worker writes once another one has its place."""
+    spares: ClassVar[Sequence[str]] = ()
+    """Strikes that are left out of its runs."""
 
     def __init__(self) -> None:
         self.now_ms = T0_MS
@@ -135,7 +145,7 @@ class Kind:
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """The topics that are fed."""
+        """The topics that are fed. There may be more of them as time goes on."""
         return (f"{self.name}-in",)
 
     @property
@@ -207,6 +217,11 @@ class Kind:
         ]
 
     # -- what must have come of it --------------------------------------------------------------
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """What the judge saw that is no fault, and worth telling."""
+        return {}
 
     def judge(self, logs: Logs) -> list[Anomaly]:
         """Everything about the logs that is not as it must be."""

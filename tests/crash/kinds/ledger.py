@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import random
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -27,13 +27,16 @@ LIVED_THROUGH = (KafkaError, OSError, TimeoutError)
 
 async def create_inputs(broker: str, kinds: Sequence[Kind]) -> None:
     """Create the topics that are fed, unless a worker was faster."""
+    await create(broker, {topic: kind.partitions for kind in kinds for topic in kind.inputs})
+
+
+async def create(broker: str, partitions: Mapping[str, int]) -> None:
+    """Create these topics, unless they are there."""
     admin = AIOKafkaAdminClient(bootstrap_servers=broker)
     await admin.start()
     try:
         topics = [
-            NewTopic(topic, kind.partitions, 1, topic_configs=FOREVER)
-            for kind in kinds
-            for topic in kind.inputs
+            NewTopic(topic, count, 1, topic_configs=FOREVER) for topic, count in partitions.items()
         ]
         with contextlib.suppress(TopicAlreadyExistsError):
             await admin.create_topics(topics)
@@ -50,6 +53,7 @@ class Feeder:
         )
         self.count = 0
         self._broker, self._kinds, self._rate, self._rng = broker, kinds, rate, rng
+        self._there = {topic for kind in kinds for topic in kind.inputs}
         self._noting: set[asyncio.Task[None]] = set()
         self._asking: set[asyncio.Task[None]] = set()
 
@@ -85,7 +89,19 @@ class Feeder:
             self._asking.add(asking)
             asking.add_done_callback(self._asking.discard)
         for each in kind.feed(self._rng):
+            if each.topic not in self._there:
+                await self._create(each.topic, kind.partitions)
             await self._send(producer, each)
+
+    async def _create(self, topic: str, partitions: int) -> None:
+        """A topic comes, as soon as the broker lives."""
+        self._there.add(topic)
+        while True:
+            try:
+                await create(self._broker, {topic: partitions})
+                return
+            except LIVED_THROUGH:
+                await asyncio.sleep(0.2)
 
     async def _send(self, producer: AIOKafkaProducer, sent: Sent) -> None:
         future = await producer.send(
