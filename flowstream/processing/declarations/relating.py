@@ -157,10 +157,13 @@ class Relating(Timing):
         ...         print(item, "gone" if joined is None else joined.left)
         """
         for table in (left, right):
-            if not isinstance(table, Table):
-                raise AppError(f"app.join takes two tables, not {declaring.described(table)}")
-            if table.window is not None:
+            if getattr(table, "window", None) is not None:
                 raise AppError(f"table {table.name!r} has windows, which have no single value")
+            if not isinstance(table, Table):
+                raise AppError(
+                    f"app.join takes two tables, not {declaring.described(table)}: a topic becomes"
+                    " one by app.table(topic); of anything else, have an agent fill one"
+                )
         named = name or f"{left.name}-{right.name}"
         if on is None:
             return JoinedTables(named, left, right, how)

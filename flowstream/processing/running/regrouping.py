@@ -16,7 +16,7 @@ from flowstream.processing.streams.stateful import GroupBy
 from flowstream.processing.streams.stream import DerivedStream, SourceStream, Stream, TimedOut
 from flowstream.processing.streams.stream_joins import JoinedStreams
 from flowstream.processing.streams.stream_windows import StreamWindows
-from flowstream.processing.values.codecs import Codec, codec_of
+from flowstream.processing.values.codecs import Codec, codec_of, refusal
 from flowstream.processing.values.durations import Seconds
 
 T = TypeVar("T")
@@ -55,8 +55,15 @@ class ForwardStream(DerivedStream[T]):
                 continue
             assert by is not None
             key = by(value)
-            codec: Codec[Any] = codec_of(self._group.key_type or type(key))
-            self._feed.forward(None if key is None else codec.encode(key), record.value)
+            self._feed.forward(None if key is None else self._encoded(key), record.value)
+
+    def _encoded(self, key: Any) -> bytes:
+        codec: Codec[Any] = codec_of(self._group.key_type or type(key))
+        try:
+            return codec.encode(key)
+        except (TypeError, ValueError) as error:
+            what = "the key that group_by makes"
+            raise refusal(codec, key, error, what, "key_type") from None
 
     def filter(self, predicate: Callable[[T], bool | Awaitable[bool]]) -> Stream[T]:
         """Done on the other side of the topic."""

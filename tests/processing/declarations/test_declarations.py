@@ -81,6 +81,8 @@ async def takes_two(stream: Any, table: Any) -> None:
         (lambda app: app.Table("t", on_recover=5), "table 't': on_recover is a function, not 5"),
         (lambda app: app.Table("t", default=int).tumbling(5).changes, "has windows: .*`closed`"),
         (lambda app: app.SetTable("t").changes, "table 't' holds sets, .*frozenset"),
+        (lambda app: app.join(app.Table("t"), app.topic("u")), "takes two tables, not Topic"),
+        (lambda app: app.join(app.SetTable("t"), app.Table("u"), on=str), "not SetTable"),
         (lambda app: app.topic("my topic"), "'my topic' cannot be a topic's name; use letters"),
         (lambda app: app.topic(""), "cannot be a topic's name"),
         (lambda app: app.topic("t" * 250), "has 250 characters, at most 249"),
