@@ -14,7 +14,7 @@ import msgspec
 
 from flowstream.processing.errors import AppError, RowUnreadable
 from flowstream.processing.time.dues import WRITTEN_AS_BEGINS, WRITTEN_AS_KEY
-from flowstream.processing.values.codecs import DECODE_ERRORS, Codec
+from flowstream.processing.values.codecs import DECODE_ERRORS, Codec, refusal
 from flowstream.state.expiring import TIME_ROW
 from flowstream.state.keys import after, ordered_keys
 
@@ -44,16 +44,24 @@ class RowKeys(Generic[K]):
 def row_keys(table: str, kind: Any, codec: Codec[Any], *, ordered: bool) -> RowKeys[Any]:
     """How a table writes keys of a type. AppError when they are to be ordered and cannot be."""
     found = ordered_keys(kind)
+
+    def begin(leading: Any) -> bytes:
+        assert found is not None
+        try:
+            return found.begin(leading)
+        except (TypeError, ValueError) as error:
+            what = f"a bound or a prefix of table {table!r}"
+            raise refusal(codec, leading, error, what, "key_type") from None
+
     if not ordered:
-        begin = found.begin if found is not None and kind in (str, bytes) else None
-        return RowKeys(codec.encode, codec.decode, begin)
+        return RowKeys(codec.encode, codec.decode, begin if kind in (str, bytes) else None)
     if found is None:
         raise AppError(
             f"table {table!r} cannot be ordered=True: keys of type {codec.name} have no order that"
             " its rows could keep. Use int, float, bool, str, bytes, datetime, date, UUID, or a"
             " tuple, NamedTuple, frozen dataclass or frozen Struct of these"
         )
-    return RowKeys(found.encode, found.decode, found.begin, found.stop)
+    return RowKeys(found.encode, found.decode, begin, found.stop)
 
 
 class Rows(Protocol):
