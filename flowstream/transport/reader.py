@@ -22,7 +22,7 @@ from flowstream.transport.errors import (
     UnreadableRecords,
 )
 from flowstream.transport.types import LogRecord, TopicPartition
-from flowstream.transport.visible import judged, reread
+from flowstream.transport.visible import check_order, first_offset, judged, reread
 from flowstream.wire.api import ApiKey
 from flowstream.wire.error_codes import ErrorCode, retriable
 from flowstream.wire.messages.fetch import (
@@ -151,7 +151,7 @@ class PartitionReader:
         where = f"{self._tp.topic}-{self._tp.partition}"
         position = self.position
         try:
-            for batch, is_visible in judged(MemoryRecords(data), begins, where):
+            for batch, is_visible in judged(MemoryRecords(data), data, begins, where):
                 if is_visible:
                     self._collect(batch, data, found)
                 position = max(position, batch.next_offset)
@@ -166,7 +166,9 @@ class PartitionReader:
             records = list(batch)
         except Exception:  # noqa: BLE001 - aiokafka's decoders raise all kinds
             records = reread(batch, data)
-        if batch.base_offset < self.position:
+        if (first := first_offset(batch)) is not None:
+            check_order([record.offset for record in records], first, batch.next_offset)
+        if records and records[0].offset < self.position:
             # The broker answers with whole batches: the first may begin before the position.
             records = [record for record in records if record.offset >= self.position]
         found += records

@@ -18,7 +18,7 @@ from aiokafka.errors import KafkaError
 from flowstream.errors import WireError
 from flowstream.transport.errors import UnreadableRecords
 from flowstream.transport.types import Headers, TopicPartition
-from flowstream.transport.visible import judged, reread
+from flowstream.transport.visible import check_order, first_offset, judged, reread
 
 
 class Fetched(msgspec.Struct, frozen=True, gc=False):
@@ -46,9 +46,11 @@ class Unpacking:
         self._tp = tp
         self._data = data
         self._assignment = assignment
-        self._batches = judged(records._records, begins, f"{tp.topic}-{tp.partition}")
+        self._batches = judged(records._records, data, begins, f"{tp.topic}-{tp.partition}")
         self._batch_end = self.next_fetch_offset
         self._batch: Any = None
+        self._least: int | None = None
+        """No record that is left of the batch has a smaller offset."""
         self._left: Iterator[Any] = iter(())
 
     def has_more(self) -> bool:
@@ -81,10 +83,17 @@ class Unpacking:
 
     def _run(self, most: int) -> list[Fetched]:
         try:
-            return self._taken(most)
+            run = self._taken(most)
         except Exception:  # noqa: BLE001 - aiokafka's decoders raise all kinds
             self._left = self._reread()
-            return self._taken(most)
+            run = self._taken(most)
+        if run and self._least is not None:
+            try:
+                check_order([record.offset for record in run], self._least, self._batch_end)
+            except WireError as error:
+                raise UnreadableRecords(self._tp, self.next_fetch_offset, error) from error
+            self._least = run[-1].offset + 1
+        return run
 
     def _reread(self) -> Iterator[Any]:
         """The batch from the position on, as our own reader reads it."""
@@ -119,6 +128,7 @@ class Unpacking:
                 self._batch_end = batch.next_offset
                 if is_visible:
                     self._batch, self._left = batch, chain(batch)
+                    self._least = first_offset(batch)
                     return
                 self.next_fetch_offset = self._batch_end
         except (WireError, KafkaError) as error:
@@ -147,7 +157,7 @@ class Answers(OrderedDict[Any, Any]):
     def __setitem__(self, tp: Any, answer: Any) -> None:
         if type(answer) is FetchResult:
             held: Any = answer
-            data = self._bytes.pop(tp, b"")
+            data = self._bytes.pop(tp)
             records = Unpacking(
                 TopicPartition(*tp), held._assignment, held._partition_records, data
             )

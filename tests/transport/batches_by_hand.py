@@ -17,6 +17,7 @@ from flowstream.wire.messages.produce import (
     ProduceResponse,
     TopicProduceData,
 )
+from flowstream.wire.primitives import varint
 
 LATIN = b"caf\xe9"
 """A header's key that is no UTF-8."""
@@ -46,6 +47,22 @@ def lying(base_offset: int = 0) -> bytes:
         batch[61] = 80
 
     return _based(changed(encode_batch([(1, b"k", b"v", ())]), lie), base_offset)
+
+
+def misplaced(*deltas: int, base_offset: int = 0) -> bytes:
+    """Records with these offset deltas, under a header that has them one behind the other."""
+    body = b""
+    for place, delta in enumerate(deltas):
+        record = b"\0\0" + varint(delta) + b"\1" + varint(2) + b"v%d" % place + b"\0"
+        body += varint(len(record)) + record
+    whole = bytearray(encode_batch([(1, None, b"v", ())] * len(deltas))[:61]) + body
+    struct.pack_into(">i", whole, 8, len(whole) - 12)
+    return _based(changed(whole, lambda batch: None), base_offset)
+
+
+def bomb(codec: int, size: int, base_offset: int = 0) -> bytes:
+    """A record of so many bytes, which compress to next to nothing."""
+    return _based(bytes(encode_batch([(1, b"k", bytes(size), ())], codec=codec)), base_offset)
 
 
 def changed(batch: bytes | bytearray, change: Callable[[bytearray], None]) -> bytes:

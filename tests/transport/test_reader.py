@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
 
 from flowstream.testing import Broker
 from flowstream.transport import reader as module
@@ -16,7 +17,7 @@ from flowstream.transport.reader import PartitionReader
 from flowstream.transport.types import NewTopic, TopicPartition
 from flowstream.wire.batch import encode_batch
 from flowstream.wire.messages.fetch import PartitionData
-from tests.transport.batches_by_hand import LATIN_READ, latin, lying
+from tests.transport.batches_by_hand import LATIN_READ, bomb, latin, lying, misplaced
 
 
 async def test_V2_a_damaged_segment_is_told_with_its_offset(
@@ -74,3 +75,29 @@ async def test_S3_the_position_does_not_pass_records_that_were_not_given() -> No
         await reader.accept(fetched(good + lying(base_offset=1)))
     assert reader.position == 0
     assert [record.offset for record in await reader.accept(fetched(good))] == [0]
+
+
+async def test_S11_offsets_outside_their_batch_are_told_and_not_followed() -> None:
+    reader = PartitionReader(Cluster("nowhere:1"), TopicPartition("t", 0), 0)
+    with pytest.raises(UnreadableRecords, match="t-0 cannot be read from offset 0 on: the offsets"):
+        await reader.accept(fetched(misplaced(0, 5)))
+    assert reader.position == 0
+
+
+async def test_X3_a_batch_that_expands_too_far_is_told_with_its_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("flowstream.transport.visible.MOST_EXPANDED", 1 << 20)
+    reader = PartitionReader(Cluster("nowhere:1"), TopicPartition("t", 0), 0)
+    with pytest.raises(UnreadableRecords, match=r"t-0 cannot be read from offset 0 on: .*1048576"):
+        await reader.accept(fetched(bomb(4, 1 << 20)))
+
+
+async def test_records_of_an_older_format() -> None:
+    builder = LegacyRecordBatchBuilder(magic=1, compression_type=0, batch_size=1 << 20)
+    for offset in range(3):
+        builder.append(offset, timestamp=5, key=b"k", value=b"%d" % offset)
+    reader = PartitionReader(Cluster("nowhere:1"), TopicPartition("t", 0), 1)
+    records = await reader.accept(fetched(bytes(builder.build())))
+    assert [(record.offset, record.value) for record in records] == [(1, b"1"), (2, b"2")]
+    assert reader.position == 3

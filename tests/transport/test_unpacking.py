@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from flowstream.transport.errors import UnreadableRecords
 from flowstream.transport.types import TopicPartition
 from flowstream.transport.unpacking import Answers, Fetched, Unpacking
 from flowstream.wire.batch import encode_batch, encode_control_batch
-from tests.transport.batches_by_hand import LATIN_READ, latin, lying
+from tests.transport.batches_by_hand import LATIN_READ, bomb, latin, lying, misplaced
 
 TP = TopicPartition("t", 3)
 NOBODY = None
@@ -155,6 +156,36 @@ def test_D7_what_nobody_can_read_is_told_with_its_place_and_not_passed() -> None
     assert records.next_fetch_offset == 1
 
 
+@pytest.mark.parametrize("deltas", [(0, 5), (0, 0), (1, 0), (1, 2), (-3, 1), (0, 2, 1), (0, 9, 2)])
+@pytest.mark.parametrize("most", [1, 10])
+def test_S11_offsets_outside_their_batch_are_told_and_not_followed(
+    deltas: tuple[int, ...], most: int
+) -> None:
+    """The position went behind what other producers wrote, and a commit there skipped it."""
+    good = bytes(encode_batch([(1, b"k", b"v", ())]))
+    data = good + misplaced(*deltas, base_offset=1)
+    unpacking = Unpacking(TP, NOBODY, Answer(data, [], 9).foreign(0), data)
+    with pytest.raises(UnreadableRecords, match=r"t-3 cannot be read from offset . on: the off"):
+        _ = [unpacking.take(most) for _ in range(len(deltas) + 1)]
+    assert unpacking.next_fetch_offset <= 1 + len(deltas)
+
+
+@pytest.mark.parametrize("codec", [1, 2, 3, 4])
+def test_X3_a_batch_that_expands_too_far_is_told_with_its_place(
+    codec: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twenty KiB took a gigabyte and a half of the worker that met them, and it met them again."""
+    monkeypatch.setattr("flowstream.transport.visible.MOST_EXPANDED", 1 << 20)
+    good = bytes(encode_batch([(1, b"k", b"v", ())]))
+    data = good + bomb(codec, 1 << 20, base_offset=1)
+    unpacking = Unpacking(TP, NOBODY, Answer(data, [], 2).foreign(0), data)
+    assert [record.offset for record in unpacking.take(1)] == [0]
+    with pytest.raises(
+        UnreadableRecords, match=r"t-3 cannot be read from offset 1 on: .* (at most|more than) "
+    ):
+        unpacking.take(1)
+
+
 def held(assignment: Assignment, start: int) -> tuple[FetchResult, Answers]:
     """An answer of ten records as the fetcher puts it."""
     data = encode_batch([(1, None, b"%d" % n, ()) for n in range(10)])
@@ -162,6 +193,7 @@ def held(assignment: Assignment, start: int) -> tuple[FetchResult, Answers]:
     foreign = ForeignPartition(*TP)
     answer = FetchResult(foreign, assignment=assignment, partition_records=records, backoff=0)
     answers = Answers()
+    answers.arrived(SimpleNamespace(topics=[(TP.topic, [(TP.partition, bytes(data))])]))
     answers[foreign] = answer
     return answer, answers
 

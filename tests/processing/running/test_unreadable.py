@@ -10,7 +10,7 @@ import flowstream as fs
 from flowstream.transport.errors import UnreadableRecords
 from flowstream.transport.types import TopicPartition
 from tests.processing.conftest import Kit
-from tests.transport.batches_by_hand import LATIN_READ, latin, lying, store
+from tests.transport.batches_by_hand import LATIN_READ, latin, lying, misplaced, store
 
 
 async def test_S11_a_header_key_that_is_no_UTF8_is_an_event_as_any(kit: Kit, name: str) -> None:
@@ -30,10 +30,13 @@ async def test_S11_a_header_key_that_is_no_UTF8_is_an_event_as_any(kit: Kit, nam
     assert seen == [[], [LATIN_READ], []]
 
 
+@pytest.mark.parametrize("batch", [lying(), misplaced(0, 1_000_000)], ids=["length", "offset"])
 async def test_V2_records_that_nobody_can_read_stop_the_worker_with_their_place(
-    kit: Kit, name: str, monkeypatch: pytest.MonkeyPatch
+    kit: Kit, name: str, monkeypatch: pytest.MonkeyPatch, batch: bytes
 ) -> None:
-    """It joined its group anew five times a second, for ever, and called itself healthy."""
+    """It joined its group anew five times a second, for ever, and called itself healthy; or went to
+    where the records said they were, and the next one began there.
+    """
     app = kit.app(name)
     words = app.topic(f"{name}-in", value_type=bytes, partitions=1)
 
@@ -44,7 +47,7 @@ async def test_V2_records_that_nobody_can_read_stop_the_worker_with_their_place(
 
     monkeypatch.setattr("flowstream.transport.refusals.FIRST_PAUSE_S", 0.01)
     await kit.create(app)
-    await store(kit.cluster, TopicPartition(words.name, 0), lying())
+    await store(kit.cluster, TopicPartition(words.name, 0), batch)
     with pytest.raises(UnreadableRecords, match=f"{words.name}-0 cannot be read from offset 0 on"):
         async with asyncio.timeout(20):
             await fs.Worker(app, kit.address).run()
