@@ -17,7 +17,10 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from flowstream.processing.environment.settings import Settings
+from flowstream.processing.errors import Misdirected
+from flowstream.processing.queries.asked import Refused, kind_of, status_of
 from flowstream.processing.queries.reading import read
+from flowstream.processing.queries.router import ASKED_APP, MISDIRECTED
 from flowstream.processing.worker import Worker
 from flowstream.web.answering import failed, json
 from flowstream.web.exposition import CONTENT_TYPE, Exposition
@@ -64,10 +67,11 @@ class Watching:
 
 
 class Guarded:
-    """An application that only those visit who may."""
+    """An app's web application that only those visit who may, and who mean it."""
 
-    def __init__(self, inner: ASGIApp, settings: Settings) -> None:
+    def __init__(self, inner: ASGIApp, app_id: str, settings: Settings) -> None:
         self._inner = inner
+        self._app_id = app_id
         self._settings = settings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -81,6 +85,12 @@ class Guarded:
             if refused is not None:
                 asks = {"WWW-Authenticate": "Bearer"} if refused.status == 401 else None
                 await failed(refused.status, refused.reason, asks)(scope, receive, send)
+                return
+            if headers.get(ASKED_APP, self._app_id) != self._app_id:
+                # A worker of that app was here, and was found by what its group knew of it last.
+                error = Misdirected(f"this is a worker of app {self._app_id!r}, of no other")
+                told = Refused(kind_of(error), str(error))
+                await json(told, status_of(error), {MISDIRECTED: "1"})(scope, receive, send)
                 return
         await self._inner(scope, receive, send)
 
@@ -122,7 +132,7 @@ def application(worker: Worker, more: Sequence[BaseRoute] = ()) -> ASGIApp:
     # Behind the app's own pages, one of which may be there.
     routes = [*Watching(worker).routes(), *more, Route("/", root)]
     inner = Starlette(routes=routes, exception_handlers={HTTPException: _http_error})
-    return Sensed(Shared(Guarded(inner, worker.settings), worker.app), worker)
+    return Sensed(Shared(Guarded(inner, worker.app_id, worker.settings), worker.app), worker)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

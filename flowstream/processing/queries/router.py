@@ -40,6 +40,8 @@ ROWS_PATH = "/-/rows"
 WATCH_PATH = "/-/watch"
 MISDIRECTED = "x-flowstream-misdirected"
 """In the answer of a worker that a request was handed on to, and that is not the owner."""
+ASKED_APP = "x-flowstream-app"
+"""In a request: whose worker is asked. Another app's may have its address by now."""
 PAUSE_S = 0.05
 CONNECT_S = 1.0
 PATIENCE_S = 1.0
@@ -228,7 +230,7 @@ class Router:
         """
 
         own = httpx.Headers(headers)
-        own.update(self._token())
+        own.update(self._own())
 
         async def hand_on(owner: Owner, left_s: float) -> httpx.Response:
             request = self._http().build_request(
@@ -333,7 +335,7 @@ class Router:
             "POST",
             f"http://{owner.address}{path}",
             content=encode(msgspec.structs.replace(question, timeout_s=left_s)),
-            headers=self._token(),
+            headers=self._own(),
             # The owner keeps to the question's time; this is for one that does not answer at all.
             timeout=httpx.Timeout(left_s + 1.0, read=patience_s, connect=CONNECT_S),
         )
@@ -360,9 +362,10 @@ class Router:
                 f"the worker at {owner.address} does not answer ({type(error).__name__})"
             ) from error
 
-    def _token(self) -> dict[str, str]:
+    def _own(self) -> dict[str, str]:
         token = self._settings().web_token
-        return {} if token is None else {"authorization": f"Bearer {token}"}
+        bearing = {} if token is None else {"authorization": f"Bearer {token}"}
+        return {ASKED_APP: self._app_id, **bearing}
 
     def _http(self) -> httpx.AsyncClient:
         here = asyncio.get_running_loop()
