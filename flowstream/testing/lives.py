@@ -59,6 +59,7 @@ class LifeDoors(Doors):
         """What the next membership fetches with."""
         rest, wait_ms = self._rest, self._fetch_wait_ms
         self.fetches.append(MemoryFetching(cluster, rest, wait_ms, max_partition_bytes))
+        self.fetches[-1].arrivals = self._broker.arrivals
         return self.fetches[-1]
 
     def take_slot(self, data_dir: Path, app_id: str) -> MemorySlot:

@@ -65,6 +65,10 @@ class MemoryBroker:
     ) -> None:
         self.loop = loop
         self.rng = rng
+        self.arrivals: dict[tuple[str, int, int | None], int] = {}
+        """By topic, partition and offset: the order in which records are to be read, where a test
+        says so.
+        """
         self._storage = MemoryStorage()
         self._waiting: dict[ConnectionId, asyncio.Future[Any]] = {}
         self._last = 0

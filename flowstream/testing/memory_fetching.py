@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Mapping
 from contextlib import suppress
 
 from flowstream.transport.cluster import Cluster
@@ -48,6 +48,10 @@ class MemoryFetching:
         self._max_partition_bytes = max_partition_bytes
         self.allowance: int | None = None
         """How many records more it gives; None: all."""
+        self.arrivals: Mapping[tuple[str, int, int | None], int] = {}
+        """Where it says something, records are given one by one and in this order, those that it
+        does not know last.
+        """
         self._cluster = cluster
         self._fetch_wait_ms = fetch_wait_ms
         self._rest = rest
@@ -138,9 +142,14 @@ class MemoryFetching:
             self.check()
         left = max_records if self.allowance is None else min(max_records, self.allowance)
         found: dict[TopicPartition, list[ConsumerRecord]] = {}
-        for tp in sorted(self._ready):
+        upcoming = sorted(tp for tp, waiting in self._ready.items() if waiting)
+        if self.arrivals:
+            last = len(self.arrivals)
+            upcoming.sort(key=lambda tp: self.arrivals.get((*tp, self._ready[tp][0].offset), last))
+            left = min(left, 1)
+        for tp in upcoming:
             waiting = self._ready[tp]
-            if waiting and left and tp not in self.paused:
+            if left and tp not in self.paused:
                 count = min(left, len(waiting))
                 found[tp] = [waiting.popleft() for _ in range(count)]
                 left -= count

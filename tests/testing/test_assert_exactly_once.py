@@ -168,3 +168,42 @@ def test_S9_of_workers_of_which_none_takes_so_many_events_all_are_killed() -> No
         assert {record.partition for record in context.topic(words)} == {0, 1}
     report = assert_exactly_once(app, inputs, workers=2)
     assert report.crashes >= report.runs - 1
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_S9_records_of_several_topics_are_read_in_the_order_of_the_inputs(workers: int) -> None:
+    """An order that found its user was told to find none when the worker was killed: all inputs
+    were there at once, and nobody promises an order of topics.
+    """
+    app = fs.App("shop")
+    users = app.topic("users", key_type=str, value_type=str, partitions=2)
+    orders = app.topic("orders", key_type=str, value_type=str, partitions=2)
+    told = app.topic("told", key_type=str, value_type=str, partitions=2)
+    names = app.Table("names", key_type=str, value_type=str, default=str)
+
+    @app.agent(users)
+    async def learn(stream: fs.Stream[str]) -> None:
+        async for key, name in stream.items():
+            names[key] = name
+
+    @app.agent(orders, sink=[told])
+    async def tell(stream: fs.Stream[str]) -> AsyncIterator[str]:
+        async for key, what in stream.items():
+            yield f"{names[key]} {what}"
+
+    pairs = ((users, "ada"), (orders, "buys"), (users, "bob"), (orders, "sells"))
+    inputs = [Input(topic, value, key="k") for topic, value in pairs]
+    assert_exactly_once(app, inputs, workers=workers)
+
+
+def test_a_value_that_equals_nothing_equals_itself() -> None:
+    app = fs.App("ratios")
+    topic = app.topic("in", key_type=str, value_type=str, partitions=1)
+    ratios = app.topic("ratios", key_type=str, value_type=float, partitions=1)
+
+    @app.agent(topic, sink=[ratios])
+    async def divide(stream: fs.Stream[str]) -> AsyncIterator[float]:
+        async for _ in stream:
+            yield float("nan")
+
+    assert_exactly_once(app, [Input(topic, "a", key="k")])
