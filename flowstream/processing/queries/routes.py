@@ -29,6 +29,10 @@ class Routes:
         self._members: list[Owner] = []
         self._silent: dict[Owner, float] = {}
         """Who said nothing, and until when others are asked first."""
+        self._looks = 0
+        self._looking = asyncio.Lock()
+        self._looking_in: asyncio.AbstractEventLoop | None = None
+        """The loop that the lock is of."""
 
     def forget(self) -> None:
         """The owners may be others."""
@@ -39,7 +43,7 @@ class Routes:
         is of the task that is asked for.
         """
         if id not in self._owners:
-            await self._look()
+            await self._look_together()
         owner = self._owners.get(id)
         if owner is None:
             raise TableUnavailable(f"no worker of app {self._app_id!r} owns {what} now")
@@ -61,6 +65,18 @@ class Routes:
     def is_silent(self, owner: Owner) -> bool:
         """Whether it said nothing a moment ago."""
         return self._silent.get(owner, 0.0) > asyncio.get_running_loop().time()
+
+    async def _look_together(self) -> None:
+        """Look once for all who want to know: a query of a hundred partitions while their owner is
+        away would ask the coordinator two thousand times a second.
+        """
+        here, looks = asyncio.get_running_loop(), self._looks
+        if self._looking_in is not here:
+            self._looking_in, self._looking = here, asyncio.Lock()
+        async with self._looking:
+            if self._looks == looks:
+                await self._look()
+                self._looks += 1
 
     async def _look(self) -> None:
         members, counts = await members_of(await self._cluster(), self._app_id)
