@@ -26,7 +26,7 @@ from flowstream.processing.environment.doors import DOORS, Doors
 from flowstream.processing.environment.settings import COMPRESSIONS
 from flowstream.processing.environment.slots import Slot
 from flowstream.processing.errors import AppError
-from flowstream.processing.events.current import HERE
+from flowstream.processing.events.current import HERE, WORKER
 from flowstream.processing.group.committer import Checkpoint, no_checkpoint
 from flowstream.processing.group.membership import Membership
 from flowstream.processing.group.memberships import Memberships
@@ -168,12 +168,13 @@ class Worker(Planned):
         """
         if self.settings.debug:
             asyncio.get_running_loop().set_debug(True)
-        here = HERE.set(self._readers)
+        here, worker = HERE.set(self._readers), WORKER.set((self.app, self))
         try:
             async with self._served():
                 await self._run(ready)
         finally:
             HERE.reset(here)
+            WORKER.reset(worker)
 
     def _served(self) -> AbstractAsyncContextManager[object]:
         """What serves it while it runs. Nothing: `web.worker` is above, and has the one that is."""

@@ -48,3 +48,34 @@ def test_a_channel_and_its_agent_are_in_a_context() -> None:
     with app.test_context() as context:
         context.topic(words).send("a", key="k")
         assert heard == ["A"]
+
+
+def test_S9_what_goes_into_a_channel_is_heard_by_the_agent_of_the_same_worker_alone() -> None:
+    app = fs.App("channelled")
+    words = app.topic("words", key_type=str, value_type=str, partitions=2)
+    loud = app.topic("loud", key_type=str, value_type=str, partitions=1)
+    channel = app.channel(value_type=str)
+
+    @app.agent(words, sink=[channel])
+    async def pass_on(stream: fs.Stream[str]) -> AsyncIterator[str]:
+        async for word in stream:
+            yield word
+
+    @app.agent(channel, sink=[loud])
+    async def shout(stream: fs.Stream[str]) -> AsyncIterator[str]:
+        async for word in stream:
+            yield word.upper()
+
+    async def hear() -> list[str]:
+        listener = channel.listen()
+        for word in "abcdef":
+            await words.send(key=word, value=word)
+        return sorted([(await listener.get()).value for _ in "abcdef"])
+
+    with app.test_context(workers=2) as context:
+        assert context.run(hear()) == [*"abcdef"]  # who is no worker hears all
+        assert {record.partition for record in context.topic(words)} == {0, 1}
+        assert sorted(context.topic(loud).values) == [*"ABCDEF"]
+        context.crash(0)
+        context.topic(words).send("g", key="g")
+        assert sorted(context.topic(loud).values) == [*"ABCDEFG"]

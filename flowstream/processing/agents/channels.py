@@ -19,7 +19,7 @@ from weakref import ReferenceType, WeakSet, ref
 from flowstream.clock import wall_ms
 from flowstream.processing.declaring import described
 from flowstream.processing.errors import AppError
-from flowstream.processing.events.current import Headers, in_unit, is_inside_agent
+from flowstream.processing.events.current import WORKER, Headers, in_unit, is_inside_agent
 from flowstream.processing.events.event import Event
 from flowstream.processing.events.topic import header_pairs
 from flowstream.processing.instead import missing
@@ -47,6 +47,7 @@ class Listener(Generic[T]):
     """One of those who get everything that is put into a channel: an agent, or an `async for`."""
 
     def __init__(self) -> None:
+        self.worker = WORKER.get()
         self._waiting: deque[Event[T]] = deque()
         self._there = asyncio.Event()
         self.room = asyncio.Event()
@@ -215,7 +216,7 @@ class Channel(Generic[T]):
                 f"{self!r} was made after the worker had started: agents that read topics can put"
                 " only into channels that are declared with the app"
             )
-        for listener in [ref(each) for each in self._listeners]:
+        for listener in [ref(each) for each in self._hearing()]:
             await has_room(listener, self.maxsize)
         if unit is None:
             self.deliver(event)
@@ -235,12 +236,27 @@ class Channel(Generic[T]):
 
     def deliver(self, event: Event[T]) -> None:
         """It may be seen from now on."""
-        for listener in list(self._listeners):
+        hearing = self._hearing()
+        for listener in hearing:
             listener.deliver(event)
-        is_heard = bool(self._listeners)
+        is_heard = bool(hearing)
         if not is_heard and self._was_heard:
             log.warning("%r has no listener: what is put into it is gone", self)
         self._was_heard = is_heard
+
+    def _hearing(self) -> list[Listener[T]]:
+        """Who gets what is put here: not those of another worker of the app, which may run in the
+        same process in a test, and never does elsewhere.
+        """
+        here = WORKER.get()
+        if here is None:
+            return list(self._listeners)
+        app, worker = here
+        return [
+            each
+            for each in self._listeners
+            if each.worker is None or each.worker[0] is not app or each.worker[1] is worker
+        ]
 
     def _event(self, key: Any, value: Any, timestamp: float | None, headers: Headers) -> Event[T]:
         for what, kind, given in (

@@ -108,6 +108,10 @@ partitions that is worked on there.
 """
 
 
+WORKER: ContextVar[tuple[object, object] | None] = ContextVar("flowstream_worker", default=None)
+"""The app and its worker that runs here; None outside of workers."""
+
+
 def is_inside_agent() -> bool:
     """True in an agent and in the tasks that it started, whether or not an event is open."""
     return CURRENT.get() is not None or PROBED.get() is not None
