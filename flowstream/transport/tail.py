@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from flowstream.clock import wall_ms
 from flowstream.transport.cluster import Cluster, Leader, backoffs
 from flowstream.transport.errors import ConnectionLost, RequestRefused, TransportError
 from flowstream.transport.reader import READ_COMMITTED, PartitionReader
@@ -18,9 +19,22 @@ LANE = "tail"
 PARTITION_BYTES = 256 << 10
 """Few enough records that applying them holds the loop for milliseconds."""
 MAX_BYTES = 4 << 20
+SILENCE_MS = 30_000
+"""A broker that has nothing to tell says so twice a second."""
 
 Found = dict[TopicPartition, tuple[int, list[LogRecord]]]
 """By partition: the position behind everything that was read, and the records."""
+
+
+class LongSilence(TransportError):
+    """A partition was not answered for long, and is again: what was deleted meanwhile may have been
+    cleaned away with its tombstone. Whoever follows decides, and then has it `go_on`.
+    """
+
+    def __init__(self, tp: TopicPartition, silence_ms: int) -> None:
+        self.tp = tp
+        self.silence_ms = silence_ms
+        super().__init__(f"nothing was heard of {tp.topic}-{tp.partition} for {silence_ms} ms")
 
 
 class Tail:
@@ -31,19 +45,28 @@ class Tail:
         self._readers: dict[TopicPartition, PartitionReader] = {}
         self._pauses = backoffs()
         self._some = asyncio.Event()
+        self._heard_ms: dict[TopicPartition, int] = {}
+        """When each was answered last, by the wall clock: a machine that sleeps has no other."""
         self._error: BaseException | None = None
         """Met beside news of others: the next read raises it."""
 
     def follow(self, tp: TopicPartition, start: int) -> None:
         """Follow a partition too; it is in the next fetch that begins."""
         self._readers[tp] = PartitionReader(self._cluster, tp, start, max_bytes=PARTITION_BYTES)
+        self._heard_ms[tp] = wall_ms()
         self._some.set()
 
     def leave(self, tp: TopicPartition) -> None:
         """Follow it no more; what a fetch on its way brings of it is forgotten."""
         self._readers.pop(tp, None)
+        self._heard_ms.pop(tp, None)
         if not self._readers:
             self._some.clear()
+
+    def go_on(self, tp: TopicPartition) -> None:
+        """Nothing was missed in the silence: read on from where it was."""
+        if tp in self._readers:
+            self._heard_ms[tp] = wall_ms()
 
     def last_stable(self, tp: TopicPartition) -> int | None:
         """The last stable offset of a partition at its last fetch, if it is followed."""
@@ -52,8 +75,8 @@ class Tail:
 
     async def read(self, timeout_ms: int = 500) -> Found:
         """What is new in the partitions, those without news left out; waits while there is none to
-        follow. Raises OffsetOutOfRange, and RequestRefused for what will not pass; what other
-        partitions have brought by then is given first.
+        follow. Raises OffsetOutOfRange, LongSilence, and RequestRefused for what will not pass;
+        what other partitions have brought by then is given first.
         """
         self._raise()
         await self._some.wait()
@@ -76,6 +99,9 @@ class Tail:
         if not found:
             self._raise()
         return found
+
+    def _silence_ms(self, tp: TopicPartition) -> int:
+        return wall_ms() - self._heard_ms[tp]
 
     def _raise(self) -> None:
         error, self._error = self._error, None
@@ -111,11 +137,16 @@ class Tail:
                 before = reader.position
                 if self._readers.get(tp) is not reader:
                     continue
+                if not data.error_code and (silence_ms := self._silence_ms(tp)) >= SILENCE_MS:
+                    self._error = LongSilence(tp, silence_ms)
+                    continue
                 try:
                     records = await reader.accept(data)
                 except TransportError as error:
                     self._error = error
                     continue
+                if not data.error_code:
+                    self.go_on(tp)
                 if reader.position != before and self._readers.get(tp) is reader:
                     found[tp] = reader.position, records
         return found

@@ -14,7 +14,12 @@ from flowstream.processing.environment.slots import Slot
 from flowstream.processing.errors import PartitionMismatch, StateLost
 from flowstream.processing.running.plan import Plan
 from flowstream.processing.stores.followed import Followed
-from flowstream.processing.stores.restoring import Progress, refuse_other, restore
+from flowstream.processing.stores.restoring import (
+    Progress,
+    delete_retention_ms,
+    refuse_other,
+    restore,
+)
 from flowstream.processing.tables.replicated import GlobalTable, Replica, Replicas
 from flowstream.processing.tables.rows import refuse_other_rows
 from flowstream.processing.units.task import TaskId
@@ -28,7 +33,7 @@ from flowstream.transport.errors import (
     TransportError,
 )
 from flowstream.transport.refusals import Refusals
-from flowstream.transport.tail import Tail
+from flowstream.transport.tail import LongSilence, Tail
 from flowstream.transport.types import TopicDescription, TopicPartition
 
 log = logging.getLogger("flowstream.worker")
@@ -191,6 +196,9 @@ class Replication:
                 self._lose(held)
                 look_at = loop.time()
                 continue
+            except LongSilence as silence:
+                await self._heard_again(silence)
+                continue
             except TransportError as error:
                 pause_s = refusals.met(error, monotonic_ms())
                 level = self._cluster.level(logging.WARNING)
@@ -204,6 +212,23 @@ class Replication:
                 # What was read before a task here wrote the partition for a while is known already.
                 if held is not None and position > (self._stores[held].changelog_offset or 0):
                     self._replica(held).replicate(fold(records), position)
+
+    async def _heard_again(self, silence: LongSilence) -> None:
+        """Follow on, unless deletions may have been missed. Then the copy has to be made anew, and
+        events would read half of it meanwhile: that is done where a worker starts.
+        """
+        try:
+            kept_ms = await delete_retention_ms(self._admin, silence.tp.topic)
+        except TransportError as error:
+            log.debug("%s: %s", silence, error)
+            await asyncio.sleep(RETRY_S)
+            return
+        if silence.silence_ms >= kept_ms:
+            raise StateLost(
+                f"{silence}, longer than the {kept_ms} ms for which it keeps deletions: this"
+                " worker's copy may have missed some. Start the worker again: it makes it anew"
+            )
+        self._tail.go_on(silence.tp)
 
     async def _look(self) -> None:
         """Whether the changelogs are still those that the copies were made from. Those of one that

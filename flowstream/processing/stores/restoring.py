@@ -169,7 +169,7 @@ async def decide(
     """What a store needs to be what its changelog says now."""
     ends = await changelog_ends(admin, changelog, table)
     written = store.written_ms
-    retention = await _delete_retention_ms(admin, changelog.topic)
+    retention = await delete_retention_ms(admin, changelog.topic)
     return rules.plan(
         store.changelog_offset,
         ends.start,
@@ -192,7 +192,7 @@ async def changelog_ends(admin: Admin, changelog: TopicPartition, table: str) ->
     return rules.RestorePlan(start, end)
 
 
-async def _delete_retention_ms(admin: Admin, changelog: str) -> int:
+async def delete_retention_ms(admin: Admin, changelog: str) -> int:
     """How long the changelog keeps deletions now: an operator may have changed it."""
     found = (await admin.topic_settings([changelog], "delete.retention.ms")).get(changelog)
     if found is not None:

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from flowstream.processing.errors import StateLost
 from flowstream.processing.running.plan import TablePlan
 from flowstream.processing.stores.followed import Followed
-from flowstream.processing.stores.restoring import Progress, restore
+from flowstream.processing.stores.restoring import Progress, delete_retention_ms, restore
 from flowstream.processing.stores.telling import Tell, tell_of
 from flowstream.processing.units.task import TaskId
 from flowstream.state.changelog import fold
@@ -23,7 +23,7 @@ from flowstream.state.store import StateStore, StoreError
 from flowstream.transport.admin import Admin
 from flowstream.transport.cluster import Cluster
 from flowstream.transport.errors import OffsetOutOfRange, TransportError
-from flowstream.transport.tail import Tail
+from flowstream.transport.tail import LongSilence, Tail
 from flowstream.transport.types import TopicPartition
 
 log = logging.getLogger("flowstream.worker")
@@ -149,6 +149,9 @@ class StandingBy:
             except OffsetOutOfRange as error:
                 self._begin_again(error.tp)
                 continue
+            except LongSilence as silence:
+                await self._heard_again(silence)
+                continue
             except TransportError as error:
                 level = self._cluster.level(logging.WARNING)
                 log.log(level, "following changelogs of standbys: %s: trying again", error)
@@ -162,6 +165,21 @@ class StandingBy:
                     tell = self._tells.get(changelog)
                     if tell is not None:
                         await tell(changelog, records)
+
+    async def _heard_again(self, silence: LongSilence) -> None:
+        """Follow on, unless deletions may have been missed: what comes now would make the store
+        look current, and nobody would ask for them any more (S10).
+        """
+        try:
+            kept_ms = await delete_retention_ms(self._admin, silence.tp.topic)
+        except TransportError as error:
+            log.debug("%s: %s", silence, error)
+            await asyncio.sleep(RETRY_S)
+        else:
+            if silence.silence_ms < kept_ms:
+                self._tail.go_on(silence.tp)
+            else:
+                self._begin_again(silence.tp)
 
     def _begin_again(self, changelog: TopicPartition) -> None:
         """The changelog goes on elsewhere: what to do is decided as in any restore."""

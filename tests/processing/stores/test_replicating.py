@@ -18,6 +18,7 @@ from flowstream.state.memory import MemoryStore
 from flowstream.state.table import TablePartition
 from flowstream.transport.admin import Admin
 from flowstream.transport.cluster import Cluster
+from flowstream.transport.tail import LongSilence
 from flowstream.transport.types import NewTopic, TopicPartition
 from tests.processing.conftest import Kit
 
@@ -94,13 +95,20 @@ class Tailing:
 
     def __init__(self) -> None:
         self.news: asyncio.Queue[Any] = asyncio.Queue()
+        self.gone_on: set[TopicPartition] = set()
 
     def follow(self, tp: TopicPartition, start: int) -> None: ...
 
     def leave(self, tp: TopicPartition) -> None: ...
 
+    def go_on(self, tp: TopicPartition) -> None:
+        self.gone_on.add(tp)
+
     async def read(self) -> Any:
-        return await self.news.get()
+        news = await self.news.get()
+        if isinstance(news, Exception):
+            raise news
+        return news
 
 
 class Topicless(Admin):
@@ -108,6 +116,9 @@ class Topicless(Admin):
 
     async def topics(self, names: Any) -> Any:
         return {}
+
+    async def topic_settings(self, names: Any, key: str) -> dict[str, str]:
+        return dict.fromkeys(names, "60000")
 
 
 async def test_S10_a_copy_does_not_go_back_to_what_was_read_before_a_task_wrote_it() -> None:
@@ -139,3 +150,15 @@ async def test_S10_a_copy_does_not_go_back_to_what_was_read_before_a_task_wrote_
             (b"3", before) if position == 2 else (b"4", 4)
         )
     following.cancel()
+
+
+async def test_S10_who_may_have_missed_deletions_does_not_read_on() -> None:
+    """A machine that slept over the weekend kept rows that had been deleted, for good."""
+    nowhere, changelog, tail = Cluster("127.0.0.1:1"), TopicPartition("c", 0), Tailing()
+    replication = Replication("reading", nowhere, Topicless(nowhere), cast("Any", None))
+    replication._tail = cast("Any", tail)
+    tail.news.put_nowait(LongSilence(changelog, 59_999))
+    tail.news.put_nowait(LongSilence(changelog, 60_000))
+    with pytest.raises(fs.StateLost, match="nothing was heard of c-0 for 60000 ms, longer than"):
+        await replication.follow()
+    assert tail.gone_on == {changelog}

@@ -20,6 +20,7 @@ from flowstream.state.store import StoreError
 from flowstream.transport.admin import Admin
 from flowstream.transport.cluster import Cluster
 from flowstream.transport.errors import BrokerUnreachable
+from flowstream.transport.tail import LongSilence
 from flowstream.transport.types import TopicPartition
 from tests.processing.conftest import Kit
 from tests.processing.group.test_rebalancing import (
@@ -191,6 +192,7 @@ class Tailing:
     def __init__(self) -> None:
         self.news: asyncio.Queue[Any] = asyncio.Queue()
         self.followed: set[TopicPartition] = set()
+        self.gone_on: set[TopicPartition] = set()
 
     def follow(self, tp: TopicPartition, start: int) -> None:
         self.followed.add(tp)
@@ -198,8 +200,14 @@ class Tailing:
     def leave(self, tp: TopicPartition) -> None:
         self.followed.discard(tp)
 
+    def go_on(self, tp: TopicPartition) -> None:
+        self.gone_on.add(tp)
+
     async def read(self) -> Any:
-        tp, position, records = await self.news.get()
+        news = await self.news.get()
+        if isinstance(news, Exception):
+            raise news
+        tp, position, records = news
         return {tp: (position, records)} if tp in self.followed else {}
 
 
@@ -251,3 +259,58 @@ async def test_S10_a_copy_has_one_writer_while_it_is_brought_up_to_date_again(
     following.cancel()
     store = stores["a"]
     assert (store.changelog_offset, store.get(b"k")) == (1, b"old"), "what came later is read again"
+
+
+class Keeping(Admin):
+    """Tells how long changelogs keep deletions, once it can."""
+
+    def __init__(self, delete_retention_ms: int) -> None:
+        super().__init__(Cluster("127.0.0.1:1"))
+        self.answers = [BrokerUnreachable("a moment more"), delete_retention_ms]
+
+    async def topic_settings(self, names: Any, key: str) -> dict[str, str]:
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return {name: str(answer) for name in names}
+
+
+@pytest.mark.parametrize("silence_ms", [59_999, 60_000])
+async def test_S10_a_copy_that_may_have_missed_deletions_is_brought_up_to_date_anew(
+    silence_ms: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What came after the silence made its store look current: who was promoted over it took over
+    rows that had been deleted, for good.
+    """
+    store, tail, restored = MemoryStore(), Tailing(), 0
+    changelog, id = TopicPartition("c", 0), TaskId(1, 0)
+
+    async def opened(id: TaskId, table: str) -> MemoryStore:
+        return store
+
+    async def restore(store: MemoryStore, *around: Any, **more: Any) -> None:
+        nonlocal restored
+        restored += 1
+        store.write({b"k": b"1"}, changelog_offset=1)
+
+    monkeypatch.setattr(standing_by, "restore", restore)
+    monkeypatch.setattr(standing_by, "RETRY_S", 0.0)
+    standing = StandingBy(Cluster("127.0.0.1:1"), Keeping(60_000), opened)
+    standing._tail = cast("Any", tail)
+    table = SimpleNamespace(name="t", changelog_told=None)
+    following = asyncio.create_task(standing.follow())
+    caught_up: asyncio.Queue[TaskId] = asyncio.Queue()
+    plan: Any = SimpleNamespace(changelog="c", table=table)
+    await standing.hold({id: [plan]}, caught_up.put_nowait)
+    await caught_up.get()
+    is_late = silence_ms >= 60_000
+    for _ in range(2):
+        tail.news.put_nowait(LongSilence(changelog, silence_ms))
+    if is_late:
+        await caught_up.get()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert (restored, tail.gone_on) == ((2, set()) if is_late else (1, {changelog}))
+    assert tail.followed == {changelog}
+    following.cancel()
+    await standing.leave_all()
