@@ -121,6 +121,8 @@ class Answers:
             yield self._page(held, question)
             async with aclosing(_changes(watch)) as changes:
                 async for changed in changes:
+                    if held.membership.consumer.may_be_replaced:
+                        return  # whoever has the task now tells of changes
                     yield changed
         finally:
             self._committed.leave(held.changelog, watch)

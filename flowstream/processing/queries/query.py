@@ -59,8 +59,8 @@ class Query(Generic[K, V]):
 
     `after` is what a `send` returned (or several): the answer then holds what those records led to,
     in the agents that read their topic and those one `group_by`, `through` or sink behind them.
-    `max_staleness` (seconds) refuses an answer while older input is not in it. `timeout` (seconds)
-    bounds the waiting, for both and for a partition that moves.
+    `max_staleness` (seconds) refuses an answer while older input of the table's own task is not in
+    it. `timeout` (seconds) bounds the waiting, for both and for a partition that moves.
 
     The value of a key is that of the table; of a set table the set, of a windowed table a dict of
     the windows' values by their start in seconds.
