@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 from flowstream.broker.config import BrokerConfig
@@ -26,6 +27,7 @@ from flowstream.broker.doors import (
 from flowstream.broker.fetch_sessions import FetchSessions
 from flowstream.broker.groups.coordinator import GroupCoordinator
 from flowstream.broker.log import checkpoints, journal
+from flowstream.broker.log.beginnings import read_beginning
 from flowstream.broker.log.checkpoints import MetaProperties
 from flowstream.broker.log.config import LogConfig
 from flowstream.broker.log.names import (
@@ -158,14 +160,12 @@ def _open_topics(
 
 
 def replay_metadata(log: PartitionLog, removed: set[bytes] | None = None) -> Image:
-    """The image that the metadata log describes; `removed` gets the ids of deleted topics."""
-    if log.log_start > 0:
-        raise ForeignDirectory(
-            f"{log.directory} starts at offset {log.log_start}: its beginning is in a snapshot, "
-            "which this broker cannot read; export the topics with the broker that wrote them"
-        )
+    """The image that the metadata log describes, where it lacks its beginning together with Kafka's
+    snapshot of that; `removed` gets the ids of deleted topics that the log still tells of.
+    """
     image = Image()
-    for batch in log.scan():
+    start, batches = read_beginning(log) if log.log_start > 0 else (0, [])
+    for batch in chain(batches, (b for b in log.scan() if read_header(b).last_offset >= start)):
         if read_header(batch).is_control:
             continue
         for record in decode_records(batch):

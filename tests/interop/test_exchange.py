@@ -225,3 +225,26 @@ def test_L8_a_log_start_that_a_killed_kafka_moved_stands(tmp_path: Path) -> None
         os.kill(int((tmp_path / "pid").read_text(encoding="utf-8")), signal.SIGKILL)
     with flowstream(tmp_path) as address:
         assert start_of(address) == 20
+
+
+def test_D7_a_kafka_that_ran_for_weeks_is_opened_and_opens_again(tmp_path: Path) -> None:
+    """The beginning of its metadata log is in a snapshot by then."""
+    weeks = (
+        "metadata.log.max.snapshot.interval.ms=1000",
+        "metadata.log.max.record.bytes.between.snapshots=500",
+        "metadata.log.segment.ms=500",
+        "metadata.max.retention.ms=1000",
+    )
+    metadata = tmp_path / "log" / "__cluster_metadata-0"
+    with kafka(tmp_path, *weeks) as address:
+        fill(address)
+        while (metadata / f"{0:020d}.log").exists():
+            time.sleep(0.1)
+    with flowstream(tmp_path) as address:
+        check(address, 1)
+        go_on(address)
+    with kafka(tmp_path, *weeks) as address:
+        check(address, 2)
+        go_on(address)
+    with flowstream(tmp_path) as address:
+        check(address, 3)
