@@ -21,6 +21,8 @@ app = typer.Typer(help="List, add and remove access rules.", no_args_is_help=Tru
 
 COLUMNS = ("principal", "permission", "operation", "resource", "name", "pattern", "host")
 
+Allow = Annotated[list[str] | None, typer.Option("--allow", help="User:NAME.")]
+Deny = Annotated[list[str] | None, typer.Option("--deny", help="User:NAME.")]
 Topic = Annotated[list[str] | None, typer.Option("--topic", help="A topic's name, or *.")]
 Group = Annotated[list[str] | None, typer.Option("--group", help="A group's name, or *.")]
 TransactionalId = Annotated[
@@ -56,8 +58,8 @@ def list_rules(
 def add(
     broker: Broker = None,
     data: Data = None,
-    allow: Annotated[list[str] | None, typer.Option("--allow", help="User:NAME.")] = None,
-    deny: Annotated[list[str] | None, typer.Option("--deny", help="User:NAME.")] = None,
+    allow: Allow = None,
+    deny: Deny = None,
     operation: Operations = None,
     topic: Topic = None,
     group: Group = None,
@@ -67,8 +69,7 @@ def add(
     host: Host = None,
 ) -> None:
     """Add rules: every principal, operation and resource that is named. Deny wins over allow."""
-    principals = [(each, Permission.ALLOW) for each in allow or ()]
-    principals += [(each, Permission.DENY) for each in deny or ()]
+    principals = allowed_or_denied(allow, deny)
     resources = named(topic, group, transactional_id, cluster)
     operations = [operation_of(each) for each in operation or ()]
     if not (principals and resources and operations):
@@ -104,7 +105,11 @@ def add(
 def remove(
     broker: Broker = None,
     data: Data = None,
-    principal: Annotated[str | None, typer.Option("--principal", help="User:NAME.")] = None,
+    principal: Annotated[
+        str | None, typer.Option("--principal", help="User:NAME, in rules of either kind.")
+    ] = None,
+    allow: Allow = None,
+    deny: Deny = None,
     operation: Operations = None,
     topic: Topic = None,
     group: Group = None,
@@ -114,21 +119,28 @@ def remove(
     host: Host = None,
 ) -> None:
     """Remove the rules that match everything that is said."""
+    whose: list[tuple[str | None, Permission | None]] = [*allowed_or_denied(allow, deny)]
+    if principal and whose:
+        raise typer.BadParameter("--principal is of rules of either kind: say it alone")
     resources = named(topic, group, transactional_id, cluster)
     operations = [operation_of(each) for each in operation or ()]
-    if not (principal or resources or operations or host):
-        raise typer.BadParameter("say which: --principal, --operation, --host or a resource")
+    if not (principal or whose or resources or operations or host):
+        raise typer.BadParameter(
+            "say which: --principal, --allow, --deny, --operation, --host or a resource"
+        )
     places: list[tuple[ResourceType | None, str | None]] = [*resources] or [(None, None)]
     numbers: list[Operation | None] = [*operations] or [None]
     wanted = [
         AccessFilter(
             resource=resource,
             name=name,
-            principal=principal,
+            principal=who,
+            permission=permission,
             operation=number,
             pattern=PatternType.PREFIXED if prefixed else None,
             host=host,
         )
+        for who, permission in whose or [(principal, None)]
         for resource, name in places
         for number in numbers
     ]
@@ -141,6 +153,15 @@ def remove(
         typer.echo(f"removed {removed} rule{'s' * (removed != 1)}")
 
     perform(work)
+
+
+def allowed_or_denied(
+    allow: list[str] | None, deny: list[str] | None
+) -> list[tuple[str, Permission]]:
+    """Whom options name, and of which kind of rule."""
+    return [(each, Permission.ALLOW) for each in allow or ()] + [
+        (each, Permission.DENY) for each in deny or ()
+    ]
 
 
 def named(

@@ -251,7 +251,11 @@ def test_the_commands_log_in(secured: Secured) -> None:
     flowstream(
         "acls", "add", "--allow", "User:carol", "--operation", "read", "--topic", "commanded"
     )
-    assert "User:carol" in flowstream("acls", "list")
+    rule = ("User:carol", "--operation", "read", "--topic", "commanded")
+    flowstream("acls", "add", "--deny", *rule)
+    assert [flowstream("acls", "list").count(each) for each in ("allow", "deny")] == [1, 1]
+    flowstream("acls", "remove", "--deny", *rule)
+    assert [flowstream("acls", "list").count(each) for each in ("allow", "deny")] == [1, 0]
     flowstream("acls", "remove", "--principal", "User:carol")
     assert "User:carol" not in flowstream("acls", "list")
     flowstream("users", "delete", "carol")
