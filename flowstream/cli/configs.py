@@ -11,14 +11,13 @@ from typing import Annotated
 
 import typer
 
-from flowstream.cli.options import Broker, Data, Json, connected, pair, perform, show
+from flowstream.cli.options import Broker, Data, Json, connected, pairs, perform, show
 from flowstream.errors import FlowstreamError
 from flowstream.transport.configs import (
     Config,
     Kind,
     Resource,
     alter_configs,
-    changes_of,
     config_resources,
     describe_configs,
 )
@@ -108,7 +107,7 @@ def alter(
 ) -> None:
     """Set settings, or take them back to the default."""
     wanted = resource(noun, name)
-    changes = changes_of([pair(text) for text in set_ or ()], delete or ())
+    changes: dict[str, str | None] = {**pairs(set_, delete), **dict.fromkeys(delete or ())}
     if not changes:
         raise typer.BadParameter("nothing to change: say --set KEY=VALUE or --delete KEY")
 

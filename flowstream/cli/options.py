@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections import Counter
 from collections.abc import (
     AsyncIterator,
     Callable,
@@ -138,6 +139,15 @@ def pair(text: str) -> tuple[str, str]:
     if not (key and equals):
         raise typer.BadParameter(f"{text!r} is not key=value")
     return key, value
+
+
+def pairs(given: Sequence[str] | None, removed: Sequence[str] | None = None) -> dict[str, str]:
+    """`key=value` pairs, each key named once, and none that is to be `removed` as well."""
+    found = [pair(text) for text in given or ()]
+    names = Counter([key for key, _ in found] + list(removed or ()))
+    if twice := [name for name, count in names.items() if count > 1]:
+        raise typer.BadParameter(f"{twice[0]} is named twice: which one is meant?")
+    return dict(found)
 
 
 def perform(work: Callable[[], Coroutine[Any, Any, None]], *, is_users: bool = False) -> None:

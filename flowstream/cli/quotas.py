@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
 
-from flowstream.cli.options import Broker, Data, Json, connected, pair, perform, show
+from flowstream.cli.options import Broker, Data, Json, connected, pairs, perform, show
 from flowstream.transport.configs import alter_quotas, describe_quotas
 
 app = typer.Typer(help="Bounds on what clients may use.", no_args_is_help=True)
@@ -122,7 +122,8 @@ def alter(
         other_clients=client_defaults,
         other_ips=ip_defaults,
     )
-    changes: dict[str, float | None] = {**numbers(set_ or ()), **dict.fromkeys(delete or ())}
+    given = pairs(set_, delete)
+    changes: dict[str, float | None] = {**numbers(given), **dict.fromkeys(delete or ())}
     if not entity:
         raise typer.BadParameter(
             "whose quotas? Say --user, --client-id or --ip, or one of --user-defaults,"
@@ -139,15 +140,14 @@ def alter(
     perform(work)
 
 
-def numbers(texts: Sequence[str]) -> dict[str, float]:
-    """QUOTA=NUMBER pairs."""
+def numbers(given: Mapping[str, str]) -> dict[str, float]:
+    """The bounds of quotas by name."""
     found = {}
-    for text in texts:
-        key, value = pair(text)
+    for key, value in given.items():
         try:
             found[key] = float(value)
         except ValueError:
-            raise typer.BadParameter(f"{text!r}: a number is expected after {key}=") from None
+            raise typer.BadParameter(f"{key}={value}: a number is expected after {key}=") from None
     return found
 
 

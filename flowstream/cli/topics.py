@@ -14,7 +14,7 @@ from flowstream.cli.options import (
     Data,
     Json,
     connected,
-    pair,
+    pairs,
     partitions_of,
     perform,
     show,
@@ -66,7 +66,7 @@ def create(
     dry_run: DryRun = False,
 ) -> None:
     """Create a topic."""
-    configs = dict(pair(text) for text in config or ())
+    configs = pairs(config)
 
     async def work() -> None:
         async with connected(broker, data) as cluster:

@@ -5,7 +5,7 @@ Topics and groups are asked of any node, a broker's own settings of that broker.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
@@ -211,8 +211,3 @@ def _place(resource: Resource) -> int | None:
 def _named(resource: Resource) -> str:
     kind = resource.kind.name.lower().replace("_", " ")
     return f"{kind} {resource.name!r}" if resource.name else f"all {kind}s"
-
-
-def changes_of(given: Sequence[tuple[str, str]], removed: Sequence[str]) -> dict[str, str | None]:
-    """What `alter_configs` takes, from pairs to set and names to remove."""
-    return {**dict(given), **dict.fromkeys(removed)}

@@ -9,7 +9,9 @@ from typer.testing import CliRunner, Result
 
 from flowstream.cli.app import build
 
-VERBS = build(("topics", "groups", "send", "tail", "transactions", "cluster", "configs", "acls"))
+VERBS = build(
+    ("topics", "groups", "send", "tail", "transactions", "cluster", "configs", "acls", "quotas")
+)
 
 
 def call(data: Path, *arguments: str, lines: str | None = None) -> Result:
