@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from flowstream.processing.errors import reason
-from flowstream.processing.events.event import Arrival, without_headers
+from flowstream.processing.events.event import Arrival, Event, without_headers
 from flowstream.processing.running.filling import ResultsSource
 from flowstream.processing.running.instance import Instance
 from flowstream.processing.running.plan import Reader
@@ -228,8 +228,14 @@ class InnerInstance(Instance):
                 if then is not None:
                     agenda.put(fired.row, then)
 
+    def event(self) -> Event[object]:
+        """What fired, as the agent sees it."""
+        found, shape = super().event(), self._inner.shape
+        return found if shape is None else replace(found, value=shape(self.record, found.value))
+
     def _stream(self) -> SourceStream[object]:
         inner = self._inner
+        self._keys, self._values = inner.key_codec, inner.value_codec
         if inner is self.agent.parking:
             event_ms = self.agent.source_topic.event_ms if self.agent.group is None else None
             again: SourceStream[object] = SourceStream(

@@ -197,6 +197,7 @@ class Instance(UnitFeed):
     def _stream(self) -> SourceStream[Any]:
         topic = self.reader.source or self.agent.source_topic
         values: Any = topic.value_codec
+        self._keys, self._values = topic.key_codec, values
         if self.reader.stage is Stage.FORWARD:
             return ForwardSource(self, topic.key_codec, values, self._timed(topic.event_ms))
         # What was re-keyed has the event time of its first life.
