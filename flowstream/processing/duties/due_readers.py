@@ -16,17 +16,22 @@ from flowstream.processing.running.plan import InnerReader, Reader, Stage
 from flowstream.processing.tables.inner import InnerSource
 
 
+def refuse_reshaped(app: App) -> None:
+    """What goes by the order of events, or re-keys them, has a topic before it."""
+    for agent in app.agents.values():
+        if agent.inner is not None and (agent.group is not None or len(agent.inner_sources) > 1):
+            raise AppError(
+                f"agent {agent.name!r} re-keys, joins, dedupes or has windows over"
+                f" {agent.inner!r}: yield to a topic, and have them in an agent on that topic"
+            )
+
+
 def due_readers(app: App, inputs: Inputs, partitions: Mapping[str, int]) -> tuple[InnerReader, ...]:
     """Agents on inner sources, in the order of their declaration; one per source."""
     found: dict[str, InnerReader] = {}
     ends = end_topics(app, inputs)
     for agent in app.agents.values():
         sources = agent.inner_sources
-        if agent.inner is not None and (agent.group is not None or len(sources) > 1):
-            raise AppError(
-                f"agent {agent.name!r} re-keys, joins or has windows over {agent.inner!r}:"
-                " yield to a topic, and have them in an agent on that topic"
-            )
         for source in sources:
             if source.name in found:
                 other = found[source.name].reader.agent.name

@@ -12,7 +12,7 @@ from typing import Any
 
 from flowstream.processing.agents.agent import sink_topics
 from flowstream.processing.app import App
-from flowstream.processing.duties.due_readers import due_readers, end_topics
+from flowstream.processing.duties.due_readers import due_readers, end_topics, refuse_reshaped
 from flowstream.processing.duties.inputs import Inputs, between_joins
 from flowstream.processing.duties.places import Places, check_lookups, has_crontabs, unplaced
 from flowstream.processing.events.topic_patterns import TopicPattern
@@ -24,6 +24,7 @@ def make_plan(app: App, existing: Mapping[str, int]) -> Plan:
     """The plan of an app on a cluster with these topics; agents must have been probed. An error
     with the remedy when it cannot run there.
     """
+    refuse_reshaped(app)
     inputs = Inputs(app, existing)
     between = between_joins(app)
     for agent in app.agents.values():
