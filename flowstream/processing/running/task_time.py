@@ -195,7 +195,7 @@ class TaskTime:
         self, output: Callable[[str], OutputTopic], now_ms: int, wall_ms: int
     ) -> list[Output]:
         """Marks to write into repartition topics, behind what was forwarded there. What they say is
-        in their headers, and may be far ahead of what the topic takes as the time of a record.
+        in their headers, and may be far from what the topic takes as the time of a record.
         """
         clock, found = self.clock, list[Output]()
         for index, marker, topic in self._markers if clock is not None else ():
@@ -204,7 +204,7 @@ class TaskTime:
             mark = marker.due(here, now_ms=now_ms)
             if mark is not None:
                 headers = mark_headers(marker.upstream, mark)
-                at_ms = max(min(mark.at_ms, wall_ms), 0)
-                targets = output(topic).targets
-                found += [(target, None, None, at_ms, headers) for target in targets]
+                between = output(topic)
+                at_ms = between.near(mark.at_ms, wall_ms)
+                found += [(target, None, None, at_ms, headers) for target in between.targets]
         return found

@@ -100,6 +100,12 @@ class OutputTopic:
                 " events, or send with timestamp="
             )
 
+    def near(self, at_ms: int, now_ms: int) -> int:
+        """The time for a record that may have another one: as near as the topic takes, with room
+        behind for what passes until it is committed.
+        """
+        return max(min(at_ms, now_ms), now_ms - self._behind_ms // 2, 0)
+
     def at(self, partition: int) -> TopicPartition:
         """A partition that the agent chose itself."""
         if not 0 <= partition < self.partitions:

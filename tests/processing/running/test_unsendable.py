@@ -15,6 +15,7 @@ import flowstream as fs
 from flowstream.clock import wall_ms
 from flowstream.processing.time.marks import mark_of
 from flowstream.processing.units.outputs import NO_TIME, UNLIMITED_MS, OutputTopic
+from flowstream.transport.types import NewTopic
 from tests.processing.conftest import Kit
 from tests.processing.rig import Rig
 
@@ -65,7 +66,10 @@ def test_a_topic_takes_the_times_that_its_settings_say() -> None:
     with pytest.raises(fs.FlowstreamError, match=r"message\.timestamp\.after\.max\.ms"):
         topic.check_time(now + HOUR_MS + 1, now)
     topic.check_time(now + HOUR_MS + 1, now + 1)
+    assert [free.near(at, now) for at in (-UNLIMITED_MS, 5, now + 1)] == [0, 5, now]
     bound = OutputTopic("t", 1, ahead_ms=HOUR_MS, behind_ms=HOUR_MS)
+    near = [bound.near(at, now) for at in (-UNLIMITED_MS, now - HOUR_MS, now - 1, now + 1)]
+    assert near == [now - HOUR_MS // 2, now - HOUR_MS // 2, now - 1, now]
     assert bound.takes_time(now - HOUR_MS, now)
     assert bound.until_ms < 0, "each is looked at"
     assert bound.takes_time(NO_TIME, now)
@@ -199,5 +203,36 @@ async def test_V2_a_watermark_of_a_day_to_come_is_marked_now(kit: Kit, name: str
     async def is_marked() -> bool:
         marks = [mark_of(record) for record in await kit.records(f"{name}-n-repartition")]
         return any(mark is not None and mark[1].at_ms > later_ms for mark in marks)
+
+    await kit.run_until(app, is_marked)
+
+
+async def test_V2_a_watermark_from_before_what_a_topic_takes_is_marked_near_that(
+    kit: Kit, name: str
+) -> None:
+    """The broker refused the mark, and with it every commit: the worker ended by that."""
+    app = kit.app(name)
+    events: fs.Topic[str, int] = app.topic(
+        f"{name}-in", key_type=str, value_type=int, partitions=1, out_of_orderness=7200
+    )
+    between = f"{name}-n-repartition"
+    bound = {"message.timestamp.before.max.ms": str(HOUR_MS)}
+    await kit.admin.create_topics([NewTopic(between, 1, 1, bound)])
+
+    @app.agent(events)
+    async def count(stream: fs.Stream[int]) -> None:
+        keyed = stream.group_by(str, key_type=str, name="n")
+        async for _ in keyed.tumbling(10).count():
+            pass
+
+    await kit.create(app)
+    await events.send(key="k", value=1)
+
+    async def is_marked() -> bool:
+        marks = [mark_of(record) for record in await kit.records(between)]
+        return any(
+            mark is not None and abs(mark[1].at_ms + 2 * HOUR_MS - wall_ms()) < HOUR_MS
+            for mark in marks
+        )
 
     await kit.run_until(app, is_marked)
