@@ -49,6 +49,8 @@ class Tail:
         """When each was answered last, by the wall clock: a machine that sleeps has no other."""
         self._error: BaseException | None = None
         """Met beside news of others: the next read raises it."""
+        self.failed: TopicPartition | None = None
+        """The partition that the last error was about, if it was about one."""
 
     def follow(self, tp: TopicPartition, start: int) -> None:
         """Follow a partition too; it is in the next fetch that begins."""
@@ -79,6 +81,7 @@ class Tail:
         what other partitions have brought by then is given first.
         """
         self._raise()
+        self.failed = None
         await self._some.wait()
         by_node: dict[int, list[tuple[TopicPartition, PartitionReader]]] = {}
         for tp, reader in list(self._readers.items()):
@@ -89,7 +92,7 @@ class Tail:
             return_exceptions=True,
         ):
             if isinstance(part, BaseException):
-                self._error = part
+                self._error, self.failed = part, None
             else:
                 found.update(part)
         # A broker fills its answer in the order in which it was asked: who had something is asked
@@ -143,7 +146,7 @@ class Tail:
                 try:
                     records = await reader.accept(data)
                 except TransportError as error:
-                    self._error = error
+                    self._error, self.failed = error, tp
                     continue
                 if not data.error_code:
                     self.go_on(tp)

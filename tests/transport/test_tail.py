@@ -27,9 +27,10 @@ async def test_S10_what_came_beside_an_error_of_another_partition_is_given(
     assert [record.offset for record in found[fine][1]] == [0, 1, 2, 3]
     with pytest.raises(OffsetOutOfRange) as raised:
         await tail.read()
-    assert raised.value.tp == gone
+    assert raised.value.tp == tail.failed == gone
     tail.leave(gone)
     assert await tail.read(50) == {}
+    assert tail.failed is None
 
 
 async def test_V1_a_partition_is_followed_beside_others_that_always_have_more(

@@ -23,6 +23,7 @@ from flowstream.state.store import StateStore, StoreError
 from flowstream.transport.admin import Admin
 from flowstream.transport.cluster import Cluster
 from flowstream.transport.errors import OffsetOutOfRange, TransportError
+from flowstream.transport.refusals import FATAL, is_counted
 from flowstream.transport.tail import LongSilence, Tail
 from flowstream.transport.types import TopicPartition
 
@@ -30,11 +31,18 @@ log = logging.getLogger("flowstream.worker")
 
 RETRY_S = 0.5
 REFUSED_RETRY_S = 30.0
-"""Between two tries to make a copy that a store or a changelog refused, or that met a mistake."""
+"""Between two tries to make a copy that a store or a changelog refused, or that met a mistake; the
+longest where a cluster refuses what it may not for long.
+"""
 
 Open = Callable[[TaskId, str], Awaitable[StateStore]]
 """Gives the open store of a task's table."""
 CaughtUp = Callable[[TaskId], None]
+
+
+def is_no(error: TransportError) -> bool:
+    """Whether the cluster refuses, or cannot give, what was asked for: not its silence."""
+    return is_counted(error) or isinstance(error, FATAL)
 
 
 class StandingBy:
@@ -99,6 +107,7 @@ class StandingBy:
 
     async def _copy(self, id: TaskId) -> None:
         """Bring the copy of a task up to date, as often as it takes, and follow from there."""
+        pause_s = RETRY_S
         while True:
             try:
                 async with self._turn:
@@ -110,7 +119,9 @@ class StandingBy:
             except TransportError as error:
                 level = self._cluster.level(logging.WARNING)
                 log.log(level, "copying task %s: %s: trying again", id, error)
-                await asyncio.sleep(RETRY_S)
+                await asyncio.sleep(pause_s)
+                if is_no(error):
+                    pause_s = min(2 * pause_s, REFUSED_RETRY_S)
             except Exception as error:  # nobody else would hear of it (V2)
                 log.error("copying task %s: it is begun again in a while", id, exc_info=error)
                 await asyncio.sleep(REFUSED_RETRY_S)
@@ -154,6 +165,10 @@ class StandingBy:
                 continue
             except TransportError as error:
                 level = self._cluster.level(logging.WARNING)
+                if self._tail.failed is not None and is_no(error):
+                    # The others are followed on; this one waits longer and longer.
+                    self._begin_again(self._tail.failed)
+                    continue
                 log.log(level, "following changelogs of standbys: %s: trying again", error)
                 await asyncio.sleep(RETRY_S)
                 continue

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any, cast
@@ -17,9 +19,10 @@ from flowstream.processing.stores.starting import TaskStarter
 from flowstream.processing.units.task import TaskId
 from flowstream.state.memory import MemoryStore
 from flowstream.state.store import StoreError
+from flowstream.testing.virtual import VirtualLoop
 from flowstream.transport.admin import Admin
 from flowstream.transport.cluster import Cluster
-from flowstream.transport.errors import BrokerUnreachable
+from flowstream.transport.errors import BrokerUnreachable, UnreadableRecords
 from flowstream.transport.tail import LongSilence
 from flowstream.transport.types import TopicPartition
 from tests.processing.conftest import Kit
@@ -175,15 +178,99 @@ async def test_S5_V2_a_copy_that_could_not_be_made_is_made_later(
     monkeypatch.setattr(standing_by, "REFUSED_RETRY_S", 0.0)
     nowhere = Cluster("127.0.0.1:1")
     standing = StandingBy(nowhere, Admin(nowhere), opened)
-    table: Any = SimpleNamespace(
-        changelog="c", table=SimpleNamespace(name="t", changelog_told=None)
-    )
-    await standing.hold({task: [table]}, caught_up.put_nowait)
+    await standing.hold({task: tables_of("t")}, caught_up.put_nowait)
     async with asyncio.timeout(10):
         assert await caught_up.get() == task
     assert (tries, standing.is_current(task)) == (3, True)
     assert len(re.findall(told, caplog.text)) == 2
     await standing.leave_all()
+
+
+UNREADABLE = UnreadableRecords(TopicPartition("c-a", 0), 7, "a wrong CRC")
+
+
+@pytest.mark.parametrize(
+    ("error", "pauses"),
+    [
+        (UNREADABLE, [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]),
+        (BrokerUnreachable("it is being restarted"), [0.5] * 8),
+    ],
+    ids=["unreadable", "silent"],
+)
+def test_X3_a_copy_of_what_cannot_be_read_is_tried_less_and_less_often(
+    error: Exception, pauses: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It cost two restores, and two warnings, a second, for ever."""
+    loop = VirtualLoop(1_000_000)
+    tries: list[float] = []
+
+    async def opened(id: TaskId, table: str) -> MemoryStore:
+        return MemoryStore()
+
+    async def restored(*around: Any, **more: Any) -> None:
+        tries.append(loop.time())
+        raise error
+
+    async def live() -> None:
+        nowhere = Cluster("127.0.0.1:1")
+        standing = StandingBy(nowhere, Admin(nowhere), opened)
+        await standing.hold({TaskId(1, 0): tables_of("a")}, lambda id: None)
+        await asyncio.sleep(sum(pauses) + 0.1)
+        await standing.leave_all()
+
+    monkeypatch.setattr(standing_by, "restore", restored)
+    loop.run(live())
+    assert [after - before for before, after in itertools.pairwise(tries)] == pytest.approx(pauses)
+
+
+async def test_S10_V1_what_cannot_be_read_holds_up_no_other_copy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is followed no more, and made anew; each read met it again, and the others waited."""
+    stores = {name: MemoryStore() for name in ("a", "b")}
+    tasks = {name: TaskId(1, number) for number, name in enumerate(stores)}
+    tail, tries, begun_again = Tailing(), Counter[str](), asyncio.Event()
+
+    async def opened(id: TaskId, table: str) -> MemoryStore:
+        return stores[table]
+
+    async def restored(store: MemoryStore, *around: Any, table: str, **more: Any) -> None:
+        tries[table] += 1
+        if tries["a"] == 2:
+            begun_again.set()
+            raise UNREADABLE
+        store.write({}, changelog_offset=1)
+
+    monkeypatch.setattr(standing_by, "restore", restored)
+    nowhere = Cluster("127.0.0.1:1")
+    standing = StandingBy(nowhere, Admin(nowhere), opened)
+    standing._tail = cast("Any", tail)
+    caught_up: asyncio.Queue[TaskId] = asyncio.Queue()
+    await standing.hold({tasks[name]: tables_of(name) for name in stores}, caught_up.put_nowait)
+    async with asyncio.timeout(10):
+        assert {await caught_up.get(), await caught_up.get()} == {*tasks.values()}
+        following = asyncio.create_task(standing.follow())
+        tail.failed = TopicPartition("c-a", 0)
+        tail.news.put_nowait(UNREADABLE)
+        await begun_again.wait()
+        row = SimpleNamespace(key=b"k", value=b"v")
+        tail.news.put_nowait((TopicPartition("c-b", 1), 2, [row]))
+        while stores["b"].get(b"k") is None:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+    assert tail.followed == {TopicPartition("c-b", 1)}
+    assert [standing.is_current(id) for id in tasks.values()] == [False, True]
+    following.cancel()
+    await standing.leave_all()
+
+
+def tables_of(*names: str) -> Any:
+    """Plans of tables, as far as copies know them."""
+    return [
+        SimpleNamespace(
+            changelog=f"c-{name}", table=SimpleNamespace(name=name, changelog_told=None)
+        )
+        for name in names
+    ]
 
 
 class Tailing:
@@ -193,6 +280,7 @@ class Tailing:
         self.news: asyncio.Queue[Any] = asyncio.Queue()
         self.followed: set[TopicPartition] = set()
         self.gone_on: set[TopicPartition] = set()
+        self.failed: TopicPartition | None = None
 
     def follow(self, tp: TopicPartition, start: int) -> None:
         self.followed.add(tp)
@@ -246,14 +334,8 @@ async def test_S10_a_copy_has_one_writer_while_it_is_brought_up_to_date_again(
     nowhere = Cluster("127.0.0.1:1")
     standing = StandingBy(nowhere, Admin(nowhere), opened)
     standing._tail = cast("Any", tail)
-    tables: Any = [
-        SimpleNamespace(
-            changelog=f"c-{name}", table=SimpleNamespace(name=name, changelog_told=None)
-        )
-        for name in stores
-    ]
     following = asyncio.create_task(standing.follow())
-    await standing.hold({task: tables}, lambda id: None)
+    await standing.hold({task: tables_of(*stores)}, lambda id: None)
     await is_cut_off.wait()
     await standing.leave(task)
     following.cancel()
