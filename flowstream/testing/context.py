@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import random
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -79,6 +79,8 @@ class AppContext:
         self._given = databases or {}
         started = start.timestamp() if isinstance(start, datetime.datetime) else start
         self._start_ms = round(started * 1000)
+        self._again: Callable[[], App] | None = None
+        """Makes the app of a worker that starts after a kill; without it that is the same."""
         self._loop: VirtualLoop | None = None
         self._is_closed = False
 
@@ -103,15 +105,17 @@ class AppContext:
                 session_timeout=SESSION_TIMEOUT_S,
                 purge_interval=SESSION_TIMEOUT_S,
             )
-            self._workers = Crew(self.app, self.broker, self._network, self.places, settings)
-            doors = LifeDoors(self.broker, self._network, self.places, Rest(), FETCH_WAIT_MS)
+            self._workers = Crew(
+                self.app, self.broker, self._network, self.places, settings, self._reborn
+            )
+            self._doors = LifeDoors(self.broker, self._network, self.places, Rest(), FETCH_WAIT_MS)
             # The last that may fail: it changes the app, and `close` changes it back.
             self._databases = Databases(self.app, self._given)
         except BaseException:
             loop.close()
             raise
         self._loop = loop
-        self._sender = self.app.send_by(_ContextSender(self.app, doors, self))
+        self._sender = self.app.send_by(_ContextSender(self.app, self._doors, self))
         try:
             self.app.query_by(self._router)
             for _ in range(self._count):
@@ -323,6 +327,17 @@ class AppContext:
                 f"there is no worker {worker}: {len(lives)} live, and the first of them is 0"
             )
         return lives[worker]
+
+    def _reborn(self) -> App:
+        """The app of a worker that starts after a kill."""
+        if self._again is None:
+            return self.app
+        app = self._again()
+        app.configure()
+        self._databases.adopt(app)
+        app.send_by(_ContextSender(app, self._doors, self))
+        app.query_by(self._router)
+        return app
 
     def _router(self) -> Router:
         from flowstream.testing.asking import ContextRouter

@@ -7,6 +7,7 @@ lets members hear of rebalances, kills who is due for it, and says when all is d
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from flowstream.errors import FlowstreamError
@@ -40,7 +41,9 @@ class Crew:
         network: Network,
         places: Places,
         settings: Settings,
+        reborn: Callable[[], App],
     ) -> None:
+        """`reborn` gives the app of a worker that starts after a kill."""
         self.lives: list[Life] = []
         self.crashes = 0
         self.commits = 0
@@ -49,6 +52,7 @@ class Crew:
         self._network = network
         self._places = places
         self._settings = settings
+        self._reborn = reborn
         self._rests: list[WatchedRest] = []
         self._poked: tuple[object, ...] = ()
         self._is_smaller = False
@@ -82,8 +86,9 @@ class Crew:
                 self._live(rest)
 
     def _live(self, rest: WatchedRest) -> None:
+        app = self._reborn() if self.crashes else self._app
         life = Life(
-            self._app, self._broker, self._network, self._places, self._checkpoint,
+            app, self._broker, self._network, self._places, self._checkpoint,
             rest=rest, fetch_wait_ms=FETCH_WAIT_MS, settings=self._settings,
         )  # fmt: skip
         rest.life = life

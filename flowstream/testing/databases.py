@@ -73,6 +73,13 @@ class Databases:
                 )
         return chosen
 
+    def adopt(self, app: App) -> None:
+        """The same for the outboxes of this app, which is made as the first one was."""
+        targets = {outbox.name: outbox.target for outbox in self._outboxes}
+        for agent in app.agents.values():
+            if isinstance(agent, Outbox):
+                agent.write_to(targets[agent.name])
+
     @staticmethod
     def _refuse_used(app: App, outbox: Outbox[Any], target: Target) -> None:
         if not callable(getattr(target, "connect", None)):

@@ -76,6 +76,7 @@ def assert_exactly_once(
     AssertionError with the differences. Records of one key are compared in their order, in the
     parts that `compare` names; an app that stamps records with the clock leaves "timestamp" out. In
     a topic that `inputs` feed and the app writes to they may come in any order.
+    An app that a function makes is made anew for each worker that starts after a kill.
     More than `most_runs` runs are spread over all places. `options` are an `AppContext`'s. Of what
     outboxes write, all rows are compared, or what a query of `queries` gives, by outbox or name.
     """
@@ -117,8 +118,11 @@ class _Opened:
     options: Mapping[str, Any]
 
     def context(self) -> AppContext:
-        app = self.app if isinstance(self.app, App) else self.app()
-        return AppContext(app, workers=self.workers, **self.options)
+        if isinstance(self.app, App):
+            return AppContext(self.app, workers=self.workers, **self.options)
+        context = AppContext(self.app(), workers=self.workers, **self.options)
+        context._again = self.app
+        return context
 
 
 def _stamped(context: AppContext, steps: Sequence[Step]) -> list[Step]:

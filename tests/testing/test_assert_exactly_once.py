@@ -207,3 +207,24 @@ def test_a_value_that_equals_nothing_equals_itself() -> None:
             yield float("nan")
 
     assert_exactly_once(app, [Input(topic, "a", key="k")])
+
+
+def test_S7_an_app_that_keeps_last_values_beside_it_is_caught() -> None:
+    """To set one twice is no different from once: only a worker without them shows it."""
+
+    def make() -> fs.App:
+        app = fs.App("prices")
+        prices = app.topic("prices", key_type=str, value_type=int, partitions=1)
+        told = app.topic("told", key_type=str, value_type=int, partitions=1)
+        last: dict[str, int] = {}
+
+        @app.agent(prices, sink=[told])
+        async def tell(stream: fs.Stream[int]) -> AsyncIterator[int]:
+            async for key, price in stream.items():
+                yield last.get(key, 0)
+                last[key] = price
+
+        return app
+
+    with pytest.raises(AssertionError, match="topic told, key 'a', number"):
+        assert_exactly_once(make, [Input("prices", 1, key="a"), Input("prices", 2, key="a")])
