@@ -56,6 +56,7 @@ PURE = (
     "flowstream/state/memory.py",
     "flowstream/state/overlay.py",
     "flowstream/state/table.py",
+    "flowstream/state/table_view.py",
     "flowstream/state/changelog.py",
     "flowstream/state/restore.py",
     "flowstream/state/keys.py",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from flowstream.cli.apps import Module, app_of
 from flowstream.cli.options import Json, refusing, show
-from flowstream.processing.agents.agent import Agent, sink_topics
+from flowstream.processing.agents.agent import Agent
+from flowstream.processing.agents.sinks import sink_topics
 
 
 def command(module: Module, json: Json = False) -> None:

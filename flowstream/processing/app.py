@@ -14,7 +14,7 @@ from types import SimpleNamespace, TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 from flowstream.processing.agents.agent import Agent
-from flowstream.processing.agents.asking import Asker
+from flowstream.processing.agents.asker import Asker
 from flowstream.processing.agents.onlookers import Onlookers
 from flowstream.processing.agents.sender import Sender, call_back
 from flowstream.processing.declarations.agents import DeclaresAgents

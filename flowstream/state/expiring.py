@@ -17,7 +17,8 @@ from typing import Any, Protocol
 
 from flowstream.state.overlay import DELETED, MISSING, Absent
 from flowstream.state.stream_time import StreamTime
-from flowstream.state.table import Sealed, TablePartition, TableView, ValueCodec
+from flowstream.state.table import Sealed, TablePartition, ValueCodec
+from flowstream.state.table_view import TableView
 
 TIME_ROW = b"\xff@time"
 """The row of the partition's event time. No encoded key looks like it; bytes are checked."""

@@ -1,4 +1,4 @@
-"""One partition of a table: what a unit reads and writes, and what an epoch takes from it.
+"""One partition of a table: what units share of it (see `table_view`), and what an epoch takes.
 
 Pure but for the store it was given (a door). Reads go unit -> overlay -> decoded-object cache ->
 store; immutable values are handed out as they are, mutable ones as a fresh copy per unit and key.
@@ -12,7 +12,7 @@ from typing import Any, NoReturn, Protocol, TypeVar, cast
 
 from flowstream.errors import FlowstreamError
 from flowstream.state.keys import shown_key
-from flowstream.state.overlay import DELETED, MISSING, Absent, Overlay
+from flowstream.state.overlay import DELETED, MISSING, Overlay
 from flowstream.state.unfit import unfit
 
 V = TypeVar("V")
@@ -299,100 +299,3 @@ class TablePartition:
         row = layers[key]
         if row is not DELETED:
             yield key, row if key in unit else self._cached_form(row, key)
-
-
-class TableView:
-    """One agent instance's view of a table partition: its open unit above everything completed."""
-
-    __slots__ = ("_copies", "_proof", "_shares", "partition", "writes")
-
-    def __init__(self, partition: TablePartition) -> None:
-        self.partition = partition
-        self.writes: dict[bytes, object] = {}
-        self._copies: dict[bytes, object] = {}
-        self._shares = partition.codec.immutable
-        self._proof = partition.codec.check
-
-    def get(self, key: bytes) -> object | Absent:
-        """The value as this unit sees it, or DELETED when there is none."""
-        writes = self.writes
-        if writes and key in writes:
-            return writes[key]
-        if self._shares:
-            try:
-                return self.partition.hot[key]
-            except KeyError:
-                return self.partition.read(key)
-        return self._copy(key)
-
-    def _copy(self, key: bytes) -> object:
-        value = self._copies.get(key, MISSING)
-        if value is MISSING:
-            value = self.partition.read(key)
-            if value is not DELETED:
-                value = self.partition.decoded(key, cast("bytes", value))
-                self._copies[key] = value
-        return value
-
-    def set(self, key: bytes, value: object) -> None:
-        """Write in this unit; ownership of a mutable value passes to the table."""
-        if value is None:
-            raise TypeError(
-                f"table {self.partition.name!r} cannot hold None: delete the key instead"
-            )
-        check = self._proof
-        if check is not None:
-            try:
-                check(value)
-            except (TypeError, ValueError) as error:
-                raise self.partition.unfit(key, value, error) from None
-            if value.__class__ is bytes:
-                self.partition.check_sizes({key: value})
-        self.writes[key] = value
-
-    def delete(self, key: bytes) -> None:
-        """Delete in this unit."""
-        self.writes[key] = DELETED
-
-    def scan(
-        self, start: bytes = b"", stop: bytes | None = None, *, reverse: bool = False
-    ) -> Iterator[tuple[bytes, object]]:
-        """(key, value) with start <= key < stop in key order; mutable values are fresh copies."""
-        # As they are now: a row that is written during the walk is not the unit's own in it.
-        partition, writes = self.partition, dict(self.writes)
-        for key, value in partition.rows(writes, start, stop, reverse=reverse):
-            if not self._shares and key not in writes:
-                value = partition.decoded(key, cast("bytes", value))
-            yield key, value
-
-    def seal(self) -> Sealed:
-        """Encode what must be encoded now. Raises what the codec raises; changes nothing."""
-        partition, writes = self.partition, self.writes
-        codec = partition.codec
-        if codec.check is not None:
-            return Sealed(partition, writes, writes)
-        rows = partition.encoded(writes)
-        return Sealed(partition, rows, writes if codec.immutable else rows)
-
-    def publish(self) -> None:
-        """Seal and absorb in one go, for a unit that wrote to this table only."""
-        writes, partition = self.writes, self.partition
-        cached = rows = writes
-        if self._proof is None:
-            rows = partition.encoded(writes)
-            cached = writes if self._shares else rows
-        # As `update` does, in half its time: there is one row in most units.
-        partition.overlay.open |= rows
-        if len(partition.hot) < partition.limit:
-            partition.hot |= cached
-        else:
-            partition.remember(cached)
-        writes.clear()
-        if self._copies:
-            self._copies.clear()
-
-    def clear(self) -> None:
-        """Begin the next unit. The sealed writes belong to whoever sealed them."""
-        self.writes = {}
-        if self._copies:
-            self._copies = {}

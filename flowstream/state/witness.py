@@ -12,7 +12,7 @@ from typing import Any
 
 from flowstream.state.expiring import ExpiringView
 from flowstream.state.overlay import Absent
-from flowstream.state.table import TableView
+from flowstream.state.table_view import TableView
 
 Walk = tuple[bytes, bytes | None, bool]
 """Start, stop, and whether in reverse."""

@@ -12,7 +12,8 @@ from flowstream.processing.running.viewing import view_of
 from flowstream.processing.tables.table import Table
 from flowstream.state.expiring import ExpiringPartition
 from flowstream.state.memory import MemoryStore
-from flowstream.state.table import TablePartition, TableView
+from flowstream.state.table import TablePartition
+from flowstream.state.table_view import TableView
 
 
 class Bench:

@@ -12,7 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from flowstream.processing.values.codecs import codec_of
 from flowstream.state.memory import MemoryStore
 from flowstream.state.overlay import DELETED
-from flowstream.state.table import TablePartition, TableView
+from flowstream.state.table import TablePartition
+from flowstream.state.table_view import TableView
 
 keys = st.sampled_from([b"a", b"b", b"c", b"d", b"e"])
 numbers = st.integers(-5, 5)

@@ -13,7 +13,6 @@ from collections.abc import (
     AsyncIterable,
     Awaitable,
     Callable,
-    Iterable,
     Sequence,
 )
 from importlib import import_module
@@ -21,16 +20,15 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from flowstream.errors import FlowstreamError
 from flowstream.processing.agents.asking import Askable
-from flowstream.processing.agents.channels import Channel
 from flowstream.processing.agents.policies import OnError, policy_of
 from flowstream.processing.agents.ported import PortedNames
 from flowstream.processing.agents.probing import ProbeFeed, ProbeSource, first_step
+from flowstream.processing.agents.sinks import Sink, check_sinks, sink_topics
 from flowstream.processing.declaring import Order, check_concurrency, described
 from flowstream.processing.errors import AgentFailed, AppError
-from flowstream.processing.events.current import PROBED, current_event
+from flowstream.processing.events.current import PROBED
 from flowstream.processing.events.topic import Topic
 from flowstream.processing.instead import missing
-from flowstream.processing.streams.branches import Branch
 from flowstream.processing.streams.deduping import Seen
 from flowstream.processing.streams.lookups import Waiting
 from flowstream.processing.streams.parking import Parking
@@ -319,21 +317,6 @@ class Agent(Askable, PortedNames, Generic[T]):
             self.parking = Parking(self.name, self.key_codec, self.topic.value_codec)
 
 
-Sink = Topic[Any, Any] | Agent[Any] | Branch | Channel[Any] | Callable[[Any], Any]
-"""Where yielded values go: a topic, an agent's topic, one of several topics, a channel, or a
-function (called before the commit).
-"""
-
-
-def sink_topics(sink: Sink) -> list[Topic[Any, Any]]:
-    """The topics that a sink may send to; none for a function."""
-    if isinstance(sink, Topic):
-        return [sink]
-    if isinstance(sink, Agent):
-        return [sink.source_topic]
-    return sink.topics if isinstance(sink, Branch) else []
-
-
 def are_apart(keys: Codec[Any], theirs: Codec[Any]) -> bool:
     """Whether no key of the one is one of the other: both are plain, and differ."""
     both = (keys.name, theirs.name)
@@ -368,33 +351,3 @@ def check_topic(topic: object, *others: object) -> None:
         f"@app.agent takes a topic, not {described(topic)}: declare it first, topic ="
         f" app.topic({named!r}, value_type=...), and write `@app.agent(topic)`"
     )
-
-
-def check_sinks(sinks: object) -> tuple[Sink, ...]:
-    """Refuse what yielded values cannot go to."""
-    if isinstance(sinks, str | Topic | Agent | Branch | Channel) or not isinstance(sinks, Iterable):
-        raise AppError(f"sink takes a list, not {described(sinks)}: `sink=[topic]`")
-    found = tuple(ChannelSink(each) if is_channel(each) else each for each in sinks)
-    for sink in found:
-        if not (isinstance(sink, Topic | Agent | Branch) or callable(sink)):
-            raise AppError(
-                f"a sink is a topic, an agent or a function, not {described(sink)}: declare a"
-                f" topic with app.topic(...) and write `sink=[topic]`"
-            )
-    return found
-
-
-class ChannelSink:
-    """Puts what is yielded into a channel, with the key of the event it came from."""
-
-    def __init__(self, target: Any) -> None:
-        self.channel: Channel[Any] = target if isinstance(target, Channel) else target.channel
-
-    async def __call__(self, value: Any) -> None:
-        current = current_event()
-        await self.channel.put(value, key=None if current is None else current.key)
-
-
-def is_channel(sink: object) -> bool:
-    """Whether a sink is a channel, or an agent that reads one."""
-    return isinstance(sink, Channel) or isinstance(getattr(sink, "channel", None), Channel)

@@ -12,9 +12,10 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast
 
-from flowstream.processing.agents.agent import Agent, AgentFunction, ChannelSink, Sink, sink_topics
+from flowstream.processing.agents.agent import Agent, AgentFunction
 from flowstream.processing.agents.channels import Channel, Listener
 from flowstream.processing.agents.policies import Action, OnError
+from flowstream.processing.agents.sinks import ChannelSink, Sink, sink_topics
 from flowstream.processing.errors import AgentFailed, AppError, AppExited, reason, text_of
 from flowstream.processing.events.current import Headers
 from flowstream.processing.events.event import Arrival, Event, Retimed

@@ -26,7 +26,7 @@ from flowstream.processing.time.dues import PREFIX
 from flowstream.processing.values.codecs import codec_of, readable, refusal
 from flowstream.processing.values.joined import LEFT_HEADER, RIGHT_HEADER
 from flowstream.state.overlay import DELETED
-from flowstream.state.table import TableView
+from flowstream.state.table_view import TableView
 
 K = TypeVar("K")
 

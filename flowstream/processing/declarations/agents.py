@@ -7,15 +7,10 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar, Unpack, cast, overload
 
 from flowstream.outbox.target import Target
-from flowstream.processing.agents.agent import (
-    Agent,
-    AgentFunction,
-    Sink,
-    check_sinks,
-    check_topic,
-)
+from flowstream.processing.agents.agent import Agent, AgentFunction, check_topic
 from flowstream.processing.agents.channels import Channel
 from flowstream.processing.agents.policies import OnError
+from flowstream.processing.agents.sinks import Sink, check_sinks
 from flowstream.processing.declarations.channels import DeclaresChannels
 from flowstream.processing.declarations.faust_options import AGENT, FaustAgent, agent_policy
 from flowstream.processing.declarations.outboxes import Outbox, Store

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar, cast, overload
 
-from flowstream.processing.agents.agent import AgentFunction, Sink
+from flowstream.processing.agents.agent import AgentFunction
 from flowstream.processing.agents.channel_agents import ChannelAgent
 from flowstream.processing.agents.channels import Channel
 from flowstream.processing.agents.policies import OnError
+from flowstream.processing.agents.sinks import Sink
 from flowstream.processing.declarations.topics import DeclaresTopics
 from flowstream.processing.declaring import Order, check_agent_function
 from flowstream.processing.errors import AppError

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from flowstream.processing.agents.agent import Agent, sink_topics
+from flowstream.processing.agents.agent import Agent
+from flowstream.processing.agents.sinks import sink_topics
 from flowstream.processing.app import App
 from flowstream.processing.duties.inputs import Inputs, between_joins
 from flowstream.processing.errors import AppError

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from flowstream.processing.agents.agent import sink_topics
+from flowstream.processing.agents.sinks import sink_topics
 from flowstream.processing.app import App
 from flowstream.processing.declarations.agents import OUR_ENDINGS
 from flowstream.processing.events.topic_patterns import TopicPattern

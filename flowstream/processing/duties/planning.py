@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from flowstream.processing.agents.agent import sink_topics
+from flowstream.processing.agents.sinks import sink_topics
 from flowstream.processing.app import App
 from flowstream.processing.duties.due_readers import due_readers, end_topics, refuse_reshaped
 from flowstream.processing.duties.inputs import Inputs, between_joins

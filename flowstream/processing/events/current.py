@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from flowstream.processing.errors import NotInAgent
 from flowstream.processing.events.event import Arrival, Event
-from flowstream.state.table import TableView
+from flowstream.state.table_view import TableView
 
 Headers = Mapping[str, bytes | None] | tuple[tuple[str, bytes | None], ...]
 

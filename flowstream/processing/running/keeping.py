@@ -16,7 +16,7 @@ from flowstream.processing.streams.lookups import Waiting
 from flowstream.processing.streams.stream_joins import JoinedStreams
 from flowstream.processing.streams.stream_windows import StreamWindows
 from flowstream.processing.time.windowing import Span
-from flowstream.state.table import TableView
+from flowstream.state.table_view import TableView
 
 
 class Keeping(Emitting):

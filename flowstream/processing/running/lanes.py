@@ -21,7 +21,7 @@ from flowstream.processing.units.dispatching import NOTHING, Dispatcher
 from flowstream.processing.units.prefix import PrefixTask
 from flowstream.processing.units.task import Source
 from flowstream.processing.units.unit import Row, Unit, size_of
-from flowstream.state.table import TableView
+from flowstream.state.table_view import TableView
 from flowstream.state.witness import Witness
 
 log = logging.getLogger("flowstream.agent")

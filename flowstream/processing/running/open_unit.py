@@ -29,7 +29,8 @@ from flowstream.processing.time.marks import Mark
 from flowstream.processing.time.watermarks import UNKNOWN
 from flowstream.processing.units.task import Source, Task
 from flowstream.processing.units.unit import Unit, size_of
-from flowstream.state.table import Sealed, TableView
+from flowstream.state.table import Sealed
+from flowstream.state.table_view import TableView
 
 
 class OpenUnit(Keeping):

@@ -21,7 +21,8 @@ from flowstream.processing.time.watermarks import UNKNOWN
 from flowstream.processing.time.windows import STREAM_TIME_KEY
 from flowstream.state.expiring import TIME_ROW
 from flowstream.state.store import StateStore
-from flowstream.state.table import TablePartition, TableView
+from flowstream.state.table import TablePartition
+from flowstream.state.table_view import TableView
 
 READ_ONLY = "a web page reads tables; to change one, send to the topic of an agent that writes it"
 

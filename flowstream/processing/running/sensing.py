@@ -15,7 +15,7 @@ from flowstream.processing.tables.table import Table
 from flowstream.processing.time.windows import split_window_key
 from flowstream.processing.watching.sensors import Sensor, Sensors
 from flowstream.state.expiring import UnitTime
-from flowstream.state.table import TableView
+from flowstream.state.table_view import TableView
 from flowstream.transport.types import TopicPartition
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from flowstream.processing.agents.agent import Sink, keeps_bytes, sink_topics
+from flowstream.processing.agents.agent import keeps_bytes
+from flowstream.processing.agents.sinks import Sink, sink_topics
 from flowstream.processing.events.topic import Topic
 from flowstream.processing.streams.branches import Branch
 from flowstream.processing.values.codecs import Codec

@@ -17,7 +17,7 @@ from flowstream.processing.time.watermarks import EventClock, Watermark
 from flowstream.processing.units.outputs import OutputTopic
 from flowstream.processing.watching.meters import Meters
 from flowstream.state.expiring import UnitTime
-from flowstream.state.table import TableView
+from flowstream.state.table_view import TableView
 
 if TYPE_CHECKING:
     from flowstream.processing.agents.onlookers import Onlookers

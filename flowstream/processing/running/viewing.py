@@ -13,7 +13,8 @@ from flowstream.processing.tables.replicated import Replicas, ReplicatedView, Re
 from flowstream.processing.tables.table import Table
 from flowstream.processing.units.task import TaskId
 from flowstream.state.expiring import ExpiringView, UnitTime
-from flowstream.state.table import TablePartition, TableView
+from flowstream.state.table import TablePartition
+from flowstream.state.table_view import TableView
 from flowstream.state.witness import ExpiringWitness, Witness
 
 Maker = Callable[[UnitTime], TableView]

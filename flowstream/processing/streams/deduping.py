@@ -20,7 +20,7 @@ from flowstream.processing.values.durations import Seconds, milliseconds
 from flowstream.processing.values.fields import by as field_by
 from flowstream.processing.values.fields import check_field
 from flowstream.state.overlay import DELETED
-from flowstream.state.table import TableView
+from flowstream.state.table_view import TableView
 
 T = TypeVar("T")
 

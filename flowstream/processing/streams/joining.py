@@ -13,7 +13,7 @@ import msgspec
 
 from flowstream.processing.values.codecs import Codec
 from flowstream.state.overlay import DELETED
-from flowstream.state.table import TableView
+from flowstream.state.table_view import TableView
 
 How = Literal["inner", "left", "outer"]
 Side = Literal["left", "right"]

@@ -24,7 +24,7 @@ from flowstream.processing.values.codecs import BYTES, Codec, readable
 from flowstream.processing.values.joined import LEFT_HEADER, RIGHT_HEADER, Joined, joined_shape
 from flowstream.state.keys import after
 from flowstream.state.overlay import DELETED
-from flowstream.state.table import TableView
+from flowstream.state.table_view import TableView
 
 T = TypeVar("T")
 

@@ -17,7 +17,7 @@ from flowstream.processing.tables.table import Table
 from flowstream.processing.time.dues import PREFIX
 from flowstream.processing.values.codecs import Codec, readable
 from flowstream.state.overlay import DELETED
-from flowstream.state.table import TableView
+from flowstream.state.table_view import TableView
 
 LOT_BYTES = 500_000
 """Of one key, where its changelog takes so much; what comes beyond is a dead letter."""

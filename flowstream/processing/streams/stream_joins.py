@@ -17,7 +17,7 @@ from flowstream.processing.tables.table import Table
 from flowstream.processing.values.codecs import BYTES, Codec, readable
 from flowstream.processing.values.durations import Seconds, milliseconds
 from flowstream.processing.values.joined import LEFT_HEADER, RIGHT_HEADER, Joined, joined_shape
-from flowstream.state.table import TableView
+from flowstream.state.table_view import TableView
 
 Within = Seconds | tuple[Seconds, Seconds]
 """How far apart two events may be: both ways, or (before, after) the left one."""

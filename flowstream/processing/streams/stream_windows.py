@@ -28,7 +28,7 @@ from flowstream.processing.time.windows import Window
 from flowstream.processing.values.codecs import Codec, codec_of
 from flowstream.processing.values.durations import Seconds, milliseconds, not_negative, positive
 from flowstream.processing.values.round_trips import check_kept, kept_codec
-from flowstream.state.table import TableView
+from flowstream.state.table_view import TableView
 
 if TYPE_CHECKING:
     from flowstream.processing.streams.stream import Stream

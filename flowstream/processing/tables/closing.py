@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 from flowstream.processing.tables.inner import Fired, InnerSource, Keeper, Kept
 from flowstream.processing.time.windows import split_window_key
 from flowstream.state.overlay import DELETED
-from flowstream.state.table import TableView
+from flowstream.state.table_view import TableView
 
 if TYPE_CHECKING:
     from flowstream.processing.tables.table import Table

@@ -20,7 +20,7 @@ from flowstream.processing.tables.table import Table
 from flowstream.processing.tables.timers import split_timer_row, timer_row
 from flowstream.processing.values.codecs import BYTES, STR, readable
 from flowstream.state.overlay import DELETED
-from flowstream.state.table import TableView
+from flowstream.state.table_view import TableView
 
 TABLE = "crontab"
 

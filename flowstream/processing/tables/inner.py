@@ -13,7 +13,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from flowstream.processing.time.dues import PREFIX, DuePartition
 from flowstream.processing.values.codecs import Codec
-from flowstream.state.table import TablePartition, TableView
+from flowstream.state.table import TablePartition
+from flowstream.state.table_view import TableView
 
 K = TypeVar("K")
 V = TypeVar("V")

@@ -17,7 +17,8 @@ from flowstream.processing.tables.table import Table
 from flowstream.state.changelog import changelog_topic
 from flowstream.state.memory import MemoryStore
 from flowstream.state.overlay import DELETED, Absent
-from flowstream.state.table import TablePartition, TableView
+from flowstream.state.table import TablePartition
+from flowstream.state.table_view import TableView
 from flowstream.state.witness import Witness
 from flowstream.wire.hashing import partition_for_key
 

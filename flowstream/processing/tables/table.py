@@ -30,7 +30,8 @@ from flowstream.processing.values.durations import Seconds, milliseconds
 from flowstream.processing.values.round_trips import check_kept, kept_codec, row_key_codec
 from flowstream.state.expiring import ExpiringCodec, split
 from flowstream.state.overlay import DELETED
-from flowstream.state.table import TableView, ValueCodec
+from flowstream.state.table import ValueCodec
+from flowstream.state.table_view import TableView
 
 Recovered = Callable[[], Any]
 K = TypeVar("K")

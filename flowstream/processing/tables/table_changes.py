@@ -19,7 +19,7 @@ from flowstream.processing.time.dues import PREFIX
 from flowstream.processing.values.codecs import BYTES, Codec
 from flowstream.processing.values.joined import LEFT_HEADER, RIGHT_HEADER, joined_shape
 from flowstream.state.overlay import DELETED
-from flowstream.state.table import TableView
+from flowstream.state.table_view import TableView
 
 if TYPE_CHECKING:
     from flowstream.processing.tables.table import Table

@@ -26,7 +26,8 @@ from flowstream.processing.values.codecs import Codec, refusal
 from flowstream.processing.values.durations import Seconds, milliseconds
 from flowstream.processing.values.round_trips import check_kept, kept_codec, row_key_codec
 from flowstream.state.overlay import DELETED
-from flowstream.state.table import TablePartition, TableView
+from flowstream.state.table import TablePartition
+from flowstream.state.table_view import TableView
 
 K = TypeVar("K")
 V = TypeVar("V")

@@ -13,7 +13,8 @@ from typing import Any
 from flowstream.processing.time.agenda import Agenda
 from flowstream.processing.time.watermarks import UNKNOWN
 from flowstream.state.overlay import DELETED
-from flowstream.state.table import TablePartition, TableView
+from flowstream.state.table import TablePartition
+from flowstream.state.table_view import TableView
 
 WATERMARK_KEY = b"@watermark"
 """The row that holds the watermark of the last commit that wrote to the partition."""

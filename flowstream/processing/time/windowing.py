@@ -15,7 +15,7 @@ from flowstream.processing.time.aggregates import Aggregate
 from flowstream.processing.time.dues import PREFIX
 from flowstream.processing.time.windows import Window, split_window_key, window_key
 from flowstream.state.overlay import DELETED
-from flowstream.state.table import TableView
+from flowstream.state.table_view import TableView
 
 
 class Span(NamedTuple):

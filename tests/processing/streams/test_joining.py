@@ -12,7 +12,8 @@ from flowstream.processing.streams.joining import ENTRIES, How, Side, StreamJoin
 from flowstream.processing.time.dues import DuePartition
 from flowstream.processing.time.watermarks import UNKNOWN
 from flowstream.state.memory import MemoryStore
-from flowstream.state.table import TablePartition, TableView
+from flowstream.state.table import TablePartition
+from flowstream.state.table_view import TableView
 
 Event = tuple[Side, bytes, int]
 DISORDER = 30

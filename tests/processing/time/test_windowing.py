@@ -34,7 +34,8 @@ from flowstream.processing.time.windowing import (
 from flowstream.processing.time.windows import Window
 from flowstream.processing.values.codecs import INT, JSON, codec_of
 from flowstream.state.memory import MemoryStore
-from flowstream.state.table import TablePartition, TableView
+from flowstream.state.table import TablePartition
+from flowstream.state.table_view import TableView
 
 Event = tuple[bytes, int, int]
 """Key, instant, value."""
