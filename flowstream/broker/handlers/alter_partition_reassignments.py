@@ -10,7 +10,8 @@ from __future__ import annotations
 from flowstream.broker.cores import Cores
 from flowstream.broker.effects import Effect, Reply
 from flowstream.broker.events import Request
-from flowstream.broker.metadata.topics import Refusal, check_replicas
+from flowstream.broker.metadata.plan import Refusal
+from flowstream.broker.metadata.topic_rules import check_replicas
 from flowstream.broker.types import Instant
 from flowstream.wire.error_codes import ErrorCode
 from flowstream.wire.messages.alter_partition_reassignments import (

@@ -10,7 +10,8 @@ from flowstream.broker.effects import Effect
 from flowstream.broker.events import Request
 from flowstream.broker.handlers.slicing import Sliced, slices
 from flowstream.broker.handlers.throttling import Mutations
-from flowstream.broker.metadata.topics import Plan, create_partitions
+from flowstream.broker.metadata.plan import Plan
+from flowstream.broker.metadata.topics import create_partitions
 from flowstream.broker.types import Instant
 from flowstream.wire.messages.create_partitions import (
     CreatePartitionsRequest,

@@ -16,7 +16,8 @@ from flowstream.broker.events import Request
 from flowstream.broker.handlers.altering import notices
 from flowstream.broker.handlers.slicing import Sliced, slices
 from flowstream.broker.handlers.throttling import Mutations
-from flowstream.broker.metadata.topics import Plan, create_topics
+from flowstream.broker.metadata.plan import Plan
+from flowstream.broker.metadata.topics import create_topics
 from flowstream.broker.types import Instant
 from flowstream.wire.error_codes import ErrorCode
 from flowstream.wire.messages.create_topics import (

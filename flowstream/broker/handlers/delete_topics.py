@@ -14,7 +14,8 @@ from flowstream.broker.events import Request
 from flowstream.broker.handlers.slicing import Sliced, slices
 from flowstream.broker.handlers.throttling import Mutations
 from flowstream.broker.metadata.image import Image, Topic
-from flowstream.broker.metadata.topics import Plan, delete_topics
+from flowstream.broker.metadata.plan import Plan
+from flowstream.broker.metadata.topics import delete_topics
 from flowstream.broker.types import Instant
 from flowstream.wire.error_codes import ErrorCode
 from flowstream.wire.messages.delete_topics import (

@@ -6,7 +6,7 @@ from flowstream.broker.cores import Cores
 from flowstream.broker.effects import Effect, Reply
 from flowstream.broker.events import Request
 from flowstream.broker.metadata.client_quotas import matching
-from flowstream.broker.metadata.topics import Refusal
+from flowstream.broker.metadata.plan import Refusal
 from flowstream.broker.types import Instant
 from flowstream.wire.messages.describe_client_quotas import (
     DescribeClientQuotasRequest,

@@ -18,8 +18,8 @@ from flowstream.broker.cores import Cores
 from flowstream.broker.decision import Decision
 from flowstream.broker.effects import Effect, WhenDurable
 from flowstream.broker.handlers.preparing import Preparation, Then, large, wait_for
+from flowstream.broker.metadata.plan import Plan
 from flowstream.broker.metadata.records import MetadataRecord
-from flowstream.broker.metadata.topics import Plan
 from flowstream.broker.types import NOBODY, Instant, ReplyTo
 
 T = TypeVar("T")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from flowstream.broker.cores import Cores
 from flowstream.broker.effects import Effect, Mute, Reply
 from flowstream.broker.events import Request
-from flowstream.broker.metadata.topics import Refusal
+from flowstream.broker.metadata.plan import Refusal
 from flowstream.broker.quotas import FETCH, MUTATE, PRODUCE
 from flowstream.broker.types import Instant
 from flowstream.wire.error_codes import ErrorCode

@@ -16,8 +16,8 @@ from flowstream.broker.config import SETTINGS, BrokerConfig, text_of
 from flowstream.broker.metadata import broker_configs, group_configs, topic_configs
 from flowstream.broker.metadata.image import Image, ResourceType
 from flowstream.broker.metadata.names import node_id, problem_with
+from flowstream.broker.metadata.plan import Plan, Refusal
 from flowstream.broker.metadata.records import ConfigRecord
-from flowstream.broker.metadata.topics import Plan, Refusal
 from flowstream.broker.setting_kinds import Kind
 from flowstream.wire.error_codes import ErrorCode
 from flowstream.wire.primitives import STRING_LENGTH_MAX

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Sequence
 
 from flowstream.broker.metadata.alterations import MAX_RECORDS
 from flowstream.broker.metadata.image import Image, QuotaEntity
+from flowstream.broker.metadata.plan import Plan, Refusal
 from flowstream.broker.metadata.records import ClientQuotaRecord
 from flowstream.broker.metadata.records import QuotaEntity as EntityPart
-from flowstream.broker.metadata.topics import Plan, Refusal
 from flowstream.wire.error_codes import ErrorCode
 from flowstream.wire.messages.alter_client_quotas import (
     EntityData,

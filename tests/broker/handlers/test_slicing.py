@@ -14,7 +14,7 @@ from flowstream.broker.effects import Effect, Write
 from flowstream.broker.handlers import metadata, slicing
 from flowstream.broker.handlers.slicing import TOPIC_WEIGHT, slices
 from flowstream.broker.log import checkpoints
-from flowstream.broker.metadata import topics
+from flowstream.broker.metadata import topic_rules
 from flowstream.broker.types import ConnectionId
 from flowstream.wire.error_codes import ErrorCode
 from flowstream.wire.messages.create_partitions import (
@@ -152,7 +152,7 @@ def test_a_name_that_is_taken_between_two_slices_is_not_made_twice(machine: Mach
 def test_the_partitions_of_all_slices_are_counted_together(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(topics, "MAX_PARTITIONS", 100)
+    monkeypatch.setattr(topic_rules, "MAX_PARTITIONS", 100)
     expected = {"a": 0, "b": 0, "c": ErrorCode.POLICY_VIOLATION}
     assert errors(machine.ask(creation("a", "b", "c", partitions=40), 5).topics) == expected
     grown = machine.ask(growth(90, "a", "b"), 3).results
