@@ -12,7 +12,7 @@ from enum import Enum
 from flowstream.broker.cores import METADATA_LOG, OFFSETS_TOPIC, TRANSACTIONS_TOPIC
 from flowstream.broker.groups import records as group_records
 from flowstream.broker.log.checkpoints import encode_uuid
-from flowstream.broker.metadata import records as metadata_records
+from flowstream.broker.metadata import record_frames
 from flowstream.broker.transactions import records as transaction_records
 from flowstream.wire.batch import Record
 
@@ -99,7 +99,7 @@ def _transaction_record(record: Record) -> Words | None:
 
 
 def _metadata_record(record: Record) -> Words | None:
-    found, version = metadata_records.decode_record(record.value or b"")
+    found, version = record_frames.decode_record(record.value or b"")
     return {"type": type(found).__name__, "version": version, "value": plain(found)}
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
+from flowstream.broker.metadata.record_frames import MetadataError, decode_record, encode_record
 from flowstream.broker.metadata.records import (
     AbortTransactionRecord,
     BeginTransactionRecord,
@@ -20,7 +21,6 @@ from flowstream.broker.metadata.records import (
     EndTransactionRecord,
     FeatureLevelRecord,
     FenceBrokerRecord,
-    MetadataError,
     MetadataRecord,
     NoOpRecord,
     PartitionChangeRecord,
@@ -32,8 +32,6 @@ from flowstream.broker.metadata.records import (
     TopicRecord,
     UnfenceBrokerRecord,
     UnregisterBrokerRecord,
-    decode_record,
-    encode_record,
 )
 from flowstream.broker.metadata.security_records import (
     AccessControlEntryRecord,

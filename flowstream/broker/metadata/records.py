@@ -1,7 +1,6 @@
-"""The records of `__cluster_metadata-0` as Kafka declares them, and their frame (KIP-631).
+"""The records of `__cluster_metadata-0` as Kafka declares them (KIP-631).
 
-What they mean is in `image`. A record type or version that this file does not know is refused:
-ignoring, say, an access rule would be a guess.
+What they mean is in `image`, how they are framed in `record_frames`.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ from flowstream.broker.metadata.security_records import (
     SecurityRecord,
     UserScramCredentialRecord,
 )
-from flowstream.errors import FlowstreamError, WireError
 from flowstream.wire.fields import (
     BOOLEAN,
     FLOAT64,
@@ -31,8 +29,6 @@ from flowstream.wire.fields import (
     message,
     struct,
 )
-from flowstream.wire.primitives import Buffer
-from flowstream.wire.schema import byte_view, decode, encode
 
 
 @struct
@@ -309,34 +305,7 @@ MetadataRecord = (
     | SecurityRecord
 )
 
-RECORD_TYPES: Mapping[int, type[MetadataRecord]] = {
-    0: RegisterBrokerRecord,
-    1: UnregisterBrokerRecord,
-    2: TopicRecord,
-    3: PartitionRecord,
-    4: ConfigRecord,
-    5: PartitionChangeRecord,
-    7: FenceBrokerRecord,
-    8: UnfenceBrokerRecord,
-    9: RemoveTopicRecord,
-    11: UserScramCredentialRecord,
-    12: FeatureLevelRecord,
-    14: ClientQuotaRecord,
-    15: ProducerIdsRecord,
-    17: BrokerRegistrationChangeRecord,
-    18: AccessControlEntryRecord,
-    19: RemoveAccessControlEntryRecord,
-    20: NoOpRecord,
-    22: RemoveUserScramCredentialRecord,
-    23: BeginTransactionRecord,
-    24: EndTransactionRecord,
-    25: AbortTransactionRecord,
-    27: RegisterControllerRecord,
-    28: ClearElrRecord,
-}
-"""Record type number -> class."""
-
-_WRITTEN: Mapping[type, tuple[int, int]] = {
+WRITTEN: Mapping[type[MetadataRecord], tuple[int, int]] = {
     RegisterBrokerRecord: (0, 4),
     UnregisterBrokerRecord: (1, 0),
     TopicRecord: (2, 0),
@@ -363,36 +332,7 @@ _WRITTEN: Mapping[type, tuple[int, int]] = {
 }
 """Class -> its number and the version that is written: the newest."""
 
-_FRAME_VERSION = 1
-
-
-class MetadataError(FlowstreamError):
-    """A metadata log that cannot be understood; the message says which record."""
-
-
-def encode_record(record: MetadataRecord, version: int | None = None) -> bytes:
-    """The value of a record: frame version, type and version as varints, then the message."""
-    number, newest = _WRITTEN[type(record)]
-    version = newest if version is None else version
-    assert max(number, version) < 128, "one byte each as varints"
-    return bytes((_FRAME_VERSION, number, version)) + encode(record, version)
-
-
-def decode_record(value: Buffer) -> tuple[MetadataRecord, int]:
-    """The record in `value` and the version it was written in. Raises MetadataError."""
-    view = byte_view(value)
-    if len(view) < 3 or max(view[:3]) > 127:
-        raise MetadataError(f"metadata record without a frame: {bytes(view[:16]).hex()}")
-    frame, number, version = view[:3]
-    if frame != _FRAME_VERSION:
-        raise MetadataError(f"metadata record in frame version {frame}; only 1 is known")
-    cls = RECORD_TYPES.get(number)
-    if cls is None:
-        raise MetadataError(
-            f"metadata record type {number} is not supported; the directory was used by a broker "
-            "with features that this one does not have"
-        )
-    try:
-        return decode(cls, view[3:], version), version
-    except WireError as error:
-        raise MetadataError(f"bad {cls.__name__}: {error}") from error
+RECORD_TYPES: Mapping[int, type[MetadataRecord]] = {
+    number: record for record, (number, _) in WRITTEN.items()
+}
+"""Record type number -> class."""

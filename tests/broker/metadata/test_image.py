@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from flowstream.broker.config import BrokerConfig
 from flowstream.broker.metadata import alterations, client_quotas, controller, topics
 from flowstream.broker.metadata.image import Image, ResourceType
+from flowstream.broker.metadata.record_frames import MetadataError
 from flowstream.broker.metadata.records import (
     AbortTransactionRecord,
     BeginTransactionRecord,
@@ -21,7 +22,6 @@ from flowstream.broker.metadata.records import (
     EndTransactionRecord,
     FeatureLevelRecord,
     FenceBrokerRecord,
-    MetadataError,
     MetadataRecord,
     NoOpRecord,
     PartitionChangeRecord,

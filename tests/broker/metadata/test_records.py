@@ -9,12 +9,8 @@ from typing import Any
 import pytest
 
 from flowstream.broker.metadata.image import Image
-from flowstream.broker.metadata.records import (
-    RECORD_TYPES,
-    MetadataError,
-    decode_record,
-    encode_record,
-)
+from flowstream.broker.metadata.record_frames import MetadataError, decode_record, encode_record
+from flowstream.broker.metadata.records import RECORD_TYPES
 from tests.broker import golden
 
 PARTITION = "__cluster_metadata-0"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flowstream.broker.metadata.image import Image
-from flowstream.broker.metadata.records import decode_record, encode_record
+from flowstream.broker.metadata.record_frames import decode_record, encode_record
 from flowstream.broker.security.acl import Rule
 from flowstream.wire.error_codes import ErrorCode
 from flowstream.wire.messages.alter_user_scram_credentials import (
