@@ -13,10 +13,12 @@ from tests.free_ports import free_ports
 from tests.interop.conftest import BrokerProcess
 from tests.interop.differential import (
     administration,
+    consumer_groups,
     denied,
     groups,
     over_time,
     partial,
+    records,
     topics,
     transactions,
 )
@@ -35,7 +37,9 @@ SETTINGS = {
 }
 NOBODY = ("nobody", "secret")
 JAAS = "org.apache.kafka.common.security.plain.PlainLoginModule required"
-MODULES = (topics, groups, transactions, administration, over_time)
+MODULES = (
+    topics, records, groups, consumer_groups, transactions, administration, over_time,
+)  # fmt: skip
 STORIES = [story for module in MODULES for story in module.STORIES]
 
 

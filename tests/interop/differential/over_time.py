@@ -12,8 +12,9 @@ from typing import Any
 from flowstream import clock
 from flowstream.wire.batch import encode_batch
 from tests.interop.differential.asking import Client
-from tests.interop.differential.groups import _beat, _joins
-from tests.interop.differential.topics import TIME, _produce, create, id_of
+from tests.interop.differential.consumer_groups import _beat, _joins
+from tests.interop.differential.records import _produce
+from tests.interop.differential.topics import TIME, create, id_of
 from tests.interop.differential.transactions import _add, begin
 
 HOUR = 3_600_000
