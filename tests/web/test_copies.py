@@ -20,8 +20,8 @@ from flowstream.processing.queries.router import Router
 from tests.processing.conftest import ROOT, Kit
 from tests.processing.stores.test_standbys import starter_of
 from tests.web.conftest import visited
+from tests.web.counting import ALL, Words, settled
 from tests.web.test_killed_owner import MODULE
-from tests.web.test_queries import ALL, Words, settled
 
 LONG_S = 60.0
 """Longer than the test: whoever is gone is a member until its end."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.processing.conftest import ROOT, Kit
 from tests.web.conftest import visited
-from tests.web.test_queries import ALL, Words, settled
+from tests.web.counting import ALL, Words, settled
 
 MODULE = """
 import flowstream as fs

@@ -12,7 +12,7 @@ import pytest
 import flowstream as fs
 from tests.processing.conftest import Kit
 from tests.web.conftest import visited
-from tests.web.test_queries import ALL, Words, settled, several
+from tests.web.counting import ALL, Words, settled, several
 
 
 def pages_of(words: Words) -> Words:

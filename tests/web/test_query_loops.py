@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.processing.conftest import Kit
 from tests.web.conftest import visited
-from tests.web.test_queries import Words, settled
+from tests.web.counting import Words, settled
 
 SCRIPT = """
 import asyncio, sys
