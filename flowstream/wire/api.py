@@ -98,13 +98,6 @@ class Api:
         """Whether `version` has compact lengths and tagged fields (KIP-482)."""
         return version >= self.flexible_from
 
-    @property
-    def advertised_min_version(self) -> int:
-        """The lower bound to tell clients: older librdkafka sends gzip, snappy and lz4 uncompressed
-        to a broker that does not claim Produce 0 (KAFKA-18659).
-        """
-        return 0 if self.key is ApiKey.PRODUCE else self.min_version
-
 
 def _api(key: int, name: str, first: int, last: int, flexible: int | None) -> Api:
     known = ApiKey(key)

@@ -116,12 +116,6 @@ def read_varint(buffer: Buffer, position: int) -> tuple[int, int]:
     return (value >> 1) ^ -(value & 1), position
 
 
-def read_varlong(buffer: Buffer, position: int) -> tuple[int, int]:
-    """A zigzag varint of at most 64 bits in at most 10 bytes."""
-    value, position = read_base128(buffer, position, 64)
-    return (value >> 1) ^ -(value & 1), position
-
-
 def read_bytes(buffer: Buffer, position: int, length: int) -> tuple[bytes, int]:
     """`length` bytes, copied."""
     end = position + length
@@ -170,14 +164,6 @@ def string(value: str | None) -> bytes:
     if len(raw) > STRING_LENGTH_MAX:
         raise WireError(f"string of {len(raw)} bytes")
     return _INT16.pack(len(raw)) + raw
-
-
-def compact_string(value: str | None) -> bytes:
-    """The inverse of `read_compact_string`."""
-    if value is None:
-        return b"\0"
-    raw = value.encode()
-    return string_length(len(raw) + 1) + raw
 
 
 def string_length(length_plus_one: int) -> bytes:

@@ -207,7 +207,7 @@ class Image:
     def _take_security(self, record: MetadataRecord) -> None:
         match record:
             case AccessControlEntryRecord():
-                self.acls.add(record.id, _rule(record))
+                self.acls.add(record.id, rule_of(record))
             case RemoveAccessControlEntryRecord():
                 if record.id not in self.acls.by_id:
                     raise MetadataError(f"access rule {record.id.hex()} is removed but unknown")
@@ -272,7 +272,8 @@ def _partition(record: PartitionRecord) -> Partition:
     )
 
 
-def _rule(record: AccessControlEntryRecord) -> Rule:
+def rule_of(record: AccessControlEntryRecord) -> Rule:
+    """The access rule that a record adds."""
     return Rule(
         record.resource_type,
         record.resource_name,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from flowstream.broker.metadata.image import Image, ResourceType
+from flowstream.broker.metadata.image import Image, ResourceType, rule_of
 from flowstream.broker.metadata.records import (
     ClientQuotaRecord,
     ConfigRecord,
@@ -63,7 +63,7 @@ def _line(image: Image, record: MetadataRecord) -> str | None:
         case RemoveUserScramCredentialRecord():
             return f"user {record.name!r} lost the password for {_mechanism(record.mechanism)}"
         case AccessControlEntryRecord():
-            return f"rule: {_rule(_rule_of(record))}"
+            return f"rule: {_rule(rule_of(record))}"
         case RemoveAccessControlEntryRecord():
             rule = image.acls.by_id.get(record.id)
             return None if rule is None else f"rule no longer: {_rule(rule)}"
@@ -82,18 +82,6 @@ def _resource(record: ConfigRecord) -> str:
 
 def _mechanism(number: int) -> str:
     return {1: "SCRAM-SHA-256", 2: "SCRAM-SHA-512"}.get(number, str(number))
-
-
-def _rule_of(record: AccessControlEntryRecord) -> Rule:
-    return Rule(
-        record.resource_type,
-        record.resource_name,
-        record.pattern_type,
-        record.principal,
-        record.host,
-        record.operation,
-        record.permission_type,
-    )
 
 
 def _rule(rule: Rule) -> str:
