@@ -22,7 +22,6 @@ _FIRST = re.compile(rb"n,(?:a=([^,]*))?,\x01(?:[^\x01]*\x01)*?auth=Bearer ([^\x0
 UNKNOWN_KEY = Failure("a token signed with an unknown key")
 
 _REFUSED = b'{"status":"invalid_token"}'
-_ACKNOWLEDGED = b"\x01"
 
 
 @dataclass(frozen=True, slots=True)

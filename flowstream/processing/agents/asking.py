@@ -135,7 +135,8 @@ class Askable:
         correlation_id: str | None = None,
     ) -> Any:
         """Send a value to the agent, and wait for what it yields first (None when it yields
-        nothing). TimeoutError after `timeout`; ReplyFailed when the agent failed and went on.
+        nothing). TimeoutError after `timeout` seconds; ReplyFailed when the agent failed and went
+        on.
 
         The request is sent at once, also inside another agent: it stays when that one's event
         is processed again. `reply_to`: another topic for the reply, declared by the agent's app.

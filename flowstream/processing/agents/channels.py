@@ -156,7 +156,8 @@ class Channel(Generic[T]):
 
     async def get(self, *, timeout: Seconds | None = None) -> Event[T]:
         """The next event of those that are put from the first `get` on; TimeoutError when there is
-        none in time. Who has asked once is a listener for good: ask again, or putting will wait.
+        none within `timeout` seconds. Who has asked once is a listener for good: ask again, or
+        putting will wait.
         """
         if self._own is None:
             self._own = self.listen()

@@ -79,7 +79,7 @@ def retry(
     times: int | None = None, *, backoff: Seconds | None = None, longest: Seconds | None = None,
     then: Then = "stop",
 ) -> Policy:  # fmt: skip
-    """Try an event again, `times` at most, with pauses from `backoff` on that double up to
+    """Try an event again, `times` at most, with pauses from `backoff` seconds on that double up to
     `longest`; `then` stop, skip it, or make it a dead letter. The partition waits meanwhile.
     """
     return _checked("retry", times, backoff, longest, then)
@@ -91,9 +91,9 @@ def park(
 ) -> Policy:  # fmt: skip
     """Put an event that fails aside, with all later ones of its key, and go on with the others.
 
-    It is tried again after `backoff`, then twice as long, up to `longest`; after `times` tries it
-    is a dead letter (or what `then` says), and the next one of its key gets its turn. The order
-    within a key holds, and parked events survive restarts: they are rows of a table.
+    It is tried again after `backoff` seconds, then twice as long, up to `longest`; after `times`
+    tries it is a dead letter (or what `then` says), and the next one of its key gets its turn. The
+    order within a key holds, and parked events survive restarts: they are rows of a table.
     """
     return _checked("park", times, backoff, longest, then)
 

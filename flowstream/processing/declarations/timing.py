@@ -153,7 +153,7 @@ class Timing(Announcing):
     def timer(
         self, interval: Seconds, *, on_leader: bool = False, traced: bool = True
     ) -> Callable[[Function], Function]:
-        """Run a function in each worker every `interval`, from one interval after its start on.
+        """Run a function in each worker every `interval` seconds, the first time after one of them.
 
         It takes no argument, or the app, and belongs to no unit: what it sends is sent at once.
         `on_leader`: only in the worker that has partition 0. See `Timers` for durable ones.

@@ -136,7 +136,8 @@ class StatefulOperators(Generic[T]):
         self, size: Seconds, *, grace: Seconds = 0.0, emit: Emit = "on_close",
         late: Late = "drop", name: str | None = None,
     ) -> Windows[T]:  # fmt: skip
-        """Windows of event time per key, of `size` each, one after the other; say what they keep:
+        """Windows of event time per key, of `size` seconds each (or a timedelta, as all spans), one
+        after the other; say what they keep:
 
             async for window in stream.tumbling(60, grace=5).count():
                 print(window.key, window.start, window.value)
@@ -153,7 +154,7 @@ class StatefulOperators(Generic[T]):
         self, size: Seconds, step: Seconds, *, grace: Seconds = 0.0, emit: Emit = "on_close",
         late: Late = "drop", name: str | None = None,
     ) -> Windows[T]:  # fmt: skip
-        """Windows of `size` that start every `step`; the rest as with `tumbling`."""
+        """Windows of `size` that start every `step` seconds; the rest as with `tumbling`."""
         return fixed(self._this, size, step, grace, emit=emit, late=late, name=name)
 
     @telling("Stream.sliding")
@@ -161,7 +162,7 @@ class StatefulOperators(Generic[T]):
         self, size: Seconds, *, grace: Seconds = 0.0, emit: Emit = "on_close",
         late: Late = "drop", name: str | None = None,
     ) -> Windows[T]:  # fmt: skip
-        """For each event the window of `size` that ends with it; the rest as with `tumbling`."""
+        """For each event the window of `size` seconds that ends with it; else as `tumbling`."""
         return sliding(self._this, size, grace, emit=emit, late=late, name=name)
 
     @telling("Stream.session")
@@ -169,7 +170,7 @@ class StatefulOperators(Generic[T]):
         self, gap: Seconds, *, grace: Seconds = 0.0, emit: Emit = "on_close",
         late: Late = "drop", name: str | None = None,
     ) -> Windows[T]:  # fmt: skip
-        """Sessions: events less than `gap` apart are one window; the rest as with `tumbling`."""
+        """Sessions: events less than `gap` seconds apart are one window; else as `tumbling`."""
         return sessions(self._this, gap, grace, emit=emit, late=late, name=name)
 
     @overload

@@ -174,7 +174,7 @@ class Stream(PortedOperators[T]):
         name: str | None = None,
     ) -> Stream[T]:  # fmt: skip
         """Only the first value of each key, or of what `by` (a function, or the name of a field)
-        says of it, `within` of event time.
+        says of it, `within` seconds of event time.
 
         Equal ids must come with equal keys: each partition remembers its own. Once in an agent.
         `name` is that of its table.
@@ -203,7 +203,7 @@ class Stream(PortedOperators[T]):
     @overload
     def take(self, max_: int, within: None = None) -> NoReturn: ...
     def take(self, max_: int, within: Seconds | None = None) -> Stream[list[T]]:
-        """Lists of up to `max_` values, or fewer once `within` has passed since the first.
+        """Lists of up to `max_` values, or fewer once `within` seconds have passed since the first.
 
         A list is one unit: its values are processed, committed or retried together. Several values
         that were made of one record stay with it: lists that share a record are one unit.

@@ -307,8 +307,9 @@ class Table(Scans[K, V]):
         late: Late = "drop",
         key_index: bool = True,
     ) -> WindowedTable[K, V]:
-        """Windows of `size`, one after the other. `expires`: how long to keep one after its end.
-        `key_index` is how it always is: the windows that are kept can be walked.
+        """Windows of `size` seconds (or a timedelta, as all spans here), one after the other.
+        `expires`: how long to keep one after its end. `key_index` is how it always is: the windows
+        that are kept can be walked.
 
         With `grace` a window closes once the watermark is that far past its end: its value is
         final (see `WindowedTable.closed`) and what comes later is `late`: dropped and counted,
@@ -329,8 +330,8 @@ class Table(Scans[K, V]):
         late: Late = "drop",
         key_index: bool = True,
     ) -> WindowedTable[K, V]:
-        """Windows of `size` that start every `step`: an event is in size/step of them. The rest
-        is as with `tumbling`.
+        """Windows of `size` that start every `step` seconds: an event is in size/step of them. The
+        rest is as with `tumbling`.
         """
         check_key_index(key_index)
         return self._windowed(size, step, expires, grace, late)
