@@ -12,11 +12,12 @@ import typer
 
 from flowstream.cli.discovery import find_app
 from flowstream.cli.embedded import EmbeddedBroker, find_broker
-from flowstream.cli.options import hush, refusing
+from flowstream.cli.options import hush, refusing, tell
 from flowstream.cli.worker import broker_of, embedded_directory
 from flowstream.processing.app import App
 from flowstream.processing.environment.securing import security_of
 from flowstream.transport.cluster import Cluster
+from flowstream.transport.silence import told_of_silence
 
 Module = Annotated[
     str, typer.Option("--app", "-A", metavar="MODULE[:APP]", help="The module with the app.")
@@ -70,7 +71,8 @@ async def cluster_of(app: App) -> AsyncIterator[Cluster]:
         address = broker.address if isinstance(broker, EmbeddedBroker) else broker
         security = security_of(app.settings)
         cluster = Cluster(address, client_id="flowstream-cli", security=security)
-        await cluster.connect()
+        with told_of_silence(address, tell):
+            await cluster.connect()
         try:
             yield cluster
         finally:

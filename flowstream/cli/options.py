@@ -38,6 +38,7 @@ from flowstream.processing.environment.settings import Settings, bootstrap_of, r
 from flowstream.transport.admin import Admin
 from flowstream.transport.cluster import Cluster
 from flowstream.transport.errors import BrokerUnreachable, UnknownTopic
+from flowstream.transport.silence import told_of_silence
 from flowstream.transport.types import TopicDescription, TopicPartition
 
 Broker = Annotated[
@@ -88,7 +89,8 @@ async def connected(broker: str | None, data: Path | None) -> AsyncIterator[Clus
     security = security_of(settings, named or EMBEDDED)
     cluster = Cluster(address, client_id="flowstream-cli", security=security)
     try:
-        await cluster.connect()
+        with told_of_silence(address, tell):
+            await cluster.connect()
     except BrokerUnreachable:
         if directory is None:
             raise
@@ -131,6 +133,11 @@ def hush() -> None:
     """
     for name in ("aiokafka", "flowstream.cluster"):
         logging.getLogger(name).addHandler(logging.NullHandler())
+
+
+def tell(line: str) -> None:
+    """A line beside what a verb prints."""
+    typer.echo(line, err=True)
 
 
 def pair(text: str) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from typing import TypeVar
 from flowstream.processing.app import App
 from flowstream.transport.cluster import Cluster
 from flowstream.transport.errors import BrokerUnreachable, ConnectionLost
+from flowstream.transport.silence import told_of_silence
 
 T = TypeVar("T")
 
@@ -34,7 +35,8 @@ async def connect(cluster: Cluster, app: App, address: Address | None) -> None:
         if address is not None:
             cluster.bootstrap = address()
             app.connect_to(cluster.bootstrap)
-        await cluster.connect()
+        with told_of_silence(cluster.bootstrap, log.warning):
+            await cluster.connect()
 
     await patiently(attempt, address)
 

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 import flowstream as fs
+from flowstream.cli.options import connected
 from flowstream.processing.duties import following, provision
+from flowstream.transport import silence
 from flowstream.transport.admin import Admin
 from flowstream.transport.cluster import Cluster
 from flowstream.transport.errors import BrokerUnreachable, ConnectionLost, TransportError
@@ -124,6 +126,41 @@ async def test_V4_waiting_for_the_broker_ends_with_stop(tmp_path: Path) -> None:
     await asyncio.wait((running,), timeout=0.3)
     worker.stop()
     await asyncio.wait_for(running, 5)
+
+
+@pytest.mark.parametrize("who", ["worker", "verb"])
+async def test_V2_what_does_not_answer_is_named_while_it_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str], who: str,
+) -> None:  # fmt: skip
+    """Half a minute without a word was taken for a hang: a web server had the port."""
+    monkeypatch.setattr(silence, "SILENT_S", 0.01)
+    closing = asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await closing.wait()
+        writer.close()
+
+    async def visit(address: str) -> None:
+        async with connected(address, None):
+            pass
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    app, _ = counting(tmp_path)
+    waiting = asyncio.create_task(
+        fs.Worker(app, address).run() if who == "worker" else visit(address)
+    )
+    async with asyncio.timeout(30):
+        said = ""
+        while f"{address} does not answer yet: waiting for it" not in said:
+            assert not waiting.done()
+            await asyncio.sleep(0.01)
+            said += caplog.text + capsys.readouterr().err
+    waiting.cancel()
+    closing.set()
+    await asyncio.wait((waiting,))
+    server.close()
 
 
 async def test_waiting_for_the_broker_is_bounded(
