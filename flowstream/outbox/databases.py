@@ -12,7 +12,7 @@ from flowstream.outbox.target import Session
 @dataclass(frozen=True, slots=True)
 class PostgreSQL:
     """A PostgreSQL database, by a connection string or URL of libpq: what it leaves out comes from
-    PGHOST, PGPASSWORD and the like, or the password file. Needs `pip install flowstream[postgres]`.
+    PGHOST, PGPASSWORD and the like, or the password file. Needs `pip install psycopg[binary]`.
     """
 
     conninfo: str = ""
@@ -22,7 +22,7 @@ class PostgreSQL:
     def __post_init__(self) -> None:
         if find_spec("psycopg") is None:
             raise FlowstreamError(
-                "an outbox to PostgreSQL needs its driver: pip install 'flowstream[postgres]'"
+                "an outbox to PostgreSQL needs its driver: pip install 'psycopg[binary]'"
             )
 
     def __repr__(self) -> str:

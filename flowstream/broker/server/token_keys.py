@@ -35,7 +35,7 @@ ANSWER_SECONDS = 10.0
 MAX_BYTES = 1 << 20
 """Of a key set (X3)."""
 
-NO_LIBRARY = "OAUTHBEARER needs PyJWT: pip install 'flowstream[oauth]'"
+NO_LIBRARY = "OAUTHBEARER needs PyJWT: pip install 'PyJWT[crypto]'"
 
 
 class KeySource(Protocol):

@@ -261,7 +261,7 @@ class Distinct(_Reading[int]):
     """About how many different values of a field there are: a HyperLogLog sketch of 2**`log2k`
     registers (Flajolet et al. 2007), within 1.04 / sqrt(2**log2k) of the truth (1.6 %).
 
-    Needs `pip install flowstream[sketches]`.
+    Needs `pip install datasketches`.
     """
 
     kept = bytes
@@ -271,7 +271,7 @@ class Distinct(_Reading[int]):
             import datasketches
         except ImportError as error:
             raise AppError(
-                "counting distinct values needs a library: pip install flowstream[sketches]"
+                "counting distinct values needs a library: pip install datasketches"
             ) from error
         if log2k not in range(4, 22):
             raise AppError(f"Distinct: log2k is from 4 to 21, not {log2k!r:.60}")
