@@ -120,6 +120,7 @@ def build(verbs: Sequence[str]) -> typer.Typer:
     app = typer.Typer(
         no_args_is_help=True,
         pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["--help", "-h"]},
         callback=flowstream,
     )
     for verb in verbs:

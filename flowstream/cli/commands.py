@@ -54,6 +54,7 @@ def built(app: App) -> typer.Typer:
     """The command line of an app's own commands."""
     found = typer.Typer(
         no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False,
+        context_settings={"help_option_names": ["--help", "-h"]},
         help=f"Commands of the app {app.id!r}; `flowstream --help` lists those of every app.",
     )  # fmt: skip
     # With a callback it stays a group, also of a single command.

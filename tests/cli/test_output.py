@@ -27,6 +27,12 @@ def test_the_version_is_told_whatever_verb_follows(verbs: tuple[str, ...]) -> No
     assert (told.exit_code, told.stdout) == (0, f"flowstream {metadata.version('flowstream')}\n")
 
 
+@pytest.mark.parametrize("words", ["-h", "lag -h", "topics -h", "topics list -h", "broker -h"])
+def test_a_short_word_asks_for_help_everywhere(words: str) -> None:
+    told = CliRunner().invoke(build(("topics", "lag", "broker")), words.split())
+    assert (told.exit_code, "sage: " in told.stdout) == (0, True), told.output
+
+
 def test_lag_knows_owners_and_partitions_without_offsets() -> None:
     member = GroupMember("m-1", None, "c", "/127.0.0.1", (T0, T1))
     group = GroupDescription("g", "Stable", "flowstream", (member,))
