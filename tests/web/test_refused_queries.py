@@ -41,7 +41,7 @@ async def test_what_is_asked_for_wrongly_is_said(kit: Kit, name: str) -> None:
     with pytest.raises(fs.AppError, match="has no table 'nothing', only counts, hours"):
         words.app.query("nothing")
     with pytest.raises(fs.TableUnavailable, match="not on this cluster yet"):
-        await words.app.query("counts").get("a", timeout=0.1)
+        await words.app.query("counts").get("a", timeout=5)
     async with visited(kit, words.app) as (_, client):
         await settled(kit, words.app, 4, 1)
         for path, status, told in (
