@@ -178,9 +178,9 @@ def test_quotas_are_of_one_entity() -> None:
         quotas.entity_of(None, None, "127.0.0.1", other_clients=True)
     with pytest.raises(typer.BadParameter):
         quotas.entity_of("ada", None, "127.0.0.1")
-    assert quotas.numbers(["a=1", "b=2.5"]) == {"a": 1.0, "b": 2.5}
+    assert quotas.numbers({"a": "1", "b": "2.5"}) == {"a": 1.0, "b": 2.5}
     with pytest.raises(typer.BadParameter, match="a number is expected"):
-        quotas.numbers(["a=much"])
+        quotas.numbers({"a": "much"})
 
 
 def test_a_documentation_is_told_in_one_sentence() -> None:
