@@ -314,6 +314,10 @@ class Topic(Generic[K, V]):
         headers: Headers,
     ) -> Outgoing:
         """A record for the plain producer."""
+        if partition is not None and partition < 0:
+            raise ValueError(
+                f"topic {self.name!r} has no partition {partition}: None leaves it open"
+            )
         at = self._at_ms(timestamp)
         if self.prepare is not None:
             headers = self.prepare(key, value, headers)

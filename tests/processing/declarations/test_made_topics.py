@@ -90,3 +90,10 @@ async def test_a_topic_of_no_app_says_so() -> None:
     topic = fs.Topic("t", key_type=str, value_type=str, partitions=None, config={}, send=nowhere)
     with pytest.raises(AppError, match="is not an app's"):
         await topic.maybe_declare()
+
+
+async def test_V2_a_partition_that_no_topic_has_is_refused_at_once() -> None:
+    """It was waited for, half a minute long, and then the record might be stored."""
+    topic = fs.App("shop", broker="kafka://127.0.0.1:1").topic("orders", value_type=int)
+    with pytest.raises(ValueError, match="topic 'orders' has no partition -1: None leaves it open"):
+        await topic.send(value=1, partition=-1)
