@@ -7,8 +7,7 @@ from typing import NamedTuple
 from flowstream.broker.cores import METADATA_LOG
 from flowstream.broker.doors import Storage
 from flowstream.broker.inspection.words import Words
-
-METADATA_SNAPSHOT = ".checkpoint"
+from flowstream.broker.log import names
 
 
 class File(NamedTuple):
@@ -24,7 +23,7 @@ class File(NamedTuple):
     @property
     def topic(self) -> str:
         """The topic whose partition the file belongs to."""
-        if self.name.endswith(METADATA_SNAPSHOT):
+        if self.name.endswith(names.CHECKPOINT):
             return METADATA_LOG.topic
         return self.path.rpartition("/")[0].rpartition("/")[2].rpartition("-")[0]
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 
 from flowstream.broker.doors import Storage
-from flowstream.broker.inspection.entries import METADATA_SNAPSHOT, File, problem
+from flowstream.broker.inspection.entries import File, problem
 from flowstream.broker.inspection.own_files import OWN_EXPLAINERS, explain_journal
 from flowstream.broker.inspection.words import (
     CODECS,
@@ -53,7 +53,7 @@ def explain(storage: Storage, path: str, *, deep: bool = False) -> Iterator[Word
         return explain_journal(file, deep=deep)
     explainer = _explainer(name)
     if explainer is None:
-        known = ", ".join([names.LOG, *journal.FILES, *_EXPLAINERS])
+        known = ", ".join([names.LOG, names.CHECKPOINT, *journal.FILES, *_EXPLAINERS])
         raise UnknownFile(f"{path}: not a file of a data directory; explained are {known}")
     return explainer(file)
 
@@ -75,7 +75,7 @@ def _whole_name(path: str) -> str:
 
 
 def _is_segment(name: str) -> bool:
-    return name.endswith((names.LOG, METADATA_SNAPSHOT))
+    return name.endswith((names.LOG, names.CHECKPOINT))
 
 
 def _explainer(name: str) -> Callable[[File], Iterator[Words]] | None:

@@ -118,7 +118,7 @@ def test_D6_what_does_not_fit_is_a_problem_and_the_rest_is_told() -> None:
 
 
 def test_other_files_are_refused_with_what_is_known() -> None:
-    with pytest.raises(UnknownFile, match=r"explained are \.log"):
+    with pytest.raises(UnknownFile, match=r"explained are \.log, \.checkpoint, "):
         explain(storage_of({"a-0/readme.txt": b""}), "a-0/readme.txt")
     with pytest.raises(UnknownFile, match="no such file"):
         explain(STORAGE, "tx-0/9.log")
