@@ -205,7 +205,7 @@ class Worker(Planned):
                 await self.on_startup_finished()
                 while not self.wants_stop:
                     if self.is_outgrown:
-                        await self._plan_anew()
+                        await self.stopping.unless(self._plan_anew())
                     else:
                         await self._members.live(self.plan)
         finally:

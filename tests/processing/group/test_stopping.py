@@ -87,6 +87,28 @@ def test_V4_a_commit_in_a_rebalance_does_not_hold_up_a_stop(
         monkeypatch.undo()
 
 
+def test_V4_who_plans_anew_while_the_broker_is_silent_is_not_held_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A topic came or grew, and the broker does not say what it takes."""
+    app, numbers = echoing("v4-plan")
+    with app.test_context() as context:
+        context.topic(numbers).send(1, key="a")
+        life = context._crew.lives[0]
+        silenced(context, monkeypatch, ApiKey.DESCRIBE_CONFIGS, lambda _: True)
+
+        async def story() -> float:
+            life.worker.outgrown()
+            async with asyncio.timeout(20):
+                while life.worker.is_outgrown or life.membership is not None:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+            await asyncio.sleep(1)
+            return await stopped(life)
+
+        assert context._on_loop(story()) <= V4_S
+        monkeypatch.undo()
+
+
 @pytest.mark.parametrize("stops", [True, False])
 def test_V4_V2_a_handler_that_never_ends_holds_up_neither_a_stop_nor_a_rebalance(
     stops: bool, caplog: pytest.LogCaptureFixture
