@@ -16,9 +16,11 @@ from flowstream.processing.stores import standing_by
 from flowstream.processing.stores.starting import TaskStarter
 from flowstream.state.changelog import fold
 from flowstream.state.witness import Witness
+from flowstream.transport.admin import Admin
 from flowstream.transport.consumer import GroupConsumer
 from flowstream.transport.transaction import TransactionSession
 from tests.simulation.workers.beside import lanes, standbys
+from tests.simulation.workers.coming import at_least_once, pattern
 from tests.simulation.workers.kinds import KINDS
 from tests.simulation.workers.plain import aggregate
 from tests.simulation.workers.scenario import Scenario
@@ -78,6 +80,21 @@ def test_G1_a_zombie_whose_generation_nobody_checks_is_found(
     # Two in a hundred seeds have a zombie in the moment that matters.
     with planted(monkeypatch, TransactionSession, "add_offsets", unchecked):
         assert first_found(aggregate, range(186, 246)) is not None
+
+
+def test_S7_positions_before_effects_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    order = list(ORDER["at_least_once"])
+    order.remove(Step.OFFSETS)
+    order.insert(order.index(Step.PRODUCE), Step.OFFSETS)
+    monkeypatch.setitem(ORDER, "at_least_once", tuple(order))
+    assert first_found(at_least_once, range(12)) is not None
+
+
+def test_G3_a_topic_that_comes_and_is_read_from_its_end_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with planted(monkeypatch, Admin, "beginning_offsets", Admin.end_offsets):
+        assert first_found(pattern, range(12)) is not None
 
 
 def test_S4_a_store_that_is_not_brought_up_to_date_is_found(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.simulation.workers import beside, plain, timely
+from tests.simulation.workers import beside, coming, plain, timely
 
 KINDS = (
     plain.aggregate,
@@ -20,4 +20,6 @@ KINDS = (
     beside.standbys,
     beside.crontab,
     beside.foreign_join,
+    coming.pattern,
+    coming.at_least_once,
 )

@@ -77,6 +77,11 @@ class Scenario:
     quiet_s: float = 0.0
     """How long to wait after everything is consumed: for what comes due by a clock."""
     partitions: int = 2
+    """Of a topic that the app does not declare, which is made as its first record comes."""
+    looks_around: bool = False
+    """Whether workers look for topics that come while they run."""
+    is_fenced: bool = True
+    """Whether nothing stays that a worker writes once another one has its place."""
 
 
 def link(before: str, id: str) -> str:
