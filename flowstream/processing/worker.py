@@ -272,6 +272,7 @@ class Worker(Planned):
             self.settings.processing_guarantee,
             self.meters,
             loses_topics=bool(patterns_of(self.app)),
+            bootstraps=self._doors.bootstraps,
         )
         await patiently(partial(self._adopt, plan), address)
         self._beside(starter.follow())

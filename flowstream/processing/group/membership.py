@@ -170,8 +170,27 @@ class Membership:
     def _resume(self, paused: Iterable[TopicPartition]) -> None:
         for tp in sorted(paused):
             task = self.tasks.get(self._task_of(tp))
-            if task is None or not task.is_running or task.queued(tp.topic) < self._queue_low:
+            if task is None or not task.is_running or self._may_go_on(task, tp.topic):
                 self.consumer.resume(tp)
+
+    def _may_go_on(self, task: RunningTask, topic: str) -> bool:
+        return task.queued(topic) < self._queue_low and not self._is_held(task, topic)
+
+    def _is_held(self, task: RunningTask, topic: str) -> bool:
+        """Whether events wait until what feeds their tables is read up to where it ended."""
+        for feed, end in task.held.get(topic, {}).items():
+            if self.reached(task, TopicPartition(feed, task.id.number)) < end:
+                return True
+        task.held.pop(topic, None)
+        return False
+
+    def reached(self, task: RunningTask, tp: TopicPartition) -> int:
+        """Up to where a partition is processed; behind transaction markers if nothing is left."""
+        position = next(s.position for s in task.task.sources if s.topic == tp.topic)
+        end, ahead = self.consumer.highwater(tp), self.consumer.unfetched(tp)
+        if end is None or ahead is None or task.is_at_work(tp.topic):
+            return position
+        return max(position, end - ahead)
 
     def _check(self) -> None:
         """Raise what went wrong beside this loop."""
@@ -323,8 +342,13 @@ class Membership:
                 await asyncio.sleep(0)
         finally:
             loading.close()  # a walk that is left keeps its store from being closed
+        held = await self._starter.bootstraps(self._plan, id, positions)
         task.open(dict(positions), self._starter.replicated)
+        task.held.update(held)
         self.tasks[id] = task
         self._around.committed.begin(positions)
+        for topic, first in held.items():
+            log.info("%s-%d waits: its tables are filled from %s", topic, id.number, [*first])
+            self.consumer.pause(TopicPartition(topic, id.number))
         for tp, position in positions.items():
             self.consumer.seek(tp, position)

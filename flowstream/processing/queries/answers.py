@@ -202,13 +202,10 @@ class Answers:
         behind transaction markers, which no event ever reaches.
         """
         committed = self._committed.positions.get(tp, 0)
-        task = held.task
-        source = next(s for s in task.task.sources if s.topic == tp.topic)
-        is_idle = not task.waiting(tp.topic)[0] and not task.task.pending
-        end, ahead = held.membership.consumer.highwater(tp), held.membership.consumer.unfetched(tp)
-        if is_idle and source.position == committed and end is not None and ahead is not None:
-            return max(committed, end - ahead)
-        return committed
+        source = next(s for s in held.task.task.sources if s.topic == tp.topic)
+        if source.position != committed:
+            return committed
+        return held.membership.reached(held.task, tp)
 
     async def _change(self) -> None:
         """Wait for a commit; where there is nothing to commit, for the next fetch."""

@@ -14,7 +14,7 @@ from flowstream.processing.agents.agent import Agent
 from flowstream.processing.errors import PartitionMismatch, TopicMissing
 from flowstream.processing.events.topic import Topic
 from flowstream.processing.tables.inner import InnerSource
-from flowstream.processing.tables.replicated import TableOf
+from flowstream.processing.tables.replicated import GlobalTable, TableOf
 from flowstream.processing.tables.table import Table
 from flowstream.processing.units.outputs import MAX_MESSAGE_BYTES
 from flowstream.processing.units.prefix import PrefixTask
@@ -163,6 +163,20 @@ class Plan:
             if reader.forwards_to == topic and topic in self.purged and self.tells_time
             for number in range(self.sources[reader.topic])
         ]
+
+    @property
+    def bootstraps(self) -> Mapping[str, frozenset[str]]:
+        """Of each topic whose events look rows up (joins with tables as they are or were): the
+        topics that feed these tables. What feeds a table waits for nothing, as it might for itself.
+        """
+        found: dict[str, set[str]] = {}
+        for reader in self.readers:
+            for table in reader.agent.lookups if reader.stage is not Stage.FORWARD else ():
+                feed = table.fed_by
+                if feed is not None and feed in self.sources and not isinstance(table, GlobalTable):
+                    found.setdefault(reader.topic, set()).add(feed)
+        feeds = frozenset[str]().union(*found.values())
+        return {topic: frozenset(first) for topic, first in found.items() if topic not in feeds}
 
     def task_of(self, id: TaskId) -> Task:
         """A task of the kind that its agents need."""

@@ -50,6 +50,8 @@ class RunningTask:
         self.instances: dict[str, Sequence[Instance]] = {}
         self.committed: dict[tuple[str, int], int] = {}
         self.stores: dict[str, StateStore] = {}
+        self.held: dict[str, Mapping[str, int]] = {}
+        """Topics whose events wait, each with those that are read first, up to these offsets."""
         self._plan = plan
         self._around = around
         self._time = TaskTime(id, plan)
@@ -170,7 +172,8 @@ class RunningTask:
             at_work = [
                 source.index
                 for source in self.task.sources
-                if not source.is_inner and self._is_at_work(source.topic)
+                if not source.is_inner
+                and (source.topic in self.held or self.is_at_work(source.topic))
             ]
             self._time.advance(at_work, loop_ms())
         for instance in self._inner:
@@ -198,7 +201,7 @@ class RunningTask:
         for unit in task.settled():
             lanes.merge(unit)
 
-    def _is_at_work(self, topic: str) -> bool:
+    def is_at_work(self, topic: str) -> bool:
         """Whether events of a source wait, are processed, or may not commit yet."""
         busy = any(each.record is not None for each in self.instances[topic])
         return busy or bool(self.task.pending) or bool(self.queued(topic))

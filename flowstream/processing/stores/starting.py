@@ -45,8 +45,10 @@ class TaskStarter:
         meters: Meters,
         *,
         loses_topics: bool = False,
+        bootstraps: bool = True,
     ) -> None:
         self._loses_topics = loses_topics
+        self._bootstraps = bootstraps
         self._app_id = app_id
         self._guarantee = guarantee
         self._meters = meters
@@ -110,6 +112,31 @@ class TaskStarter:
             offset = committed.get(tp)
             found[tp] = starts[tp] if offset is None else offset
         return found
+
+    async def bootstraps(
+        self, plan: Plan, id: TaskId, positions: Positions
+    ) -> dict[str, dict[str, int]]:
+        """Topics of a task whose events wait, each with those that are read first, up to offsets:
+        what feeds the tables that they look up and has never been read. (Bootstrap streams, as in
+        Apache Samza.)
+        """
+        feeds = {
+            tp
+            for first in plan.bootstraps.values()
+            for tp in (TopicPartition(topic, id.number) for topic in first)
+            if self._bootstraps and tp in self._new and tp in positions
+        }
+        if not feeds:
+            return {}
+        ends = await self._admin.end_offsets(sorted(feeds), committed=True)
+        full = {tp.topic: end for tp, end in ends.items() if end > positions[tp]}
+        here = {tp.topic for tp in positions}
+        waiting = {
+            topic: {feed: full[feed] for feed in sorted(first) if feed in full}
+            for topic, first in plan.bootstraps.items()
+            if topic in here
+        }
+        return {topic: first for topic, first in waiting.items() if first}
 
     async def stores(
         self, id: TaskId, tables: Sequence[TablePlan], positions: Positions

@@ -207,9 +207,10 @@ class StatefulOperators(Generic[T]):
         event may still come. Both topics need the same number of partitions, and the same keys.
 
         With a table it is each event with the row of its key, as it is when the event is processed
-        (nothing says which topic is read first, also at the first start); or as it was at the
-        event's time (`as_of`, for tables with a history): the event then waits until the watermark
-        is `grace` past it. "left" gives events whose key has no row, too.
+        (a table of a topic that was never read is filled first; from then on nothing says which
+        topic is read first); or as it was at the event's time (`as_of`, for tables with a history):
+        the event then waits until the watermark is `grace` past it. "left" gives events whose key
+        has no row, too.
         """
         if isinstance(right, Table):
             if late != "drop" or name is not None:
