@@ -188,7 +188,7 @@ class Membership:
         """Up to where a partition is processed; behind transaction markers if nothing is left."""
         position = next(s.position for s in task.task.sources if s.topic == tp.topic)
         end, ahead = self.consumer.highwater(tp), self.consumer.unfetched(tp)
-        if end is None or ahead is None or task.is_at_work(tp.topic):
+        if end is None or ahead is None or task.has_left(tp.topic):
             return position
         return max(position, end - ahead)
 

@@ -206,6 +206,12 @@ class RunningTask:
         busy = any(each.record is not None for each in self.instances[topic])
         return busy or bool(self.task.pending) or bool(self.queued(topic))
 
+    def has_left(self, topic: str) -> bool:
+        """Whether events of a source are here that its position is not behind yet."""
+        busy = any(each.record is not None for each in self.instances[topic])
+        index = self._source(topic).index
+        return busy or bool(self.queued(topic)) or any(u.source == index for u in self.task.pending)
+
     @property
     def all_instances(self) -> list[Instance]:
         """Instances of every source."""

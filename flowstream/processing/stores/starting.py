@@ -117,26 +117,27 @@ class TaskStarter:
         self, plan: Plan, id: TaskId, positions: Positions
     ) -> dict[str, dict[str, int]]:
         """Topics of a task whose events wait, each with those that are read first, up to offsets:
-        what feeds the tables that they look up and has never been read. (Bootstrap streams, as in
-        Apache Samza.)
+        what feeds the tables that they look up, where it has never been read, or they have not: who
+        filled the tables before may not have come to the end. (Bootstrap streams, as in Apache
+        Samza.)
         """
-        feeds = {
-            tp
-            for first in plan.bootstraps.values()
-            for tp in (TopicPartition(topic, id.number) for topic in first)
-            if self._bootstraps and tp in self._new and tp in positions
+        new = {tp.topic for tp in positions if self._bootstraps and tp in self._new}
+        here = {tp.topic for tp in positions}
+        waiting = {
+            topic: [feed for feed in sorted(first & here) if feed in new or topic in new]
+            for topic, first in plan.bootstraps.items()
+            if topic in here
         }
+        feeds = {TopicPartition(feed, id.number) for first in waiting.values() for feed in first}
         if not feeds:
             return {}
         ends = await self._admin.end_offsets(sorted(feeds), committed=True)
         full = {tp.topic: end for tp, end in ends.items() if end > positions[tp]}
-        here = {tp.topic for tp in positions}
-        waiting = {
-            topic: {feed: full[feed] for feed in sorted(first) if feed in full}
-            for topic, first in plan.bootstraps.items()
-            if topic in here
+        held = {
+            topic: {feed: full[feed] for feed in first if feed in full}
+            for topic, first in waiting.items()
         }
-        return {topic: first for topic, first in waiting.items() if first}
+        return {topic: first for topic, first in held.items() if first}
 
     async def stores(
         self, id: TaskId, tables: Sequence[TablePlan], positions: Positions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -9,17 +10,20 @@ from aiokafka import AIOKafkaProducer
 
 import flowstream as fs
 from flowstream.processing.running import runtime
+from flowstream.transport.types import Generation, TopicPartition
 from tests.processing.conftest import Kit
 from tests.processing.rig import Rig
 
 KEYS = 300
 
 
-def shop(app: fs.App, prefix: str = "") -> None:
+def shop(app: fs.App, prefix: str = "", partitions: int = 2) -> None:
     """Orders (which sort first) with their customers; what has none is told, too."""
-    orders = app.topic(f"{prefix}a-orders", key_type=str, value_type=int, partitions=2)
-    customers = app.topic(f"{prefix}z-customers", key_type=str, value_type=str, partitions=2)
-    out = app.topic(f"{prefix}out", key_type=str, value_type=str, partitions=2)
+    orders = app.topic(f"{prefix}a-orders", key_type=str, value_type=int, partitions=partitions)
+    customers = app.topic(
+        f"{prefix}z-customers", key_type=str, value_type=str, partitions=partitions
+    )
+    out = app.topic(f"{prefix}out", key_type=str, value_type=str, partitions=partitions)
     table = app.table(customers, name="customers")
 
     @app.agent(orders, sink=[out])
@@ -58,6 +62,56 @@ async def test_V1_each_order_finds_the_customer_that_was_there_before_the_app(
     await put(kit, f"{name}-a-orders", [b"-1"])
     worker = await kit.run_until(app, kit.count(f"{name}-out", KEYS + 1))
     assert worker.counts.events == 1
+
+
+async def test_V1_who_goes_on_with_a_table_that_is_half_full_fills_it_first(
+    kit: Kit, name: str
+) -> None:
+    app = kit.app(name)
+    shop(app, f"{name}-")
+    await kit.create(app)
+    await put(kit, f"{name}-a-orders", [b"%d" % n for n in range(KEYS)])
+    await put(kit, f"{name}-z-customers", [b"c%d" % n for n in range(KEYS)])
+    # As a worker leaves it that stopped, or lost its share, before any order's turn came.
+    halves: dict[TopicPartition, int] = {}
+    for number in range(2):
+        tp = TopicPartition(f"{name}-z-customers", number)
+        halves[tp] = (await kit.admin.end_offsets([tp]))[tp] // 2
+    await kit.admin.commit_offsets(halves, Generation(app.id, -1, ""))
+    await kit.run_until(app, kit.count(f"{name}-out", KEYS))
+    found = [value or b"" for value in await kit.values(f"{name}-out")]
+    assert sum(value.endswith(b":None") for value in found) == sum(halves.values())
+
+
+async def test_V1_events_of_other_topics_that_may_not_commit_keep_no_feed_from_its_end() -> None:
+    app = fs.App("shop")
+    shop(app, partitions=1)
+    slow = app.topic("slow", key_type=str, value_type=int, partitions=1)
+    may_end = asyncio.Event()
+
+    @app.agent(slow, concurrency=2)
+    async def wait(stream: fs.Stream[int]) -> None:
+        async for value in stream:
+            if value == 0:
+                await may_end.wait()
+
+    rig = Rig(app)
+    task = await rig.open()
+    rig.put("z-customers", b"k0", b"c0")
+    rig.deliver()
+    assert task.has_left("z-customers")
+    await rig.settle()
+    rig.commit()
+    for key, value in ((b"k0", b"0"), (b"k1", b"1")):
+        rig.put("slow", key, value)
+    rig.deliver()
+    await rig.settle()
+    assert task.has_left("slow")
+    assert task.task.pending
+    assert not task.has_left("z-customers")
+    may_end.set()
+    await rig.settle()
+    await rig.crash()
 
 
 async def test_V1_what_feeds_a_table_waits_for_no_other(kit: Kit, name: str) -> None:
