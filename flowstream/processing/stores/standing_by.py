@@ -54,6 +54,8 @@ class StandingBy:
         self._open = open
         self._plans: dict[TaskId, Sequence[TablePlan]] = {}
         self._copying: dict[TaskId, asyncio.Task[None]] = {}
+        self._again: set[TaskId] = set()
+        """Those of which a table that was copied has to be once more, while others still are."""
         self._followed: dict[TopicPartition, tuple[TaskId, StateStore]] = {}
         self._tells: dict[TopicPartition, Tell | None] = {}
         self._tail = Tail(cluster)
@@ -111,6 +113,7 @@ class StandingBy:
         while True:
             try:
                 async with self._turn:
+                    self._again.discard(id)
                     await self._restore(id)
             except (StateLost, StoreError) as error:
                 # No affair of what runs here; somebody may make room, or mend what is lost.
@@ -126,7 +129,8 @@ class StandingBy:
                 log.error("copying task %s: it is begun again in a while", id, exc_info=error)
                 await asyncio.sleep(REFUSED_RETRY_S)
             else:
-                break
+                if id not in self._again:
+                    break
         del self._copying[id]
         log.info("a copy of task %s is kept here", id)
         self._caught_up(id)
@@ -200,5 +204,7 @@ class StandingBy:
         """The changelog goes on elsewhere: what to do is decided as in any restore."""
         id, _ = self._followed.get(changelog, (None, None))
         self._unfollow(changelog)
-        if id is not None and id not in self._copying:
+        if id in self._copying:
+            self._again.add(id)
+        elif id is not None:
             self._copying[id] = asyncio.create_task(self._copy(id))
