@@ -166,14 +166,18 @@ class Plan:
 
     @property
     def bootstraps(self) -> Mapping[str, frozenset[str]]:
-        """Of each topic whose events look rows up (joins with tables as they are or were): the
-        topics that feed these tables. What feeds a table waits for nothing, as it might for itself.
+        """Of each topic whose events look rows up as they are now: the topics that feed these
+        tables. What feeds a table waits for nothing, as it might for itself. Nor do events for rows
+        as they were: they wait for the event time of both topics, and a table that is ahead of it
+        keeps every version of its rows until then.
         """
         found: dict[str, set[str]] = {}
         for reader in self.readers:
+            waiting = reader.agent.waiting
             for table in reader.agent.lookups if reader.stage is not Stage.FORWARD else ():
-                feed = table.fed_by
-                if feed is not None and feed in self.sources and not isinstance(table, GlobalTable):
+                is_as_of = waiting is not None and table is waiting.joined_with
+                feed = None if is_as_of or isinstance(table, GlobalTable) else table.fed_by
+                if feed is not None and feed in self.sources:
                     found.setdefault(reader.topic, set()).add(feed)
         feeds = frozenset[str]().union(*found.values())
         return {topic: frozenset(first) for topic, first in found.items() if topic not in feeds}

@@ -119,6 +119,11 @@ class Waiting(KeyedRows[Any, Joined[Any, Any]]):
         self._table.joined_as_of[self.table] = self._grace_ms
 
     @property
+    def joined_with(self) -> Table[Any, Any]:
+        """The table whose versions the events get."""
+        return self._table
+
+    @property
     def fed_by(self) -> tuple[str, ...]:
         """The topic that the table is of."""
         return () if self._table.fed_by is None else (self._table.fed_by,)

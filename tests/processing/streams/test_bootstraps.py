@@ -137,6 +137,30 @@ async def test_V1_what_feeds_a_table_waits_for_no_other(kit: Kit, name: str) -> 
     assert sorted(map(repr, await kit.values(out.name))) == ["b'1'", "b'1'", "b'2'", "b'2'"]
 
 
+@pytest.mark.parametrize("as_of", [False, True])
+async def test_X3_a_table_does_not_run_ahead_of_events_that_want_its_rows_as_they_were(
+    *, as_of: bool
+) -> None:
+    """It kept each version of its rows until it was full: of a topic of prices more than a record
+    may have.
+    """
+    app = fs.App("shop")
+    orders = app.topic("orders", key_type=str, value_type=int, partitions=1)
+    prices = app.topic("prices", key_type=str, value_type=int, partitions=1)
+    table = app.table(prices, history=60)
+
+    @app.agent(orders)
+    async def join(stream: fs.Stream[int]) -> None:
+        async for _ in stream.join(table, as_of=as_of):
+            pass
+
+    rig = Rig(app)
+    await rig.open()
+    assert rig._plan is not None
+    assert rig._plan.bootstraps == ({} if as_of else {"orders": {"prices"}})
+    await rig.crash()
+
+
 async def test_V1_what_waits_for_its_tables_is_not_idle(monkeypatch: pytest.MonkeyPatch) -> None:
     app = fs.App("shop", source_idle=1)
     hits = app.topic("hits", key_type=str, value_type=int, partitions=1)
