@@ -169,11 +169,19 @@ class RunningTask:
     def tick(self) -> None:
         """Time has passed: advance the watermark, and wake who has something due."""
         if self._time.clock is not None and self.is_running:
+            pending = {unit.source for unit in self.task.pending}
+            # What came due in a table may be of any source.
+            is_any = any(self.task.sources[index].is_inner for index in pending)
             at_work = [
                 source.index
                 for source in self.task.sources
                 if not source.is_inner
-                and (source.topic in self.held or self.is_at_work(source.topic))
+                and (
+                    is_any
+                    or source.index in pending
+                    or source.topic in self.held
+                    or self._is_busy(source.topic)
+                )
             ]
             self._time.advance(at_work, loop_ms())
         for instance in self._inner:
@@ -201,16 +209,15 @@ class RunningTask:
         for unit in task.settled():
             lanes.merge(unit)
 
-    def is_at_work(self, topic: str) -> bool:
-        """Whether events of a source wait, are processed, or may not commit yet."""
+    def _is_busy(self, topic: str) -> bool:
+        """Whether events of a source wait or are processed."""
         busy = any(each.record is not None for each in self.instances[topic])
-        return busy or bool(self.task.pending) or bool(self.queued(topic))
+        return busy or bool(self.queued(topic))
 
     def has_left(self, topic: str) -> bool:
         """Whether events of a source are here that its position is not behind yet."""
-        busy = any(each.record is not None for each in self.instances[topic])
         index = self._source(topic).index
-        return busy or bool(self.queued(topic)) or any(u.source == index for u in self.task.pending)
+        return self._is_busy(topic) or any(unit.source == index for unit in self.task.pending)
 
     @property
     def all_instances(self) -> list[Instance]:
