@@ -19,7 +19,7 @@ from flowstream.processing.group.committing import Committing
 from flowstream.processing.group.copies import Copies
 from flowstream.processing.group.placing import decode_orders
 from flowstream.processing.running.plan import Plan
-from flowstream.processing.running.runtime import RunningTask
+from flowstream.processing.running.runtime import RunningTask, loop_ms
 from flowstream.processing.stores.starting import Positions, TaskStarter
 from flowstream.processing.units.task import TaskId, TaskState, share_room
 from flowstream.transport.batches import RecordBuffer
@@ -30,6 +30,10 @@ log = logging.getLogger("flowstream.worker")
 
 POLL_MS = 100
 RESHARE_PAUSE_S = 1.0
+FEED_SILENCE_MS = 10_000
+"""A feed of tables that is asked, and gives nothing for so long, has ended: what is between the
+last record and the end of the log may have been compacted away.
+"""
 PATIENCE_S = 3.0
 """After so long without a share the log says what the worker waits for."""
 UNSHARED = (
@@ -179,10 +183,17 @@ class Membership:
     def _is_held(self, task: RunningTask, topic: str) -> bool:
         """Whether events wait until what feeds their tables is read up to where it ended."""
         for feed, end in task.held.get(topic, {}).items():
-            if self.reached(task, TopicPartition(feed, task.id.number)) < end:
+            tp = TopicPartition(feed, task.id.number)
+            if self.reached(task, tp) < end and not self._has_run_dry(task, tp):
                 return True
         task.held.pop(topic, None)
         return False
+
+    def _has_run_dry(self, task: RunningTask, tp: TopicPartition) -> bool:
+        unanswered_ms = self.consumer.silence_ms(tp)
+        if unanswered_ms is None or unanswered_ms >= FEED_SILENCE_MS or task.has_left(tp.topic):
+            return False
+        return loop_ms() - task.fed_ms[tp.topic] >= FEED_SILENCE_MS
 
     def reached(self, task: RunningTask, tp: TopicPartition) -> int:
         """Up to where a partition is processed; behind transaction markers if nothing is left."""

@@ -52,6 +52,8 @@ class RunningTask:
         self.stores: dict[str, StateStore] = {}
         self.held: dict[str, Mapping[str, int]] = {}
         """Topics whose events wait, each with those that are read first, up to these offsets."""
+        self.fed_ms: dict[str, int] = {}
+        """By topic and the loop's clock: when records came last."""
         self._plan = plan
         self._around = around
         self._time = TaskTime(id, plan)
@@ -110,7 +112,9 @@ class RunningTask:
         time = self._time
         idle_ms = round(self._around.settings.source_idle * 1000)
         topics = [topic for topic, _ in sorted(positions)]
-        time.start(topics, idle_ms=idle_ms, now_ms=loop_ms())
+        now_ms = loop_ms()
+        self.fed_ms.update(dict.fromkeys(topics, now_ms))
+        time.start(topics, idle_ms=idle_ms, now_ms=now_ms)
         shelf = Shelf(
             views, beside, time.timed, time.watched, time.marks, time.dues, time.clock,
             time.watermarks, time.is_minded,
@@ -232,8 +236,9 @@ class RunningTask:
     def feed(self, topic: str, records: Sequence[Arrival]) -> None:
         """Hand records to the instances of a source."""
         group = self.instances[topic]
+        self.fed_ms[topic] = now_ms = loop_ms()
         if self._time.clock is not None:
-            self._time.clock.fed(self._source(topic).index, loop_ms())
+            self._time.clock.fed(self._source(topic).index, now_ms)
         if topic in self._lanes:
             self._lanes[topic].feed(self._shares(records, group[:1])[0])
             return

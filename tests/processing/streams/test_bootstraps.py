@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
 
 import flowstream as fs
+from flowstream.processing.group import membership
 from flowstream.processing.running import runtime
+from flowstream.processing.stores.starting import TaskStarter
 from flowstream.transport.types import Generation, TopicPartition
 from tests.processing.conftest import Kit
 from tests.processing.rig import Rig
@@ -112,6 +115,23 @@ async def test_V1_events_of_other_topics_that_may_not_commit_keep_no_feed_from_i
     may_end.set()
     await rig.settle()
     await rig.crash()
+
+
+async def test_V1_a_feed_whose_last_records_were_compacted_away_is_not_waited_for_for_ever(
+    kit: Kit, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def beyond(*_: Any) -> dict[str, dict[str, int]]:
+        return {f"{name}-a-orders": {f"{name}-z-customers": 1_000}}
+
+    monkeypatch.setattr(TaskStarter, "bootstraps", beyond)
+    monkeypatch.setattr(membership, "FEED_SILENCE_MS", 1_500)
+    app = kit.app(name)
+    shop(app, f"{name}-")
+    await kit.create(app)
+    for topic, value in (("a-orders", b"1"), ("z-customers", b"c")):
+        await put(kit, f"{name}-{topic}", [value])
+    await kit.run_until(app, kit.count(f"{name}-out", 1))
+    assert await kit.values(f"{name}-out") == [b"1:c"]
 
 
 async def test_V1_what_feeds_a_table_waits_for_no_other(kit: Kit, name: str) -> None:
