@@ -16,6 +16,7 @@ from tests.checkers.stream import Input, Output, State
 
 KEYS = 40
 FLUSH_S = 60.0
+STOP_S = 10.0
 READ_S = 20.0
 """Twice the workers' transaction timeout: what holds back a reader is over by then."""
 IN = "events"
@@ -62,7 +63,7 @@ class Feeder:
             if self._sending is not None:
                 await self._sending  # it may still wait for metadata: a flush knows nothing of it
             await producer.flush()
-            await producer.stop()
+        await _stop(producer)
 
     async def _started(self) -> AIOKafkaProducer:
         """A producer, as soon as a broker that was just killed is back."""
@@ -76,10 +77,10 @@ class Feeder:
             try:
                 await producer.start()
             except KafkaConnectionError:
-                await producer.stop()
+                await _stop(producer)
                 await asyncio.sleep(0.1)
             except asyncio.CancelledError:
-                await producer.stop()
+                await _stop(producer)
                 raise
             else:
                 return producer
@@ -93,6 +94,11 @@ class Feeder:
         self._sequences[key] = event.sequence
         self.inputs.append(event)
         await asyncio.shield(self._sending)
+
+
+async def _stop(producer: AIOKafkaProducer) -> None:
+    """Close it, or leave it: its `stop` may swallow a cancel, so that no timeout would end it."""
+    await asyncio.wait((asyncio.ensure_future(producer.stop()),), timeout=STOP_S)
 
 
 class Found(NamedTuple):
