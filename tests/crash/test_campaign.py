@@ -7,11 +7,12 @@ import json
 import random
 import sys
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from tests.checkers.stream import Input, chain
-from tests.crash import campaign, processes
+from tests.crash import campaign, processes, topics
 from tests.crash.campaign import Campaign
 from tests.crash.processes import Worker
 from tests.crash.topics import Feeder, Found, Pipe, Results
@@ -167,3 +168,22 @@ async def test_an_input_that_waits_for_metadata_is_sent_before_the_feeder_return
     asyncio.get_running_loop().call_soon(told.set)
     await feeding
     assert len(sent) == len(feeder.inputs) == 1
+
+
+async def test_a_producer_that_does_not_close_holds_no_round_up(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(topics, "STOP_S", 0.0)
+    may_close, closed = asyncio.Event(), asyncio.Event()
+
+    class Producer:
+        """One that stays open, whoever cancels its `stop`."""
+
+        async def stop(self) -> None:
+            await may_close.wait()
+            closed.set()
+
+    await topics._stop(cast("Any", Producer()))
+    assert "does not close" in caplog.text
+    may_close.set()
+    await closed.wait()

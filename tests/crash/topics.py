@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import random
 from typing import Any, NamedTuple
 
@@ -13,6 +14,8 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from tests.checkers.stream import Input, Output, State
+
+log = logging.getLogger("tests.crash")
 
 KEYS = 40
 FLUSH_S = 60.0
@@ -98,7 +101,11 @@ class Feeder:
 
 async def _stop(producer: AIOKafkaProducer) -> None:
     """Close it, or leave it: its `stop` may swallow a cancel, so that no timeout would end it."""
-    await asyncio.wait((asyncio.ensure_future(producer.stop()),), timeout=STOP_S)
+    done, left = await asyncio.wait((asyncio.ensure_future(producer.stop()),), timeout=STOP_S)
+    for each in done:
+        each.result()
+    if left:
+        log.error("a producer does not close: it is left behind")
 
 
 class Found(NamedTuple):
