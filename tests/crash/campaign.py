@@ -78,13 +78,14 @@ class Campaign:
 
     async def round(self, kills: int) -> None:
         """Feed, kill `kills` times, drain, check."""
-        feeding = asyncio.create_task(self.feeder.run())
+        stop = asyncio.Event()
+        feeding = asyncio.create_task(self.feeder.run(stop))
         self.crowd.begin()
         await asyncio.sleep(0.5)
         for _ in range(kills):
             await self._strike()
             await self._breathe()
-        feeding.cancel()
+        stop.set()
         await feeding
         if self._zombie is not None:
             await self._zombie

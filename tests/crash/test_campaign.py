@@ -141,7 +141,7 @@ async def test_an_input_that_waits_for_metadata_is_sent_before_the_feeder_return
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     sent: list[bytes] = []
-    asked, told = asyncio.Event(), asyncio.Event()
+    asked, told, stop = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     class Producer:
         """Its metadata comes late; a flush sees only what is in its buffer."""
@@ -157,14 +157,14 @@ async def test_an_input_that_waits_for_metadata_is_sent_before_the_feeder_return
         async def stop(self) -> None:
             """There is nothing to stop."""
 
-    async def started(_: Feeder) -> Producer:
+    async def started(_: Feeder, stop: asyncio.Event) -> Producer:
         return Producer()
 
     monkeypatch.setattr(Feeder, "_started", started)
     feeder = Feeder("unused", 1.0, random.Random(1))
-    feeding = asyncio.create_task(feeder.run())
+    feeding = asyncio.create_task(feeder.run(stop))
     await asked.wait()
-    feeding.cancel()
+    stop.set()
     asyncio.get_running_loop().call_soon(told.set)
     await feeding
     assert len(sent) == len(feeder.inputs) == 1
@@ -183,7 +183,7 @@ async def test_a_producer_that_does_not_close_holds_no_round_up(
             await may_close.wait()
             closed.set()
 
-    await topics._stop(cast("Any", Producer()))
+    await topics.close(cast("Any", Producer()))
     assert "does not close" in caplog.text
     may_close.set()
     await closed.wait()

@@ -7,6 +7,7 @@ import contextlib
 import json
 import logging
 import random
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -22,6 +23,8 @@ FLUSH_S = 60.0
 STOP_S = 10.0
 READ_S = 20.0
 """Twice the workers' transaction timeout: what holds back a reader is over by then."""
+LIVED_THROUGH = (KafkaError, OSError, TimeoutError)
+"""What a client hears of a broker that was just killed."""
 IN = "events"
 PIPES = (("answers", "states"), ("tallies", "sums"))
 """(output topic, table) of what answers every input: an agent on the events one by one, and behind
@@ -48,29 +51,25 @@ class Feeder:
         self.inputs: list[Input] = []
         self._broker, self._rate, self._rng = broker, rate, rng
         self._sequences: dict[str, int] = {}
-        self._sending: asyncio.Future[Any] | None = None
 
-    async def run(self) -> None:
-        """Feed until cancelled; whatever was sent is acknowledged before it returns."""
-        producer: AIOKafkaProducer | None = None
-        with contextlib.suppress(asyncio.CancelledError):
-            producer = await self._started()
-            while True:
-                await asyncio.sleep(0.02)
-                for _ in range(max(1, int(self._rate * 0.02))):
-                    await self._send(producer)
+    async def run(self, stop: asyncio.Event) -> None:
+        """Feed until `stop`; whatever was sent is acknowledged before it returns. No cancel ends
+        it, as aiokafka swallows one now and then.
+        """
+        producer = await self._started(stop)
         if producer is None:
             return  # whenever it tried, the broker had just been killed
-        # After an error of the campaign's own there may be no broker any more.
+        while not stop.is_set():
+            await asyncio.sleep(0.02)
+            for _ in range(max(1, int(self._rate * 0.02))):
+                await self._send(producer)
         async with asyncio.timeout(FLUSH_S):
-            if self._sending is not None:
-                await self._sending  # it may still wait for metadata: a flush knows nothing of it
             await producer.flush()
-        await _stop(producer)
+        await close(producer)
 
-    async def _started(self) -> AIOKafkaProducer:
+    async def _started(self, stop: asyncio.Event) -> AIOKafkaProducer | None:
         """A producer, as soon as a broker that was just killed is back."""
-        while True:
+        while not stop.is_set():
             producer = AIOKafkaProducer(
                 bootstrap_servers=self._broker,
                 enable_idempotence=True,
@@ -80,32 +79,28 @@ class Feeder:
             try:
                 await producer.start()
             except KafkaConnectionError:
-                await _stop(producer)
+                await close(producer)
                 await asyncio.sleep(0.1)
-            except asyncio.CancelledError:
-                await _stop(producer)
-                raise
             else:
                 return producer
+        return None
 
     async def _send(self, producer: AIOKafkaProducer) -> None:
         key = f"k{self._rng.randrange(KEYS)}"
         event = Input(key, self._sequences.get(key, 0) + 1, f"i{len(self.inputs)}")
         value = json.dumps({"sequence": event.sequence, "id": event.id}).encode()
-        self._sending = asyncio.ensure_future(producer.send(IN, value, key=key.encode()))
-        # A cancel must not leave us unsure whether this one is in the producer's buffer.
         self._sequences[key] = event.sequence
         self.inputs.append(event)
-        await asyncio.shield(self._sending)
+        await producer.send(IN, value, key=key.encode())
 
 
-async def _stop(producer: AIOKafkaProducer) -> None:
-    """Close it, or leave it: its `stop` may swallow a cancel, so that no timeout would end it."""
-    done, left = await asyncio.wait((asyncio.ensure_future(producer.stop()),), timeout=STOP_S)
+async def close(client: AIOKafkaProducer | AIOKafkaConsumer) -> None:
+    """Stop it, or leave it: what a `stop` waits for may have swallowed its cancel."""
+    done, left = await asyncio.wait((asyncio.ensure_future(client.stop()),), timeout=STOP_S)
     for each in done:
         each.result()
     if left:
-        log.error("a producer does not close: it is left behind")
+        log.error("%s does not close: it is left behind", type(client).__name__)
 
 
 class Found(NamedTuple):
@@ -145,23 +140,10 @@ class Results:
 
     async def look(self) -> None:
         """Read up to the end as it is now; a dead broker is tried again."""
-        while True:
-            try:
-                await self._read()
-                return
-            except (KafkaError, OSError, TimeoutError):
-                await asyncio.sleep(0.2)
+        await until_read(self._read)
 
     async def _read(self) -> None:
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._broker,
-            isolation_level="read_committed",
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            request_timeout_ms=5000,
-        )
-        await consumer.start()
-        try:
+        async with reading(self._broker) as consumer:
             cluster = await consumer._client.fetch_all_metadata()
             tps = [
                 TopicPartition(self.topic, p)
@@ -172,8 +154,38 @@ class Results:
             for record in await read_on(consumer, tps, self._positions):
                 found = Found(record.partition, record.offset, record.key, record.value)
                 self.records.append(found)
-        finally:
-            await consumer.stop()
+
+
+async def until_read(read: Callable[[], Awaitable[None]]) -> None:
+    """Do it again until no dead broker is in its way."""
+    while True:
+        try:
+            await read()
+            return
+        except LIVED_THROUGH:
+            await asyncio.sleep(0.2)
+        except asyncio.CancelledError:
+            # aiokafka's consumer lets out that of a fetch which it ended itself.
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+
+
+@contextlib.asynccontextmanager
+async def reading(broker: str) -> AsyncIterator[AIOKafkaConsumer]:
+    """A consumer of what is committed."""
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=broker,
+        isolation_level="read_committed",
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        request_timeout_ms=5000,
+    )
+    await consumer.start()
+    try:
+        yield consumer
+    finally:
+        await close(consumer)
 
 
 async def read_on(

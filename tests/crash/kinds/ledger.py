@@ -9,20 +9,19 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError
+from aiokafka.errors import TopicAlreadyExistsError
 
 from tests.checkers.history import Anomaly
 from tests.crash.kinds.asking import Asked
 from tests.crash.kinds.kind import FOREVER, Kind, Logs, Record, Sent, compare_in_order
-from tests.crash.topics import read_on
+from tests.crash.topics import LIVED_THROUGH, close, read_on, reading, until_read
 
 FLUSH_S = 60.0
 TICK_S = 0.02
 UNREAD = ("__", "-repartition", "-replies")
 """Topics whose names say that no judge looks at them."""
-LIVED_THROUGH = (KafkaError, OSError, TimeoutError)
 
 
 async def create_inputs(broker: str, kinds: Sequence[Kind]) -> None:
@@ -79,7 +78,7 @@ class Feeder:
         async with asyncio.timeout(FLUSH_S):
             await producer.flush()
             await asyncio.gather(*self._noting)
-            await producer.stop()
+        await close(producer)
         await asyncio.gather(*self._asking)
 
     async def _feed(self, producer: AIOKafkaProducer) -> None:
@@ -147,28 +146,10 @@ class Ledger:
 
     async def look(self) -> None:
         """Read up to the end as it is now; a dead broker is tried again."""
-        while True:
-            try:
-                await self._read()
-                return
-            except LIVED_THROUGH:
-                await asyncio.sleep(0.2)
-            except asyncio.CancelledError:
-                # aiokafka's consumer lets out that of a fetch which it ended itself.
-                task = asyncio.current_task()
-                if task is None or task.cancelling():
-                    raise
+        await until_read(self._read)
 
     async def _read(self) -> None:
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._broker,
-            isolation_level="read_committed",
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            request_timeout_ms=5000,
-        )
-        await consumer.start()
-        try:
+        async with reading(self._broker) as consumer:
             cluster = await consumer._client.fetch_all_metadata()
             if not cluster.topics():
                 raise TimeoutError("metadata without a topic")
@@ -180,8 +161,6 @@ class Ledger:
             ]
             for record in await read_on(consumer, tps, self._positions):
                 self.records[record.topic].append(record_of(record))
-        finally:
-            await consumer.stop()
 
 
 def record_of(record: Any) -> Record:
