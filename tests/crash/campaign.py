@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import faulthandler
 import logging
 import os
 import random
@@ -42,6 +43,10 @@ ROUND = 20
 BREATHING = 0.75
 DRAIN_S = 30.0
 CHANGES_KEPT_MS = 180_000
+FROZEN_S = 300.0
+"""A round that takes longer does not go on: the clients of the crowd are C code, and when one holds
+what all need, no bound in Python is looked at any more.
+"""
 QUIET_S = 1.0
 """Ten commit intervals: an answer that comes later than all that were wanted is a duplicate."""
 VICTIMS = ("worker",) * 4 + ("broker",) * 3 + ("both",) * 2 + ("zombie",)
@@ -207,11 +212,13 @@ async def campaign(kills: int, seed: int, directory: Path) -> Campaign:
         tasks.append(asyncio.create_task(stays_in_place(run, directory)))
         left = kills
         while left > 0 and not run.anomalies:
+            faulthandler.dump_traceback_later(FROZEN_S, exit=True)
             await within(run.round(min(ROUND, left)), tasks)
             run.check_ends()
             left -= ROUND
             print(report(run), flush=True)
     finally:
+        faulthandler.cancel_dump_traceback_later()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -261,7 +268,11 @@ def main() -> None:
     args = parser.parse_args()
     os.environ["CHAIN_LANES"] = str(args.lanes)
     directory = Path(tempfile.mkdtemp(prefix="flowstream-crash-"))
-    logging.basicConfig(filename=directory / "campaign.log", level=logging.WARNING)
+    logging.basicConfig(
+        filename=directory / "campaign.log", level=logging.WARNING,
+        format="%(asctime)s %(name)s: %(message)s",
+    )  # fmt: skip
+    faulthandler.enable()
     print(f"seed {args.seed}, {args.kills} kills, data in {directory}", flush=True)
     run = asyncio.run(campaign(args.kills, args.seed, directory))
     for reason in reasons(directory):
