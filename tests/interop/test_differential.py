@@ -32,6 +32,8 @@ __all__ = ["pytestmark"]
 SETTINGS = {
     "auto.create.topics.enable": "false",
     "group.min.session.timeout.ms": "1000",
+    # The records are of one moment, years ago: whoever looks at retention first would have none.
+    "log.retention.ms": "-1",
     "sasl.enabled.mechanisms": "PLAIN",
     "super.users": "User:ANONYMOUS",
 }
