@@ -45,7 +45,7 @@ DRAIN_S = 30.0
 CHANGES_KEPT_MS = 180_000
 FROZEN_S = 300.0
 """A round that takes longer does not go on: the clients of the crowd are C code, and when one holds
-what all need, no bound in Python is looked at any more.
+what all need, no bound in Python is looked at any more. The workers are left running.
 """
 QUIET_S = 1.0
 """Ten commit intervals: an answer that comes later than all that were wanted is a duplicate."""

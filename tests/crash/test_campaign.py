@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
+import subprocess
 import sys
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
 
 from tests.checkers.stream import Input, chain
-from tests.crash import campaign, processes, topics
+from tests.crash import campaign, processes
 from tests.crash.campaign import Campaign
 from tests.crash.processes import Worker
 from tests.crash.topics import Feeder, Found, Pipe, Results
@@ -170,20 +171,27 @@ async def test_an_input_that_waits_for_metadata_is_sent_before_the_feeder_return
     assert len(sent) == len(feeder.inputs) == 1
 
 
-async def test_a_producer_that_does_not_close_holds_no_round_up(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(topics, "STOP_S", 0.0)
-    may_close, closed = asyncio.Event(), asyncio.Event()
+def test_a_round_in_which_the_process_stands_still_ends_and_tells_where(tmp_path: Path) -> None:
+    script = """
+import asyncio, random, time
+from pathlib import Path
+from tests.crash import campaign
 
-    class Producer:
-        """One that stays open, whoever cancels its `stop`."""
+async def started(run):
+    pass
 
-        async def stop(self) -> None:
-            await may_close.wait()
-            closed.set()
+async def stuck(run, kills):
+    time.sleep(3600)  # as C code that does not give the interpreter back
 
-    await topics.close(cast("Any", Producer()))
-    assert "does not close" in caplog.text
-    may_close.set()
-    await closed.wait()
+campaign.WORKERS, campaign.FROZEN_S = 0, 0.1
+campaign.Campaign.start, campaign.Campaign.round = started, stuck
+asyncio.run(campaign.campaign(1, 1, Path(".")))
+"""
+    root = Path(campaign.__file__).parents[2]
+    ended = subprocess.run(
+        (sys.executable, "-c", script),
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(root)}, timeout=60,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 1
+    assert "in stuck" in ended.stderr

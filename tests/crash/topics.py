@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import logging
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, NamedTuple
@@ -16,11 +15,8 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from tests.checkers.stream import Input, Output, State
 
-log = logging.getLogger("tests.crash")
-
 KEYS = 40
 FLUSH_S = 60.0
-STOP_S = 10.0
 READ_S = 20.0
 """Twice the workers' transaction timeout: what holds back a reader is over by then."""
 LIVED_THROUGH = (KafkaError, OSError, TimeoutError)
@@ -53,9 +49,7 @@ class Feeder:
         self._sequences: dict[str, int] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Feed until `stop`; whatever was sent is acknowledged before it returns. No cancel ends
-        it, as aiokafka swallows one now and then.
-        """
+        """Feed until `stop`; whatever was sent is acknowledged before it returns."""
         producer = await self._started(stop)
         if producer is None:
             return  # whenever it tried, the broker had just been killed
@@ -65,21 +59,16 @@ class Feeder:
                 await self._send(producer)
         async with asyncio.timeout(FLUSH_S):
             await producer.flush()
-        await close(producer)
+            await producer.stop()
 
     async def _started(self, stop: asyncio.Event) -> AIOKafkaProducer | None:
         """A producer, as soon as a broker that was just killed is back."""
         while not stop.is_set():
-            producer = AIOKafkaProducer(
-                bootstrap_servers=self._broker,
-                enable_idempotence=True,
-                linger_ms=2,
-                request_timeout_ms=60_000,
-            )
+            producer = new_producer(self._broker)
             try:
                 await producer.start()
             except KafkaConnectionError:
-                await close(producer)
+                await producer.stop()
                 await asyncio.sleep(0.1)
             else:
                 return producer
@@ -94,13 +83,14 @@ class Feeder:
         await producer.send(IN, value, key=key.encode())
 
 
-async def close(client: AIOKafkaProducer | AIOKafkaConsumer) -> None:
-    """Stop it, or leave it: what a `stop` waits for may have swallowed its cancel."""
-    done, left = await asyncio.wait((asyncio.ensure_future(client.stop()),), timeout=STOP_S)
-    for each in done:
-        each.result()
-    if left:
-        log.error("%s does not close: it is left behind", type(client).__name__)
+def new_producer(broker: str) -> AIOKafkaProducer:
+    """An idempotent one, which a broker that is away for a while does not end."""
+    return AIOKafkaProducer(
+        bootstrap_servers=broker,
+        enable_idempotence=True,
+        linger_ms=2,
+        request_timeout_ms=60_000,
+    )
 
 
 class Found(NamedTuple):
@@ -185,7 +175,7 @@ async def reading(broker: str) -> AsyncIterator[AIOKafkaConsumer]:
     try:
         yield consumer
     finally:
-        await close(consumer)
+        await consumer.stop()
 
 
 async def read_on(

@@ -16,7 +16,7 @@ from aiokafka.errors import TopicAlreadyExistsError
 from tests.checkers.history import Anomaly
 from tests.crash.kinds.asking import Asked
 from tests.crash.kinds.kind import FOREVER, Kind, Logs, Record, Sent, compare_in_order
-from tests.crash.topics import LIVED_THROUGH, close, read_on, reading, until_read
+from tests.crash.topics import LIVED_THROUGH, new_producer, read_on, reading, until_read
 
 FLUSH_S = 60.0
 TICK_S = 0.02
@@ -58,12 +58,7 @@ class Feeder:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Feed until told to stop; then end the round. All is acknowledged when it returns."""
-        producer = AIOKafkaProducer(
-            bootstrap_servers=self._broker,
-            enable_idempotence=True,
-            linger_ms=2,
-            request_timeout_ms=60_000,
-        )
+        producer = new_producer(self._broker)
         await producer.start()
         due = 0.0
         while not stop.is_set():
@@ -78,7 +73,7 @@ class Feeder:
         async with asyncio.timeout(FLUSH_S):
             await producer.flush()
             await asyncio.gather(*self._noting)
-        await close(producer)
+            await producer.stop()
         await asyncio.gather(*self._asking)
 
     async def _feed(self, producer: AIOKafkaProducer) -> None:
