@@ -90,17 +90,22 @@ class Router:
         """How many partitions a table has. TableUnavailable when no worker makes it in time."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
+        missing: TableUnavailable | None = None
         while changelog not in self._counts:
-            found = await self._told(self._topic(changelog), deadline)
+            try:
+                found = await self._told(self._topic(changelog), deadline)
+            except Untold as untold:
+                raise missing or untold from None  # the last time, there was no time for an answer
             if found is not None:
                 self._counts[changelog] = found.partitions
-            elif loop.time() + PAUSE_S > deadline:
-                raise TableUnavailable(
-                    f"table {table!r} of app {self._app_id!r} is not on this cluster yet: start a"
-                    " worker"
-                )
-            else:
-                await asyncio.sleep(PAUSE_S)
+                break
+            missing = TableUnavailable(
+                f"table {table!r} of app {self._app_id!r} is not on this cluster yet: start a"
+                " worker"
+            )
+            if loop.time() + PAUSE_S > deadline:
+                raise missing
+            await asyncio.sleep(PAUSE_S)
         return self._counts[changelog]
 
     async def _topic(self, name: str) -> TopicDescription | None:

@@ -118,3 +118,23 @@ async def test_a_question_ends_in_time_when_the_cluster_is_silent_or_away(
         with pytest.raises(TableUnavailable, match=told):
             await asking.partitions("app-t-changelog", "t", 0.1)
     await asking.close()
+
+
+async def test_V2_what_the_cluster_said_counts_when_time_is_over_in_the_midst_of_the_next_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asking = Router("app", Settings, no_cluster)
+    times = 0
+
+    async def topic(name: str) -> None:
+        nonlocal times
+        times += 1
+        if times > 1:
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(asking, "_topic", topic)
+    monkeypatch.setattr(router, "PAUSE_S", 0.0)
+    with pytest.raises(TableUnavailable, match="not on this cluster yet"):
+        await asking.partitions("app-t-changelog", "t", 0.1)
+    assert times == 2
+    await asking.close()
